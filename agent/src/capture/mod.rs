@@ -1,0 +1,27 @@
+//! Where events come from: the live kernel, a packet capture or a recorded event file.
+
+use std::time::Duration;
+
+use crate::model::{Event, FlowId};
+
+/// What a source has to say about the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// More events may come.
+    Open,
+    /// There will be no more events.
+    Ended,
+}
+
+/// A stream of events. Live and replay differ only here; every line after it is shared.
+pub trait Source {
+    /// Waits at most `timeout` and appends what has arrived to `out`, in order.
+    /// May return early, also without events.
+    ///
+    /// # Errors
+    /// When the source itself broke; a malformed item within it is an event or is counted.
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> anyhow::Result<SourceState>;
+
+    /// No more bytes of `flow` are wanted. A source that can stop producing them does.
+    fn done(&mut self, flow: FlowId);
+}

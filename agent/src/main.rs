@@ -1,0 +1,5 @@
+//! The `hopsight` binary.
+
+fn main() -> anyhow::Result<()> {
+    Ok(())
+}
