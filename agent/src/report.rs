@@ -1,0 +1,128 @@
+//! What hopsight says about one connection: the verdict and the facts behind it.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    ClientAuth, Evidence, FlowId, Origin, Outcome, Reason, Security, ServerVerified, Timestamp,
+};
+
+/// The verdict on one connection.
+///
+/// `reason` is present exactly where `security` or `client_auth` is `unknown` or the outcome is
+/// `incomplete`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// How the connection is protected.
+    pub security: Security,
+    /// What the client did about client authentication.
+    pub client_auth: ClientAuth,
+    /// How the handshake ended.
+    pub outcome: Outcome,
+    /// What this rests on.
+    pub evidence: Evidence,
+    /// Whether the proxy checked the upstream's certificate.
+    pub server_verified: ServerVerified,
+    /// Why something is unknown.
+    pub reason: Option<Reason>,
+}
+
+/// Facts of one X.509 certificate (RFC 5280).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CertificateFacts {
+    /// Subject distinguished name, RFC 4514 style.
+    pub subject: String,
+    /// Issuer distinguished name.
+    pub issuer: String,
+    /// Subject alternative names, each as `DNS:…`, `IP:…`, `URI:…` or `email:…`.
+    pub sans: Vec<String>,
+    /// Serial number, lower-case hex without separators.
+    pub serial: String,
+    /// Start of validity, seconds since the Unix epoch.
+    pub not_before: i64,
+    /// End of validity, seconds since the Unix epoch.
+    pub not_after: i64,
+    /// Public key type and size or curve, such as `rsa2048`, `p256`, `ed25519`.
+    pub public_key: String,
+    /// Signature algorithm, such as `ecdsa-with-SHA256`.
+    pub signature: String,
+    /// Number of certificates sent with it (the chain's length, itself included).
+    pub chain_length: usize,
+}
+
+/// A TLS alert that was seen in clear or shown by the library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertFacts {
+    /// Who sent it: `client` or `server`.
+    pub from: String,
+    /// RFC 8446 section 6 name, such as `unknown_ca`.
+    pub description: String,
+    /// Its number.
+    pub code: u8,
+}
+
+/// Where a resumed connection's verdict was carried from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CarriedFrom {
+    /// Evidence of the full handshake.
+    pub evidence: Evidence,
+    /// Its age when it was carried, in seconds.
+    pub age_seconds: f64,
+}
+
+/// One connection as reported in events, `replay --output json` and to the metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionReport {
+    /// The flow.
+    pub flow: FlowId,
+    /// Who opened it.
+    pub origin: Origin,
+    /// Proxy end, `ip:port`; empty until the connection is established.
+    pub src: String,
+    /// Upstream end, `ip:port`.
+    pub dst: String,
+    /// Destination the process asked for, before any service NAT.
+    pub destination: SocketAddr,
+    /// When the connection was opened (source clock).
+    pub opened_at: Timestamp,
+    /// When the byte that decided left the kernel (source clock).
+    pub decided_at: Timestamp,
+    /// The verdict.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// True for the last report of this connection; an earlier one may be revised upward.
+    pub is_final: bool,
+    /// The rule that decided, for `inferred` evidence.
+    pub rule: Option<String>,
+    /// Origin of a `carried` verdict.
+    pub carried_from: Option<CarriedFrom>,
+    /// Negotiated version: `SSLv3`, `1.0` … `1.3`.
+    pub tls_version: Option<String>,
+    /// Versions the client offered, highest first.
+    pub offered_versions: Vec<String>,
+    /// Negotiated cipher suite, IANA name.
+    pub cipher: Option<String>,
+    /// Server name the client asked for.
+    pub sni: Option<String>,
+    /// Negotiated application protocol, where it is visible.
+    pub alpn: Option<String>,
+    /// Protocols the client offered.
+    pub offered_alpn: Vec<String>,
+    /// Whether a session was resumed.
+    pub resumed: Option<bool>,
+    /// The alert that ended or marred the handshake.
+    pub alert: Option<AlertFacts>,
+    /// The upstream's certificate.
+    pub server_certificate: Option<CertificateFacts>,
+    /// The proxy's certificate.
+    pub client_certificate: Option<CertificateFacts>,
+    /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
+    pub verify_error: Option<i32>,
+    /// Clear-text protocol spoken first: `http/1`, `h2c`, or the upgrade (`starttls`) protocol.
+    pub protocol: Option<String>,
+    /// Upgrade protocol after which TLS began, such as `postgresql`, `smtp`.
+    pub starttls: Option<String>,
+    /// `v1` or `v2` where a PROXY protocol prefix came first.
+    pub proxy_protocol: Option<String>,
+}
