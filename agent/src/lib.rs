@@ -4,5 +4,10 @@
 //! arrow is pure: no clock, no I/O, no async.
 
 pub mod capture;
+pub mod flow;
 pub mod model;
+pub mod pipeline;
+pub mod replay;
 pub mod report;
+pub mod tls;
+pub mod verdict;

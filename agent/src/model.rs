@@ -3,7 +3,7 @@
 //! Every enum here is part of the agent's public vocabulary: its `snake_case` name is the value in
 //! JSON, the value of a metric label and the word in a table. Nothing here performs I/O.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 macro_rules! vocabulary {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident => $word:literal,)+ }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(::serde::Serialize, ::serde::Deserialize)]
         pub enum $name {
             $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+
         }
@@ -27,14 +28,13 @@ macro_rules! vocabulary {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
     };
 }
-#[expect(unused_imports, reason = "not every module declares words of its own")]
 pub(crate) use vocabulary;
 
 vocabulary! {
@@ -271,7 +271,7 @@ pub enum Event {
         /// The captured beginning of the payload.
         bytes: Vec<u8>,
     },
-    /// One side will send no more (FIN); bytes before `offset` may still arrive.
+    /// One side will send no more (FIN); bytes before `offset` may still be missing.
     Fin {
         /// The flow.
         flow: FlowId,
@@ -279,6 +279,15 @@ pub enum Event {
         at: Timestamp,
         /// The side that finished.
         direction: Direction,
+        /// Offset after its last byte, as in `Segment`.
+        offset: u32,
+    },
+    /// Captured bytes of this flow were lost between the kernel and the agent.
+    Lost {
+        /// The flow.
+        flow: FlowId,
+        /// When it was noticed.
+        at: Timestamp,
     },
     /// The connection ended.
     Closed {
@@ -291,6 +300,22 @@ pub enum Event {
     },
     /// A TLS library of a watched process showed part of a handshake.
     Library(LibraryEvent),
+}
+
+impl Event {
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Opened { at, .. }
+            | Self::Established { at, .. }
+            | Self::Segment { at, .. }
+            | Self::Fin { at, .. }
+            | Self::Lost { at, .. }
+            | Self::Closed { at, .. } => *at,
+            Self::Library(event) => event.at,
+        }
+    }
 }
 
 /// An observation inside a process's TLS library.

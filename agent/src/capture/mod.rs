@@ -1,5 +1,7 @@
 //! Where events come from: the live kernel, a packet capture or a recorded event file.
 
+pub mod replay;
+
 use std::time::Duration;
 
 use crate::model::{Event, FlowId};

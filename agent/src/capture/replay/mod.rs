@@ -1,0 +1,189 @@
+//! Replay: a packet capture or a recorded event file in place of the kernel.
+
+mod packet;
+mod tcp;
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read, Seek},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use pcap_file::{
+    DataLink,
+    pcap::PcapReader,
+    pcapng::{Block, PcapNgReader},
+};
+
+use self::{packet::tcp_segment, tcp::TcpTracker};
+use super::{Source, SourceState};
+use crate::model::{Event, FlowId, Timestamp};
+
+/// Packets turned into events per call of [`Source::poll`].
+const BATCH: usize = 512;
+
+enum Reader {
+    Pcap { reader: Box<PcapReader<BufReader<File>>>, link: DataLink },
+    PcapNg(Box<PcapNgReader<BufReader<File>>>),
+    Events(Box<BufReader<File>>),
+}
+
+/// A file of packets or events.
+pub struct ReplaySource {
+    reader: Reader,
+    tracker: TcpTracker,
+    last: Timestamp,
+    counts: ReplayCounts,
+}
+
+/// What became of a file's packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayCounts {
+    /// Packets (or recorded events) read.
+    pub read: u64,
+    /// Of these, without a TCP segment that could be read.
+    pub not_tcp: u64,
+    /// Why reading stopped before the end of the file, if it did.
+    pub damaged: Option<String>,
+}
+
+impl ReplaySource {
+    /// Opens a pcap, pcapng or recorded event file, told apart by its first bytes.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is none of these.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        let mut magic = [0; 4];
+        let length = file.read(&mut magic).with_context(|| format!("read {}", path.display()))?;
+        file.rewind().context("rewind the file")?;
+        let buffered = BufReader::with_capacity(1 << 20, file);
+        let foreign = || {
+            format!("{} begins like a capture, but its header cannot be read", path.display())
+        };
+        let reader = match &magic[..length] {
+            [0xa1, 0xb2, ..] | [0xd4, 0xc3, ..] | [0x4d, 0x3c, ..] => {
+                let reader = PcapReader::new(buffered).with_context(foreign)?;
+                let link = reader.header().datalink;
+                Reader::Pcap { reader: Box::new(reader), link }
+            }
+            [0x0a, 0x0d, 0x0d, 0x0a] => {
+                Reader::PcapNg(Box::new(PcapNgReader::new(buffered).with_context(foreign)?))
+            }
+            [b'{', ..] => Reader::Events(Box::new(buffered)),
+            [] => bail!("{} is empty", path.display()),
+            _ => bail!(
+                "{} is neither pcap nor pcapng nor a recorded event file (JSON lines); \
+                 convert it with `editcap -F pcapng`",
+                path.display()
+            ),
+        };
+        Ok(Self {
+            reader,
+            tracker: TcpTracker::default(),
+            last: Timestamp::default(),
+            counts: ReplayCounts::default(),
+        })
+    }
+
+    /// Time of the newest packet.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.last
+    }
+
+    /// What became of the packets so far.
+    #[must_use]
+    pub const fn counts(&self) -> &ReplayCounts {
+        &self.counts
+    }
+
+    /// Reads one packet or event; false at the end.
+    fn step(&mut self, out: &mut Vec<Event>) -> bool {
+        let (link, at, data) = match &mut self.reader {
+            Reader::Pcap { reader, link } => match reader.next_packet() {
+                None => return false,
+                Some(Err(error)) => return self.stop(&error),
+                Some(Ok(packet)) => (*link, packet.timestamp, packet.data),
+            },
+            Reader::PcapNg(reader) => match next_pcapng(reader) {
+                Ok(None) => return false,
+                Ok(Some(packet)) => packet,
+                Err(error) => return self.stop(&error),
+            },
+            Reader::Events(reader) => {
+                let mut line = String::new();
+                return match reader.read_line(&mut line) {
+                    Ok(0) => false,
+                    Ok(_) => match serde_json::from_str::<Event>(&line) {
+                        Ok(event) => {
+                            self.counts.read += 1;
+                            self.last = self.last.max(event.at());
+                            out.push(event);
+                            true
+                        }
+                        Err(error) => {
+                            let line = self.counts.read + 1;
+                            self.stop(&format!("event {line}: {error}"))
+                        }
+                    },
+                    Err(error) => self.stop(&error),
+                };
+            }
+        };
+        let at = Timestamp(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
+        self.last = self.last.max(at);
+        self.counts.read += 1;
+        match tcp_segment(link, &data) {
+            Some(segment) => self.tracker.segment(at, &segment, out),
+            None => self.counts.not_tcp += 1,
+        }
+        true
+    }
+
+    fn stop(&mut self, error: &dyn std::fmt::Display) -> bool {
+        self.counts.damaged = Some(error.to_string());
+        false
+    }
+}
+
+type Packet<'a> = (DataLink, Duration, std::borrow::Cow<'a, [u8]>);
+
+fn next_pcapng(
+    reader: &mut PcapNgReader<BufReader<File>>,
+) -> Result<Option<Packet<'static>>, pcap_file::PcapError> {
+    loop {
+        let (interface, at, data) = match reader.next_block() {
+            None => return Ok(None),
+            Some(Ok(Block::EnhancedPacket(packet))) => {
+                (packet.interface_id, packet.timestamp, packet.data.into_owned())
+            }
+            Some(Ok(Block::SimplePacket(packet))) => (0, Duration::ZERO, packet.data.into_owned()),
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => return Err(error),
+        };
+        let link = reader
+            .interfaces()
+            .get(interface as usize)
+            .map(|description| description.linktype)
+            .ok_or(pcap_file::PcapError::InvalidInterfaceId(interface))?;
+        return Ok(Some((link, at, data.into())));
+    }
+}
+
+impl Source for ReplaySource {
+    fn poll(&mut self, _timeout: Duration, out: &mut Vec<Event>) -> anyhow::Result<SourceState> {
+        for _ in 0..BATCH {
+            if !self.step(out) {
+                return Ok(SourceState::Ended);
+            }
+        }
+        Ok(SourceState::Open)
+    }
+
+    fn done(&mut self, flow: FlowId) {
+        self.tracker.done(flow);
+    }
+}

@@ -1,0 +1,194 @@
+use super::*;
+use crate::model::Direction;
+
+/// A ClientHello record that [`signatures::client_hello`] accepts: 42 bytes of body, zeroed.
+fn client_hello() -> Vec<u8> {
+    let mut bytes = vec![0x16, 3, 1, 0, 46, 1, 0, 0, 42, 3, 3];
+    bytes.resize(51, 0);
+    bytes
+}
+
+fn server_hello() -> Vec<u8> {
+    let mut bytes = vec![0x16, 3, 3, 0, 46, 2, 0, 0, 42, 3, 3];
+    bytes.resize(51, 0);
+    bytes
+}
+
+/// A name, what the client says, what the server says, and the answer without and with the end.
+type Case = (&'static str, Vec<u8>, Vec<u8>, &'static str, &'static str);
+
+fn said(opening: &Opening) -> String {
+    match opening {
+        Opening::Pending => "pending".to_owned(),
+        Opening::Plaintext(protocol) => format!("clear {protocol}"),
+        Opening::Tls(start) => {
+            format!("tls {:?} {}", start.at, start.starttls.unwrap_or("direct"))
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let tls = |before: &[u8]| [before, &client_hello()].concat();
+    let answer = |before: &[u8]| [before, &server_hello()].concat();
+    let text = |text: &str| text.as_bytes().to_vec();
+    let postgresql = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f];
+    let mysql = |flags: u8| {
+        let mut packet = vec![32, 0, 0, 1, 0x85, flags];
+        packet.resize(36, 0);
+        packet
+    };
+    let greeting = b"\x4a\0\0\0\x0a5.7.0\0".to_vec();
+    let ldap_starttls = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037".to_vec();
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0caaaabbbbccdd".to_vec();
+    vec![
+        ("nothing", vec![], vec![], "pending", "pending"),
+        ("tls", client_hello(), vec![], "tls [0, 0] direct", "tls [0, 0] direct"),
+        ("half a record header", vec![0x16, 3], vec![], "pending", "clear other"),
+        ("http", text("GET / HTTP/1.1\r\n"), vec![], "clear http/1", "clear http/1"),
+        ("half a method", text("GE"), vec![], "pending", "clear other"),
+        ("h2c", text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), vec![], "clear h2c", "clear h2c"),
+        ("half a preface", text("PRI * HT"), vec![], "pending", "clear other"),
+        ("redis", text("*1\r\n$4\r\nPING\r\n"), vec![], "clear other", "clear other"),
+        ("binary", vec![1, 2, 3, 4], vec![], "clear other", "clear other"),
+        ("server first", vec![], text("220 hi\r\n"), "pending", "clear ftp"),
+        ("tls server only", vec![], server_hello(), "tls [0, 0] direct", "tls [0, 0] direct"),
+        (
+            "proxy v1 and tls",
+            tls(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"),
+            vec![],
+            "tls [32, 0] direct",
+            "tls [32, 0] direct",
+        ),
+        ("proxy v2 and http", [&v2[..], b"GET /"].concat(), vec![], "clear http/1", "clear http/1"),
+        ("proxy v2 and tls", tls(&v2), vec![], "tls [28, 0] direct", "tls [28, 0] direct"),
+        ("half of proxy v1", text("PROXY TCP4"), vec![], "pending", "clear other"),
+        (
+            "postgresql accepted",
+            tls(&postgresql),
+            answer(b"S"),
+            "tls [8, 1] postgresql",
+            "tls [8, 1] postgresql",
+        ),
+        ("postgresql asked", postgresql.to_vec(), vec![], "pending", "clear postgresql"),
+        (
+            "postgresql declined",
+            [&postgresql[..], &[0, 0, 0, 41, 0, 3, 0, 0]].concat(),
+            text("N"),
+            "clear postgresql",
+            "clear postgresql",
+        ),
+        (
+            "postgresql in clear",
+            vec![0, 0, 0, 41, 0, 3, 0, 0],
+            vec![],
+            "clear postgresql",
+            "clear postgresql",
+        ),
+        ("mysql asks", mysql(8), greeting.clone(), "pending", "clear mysql"),
+        (
+            "mysql upgrades",
+            tls(&mysql(8)),
+            answer(&greeting),
+            "tls [36, 12] mysql",
+            "tls [36, 12] mysql",
+        ),
+        ("mysql in clear", mysql(0), greeting, "clear mysql", "clear mysql"),
+        (
+            "smtp upgrades",
+            tls(b"EHLO me\r\nSTARTTLS\r\n"),
+            answer(b"220 x ESMTP\r\n250 STARTTLS\r\n220 go\r\n"),
+            "tls [19, 35] smtp",
+            "tls [19, 35] smtp",
+        ),
+        (
+            "smtp goes on in clear",
+            text("EHLO me\r\nMAIL FROM:<a@b>\r\n"),
+            text("220 x ESMTP\r\n"),
+            "clear smtp",
+            "clear smtp",
+        ),
+        ("imap asks", text("a1 STARTTLS\r\n"), text("* OK hi\r\n"), "pending", "clear imap"),
+        ("imap logs in", text("a1 LOGIN u p\r\n"), text("* OK hi\r\n"), "clear imap", "clear imap"),
+        ("pop3 asks", text("STLS\r\n"), text("+OK hi\r\n"), "pending", "clear pop3"),
+        ("pop3 logs in", text("USER u\r\n"), text("+OK hi\r\n"), "clear pop3", "clear pop3"),
+        ("ftp asks", text("AUTH TLS\r\n"), text("220 hi\r\n"), "pending", "clear ftp"),
+        ("ftp logs in", text("USER u\r\n"), text("220 hi\r\n"), "clear ftp", "clear ftp"),
+        ("ldap asks", ldap_starttls.clone(), vec![], "pending", "clear ldap"),
+        (
+            "ldap upgrades",
+            tls(&ldap_starttls),
+            answer(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"),
+            "tls [31, 14] ldap",
+            "tls [31, 14] ldap",
+        ),
+        ("ldap binds", b"\x30\x0c\x02\x01\x01\x60\x07".to_vec(), vec![], "clear ldap", "clear ldap"),
+        (
+            "xmpp upgrades",
+            tls(b"<?xml version='1.0'?><stream:stream><starttls/>"),
+            answer(b"<?xml?><proceed/>"),
+            "tls [47, 17] xmpp",
+            "tls [47, 17] xmpp",
+        ),
+        ("xmpp in clear", text("<?xml?><stream><iq type='get'/>"), vec![], "clear xmpp", "clear xmpp"),
+        (
+            "http connect",
+            tls(b"CONNECT a:443 HTTP/1.1\r\n\r\n"),
+            answer(b"HTTP/1.1 200 OK\r\n\r\n"),
+            "tls [26, 19] http_connect",
+            "tls [26, 19] http_connect",
+        ),
+        (
+            "http connect declined",
+            text("CONNECT a:443 HTTP/1.1\r\n\r\n"),
+            text("HTTP/1.1 403 No\r\n\r\n"),
+            "clear http_connect",
+            "clear http_connect",
+        ),
+        (
+            "socks5",
+            tls(&[5, 1, 0, 5, 1, 0, 1, 1, 2, 3, 4, 1, 187]),
+            answer(&[5, 0, 5, 0, 0, 1, 1, 2, 3, 4, 1, 187]),
+            "tls [13, 12] socks",
+            "tls [13, 12] socks",
+        ),
+    ]
+}
+
+#[test]
+fn beginnings() {
+    for (name, client, server, open, ended) in cases() {
+        assert_eq!(said(&inspect(&client, &server, false).opening), open, "{name}");
+        assert_eq!(said(&inspect(&client, &server, true).opening), ended, "{name}, ended");
+    }
+}
+
+#[test]
+fn more_bytes_never_turn_one_answer_into_another() {
+    for (name, client, server, ..) in cases() {
+        let mut answers = Vec::new();
+        for client_end in 0..=client.len() {
+            for server_end in 0..=server.len() {
+                let seen = inspect(&client[..client_end], &server[..server_end], false).opening;
+                if seen != Opening::Pending {
+                    // The name of a clear-text protocol may become more precise.
+                    let answer = match &seen {
+                        Opening::Plaintext(_) => "clear".to_owned(),
+                        other => said(other),
+                    };
+                    answers.push((client_end, server_end, answer));
+                }
+            }
+        }
+        answers.dedup_by(|a, b| a.2 == b.2);
+        assert!(answers.len() <= 1, "{name}: {answers:?}");
+    }
+}
+
+#[test]
+fn a_proxy_protocol_prefix_is_noted() {
+    let prefixed = [b"PROXY UNKNOWN\r\n".to_vec(), client_hello()].concat();
+    let seen = inspect(&prefixed, &[], false);
+    assert_eq!(seen.proxy_protocol, Some(ProxyVersion::V1));
+    let Opening::Tls(start) = seen.opening else { panic!("not TLS: {:?}", seen.opening) };
+    assert_eq!(start.at[Direction::ToServer.index()], 15);
+}

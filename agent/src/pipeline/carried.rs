@@ -1,0 +1,192 @@
+//! Resumption: a resumed session shows no certificates, so its verdict is carried from the last
+//! full handshake of the same proxy process, upstream and server name.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use crate::{
+    model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
+    report::{CarriedFrom, Verdict},
+};
+
+/// Who a session belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A process: two proxies on one machine may treat the same upstream differently.
+    Process(u32),
+    /// In a packet capture, the client's address.
+    Address(IpAddr),
+}
+
+/// Whose session, with whom, under which server name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// The client.
+    pub owner: Owner,
+    /// The upstream.
+    pub upstream: SocketAddr,
+    /// SNI; `None` where the client sent none.
+    pub server_name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    verdict: Verdict,
+    at: Timestamp,
+    /// The newest full handshake that showed another `client_auth`.
+    disagreed_at: Option<Timestamp>,
+}
+
+/// The last full handshakes.
+#[derive(Debug)]
+pub struct FullHandshakes {
+    max_age: Duration,
+    max: usize,
+    last: HashMap<SessionKey, Full>,
+    order: VecDeque<SessionKey>,
+}
+
+impl FullHandshakes {
+    /// Remembers at most `max` hops, each for `max_age`.
+    #[must_use]
+    pub fn new(max: usize, max_age: Duration) -> Self {
+        Self { max_age, max, last: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// Learns from a full handshake. Only an established one with a certain answer counts.
+    pub fn learn(&mut self, key: SessionKey, verdict: Verdict, at: Timestamp) {
+        if verdict.outcome != Outcome::Established || verdict.client_auth == ClientAuth::Unknown {
+            return;
+        }
+        if let Some(known) = self.last.get_mut(&key) {
+            let disagreed_at = if known.verdict.client_auth == verdict.client_auth {
+                known.disagreed_at
+            } else {
+                Some(known.at)
+            };
+            *known = Full { verdict, at, disagreed_at };
+            return;
+        }
+        while self.last.len() >= self.max {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.last.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.last.insert(key, Full { verdict, at, disagreed_at: None });
+    }
+
+    /// The verdict on a session resumed at `at`, and where it is carried from.
+    ///
+    /// # Errors
+    /// [`Reason::ResumedUnseen`] if no full handshake is known or it is too old;
+    /// [`Reason::Ambiguous`] if full handshakes within the age limit gave different answers, for
+    /// then nobody can tell which of them is resumed.
+    pub fn carry(
+        &self,
+        key: &SessionKey,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Result<(Verdict, CarriedFrom), Reason> {
+        let full = self.last.get(key).ok_or(Reason::ResumedUnseen)?;
+        let age = at.since(full.at);
+        if age > self.max_age {
+            return Err(Reason::ResumedUnseen);
+        }
+        if full.disagreed_at.is_some_and(|other| at.since(other) <= self.max_age) {
+            return Err(Reason::Ambiguous);
+        }
+        let verdict = Verdict { outcome, evidence: Evidence::Carried, ..full.verdict };
+        Ok((
+            verdict,
+            CarriedFrom { evidence: full.verdict.evidence, age_seconds: age.as_secs_f64() },
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Security, ServerVerified};
+
+    fn key() -> SessionKey {
+        SessionKey {
+            owner: Owner::Process(7),
+            upstream: "10.0.0.1:443".parse().unwrap(),
+            server_name: None,
+        }
+    }
+
+    fn verdict(client_auth: ClientAuth, outcome: Outcome) -> Verdict {
+        Verdict {
+            security: Security::Mtls,
+            client_auth,
+            outcome,
+            evidence: Evidence::Library,
+            server_verified: ServerVerified::Yes,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_is_carried() {
+        use ClientAuth::{NotRequested, Presented, Unknown};
+        let established = Outcome::Established;
+        let hour = 3_600_000_000_000;
+        let cases: &[(&str, &[(ClientAuth, Outcome, u64)], u64, Result<ClientAuth, Reason>)] = &[
+            ("nothing seen", &[], 1, Err(Reason::ResumedUnseen)),
+            ("seen", &[(Presented, established, 0)], hour, Ok(Presented)),
+            ("too old", &[(Presented, established, 0)], 25 * hour, Err(Reason::ResumedUnseen)),
+            ("rejected", &[(Presented, Outcome::Rejected, 0)], 1, Err(Reason::ResumedUnseen)),
+            ("unknown", &[(Unknown, established, 0)], 1, Err(Reason::ResumedUnseen)),
+            (
+                "changed lately",
+                &[(Presented, established, 0), (NotRequested, established, hour)],
+                2 * hour,
+                Err(Reason::Ambiguous),
+            ),
+            (
+                "changed long ago",
+                &[
+                    (Presented, established, 0),
+                    (NotRequested, established, hour),
+                    (NotRequested, established, 20 * hour),
+                ],
+                30 * hour,
+                Ok(NotRequested),
+            ),
+        ];
+        for (name, full, at, expected) in cases {
+            let mut handshakes = FullHandshakes::new(10, Duration::from_secs(24 * 3600));
+            for (client_auth, outcome, at) in *full {
+                handshakes.learn(key(), verdict(*client_auth, *outcome), Timestamp(*at));
+            }
+            let carried = handshakes.carry(&key(), established, Timestamp(*at));
+            let client_auth = carried.map(|(verdict, _)| verdict.client_auth);
+            assert_eq!(client_auth, *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_process_carries_nothing() {
+        let mut handshakes = FullHandshakes::new(10, Duration::from_secs(60));
+        let seen = verdict(ClientAuth::Presented, Outcome::Established);
+        handshakes.learn(key(), seen, Timestamp(0));
+        let other = SessionKey { owner: Owner::Process(8), ..key() };
+        let carried = handshakes.carry(&other, Outcome::Established, Timestamp(1));
+        assert_eq!(carried.unwrap_err(), Reason::ResumedUnseen);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut handshakes = FullHandshakes::new(3, Duration::from_secs(60));
+        let seen = verdict(ClientAuth::Presented, Outcome::Established);
+        for pid in 0..10 {
+            let key = SessionKey { owner: Owner::Process(pid), ..key() };
+            handshakes.learn(key, seen, Timestamp(0));
+        }
+        assert_eq!(handshakes.last.len(), 3);
+    }
+}

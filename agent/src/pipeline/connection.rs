@@ -1,0 +1,394 @@
+//! One observed connection: from its segments to a judgement and a report.
+
+use std::net::SocketAddr;
+
+use crate::flow::{
+    prelude::{self, Opening, ProxyVersion},
+    reassembly::{DropCounts, Missing, Stream},
+};
+use crate::{
+    model::{
+        Beginning, ClientAuth, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp,
+    },
+    report::{AlertFacts, ConnectionReport},
+    tls::{
+        alert, certificate,
+        facts::{ClientCertificate, HandshakeFacts},
+        hello::cipher_name,
+        transcript::Transcript,
+        wire::WireHandshake,
+    },
+    verdict::{self, Certainty, Circumstances, Judgement},
+};
+
+/// Bytes of clear text per direction in which an upgrade to TLS is looked for.
+const MAX_OPENING: usize = 16 * 1024;
+/// Segments of a connection joined in the middle that are looked at before it stays `unknown`.
+const MAX_MID_STREAM_SEGMENTS: u32 = 8;
+
+/// What the connection turned out to be.
+#[derive(Debug)]
+enum Phase {
+    /// The first bytes do not tell yet.
+    Opening,
+    /// Joined in the middle; this many segments told nothing.
+    MidStream { segments: u32 },
+    /// TLS.
+    Tls { wire: Box<WireHandshake>, starttls: Option<&'static str> },
+    /// TLS records of a connection joined in the middle.
+    TlsMidStream,
+    /// Clear text of this protocol.
+    Plaintext(&'static str),
+}
+
+/// One connection from its opening to its verdict.
+#[derive(Debug)]
+pub struct Connection {
+    flow: FlowId,
+    origin: Origin,
+    destination: SocketAddr,
+    opened_at: Timestamp,
+    /// When the newest byte passed that could decide.
+    last_at: Timestamp,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    streams: [Stream; 2],
+    phase: Phase,
+    proxy_protocol: Option<ProxyVersion>,
+    lost: bool,
+    closed: Option<CloseCause>,
+    given_up: Option<Reason>,
+}
+
+impl Connection {
+    /// A connection of which `limit` bytes per direction are used, and `window` bytes are held
+    /// behind holes.
+    #[must_use]
+    pub fn new(
+        flow: FlowId,
+        origin: Origin,
+        destination: SocketAddr,
+        beginning: Beginning,
+        at: Timestamp,
+        (limit, window): (u64, usize),
+    ) -> Self {
+        Self {
+            flow,
+            origin,
+            destination,
+            opened_at: at,
+            last_at: at,
+            local: None,
+            remote: None,
+            streams: [Stream::new(limit, window), Stream::new(limit, window)],
+            phase: match beginning {
+                Beginning::Seen => Phase::Opening,
+                Beginning::MidStream => Phase::MidStream { segments: 0 },
+            },
+            proxy_protocol: None,
+            lost: false,
+            closed: None,
+            given_up: None,
+        }
+    }
+
+    /// The TCP connection is established between these ends.
+    pub const fn established(&mut self, local: SocketAddr, remote: SocketAddr) {
+        self.local = Some(local);
+        self.remote = Some(remote);
+    }
+
+    /// Takes in one segment; see [`Stream::push`].
+    pub fn segment(
+        &mut self,
+        at: Timestamp,
+        direction: Direction,
+        offset: u32,
+        payload_len: u32,
+        bytes: &[u8],
+    ) {
+        self.last_at = at;
+        if let Phase::MidStream { segments } = &mut self.phase {
+            *segments += 1;
+            match prelude::inspect_mid_stream(bytes) {
+                Opening::Tls(_) => self.phase = Phase::TlsMidStream,
+                Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
+                Opening::Pending => {}
+            }
+            return;
+        }
+        self.streams[direction.index()].push(offset, payload_len, bytes);
+        self.advance();
+    }
+
+    /// One side sends nothing from `offset` on.
+    pub fn fin(&mut self, direction: Direction, offset: u32) {
+        self.streams[direction.index()].fin(offset);
+        self.advance();
+    }
+
+    /// Captured bytes were lost.
+    pub fn lost(&mut self) {
+        self.lost = true;
+        self.streams.iter_mut().for_each(Stream::lost);
+    }
+
+    /// The connection ended.
+    pub fn close(&mut self, cause: CloseCause) {
+        self.closed = Some(cause);
+        self.advance();
+    }
+
+    /// Nothing more is waited for.
+    pub fn give_up(&mut self, reason: Reason) {
+        self.given_up = Some(reason);
+        self.advance();
+    }
+
+    /// The connection is closed, or given up.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        self.closed.is_some() || self.given_up.is_some()
+    }
+
+    fn advance(&mut self) {
+        if matches!(self.phase, Phase::Opening) {
+            self.open();
+        }
+        let closed = self.closed.is_some();
+        let ended = self.ended();
+        if let Phase::Tls { wire, .. } = &mut self.phase {
+            for direction in [Direction::ToClient, Direction::ToServer] {
+                let stream = &mut self.streams[direction.index()];
+                if !stream.ready().is_empty() {
+                    wire.push(direction, &stream.take());
+                }
+                if stream.missing() == Missing::Finished
+                    || closed && stream.missing() == Missing::NotYet
+                {
+                    wire.close(direction);
+                }
+            }
+            if ended {
+                wire.finish();
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        let [to_server, to_client] = &self.streams;
+        let whole = |stream: &Stream| {
+            matches!(stream.missing(), Missing::NotYet | Missing::Finished)
+        };
+        let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
+        let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
+        let ended = long(to_server)
+            || long(to_client)
+            || self.closed.is_some() && whole(to_server) && whole(to_client) && !self.lost;
+        let seen = prelude::inspect(
+            &to_server.ready()[..bytes(to_server)],
+            &to_client.ready()[..bytes(to_client)],
+            ended,
+        );
+        self.proxy_protocol = seen.proxy_protocol;
+        match seen.opening {
+            Opening::Pending => {}
+            Opening::Plaintext(_) if to_server.end() == 0 && to_client.end() == 0 => {}
+            Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
+            Opening::Tls(start) => {
+                let mut wire = start
+                    .ssl2_hello
+                    .map_or_else(WireHandshake::default, |hello| {
+                        WireHandshake::after_ssl2_hello(*hello)
+                    });
+                for direction in [Direction::ToClient, Direction::ToServer] {
+                    let bytes = self.streams[direction.index()].take();
+                    wire.push(direction, bytes.get(start.at[direction.index()]..).unwrap_or_default());
+                }
+                self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
+            }
+        }
+    }
+
+    /// When the newest byte passed that could decide.
+    #[must_use]
+    pub const fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// The process that opened it, if one is known.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        match &self.origin {
+            Origin::Process(process) => Some(process.pid),
+            Origin::PacketCapture => None,
+        }
+    }
+
+    /// Who opened it.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The upstream's address: as connected to, else as asked for.
+    #[must_use]
+    pub fn upstream(&self) -> SocketAddr {
+        self.remote.unwrap_or(self.destination)
+    }
+
+    /// The proxy's own address, once it is known.
+    #[must_use]
+    pub const fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// The client random of its ClientHello, once it was seen.
+    #[must_use]
+    pub fn client_random(&self) -> Option<[u8; 32]> {
+        self.wire_facts()?.client_hello.as_ref().map(|hello| hello.random)
+    }
+
+    /// The server name asked for.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.wire_facts()?.client_hello.as_ref()?.server_name.as_deref()
+    }
+
+    fn wire_facts(&self) -> Option<&HandshakeFacts> {
+        match &self.phase {
+            Phase::Tls { wire, .. } => Some(wire.facts()),
+            _ => None,
+        }
+    }
+
+    /// True once any payload byte was seen.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.streams.iter().any(|stream| stream.end() > 0 || stream.missing() != Missing::NotYet)
+            || matches!(self.phase, Phase::MidStream { segments: 1.. } | Phase::TlsMidStream)
+    }
+
+    /// Bytes that were captured but not used.
+    #[must_use]
+    pub fn drops(&self) -> DropCounts {
+        let mut sum = *self.streams[0].drops();
+        sum.add(self.streams[1].drops());
+        sum
+    }
+
+    /// What is to be said now.
+    #[must_use]
+    pub fn judge(&self, transcript: Option<&Transcript>) -> Judgement {
+        let circumstances = Circumstances {
+            missing: [self.streams[0].missing(), self.streams[1].missing()],
+            ended: self.ended(),
+            given_up: self.given_up,
+            lost: self.lost,
+        };
+        match &self.phase {
+            Phase::Tls { wire, .. } => verdict::judge(wire, transcript, &circumstances),
+            Phase::Plaintext(_) => Judgement::plaintext(),
+            Phase::TlsMidStream | Phase::MidStream { segments: MAX_MID_STREAM_SEGMENTS.. } => {
+                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::MidStream)
+            }
+            Phase::MidStream { .. } => {
+                let certainty = if self.ended() { Certainty::Settled } else { Certainty::Open };
+                Judgement::unknown(certainty, Outcome::Incomplete, Reason::MidStream)
+            }
+            Phase::Opening if self.closed == Some(CloseCause::ConnectFailed) => {
+                Judgement::unknown(Certainty::Settled, Outcome::Failed, Reason::NoData)
+            }
+            Phase::Opening => {
+                let (certainty, reason) = match circumstances.dead_end() {
+                    Some(reason) => (Certainty::Settled, reason),
+                    None => (Certainty::Open, Reason::NoData),
+                };
+                Judgement::unknown(certainty, Outcome::Incomplete, reason)
+            }
+        }
+    }
+
+    /// The report on this connection as judged. `carried_from` is left to the caller.
+    #[must_use]
+    pub fn report(
+        &self,
+        judgement: &Judgement,
+        transcript: Option<&Transcript>,
+        is_final: bool,
+    ) -> ConnectionReport {
+        let mut report = ConnectionReport {
+            flow: self.flow,
+            origin: self.origin.clone(),
+            src: self.local.map(|address| address.to_string()).unwrap_or_default(),
+            dst: self.upstream().to_string(),
+            destination: self.destination,
+            opened_at: self.opened_at,
+            decided_at: self.last_at,
+            verdict: judgement.verdict,
+            is_final,
+            rule: judgement.rule.map(str::to_owned),
+            carried_from: None,
+            tls_version: None,
+            offered_versions: Vec::new(),
+            cipher: None,
+            sni: None,
+            alpn: None,
+            offered_alpn: Vec::new(),
+            resumed: judgement.resumed,
+            alert: None,
+            server_certificate: None,
+            client_certificate: None,
+            verify_error: None,
+            protocol: None,
+            starttls: None,
+            proxy_protocol: self.proxy_protocol.map(|version| version.as_str().to_owned()),
+        };
+        match &self.phase {
+            Phase::Tls { wire, starttls } => {
+                report.starttls = starttls.map(str::to_owned);
+                describe(&mut report, wire, transcript);
+            }
+            Phase::Plaintext(protocol) => report.protocol = Some((*protocol).to_owned()),
+            Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
+        }
+        report
+    }
+}
+
+fn describe(report: &mut ConnectionReport, wire: &WireHandshake, transcript: Option<&Transcript>) {
+    let facts = wire.facts();
+    let shown = transcript.map(|transcript| &transcript.facts);
+    if let Some(hello) = &facts.client_hello {
+        report.offered_versions = hello.versions.iter().map(ToString::to_string).collect();
+        report.sni.clone_from(&hello.server_name);
+        report.offered_alpn.clone_from(&hello.alpn);
+    }
+    if let Some(hello) = &facts.server_hello {
+        report.tls_version = Some(hello.version.to_string());
+        report.cipher = Some(cipher_name(hello.cipher));
+    }
+    report.alpn = facts.alpn().or_else(|| shown?.alpn()).map(str::to_owned);
+    let server_chain =
+        facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());
+    report.server_certificate = server_chain.and_then(|chain| certificate::facts(chain).ok());
+    let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
+    if let Some(ClientCertificate::Chain(chain)) = client
+        && report.verdict.client_auth == ClientAuth::Presented
+    {
+        report.client_certificate = certificate::facts(chain).ok();
+    }
+    report.verify_error = transcript.and_then(|transcript| transcript.server_verify_error);
+    let seen = wire.alert().map(|seen| (seen.sender, seen.description));
+    let received = transcript
+        .and_then(|transcript| transcript.alert_received)
+        .map(|description| (Direction::ToClient, description));
+    report.alert = seen.or(received).map(|(sender, code)| AlertFacts {
+        from: match sender {
+            Direction::ToServer => "client".to_owned(),
+            Direction::ToClient => "server".to_owned(),
+        },
+        description: alert::name(code),
+        code,
+    });
+}

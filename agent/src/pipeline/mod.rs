@@ -1,0 +1,388 @@
+//! Every line between capture and export: events in, reports out. Pure: time comes with events.
+
+pub mod carried;
+pub mod connection;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use self::{
+    carried::{FullHandshakes, Owner, SessionKey},
+    connection::Connection,
+};
+use crate::{
+    flow::reassembly::DropCounts,
+    model::{
+        ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp, vocabulary,
+    },
+    report::{ConnectionReport, Verdict},
+    tls::transcript::{TranscriptLimits, Transcripts},
+    verdict::{Certainty, Judgement},
+};
+
+/// Limits of the pipeline; everything it keeps is bounded by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections tracked at once; beyond it the oldest is given up as `evicted`.
+    pub max_flows: usize,
+    /// Bytes used per direction of a connection.
+    pub bytes_per_direction: u64,
+    /// Bytes held per direction behind a hole.
+    pub reorder_window: usize,
+    /// From a connection's first byte until its handshake is given up as `timeout`.
+    pub handshake_timeout: Duration,
+    /// How long a decided verdict waits for its outcome and for the library's last word.
+    pub settle_grace: Duration,
+    /// Most full handshakes remembered for resumption.
+    pub max_sessions: usize,
+    /// Age after which a full handshake is no longer carried.
+    pub session_max_age: Duration,
+    /// Most library handshakes kept.
+    pub max_transcripts: usize,
+    /// Age after which a library handshake without a connection is given up.
+    pub transcript_max_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_flows: 262_144,
+            bytes_per_direction: 64 * 1024,
+            reorder_window: 64 * 1024,
+            handshake_timeout: Duration::from_secs(30),
+            settle_grace: Duration::from_secs(1),
+            max_sessions: 65_536,
+            session_max_age: Duration::from_secs(24 * 3600),
+            max_transcripts: 16_384,
+            transcript_max_age: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the pipeline wants its surroundings to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// Something to say about a connection.
+    Report(Box<ConnectionReport>),
+    /// No more bytes of this flow are needed.
+    Done(FlowId),
+}
+
+vocabulary! {
+    /// Why a connection left the table without a certain verdict of its own.
+    Eviction {
+        /// The table was full.
+        TableFull => "table_full",
+        /// The handshake did not end in time.
+        Timeout => "timeout",
+    }
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections given up because the table was full.
+    pub evicted_table_full: u64,
+    /// Connections given up because their handshake did not end in time.
+    pub evicted_timeout: u64,
+    /// Library and wire evidence that disagreed.
+    pub evidence_conflicts: u64,
+    /// Connections whose library handshake was found.
+    pub transcripts_matched: u64,
+    /// Captured bytes that reassembly did not use.
+    pub reassembly_drops: DropCounts,
+    /// Events about flows that are not tracked (any more).
+    pub untracked_events: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    connection: Connection,
+    /// The last verdict said.
+    said: Option<Verdict>,
+    /// The kernel was told that it is done.
+    released: bool,
+    deadline_set: bool,
+}
+
+/// The pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    limits: Limits,
+    entries: HashMap<FlowId, Entry>,
+    /// Flows in order of opening.
+    order: VecDeque<FlowId>,
+    handshake_deadlines: VecDeque<(Timestamp, FlowId)>,
+    settle_deadlines: VecDeque<(Timestamp, FlowId)>,
+    transcripts: Transcripts,
+    flow_of_random: HashMap<(u32, [u8; 32]), FlowId>,
+    full_handshakes: FullHandshakes,
+    counters: Counters,
+}
+
+impl Pipeline {
+    /// An empty pipeline.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            handshake_deadlines: VecDeque::new(),
+            settle_deadlines: VecDeque::new(),
+            transcripts: Transcripts::new(TranscriptLimits {
+                max: limits.max_transcripts,
+                max_age_ns: nanoseconds(limits.transcript_max_age),
+            }),
+            flow_of_random: HashMap::new(),
+            full_handshakes: FullHandshakes::new(limits.max_sessions, limits.session_max_age),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Connections tracked now.
+    #[must_use]
+    pub fn tracked(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Library handshakes that expired without a connection.
+    #[must_use]
+    pub const fn transcripts_unmatched(&self) -> u64 {
+        self.transcripts.unmatched()
+    }
+
+    /// Takes in one event and appends what follows from it to `out`.
+    pub fn handle(&mut self, event: Event, out: &mut Vec<Update>) {
+        match event {
+            Event::Opened { flow, at, origin, destination, beginning } => {
+                self.make_room(out);
+                let limits = (self.limits.bytes_per_direction, self.limits.reorder_window);
+                let connection =
+                    Connection::new(flow, origin, destination, beginning, at, limits);
+                let entry =
+                    Entry { connection, said: None, released: false, deadline_set: false };
+                if self.entries.insert(flow, entry).is_none() {
+                    self.order.push_back(flow);
+                }
+            }
+            Event::Established { flow, local, remote, .. } => {
+                if let Some(entry) = self.entries.get_mut(&flow) {
+                    entry.connection.established(local, remote);
+                }
+            }
+            Event::Segment { flow, at, direction, offset, payload_len, bytes } => {
+                let Some(entry) = self.entries.get_mut(&flow) else {
+                    self.counters.untracked_events += 1;
+                    return;
+                };
+                entry.connection.segment(at, direction, offset, payload_len, &bytes);
+                if !entry.deadline_set {
+                    entry.deadline_set = true;
+                    let deadline = after(at, self.limits.handshake_timeout);
+                    self.handshake_deadlines.push_back((deadline, flow));
+                }
+                self.review(flow, at, out);
+            }
+            Event::Fin { flow, at, direction, offset } => {
+                if let Some(entry) = self.entries.get_mut(&flow) {
+                    entry.connection.fin(direction, offset);
+                    self.review(flow, at, out);
+                }
+            }
+            Event::Lost { flow, at } => {
+                if let Some(entry) = self.entries.get_mut(&flow) {
+                    entry.connection.lost();
+                    self.review(flow, at, out);
+                }
+            }
+            Event::Closed { flow, at, cause } => {
+                if let Some(entry) = self.entries.get_mut(&flow) {
+                    entry.connection.close(cause);
+                    self.review(flow, at, out);
+                }
+            }
+            Event::Library(event) => {
+                let changed = self.transcripts.observe(&event);
+                if let Some(flow) = changed.and_then(|key| self.flow_of_random.get(&key)).copied() {
+                    self.review(flow, event.at, out);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass: gives up what took too long.
+    pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Update>) {
+        while let Some((_, flow)) =
+            self.handshake_deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
+        {
+            if let Some(entry) = self.entries.get_mut(&flow) {
+                self.counters.evicted_timeout += 1;
+                entry.connection.give_up(Reason::Timeout);
+                self.finish_flow(flow, now, out);
+            }
+        }
+        while let Some((_, flow)) =
+            self.settle_deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
+        {
+            self.finish_flow(flow, now, out);
+        }
+        while let Some(flow) = self.order.front() {
+            if self.entries.contains_key(flow) {
+                break;
+            }
+            self.order.pop_front();
+        }
+        self.transcripts.expire(now);
+    }
+
+    /// The source ended: everything still open is reported as it stands.
+    pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Update>) {
+        for flow in std::mem::take(&mut self.order) {
+            if let Some(entry) = self.entries.get_mut(&flow) {
+                entry.connection.close(CloseCause::SourceEnded);
+                self.finish_flow(flow, now, out);
+            }
+        }
+    }
+
+    fn make_room(&mut self, out: &mut Vec<Update>) {
+        while self.entries.len() >= self.limits.max_flows {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some(entry) = self.entries.get_mut(&oldest) {
+                let at = entry.connection.last_at();
+                self.counters.evicted_table_full += 1;
+                entry.connection.give_up(Reason::Evicted);
+                self.finish_flow(oldest, at, out);
+            }
+        }
+    }
+
+    fn review(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
+        let Some(entry) = self.entries.get_mut(&flow) else { return };
+        if let (Some(pid), Some(random)) =
+            (entry.connection.pid(), entry.connection.client_random())
+        {
+            self.flow_of_random.insert((pid, random), flow);
+        }
+        let (judgement, has_transcript, library_has_spoken) = self.judge(flow);
+        let Some(entry) = self.entries.get_mut(&flow) else { return };
+        if judgement.certainty == Certainty::Settled && !entry.released {
+            entry.released = true;
+            out.push(Update::Done(flow));
+        }
+        let ended = entry.connection.ended();
+        match judgement.certainty {
+            Certainty::Open => {}
+            Certainty::Settled if ended || !has_transcript || library_has_spoken => {
+                self.finish_flow(flow, at, out);
+            }
+            Certainty::Settled | Certainty::Decided => self.say_early(flow, at, out),
+        }
+    }
+
+    /// Reports what is certain already, and waits for the rest no longer than the grace.
+    fn say_early(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
+        let (report, _) = match self.compose(flow, at, false) {
+            Some(composed) => composed,
+            None => return,
+        };
+        let Some(entry) = self.entries.get_mut(&flow) else { return };
+        if entry.said.is_none() {
+            let deadline = after(at, self.limits.settle_grace);
+            self.settle_deadlines.push_back((deadline, flow));
+        }
+        if entry.said != Some(report.verdict) {
+            entry.said = Some(report.verdict);
+            out.push(Update::Report(Box::new(report)));
+        }
+    }
+
+    fn finish_flow(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
+        let Some((report, judgement)) = self.compose(flow, at, true) else { return };
+        let Some(entry) = self.entries.remove(&flow) else { return };
+        self.counters.reassembly_drops.add(&entry.connection.drops());
+        self.counters.evidence_conflicts += u64::from(judgement.conflict);
+        self.counters.transcripts_matched +=
+            u64::from(report.verdict.evidence == Evidence::Library);
+        if let (Some(pid), Some(random)) =
+            (entry.connection.pid(), entry.connection.client_random())
+        {
+            self.flow_of_random.remove(&(pid, random));
+        }
+        if !entry.released {
+            out.push(Update::Done(flow));
+        }
+        if report.resumed == Some(false)
+            && let Some(key) = session_key(&entry.connection)
+        {
+            self.full_handshakes.learn(key, report.verdict, at);
+        }
+        out.push(Update::Report(Box::new(report)));
+    }
+
+    fn judge(&mut self, flow: FlowId) -> (Judgement, bool, bool) {
+        let Some(entry) = self.entries.get(&flow) else {
+            return (Judgement::plaintext(), false, false);
+        };
+        let key = entry.connection.pid().zip(entry.connection.client_random());
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let spoken = transcript.is_some_and(|t| t.application_verify_error.is_some());
+        (entry.connection.judge(transcript), transcript.is_some(), spoken)
+    }
+
+    fn compose(
+        &mut self,
+        flow: FlowId,
+        at: Timestamp,
+        is_final: bool,
+    ) -> Option<(ConnectionReport, Judgement)> {
+        let entry = self.entries.get(&flow)?;
+        let connection = &entry.connection;
+        let key = connection.pid().zip(connection.client_random());
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let judgement = connection.judge(transcript);
+        let mut report = connection.report(&judgement, transcript, is_final);
+        if judgement.resumed == Some(true)
+            && report.verdict.client_auth == ClientAuth::Unknown
+            && let Some(key) = session_key(connection)
+        {
+            match self.full_handshakes.carry(&key, report.verdict.outcome, at) {
+                Ok((verdict, from)) => {
+                    report.verdict = verdict;
+                    report.carried_from = Some(from);
+                }
+                Err(reason) => report.verdict.reason = Some(reason),
+            }
+        }
+        Some((report, judgement))
+    }
+}
+
+fn session_key(connection: &Connection) -> Option<SessionKey> {
+    let owner = match connection.origin() {
+        Origin::Process(process) => Owner::Process(process.pid),
+        Origin::PacketCapture => Owner::Address(connection.local()?.ip()),
+    };
+    Some(SessionKey {
+        owner,
+        upstream: connection.upstream(),
+        server_name: connection.server_name().map(str::to_owned),
+    })
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn after(at: Timestamp, duration: Duration) -> Timestamp {
+    Timestamp(at.0.saturating_add(nanoseconds(duration)))
+}

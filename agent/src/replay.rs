@@ -1,0 +1,55 @@
+//! Runs a capture file through the very same pipeline as live traffic.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    capture::{
+        Source as _, SourceState,
+        replay::{ReplayCounts, ReplaySource},
+    },
+    pipeline::{Limits, Pipeline, Update},
+    report::ConnectionReport,
+};
+
+/// Limits for replay: a file has no clock that anybody waits for.
+#[must_use]
+pub fn limits() -> Limits {
+    Limits { handshake_timeout: Duration::from_secs(24 * 3600), ..Limits::default() }
+}
+
+/// Replays `path` and hands every connection's final report to `sink`, in order of decision.
+///
+/// # Errors
+/// If the file cannot be opened or is no capture. Damage further in ends the replay and is told
+/// in the counts.
+pub fn replay(
+    path: &Path,
+    limits: Limits,
+    sink: &mut dyn FnMut(ConnectionReport) -> anyhow::Result<()>,
+) -> anyhow::Result<ReplayCounts> {
+    let mut source = ReplaySource::open(path)?;
+    let mut pipeline = Pipeline::new(limits);
+    let mut events = Vec::new();
+    let mut updates = Vec::new();
+    loop {
+        let state = source.poll(Duration::ZERO, &mut events)?;
+        for event in events.drain(..) {
+            pipeline.handle(event, &mut updates);
+        }
+        let now = source.now();
+        pipeline.tick(now, &mut updates);
+        if state == SourceState::Ended {
+            pipeline.finish(now, &mut updates);
+        }
+        for update in updates.drain(..) {
+            match update {
+                Update::Done(flow) => source.done(flow),
+                Update::Report(report) if report.is_final => sink(*report)?,
+                Update::Report(_) => {}
+            }
+        }
+        if state == SourceState::Ended {
+            return Ok(source.counts().clone());
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What the handshake messages say, wherever they were read: on the wire or in the library.
+
+use super::{
+    certificate::{self, Chain},
+    hello::{ClientHello, Malformed, ServerHello, TlsVersion, encrypted_extensions_alpn},
+    message::handshake_type,
+};
+use crate::model::{ClientAuth, Direction};
+
+/// A client's Certificate message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// It was there and empty.
+    Empty,
+    /// It carried certificates, end entity first.
+    Chain(Chain),
+    /// It was compressed (RFC 8879): not empty, and not read.
+    Compressed,
+}
+
+/// Facts of one handshake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is the presence of one message")]
+pub struct HandshakeFacts {
+    /// The (last) ClientHello.
+    pub client_hello: Option<ClientHello>,
+    /// A HelloRetryRequest was sent.
+    pub hello_retry_request: bool,
+    /// The ServerHello.
+    pub server_hello: Option<ServerHello>,
+    /// Application protocol from EncryptedExtensions.
+    pub encrypted_alpn: Option<String>,
+    /// EncryptedExtensions was seen.
+    pub encrypted_extensions: bool,
+    /// The server's certificates.
+    pub server_certificate: Option<Chain>,
+    /// CertificateRequest was seen.
+    pub certificate_request: bool,
+    /// ServerHelloDone was seen: the server's first flight is complete (up to TLS 1.2).
+    pub server_hello_done: bool,
+    /// The server's CertificateVerify was seen (TLS 1.3).
+    pub server_certificate_verify: bool,
+    /// The client's Certificate message.
+    pub client_certificate: Option<ClientCertificate>,
+    /// ClientKeyExchange was seen (up to TLS 1.2).
+    pub client_key_exchange: bool,
+    /// The client's CertificateVerify was seen: possession of the key is proven to the server.
+    pub client_certificate_verify: bool,
+    /// Finished in the clear, by [`Direction::index`] (only the library shows it so).
+    pub finished: [bool; 2],
+}
+
+impl HandshakeFacts {
+    /// Takes in one message that `sender` sent.
+    ///
+    /// # Errors
+    /// If its body contradicts its type.
+    pub fn message(&mut self, sender: Direction, kind: u8, body: &[u8]) -> Result<(), Malformed> {
+        match (sender, kind) {
+            (Direction::ToServer, handshake_type::CLIENT_HELLO) => {
+                self.client_hello = Some(ClientHello::parse(body)?);
+            }
+            (Direction::ToClient, handshake_type::SERVER_HELLO) => {
+                let hello = ServerHello::parse(body)?;
+                if hello.hello_retry_request {
+                    self.hello_retry_request = true;
+                } else {
+                    self.server_hello = Some(hello);
+                }
+            }
+            (Direction::ToClient, handshake_type::HELLO_RETRY_REQUEST_DRAFT) => {
+                self.hello_retry_request = true;
+            }
+            (Direction::ToClient, handshake_type::ENCRYPTED_EXTENSIONS) => {
+                self.encrypted_extensions = true;
+                self.encrypted_alpn = encrypted_extensions_alpn(body);
+            }
+            (Direction::ToClient, handshake_type::CERTIFICATE) => {
+                self.server_certificate = Some(self.chain(body)?);
+            }
+            (Direction::ToClient, handshake_type::CERTIFICATE_REQUEST) => {
+                self.certificate_request = true;
+            }
+            (Direction::ToClient, handshake_type::SERVER_HELLO_DONE) => {
+                self.server_hello_done = true;
+            }
+            (Direction::ToClient, handshake_type::CERTIFICATE_VERIFY) => {
+                self.server_certificate_verify = true;
+            }
+            (Direction::ToServer, handshake_type::CERTIFICATE) => {
+                let chain = self.chain(body)?;
+                self.client_certificate = Some(if chain.is_empty() {
+                    ClientCertificate::Empty
+                } else {
+                    ClientCertificate::Chain(chain)
+                });
+            }
+            (Direction::ToServer, handshake_type::COMPRESSED_CERTIFICATE) => {
+                self.client_certificate = Some(ClientCertificate::Compressed);
+            }
+            (Direction::ToServer, handshake_type::CLIENT_KEY_EXCHANGE) => {
+                self.client_key_exchange = true;
+            }
+            (Direction::ToServer, handshake_type::CERTIFICATE_VERIFY) => {
+                self.client_certificate_verify = true;
+            }
+            (sender, handshake_type::FINISHED) => self.finished[sender.index()] = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn chain(&self, body: &[u8]) -> Result<Chain, Malformed> {
+        if self.version().is_some_and(TlsVersion::encrypts_handshake) {
+            certificate::parse_chain_13(body)
+        } else {
+            certificate::parse_chain(body)
+        }
+    }
+
+    /// The negotiated version, once the ServerHello was seen.
+    #[must_use]
+    pub fn version(&self) -> Option<TlsVersion> {
+        self.server_hello.as_ref().map(|hello| hello.version)
+    }
+
+    /// The negotiated application protocol, as far as it is visible.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&str> {
+        let clear = self.server_hello.as_ref().and_then(|hello| hello.alpn.as_deref());
+        clear.or(self.encrypted_alpn.as_deref())
+    }
+
+    /// What the client did, given that its whole flight was seen.
+    ///
+    /// A certificate without CertificateVerify proves nothing: `unknown`. So does a compressed
+    /// one, whose content may be an empty list.
+    #[must_use]
+    pub const fn client_auth(&self) -> ClientAuth {
+        if !self.certificate_request {
+            return ClientAuth::NotRequested;
+        }
+        match (&self.client_certificate, self.client_certificate_verify) {
+            (None | Some(ClientCertificate::Empty), false) => ClientAuth::RequestedNotPresented,
+            (Some(ClientCertificate::Chain(_) | ClientCertificate::Compressed), true) => {
+                ClientAuth::Presented
+            }
+            _ => ClientAuth::Unknown,
+        }
+    }
+}

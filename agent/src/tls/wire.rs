@@ -1,0 +1,358 @@
+//! The handshake as it stands on the wire: records of both directions become facts.
+//!
+//! The two directions may be fed in any interleaving; what is said depends on their bytes only.
+//! To that end the client's bytes wait where their meaning depends on the ServerHello.
+
+use super::{
+    alert,
+    facts::{ClientCertificate, HandshakeFacts},
+    flights::{FlightVerdict, Flights, HelloFacts},
+    hello::{ClientHello, TlsVersion},
+    message::{MessageError, MessageReader},
+    records::{ContentType, RecordHeader, RecordReader},
+};
+use crate::model::{Direction, Reason};
+
+/// A handshake ends with this alert, sent in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenAlert {
+    /// Who sent it.
+    pub sender: Direction,
+    /// RFC 8446 section 6 description number.
+    pub description: u8,
+}
+
+/// One direction's state.
+#[derive(Debug, Default)]
+struct Side {
+    records: RecordReader,
+    messages: MessageReader,
+    current: Option<RecordHeader>,
+    alert: Vec<u8>,
+    change_cipher_spec: bool,
+    /// The first protected handshake record after ChangeCipherSpec, the Finished, was seen.
+    finished: bool,
+    /// A protected alert came before the Finished.
+    protected_alert: bool,
+    application_data: bool,
+    broken: Option<Reason>,
+}
+
+/// Reads one connection's handshake.
+#[derive(Debug, Default)]
+pub struct WireHandshake {
+    sides: [Side; 2],
+    facts: HandshakeFacts,
+    /// Lengths of the records that carried the first ClientHello.
+    hello_records: Vec<u16>,
+    /// The first ClientHello offered early data; a second one may not repeat it.
+    early_data_offered: bool,
+    /// Protected client records that came before the final ServerHello (0-RTT data).
+    early_records: Vec<RecordHeader>,
+    flights: Option<Flights>,
+    /// Lengths of the client's first protected TLS 1.3 records.
+    client_records: Vec<u16>,
+    alert: Option<SeenAlert>,
+    closed: [bool; 2],
+}
+
+/// Client records whose lengths are kept to tell data after the flight from an alert.
+const MAX_CLIENT_RECORDS: usize = 32;
+/// Longest protected alert: two bytes, content type, 16 bytes of padding, tag.
+const LONGEST_ALERT: u16 = 2 + 1 + 16 + 16;
+/// Client records remembered until the ServerHello; more 0-RTT data than this decides nothing.
+const MAX_EARLY_RECORDS: usize = 64;
+
+impl WireHandshake {
+    /// For a connection that began with a hello in SSLv2 framing.
+    #[must_use]
+    pub fn after_ssl2_hello(hello: ClientHello) -> Self {
+        let mut handshake = Self::default();
+        handshake.facts.client_hello = Some(hello);
+        handshake
+    }
+
+    /// Takes in the next bytes of one direction, in stream order.
+    pub fn push(&mut self, direction: Direction, bytes: &[u8]) {
+        self.sides[direction.index()].records.extend(bytes);
+        // Each side may unblock the other once.
+        self.advance(Direction::ToClient);
+        self.advance(Direction::ToServer);
+        self.advance(Direction::ToClient);
+    }
+
+    /// This side sends no more.
+    pub fn close(&mut self, direction: Direction) {
+        self.closed[direction.index()] = true;
+        if let Some(flights) = &mut self.flights {
+            flights.on_close(direction);
+        }
+    }
+
+    /// No more bytes will be fed: what is undecided is judged as it stands.
+    pub fn finish(&mut self) {
+        if let Some(flights) = &mut self.flights {
+            flights.finish();
+        }
+    }
+
+    /// What the messages said so far.
+    #[must_use]
+    pub const fn facts(&self) -> &HandshakeFacts {
+        &self.facts
+    }
+
+    /// The TLS 1.3 flight classifier, once a ServerHello made it TLS 1.3.
+    #[must_use]
+    pub const fn flights(&self) -> Option<&Flights> {
+        self.flights.as_ref()
+    }
+
+    /// The alert in clear that ended the handshake.
+    #[must_use]
+    pub const fn alert(&self) -> Option<SeenAlert> {
+        self.alert
+    }
+
+    /// True once both Finished passed (up to TLS 1.2).
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.sides.iter().all(|side| side.finished)
+    }
+
+    /// True once the client's plaintext flight is complete (up to TLS 1.2).
+    #[must_use]
+    pub const fn client_flight_complete(&self) -> bool {
+        self.sides[Direction::ToServer.index()].change_cipher_spec
+    }
+
+    /// True if the server went to ChangeCipherSpec without a certificate flight: a resumed
+    /// session, by session id or by ticket alike (RFC 5246 section 7.3, RFC 5077 section 3.1).
+    #[must_use]
+    pub const fn abbreviated(&self) -> bool {
+        self.sides[Direction::ToClient.index()].change_cipher_spec
+            && !self.facts.server_hello_done
+            && self.facts.server_certificate.is_none()
+            && self.facts.server_hello.is_some()
+    }
+
+    /// A protected alert came where the Finished should have (up to TLS 1.2).
+    #[must_use]
+    pub fn protected_alert(&self) -> Option<Direction> {
+        [Direction::ToServer, Direction::ToClient]
+            .into_iter()
+            .find(|direction| self.sides[direction.index()].protected_alert)
+    }
+
+    /// True once the client sent application data.
+    #[must_use]
+    pub fn client_sent_data(&self) -> bool {
+        let clear = self.sides[Direction::ToServer.index()].application_data;
+        let flight_end = match self.flights.as_ref().map(Flights::verdict) {
+            Some(FlightVerdict::Decided { client_flight_end, .. }) => {
+                usize::from(client_flight_end)
+            }
+            _ => 1,
+        };
+        let after_flight = self.client_records.iter().skip(flight_end);
+        clear || after_flight.into_iter().any(|length| *length > LONGEST_ALERT)
+    }
+
+    /// Why a direction cannot be read any further.
+    #[must_use]
+    pub fn broken(&self) -> Option<Reason> {
+        self.sides.iter().find_map(|side| side.broken)
+    }
+
+    /// Heap bytes held for unread records and messages.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.sides.iter().map(|side| side.records.held() + side.messages.held()).sum()
+    }
+
+    fn version(&self) -> Option<TlsVersion> {
+        self.facts.version()
+    }
+
+    fn advance(&mut self, direction: Direction) {
+        let index = direction.index();
+        while self.sides[index].broken.is_none() {
+            if self.sides[index].records.in_record() {
+                if !self.payload(direction) {
+                    return;
+                }
+                continue;
+            }
+            match self.sides[index].records.peek() {
+                Ok(Some(header)) if !self.waits(direction, header) => {
+                    self.sides[index].records.begin(header);
+                    self.sides[index].current = Some(header);
+                    self.header(direction, header);
+                }
+                Ok(_) => return,
+                Err(_) => self.sides[index].broken = Some(Reason::Malformed),
+            }
+        }
+    }
+
+    /// The client's ChangeCipherSpec and application data mean one thing in TLS 1.3 and another
+    /// before: they wait for the server's first answer.
+    fn waits(&self, direction: Direction, header: RecordHeader) -> bool {
+        direction == Direction::ToServer
+            && !matches!(header.content_type, ContentType::Handshake | ContentType::Alert)
+            && self.facts.server_hello.is_none()
+            && !self.facts.hello_retry_request
+    }
+
+    fn header(&mut self, direction: Direction, header: RecordHeader) {
+        let encrypted = self.version().is_some_and(TlsVersion::encrypts_handshake);
+        let hello_done = self.facts.client_hello.is_some();
+        if direction == Direction::ToServer
+            && header.content_type == ContentType::Handshake
+            && !hello_done
+        {
+            self.hello_records.push(header.length);
+        }
+        if encrypted {
+            if let Some(flights) = &mut self.flights {
+                flights.on_record(direction, header.content_type.number(), header.length);
+            }
+            if direction == Direction::ToServer
+                && header.content_type == ContentType::ApplicationData
+                && self.client_records.len() < MAX_CLIENT_RECORDS
+            {
+                self.client_records.push(header.length);
+            }
+            return;
+        }
+        let retried = self.facts.hello_retry_request;
+        let side = &mut self.sides[direction.index()];
+        match header.content_type {
+            // After a HelloRetryRequest it is the compatibility record of RFC 8446 appendix D.4.
+            ContentType::ChangeCipherSpec if !retried => side.change_cipher_spec = true,
+            ContentType::Handshake if side.change_cipher_spec => side.finished = true,
+            ContentType::Alert if side.change_cipher_spec && !side.finished => {
+                side.protected_alert = true;
+            }
+            ContentType::ApplicationData => {
+                side.application_data = true;
+                if direction == Direction::ToServer
+                    && self.facts.server_hello.is_none()
+                    && self.early_records.len() < MAX_EARLY_RECORDS
+                {
+                    self.early_records.push(header);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads what is there of the current record; false if that was nothing.
+    fn payload(&mut self, direction: Direction) -> bool {
+        let encrypted = self.version().is_some_and(TlsVersion::encrypts_handshake);
+        let side = &mut self.sides[direction.index()];
+        let Some(header) = side.current else { return false };
+        let protected = side.change_cipher_spec || encrypted;
+        let piece = side.records.read();
+        if piece.is_empty() {
+            return false;
+        }
+        match header.content_type {
+            ContentType::Handshake if !protected => {
+                side.messages.extend(piece);
+                self.messages(direction);
+            }
+            // A plaintext alert has two bytes; a protected one at least 8 more.
+            ContentType::Alert if header.length == 2 && !side.change_cipher_spec => {
+                side.alert.extend_from_slice(piece);
+                self.alerts(direction);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn messages(&mut self, direction: Direction) {
+        let side = &mut self.sides[direction.index()];
+        loop {
+            let had_server_hello = self.facts.server_hello.is_some();
+            match side.messages.next() {
+                Ok(None) => return,
+                Ok(Some((kind, body))) => {
+                    if self.facts.message(direction, kind, body).is_err() {
+                        side.broken = Some(Reason::Malformed);
+                        return;
+                    }
+                }
+                Err(MessageError::TooLong(_)) => {
+                    side.broken = Some(Reason::Truncated);
+                    return;
+                }
+                Err(MessageError::UnknownType(_)) => {
+                    side.broken = Some(Reason::Malformed);
+                    return;
+                }
+            }
+            let hello = self.facts.client_hello.as_ref();
+            self.early_data_offered |= hello.is_some_and(|hello| hello.early_data);
+            if !had_server_hello && self.facts.server_hello.is_some() {
+                self.begin_flights();
+                return;
+            }
+        }
+    }
+
+    fn begin_flights(&mut self) {
+        let (Some(client), Some(server)) = (&self.facts.client_hello, &self.facts.server_hello)
+        else {
+            return;
+        };
+        if server.version != TlsVersion::TLS13 {
+            return;
+        }
+        let Ok(facts) = HelloFacts::for_cipher(server.cipher) else { return };
+        let facts = HelloFacts {
+            psk_offered: client.pre_shared_key,
+            psk_selected: server.pre_shared_key,
+            early_data_offered: client.early_data || self.early_data_offered,
+            hello_retry_request: self.facts.hello_retry_request,
+            post_handshake_auth_offered: client.post_handshake_auth,
+            record_size_limit: client.record_size_limit,
+            // RFC 6066 section 4: code n stands for 2^(8+n) bytes.
+            max_fragment_length: client
+                .max_fragment_length
+                .and_then(|code| 1_u16.checked_shl(8 + u32::from(code))),
+            certificate_compression_offered: client.compress_certificate,
+            application_settings_offered: client.application_settings,
+            ..facts
+        }
+        .with_client_hello_records(&self.hello_records);
+        let mut flights = Flights::new(facts);
+        for record in &self.early_records {
+            let content_type = record.content_type.number();
+            flights.on_record(Direction::ToServer, content_type, record.length);
+        }
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            if self.closed[direction.index()] {
+                flights.on_close(direction);
+            }
+        }
+        self.flights = Some(flights);
+    }
+
+    fn alerts(&mut self, direction: Direction) {
+        let side = &mut self.sides[direction.index()];
+        while let [level, description, ..] = side.alert[..] {
+            side.alert.drain(..2);
+            if direction == Direction::ToServer
+                && description == alert::description::NO_CERTIFICATE
+                && self.facts.certificate_request
+            {
+                // How SSL 3.0 says what later versions say with an empty Certificate.
+                self.facts.client_certificate = Some(ClientCertificate::Empty);
+            } else if !alert::is_harmless_warning(level, description) {
+                self.alert.get_or_insert(SeenAlert { sender: direction, description });
+            }
+        }
+    }
+}

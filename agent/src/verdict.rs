@@ -1,0 +1,328 @@
+//! From facts to the verdict: the three rules of the design live here.
+//!
+//! 1. Unknown is never folded into anything else.
+//! 2. `mtls` is only said when the client's certificate and its CertificateVerify were seen
+//!    or proven.
+//! 3. Offered is not negotiated, presented is not accepted.
+
+use crate::{
+    flow::reassembly::Missing,
+    model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
+    report::Verdict,
+    tls::{
+        alert,
+        facts::HandshakeFacts,
+        flights::FlightVerdict,
+        hello::TlsVersion,
+        transcript::Transcript,
+        wire::WireHandshake,
+    },
+};
+
+/// How far a judgement is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Certainty {
+    /// Nothing is certain yet; more bytes may decide.
+    Open,
+    /// Security is certain; the outcome, or a stronger witness, may still come.
+    Decided,
+    /// No byte on the wire can change it any more.
+    Settled,
+}
+
+/// What is to be said now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// How far it is settled.
+    pub certainty: Certainty,
+    /// The verdict as of now.
+    pub verdict: Verdict,
+    /// The session was resumed: the verdict is to be carried from its full handshake.
+    pub resumed: Option<bool>,
+    /// Rule of the flight classifier, for `inferred`.
+    pub rule: Option<&'static str>,
+    /// Library and wire (or inference) disagree.
+    pub conflict: bool,
+}
+
+/// The state of a connection beside its TLS bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Captured bytes were lost between the kernel and the agent.
+    pub lost: bool,
+    /// Why the next byte of each direction is not there.
+    pub missing: [Missing; 2],
+    /// The connection is closed, or given up.
+    pub ended: bool,
+    /// Why it was given up, where that is not a close.
+    pub given_up: Option<Reason>,
+}
+
+impl Circumstances {
+    /// Why an unfinished handshake will stay so, if that is known by now.
+    #[must_use]
+    pub fn dead_end(&self) -> Option<Reason> {
+        let reason = |missing| match missing {
+            Missing::Truncated | Missing::Hole if self.lost => Some(Reason::CaptureLost),
+            Missing::Truncated => Some(Reason::Truncated),
+            Missing::Hole if self.ended => Some(Reason::Gap),
+            _ => None,
+        };
+        let from_streams = self.missing.into_iter().find_map(reason);
+        self.given_up.or(from_streams).or_else(|| self.ended.then_some(Reason::NoData))
+    }
+}
+
+const fn unknown(outcome: Outcome, reason: Reason) -> Verdict {
+    Verdict {
+        security: Security::Unknown,
+        client_auth: ClientAuth::Unknown,
+        outcome,
+        evidence: Evidence::None,
+        server_verified: ServerVerified::Unknown,
+        reason: Some(reason),
+    }
+}
+
+const fn security_of(client_auth: ClientAuth) -> Security {
+    match client_auth {
+        ClientAuth::Presented => Security::Mtls,
+        ClientAuth::RequestedNotPresented | ClientAuth::NotRequested => Security::Tls,
+        ClientAuth::Unknown => Security::Unknown,
+    }
+}
+
+const fn known(client_auth: ClientAuth, outcome: Outcome, evidence: Evidence) -> Verdict {
+    Verdict {
+        security: security_of(client_auth),
+        client_auth,
+        outcome,
+        evidence,
+        server_verified: ServerVerified::Unknown,
+        reason: match client_auth {
+            ClientAuth::Unknown => Some(Reason::Ambiguous),
+            _ => None,
+        },
+    }
+}
+
+impl Judgement {
+    const fn new(certainty: Certainty, verdict: Verdict) -> Self {
+        Self { certainty, verdict, resumed: None, rule: None, conflict: false }
+    }
+
+    /// A connection of which nothing certain can be said.
+    #[must_use]
+    pub const fn unknown(certainty: Certainty, outcome: Outcome, reason: Reason) -> Self {
+        Self::new(certainty, unknown(outcome, reason))
+    }
+
+    /// Application bytes crossed in clear.
+    #[must_use]
+    pub const fn plaintext() -> Self {
+        Self::new(
+            Certainty::Settled,
+            Verdict {
+                security: Security::Plaintext,
+                client_auth: ClientAuth::NotRequested,
+                outcome: Outcome::Established,
+                evidence: Evidence::Wire,
+                server_verified: ServerVerified::No,
+                reason: None,
+            },
+        )
+    }
+
+    fn failed(verdict: Verdict) -> Self {
+        Self::new(Certainty::Settled, verdict)
+    }
+}
+
+/// Judges a TLS connection by its wire bytes and, where there is one, its transcript.
+#[must_use]
+pub fn judge(
+    wire: &WireHandshake,
+    transcript: Option<&Transcript>,
+    circumstances: &Circumstances,
+) -> Judgement {
+    let encrypted = wire.facts().version().is_some_and(TlsVersion::encrypts_handshake);
+    let mut judgement = if encrypted {
+        judge_encrypted(wire, circumstances)
+    } else {
+        judge_clear(wire, circumstances)
+    };
+    if let Some(transcript) = transcript {
+        apply_transcript(&mut judgement, wire, transcript, circumstances);
+    }
+    judgement
+}
+
+/// TLS up to 1.2, and everything before a ServerHello.
+fn judge_clear(wire: &WireHandshake, circumstances: &Circumstances) -> Judgement {
+    let facts = wire.facts();
+    if wire.finished() {
+        if wire.abbreviated() {
+            let mut judgement = Judgement::unknown(
+                Certainty::Settled,
+                Outcome::Established,
+                Reason::ResumedUnseen,
+            );
+            judgement.resumed = Some(true);
+            return judgement;
+        }
+        if facts.client_key_exchange {
+            let verdict = known(facts.client_auth(), Outcome::Established, Evidence::Wire);
+            let mut judgement = Judgement::new(Certainty::Settled, verdict);
+            judgement.resumed = Some(false);
+            return judgement;
+        }
+        // Both sides finished, but neither a full nor an abbreviated handshake was seen.
+        return Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Malformed);
+    }
+    if let Some(seen) = wire.alert() {
+        return refused(facts, seen.sender, seen.description);
+    }
+    if wire.protected_alert().is_some() {
+        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+    }
+    if let Some(reason) = wire.broken() {
+        return Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason);
+    }
+    unfinished(circumstances)
+}
+
+fn unfinished(circumstances: &Circumstances) -> Judgement {
+    match circumstances.dead_end() {
+        Some(reason) => Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason),
+        None => Judgement::unknown(Certainty::Open, Outcome::Incomplete, Reason::NoData),
+    }
+}
+
+/// An alert in clear ended the handshake.
+fn refused(facts: &HandshakeFacts, sender: Direction, description: u8) -> Judgement {
+    let client_answered = facts.client_key_exchange || facts.client_certificate.is_some();
+    let rejected = sender == Direction::ToClient
+        && facts.certificate_request
+        && client_answered
+        && alert::refuses_certificate(description);
+    if !rejected {
+        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+    }
+    Judgement::failed(known(facts.client_auth(), Outcome::Rejected, Evidence::Wire))
+}
+
+/// TLS 1.3 by its record lengths.
+fn judge_encrypted(wire: &WireHandshake, circumstances: &Circumstances) -> Judgement {
+    if let Some(seen) = wire.alert() {
+        // In clear although keys exist: one side could not follow the other.
+        return refused(wire.facts(), seen.sender, seen.description);
+    }
+    let Some(flights) = wire.flights() else {
+        let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
+        let reason = if resumed { Reason::ResumedUnseen } else { Reason::EncryptedHandshake };
+        let mut judgement =
+            Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason);
+        judgement.resumed = resumed.then_some(true);
+        return judgement;
+    };
+    let outcome = match flights.outcome() {
+        // The client has finished: for it the connection stands until it is refused.
+        Outcome::Incomplete if !circumstances.ended => None,
+        seen => Some(seen),
+    };
+    let certainty = if outcome.is_some() || circumstances.dead_end().is_some() {
+        Certainty::Settled
+    } else {
+        Certainty::Decided
+    };
+    match flights.verdict() {
+        FlightVerdict::Decided { client_auth, rule, .. } => {
+            let outcome = outcome.unwrap_or(Outcome::Established);
+            let mut judgement =
+                Judgement::new(certainty, known(client_auth, outcome, Evidence::Inferred));
+            judgement.rule = Some(rule.as_str());
+            judgement.resumed = Some(false);
+            judgement
+        }
+        FlightVerdict::Resumed => {
+            let outcome = outcome.unwrap_or(Outcome::Established);
+            let mut judgement = Judgement::unknown(certainty, outcome, Reason::ResumedUnseen);
+            judgement.resumed = Some(true);
+            judgement
+        }
+        FlightVerdict::Failed { .. } => {
+            Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed))
+        }
+        FlightVerdict::Ambiguous { .. } => {
+            let outcome = outcome.unwrap_or(Outcome::Incomplete);
+            Judgement::unknown(certainty, outcome, Reason::Ambiguous)
+        }
+        FlightVerdict::Pending => match wire.broken() {
+            Some(reason) => Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason),
+            None => unfinished(circumstances),
+        },
+    }
+}
+
+/// What the library showed outranks what the wire let us infer, and completes what it hides.
+fn apply_transcript(
+    judgement: &mut Judgement,
+    wire_handshake: &WireHandshake,
+    transcript: &Transcript,
+    circumstances: &Circumstances,
+) {
+    let wire = judgement.verdict;
+    let refused = transcript.alert_received.is_some_and(|description| {
+        transcript.facts.certificate_request && alert::refuses_certificate(description)
+    });
+    if transcript.is_complete() && transcript.is_resumed() {
+        judgement.resumed = Some(true);
+    } else if transcript.is_complete() && !transcript.damaged {
+        let client_auth = transcript.facts.client_auth();
+        let certain_wire = wire.client_auth != ClientAuth::Unknown;
+        judgement.conflict = certain_wire && wire.client_auth != client_auth;
+        let outcome = match wire.outcome {
+            Outcome::Incomplete => Outcome::Established,
+            seen => seen,
+        };
+        judgement.verdict = known(client_auth, outcome, Evidence::Library);
+        judgement.resumed = Some(false);
+        judgement.certainty = judgement.certainty.max(Certainty::Decided);
+    }
+    if refused {
+        judgement.verdict.outcome = Outcome::Rejected;
+        judgement.certainty = Certainty::Settled;
+    } else if transcript.alert_received.is_some_and(|n| n != alert::description::CLOSE_NOTIFY) {
+        judgement.verdict.outcome = Outcome::Failed;
+        judgement.certainty = Certainty::Settled;
+    }
+    judgement.verdict.server_verified = server_verified(transcript);
+    if application_refused(wire_handshake, transcript, circumstances) {
+        judgement.verdict.outcome = Outcome::Failed;
+    }
+}
+
+/// The application looked at the verification result, it was bad, and the connection ended
+/// without application data: nginx with `proxy_ssl_verify on`. (`curl -k` looks and goes on.)
+fn application_refused(
+    wire: &WireHandshake,
+    transcript: &Transcript,
+    circumstances: &Circumstances,
+) -> bool {
+    let bad = transcript.application_verify_error.is_some_and(|error| error != 0)
+        || transcript.host_check == Some(0);
+    bad && circumstances.ended && !wire.client_sent_data()
+}
+
+/// `yes` needs a good result *and* a sign that a bad one would have been acted on: the
+/// application asked for it (nginx does so only under `proxy_ssl_verify on`).
+fn server_verified(transcript: &Transcript) -> ServerVerified {
+    let application = transcript.application_verify_error;
+    match (transcript.server_verify_error, application) {
+        (Some(0), Some(0)) if transcript.host_check != Some(0) => ServerVerified::Yes,
+        (Some(error), _) if error != 0 => ServerVerified::No,
+        (_, Some(error)) if error != 0 => ServerVerified::No,
+        (Some(0), Some(0)) => ServerVerified::No,
+        _ => ServerVerified::Unknown,
+    }
+}
