@@ -6,3 +6,4 @@
 pub mod capture;
 pub mod model;
 pub mod report;
+pub mod tls;

@@ -1,0 +1,289 @@
+//! The first witness: the lengths of the client's first encrypted records.
+//!
+//! Finished and application data never share a record, for their keys differ, and Finished comes
+//! first (RFC 8446 section 5.1). So outside 0-RTT the first record is handshake, or an alert, and
+//! application data of any length cannot stand in its place.
+
+use super::{
+    Ambiguity, HelloFacts, Rule,
+    arithmetic::{Arithmetic, Padding},
+    server::Witness,
+};
+use crate::model::ClientAuth;
+
+/// As many records as a flight is searched for its end.
+pub(super) const KEPT: usize = 24;
+
+/// As many records as must fit 16-byte blocks before a client is taken to pad to them.
+const BLOCK_PADDING_SAMPLE: usize = 4;
+
+/// Block sizes that a client which pads its handshake only is expected to choose from: one whole
+/// block then looks like a certificate.
+const USUAL_BLOCK: u16 = 64;
+
+/// What the client's records say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// More records are needed.
+    Wait,
+    /// The flight was read.
+    Flight {
+        auth: ClientAuth,
+        rule: Rule,
+        /// Whether two exact lengths or more were matched.
+        exact: bool,
+        /// Records of the flight.
+        end: usize,
+    },
+    /// An alert stands in the flight's place.
+    Alert,
+    /// The records fit more than one flight.
+    Unclear(Ambiguity),
+}
+
+/// What the records are read against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) a: Arithmetic,
+    pub(super) facts: &'a HelloFacts,
+    pub(super) server: Witness,
+    /// No more records will come, or no more are kept.
+    pub(super) ended: bool,
+}
+
+const fn flight(auth: ClientAuth, rule: Rule, end: usize) -> Reading {
+    Reading::Flight { auth, rule, exact: false, end }
+}
+
+/// Reads the client's first records (at most [`KEPT`]).
+pub(super) fn read(cx: Context<'_>, records: &[u16]) -> Reading {
+    let a = cx.a;
+    let Some(&first) = records.first() else { return Reading::Wait };
+    // A fragment as short as a bare flight makes any message look like one.
+    if cx.facts.client_fragment.is_some_and(|content| {
+        a.record(content, Padding::Bare) <= a.empty_certificate_and_finished()
+    }) {
+        return Reading::Unclear(Ambiguity::TinyFragments);
+    }
+    if cx.facts.early_data_rejected() {
+        return after_early_data(cx, records);
+    }
+    if first == a.alert(Padding::Bare) {
+        return Reading::Alert;
+    }
+    if first < a.finished(Padding::Bare) {
+        return empty_certificate(cx, records);
+    }
+    if first == a.finished(Padding::Bare) {
+        return flight(ClientAuth::NotRequested, Rule::Finished, 1);
+    }
+    if first == a.empty_certificate_and_finished() {
+        return flight(ClientAuth::RequestedNotPresented, Rule::EmptyCertificateCoalesced, 1);
+    }
+    if first == a.finished(Padding::Fixed16) {
+        return finished_fixed_padding(cx, records);
+    }
+    if first == a.finished(Padding::Block16) {
+        return finished_block_padding(cx, records);
+    }
+    if first > a.longest_modestly_padded() {
+        return large(cx, records);
+    }
+    small_certificate(cx, records)
+}
+
+/// The first record is too short for a Finished, so it is an empty Certificate (or an alert of a
+/// client that pads): a certificate is longer still.
+fn empty_certificate(cx: Context<'_>, records: &[u16]) -> Reading {
+    let a = cx.a;
+    let first = records[0];
+    let Some(&second) = records.get(1) else {
+        return match cx.ended {
+            false => Reading::Wait,
+            true if a.may_be_alert(first) => Reading::Alert,
+            true if first == a.empty_certificate(Padding::Bare) => {
+                Reading::Unclear(Ambiguity::Incomplete)
+            }
+            true => Reading::Unclear(Ambiguity::UnexplainedLength),
+        };
+    };
+    let auth = ClientAuth::RequestedNotPresented;
+    let [bare, block] = [Padding::Bare, Padding::Block16]
+        .map(|padding| (a.empty_certificate(padding), a.finished(padding)));
+    if (first, second) == bare {
+        return Reading::Flight { auth, rule: Rule::EmptyCertificate, exact: true, end: 2 };
+    }
+    if (first, second) == block || (first > bare.0 && second - first == bare.1 - bare.0) {
+        return flight(auth, Rule::EmptyCertificatePadded, 2);
+    }
+    // A client's EncryptedExtensions (ALPS) are as short.
+    if second == bare.1
+        && a.is_compressed_empty_certificate(first)
+        && cx.facts.certificate_compression_offered
+        && !cx.facts.application_settings_offered
+    {
+        return flight(auth, Rule::EmptyCertificateCompressed, 2);
+    }
+    if a.may_be_alert(first) && second == first {
+        return Reading::Alert;
+    }
+    Reading::Unclear(Ambiguity::UnexplainedLength)
+}
+
+/// The first record is 16 bytes longer than Finished: a Finished with that padding, unless the
+/// second is as much longer as a Finished is longer than an empty Certificate, or too short for
+/// that padding.
+fn finished_fixed_padding(cx: Context<'_>, records: &[u16]) -> Reading {
+    let a = cx.a;
+    let decided = flight(ClientAuth::NotRequested, Rule::FinishedFixedPadding, 1);
+    let step = a.finished(Padding::Bare) - a.empty_certificate(Padding::Bare);
+    match records.get(1) {
+        None if cx.server == Witness::NotRequested || cx.ended => decided,
+        None => Reading::Wait,
+        Some(&second) if second == records[0] + step => Reading::Unclear(Ambiguity::Padded),
+        Some(&second) if second < a.shortest(Padding::Fixed16) => {
+            Reading::Unclear(Ambiguity::UnexplainedLength)
+        }
+        Some(_) => decided,
+    }
+}
+
+/// The first record is a Finished in blocks of 16 bytes. Larger blocks give other messages that
+/// length too, so the records after it must rule them out.
+fn finished_block_padding(cx: Context<'_>, records: &[u16]) -> Reading {
+    let a = cx.a;
+    if !records.iter().all(|&r| a.fills_blocks(r, 16)) {
+        return Reading::Unclear(Ambiguity::UnexplainedLength);
+    }
+    let block = records.iter().fold(0, |block, &r| gcd(block, a.inner(r)));
+    let sampled = records.len() >= BLOCK_PADDING_SAMPLE || (cx.ended && records.len() > 1);
+    if cx.server == Witness::NotRequested || (sampled && block == 16) {
+        flight(ClientAuth::NotRequested, Rule::FinishedBlockPadding, 1)
+    } else if cx.ended {
+        Reading::Unclear(Ambiguity::Padded)
+    } else {
+        Reading::Wait
+    }
+}
+
+/// The first record is longer than any modestly padded Finished: a certificate, unless blocks of
+/// just that size make it one.
+fn large(cx: Context<'_>, records: &[u16]) -> Reading {
+    let a = cx.a;
+    match certificate_verify(cx, records) {
+        Structure::Missing => {}
+        Structure::Incomplete => return Reading::Wait,
+        Structure::Found(found) => return found,
+    }
+    let first = records[0];
+    let full = a.is_full(first, cx.facts);
+    let fragments = records.iter().take_while(|&&r| r == first).count();
+    let requested = cx.server == Witness::Requested;
+    let decided = |end| flight(ClientAuth::Presented, Rule::CertificateCoalesced, end);
+    let padded = Reading::Unclear(Ambiguity::Padded);
+
+    if full {
+        // Padding to the full record looks the same, unless the server is known to have asked and
+        // the rest of the certificate follows.
+        return match records.get(1) {
+            Some(&rest) if requested && rest < first => decided(2),
+            Some(_) => padded,
+            None if cx.ended => padded,
+            None => Reading::Wait,
+        };
+    }
+    if fragments > 1 || (!requested && a.fills_blocks(first, USUAL_BLOCK)) {
+        return padded;
+    }
+    // A Finished that fills one block exactly makes the block size the first record's inner length,
+    // and every record after it a multiple of that.
+    let block = a.inner(first);
+    if records[1..].iter().any(|&r| !a.fills_blocks(r, block)) {
+        return decided(1);
+    }
+    match (cx.ended, records.len()) {
+        (false, _) => Reading::Wait,
+        (true, 1) if requested && !a.fills_blocks(first, USUAL_BLOCK) => decided(1),
+        (true, _) => padded,
+    }
+}
+
+/// The first record is longer than a bare Finished, but a padded one could be as long. A raw public
+/// key or a compressed certificate can be this short; it counts where the server is known to have
+/// asked and CertificateVerify and Finished follow.
+fn small_certificate(cx: Context<'_>, records: &[u16]) -> Reading {
+    if cx.server == Witness::Requested && records[0] >= cx.a.shortest_certificate() {
+        match certificate_verify(cx, records) {
+            Structure::Missing => {}
+            Structure::Incomplete => return Reading::Wait,
+            Structure::Found(found) => return found,
+        }
+    }
+    Reading::Unclear(Ambiguity::UnexplainedLength)
+}
+
+/// Early data may stand before the flight, in records of any length: only a flight that matches in
+/// two exact lengths is read.
+fn after_early_data(cx: Context<'_>, records: &[u16]) -> Reading {
+    let a = cx.a;
+    let unclear = Reading::Unclear(Ambiguity::EarlyDataRejected);
+    let first = records[0];
+    if first > a.longest_modestly_padded() {
+        return match certificate_verify(cx, records) {
+            Structure::Missing => unclear,
+            Structure::Incomplete => Reading::Wait,
+            Structure::Found(found) => found,
+        };
+    }
+    if first != a.empty_certificate(Padding::Bare) {
+        return unclear;
+    }
+    match empty_certificate(cx, records) {
+        Reading::Unclear(_) => unclear,
+        reading => reading,
+    }
+}
+
+/// Whether the records are a Certificate, a CertificateVerify and a Finished, each its own.
+enum Structure {
+    Missing,
+    Incomplete,
+    Found(Reading),
+}
+
+/// Looks for CertificateVerify and Finished right behind the Certificate, which may be cut into
+/// fragments: equally long ones, then a shorter rest.
+fn certificate_verify(cx: Context<'_>, records: &[u16]) -> Structure {
+    let a = cx.a;
+    let first = records[0];
+    let fragments = records.iter().take_while(|&&r| r == first).count();
+    let cut = fragments > 1 || a.is_full(first, cx.facts);
+    let after_rest = (cut && records.get(fragments).is_some_and(|&r| r < first)) as usize;
+    let mut incomplete = fragments == records.len();
+    for verify in [fragments, fragments + after_rest] {
+        for padding in Padding::ALL {
+            let is_verify = |&r: &u16| a.is_certificate_verify(r, padding);
+            match (records.get(verify), records.get(verify + 1)) {
+                (None, _) => incomplete = true,
+                (Some(v), None) if is_verify(v) => incomplete = true,
+                (Some(v), Some(&finished)) if is_verify(v) && finished == a.finished(padding) => {
+                    return Structure::Found(Reading::Flight {
+                        auth: ClientAuth::Presented,
+                        rule: Rule::CertificateVerify,
+                        exact: padding == Padding::Bare,
+                        end: verify + 2,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    if incomplete && !cx.ended { Structure::Incomplete } else { Structure::Missing }
+}
+
+const fn gcd(mut a: u16, mut b: u16) -> u16 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}

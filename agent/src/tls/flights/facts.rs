@@ -1,0 +1,91 @@
+//! What the hellos, which are in clear, say about the flights that follow them.
+
+use thiserror::Error;
+
+/// A cipher suite whose hash and tag lengths are not known, so that no length can be predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "cipher suite {0:#06x} is not a known TLS 1.3 suite; its record lengths cannot be predicted"
+)]
+pub struct UnknownCipherSuite(pub u16);
+
+/// Facts of the ClientHello and ServerHello that decide how the encrypted flights are read.
+///
+/// Start from [`HelloFacts::for_cipher`] and set what the hellos carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an extension that is there or not")]
+pub struct HelloFacts {
+    /// Output length of the suite's hash in bytes: the length of a Finished body.
+    pub hash_len: u16,
+    /// Length of the suite's authentication tag in bytes.
+    pub tag_len: u16,
+    /// ClientHello: `pre_shared_key` (41).
+    pub psk_offered: bool,
+    /// ServerHello: `pre_shared_key` (41).
+    pub psk_selected: bool,
+    /// ClientHello: `early_data` (42). After a HelloRetryRequest: in the first ClientHello.
+    pub early_data_offered: bool,
+    /// A HelloRetryRequest came before the ServerHello.
+    pub hello_retry_request: bool,
+    /// ClientHello: `post_handshake_auth` (49). The verdict is about the handshake only.
+    pub post_handshake_auth_offered: bool,
+    /// ClientHello: value of `record_size_limit` (28). It permits the server to answer, encrypted,
+    /// with a limit of its own, which is at least 64 (RFC 8449 section 4).
+    pub record_size_limit: Option<u16>,
+    /// ClientHello: `max_fragment_length` (1) as bytes: 512 to 4096 (RFC 6066 section 4).
+    pub max_fragment_length: Option<u16>,
+    /// ClientHello: `compress_certificate` (27).
+    pub certificate_compression_offered: bool,
+    /// ClientHello: `application_settings` (17513 or 17613), which lets the client send an
+    /// EncryptedExtensions of its own before its flight.
+    pub application_settings_offered: bool,
+    /// Length of the largest record that carried the ClientHello, where it took more than one:
+    /// the client's own fragment limit.
+    pub client_fragment: Option<u16>,
+}
+
+impl HelloFacts {
+    /// Facts for a suite of RFC 8446 appendix B.4 or RFC 8998, with no extension offered.
+    ///
+    /// # Errors
+    /// When the suite is not one of these.
+    pub const fn for_cipher(cipher_suite: u16) -> Result<Self, UnknownCipherSuite> {
+        let (hash_len, tag_len) = match cipher_suite {
+            0x1301 | 0x1303 | 0x1304 | 0x00C6 | 0x00C7 => (32, 16),
+            0x1302 => (48, 16),
+            0x1305 => (32, 8),
+            _ => return Err(UnknownCipherSuite(cipher_suite)),
+        };
+        Ok(Self {
+            hash_len,
+            tag_len,
+            psk_offered: false,
+            psk_selected: false,
+            early_data_offered: false,
+            hello_retry_request: false,
+            post_handshake_auth_offered: false,
+            record_size_limit: None,
+            max_fragment_length: None,
+            certificate_compression_offered: false,
+            application_settings_offered: false,
+            client_fragment: None,
+        })
+    }
+
+    /// Notes the lengths of the records that carried one ClientHello message.
+    #[must_use]
+    pub fn with_client_hello_records(mut self, lengths: &[u16]) -> Self {
+        if lengths.len() > 1 {
+            self.client_fragment = lengths.iter().copied().max();
+        }
+        self
+    }
+
+    /// Whether early data that the server refused may still arrive among the client's records.
+    ///
+    /// After a HelloRetryRequest it may not: the client stops early data before its second
+    /// ClientHello (RFC 8446 section 4.2.10).
+    pub(super) const fn early_data_rejected(&self) -> bool {
+        self.early_data_offered && !self.psk_selected && !self.hello_retry_request
+    }
+}

@@ -1,0 +1,294 @@
+//! Client authentication in TLS 1.3, inferred from record lengths.
+//!
+//! From the ServerHello on, everything is encrypted, but the length of a record gives away the
+//! length of the handshake messages in it. With hash length H and tag length T the client's flight
+//! (RFC 8446 section 2) is one of
+//!
+//! | server's request | client's records |
+//! |---|---|
+//! | none | Finished: 4+H+1+T |
+//! | answered with an empty Certificate | 8+1+T, then Finished; or both in one |
+//! | answered with a certificate | a long record, CertificateVerify, Finished; or all in one or two |
+//! | impossible, a PSK was selected | Finished, which says nothing about the certificate |
+//!
+//! and the server's flight has one record more where it contains a request. [`Flights`] reads both
+//! witnesses and answers with a [`FlightVerdict`] that never changes once it is final.
+//!
+//! # What this cannot see
+//! Lengths prove nothing. Where the server coalesces its flight, the client is the only witness, and
+//! a client that pads its Finished by hundreds of bytes, at random and without the server's flight
+//! betraying it, looks as if it sent a certificate; no known implementation does so. Such verdicts
+//! are [`Confidence::Moderate`]. Post-handshake authentication happens after the verdict.
+//!
+//! # Order
+//! Each direction's records must be fed in its own order. How the two interleave does not change a
+//! decided `client_auth`, except that early data must have been told apart: only records after the
+//! ServerHello are fed. The outcome does rest on what followed what.
+
+mod arithmetic;
+mod client;
+mod facts;
+mod outcome;
+mod server;
+mod verdict;
+
+use client::{Context, Reading};
+use server::Witness;
+
+use self::{
+    arithmetic::{Arithmetic, Padding},
+    outcome::Progress,
+};
+pub use self::{
+    facts::{HelloFacts, UnknownCipherSuite},
+    verdict::{Ambiguity, Confidence, FailureSign, FlightVerdict, Rule},
+};
+use crate::model::{ClientAuth, Direction, Outcome};
+
+/// Content type of an alert record (RFC 8446 section 5.1); in clear where it shows.
+const ALERT: u8 = 21;
+/// Content type of every encrypted record.
+const APPLICATION_DATA: u8 = 23;
+
+/// The lengths of a direction's first `N` encrypted records.
+#[derive(Clone, Debug)]
+struct Kept<const N: usize> {
+    lengths: [u16; N],
+    count: usize,
+}
+
+impl<const N: usize> Kept<N> {
+    const fn new() -> Self {
+        Self { lengths: [0; N], count: 0 }
+    }
+
+    fn push(&mut self, length: u16) {
+        if let Some(slot) = self.lengths.get_mut(self.count) {
+            *slot = length;
+            self.count += 1;
+        }
+    }
+
+    fn as_slice(&self) -> &[u16] {
+        &self.lengths[..self.count]
+    }
+
+    const fn is_full(&self) -> bool {
+        self.count == N
+    }
+}
+
+/// Reads the encrypted flights of one TLS 1.3 handshake, record by record.
+///
+/// Takes constant memory and allocates nothing.
+#[derive(Clone, Debug)]
+pub struct Flights {
+    facts: HelloFacts,
+    arithmetic: Arithmetic,
+    client: Kept<{ client::KEPT }>,
+    server: Kept<{ server::KEPT }>,
+    client_closed: bool,
+    server_closed: bool,
+    server_padding: Padding,
+    progress: Progress,
+    verdict: FlightVerdict,
+    outcome: Outcome,
+}
+
+impl Flights {
+    /// Starts behind a ServerHello that negotiated TLS 1.3 (and is no HelloRetryRequest).
+    #[must_use]
+    pub fn new(facts: HelloFacts) -> Self {
+        let verdict = match (facts.psk_selected, facts.psk_offered) {
+            (true, true) => FlightVerdict::Resumed,
+            (true, false) => FlightVerdict::Ambiguous { why: Ambiguity::ContradictoryHellos },
+            (false, _) => FlightVerdict::Pending,
+        };
+        Self {
+            facts,
+            arithmetic: Arithmetic::new(&facts),
+            client: Kept::new(),
+            server: Kept::new(),
+            client_closed: false,
+            server_closed: false,
+            server_padding: Padding::Bare,
+            progress: Progress::default(),
+            verdict,
+            outcome: Outcome::Incomplete,
+        }
+    }
+
+    /// Takes the header of one record that followed the ServerHello: content type and the length
+    /// field. Records other than alerts and encrypted ones (`change_cipher_spec`) are ignored.
+    pub fn on_record(&mut self, direction: Direction, content_type: u8, length: u16) {
+        if self.is_settled() {
+            return;
+        }
+        match content_type {
+            APPLICATION_DATA => self.on_encrypted(direction, length),
+            ALERT => self.on_alert_in_clear(direction),
+            _ => return,
+        }
+        self.judge();
+    }
+
+    /// One side closed its direction: it will send no more records.
+    pub fn on_close(&mut self, direction: Direction) {
+        self.progress.on_close(direction);
+        match direction {
+            Direction::ToServer => self.client_closed = true,
+            Direction::ToClient => self.server_closed = true,
+        }
+        if self.verdict == FlightVerdict::Pending && self.client_closed && self.client.count == 0 {
+            self.verdict = FlightVerdict::Failed { sign: FailureSign::ClosedBeforeFlight };
+        }
+        self.judge();
+    }
+
+    /// No more records will be fed, whatever the reason: decides as far as the records allow.
+    /// A verdict that is still pending then had no record of the client to go by.
+    pub fn finish(&mut self) {
+        self.client_closed |= self.client.count > 0;
+        self.server_closed = true;
+        self.judge();
+    }
+
+    /// What is known about client authentication.
+    #[must_use]
+    pub const fn verdict(&self) -> FlightVerdict {
+        self.verdict
+    }
+
+    /// How the handshake ended; [`Outcome::Incomplete`] until something showed it. Final once it is
+    /// anything else. `rejected` needs the end of the connection, or [`Flights::finish`].
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Whether further records can change neither verdict nor outcome.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.verdict != FlightVerdict::Pending && self.outcome != Outcome::Incomplete
+    }
+
+    fn on_encrypted(&mut self, direction: Direction, length: u16) {
+        if !self.arithmetic.is_possible(length) && self.verdict == FlightVerdict::Pending {
+            self.verdict = FlightVerdict::Ambiguous { why: Ambiguity::ImpossibleLength };
+        }
+        self.progress.on_encrypted(self.arithmetic, direction, length);
+        match direction {
+            Direction::ToServer => self.client.push(length),
+            Direction::ToClient => self.server.push(length),
+        }
+    }
+
+    fn on_alert_in_clear(&mut self, direction: Direction) {
+        self.progress.on_alert_in_clear(direction);
+        if self.verdict == FlightVerdict::Pending && self.client.count == 0 {
+            self.verdict = FlightVerdict::Failed {
+                sign: match direction {
+                    Direction::ToServer => FailureSign::ClientAlert,
+                    Direction::ToClient => FailureSign::ServerAlert,
+                },
+            };
+        }
+    }
+
+    fn judge(&mut self) {
+        if self.verdict == FlightVerdict::Pending {
+            self.verdict = self.read_flights();
+        }
+        if self.outcome == Outcome::Incomplete {
+            self.outcome = self.read_outcome();
+        }
+    }
+
+    fn read_flights(&mut self) -> FlightVerdict {
+        let a = self.arithmetic;
+        let alert = a.alert(Padding::Bare);
+        if self.client.count == 0 && self.server.as_slice().first() == Some(&alert) {
+            return FlightVerdict::Failed { sign: FailureSign::ServerAlert };
+        }
+        let (server, padding) = server::read(a, self.server.as_slice(), self.server_closed);
+        self.server_padding = padding;
+        let ended = self.client_closed || self.client.is_full();
+        let reading =
+            client::read(Context { a, facts: &self.facts, server, ended }, self.client.as_slice());
+        combine(reading, server)
+    }
+
+    fn read_outcome(&self) -> Outcome {
+        let requested = match self.verdict {
+            FlightVerdict::Failed { .. } => return Outcome::Failed,
+            FlightVerdict::Pending => return Outcome::Incomplete,
+            FlightVerdict::Decided { client_auth, .. } => client_auth != ClientAuth::NotRequested,
+            FlightVerdict::Resumed | FlightVerdict::Ambiguous { .. } => false,
+        };
+        if self.progress.server_went_on(self.flight_end()) {
+            return Outcome::Established;
+        }
+        let closed = self.client_closed || self.server_closed;
+        if requested && closed && self.progress.server_alerted(self.arithmetic, self.server_padding)
+        {
+            return Outcome::Rejected;
+        }
+        if !requested && self.progress.server_alerted_in_clear() {
+            return Outcome::Failed;
+        }
+        Outcome::Incomplete
+    }
+
+    /// Records of the client up to its Finished, as far as known.
+    fn flight_end(&self) -> usize {
+        match self.verdict {
+            FlightVerdict::Decided { client_flight_end, .. } => client_flight_end.into(),
+            // Accepted early data and its EndOfEarlyData come before Finished.
+            FlightVerdict::Resumed if self.facts.early_data_offered => {
+                let finished = self.arithmetic.finished(Padding::Bare);
+                self.client
+                    .as_slice()
+                    .iter()
+                    .position(|&r| r == finished)
+                    .map_or(usize::MAX, |at| at + 1)
+            }
+            _ => 1,
+        }
+    }
+}
+
+/// Puts the two witnesses together.
+fn combine(reading: Reading, server: Witness) -> FlightVerdict {
+    let disagree = FlightVerdict::Ambiguous { why: Ambiguity::WitnessesDisagree };
+    let (client_auth, rule, exact, end) = match reading {
+        Reading::Alert => return FlightVerdict::Failed { sign: FailureSign::ClientAlert },
+        _ if server == Witness::Pending => return FlightVerdict::Pending,
+        Reading::Wait => return FlightVerdict::Pending,
+        Reading::Flight { auth, rule, exact, end } => (auth, rule, exact, end),
+        // The client's flight says too little to contradict the server's.
+        Reading::Unclear(
+            Ambiguity::Padded
+            | Ambiguity::UnexplainedLength
+            | Ambiguity::TinyFragments
+            | Ambiguity::EarlyDataRejected,
+        ) if server == Witness::NotRequested => {
+            (ClientAuth::NotRequested, Rule::ServerDidNotRequest, false, 1)
+        }
+        Reading::Unclear(why) => return FlightVerdict::Ambiguous { why },
+    };
+    let agrees = match server {
+        Witness::Requested if client_auth == ClientAuth::NotRequested => return disagree,
+        Witness::NotRequested if client_auth != ClientAuth::NotRequested => return disagree,
+        Witness::Requested | Witness::NotRequested => rule != Rule::ServerDidNotRequest,
+        Witness::Silent | Witness::Pending => false,
+    };
+    FlightVerdict::Decided {
+        client_auth,
+        rule,
+        confidence: if agrees || exact { Confidence::Strong } else { Confidence::Moderate },
+        client_flight_end: u8::try_from(end).unwrap_or(u8::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests;

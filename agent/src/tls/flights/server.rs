@@ -1,0 +1,65 @@
+//! The second witness: how many records the server's flight takes.
+//!
+//! A server that sends one message per record sends EncryptedExtensions, Certificate,
+//! CertificateVerify, Finished, and a CertificateRequest after the first where it wants a client
+//! certificate (RFC 8446 section 4.3.2). Servers that coalesce their flight say nothing here.
+
+use super::arithmetic::{Arithmetic, Padding};
+
+/// As many records as a flight is searched for its Finished.
+pub(super) const KEPT: usize = 8;
+
+/// What the server's flight says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Witness {
+    /// Its Finished has not been seen and may still come.
+    Pending,
+    /// Coalesced, fragmented or padded beyond reading.
+    Silent,
+    /// A CertificateRequest was sent.
+    Requested,
+    /// No CertificateRequest was sent.
+    NotRequested,
+}
+
+/// Reads the server's first records (at most [`KEPT`]); `ended` says that no more will come.
+/// The padding is the one the Finished was recognised under.
+pub(super) fn read(a: Arithmetic, records: &[u16], ended: bool) -> (Witness, Padding) {
+    let silent = (Witness::Silent, Padding::Bare);
+    match records.first() {
+        Some(&first) if first >= a.shortest_server_flight() => return silent,
+        _ => {}
+    }
+    for end in 3..records.len() {
+        for padding in Padding::ALL {
+            if is_flight_end(a, &records[..=end], padding) {
+                return (count(a, &records[..=end]), padding);
+            }
+        }
+    }
+    if ended || records.len() >= KEPT { silent } else { (Witness::Pending, Padding::Bare) }
+}
+
+fn is_flight_end(a: Arithmetic, records: &[u16], padding: Padding) -> bool {
+    let [.., verify, finished] = *records else { return false };
+    finished == a.finished(padding)
+        && a.is_certificate_verify(verify, padding)
+        && (padding != Padding::Block16 || records.iter().all(|&r| a.fills_blocks(r, 16)))
+}
+
+/// Reads a flight that ends in CertificateVerify, Finished.
+///
+/// Between EncryptedExtensions and CertificateVerify stands the Certificate, or a CertificateRequest
+/// and the Certificate. Either may be cut into fragments, all but the last of which are equally long
+/// and longer than the last; so a second record shorter than the third is no fragment.
+fn count(a: Arithmetic, flight: &[u16]) -> Witness {
+    match flight {
+        [_, certificate, _, _] if *certificate >= a.shortest_certificate() => Witness::NotRequested,
+        [_, request, certificate, .., _, _]
+            if a.shortest_request() <= *request && request < certificate =>
+        {
+            Witness::Requested
+        }
+        _ => Witness::Silent,
+    }
+}
