@@ -10,7 +10,4 @@ pub mod pipeline;
 pub mod replay;
 pub mod report;
 pub mod tls;
-<<<<<<< HEAD
 pub mod verdict;
-=======
->>>>>>> wip/flights

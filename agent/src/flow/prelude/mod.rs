@@ -46,7 +46,7 @@ pub struct Inspection {
 #[must_use]
 pub fn inspect(to_server: &[u8], to_client: &[u8], ended: bool) -> Inspection {
     let (skip, proxy_protocol) = match signatures::proxy_protocol(to_server) {
-        ProxyProtocol::Pending if !ended => {
+        ProxyProtocol::Pending if !ended && !to_server.is_empty() => {
             return Inspection { opening: Opening::Pending, proxy_protocol: None };
         }
         ProxyProtocol::Pending | ProxyProtocol::Absent => (0, None),

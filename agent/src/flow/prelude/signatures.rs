@@ -118,26 +118,39 @@ pub fn http(bytes: &[u8]) -> Match {
     answer
 }
 
-/// Position of a record that carries a ClientHello, in the middle of other bytes. Strict, for
-/// clear text must not pass for one: record and message lengths agree, the version is one that
-/// exists, the session id has a legal length.
-pub fn client_hello(bytes: &[u8]) -> Option<usize> {
-    const NEEDED: usize = 5 + 4 + 2 + 32 + 1;
-    bytes.windows(NEEDED).position(|window| {
-        let record = usize::from(u16::from_be_bytes([window[3], window[4]]));
-        let message = usize::from(window[6]) << 16
-            | usize::from(window[7]) << 8
-            | usize::from(window[8]);
-        window[0] == 0x16
-            && window[1] == 3
-            && window[2] <= 4
-            && window[5] == 1
-            && (42..=0x4000).contains(&message)
-            && (record == message + 4 || (record < message + 4 && record >= 16))
-            && window[9] == 3
-            && window[10] <= 4
-            && window[43] <= 32
-    })
+/// Whether `bytes` begin with a record that carries a ClientHello. Strict, for clear text must
+/// not pass for one: record and message lengths agree, the version is one that exists, the
+/// session id has a legal length.
+fn client_hello_here(bytes: &[u8]) -> Match {
+    let holds = |at: usize, test: fn(u8) -> bool| bytes.get(at).is_none_or(|byte| test(*byte));
+    let plausible = holds(0, |kind| kind == 0x16)
+        && holds(1, |major| major == 3)
+        && holds(2, |minor| minor <= 4)
+        && holds(5, |message| message == 1)
+        && holds(6, |length| length == 0)
+        && holds(9, |major| major == 3)
+        && holds(10, |minor| minor <= 4)
+        && holds(43, |session_id| session_id <= 32);
+    let lengths_agree = bytes.get(..9).is_none_or(|head| {
+        let record = u32::from(u16::from_be_bytes([head[3], head[4]]));
+        let message = u32::from(u16::from_be_bytes([head[7], head[8]]));
+        (42..=0x4000).contains(&message)
+            && (record == message + 4 || (16..message + 4).contains(&record))
+    });
+    match (plausible && lengths_agree, bytes.len() > 43) {
+        (false, _) => Match::No,
+        (true, false) => Match::Partial,
+        (true, true) => Match::Yes,
+    }
+}
+
+/// Where a ClientHello (or what may become one) begins in the middle of other bytes.
+pub fn client_hello(bytes: &[u8]) -> (Match, usize) {
+    let answer = |at: usize| (client_hello_here(&bytes[at..]), at);
+    let here = (0..bytes.len()).filter(|at| bytes[*at] == 0x16).map(answer);
+    here.into_iter()
+        .find(|(found, _)| *found != Match::No)
+        .unwrap_or((Match::No, bytes.len()))
 }
 
 /// Position of a record that carries a ServerHello or a fatal alert in the middle of other bytes.

@@ -89,8 +89,8 @@ fn cases() -> Vec<Case> {
             "mysql upgrades",
             tls(&mysql(8)),
             answer(&greeting),
-            "tls [36, 12] mysql",
-            "tls [36, 12] mysql",
+            "tls [36, 11] mysql",
+            "tls [36, 11] mysql",
         ),
         ("mysql in clear", mysql(0), greeting, "clear mysql", "clear mysql"),
         (

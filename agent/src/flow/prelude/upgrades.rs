@@ -1,7 +1,7 @@
 //! Protocols that begin in clear and may become TLS (RFC 3207 SMTP, RFC 2595 IMAP and POP3,
 //! RFC 4217 FTP, RFC 4511 LDAP, RFC 6120 XMPP, PostgreSQL, MySQL, SOCKS, HTTP CONNECT, RDP).
 //!
-//! One rule for all: TLS begins where a ClientHello answers to a ServerHello, wherever that is.
+//! One rule for all: TLS begins where a ClientHello is answered by a ServerHello, wherever that is.
 //! What the protocols are known for is only the name, and how long to wait for an upgrade: a
 //! client that goes on with its work in clear will not upgrade any more.
 
@@ -21,21 +21,22 @@ enum Stage {
 
 /// Judges a connection that did not begin with TLS.
 pub fn judge(client: &[u8], server: &[u8], ended: bool) -> Opening {
-    let (protocol, stage) = classify(client, server);
-    if let Some(client_at) = signatures::client_hello(client) {
-        return match signatures::server_hello(server) {
-            Some(server_at) => Opening::Tls(TlsStart {
-                at: [client_at, server_at],
-                starttls: Some(protocol),
-                ssl2_hello: None,
-            }),
-            None if ended => Opening::Tls(TlsStart {
-                at: [client_at, server.len()],
-                starttls: Some(protocol),
-                ssl2_hello: None,
-            }),
-            None => Opening::Pending,
-        };
+    let (hello, client_at) = signatures::client_hello(client);
+    let (protocol, stage) = classify(&client[..client_at], server);
+    match hello {
+        _ if stage == Stage::StaysClear => {}
+        Match::Yes => {
+            let server_at = signatures::server_hello(server).or(ended.then_some(server.len()));
+            return server_at.map_or(Opening::Pending, |server_at| {
+                Opening::Tls(TlsStart {
+                    at: [client_at, server_at],
+                    starttls: Some(protocol),
+                    ssl2_hello: None,
+                })
+            });
+        }
+        Match::Partial if !ended => return Opening::Pending,
+        Match::Partial | Match::No => {}
     }
     match stage {
         Stage::MayUpgrade if !ended => Opening::Pending,
@@ -122,9 +123,9 @@ fn ldap_operation(client: &[u8]) -> Option<u8> {
     id.get(2 + usize::from(*id.get(1)?)).copied()
 }
 
-/// Protocol version 10 and packet number 0 in a short packet.
+/// Protocol version 10 and packet number 0 in a short packet, or the beginning of that.
 fn mysql_greeting(server: &[u8]) -> bool {
-    matches!(server, [_, 0, 0, 0, 10, ..])
+    server.get(1..).is_some_and(|after| prefix(after, &[0, 0, 0, 10]) != Match::No)
 }
 
 /// Commands that a client sends before an upgrade. Any other line is its work, in clear.
@@ -201,7 +202,9 @@ fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
     let has = |bytes: &[u8], word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
     if client.starts_with(b"CONNECT ") {
         "http_connect"
-    } else if client.starts_with(b"<?xml") || client.starts_with(b"<stream") {
+    } else if [&b"<?xml"[..], b"<stream"].iter().any(|tag| prefix(client, tag) != Match::No)
+        && !client.is_empty()
+    {
         "xmpp"
     } else if starts(&["EHLO", "HELO"]) || has(server, b"SMTP") {
         "smtp"

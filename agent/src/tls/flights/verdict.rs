@@ -1,7 +1,5 @@
 //! The words the classifier answers with.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ClientAuth, vocabulary};

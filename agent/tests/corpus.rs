@@ -1,0 +1,99 @@
+//! Captures that others made, each connection with its expected verdict, through replay.
+//!
+//! The captures are not ours to ship: the test reads them where they are present (the folder in
+//! `HOPSIGHT_SHARED`, else `../shared` beside the workspace) and says so where they are not.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use hopsight::{
+    model::{Outcome, Security},
+    replay,
+    report::ConnectionReport,
+};
+
+/// Connections on which we differ from the table, and why. Everything else must fit.
+const DIFFERENCES: &[(&str, &str, &str)] = &[];
+
+fn shared() -> PathBuf {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    std::env::var_os("HOPSIGHT_SHARED").map_or_else(|| beside.into(), PathBuf::from)
+}
+
+/// What the table's word allows us to say.
+fn fits(expected: &str, report: &ConnectionReport) -> bool {
+    let verdict = &report.verdict;
+    match expected {
+        "plaintext" => verdict.security == Security::Plaintext,
+        "tls-one-way" => verdict.security == Security::Tls,
+        "mtls" => verdict.security == Security::Mtls,
+        "resumed" => report.resumed == Some(true),
+        "failed" => matches!(verdict.outcome, Outcome::Failed | Outcome::Rejected),
+        // The table could not tell; an answer with evidence is welcome for TLS, but clear text
+        // must not be claimed.
+        _ => verdict.security != Security::Plaintext,
+    }
+}
+
+fn said(report: &ConnectionReport) -> String {
+    let verdict = &report.verdict;
+    let reason = verdict.reason.map_or(String::new(), |reason| format!("{{{reason}}}"));
+    format!(
+        "{}{reason} {} {} {}{}",
+        verdict.security,
+        verdict.client_auth,
+        verdict.outcome,
+        verdict.evidence,
+        if report.resumed == Some(true) { " resumed" } else { "" }
+    )
+}
+
+fn reports(path: &Path) -> Vec<ConnectionReport> {
+    let mut reports = Vec::new();
+    let counts = replay::replay(path, replay::limits(), &mut |report| {
+        reports.push(report);
+        Ok(())
+    });
+    counts.unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+    reports
+}
+
+#[test]
+fn verdicts_fit_the_known_truth() {
+    let corpus = shared().join("corpus");
+    let Ok(table) = std::fs::read_to_string(corpus.join("TRUTH.tsv")) else {
+        println!("SKIP: no corpus at {}", corpus.display());
+        return;
+    };
+    let mut replayed: HashMap<String, Vec<ConnectionReport>> = HashMap::new();
+    let mut rows = BTreeMap::<String, [u32; 2]>::new();
+    let mut wrong = Vec::new();
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [file, client, server, "tcp", expected, ..] = fields[..] else { continue };
+        let reports =
+            replayed.entry(file.to_owned()).or_insert_with(|| reports(&corpus.join(file)));
+        let known = DIFFERENCES.iter().any(|(f, c, _)| *f == file && *c == client);
+        let strip = |address: &str| address.replace(['[', ']'], "");
+        let found = reports.iter().find(|report| {
+            strip(&report.src) == client && strip(&report.dst) == server
+                || strip(&report.src) == server && strip(&report.dst) == client
+        });
+        let seen = found.map_or_else(|| "not seen".to_owned(), said);
+        let fit = found.map_or(expected == "unknown", |report| fits(expected, report));
+        rows.entry(format!("{expected:<12} {seen}")).or_default()[usize::from(!fit)] += 1;
+        if !fit && !known {
+            wrong.push(format!("{file} {client} {server}: expected {expected}, said {seen}"));
+        }
+    }
+    println!("expected     said -> fits / differs");
+    for (row, [fit, differ]) in rows {
+        println!("{row} -> {fit} / {differ}");
+    }
+    for (file, client, reason) in DIFFERENCES {
+        println!("known difference: {file} {client}: {reason}");
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
