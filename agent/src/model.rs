@@ -139,7 +139,9 @@ vocabulary! {
 
 /// Nanoseconds on the clock of the event source: `CLOCK_MONOTONIC` live, the capture's own
 /// clock (Unix epoch) in replay. Only differences are meaningful to the core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
@@ -297,6 +299,14 @@ pub enum Event {
         at: Timestamp,
         /// Why.
         cause: CloseCause,
+    },
+    /// Observations of this flow were lost before this moment (the kernel's ring buffer was full,
+    /// or a packet could not be read): what is missing was not absent.
+    Lost {
+        /// The flow.
+        flow: FlowId,
+        /// When the loss was reported.
+        at: Timestamp,
     },
     /// A TLS library of a watched process showed part of a handshake.
     Library(LibraryEvent),

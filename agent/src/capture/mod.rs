@@ -1,6 +1,19 @@
 //! Where events come from: the live kernel, a packet capture or a recorded event file.
 
 pub mod replay;
+mod cgroup;
+pub mod live;
+mod loader;
+mod processes;
+mod ring;
+mod stats;
+mod take_in;
+
+pub use cgroup::Cgroup;
+pub use live::{LiveOptions, LiveSource, Waker};
+pub use loader::LoadOptions;
+pub use processes::Watched;
+pub use stats::{CaptureStats, ProgramStats, StatsHandle};
 
 use std::time::Duration;
 

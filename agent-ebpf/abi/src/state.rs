@@ -1,0 +1,145 @@
+//! What the kernel programs keep, and what the agent tells them.
+
+use crate::wire::wire_struct;
+
+/// A task's name as the kernel stores it: at most 15 bytes, padded with zeros.
+pub type Comm = [u8; 16];
+
+/// Bits of [`Config::flags`].
+pub mod config_flags {
+    /// Watch every process, whatever its name.
+    pub const WATCH_ALL: u32 = 1;
+}
+
+wire_struct! {
+    /// Constants of the programs, set before they are loaded.
+    Config: 12 {
+        /// Bytes per direction that may leave the kernel of a flow that has shown no TLS.
+        classify_budget: u32,
+        /// Bytes per direction that may leave the kernel once TLS began.
+        handshake_budget: u32,
+        /// Bits of [`config_flags`].
+        flags: u32,
+    }
+}
+
+wire_struct! {
+    /// What a watched socket carries (`BPF_MAP_TYPE_SK_STORAGE`).
+    ///
+    /// Both hooks of a flow may run at the same time on two processors. Each single-byte field is
+    /// only ever set to 1 by them, and each entry of a per-direction array is written by the hook
+    /// of that direction, so that no write can undo another.
+    FlowState: 88 {
+        /// Socket cookie.
+        cookie: u64,
+        /// Inode number of the process's cgroup v2 directory.
+        cgroup_id: u64,
+        /// Process (thread group) id.
+        tgid: u32,
+        /// Thread id.
+        tid: u32,
+        /// Name the process is watched under.
+        comm: Comm,
+        /// Destination given to `connect`.
+        destination_ip: [u8; 16],
+        /// Sequence number of the first payload byte, per direction.
+        base: [u32; 2],
+        /// Bytes delivered under the current budget, per direction.
+        delivered: [u32; 2],
+        /// Port of the destination.
+        destination_port: u16,
+        /// 1 once [`Self::base`] of that direction is known.
+        base_known: [u8; 2],
+        /// 1 once a segment of that direction was cut by the budget.
+        exhausted: [u8; 2],
+        /// 1 when the socket is older than the agent.
+        mid_stream: u8,
+        /// 1 once TLS began: the handshake budget counts.
+        tls: u8,
+        /// 1 once the agent wants no more bytes.
+        done: u8,
+        /// 1 while a loss has not been reported.
+        lost: u8,
+        /// Zero.
+        reserved: [u8; 6],
+    }
+}
+
+/// What the programs failed to deliver: indices of the per-CPU array `LOST`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lost {
+    /// An opened record found no room: the flow is not watched.
+    Opened = 0,
+    /// An established record found no room.
+    Established = 1,
+    /// A segment, or the rest of one, found no room.
+    Segment = 2,
+    /// A fin record found no room.
+    Fin = 3,
+    /// A closed record found no room.
+    Closed = 4,
+    /// A packet's bytes could not be read.
+    Unreadable = 5,
+    /// A socket's storage could not be made: the flow is not watched.
+    Storage = 6,
+    /// A direction of a flow reached its budget (not a failure).
+    BudgetReached = 7,
+}
+
+impl Lost {
+    /// Every reason, in index order.
+    pub const ALL: [Self; 8] = [
+        Self::Opened,
+        Self::Established,
+        Self::Segment,
+        Self::Fin,
+        Self::Closed,
+        Self::Unreadable,
+        Self::Storage,
+        Self::BudgetReached,
+    ];
+
+    /// Name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Established => "established",
+            Self::Segment => "segment",
+            Self::Fin => "fin",
+            Self::Closed => "closed",
+            Self::Unreadable => "unreadable",
+            Self::Storage => "storage",
+            Self::BudgetReached => "budget_reached",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_and_config_survive_the_round_trip() {
+        let state = FlowState {
+            cookie: 1,
+            comm: *b"haproxy\0\0\0\0\0\0\0\0\0",
+            base: [u32::MAX, 2],
+            base_known: [1, 0],
+            lost: 1,
+            ..FlowState::default()
+        };
+        let config = Config { classify_budget: 2048, handshake_budget: 65536, flags: 1 };
+        assert_eq!(FlowState::from_bytes(&state.to_bytes()), Some(state));
+        assert_eq!(Config::from_bytes(&config.to_bytes()), Some(config));
+        assert_eq!(FlowState::from_bytes(&state.to_bytes()[1..]), None);
+    }
+
+    #[test]
+    fn reasons_are_numbered_in_order() {
+        for (index, reason) in (0u32..).zip(Lost::ALL) {
+            assert_eq!(reason as u32, index, "{}", reason.as_str());
+        }
+    }
+}

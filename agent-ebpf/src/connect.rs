@@ -1,0 +1,85 @@
+//! `connect(2)` of a watched process: the socket becomes a flow.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::bpf_sock_addr,
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_cgroup_id, bpf_get_socket_cookie},
+    },
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
+use hopsight_abi::{Comm, FlowState, Lost, config_flags};
+
+use crate::{
+    maps::{self, NAMES, PROCESSES, config},
+    packet::{ipv4_mapped, ipv6},
+};
+
+const SOCK_STREAM: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+
+/// An IPv4 socket connects.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    watch(&ctx, |addr| {
+        // SAFETY: the context's own field, read as the verifier wants it.
+        ipv4_mapped(unsafe { (*addr).user_ip4 })
+    });
+    1
+}
+
+/// An IPv6 socket connects; IPv4-mapped destinations come here too.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    watch(&ctx, |addr| {
+        // SAFETY: the address of the context's own field; `ipv6` reads word by word.
+        ipv6(unsafe { &raw const (*addr).user_ip6 })
+    });
+    1
+}
+
+#[inline(always)]
+fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> [u8; 16]) {
+    let addr = ctx.sock_addr;
+    // SAFETY: reads of the context's fields; the verifier checks each offset and width.
+    let (kind, protocol, port, sk) = unsafe {
+        ((*addr).type_, (*addr).protocol, (*addr).user_port, (*addr).__bindgen_anon_1.sk)
+    };
+    if kind != SOCK_STREAM || protocol != IPPROTO_TCP {
+        return;
+    }
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let Some(comm) = watched_name(tgid) else { return };
+    let destination_ip = destination(addr);
+    let Some(flow) = maps::watch(sk) else {
+        maps::count(Lost::Storage);
+        return;
+    };
+    // A socket may connect again after a failure: everything starts anew.
+    *flow = FlowState {
+        // SAFETY: the helper takes this program's context; the other has no arguments.
+        cookie: unsafe { bpf_get_socket_cookie(ctx.as_ptr()) },
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        tgid,
+        tid,
+        comm,
+        destination_ip,
+        destination_port: u16::from_be(port as u16),
+        ..FlowState::default()
+    };
+}
+
+/// The name the connecting process is watched under; `None`: it is not watched.
+#[inline(always)]
+fn watched_name(tgid: u32) -> Option<Comm> {
+    let comm = bpf_get_current_comm().ok()?;
+    if config().flags & config_flags::WATCH_ALL != 0 || NAMES.get_ptr(comm).is_some() {
+        return Some(comm);
+    }
+    // SAFETY: the agent may replace the entry meanwhile; a torn name would be a wrong label of one
+    // flow, and names of one process do not change in practice.
+    unsafe { PROCESSES.get(tgid) }.copied()
+}

@@ -1,0 +1,88 @@
+//! Maps and constants of the programs.
+
+use core::ptr;
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    btf_maps::SkStorage,
+    helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
+    macros::{btf_map, map},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use hopsight_abi::{Comm, Config, FlowState, Lost};
+
+/// Constants, written by the loader before the verifier sees the programs.
+#[unsafe(no_mangle)]
+static CONFIG: Global<Config> =
+    Global::new(Config { classify_budget: 2048, handshake_budget: 65536, flags: 0 });
+
+/// The state of each watched socket, freed with it.
+#[btf_map]
+static FLOWS: SkStorage<FlowState> = SkStorage::new();
+
+/// Records for the agent. The loader sets the size.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Socket cookies of flows of which the agent wants no more bytes.
+#[map]
+pub static DONE: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Thread names that are watched.
+#[map]
+pub static NAMES: HashMap<Comm, u8> = HashMap::with_max_entries(256, 0);
+
+/// Processes that are watched whatever their threads are called (Envoy's are named
+/// `wrk:worker_0`), with the name to report.
+#[map]
+pub static PROCESSES: HashMap<u32, Comm> = HashMap::with_max_entries(16_384, 0);
+
+/// Counts per [`Lost`].
+#[map]
+static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Lost::ALL.len() as u32, 0);
+
+/// The configuration.
+#[inline(always)]
+pub fn config() -> Config {
+    CONFIG.load()
+}
+
+#[inline(always)]
+fn storage(sk: *mut bpf_sock, flags: u64) -> Option<&'static mut FlowState> {
+    let map = (&raw const FLOWS).cast_mut().cast();
+    // SAFETY: `sk` comes from a context the verifier checked; the value is `FlowState` by the
+    // map's definition and lives until the program ends (RCU).
+    unsafe {
+        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags).cast::<FlowState>().as_mut()
+    }
+}
+
+/// The state of `sk` if it is watched.
+#[inline(always)]
+pub fn flow_of(sk: *mut bpf_sock) -> Option<&'static mut FlowState> {
+    storage(sk, 0)
+}
+
+/// The state of `sk`, made if there is none.
+#[inline(always)]
+pub fn watch(sk: *mut bpf_sock) -> Option<&'static mut FlowState> {
+    storage(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+}
+
+/// Stops watching `sk`.
+#[inline(always)]
+pub fn forget(sk: *mut bpf_sock) {
+    // SAFETY: as in `storage`.
+    unsafe { bpf_sk_storage_delete((&raw const FLOWS).cast_mut().cast(), sk.cast()) };
+}
+
+/// Counts a loss. Rust has no atomic addition for this target: a softirq that counts between the
+/// load and the store of the same slot loses one, so counts are lower bounds, off by very little.
+#[inline(always)]
+pub fn count(lost: Lost) {
+    if let Some(counter) = LOST.get_ptr_mut(lost as u32) {
+        // SAFETY: a valid, aligned pointer into this processor's slot of the array.
+        unsafe { *counter = (*counter).wrapping_add(1) };
+    }
+}

@@ -1,0 +1,150 @@
+//! Packets of a watched socket: the beginning of each direction goes to the agent.
+
+use core::hint::black_box;
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::generated::{bpf_sk_fullsock, bpf_skb_load_bytes},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use hopsight_abi::{Fin, FlowState, Kind, Lost, direction};
+
+use crate::{
+    begin::{HEAD, Head},
+    emit::{self, Payload},
+    maps::{DONE, config, count, flow_of},
+    packet::{self, TcpSegment},
+};
+
+/// A packet leaves a socket of the cgroup.
+#[cgroup_skb(egress)]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    observe::<{ direction::TO_SERVER }>(&ctx);
+    1
+}
+
+/// A packet reaches a socket of the cgroup, before TCP has looked at it.
+#[cgroup_skb(ingress)]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    observe::<{ direction::TO_CLIENT }>(&ctx);
+    1
+}
+
+#[inline(always)]
+fn observe<const D: u8>(ctx: &SkBuffContext) {
+    let Some(flow) = live_flow(ctx.skb.skb) else { return };
+    let Some(segment) = packet::parse(ctx) else {
+        count(Lost::Unreadable);
+        return;
+    };
+    let offset = relative_offset::<D>(flow, &segment);
+    if segment.payload_len > 0 {
+        if is_done(flow) {
+            return;
+        }
+        deliver::<D>(ctx.skb.skb, flow, &segment, offset);
+    }
+    if segment.fin {
+        let body = Fin { offset: offset.wrapping_add(segment.payload_len), reserved: 0 };
+        emit::record(flow, (Kind::Fin, Lost::Fin), D, 0, body);
+    }
+}
+
+/// The flow of this packet if more of it is wanted. For all other traffic of the machine this is
+/// the whole cost.
+#[inline(always)]
+fn live_flow(skb: *mut __sk_buff) -> Option<&'static mut FlowState> {
+    // SAFETY: a field of the context and a helper that takes it; both may be null.
+    let sk = unsafe {
+        let sk = (*skb).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return None;
+        }
+        bpf_sk_fullsock(sk)
+    };
+    if sk.is_null() {
+        return None;
+    }
+    flow_of(sk).filter(|flow| flow.done == 0)
+}
+
+/// Offset of the payload in its direction. The SYN tells where the stream begins; of a connection
+/// that is older than the agent, the first segment seen does.
+#[inline(always)]
+fn relative_offset<const D: u8>(flow: &mut FlowState, segment: &TcpSegment) -> u32 {
+    let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
+    let d = usize::from(D);
+    if flow.base_known[d] == 0 {
+        flow.base[d] = sequence;
+        flow.base_known[d] = 1;
+    }
+    sequence.wrapping_sub(flow.base[d])
+}
+
+/// Whether the agent has said that it wants no more.
+#[inline(always)]
+fn is_done(flow: &mut FlowState) -> bool {
+    if DONE.get_ptr(flow.cookie).is_none() {
+        return false;
+    }
+    flow.done = 1;
+    // The entry is not needed any more; the least recently used go by themselves anyway.
+    let _ = DONE.remove(flow.cookie);
+    true
+}
+
+#[inline(always)]
+fn deliver<const D: u8>(
+    skb: *mut __sk_buff,
+    flow: &mut FlowState,
+    segment: &TcpSegment,
+    offset: u32,
+) {
+    if flow.tls == 0 && begins_tls::<D>(skb, flow, segment, offset) {
+        flow.tls = 1;
+    }
+    let config = config();
+    let (level, budget) =
+        if flow.tls == 0 { (1, config.classify_budget) } else { (2, config.handshake_budget) };
+    let d = usize::from(D);
+    let left = budget.saturating_sub(flow.delivered[d]);
+    let take = if segment.payload_len < left { segment.payload_len } else { left };
+    if take < segment.payload_len {
+        // One cut segment tells the agent that the budget is spent; the rest would be noise.
+        if flow.exhausted[d] >= level {
+            return;
+        }
+        flow.exhausted[d] = level;
+        count(Lost::BudgetReached);
+    }
+    flow.delivered[d] = flow.delivered[d].wrapping_add(take);
+    let payload = Payload { skb, at: segment.payload_at, len: segment.payload_len, offset };
+    emit::segment(flow, D, payload, take);
+}
+
+#[inline(always)]
+fn begins_tls<const D: u8>(
+    skb: *mut __sk_buff,
+    flow: &FlowState,
+    segment: &TcpSegment,
+    offset: u32,
+) -> bool {
+    let mut bytes = [0; HEAD];
+    let len = if segment.payload_len < HEAD as u32 { segment.payload_len } else { HEAD as u32 };
+    let len = (black_box(len.wrapping_sub(1)) & (HEAD as u32 - 1)).wrapping_add(1);
+    // SAFETY: `len` is at most the size of `bytes`.
+    let loaded = unsafe {
+        bpf_skb_load_bytes(skb.cast(), segment.payload_at, bytes.as_mut_ptr().cast(), len)
+    };
+    if loaded != 0 {
+        return false;
+    }
+    let head = Head {
+        bytes,
+        len: segment.payload_len,
+        first: offset == 0,
+        to_server: D == direction::TO_SERVER,
+    };
+    if flow.mid_stream == 0 { head.begins_tls() } else { head.begins_handshake() }
+}

@@ -1,0 +1,123 @@
+//! States of a watched socket: SYN about to leave, established, closed.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, BPF_TCP_SYN_SENT, bpf_sock,
+    },
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+use hopsight_abi::{Closed, Established, FlowState, Kind, Lost, Opened, direction, flags};
+
+use crate::{
+    emit,
+    maps::{self, DONE, flow_of},
+    packet::{ipv4_mapped, ipv6},
+};
+
+const AF_INET: u32 = 2;
+
+/// A TCP socket of the cgroup changes.
+#[sock_ops]
+pub fn sock_ops(ctx: SockOpsContext) -> u32 {
+    observe(&ctx);
+    1
+}
+
+#[inline(always)]
+fn observe(ctx: &SockOpsContext) {
+    let op = ctx.op();
+    if !matches!(
+        op,
+        BPF_SOCK_OPS_TCP_CONNECT_CB | BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_STATE_CB
+    ) {
+        return;
+    }
+    // SAFETY: a field of the context, null for request sockets.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return;
+    }
+    let Some(flow) = flow_of(sk) else { return };
+    match op {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => opened(ctx, sk, flow),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(ctx, flow),
+        _ => state_changed(ctx, flow),
+    }
+}
+
+/// Here, not in `connect`: a connect that another program denied or that has no route never comes
+/// this far, and never ends either.
+#[inline(always)]
+fn opened(ctx: &SockOpsContext, sk: *mut bpf_sock, flow: &mut FlowState) {
+    let body = Opened {
+        tgid: flow.tgid,
+        tid: flow.tid,
+        cgroup_id: flow.cgroup_id,
+        comm: flow.comm,
+        destination_ip: flow.destination_ip,
+        destination_port: flow.destination_port,
+        reserved: [0; 6],
+    };
+    let delivered = emit::record(flow, (Kind::Opened, Lost::Opened), direction::TO_SERVER, 0, body);
+    if !delivered {
+        // Without its opening nobody could say whose flow it is.
+        maps::forget(sk);
+        return;
+    }
+    watch_state(ctx);
+    aya_log_ebpf::debug!(ctx, "flow {} opened by process {}", flow.cookie, flow.tgid);
+}
+
+/// Other programs' callbacks on this socket stay as they are.
+#[inline(always)]
+fn watch_state(ctx: &SockOpsContext) {
+    let wanted = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
+    // The answer tells of flags this kernel does not know, and this one is older than any of them.
+    let _ = ctx.set_cb_flags(wanted as i32);
+}
+
+#[inline(always)]
+fn established(ctx: &SockOpsContext, flow: &mut FlowState) {
+    let ops = ctx.ops;
+    // SAFETY: fields of the context; addresses are read word by word.
+    let (body, receive_next) = unsafe {
+        let (local_ip, remote_ip) = if ctx.family() == AF_INET {
+            (ipv4_mapped((*ops).local_ip4), ipv4_mapped((*ops).remote_ip4))
+        } else {
+            (ipv6(&raw const (*ops).local_ip6), ipv6(&raw const (*ops).remote_ip6))
+        };
+        let body = Established {
+            local_ip,
+            remote_ip,
+            local_port: (*ops).local_port as u16,
+            remote_port: u32::from_be((*ops).remote_port) as u16,
+            reserved: 0,
+        };
+        (body, (*ops).rcv_nxt)
+    };
+    // The SYN-ACK that was accepted decides, not one that merely arrived. (Our own first byte is
+    // known from the SYN: `snd_nxt` may count data sent with it.)
+    flow.base[usize::from(direction::TO_CLIENT)] = receive_next;
+    flow.base_known[usize::from(direction::TO_CLIENT)] = 1;
+    emit::record(flow, (Kind::Established, Lost::Established), direction::TO_SERVER, 0, body);
+    watch_state(ctx);
+    aya_log_ebpf::debug!(ctx, "flow {} established", flow.cookie);
+}
+
+#[inline(always)]
+fn state_changed(ctx: &SockOpsContext, flow: &mut FlowState) {
+    let (previous, current) = (ctx.arg(0), ctx.arg(1));
+    if current != BPF_TCP_CLOSE {
+        return;
+    }
+    let failed = if previous == BPF_TCP_SYN_SENT { flags::CONNECT_FAILED } else { 0 };
+    let body = Closed { previous_state: previous, reserved: 0 };
+    emit::record(flow, (Kind::Closed, Lost::Closed), direction::TO_SERVER, failed, body);
+    if flow.done == 0 {
+        // The agent may have answered after the last packet; absence is the usual case.
+        let _ = DONE.remove(flow.cookie);
+    }
+    aya_log_ebpf::debug!(ctx, "flow {} closed", flow.cookie);
+}

@@ -1,0 +1,119 @@
+//! The cgroup v2 directory the network programs attach to.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::fstatfs;
+
+/// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+/// An open cgroup v2 directory.
+#[derive(Debug)]
+pub struct Cgroup {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The directory.
+    pub dir: File,
+}
+
+impl Cgroup {
+    /// Opens `path`, or the root of the cgroup v2 hierarchy if there is none.
+    ///
+    /// # Errors
+    /// There is no cgroup v2 mount, or `path` is not in one.
+    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => root()?,
+        };
+        let dir = File::open(&path)
+            .with_context(|| format!("open cgroup directory {}", path.display()))?;
+        let magic = fstatfs(&dir).context("read the filesystem type of the cgroup")?.f_type;
+        if u64::try_from(magic).ok() != Some(CGROUP2_MAGIC) {
+            bail!(
+                "{} is not in a cgroup v2 filesystem: give --cgroup a directory below a mount of \
+                 type cgroup2 (see /proc/mounts)",
+                path.display()
+            );
+        }
+        Ok(Self { path, dir })
+    }
+}
+
+/// The root of the cgroup v2 hierarchy: `/sys/fs/cgroup` on unified systems, usually
+/// `/sys/fs/cgroup/unified` on hybrid ones.
+///
+/// # Errors
+/// There is no mount of type cgroup2.
+pub fn root() -> anyhow::Result<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
+    root_in(&mounts).context(
+        "no cgroup v2 filesystem is mounted: mount one with `mount -t cgroup2 none \
+         /sys/fs/cgroup/unified`, or boot with systemd.unified_cgroup_hierarchy=1",
+    )
+}
+
+/// The shortest mount point of type cgroup2 in the text of `/proc/mounts`: others show a part of
+/// the hierarchy, or the same one for somebody else (containers).
+fn root_in(mounts: &str) -> Option<PathBuf> {
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (_, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
+            (kind == "cgroup2").then(|| unescape(target))
+        })
+        .min_by_key(String::len)
+        .map(PathBuf::from)
+}
+
+/// Undoes the octal escapes of `/proc/mounts` (space, tab, newline, backslash).
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |field, (escape, character)| field.replace(escape, character))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_found_in_every_kind_of_hierarchy() {
+        for (name, mounts, expected) in [
+            (
+                "unified",
+                "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n",
+                Some("/sys/fs/cgroup"),
+            ),
+            (
+                "hybrid",
+                "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
+                 cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
+                 cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n",
+                Some("/sys/fs/cgroup/unified"),
+            ),
+            (
+                "a container's view beside the host's",
+                "cgroup2 /var/lib/machines/x/sys/fs/cgroup cgroup2 ro 0 0\n\
+                 cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
+                Some("/sys/fs/cgroup"),
+            ),
+            ("escaped", "none /mnt/my\\040group cgroup2 rw 0 0\n", Some("/mnt/my group")),
+            ("v1 only", "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n", None),
+            ("nonsense", "cgroup2\n\n  \n", None),
+        ] {
+            assert_eq!(root_in(mounts), expected.map(PathBuf::from), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_elsewhere_is_refused() {
+        let error = Cgroup::open(Some(Path::new("/proc"))).expect_err("proc is no cgroup");
+        assert!(error.to_string().contains("--cgroup"), "{error}");
+    }
+}

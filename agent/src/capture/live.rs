@@ -1,0 +1,282 @@
+//! The live source: the kernel programs of this machine.
+
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{HashMap as BpfHashMap, MapData, RingBuf},
+};
+use aya_log::EbpfLogger;
+use hopsight_abi::Record;
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    io::Errno,
+};
+use tracing::{debug, warn};
+
+use super::{
+    Source, SourceState,
+    cgroup::{self, Cgroup},
+    loader::{self, LoadOptions},
+    processes::{self, Watched, comm_of},
+    ring::append_events,
+    stats::{Received, StatsHandle},
+    take_in::{Flows, take_in},
+};
+use crate::model::{Event, FlowId};
+
+/// Records handled per [`Source::poll`], so that one call stays short and its events few.
+const BATCH: usize = 4096;
+
+/// How to watch.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// cgroup v2 directory whose processes are watched; the root of the hierarchy if absent.
+    pub cgroup: Option<PathBuf>,
+    /// What the kernel programs are loaded with.
+    pub load: LoadOptions,
+    /// Take in connections that are older than the agent.
+    pub take_in: bool,
+    /// Time between two looks for new processes whose threads have other names than the process.
+    pub rescan: Duration,
+    /// Switch the kernel's BPF statistics on while the source lives (`bpf_enable_stats`, all
+    /// programs of the machine, some ten nanoseconds per run).
+    pub program_statistics: bool,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            cgroup: None,
+            load: LoadOptions {
+                watched: Watched::well_known(),
+                classify_budget: 2 << 10,
+                handshake_budget: 64 << 10,
+                ring_bytes: 16 << 20,
+                kernel_log: false,
+            },
+            take_in: true,
+            rescan: Duration::from_secs(5),
+            program_statistics: false,
+        }
+    }
+}
+
+/// Wakes a [`LiveSource`] that waits in [`Source::poll`], from any thread.
+#[derive(Debug)]
+pub struct Waker(OwnedFd);
+
+impl Waker {
+    /// The current or next `poll` returns at once.
+    pub fn wake(&self) {
+        // A full counter means that it is awake already.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// Events from this machine's kernel. Dropping it detaches everything.
+pub struct LiveSource {
+    ring: RingBuf<MapData>,
+    done: BpfHashMap<MapData, u64, u8>,
+    flows: Flows,
+    watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
+    known_processes: HashMap<u32, String>,
+    /// Hands what the programs logged to the `log` crate.
+    flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
+    cgroup_root: PathBuf,
+    options: LiveOptions,
+    next_scan: Instant,
+    pending: Vec<Event>,
+    received: Arc<Received>,
+    stats: StatsHandle,
+    wake: OwnedFd,
+    _statistics: Option<OwnedFd>,
+    /// Owns the programs and their links.
+    _ebpf: Ebpf,
+}
+
+impl LiveSource {
+    /// Loads and attaches the kernel programs.
+    ///
+    /// # Errors
+    /// There is no cgroup v2 hierarchy, or the kernel refuses something; the message says what to
+    /// do about it.
+    pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
+        let cgroup = Cgroup::open(options.cgroup.as_deref())?;
+        let mut ebpf = loader::open(&options.load)?;
+        let flush_kernel_log =
+            options.load.kernel_log.then(|| kernel_log(&mut ebpf)).transpose()?;
+        let statistics = options
+            .program_statistics
+            .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime))
+            .transpose()
+            .context("switch the kernel's BPF statistics on")?;
+        loader::attach(&mut ebpf, &cgroup)?;
+        let received = Arc::<Received>::default();
+        let lost = loader::take_map(&mut ebpf, "LOST")?;
+        let mut source = Self {
+            ring: loader::take_map(&mut ebpf, "EVENTS")?,
+            done: loader::take_map(&mut ebpf, "DONE")?,
+            flows: loader::take_map(&mut ebpf, "FLOWS")?,
+            watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
+            known_processes: HashMap::new(),
+            flush_kernel_log,
+            cgroup_root: cgroup::root().unwrap_or(cgroup.path),
+            next_scan: Instant::now(),
+            pending: Vec::new(),
+            stats: StatsHandle::new(Arc::clone(&received), lost, &ebpf)?,
+            received,
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .context("create an eventfd")?,
+            _statistics: statistics,
+            _ebpf: ebpf,
+            options,
+        };
+        source.scan();
+        Ok(source)
+    }
+
+    /// Reads counts at any time, from any thread.
+    #[must_use]
+    pub fn stats(&self) -> StatsHandle {
+        self.stats.clone()
+    }
+
+    /// Something that ends a waiting [`Source::poll`].
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn waker(&self) -> anyhow::Result<Waker> {
+        Ok(Waker(self.wake.try_clone().context("duplicate the eventfd")?))
+    }
+
+    /// Tells the kernel which processes are watched, and takes in the connections of new ones.
+    fn scan(&mut self) {
+        self.next_scan = Instant::now() + self.options.rescan;
+        let first = self.known_processes.is_empty();
+        if self.options.load.watched == Watched::All && !first {
+            return;
+        }
+        let running = processes::running(&self.options.load.watched);
+        for (pid, name) in &running {
+            if self.known_processes.get(pid) == Some(name) {
+                continue;
+            }
+            if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
+                warn!(pid, name, %error, "cannot watch the process by its id");
+            }
+            if self.options.take_in {
+                self.take_in(*pid, name);
+            }
+        }
+        for pid in self.known_processes.keys().filter(|pid| !running.contains_key(pid)) {
+            // It may never have been there.
+            let _ = self.watched_processes.remove(pid);
+        }
+        self.known_processes = running;
+    }
+
+    fn take_in(&mut self, pid: u32, name: &str) {
+        match take_in(pid, name, &self.cgroup_root, &mut self.flows, &mut self.pending) {
+            Ok(taken) => {
+                self.received.taken_in(taken);
+                debug!(pid, name, taken, "took in older connections");
+            }
+            Err(Errno::SRCH | Errno::NOENT) => {}
+            Err(error) => warn!(
+                pid, name, %error,
+                "cannot take in the older connections of this process (needs CAP_SYS_PTRACE)"
+            ),
+        }
+    }
+
+    /// Appends what is in the ring buffer; returns whether there was anything.
+    fn drain(&mut self, out: &mut Vec<Event>) -> bool {
+        let mut any = false;
+        for _ in 0..BATCH {
+            let Some(item) = self.ring.next() else { break };
+            any = true;
+            match Record::from_bytes(&item) {
+                Ok((header, record)) => {
+                    self.received.record(header.kind);
+                    append_events(&header, record, out);
+                }
+                Err(error) => {
+                    self.received.decode_error();
+                    debug!(%error, "undecodable record");
+                }
+            }
+        }
+        any
+    }
+
+    /// Waits until the ring buffer or the waker has something, or `timeout` is over.
+    fn wait(&self, timeout: Duration) -> anyhow::Result<()> {
+        let timeout = timeout.min(self.next_scan.saturating_duration_since(Instant::now()));
+        let timeout = Timespec::try_from(timeout).context("use the poll timeout")?;
+        let mut descriptors = [
+            PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN),
+            PollFd::new(&self.wake, PollFlags::IN),
+        ];
+        match poll(&mut descriptors, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).context("wait for the ring buffer"),
+        }
+        if !descriptors[1].revents().is_empty() {
+            let mut counter = [0; 8];
+            if let Err(error) = rustix::io::read(&self.wake, &mut counter) {
+                debug_assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for LiveSource {
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> anyhow::Result<SourceState> {
+        if Instant::now() >= self.next_scan {
+            self.scan();
+        }
+        // Before the ring buffer: it may hold segments of flows that were just taken in.
+        let taken_in = !self.pending.is_empty();
+        out.append(&mut self.pending);
+        if !self.drain(out) && !taken_in {
+            self.wait(timeout)?;
+            self.drain(out);
+        }
+        if let Some(flush) = &mut self.flush_kernel_log {
+            flush();
+        }
+        Ok(SourceState::Open)
+    }
+
+    fn done(&mut self, flow: FlowId) {
+        if let Err(error) = self.done.insert(flow.0, 1, 0) {
+            debug!(flow = flow.0, %error, "cannot tell the kernel that a flow is done");
+        }
+    }
+}
+
+fn kernel_log(ebpf: &mut Ebpf) -> anyhow::Result<Box<dyn FnMut() + Send>> {
+    let mut log = EbpfLogger::init(ebpf).context("read the kernel programs' log")?;
+    Ok(Box::new(move || log.flush()))
+}
+
+/// The cgroup a source with these options would attach to.
+///
+/// # Errors
+/// There is no cgroup v2 hierarchy.
+pub fn cgroup_path(options: &LiveOptions) -> anyhow::Result<PathBuf> {
+    match &options.cgroup {
+        Some(path) => Ok(Path::to_owned(path)),
+        None => cgroup::root(),
+    }
+}

@@ -1,0 +1,146 @@
+//! What capture itself did: counts for metrics, readable from any thread.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray},
+    programs::ProgramFd,
+};
+use hopsight_abi::{Kind, Lost};
+
+/// Counts since the source started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureStats {
+    /// Records received from the kernel, by kind.
+    pub received: Vec<(&'static str, u64)>,
+    /// What the kernel programs could not deliver, by reason (see [`Lost`]).
+    pub lost: Vec<(&'static str, u64)>,
+    /// Flows whose captured prefix was cut by a byte budget, counted per direction.
+    pub budget_reached: u64,
+    /// Records that made no sense.
+    pub decode_errors: u64,
+    /// Flows older than the agent that were taken in.
+    pub taken_in: u64,
+    /// The attached kernel programs.
+    pub programs: Vec<ProgramStats>,
+}
+
+/// One kernel program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramStats {
+    /// Its name.
+    pub name: String,
+    /// Time spent in it; zero unless the kernel's BPF statistics are on.
+    pub run_time: Duration,
+    /// How often it ran; zero unless the kernel's BPF statistics are on.
+    pub run_count: u64,
+}
+
+/// Counters of the reading side.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    by_kind: [AtomicU64; Kind::ALL.len()],
+    decode_errors: AtomicU64,
+    taken_in: AtomicU64,
+}
+
+impl Received {
+    pub(super) fn record(&self, kind: u8) {
+        if let Some(counter) = usize::from(kind).checked_sub(1).and_then(|i| self.by_kind.get(i)) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn decode_error(&self) {
+        self.decode_errors.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn taken_in(&self, flows: u64) {
+        self.taken_in.fetch_add(flows, Relaxed);
+    }
+}
+
+/// Reads [`CaptureStats`]: a few system calls, from any thread, at scrape time.
+#[derive(Clone)]
+pub struct StatsHandle(Arc<Sources>);
+
+struct Sources {
+    received: Arc<Received>,
+    lost: PerCpuArray<MapData, u64>,
+    programs: Vec<(String, ProgramFd)>,
+}
+
+impl StatsHandle {
+    pub(super) fn new(
+        received: Arc<Received>,
+        lost: PerCpuArray<MapData, u64>,
+        ebpf: &Ebpf,
+    ) -> anyhow::Result<Self> {
+        let programs = ebpf
+            .programs()
+            .filter_map(|(name, program)| Some((name.to_owned(), program.fd().ok()?)))
+            .map(|(name, fd)| Ok((name, fd.try_clone().context("keep a kernel program's handle")?)))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self(Arc::new(Sources { received, lost, programs })))
+    }
+
+    /// The counts as of now.
+    #[must_use]
+    pub fn read(&self) -> CaptureStats {
+        let Sources { received, lost, programs } = &*self.0;
+        let count = |reason: Lost| -> u64 {
+            lost.get(&(reason as u32), 0).map_or(0, |values| values.iter().sum())
+        };
+        let by_kind = Kind::ALL.iter().zip(&received.by_kind);
+        CaptureStats {
+            received: by_kind.map(|(kind, n)| (kind.as_str(), n.load(Relaxed))).collect(),
+            lost: Lost::ALL
+                .into_iter()
+                .filter(|reason| *reason != Lost::BudgetReached)
+                .map(|reason| (reason.as_str(), count(reason)))
+                .collect(),
+            budget_reached: count(Lost::BudgetReached),
+            decode_errors: received.decode_errors.load(Relaxed),
+            taken_in: received.taken_in.load(Relaxed),
+            programs: programs.iter().map(|(name, fd)| program_stats(name, fd)).collect(),
+        }
+    }
+}
+
+/// The kernel shows a program's run time in the fdinfo of its descriptor (Linux 5.1).
+fn program_stats(name: &str, fd: &ProgramFd) -> ProgramStats {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    let (run_time_ns, run_count) =
+        fs::read_to_string(path).map_or((0, 0), |fdinfo| run_time_and_count(&fdinfo));
+    ProgramStats { name: name.to_owned(), run_time: Duration::from_nanos(run_time_ns), run_count }
+}
+
+fn run_time_and_count(fdinfo: &str) -> (u64, u64) {
+    let value = |key: &str| {
+        let line = fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    };
+    (value("run_time_ns"), value("run_cnt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fdinfo_of_a_program_is_read() {
+        let fdinfo = "pos:\t0\nprog_type:\t8\nprog_id:\t9\nrun_time_ns:\t1234\nrun_cnt:\t56\n";
+        assert_eq!(run_time_and_count(fdinfo), (1234, 56));
+        assert_eq!(run_time_and_count("pos:\t0\nflags:\t02\n"), (0, 0), "Linux before 5.1");
+    }
+}
