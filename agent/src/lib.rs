@@ -4,5 +4,6 @@
 //! arrow is pure: no clock, no I/O, no async.
 
 pub mod capture;
+pub mod export;
 pub mod model;
 pub mod report;
