@@ -26,6 +26,8 @@ pub struct Tally {
     pub client_auth: ClientAuth,
     /// What the verdicts rest on.
     pub evidence: Evidence,
+    /// How their handshakes ended.
+    pub outcome: Outcome,
     /// How many connections.
     pub connections: u64,
 }
@@ -82,11 +84,9 @@ pub struct Hop {
     pub last_verdict: Verdict,
     /// Finished connections by verdict.
     pub connections: Vec<Tally>,
-    /// Finished connections by outcome.
-    pub outcomes: BTreeMap<Outcome, u64>,
     /// Finished connections whose `security` is `unknown`, by reason.
     pub unknown_reasons: BTreeMap<Reason, u64>,
-    /// Rejected and failed handshakes by alert, or by reason where no alert was seen.
+    /// Rejected and failed handshakes by alert; by outcome where no alert was seen.
     pub failures: BTreeMap<String, u64>,
     /// Alerts by sender and description.
     pub alerts: Vec<AlertTally>,
@@ -120,7 +120,6 @@ impl Hop {
             last_seen: now,
             last_verdict: verdict,
             connections: Vec::new(),
-            outcomes: BTreeMap::new(),
             unknown_reasons: BTreeMap::new(),
             failures: BTreeMap::new(),
             alerts: Vec::new(),
@@ -140,10 +139,10 @@ impl Hop {
         &*self.upstream == OTHER
     }
 
-    /// Finished connections whose verdict was `security`.
+    /// Finished connections whose verdict satisfies `wanted`.
     #[must_use]
-    pub fn connections_with(&self, security: Security) -> u64 {
-        self.connections.iter().filter(|t| t.security == security).map(|t| t.connections).sum()
+    pub fn count_of(&self, wanted: impl Fn(&Tally) -> bool) -> u64 {
+        self.connections.iter().filter(|tally| wanted(tally)).map(|tally| tally.connections).sum()
     }
 
     /// Takes a report in: the state follows every report, counts follow final ones.
@@ -170,11 +169,13 @@ impl Hop {
     fn adopt_newest(&mut self, report: &ConnectionReport) {
         let flow = report.flow;
         if is_certain(&report.verdict) {
+            let is_newest = self.state.source.is_none_or(|(_, at)| at <= report.decided_at);
             if self.state.is_from(flow) {
-                self.state = Standing::of(report);
-            } else if self.state.source.is_none_or(|(_, at)| at <= report.decided_at) {
-                let state = std::mem::replace(&mut self.state, Standing::of(report));
-                self.previous = state.source.is_some().then_some(state);
+                self.state = Standing::of(report, &self.state);
+            } else if is_newest {
+                let state = Standing::of(report, &self.state);
+                let previous = std::mem::replace(&mut self.state, state);
+                self.previous = previous.source.is_some().then_some(previous);
             }
         } else if self.state.is_from(flow) {
             self.state = self.previous.take().unwrap_or(Standing::UNKNOWN);
@@ -192,7 +193,7 @@ impl Hop {
             Security::Mtls | Security::Unknown => false,
         };
         if replaces && is_certain(&report.verdict) {
-            self.state = Standing::of(report);
+            self.state = Standing::of(report, &Standing::UNKNOWN);
         }
     }
 
@@ -217,8 +218,7 @@ impl Hop {
 
     fn count(&mut self, report: &ConnectionReport, now: f64) {
         let verdict = &report.verdict;
-        tally(&mut self.connections, verdict);
-        *self.outcomes.entry(verdict.outcome).or_default() += 1;
+        tally(&mut self.connections, *verdict);
         if let (Security::Unknown, Some(reason)) = (verdict.security, verdict.reason) {
             *self.unknown_reasons.entry(reason).or_default() += 1;
         }
@@ -251,24 +251,19 @@ impl Hop {
     }
 }
 
-/// The alert's name, or the verdict's reason, or the outcome.
+/// The alert's name, or the outcome where no alert was seen.
 fn failure_reason(report: &ConnectionReport) -> String {
-    let word = match (&report.alert, report.verdict.reason) {
-        (Some(alert), _) => alert.description.as_str(),
-        (None, Some(reason)) => reason.as_str(),
-        (None, None) => report.verdict.outcome.as_str(),
-    };
-    labels::label(word).to_string()
+    let outcome = report.verdict.outcome.as_str();
+    labels::label(report.alert.as_ref().map_or(outcome, |alert| &alert.description)).to_string()
 }
 
-fn tally(tallies: &mut Vec<Tally>, verdict: &Verdict) {
-    let Verdict { security, client_auth, evidence, .. } = *verdict;
-    let same = |t: &&mut Tally| {
-        t.security == security && t.client_auth == client_auth && t.evidence == evidence
-    };
+fn tally(tallies: &mut Vec<Tally>, verdict: Verdict) {
+    let Verdict { security, client_auth, evidence, outcome, .. } = verdict;
+    let words = (security, client_auth, evidence, outcome);
+    let same = |t: &&mut Tally| (t.security, t.client_auth, t.evidence, t.outcome) == words;
     match tallies.iter_mut().find(same) {
         Some(tally) => tally.connections += 1,
-        None => tallies.push(Tally { security, client_auth, evidence, connections: 1 }),
+        None => tallies.push(Tally { security, client_auth, evidence, outcome, connections: 1 }),
     }
 }
 
@@ -279,7 +274,7 @@ fn count_negotiated(all: &mut Vec<Negotiated>, version: &str, cipher: &str) {
     match all.iter_mut().find(|n| n.version == version && n.cipher == cipher) {
         Some(same) => same.connections += 1,
         None => {
-            all.push(Negotiated { version: version.into(), cipher: cipher.into(), connections: 1 })
+            all.push(Negotiated { version: version.into(), cipher: cipher.into(), connections: 1 });
         }
     }
 }

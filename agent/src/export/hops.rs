@@ -166,6 +166,7 @@ mod tests {
         model::{
             ClientAuth, Outcome, Reason,
             Security::{Mtls, Plaintext, Tls, Unknown},
+            ServerVerified,
         },
     };
 
@@ -244,10 +245,10 @@ mod tests {
             report(2, Unknown),
             rejected(report(3, Mtls)),
         ]);
-        assert_eq!(hop.connections_with(Mtls), 2);
-        assert_eq!(hop.connections_with(Tls), 0);
+        assert_eq!(hop.count_of(|t| t.security == Mtls), 2);
+        assert_eq!(hop.count_of(|t| t.security == Tls), 0);
         assert_eq!(hop.unknown_reasons[&Reason::EncryptedHandshake], 1);
-        assert_eq!(hop.outcomes[&Outcome::Rejected], 1);
+        assert_eq!(hop.count_of(|t| t.outcome == Outcome::Rejected), 1);
         assert_eq!(hop.failures["unknown_ca"], 1);
         assert_eq!(hop.negotiated[0].connections, 3);
         assert_eq!((hop.resumed_connections, hop.resumption_known), (0, 3));
@@ -282,6 +283,26 @@ mod tests {
     }
 
     #[test]
+    fn resumed_connections_keep_the_answer_on_verification() {
+        let verified = |mut report: ConnectionReport, answer| {
+            report.verdict.server_verified = answer;
+            report
+        };
+        let resumed = |mut report: ConnectionReport| {
+            report.resumed = Some(true);
+            report
+        };
+        let full = || verified(report(1, Mtls), ServerVerified::Yes);
+        for (name, later, want) in [
+            ("resumed", resumed(report(2, Mtls)), ServerVerified::Yes),
+            ("full and silent", report(2, Mtls), ServerVerified::Unknown),
+            ("full and failing", verified(report(2, Tls), ServerVerified::No), ServerVerified::No),
+        ] {
+            assert_eq!(only_hop([full(), later]).state.server_verified, want, "{name}");
+        }
+    }
+
+    #[test]
     fn hops_beyond_the_limit_share_one_that_never_claims_mtls() {
         let mut table = table(2);
         for (flow, security) in [Mtls, Mtls, Mtls, Tls, Mtls].into_iter().enumerate() {
@@ -296,7 +317,8 @@ mod tests {
         let (hop, totals) = other(&table);
         assert_eq!(table.len(), 2);
         assert_eq!((&*hop.proxy, hop.state.security), ("nginx", Tls));
-        assert_eq!((hop.connections_with(Mtls), hop.connections_with(Tls)), (2, 1));
+        assert_eq!(hop.count_of(|t| t.security == Mtls), 2);
+        assert_eq!(hop.count_of(|t| t.security == Tls), 1);
         assert_eq!(totals.overflowed_connections, 3);
 
         table.record(&to(report(9, Plaintext), "10.0.0.9:80"), 1.0);
@@ -369,6 +391,6 @@ mod tests {
         let back: Snapshot = serde_json::from_value(json).expect("deserialize");
         assert_eq!(back.hops.len(), 1);
         assert_eq!(back.hops[0].state.client_auth, ClientAuth::Unknown);
-        assert_eq!(back.hops[0].outcomes[&Outcome::Rejected], 1);
+        assert_eq!(back.hops[0].connections[0].outcome, Outcome::Rejected);
     }
 }

@@ -67,16 +67,27 @@ impl Standing {
         source: None,
     };
 
-    /// What `report` says.
-    pub(super) fn of(report: &ConnectionReport) -> Self {
+    /// What `report` says after `before`. A resumed connection verifies no certificate, so it
+    /// leaves the answer of the handshake before it.
+    pub(super) fn of(report: &ConnectionReport, before: &Self) -> Self {
+        let says_nothing = report.verdict.server_verified == ServerVerified::Unknown;
+        let keeps_verification = says_nothing && report.resumed == Some(true);
         let text =
             |value: &Option<String>| value.as_deref().map(|value| printable(value, MAX_TEXT_BYTES));
         Self {
             security: report.verdict.security,
             client_auth: report.verdict.client_auth,
             evidence: report.verdict.evidence,
-            server_verified: report.verdict.server_verified,
-            verify_error: report.verify_error,
+            server_verified: if keeps_verification {
+                before.server_verified
+            } else {
+                report.verdict.server_verified
+            },
+            verify_error: if keeps_verification {
+                before.verify_error
+            } else {
+                report.verify_error
+            },
             rule: text(&report.rule),
             carried_from: report.carried_from.clone(),
             tls_version: text(&report.tls_version),
