@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod flow;
+pub mod export;
 pub mod model;
 pub mod pipeline;
 pub mod replay;

@@ -1,0 +1,250 @@
+//! One JSON object per connection report, for files and for live listeners.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use super::{metrics::EVENT_OUTPUT_DROPPED, samples::Samples, time};
+use crate::report::ConnectionReport;
+
+/// Events a slow file or pipe may be behind before they are dropped and counted.
+const FILE_QUEUE: usize = 8_192;
+
+/// Events a slow listener may be behind before it misses some and is told how many.
+const LISTENER_QUEUE: usize = 1_024;
+
+/// Bytes written at once at most (one event more or less).
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A report with its wall-clock time.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// When it was reported, RFC 3339.
+    time: String,
+    #[serde(flatten)]
+    report: &'a ConnectionReport,
+}
+
+/// Sends reports to whoever listens; costs nothing while nobody does.
+#[derive(Debug)]
+pub struct Events {
+    listeners: broadcast::Sender<Arc<str>>,
+    file: Option<FileOutput>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { listeners: broadcast::Sender::new(LISTENER_QUEUE), file: None }
+    }
+}
+
+impl Events {
+    /// Also writes every event as a line to `output`, from a thread of its own.
+    pub fn write_to(&mut self, output: Box<dyn Write + Send>) -> io::Result<()> {
+        self.file = Some(FileOutput::start(output)?);
+        Ok(())
+    }
+
+    /// A receiver of events from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Arc<str>> {
+        self.listeners.subscribe()
+    }
+
+    /// Sends `report` at `now` (seconds since the Unix epoch). Never waits.
+    pub fn send(&self, report: &ConnectionReport, now: f64) {
+        if self.file.is_none() && self.listeners.receiver_count() == 0 {
+            return;
+        }
+        let line = Line { time: time::rfc3339(now), report };
+        let json: Arc<str> = match serde_json::to_string(&line) {
+            Ok(json) => json.into(),
+            Err(error) => {
+                tracing::error!(%error, "a connection report has no JSON form");
+                return;
+            }
+        };
+        if let Some(file) = &self.file {
+            file.send(json.clone());
+        }
+        // An error means that the last listener has just left.
+        let _ = self.listeners.send(json);
+    }
+
+    /// Adds the number of events that were not written.
+    pub fn collect(&self, samples: &mut Samples) {
+        if let Some(file) = &self.file {
+            samples.count(EVENT_OUTPUT_DROPPED, ["file"], file.dropped.load(Ordering::Relaxed));
+        }
+    }
+}
+
+/// A thread that writes lines; dropping it writes what is queued and waits for the thread.
+#[derive(Debug)]
+struct FileOutput {
+    queue: Option<SyncSender<Arc<str>>>,
+    dropped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FileOutput {
+    fn start(output: Box<dyn Write + Send>) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(FILE_QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = dropped.clone();
+        let thread = std::thread::Builder::new()
+            .name("events".into())
+            .spawn(move || write_lines(output, &lines, &count))?;
+        Ok(Self { queue: Some(queue), dropped, thread: Some(thread) })
+    }
+
+    fn send(&self, line: Arc<str>) {
+        let Some(queue) = &self.queue else { return };
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(line) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for FileOutput {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was already reported by it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes lines in batches until the queue is closed. What cannot be written (no space left, say)
+/// is counted and not tried again; a reader that went away ends the output.
+fn write_lines(mut output: Box<dyn Write + Send>, lines: &Receiver<Arc<str>>, dropped: &AtomicU64) {
+    let mut is_failing = false;
+    let mut batch = Vec::new();
+    while let Ok(first) = lines.recv() {
+        batch.clear();
+        if is_failing {
+            // Ends a line of which only a part may have been written.
+            batch.push(b'\n');
+        }
+        let mut count = 0;
+        let mut next = Some(first);
+        while let Some(line) = next {
+            batch.extend_from_slice(line.as_bytes());
+            batch.push(b'\n');
+            count += 1;
+            next = if batch.len() < BATCH_BYTES { lines.try_recv().ok() } else { None };
+        }
+        match output.write_all(&batch).and_then(|()| output.flush()) {
+            Ok(()) => {
+                if std::mem::replace(&mut is_failing, false) {
+                    tracing::info!("connection events are written again");
+                }
+            }
+            Err(error) => {
+                dropped.fetch_add(count, Ordering::Relaxed);
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    tracing::warn!("the reader of connection events went away; writing no more");
+                    return;
+                }
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "cannot write connection events; counting them instead");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, atomic::AtomicBool};
+
+    use super::*;
+    use crate::{export::testing::report, model::Security};
+
+    /// A file that refuses some writes after taking half of their bytes.
+    #[derive(Clone, Default)]
+    struct Disk {
+        content: Arc<Mutex<Vec<u8>>>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut content = self.content.lock().expect("not poisoned");
+            if self.full.load(Ordering::SeqCst) {
+                content.extend_from_slice(&bytes[..bytes.len() / 2]);
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            content.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn send_and_wait(disk: &Disk, steps: &[(bool, u64)]) -> (Vec<String>, u64) {
+        let mut events = Events::default();
+        events.write_to(Box::new(disk.clone())).expect("thread");
+        let dropped = events.file.as_ref().expect("file").dropped.clone();
+        for &(full, flow) in steps {
+            disk.full.store(full, Ordering::SeqCst);
+            let before = disk.content.lock().expect("not poisoned").len();
+            events.send(&report(flow, Security::Tls), 0.0);
+            while disk.content.lock().expect("not poisoned").len() == before {
+                std::thread::yield_now();
+            }
+            // The content grew, but the writer may not have seen the error yet.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        drop(events);
+        let content = String::from_utf8(disk.content.lock().expect("not poisoned").clone());
+        let lines = content.expect("text").lines().map(str::to_owned).collect();
+        (lines, dropped.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn lines_are_whole_json_objects() {
+        let (lines, dropped) = send_and_wait(&Disk::default(), &[(false, 1), (false, 2)]);
+        assert_eq!((lines.len(), dropped), (2, 0));
+        let first: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+        assert_eq!(first["time"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(first["security"], "tls");
+        assert_eq!(first["dst"], "10.0.0.1:443");
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_events_of_that_time_only() {
+        let (lines, dropped) =
+            send_and_wait(&Disk::default(), &[(false, 1), (true, 2), (false, 3)]);
+        let whole: Vec<u64> = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter_map(|event| event["flow"].as_u64())
+            .collect();
+        assert_eq!((whole, dropped), (vec![1, 3], 1));
+    }
+
+    #[test]
+    fn a_slow_listener_is_told_what_it_missed() {
+        let events = Events::default();
+        let mut listener = events.listen();
+        for flow in 0..=LISTENER_QUEUE as u64 {
+            events.send(&report(flow, Security::Tls), 0.0);
+        }
+        let first = listener.try_recv();
+        assert_eq!(first, Err(broadcast::error::TryRecvError::Lagged(1)));
+        assert!(listener.try_recv().is_ok());
+    }
+}

@@ -1,0 +1,181 @@
+//! What leaves the agent: metrics, the hop table, connection events, the page.
+//!
+//! [`Exporter`] is the only thing the pipeline has to know.
+
+pub mod events;
+pub mod health;
+pub mod hop;
+mod hop_metrics;
+pub mod hops;
+pub mod http;
+pub mod labels;
+pub mod metrics;
+mod process;
+pub mod samples;
+pub mod standing;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod time;
+
+use std::{
+    fmt,
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+
+use self::{
+    events::Events,
+    health::Health,
+    hops::{HopLimits, HopTable, Snapshot},
+    metrics::{BUILD_INFO, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS},
+    samples::{Bridge, Collect, Samples},
+};
+use crate::report::ConnectionReport;
+
+/// Takes connection reports in and shows them: to Prometheus, to the page, to event listeners.
+///
+/// Clones share everything. No method waits for a scrape or a listener: a scrape holds the table
+/// only while it copies one reference per hop.
+#[derive(Clone)]
+pub struct Exporter {
+    state: Arc<State>,
+    registry: prometheus::Registry,
+}
+
+struct State {
+    hops: Mutex<HopTable>,
+    latency: prometheus::Histogram,
+    sources: RwLock<Vec<Box<dyn Collect>>>,
+    health: Health,
+    events: Events,
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+impl Exporter {
+    /// An exporter with an empty hop table.
+    ///
+    /// # Panics
+    /// Never: the metric names are constants, and tests register them.
+    #[must_use]
+    pub fn new(limits: HopLimits) -> Self {
+        Self::with_events(limits, Events::default())
+    }
+
+    /// The same, which also writes every connection report as a line of JSON to `output`.
+    pub fn with_event_output(limits: HopLimits, output: Box<dyn Write + Send>) -> io::Result<Self> {
+        let mut events = Events::default();
+        events.write_to(output)?;
+        Ok(Self::with_events(limits, events))
+    }
+
+    fn with_events(limits: HopLimits, events: Events) -> Self {
+        let latency = samples::histogram(VERDICT_LATENCY.info, VERDICT_LATENCY_BUCKETS);
+        let state = Arc::new(State {
+            hops: Mutex::new(HopTable::new(limits)),
+            latency: latency.clone(),
+            sources: RwLock::default(),
+            health: Health::default(),
+            events,
+        });
+        let registry = prometheus::Registry::new();
+        let bridge = Bridge { collect: state.clone(), histograms: vec![latency] };
+        registry.register(Box::new(bridge)).expect("the only collector of this registry");
+        Self { state, registry }
+    }
+
+    /// Takes a report in: each connection is counted at its final report, the hop's state follows
+    /// the newest certain one.
+    pub fn record(&self, report: &ConnectionReport) {
+        self.record_at(report, SystemTime::now());
+    }
+
+    /// The same for a given wall-clock time.
+    pub fn record_at(&self, report: &ConnectionReport, now: SystemTime) {
+        let now = time::unix_seconds(now);
+        self.state.hops().record(report, now);
+        self.state.events.send(report, now);
+    }
+
+    /// Notes how long it took from the deciding byte leaving the kernel to the verdict.
+    pub fn observe_verdict_latency(&self, latency: Duration) {
+        self.state.latency.observe(latency.as_secs_f64());
+    }
+
+    /// To be called by the pipeline every second or so: shows that it is alive and forgets hops
+    /// that were silent for too long.
+    pub fn tick(&self, now: SystemTime) {
+        self.state.health.beat();
+        self.state.hops().expire(time::unix_seconds(now));
+    }
+
+    /// Adds something that has numbers to show, such as the kernel's counters.
+    pub fn register(&self, source: impl Collect + 'static) {
+        let mut sources = self.state.sources.write().unwrap_or_else(PoisonError::into_inner);
+        sources.push(Box::new(source));
+    }
+
+    /// The state of the agent's parts, to be kept current by whoever owns them.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.state.health
+    }
+
+    /// Where connection events can be listened to.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.state.events
+    }
+
+    /// The hop table now, sorted by proxy and upstream.
+    #[must_use]
+    pub fn hops(&self) -> Snapshot {
+        self.state.snapshot().sorted()
+    }
+
+    /// Every metric in the text exposition format (version 0.0.4). Takes some 10 µs per hop; call
+    /// it outside of async code.
+    ///
+    /// # Errors
+    /// When a source gave samples that have no text form.
+    pub fn gather(&self) -> anyhow::Result<String> {
+        prometheus::TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .context("encode the metrics")
+    }
+}
+
+impl State {
+    fn hops(&self) -> MutexGuard<'_, HopTable> {
+        self.hops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.hops().snapshot(time::unix_seconds(SystemTime::now()))
+    }
+}
+
+impl Collect for Arc<State> {
+    fn collect(&self, samples: &mut Samples) {
+        let snapshot = self.snapshot();
+        hop_metrics::collect(&snapshot, samples);
+        self.events.collect(samples);
+        self.health.collect(samples);
+        process::collect(samples);
+        let revision = option_env!("HOPSIGHT_REVISION").unwrap_or("unknown");
+        let build = [env!("CARGO_PKG_VERSION"), revision, std::env::consts::ARCH];
+        samples.set(BUILD_INFO, build, 1.0);
+        for source in &*self.sources.read().unwrap_or_else(PoisonError::into_inner) {
+            source.collect(samples);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The exposition as a whole: against a golden file and against `promtool`.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    Exporter,
+    health::ComponentState,
+    hops::HopLimits,
+    metrics::{
+        EVENTS_LOST, EVENTS_RECEIVED, EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TRACKED,
+        LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, PROBES_ATTACHED, PROGRAM_RUN_SECONDS,
+        PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
+    },
+    samples::Samples,
+    testing::{certificate, process, rejected, report, to},
+};
+use crate::model::{
+    Outcome,
+    Security::{Mtls, Plaintext, Tls, Unknown},
+    ServerVerified,
+};
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+}
+
+/// One hop of every kind, hostile names included, and every number other parts would register.
+fn populated() -> Exporter {
+    let limits = HopLimits { max_hops: 5, ..HopLimits::default() };
+    let exporter = Exporter::with_event_output(limits, Box::new(std::io::sink())).expect("thread");
+    let mut mutual = report(1, Mtls);
+    mutual.verdict.server_verified = ServerVerified::Yes;
+    mutual.server_certificate = Some(certificate("upstream", 1_800_000_000));
+    mutual.client_certificate = Some(certificate("proxy", 1_750_000_000));
+    let mut failed = to(report(5, Unknown), "10.0.0.4:443");
+    failed.verdict.outcome = Outcome::Failed;
+    let mut hostile = to(report(6, Tls), "[2001:db8::1]:8443");
+    hostile.origin = process("a\"b\\c\nd");
+    let mut resumed = report(7, Mtls);
+    resumed.resumed = Some(true);
+    let reports = [
+        mutual,
+        to(report(2, Tls), "10.0.0.2:443"),
+        to(report(3, Plaintext), "10.0.0.3:80"),
+        rejected(to(report(4, Mtls), "10.0.0.4:443")),
+        failed,
+        hostile,
+        resumed,
+        to(report(8, Plaintext), "10.0.0.8:80"),
+    ];
+    for (second, report) in (0..).zip(&reports) {
+        exporter.record_at(report, at(second));
+    }
+    exporter.observe_verdict_latency(Duration::from_micros(300));
+    exporter.observe_verdict_latency(Duration::from_millis(30));
+    exporter.health().set("kernel_programs", ComponentState::Ready, "6 of 6 attached");
+    exporter.register(|samples: &mut Samples| {
+        samples.count(EVIDENCE_CONFLICTS, [], 0);
+        samples.count(EVENTS_RECEIVED, ["segment"], 1234);
+        samples.count(EVENTS_LOST, ["segment"], 0);
+        samples.count(FLOWS_TRACKED, [], 3);
+        samples.count(FLOWS_EVICTED, ["evicted"], 1);
+        samples.count(REASSEMBLY_DROPPED_BYTES, ["out_of_window"], 10);
+        samples.count(PROBES_ATTACHED, ["egress"], 1);
+        samples.set(PROGRAM_RUN_SECONDS, ["egress"], 0.25);
+        samples.count(PROGRAM_RUNS, ["egress"], 1000);
+        samples.count(LIBRARY_PROCESSES, ["probed"], 2);
+        samples.count(LIBRARY_TRANSCRIPTS, ["matched"], 7);
+    });
+    exporter
+}
+
+/// The exposition with the values that differ from run to run replaced.
+fn stable(exposition: &str) -> String {
+    let mut out = String::new();
+    for line in exposition.lines() {
+        match line.rsplit_once(' ') {
+            Some((series, _)) if series.starts_with("process_") => out += &format!("{series} X\n"),
+            Some((series, value)) if series.starts_with("hopsight_build_info{") => {
+                out += &format!("hopsight_build_info{{…}} {value}\n");
+            }
+            _ => out += &format!("{line}\n"),
+        }
+    }
+    out
+}
+
+#[test]
+fn exposition_is_the_golden_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/export/testdata/exposition.txt");
+    let got = stable(&populated().gather().expect("exposition"));
+    if std::env::var_os("HOPSIGHT_BLESS").is_some() {
+        std::fs::write(path, &got).expect("write the golden file");
+    }
+    let want = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(got == want, "differs from {path}; if intended, run with HOPSIGHT_BLESS=1:\n{got}");
+}
+
+#[test]
+fn every_metric_is_shown() {
+    let exposition = populated().gather().expect("exposition");
+    for metric in METRICS {
+        let (name, kind) = (metric.name, metric.kind.as_str());
+        assert!(exposition.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+    }
+}
+
+#[test]
+fn promtool_accepts_the_exposition() {
+    let spawned = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = spawned else {
+        println!("SKIP: promtool is not installed (Debian package prometheus)");
+        return;
+    };
+    let exposition = populated().gather().expect("exposition");
+    let mut stdin = promtool.stdin.take().expect("piped");
+    stdin.write_all(exposition.as_bytes()).expect("write");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("promtool");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.trim().is_empty(), "promtool: {said}\n{exposition}");
+}
+
+#[test]
+fn series_of_expired_hops_disappear() {
+    let exporter = populated();
+    assert!(exporter.gather().expect("exposition").contains("10.0.0.2:443"));
+    exporter.tick(at(0) + Duration::from_hours(48));
+    let exposition = exporter.gather().expect("exposition");
+    assert!(!exposition.contains("{proxy="), "{exposition}");
+    assert!(exposition.contains("\nhopsight_hops_expired_total 6\n"), "{exposition}");
+}
+
+/// 10,000 hops: a bound on time that only a blunder would miss, and the reported numbers.
+#[test]
+fn a_full_table_can_be_scraped() {
+    let exporter = Exporter::new(HopLimits::default());
+    for flow in 0..10_000 {
+        let [_, _, high, low] = u32::to_be_bytes(flow);
+        let report = to(report(flow.into(), Tls), &format!("10.1.{high}.{low}:443"));
+        exporter.record_at(&report, at(0));
+    }
+    let begun = std::time::Instant::now();
+    let exposition = exporter.gather().expect("exposition");
+    let took = begun.elapsed();
+    println!("10,000 hops: {} bytes in {took:?}", exposition.len());
+    assert!(exposition.contains("\nhopsight_hops 10000\n"));
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
