@@ -4,4 +4,6 @@
 //! arrow is pure: no clock, no I/O, no async.
 
 pub mod capture;
+pub mod identity;
 pub mod model;
+pub mod policy;
