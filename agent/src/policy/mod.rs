@@ -5,4 +5,6 @@
 
 pub mod glob;
 pub mod intent;
+pub mod lookup;
 pub mod nginx;
+pub mod time;

@@ -18,7 +18,7 @@ mod walk;
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::path::Path;
 

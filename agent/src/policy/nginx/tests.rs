@@ -57,6 +57,11 @@ impl ConfigFiles for Memory {
     }
 }
 
+/// Reads a configuration of one file, for the tests of other modules.
+pub(in crate::policy) fn read_one(main: &str) -> Result<Intent, ConfigError> {
+    Memory::from_fixture(main.as_bytes()).read_all()
+}
+
 pub(super) fn fixtures() -> Vec<(String, Vec<u8>)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nginx");
     let mut out: Vec<_> = fs::read_dir(directory)
