@@ -12,3 +12,6 @@ pub mod replay;
 pub mod report;
 pub mod tls;
 pub mod verdict;
+pub mod identity;
+pub mod model;
+pub mod policy;

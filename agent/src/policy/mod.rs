@@ -1,0 +1,10 @@
+//! What should be, beside what is: the intent of a proxy's configuration, the operator's policy,
+//! and the drift between them and the observation.
+//!
+//! Everything here is pure. Files come through [`nginx::ConfigFiles`], time is an argument.
+
+pub mod glob;
+pub mod intent;
+pub mod lookup;
+pub mod nginx;
+pub mod time;

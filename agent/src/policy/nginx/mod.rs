@@ -1,0 +1,46 @@
+//! nginx's configuration, read as nginx reads it, for what it says about upstreams.
+//!
+//! Covered: `http` (`proxy_pass`, `grpc_pass`, `uwsgi_pass`, `fastcgi_pass`, `scgi_pass`,
+//! `memcached_pass`) and `stream` (`proxy_pass`), `upstream` blocks, includes, inheritance. Not
+//! evaluated: variables (`set`, `map`, ...), Lua and njs code, and the `mail` module. Directives
+//! this reader does not know are skipped, since any module may bring some.
+//!
+//! What is on disk need not be what the running nginx has loaded.
+
+mod error;
+mod settings;
+mod target;
+mod token;
+mod tree;
+mod upstream;
+mod walk;
+
+#[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::path::Path;
+
+pub use error::{ConfigError, Problem};
+pub use tree::ConfigFiles;
+
+use super::intent::{Intent, Place};
+
+/// Reads the configuration whose main file is `main` (absolute: nginx's `-c`, or its built-in
+/// default), with everything it includes.
+///
+/// Relative names in it begin at the directory of `main`, whatever `-p` says: `-p` only decides
+/// where a relative `-c` is looked for.
+///
+/// # Errors
+/// Where nginx would refuse the file too: with the place and what is wrong there. The caller
+/// keeps the last good intent.
+pub fn read(files: &dyn ConfigFiles, main: &Path) -> Result<Intent, ConfigError> {
+    let conf_prefix = main.parent().unwrap_or(Path::new("/"));
+    let start = Place { file: main.to_string_lossy().into(), line: 1 };
+    let mut reader = tree::TreeReader::new(files, conf_prefix);
+    let directives = reader.file(main, &start, 0)?;
+    let upstreams = walk::upstreams(&directives, conf_prefix)?;
+    Ok(Intent { upstreams, files: reader.read })
+}

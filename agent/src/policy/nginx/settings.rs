@@ -1,0 +1,164 @@
+//! The `*_ssl_*` directives of nginx's upstream modules and how they are inherited.
+//!
+//! A directive that is absent at a level takes the value of the level around it; one that is
+//! present replaces it. That is true of lists as well: `proxy_ssl_conf_command` said once in a
+//! location hides all of the server's. At one level nginx adds up repeated `*_ssl_protocols` and
+//! `*_ssl_conf_command`; everything else may be said once.
+
+use std::{collections::HashSet, path::Path};
+
+use super::{
+    error::{ConfigError, Problem},
+    tree::Directive,
+};
+use crate::policy::intent::{Setting, Text, TlsIntent};
+
+/// A module that can speak TLS to upstreams, by the prefix of its directives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Proxy,
+    Grpc,
+    Uwsgi,
+}
+
+impl Family {
+    pub(super) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy_ssl_",
+            Self::Grpc => "grpc_ssl_",
+            Self::Uwsgi => "uwsgi_ssl_",
+        }
+    }
+
+    const ALL: [Self; 3] = [Self::Proxy, Self::Grpc, Self::Uwsgi];
+}
+
+/// The settings in force at one level of the configuration, per module.
+#[derive(Clone, Default)]
+pub(super) struct Level {
+    tls: [TlsIntent; 3],
+}
+
+impl Level {
+    pub(super) const fn tls(&self, family: Family) -> &TlsIntent {
+        &self.tls[family as usize]
+    }
+
+    /// The settings inside a block with these `directives`, given those around it (`self`).
+    pub(super) fn inside(
+        &self,
+        directives: &[Directive],
+        conf_prefix: &Path,
+    ) -> Result<Self, ConfigError> {
+        let mut inner = self.clone();
+        let mut said = HashSet::new();
+        for directive in directives {
+            let Some((family, setting)) = split(&directive.name) else { continue };
+            let first = said.insert(directive.name.as_str());
+            apply(&mut inner.tls[family as usize], setting, directive, first, conf_prefix)?;
+        }
+        Ok(inner)
+    }
+
+    /// The first of these `directives` that sets anything here.
+    pub(super) fn first_setting(directives: &[Directive]) -> Option<&Directive> {
+        directives.iter().find(|directive| split(&directive.name).is_some())
+    }
+}
+
+fn split(name: &str) -> Option<(Family, &str)> {
+    Family::ALL.into_iter().find_map(|family| Some((family, name.strip_prefix(family.prefix())?)))
+}
+
+/// Takes over one directive; `first` of its name at this level or not.
+fn apply(
+    tls: &mut TlsIntent,
+    setting: &str,
+    directive: &Directive,
+    first: bool,
+    conf_prefix: &Path,
+) -> Result<(), ConfigError> {
+    let text = |value: &str| Text::from(value);
+    let file = |value: &str| absolute(value, conf_prefix);
+    match setting {
+        "protocols" => return add_protocols(tls, directive, first),
+        "conf_command" => {
+            let [name, value] = directive.args.as_slice() else {
+                return Err(arguments(directive));
+            };
+            if first {
+                tls.conf_commands.clear();
+            }
+            tls.conf_commands.push(said(directive, (name.clone(), value.clone())));
+            return Ok(());
+        }
+        _ if !first => {
+            return Err(directive.error(Problem::Duplicate { directive: directive.name.clone() }));
+        }
+        "certificate" => {
+            tls.certificate = Some(said(directive, text(&file(directive.argument()?))));
+        }
+        "certificate_key" => {
+            tls.certificate_key = Some(said(directive, text(&file(directive.argument()?))));
+        }
+        "verify" => tls.verify = Some(said(directive, directive.flag()?)),
+        "verify_depth" => {
+            let value = directive.argument()?;
+            let depth = value.parse().map_err(|_| directive.invalid(value, "a number"))?;
+            tls.verify_depth = Some(said(directive, depth));
+        }
+        "trusted_certificate" => {
+            tls.trusted_certificate = Some(said(directive, file(directive.argument()?)));
+        }
+        "crl" => tls.crl = Some(said(directive, file(directive.argument()?))),
+        "name" => tls.name = Some(said(directive, text(directive.argument()?))),
+        "server_name" => tls.server_name = Some(said(directive, directive.flag()?)),
+        "ciphers" => tls.ciphers = Some(said(directive, directive.argument()?.to_owned())),
+        "session_reuse" => tls.session_reuse = Some(said(directive, directive.flag()?)),
+        // `password_file`, `certificate_cache`, `key_log`, ... say nothing about the hop.
+        _ => {}
+    }
+    Ok(())
+}
+
+fn add_protocols(
+    tls: &mut TlsIntent,
+    directive: &Directive,
+    first: bool,
+) -> Result<(), ConfigError> {
+    const KNOWN: [&str; 6] = ["SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
+    if directive.args.is_empty() {
+        return Err(arguments(directive));
+    }
+    let mut values = match tls.protocols.take() {
+        Some(setting) if !first => setting.value,
+        _ => Vec::new(),
+    };
+    for value in &directive.args {
+        let Some(known) = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(value)) else {
+            return Err(directive.invalid(value, "one of SSLv2 to TLSv1.3"));
+        };
+        if !values.iter().any(|value| value == known) {
+            values.push((*known).to_owned());
+        }
+    }
+    tls.protocols = Some(said(directive, values));
+    Ok(())
+}
+
+fn said<T>(directive: &Directive, value: T) -> Setting<T> {
+    Setting { value, at: directive.at.clone() }
+}
+
+fn arguments(directive: &Directive) -> ConfigError {
+    directive.error(Problem::Arguments { directive: directive.name.clone() })
+}
+
+/// A file name as nginx opens it. Inline data, engine and store names and expressions stay.
+fn absolute(value: &str, conf_prefix: &Path) -> String {
+    let not_a_path = ["data:", "engine:", "store:", "$"];
+    if value.is_empty() || not_a_path.iter().any(|prefix| value.starts_with(prefix)) {
+        return value.to_owned();
+    }
+    conf_prefix.join(value).to_string_lossy().into_owned()
+}

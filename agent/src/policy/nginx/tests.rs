@@ -1,0 +1,224 @@
+//! Configurations in `fixtures/nginx` with what they mean, written by hand in their first lines:
+//! `#>` one route each, or `#!` the error. `#--- name` begins another file of the same directory.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::*;
+use crate::policy::{
+    glob,
+    intent::{Route, Scheme, Servers, Setting, Text, UpstreamIntent},
+};
+
+pub(super) const DIRECTORY: &str = "/etc/nginx";
+
+/// A configuration directory in memory.
+pub(super) struct Memory(pub(super) BTreeMap<PathBuf, Vec<u8>>);
+
+impl Memory {
+    pub(super) fn from_fixture(fixture: &[u8]) -> Self {
+        let mut files = BTreeMap::<PathBuf, Vec<u8>>::new();
+        let mut name = Path::new(DIRECTORY).join("nginx.conf");
+        for line in fixture.split_inclusive(|&byte| byte == b'\n') {
+            match line.strip_prefix(b"#--- ") {
+                Some(next) => {
+                    let next = str::from_utf8(next).unwrap().trim();
+                    name = Path::new(DIRECTORY).join(next);
+                    files.insert(name.clone(), Vec::new());
+                }
+                None => files.entry(name.clone()).or_default().extend(line),
+            }
+        }
+        Self(files)
+    }
+
+    fn read_all(&self) -> Result<Intent, ConfigError> {
+        read(self, &Path::new(DIRECTORY).join("nginx.conf"))
+    }
+}
+
+impl ConfigFiles for Memory {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let matches = |path: &Path| {
+            let (path, pattern) = (path.to_str().unwrap(), pattern.to_str().unwrap());
+            let hidden = path.rsplit('/').next().unwrap().starts_with('.');
+            let same_depth = path.matches('/').count() == pattern.matches('/').count();
+            same_depth && !hidden && glob::matches(pattern, path)
+        };
+        Ok(self.0.keys().filter(|path| matches(path)).cloned().collect())
+    }
+}
+
+/// Reads a configuration of one file, for the tests of other modules.
+pub(in crate::policy) fn read_one(main: &str) -> Result<Intent, ConfigError> {
+    Memory::from_fixture(main.as_bytes()).read_all()
+}
+
+pub(super) fn fixtures() -> Vec<(String, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nginx");
+    let mut out: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())
+        })
+        .collect();
+    out.sort();
+    out
+}
+
+/// The lines of a fixture that begin with `marker`.
+pub(super) fn said(fixture: &[u8], marker: &str) -> Vec<String> {
+    String::from_utf8_lossy(fixture)
+        .lines()
+        .filter_map(|line| line.strip_prefix(marker))
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
+/// One route in the words of the fixtures: only what is said, in a fixed order.
+fn describe(upstream: &UpstreamIntent, route: &Route, first: bool) -> String {
+    let text = |setting: &Setting<Text>| match &setting.value {
+        Text::Literal(value) => value.clone(),
+        Text::Variable(value) => format!("{value}(variable)"),
+    };
+    let mut out = format!("{} {} {}", upstream.target, route.directive, route.scheme);
+    if matches!(route.scheme, Scheme::Tls | Scheme::Unknown) {
+        let tls = &route.tls;
+        let mut add = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                write!(out, " {key}{value}").unwrap();
+            }
+        };
+        let flag = |on: bool| on.then(String::new);
+        add("cert=", tls.certificate.as_ref().map(text));
+        add("key=", tls.certificate_key.as_ref().map(text));
+        add("verify", flag(tls.verifies()));
+        add("ca=", tls.trusted_certificate.as_ref().map(|ca| ca.value.clone()));
+        add("depth=", tls.verify_depth.as_ref().map(|depth| depth.value.to_string()));
+        add("crl=", tls.crl.as_ref().map(|crl| crl.value.clone()));
+        add("name=", tls.name.as_ref().map(text));
+        add("sni", flag(tls.sends_server_name()));
+        add("protocols=", tls.protocols.as_ref().map(|protocols| protocols.value.join(",")));
+        add("ciphers=", tls.ciphers.as_ref().map(|ciphers| ciphers.value.clone()));
+        add("no-reuse", flag(!tls.reuses_sessions()));
+        for command in &tls.conf_commands {
+            add("command=", Some(format!("{}:{}", command.value.0, command.value.1)));
+        }
+    }
+    if !first {
+        return out;
+    }
+    out.push_str(" ->");
+    for server in &upstream.servers {
+        let weight = format!("(weight={})", server.weight);
+        let flags = [
+            (server.weight != 1, weight.as_str()),
+            (server.backup, "(backup)"),
+            (server.down, "(down)"),
+            (server.resolve, "(resolve)"),
+        ];
+        let flags = flags.iter().filter(|flag| flag.0).map(|flag| flag.1).collect::<String>();
+        write!(out, " {}{flags}", server.address).unwrap();
+    }
+    if upstream.listing == Servers::Dynamic {
+        out.push_str(" dynamic");
+    }
+    out
+}
+
+fn describe_all(intent: &Intent) -> Vec<String> {
+    intent
+        .upstreams
+        .iter()
+        .flat_map(|upstream| {
+            upstream
+                .routes
+                .iter()
+                .enumerate()
+                .map(move |(index, route)| describe(upstream, route, index == 0))
+        })
+        .collect()
+}
+
+#[test]
+fn configurations_mean_what_they_say() {
+    let mut good = 0;
+    for (name, fixture) in fixtures().iter().filter(|(name, _)| !name.starts_with("broken")) {
+        let intent = Memory::from_fixture(fixture).read_all().unwrap_or_else(|error| {
+            panic!("{name}: {error}");
+        });
+        assert_eq!(describe_all(&intent), said(fixture, "#>"), "{name}");
+        good += 1;
+    }
+    assert!(good >= 40, "only {good} fixtures were found");
+}
+
+#[test]
+fn broken_configurations_say_where() {
+    let mut broken = 0;
+    for (name, fixture) in fixtures().iter().filter(|(name, _)| name.starts_with("broken")) {
+        let error = match Memory::from_fixture(fixture).read_all() {
+            Ok(intent) => panic!("{name}: read as {:?}", describe_all(&intent)),
+            Err(error) => error.to_string(),
+        };
+        let expected = said(fixture, "#!").pop().unwrap();
+        let (place, words) = expected.split_once(' ').unwrap();
+        let begin = format!("{DIRECTORY}/{place}: ");
+        assert!(error.starts_with(&begin) && error.contains(words), "{name}: {error}");
+        broken += 1;
+    }
+    assert!(broken >= 20, "only {broken} fixtures were found");
+}
+
+#[test]
+fn settings_and_routes_say_where_they_stand() {
+    let (_, fixture) = fixtures().into_iter().find(|(name, _)| name == "include-globs").unwrap();
+    let intent = Memory::from_fixture(&fixture).read_all().unwrap();
+    let route = &intent.upstreams[1].routes[0];
+    assert_eq!(route.at.to_string(), "/etc/nginx/sites-enabled/b:1");
+    assert_eq!(
+        route.tls.verify.as_ref().unwrap().at.to_string(),
+        "/etc/nginx/conf.d/10-tls.conf:2"
+    );
+    let files: Vec<_> = intent.files.iter().map(|file| file.to_str().unwrap()).collect();
+    assert_eq!(
+        files,
+        [
+            "/etc/nginx/nginx.conf",
+            "/etc/nginx/mime.types",
+            "/etc/nginx/conf.d/10-tls.conf",
+            "/etc/nginx/sites-enabled/a",
+            "/etc/nginx/sites-enabled/b",
+        ]
+    );
+}
+
+#[test]
+fn routes_that_disagree_are_not_averaged() {
+    use crate::policy::intent::Stated;
+    let (_, fixture) =
+        fixtures().into_iter().find(|(name, _)| name == "two-routes-differ").unwrap();
+    let intent = Memory::from_fixture(&fixture).read_all().unwrap();
+    let shop = &intent.upstreams[0];
+    assert_eq!(shop.scheme(), Scheme::Unknown);
+    assert_eq!(shop.client_certificate(), Stated::Mixed);
+    assert_eq!(shop.verify(), Stated::No);
+}
+
+#[test]
+fn no_prefix_of_a_configuration_panics() {
+    for (_, fixture) in fixtures() {
+        for end in 0..fixture.len() {
+            let _ = Memory::from_fixture(&fixture[..end]).read_all();
+        }
+    }
+}

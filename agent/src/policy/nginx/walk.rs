@@ -1,0 +1,247 @@
+//! From directives to upstreams: which pass directive leads where, with which settings in force.
+
+use std::{collections::HashMap, path::Path};
+
+use super::{
+    error::{ConfigError, Problem},
+    settings::{Family, Level},
+    target::{self, BadUrl, Pass},
+    tree::Directive,
+    upstream::Groups,
+};
+use crate::policy::intent::{
+    Route, Scheme, Server, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent,
+};
+
+/// All upstreams of a configuration, in the order of first use.
+pub(super) fn upstreams(
+    directives: &[Directive],
+    conf_prefix: &Path,
+) -> Result<Vec<UpstreamIntent>, ConfigError> {
+    let mut out = Vec::new();
+    for directive in directives {
+        match directive.name.as_str() {
+            "http" => {
+                let inside = directive.inside()?;
+                let groups = Groups::read(inside, Some(80))?;
+                let mut walk = Walk::new(conf_prefix, groups, &mut out);
+                walk.http(inside, Context::Http, &Level::default())?;
+            }
+            "stream" => {
+                let inside = directive.inside()?;
+                let groups = Groups::read(inside, None)?;
+                Walk::new(conf_prefix, groups, &mut out).stream(inside)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+/// The block a level of `http` belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Context {
+    Http,
+    Server,
+    Location,
+    /// `if` or `limit_except` inside of a location; TLS settings are those of the location.
+    Conditional,
+    /// `if` inside of a server.
+    ServerIf,
+}
+
+struct Walk<'a> {
+    conf_prefix: &'a Path,
+    groups: Groups,
+    out: &'a mut Vec<UpstreamIntent>,
+    /// Index in `out` of what this walk has added.
+    known: HashMap<Target, usize>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(conf_prefix: &'a Path, groups: Groups, out: &'a mut Vec<UpstreamIntent>) -> Self {
+        Self { conf_prefix, groups, out, known: HashMap::new() }
+    }
+
+    fn http(
+        &mut self,
+        directives: &[Directive],
+        context: Context,
+        around: &Level,
+    ) -> Result<(), ConfigError> {
+        if matches!(context, Context::Conditional | Context::ServerIf)
+            && let Some(directive) = Level::first_setting(directives)
+        {
+            return Err(not_allowed(directive));
+        }
+        // Settings first: nginx merges levels after it has read all of them.
+        let level = around.inside(directives, self.conf_prefix)?;
+        let mut passes: Vec<&str> = Vec::new();
+        for directive in directives {
+            let name = directive.name.as_str();
+            let inner = match (name, context) {
+                ("server", Context::Http) => Context::Server,
+                ("location", Context::Server | Context::Location) => Context::Location,
+                ("if", Context::Server) => Context::ServerIf,
+                ("if" | "limit_except", Context::Location) => Context::Conditional,
+                ("server" | "location" | "limit_except", _) => return Err(not_allowed(directive)),
+                _ => {
+                    let Some(pass) = Pass::http(name) else { continue };
+                    if !matches!(context, Context::Location | Context::Conditional) {
+                        return Err(not_allowed(directive));
+                    }
+                    if passes.contains(&name) {
+                        let directive_name = name.to_owned();
+                        return Err(
+                            directive.error(Problem::Duplicate { directive: directive_name })
+                        );
+                    }
+                    passes.push(name);
+                    self.http_pass(pass, directive, &level)?;
+                    continue;
+                }
+            };
+            self.http(directive.inside()?, inner, &level)?;
+        }
+        Ok(())
+    }
+
+    fn http_pass(
+        &mut self,
+        pass: Pass,
+        directive: &Directive,
+        level: &Level,
+    ) -> Result<(), ConfigError> {
+        let argument = directive.argument()?;
+        let url = parse(pass, argument, directive)?;
+        let family = match pass {
+            Pass::Proxy | Pass::Stream => Some(Family::Proxy),
+            Pass::Grpc => Some(Family::Grpc),
+            Pass::Uwsgi => Some(Family::Uwsgi),
+            Pass::Fastcgi | Pass::Scgi | Pass::Memcached => None,
+        };
+        let tls = family.map(|family| level.tls(family).clone()).unwrap_or_default();
+        // nginx prepares TLS wherever a variable might ask for it.
+        if let Some(family) = family
+            && (url.scheme != Scheme::Plaintext || argument.contains('$'))
+        {
+            check(&tls, family)?;
+        }
+        let target = self.groups.target(url.host, directive)?;
+        self.add(target, directive, url.scheme, tls);
+        Ok(())
+    }
+
+    fn stream(&mut self, directives: &[Directive]) -> Result<(), ConfigError> {
+        let level = Level::default().inside(directives, self.conf_prefix)?;
+        let proxy_ssl = stream_flag(directives, "proxy_ssl")?.unwrap_or(false);
+        for server in directives.iter().filter(|directive| directive.name == "server") {
+            let inside = server.inside()?;
+            let tls = level.inside(inside, self.conf_prefix)?.tls(Family::Proxy).clone();
+            let proxy_ssl = stream_flag(inside, "proxy_ssl")?.unwrap_or(proxy_ssl);
+            let mut passes = inside.iter().filter(|directive| directive.name == "proxy_pass");
+            let Some(pass) = passes.next() else { continue };
+            if let Some(second) = passes.next() {
+                return Err(second.error(Problem::Duplicate { directive: second.name.clone() }));
+            }
+            let url = parse(Pass::Stream, pass.argument()?, pass)?;
+            if proxy_ssl {
+                check(&tls, Family::Proxy)?;
+            }
+            let scheme = if proxy_ssl { Scheme::Tls } else { stream_scheme(inside) };
+            let target = self.groups.target(url.host, pass)?;
+            self.add(target, pass, scheme, tls);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, target: Target, pass: &Directive, scheme: Scheme, mut tls: TlsIntent) {
+        let default_name = target::default_name(&target);
+        // Spelled out, nginx's default for `proxy_ssl_name` is this variable.
+        if let Some(Setting { value, .. }) = &mut tls.name
+            && *value == Text::Variable("$proxy_host".to_owned())
+        {
+            *value = default_name.clone();
+        }
+        let route =
+            Route { directive: pass.name.clone(), at: pass.at.clone(), scheme, tls, default_name };
+        if let Some(&index) = self.known.get(&target) {
+            self.out[index].routes.push(route);
+            return;
+        }
+        self.known.insert(target.clone(), self.out.len());
+        let (servers, listing) = match &target {
+            Target::Group(name) => match self.groups.get(name) {
+                Some(group) => (group.servers.clone(), group.listing),
+                None => (Vec::new(), Servers::Dynamic),
+            },
+            Target::Address(address) => {
+                (vec![Server::new(address.clone(), pass.at.clone())], Servers::Listed)
+            }
+            Target::Variable(_) => (Vec::new(), Servers::Dynamic),
+        };
+        self.out.push(UpstreamIntent { target, servers, listing, routes: vec![route] });
+    }
+}
+
+/// How a stream server without `proxy_ssl` speaks: what nginx decrypted goes on in clear, the rest
+/// goes on as it came.
+fn stream_scheme(server: &[Directive]) -> Scheme {
+    let mut listens = server
+        .iter()
+        .filter(|directive| directive.name == "listen")
+        .map(|listen| listen.args.iter().any(|argument| argument == "ssl"));
+    let first = listens.next().unwrap_or(false);
+    match (first, listens.all(|ssl| ssl == first)) {
+        (true, true) => Scheme::Plaintext,
+        (false, true) => Scheme::Passthrough,
+        (_, false) => Scheme::Unknown,
+    }
+}
+
+fn stream_flag(directives: &[Directive], name: &str) -> Result<Option<bool>, ConfigError> {
+    directives.iter().find(|directive| directive.name == name).map(Directive::flag).transpose()
+}
+
+fn parse(pass: Pass, argument: &str, directive: &Directive) -> Result<target::Url, ConfigError> {
+    target::parse(pass, argument).map_err(|bad| {
+        directive.invalid(
+            argument,
+            match bad {
+                BadUrl::Scheme => "a URL with a scheme such as http:// or https://",
+                BadUrl::Host => "an address with a host",
+                BadUrl::Port => "an address with a port from 1 to 65535",
+            },
+        )
+    })
+}
+
+/// What nginx itself demands of TLS settings before it starts.
+fn check(tls: &TlsIntent, family: Family) -> Result<(), ConfigError> {
+    if let Some(Setting { value, at }) = &tls.certificate
+        && *value != Text::Literal(String::new())
+        && tls.certificate_key.is_none()
+    {
+        return Err(ConfigError {
+            place: at.clone(),
+            problem: Problem::NoKey {
+                directive: format!("{}certificate", family.prefix()),
+                certificate: value.to_string(),
+            },
+        });
+    }
+    let trusted = tls.trusted_certificate.as_ref().is_some_and(|ca| !ca.value.is_empty());
+    if let Some(Setting { value: true, at }) = &tls.verify
+        && !trusted
+    {
+        return Err(ConfigError {
+            place: at.clone(),
+            problem: Problem::NoTrustedCertificate { prefix: family.prefix() },
+        });
+    }
+    Ok(())
+}
+
+fn not_allowed(directive: &Directive) -> ConfigError {
+    directive.error(Problem::NotAllowedHere { directive: directive.name.clone() })
+}

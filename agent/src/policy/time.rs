@@ -1,0 +1,43 @@
+//! Points in time that mean the same after a restart.
+
+use std::{ops::Add, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since 1970-01-01 00:00 UTC.
+///
+/// Drift is measured on this clock and not on [`crate::model::Timestamp`], because its age has to
+/// outlive the agent and the machine's uptime.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct UnixTime(pub u64);
+
+impl UnixTime {
+    /// This many whole seconds after 1970.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000))
+    }
+
+    /// Whole seconds after 1970.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for UnixTime {
+    type Output = Self;
+
+    /// Saturates at the end of the representable time, half a million years from now.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
