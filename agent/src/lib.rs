@@ -4,14 +4,13 @@
 //! arrow is pure: no clock, no I/O, no async.
 
 pub mod capture;
-pub mod flow;
 pub mod export;
+pub mod flow;
+pub mod identity;
 pub mod model;
 pub mod pipeline;
+pub mod policy;
 pub mod replay;
 pub mod report;
 pub mod tls;
 pub mod verdict;
-pub mod identity;
-pub mod model;
-pub mod policy;
