@@ -139,7 +139,9 @@ vocabulary! {
 
 /// Nanoseconds on the clock of the event source: `CLOCK_MONOTONIC` live, the capture's own
 /// clock (Unix epoch) in replay. Only differences are meaningful to the core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
