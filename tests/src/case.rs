@@ -17,6 +17,12 @@ pub enum Proxy {
     NginxStream,
     /// haproxy.
     Haproxy,
+    /// Envoy, whose BoringSSL is linked statically.
+    Envoy,
+    /// curl, once per request.
+    Curl,
+    /// A client with rustls linked in, once per request.
+    Rustls,
 }
 
 /// The upstream.
@@ -104,8 +110,8 @@ pub struct Case {
     pub reuse: bool,
     /// Requests sent through it, each on an upstream connection of its own.
     pub requests: usize,
-    /// HTTP status that the proxy's client gets; `None` where a `stream` proxy just closes.
-    pub status: Option<u16>,
+    /// HTTP status that the proxy's client gets; 0 for none at all.
+    pub status: u16,
     /// The truth.
     pub expected: Expected,
 }
@@ -122,7 +128,7 @@ impl Case {
             verify: Verify::Off,
             reuse: false,
             requests: 1,
-            status: Some(200),
+            status: 200,
             expected,
         }
     }
@@ -143,7 +149,7 @@ impl Case {
         self
     }
 
-    const fn status(mut self, status: Option<u16>) -> Self {
+    const fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
@@ -170,7 +176,7 @@ impl Case {
 pub const ALL: &[Case] = {
     use Asks::{Nothing as NoRequest, Optional, Required};
     use Holds::{Foreign, Nothing, Trusted};
-    use Proxy::{Haproxy, Nginx, NginxStream};
+    use Proxy::{Curl, Envoy, Haproxy, Nginx, NginxStream, Rustls};
     use Upstream::{Expired, Haproxy as Strict, Http1, Http2, Nginx as Server};
     use Verify::{ForeignRoot, On};
     use Version::{V12, V13};
@@ -179,6 +185,7 @@ pub const ALL: &[Case] = {
         Case::new("grpc", Nginx, Http2, Nothing),
         Case::new("stream", NginxStream, Http1, Nothing),
         Case::new("haproxy", Haproxy, Http1, Nothing),
+        Case::new("envoy", Envoy, Http1, Nothing),
         Case::new("tls12", Nginx, Server(V12, NoRequest), Nothing).is(
             Tls,
             NotRequested,
@@ -196,7 +203,7 @@ pub const ALL: &[Case] = {
         ),
         Case::new("tls12-400", Nginx, Server(V12, Required), Nothing)
             .is(Tls, RequestedNotPresented, Established)
-            .status(Some(400)),
+            .status(400),
         Case::new("mtls12", Nginx, Server(V12, Required), Trusted).is(Mtls, Presented, Established),
         Case::new("mtls12-stream", NginxStream, Server(V12, Required), Trusted).is(
             Mtls,
@@ -208,13 +215,18 @@ pub const ALL: &[Case] = {
             Presented,
             Established,
         ),
+        Case::new("mtls12-envoy", Envoy, Server(V12, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
         Case::new("tls12-verified", Nginx, Server(V12, NoRequest), Nothing)
             .is(Tls, NotRequested, Established)
             .verify(On),
         Case::new("tls12-wrong-root", Nginx, Server(V12, NoRequest), Nothing)
             .is(Tls, NotRequested, Established)
             .verify(ForeignRoot)
-            .status(Some(502)),
+            .status(502),
         Case::new("tls12-expired", Nginx, Expired(V12), Nothing).is(Tls, NotRequested, Established),
         Case::new("tls12-reuse", Nginx, Server(V12, NoRequest), Nothing)
             .is(Tls, NotRequested, Established)
@@ -224,10 +236,10 @@ pub const ALL: &[Case] = {
             .reuse(4),
         Case::new("tls12-no-cert", Nginx, Strict(V12), Nothing)
             .is(Tls, RequestedNotPresented, Rejected)
-            .status(Some(502)),
+            .status(502),
         Case::new("mtls12-foreign", Nginx, Strict(V12), Foreign)
             .is(Mtls, Presented, Rejected)
-            .status(Some(502)),
+            .status(502),
         Case::new("tls13", Nginx, Server(V13, NoRequest), Nothing).is(
             Tls,
             NotRequested,
@@ -249,6 +261,44 @@ pub const ALL: &[Case] = {
             Presented,
             Established,
         ),
+        Case::new("tls13-envoy", Envoy, Server(V13, NoRequest), Nothing)
+            .is(Tls, NotRequested, Established)
+            .verify(On),
+        Case::new("tls13-envoy-optional", Envoy, Server(V13, Optional), Nothing).is(
+            Tls,
+            RequestedNotPresented,
+            Established,
+        ),
+        Case::new("mtls13-envoy", Envoy, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls13-curl", Curl, Server(V13, NoRequest), Nothing).is(
+            Tls,
+            NotRequested,
+            Established,
+        ),
+        Case::new("mtls13-curl", Curl, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls13-rustls", Rustls, Server(V13, NoRequest), Nothing).is(
+            Tls,
+            NotRequested,
+            Established,
+        ),
+        Case::new("tls13-rustls-optional", Rustls, Server(V13, Optional), Nothing).is(
+            Tls,
+            RequestedNotPresented,
+            Established,
+        ),
+        Case::new("mtls13-rustls", Rustls, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
         Case::new("tls13-reuse", Nginx, Server(V13, NoRequest), Nothing)
             .is(Tls, NotRequested, Established)
             .reuse(4),
@@ -257,10 +307,10 @@ pub const ALL: &[Case] = {
             .reuse(4),
         Case::new("tls13-no-cert", Nginx, Strict(V13), Nothing)
             .is(Tls, RequestedNotPresented, Rejected)
-            .status(Some(502)),
+            .status(502),
         Case::new("mtls13-foreign", Nginx, Strict(V13), Foreign)
             .is(Mtls, Presented, Rejected)
-            .status(Some(502)),
+            .status(502),
     ]
 };
 

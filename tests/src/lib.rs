@@ -6,6 +6,8 @@
 
 pub mod agent;
 pub mod case;
+pub mod client;
+pub mod envoy;
 pub mod haproxy;
 pub mod http;
 pub mod interrupt;

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 
 use crate::{
     case::{Case, Proxy, Upstream},
+    client::Client,
+    envoy::{self, Envoy},
     haproxy::{self, Haproxy},
     http,
     loopback::{Loopback, ipv6_socket},
@@ -32,46 +34,57 @@ pub enum Network<'a> {
 }
 
 /// One hop that runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Hop {
     /// What it is.
     pub case: Case,
-    /// Where its proxy takes requests.
-    pub front: SocketAddr,
     /// Where its upstream listens.
     pub listen: SocketAddr,
     /// Where its proxy connects.
     pub dial: SocketAddr,
+    entry: Entry,
+}
+
+/// How a request gets into a hop.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// Over HTTP in clear to the proxy.
+    Front(SocketAddr),
+    /// By running the client.
+    Run(Client),
 }
 
 impl Hop {
     /// Sends the case's number of requests, one after the other.
     ///
     /// # Errors
-    /// When the proxy answers with another status than the case says.
+    /// When the answer's status is not what the case says.
     pub fn request(&self) -> anyhow::Result<()> {
-        for _ in 0..self.case.requests {
-            self.request_once()?;
-        }
-        Ok(())
+        (0..self.case.requests).try_for_each(|_| self.request_once())
     }
 
     /// Sends one request.
     ///
     /// # Errors
-    /// When the proxy answers with another status than the case says.
+    /// When the answer's status is not what the case says.
     pub fn request_once(&self) -> anyhow::Result<()> {
-        let response = http::get(self.front, "/");
-        let Some(status) = self.case.status else { return Ok(()) };
-        let response = response.with_context(|| format!("request through {}", self.case.name))?;
-        anyhow::ensure!(
-            response.status == status,
-            "{}: HTTP status {} instead of {status}: {}",
-            self.case.name,
-            response.status,
-            response.body
-        );
+        let status = match &self.entry {
+            Entry::Front(front) => http::get(*front, "/").map(|response| response.status),
+            Entry::Run(client) => client.request(),
+        };
+        let Case { name, status: expected, .. } = self.case;
+        let status = status.with_context(|| format!("request through {name}"))?;
+        anyhow::ensure!(status == expected, "{name}: HTTP status {status} instead of {expected}");
         Ok(())
+    }
+
+    /// The proxy's own listener, where it has one.
+    #[must_use]
+    pub const fn front(&self) -> Option<SocketAddr> {
+        match self.entry {
+            Entry::Front(front) => Some(front),
+            Entry::Run(_) => None,
+        }
     }
 }
 
@@ -84,8 +97,11 @@ pub struct Topology {
     pub nginx: Option<Nginx>,
     /// haproxy as proxy, where a case wants it.
     pub haproxy: Option<Haproxy>,
+    /// Envoy as proxy, where a case wants it.
+    pub envoy: Option<Envoy>,
     nginx_upstream: Option<Nginx>,
     haproxy_upstream: Option<Haproxy>,
+    block: Loopback,
     dir: tempfile::TempDir,
 }
 
@@ -100,13 +116,16 @@ impl Topology {
             .tempdir()
             .context("create a temporary directory")?;
         let pki = Pki::create(&dir.path().join("pki"))?;
-        let hops = place(cases, network)?;
+        let block = Loopback::reserve()?;
+        let place = |(index, case)| place(index, case, network, block, &pki);
         let mut topology = Self {
-            hops,
+            hops: cases.iter().enumerate().map(place).collect::<anyhow::Result<_>>()?,
             nginx: None,
             haproxy: None,
+            envoy: None,
             nginx_upstream: None,
             haproxy_upstream: None,
+            block,
             dir,
         };
         topology.start_upstreams(&pki, network)?;
@@ -119,10 +138,8 @@ impl Topology {
     /// # Errors
     /// When there is none.
     pub fn hop(&self, name: &str) -> anyhow::Result<&Hop> {
-        self.hops
-            .iter()
-            .find(|hop| hop.case.name == name)
-            .with_context(|| format!("there is no hop {name}"))
+        let hop = self.hops.iter().find(|hop| hop.case.name == name);
+        hop.with_context(|| format!("there is no hop {name}"))
     }
 
     /// What the hop's upstream logged.
@@ -142,6 +159,12 @@ impl Topology {
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// An address that nothing here uses, for the agent.
+    #[must_use]
+    pub const fn spare_address(&self) -> SocketAddr {
+        self.block.socket(2, 9464)
     }
 
     fn upstream_log(&self, case: &Case) -> PathBuf {
@@ -181,56 +204,74 @@ impl Topology {
         let dir = self.dir.path().join("proxy");
         let mut config = nginx::Config::default();
         let mut sections = String::new();
-        let (mut nginx_at, mut haproxy_at) = (None, None);
-        for Hop { case, front, dial, .. } in &self.hops {
+        let mut bootstrap = envoy::Config::default();
+        let (mut nginx_at, mut haproxy_at, mut envoy_at) = (None, None, None);
+        for hop in &self.hops {
+            let Some(front) = hop.front() else { continue };
+            let Hop { case, dial, .. } = hop;
             match case.proxy {
-                Proxy::Haproxy => {
-                    sections += &haproxy::proxy_listen(case, *front, *dial, pki)?;
-                    haproxy_at = Some(*front);
-                }
                 Proxy::Nginx => {
-                    config.http += &nginx::proxy_server(case, *front, *dial, pki)?;
-                    nginx_at = Some(*front);
+                    config.http += &nginx::proxy_server(case, front, *dial, pki)?;
+                    nginx_at = Some(front);
                 }
                 Proxy::NginxStream => {
-                    config.stream += &nginx::proxy_server(case, *front, *dial, pki)?;
-                    nginx_at = Some(*front);
+                    config.stream += &nginx::proxy_server(case, front, *dial, pki)?;
+                    nginx_at = Some(front);
                 }
+                Proxy::Haproxy => {
+                    sections += &haproxy::proxy_listen(case, front, *dial, pki)?;
+                    haproxy_at = Some(front);
+                }
+                Proxy::Envoy => {
+                    bootstrap.add(case, front, *dial, pki)?;
+                    envoy_at = Some(front);
+                }
+                Proxy::Curl | Proxy::Rustls => {}
             }
         }
-        if let Some(address) = nginx_at {
-            self.nginx = Some(Nginx::start(&dir, &config, None, address)?);
+        if let Some(front) = nginx_at {
+            self.nginx = Some(Nginx::start(&dir, &config, None, front)?);
         }
-        if let Some(address) = haproxy_at {
-            self.haproxy = Some(Haproxy::start(&dir, &sections, address)?);
+        if let Some(front) = haproxy_at {
+            self.haproxy = Some(Haproxy::start(&dir, &sections, front)?);
+        }
+        if let Some(front) = envoy_at {
+            let admin = self.block.socket(2, 9901);
+            self.envoy = Some(Envoy::start(&dir, bootstrap, admin, front)?);
         }
         Ok(())
     }
 }
 
-fn place(cases: &[Case], network: Network<'_>) -> anyhow::Result<Vec<Hop>> {
-    let block = Loopback::reserve()?;
-    let place_one = |(index, case): (usize, &Case)| -> anyhow::Result<Hop> {
-        let index = u8::try_from(index).context("count cases")?;
-        let front = block.socket(1, 7000 + u16::from(index));
-        let port = if case.version().is_some() { 8443 } else { 8080 };
-        let local = block.socket(10 + index, port);
-        let (listen, dial) = match network {
-            Network::Ipv4 => (local, local),
-            Network::MappedIpv4 => {
-                let mapped = block.host(10 + index).to_ipv6_mapped();
-                (local, SocketAddr::from((mapped, port)))
-            }
-            Network::Ipv6 => {
-                let address = ipv6_socket()?;
-                (address, address)
-            }
-            Network::Namespace(netns) => {
-                let address = SocketAddr::from((netns.far, 8000 + u16::from(index)));
-                (address, address)
-            }
-        };
-        Ok(Hop { case: *case, front, listen, dial })
+fn place(
+    index: usize,
+    case: &Case,
+    network: Network<'_>,
+    block: Loopback,
+    pki: &Pki,
+) -> anyhow::Result<Hop> {
+    let index = u8::try_from(index).context("count cases")?;
+    let port = if case.version().is_some() { 8443 } else { 8080 };
+    let local = block.socket(10 + index, port);
+    let (listen, dial) = match network {
+        Network::Ipv4 => (local, local),
+        Network::MappedIpv4 => {
+            let mapped = block.host(10 + index).to_ipv6_mapped();
+            (local, SocketAddr::from((mapped, port)))
+        }
+        Network::Ipv6 => {
+            let address = ipv6_socket()?;
+            (address, address)
+        }
+        Network::Namespace(netns) => {
+            let address = SocketAddr::from((netns.far, 8000 + u16::from(index)));
+            (address, address)
+        }
     };
-    cases.iter().enumerate().map(place_one).collect()
+    let entry = match case.proxy {
+        Proxy::Curl => Entry::Run(Client::curl(case, dial, pki)?),
+        Proxy::Rustls => Entry::Run(Client::rustls(case, dial, pki)?),
+        _ => Entry::Front(block.socket(1, 7000 + u16::from(index))),
+    };
+    Ok(Hop { case: *case, listen, dial, entry })
 }

@@ -2,7 +2,7 @@
 
 use hopsight::model::{ClientAuth, Outcome};
 use hopsight_tests::{
-    case::{self, Case, Version},
+    case::{self, Case, Proxy, Version},
     requirement,
     topology::{Hop, Network, Topology},
     truth::Seen,
@@ -13,7 +13,7 @@ fn every_case_is_what_it_says() {
     if !requirement::met("every_case_is_what_it_says", &["nginx", "haproxy"]) {
         return;
     }
-    let topology = Topology::start(case::ALL, Network::Ipv4).unwrap();
+    let topology = Topology::start(&requirement::runnable(case::ALL), Network::Ipv4).unwrap();
     for hop in &topology.hops {
         hop.request().unwrap();
     }
@@ -23,6 +23,12 @@ fn every_case_is_what_it_says() {
         .filter_map(|hop| disagreement(hop, &topology.truth(hop).unwrap()))
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for hop in topology.hops.iter().filter(|hop| hop.case.proxy == Proxy::Envoy) {
+        let counters = topology.envoy.as_ref().unwrap().tls_counters(hop.case.name).unwrap();
+        let tls = usize::from(hop.case.version().is_some());
+        let handshakes = counters.get("handshake").copied().unwrap_or(0);
+        assert_eq!(handshakes as usize, tls * hop.case.requests, "{}: {counters:?}", hop.case.name);
+    }
 }
 
 /// In what the upstream's log contradicts the case.
