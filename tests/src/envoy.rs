@@ -68,7 +68,7 @@ impl Envoy {
     /// When it is missing or does not start; the message carries its output.
     pub fn start(
         dir: &Path,
-        config: Config,
+        config: &Config,
         admin: SocketAddr,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
@@ -93,7 +93,7 @@ impl Envoy {
     ///
     /// # Errors
     /// When the admin interface does not answer.
-    pub fn tls_counters(&self, cluster: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+    pub fn tls_counters(&self, cluster: &str) -> anyhow::Result<BTreeMap<String, usize>> {
         let response = http::get(self.admin, "/stats")?;
         let prefix = format!("cluster.{cluster}.ssl.");
         let lines = response.body.lines().filter_map(|line| line.trim().strip_prefix(&prefix));
@@ -117,11 +117,11 @@ fn typed(name: &str, message: &str, mut config: Value) -> Value {
 
 fn listener(name: &str, front: SocketAddr) -> Value {
     let router = typed("router", "filters.http.router.v3.Router", json!({}));
-    let routes = json!([{ "match": { "prefix": "/" }, "route": { "cluster": name } }]);
+    let rules = json!([{ "match": { "prefix": "/" }, "route": { "cluster": name } }]);
     let manager = json!({
         "stat_prefix": name,
         "http_filters": [router],
-        "route_config": { "virtual_hosts": [{ "name": name, "domains": ["*"], "routes": routes }] },
+        "route_config": { "virtual_hosts": [{ "name": name, "domains": ["*"], "routes": rules }] },
     });
     let kind = "filters.network.http_connection_manager.v3.HttpConnectionManager";
     let filters = json!([typed("http", kind, manager)]);

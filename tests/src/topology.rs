@@ -237,7 +237,7 @@ impl Topology {
         }
         if let Some(front) = envoy_at {
             let admin = self.block.socket(2, 9901);
-            self.envoy = Some(Envoy::start(&dir, bootstrap, admin, front)?);
+            self.envoy = Some(Envoy::start(&dir, &bootstrap, admin, front)?);
         }
         Ok(())
     }

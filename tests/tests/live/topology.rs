@@ -27,7 +27,7 @@ fn every_case_is_what_it_says() {
         let counters = topology.envoy.as_ref().unwrap().tls_counters(hop.case.name).unwrap();
         let tls = usize::from(hop.case.version().is_some());
         let handshakes = counters.get("handshake").copied().unwrap_or(0);
-        assert_eq!(handshakes as usize, tls * hop.case.requests, "{}: {counters:?}", hop.case.name);
+        assert_eq!(handshakes, tls * hop.case.requests, "{}: {counters:?}", hop.case.name);
     }
 }
 
