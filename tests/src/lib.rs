@@ -1,1 +1,22 @@
-//! End-to-end test harness of hopsight.
+//! End-to-end test harness of hopsight: real proxies, real upstreams, a real agent.
+//!
+//! [`case`] lists the hops as one table, [`topology`] starts the programs behind them, [`truth`]
+//! reads what the upstreams themselves logged, and [`agent`] runs the agent under test. Everything
+//! that is started is owned by a guard and stops with it.
+
+pub mod agent;
+pub mod case;
+pub mod client;
+pub mod envoy;
+pub mod haproxy;
+pub mod http;
+pub mod interrupt;
+pub mod loopback;
+pub mod netns;
+pub mod nginx;
+pub mod pki;
+pub mod process;
+pub mod requirement;
+pub mod topology;
+pub mod truth;
+pub mod wait;

@@ -1,0 +1,155 @@
+//! The agent under test.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use hopsight::report::ConnectionReport;
+
+use crate::{
+    http::{self, Response},
+    process::Daemon,
+    wait::wait_until,
+};
+
+/// How long the agent may take to attach its programs.
+const START: Duration = Duration::from_secs(20);
+/// How long it may take from a request to its verdict.
+pub const VERDICT: Duration = Duration::from_secs(10);
+
+/// A running `hopsight run`.
+#[derive(Debug)]
+pub struct Agent {
+    /// The process.
+    pub daemon: Daemon,
+    /// Where it serves HTTP.
+    pub http: SocketAddr,
+    events: PathBuf,
+}
+
+impl Agent {
+    /// Starts the agent with its files in `dir` and waits until its programs are attached.
+    ///
+    /// # Errors
+    /// When it does not get ready; the message carries its output.
+    pub fn start(dir: &Path, http: SocketAddr, extra: &[&str]) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let events = dir.join("events.jsonl");
+        let mut args: Vec<String> = ["run", "--http", &http.to_string(), "--events"]
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        args.push(crate::nginx::utf8(&events)?.to_owned());
+        args.extend(extra.iter().map(ToString::to_string));
+        let daemon = Daemon::spawn(binary()?, args, &dir.join("agent.log"))?;
+        let mut agent = Self { daemon, http, events };
+        wait_until("the agent to be ready", START, || {
+            agent.daemon.ensure_running()?;
+            Ok(agent.get("/readyz").ok().filter(|response| response.status == 200))
+        })
+        .with_context(|| format!("the agent wrote:\n{}", agent.daemon.log()))?;
+        Ok(agent)
+    }
+
+    /// Fetches a page of the agent.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn get(&self, path: &str) -> anyhow::Result<Response> {
+        http::get(self.http, path)
+    }
+
+    /// Every report so far, in order; a connection may have several, the last one final.
+    ///
+    /// # Errors
+    /// When a line of the event file is no report.
+    pub fn reports(&self) -> anyhow::Result<Vec<ConnectionReport>> {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        // The last line may still be in the making.
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("read event {line}")))
+            .collect()
+    }
+
+    /// The final reports of connections to `upstream`.
+    ///
+    /// # Errors
+    /// When a line of the event file is no report.
+    pub fn finals(&self, upstream: SocketAddr) -> anyhow::Result<Vec<ConnectionReport>> {
+        let mut reports = self.reports()?;
+        reports.retain(|report| report.is_final && is_address(&report.dst, upstream));
+        Ok(reports)
+    }
+
+    /// Waits for `count` final reports of connections to `upstream`.
+    ///
+    /// # Errors
+    /// When there are fewer within [`VERDICT`].
+    pub fn wait_finals(
+        &self,
+        upstream: SocketAddr,
+        count: usize,
+    ) -> anyhow::Result<Vec<ConnectionReport>> {
+        let what = format!("{count} final reports on {upstream}");
+        wait_until(&what, VERDICT, || {
+            Ok(Some(self.finals(upstream)?).filter(|reports| reports.len() >= count))
+        })
+    }
+}
+
+/// Whether this `ip:port` is that address, IPv4-mapped or not.
+#[must_use]
+pub fn is_address(text: &str, address: SocketAddr) -> bool {
+    let canonical = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+    text.parse().is_ok_and(|parsed: SocketAddr| canonical(parsed) == canonical(address))
+}
+
+/// The agent's binary: `HOPSIGHT_BIN`, else built now, so that it is never an old one.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    static BUILD: OnceLock<Result<(), String>> = OnceLock::new();
+    if let Some(path) = env::var_os("HOPSIGHT_BIN") {
+        return Ok(path.into());
+    }
+    BUILD
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)?;
+    sibling("hopsight")
+}
+
+fn build() -> anyhow::Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "hopsight", "--bin", "hopsight"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .context("start cargo")?;
+    anyhow::ensure!(status.success(), "`cargo build --package hopsight` ended with {status}");
+    Ok(())
+}
+
+/// A binary of the same build as this one.
+///
+/// # Errors
+/// When it has not been built.
+pub fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+    let own = env::current_exe().context("find our own executable")?;
+    let mut dir = own.parent().context("find our own directory")?;
+    if dir.ends_with("deps") {
+        dir = dir.parent().context("find the build directory")?;
+    }
+    let path = dir.join(name);
+    anyhow::ensure!(path.exists(), "{} is missing; run `cargo build`", path.display());
+    Ok(path)
+}

@@ -1,0 +1,344 @@
+//! The hops, as one table: what is configured on both sides, and what must be observed.
+
+use std::fmt;
+
+use hopsight::model::{
+    ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
+    Outcome::{self, Established, Rejected},
+    Security::{self, Mtls, Plaintext, Tls},
+};
+
+/// The program that opens the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// nginx `http`.
+    Nginx,
+    /// nginx `stream`.
+    NginxStream,
+    /// haproxy.
+    Haproxy,
+    /// Envoy, whose BoringSSL is linked statically.
+    Envoy,
+    /// curl, once per request.
+    Curl,
+    /// A client with rustls linked in, once per request.
+    Rustls,
+}
+
+/// The upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// nginx, HTTP/1.1 in clear.
+    Http1,
+    /// nginx, HTTP/2 with prior knowledge in clear, as gRPC uses it.
+    Http2,
+    /// nginx, TLS.
+    Nginx(Version, Asks),
+    /// nginx, TLS with a certificate that is out of date.
+    Expired(Version),
+    /// haproxy `verify required`: refuses in the handshake what nginx would answer with HTTP 400.
+    Haproxy(Version),
+}
+
+/// The only TLS version that an upstream accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// TLS 1.2.
+    V12,
+    /// TLS 1.3.
+    V13,
+}
+
+/// nginx `ssl_verify_client`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// `off`: no CertificateRequest.
+    Nothing,
+    /// `optional`.
+    Optional,
+    /// `on`; a client without a valid certificate gets HTTP 400 inside the session.
+    Required,
+}
+
+/// The certificate the proxy has for this hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// None.
+    Nothing,
+    /// One that the upstream trusts.
+    Trusted,
+    /// One of a foreign authority.
+    Foreign,
+}
+
+/// What the proxy does with the upstream's certificate (`proxy_ssl_verify`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Not looked at; nginx's default.
+    Off,
+    /// Verified against the root that signed it.
+    On,
+    /// Verified against another root.
+    ForeignRoot,
+}
+
+/// What must be observed of every connection of the hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// `security`.
+    pub security: Security,
+    /// `client_auth`.
+    pub client_auth: ClientAuth,
+    /// `outcome`.
+    pub outcome: Outcome,
+}
+
+/// One hop.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Name, also the first label of its server name.
+    pub name: &'static str,
+    /// Who connects.
+    pub proxy: Proxy,
+    /// To whom.
+    pub upstream: Upstream,
+    /// The proxy's certificate.
+    pub holds: Holds,
+    /// The proxy's check.
+    pub verify: Verify,
+    /// Whether sessions are resumed (`proxy_ssl_session_reuse`; nginx's default is on).
+    pub reuse: bool,
+    /// Requests sent through it, each on an upstream connection of its own.
+    pub requests: usize,
+    /// HTTP status that the proxy's client gets; 0 for none at all.
+    pub status: u16,
+    /// The truth.
+    pub expected: Expected,
+}
+
+impl Case {
+    const fn new(name: &'static str, proxy: Proxy, upstream: Upstream, holds: Holds) -> Self {
+        let expected =
+            Expected { security: Plaintext, client_auth: NotRequested, outcome: Established };
+        Self {
+            name,
+            proxy,
+            upstream,
+            holds,
+            verify: Verify::Off,
+            reuse: false,
+            requests: 1,
+            status: 200,
+            expected,
+        }
+    }
+
+    const fn is(mut self, security: Security, client_auth: ClientAuth, outcome: Outcome) -> Self {
+        self.expected = Expected { security, client_auth, outcome };
+        self
+    }
+
+    const fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    const fn reuse(mut self, requests: usize) -> Self {
+        self.reuse = true;
+        self.requests = requests;
+        self
+    }
+
+    const fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Server name that the proxy asks for.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        format!("{}.{}", self.name, crate::pki::DOMAIN)
+    }
+
+    /// The only TLS version the upstream speaks; `None` in clear.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        match self.upstream {
+            Upstream::Http1 | Upstream::Http2 => None,
+            Upstream::Nginx(version, _)
+            | Upstream::Expired(version)
+            | Upstream::Haproxy(version) => Some(version),
+        }
+    }
+}
+
+/// Every hop of the demo and of the live tests.
+pub const ALL: &[Case] = {
+    use Asks::{Nothing as NoRequest, Optional, Required};
+    use Holds::{Foreign, Nothing, Trusted};
+    use Proxy::{Curl, Envoy, Haproxy, Nginx, NginxStream, Rustls};
+    use Upstream::{Expired, Haproxy as Strict, Http1, Http2, Nginx as Server};
+    use Verify::{ForeignRoot, On};
+    use Version::{V12, V13};
+    &[
+        Case::new("http", Nginx, Http1, Nothing),
+        Case::new("grpc", Nginx, Http2, Nothing),
+        Case::new("stream", NginxStream, Http1, Nothing),
+        Case::new("haproxy", Haproxy, Http1, Nothing),
+        Case::new("envoy", Envoy, Http1, Nothing),
+        Case::new("tls12", Nginx, Server(V12, NoRequest), Nothing).is(
+            Tls,
+            NotRequested,
+            Established,
+        ),
+        Case::new("tls12-unasked", Nginx, Server(V12, NoRequest), Trusted).is(
+            Tls,
+            NotRequested,
+            Established,
+        ),
+        Case::new("tls12-optional", Nginx, Server(V12, Optional), Nothing).is(
+            Tls,
+            RequestedNotPresented,
+            Established,
+        ),
+        Case::new("tls12-400", Nginx, Server(V12, Required), Nothing)
+            .is(Tls, RequestedNotPresented, Established)
+            .status(400),
+        Case::new("mtls12", Nginx, Server(V12, Required), Trusted).is(Mtls, Presented, Established),
+        Case::new("mtls12-stream", NginxStream, Server(V12, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("mtls12-haproxy", Haproxy, Server(V12, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("mtls12-envoy", Envoy, Server(V12, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls12-verified", Nginx, Server(V12, NoRequest), Nothing)
+            .is(Tls, NotRequested, Established)
+            .verify(On),
+        Case::new("tls12-wrong-root", Nginx, Server(V12, NoRequest), Nothing)
+            .is(Tls, NotRequested, Established)
+            .verify(ForeignRoot)
+            .status(502),
+        Case::new("tls12-expired", Nginx, Expired(V12), Nothing).is(Tls, NotRequested, Established),
+        Case::new("tls12-reuse", Nginx, Server(V12, NoRequest), Nothing)
+            .is(Tls, NotRequested, Established)
+            .reuse(4),
+        Case::new("mtls12-reuse", Nginx, Server(V12, Required), Trusted)
+            .is(Mtls, Presented, Established)
+            .reuse(4),
+        Case::new("tls12-no-cert", Nginx, Strict(V12), Nothing)
+            .is(Tls, RequestedNotPresented, Rejected)
+            .status(502),
+        Case::new("mtls12-foreign", Nginx, Strict(V12), Foreign)
+            .is(Mtls, Presented, Rejected)
+            .status(502),
+        Case::new("tls13", Nginx, Server(V13, NoRequest), Nothing).is(
+            Tls,
+            NotRequested,
+            Established,
+        ),
+        Case::new("tls13-optional", Nginx, Server(V13, Optional), Nothing).is(
+            Tls,
+            RequestedNotPresented,
+            Established,
+        ),
+        Case::new("mtls13", Nginx, Server(V13, Required), Trusted).is(Mtls, Presented, Established),
+        Case::new("mtls13-stream", NginxStream, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("mtls13-haproxy", Haproxy, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls13-envoy", Envoy, Server(V13, NoRequest), Nothing)
+            .is(Tls, NotRequested, Established)
+            .verify(On),
+        Case::new("tls13-envoy-optional", Envoy, Server(V13, Optional), Nothing).is(
+            Tls,
+            RequestedNotPresented,
+            Established,
+        ),
+        Case::new("mtls13-envoy", Envoy, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls13-curl", Curl, Server(V13, NoRequest), Nothing).is(
+            Tls,
+            NotRequested,
+            Established,
+        ),
+        Case::new("mtls13-curl", Curl, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls13-rustls", Rustls, Server(V13, NoRequest), Nothing).is(
+            Tls,
+            NotRequested,
+            Established,
+        ),
+        Case::new("tls13-rustls-optional", Rustls, Server(V13, Optional), Nothing).is(
+            Tls,
+            RequestedNotPresented,
+            Established,
+        ),
+        Case::new("mtls13-rustls", Rustls, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls13-reuse", Nginx, Server(V13, NoRequest), Nothing)
+            .is(Tls, NotRequested, Established)
+            .reuse(4),
+        Case::new("mtls13-reuse", Nginx, Server(V13, Required), Trusted)
+            .is(Mtls, Presented, Established)
+            .reuse(4),
+        Case::new("tls13-no-cert", Nginx, Strict(V13), Nothing)
+            .is(Tls, RequestedNotPresented, Rejected)
+            .status(502),
+        Case::new("mtls13-foreign", Nginx, Strict(V13), Foreign)
+            .is(Mtls, Presented, Rejected)
+            .status(502),
+    ]
+};
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V12 => "TLS 1.2",
+            Self::V13 => "TLS 1.3",
+        })
+    }
+}
+
+/// What is configured, in a few words.
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asks = match self.upstream {
+            Upstream::Http1 => return f.pad("HTTP/1.1 in clear"),
+            Upstream::Http2 => return f.pad("HTTP/2 in clear"),
+            Upstream::Nginx(_, Asks::Nothing) | Upstream::Expired(_) => "asks for none",
+            Upstream::Nginx(_, Asks::Optional) => "asks",
+            Upstream::Nginx(_, Asks::Required) | Upstream::Haproxy(_) => "demands",
+        };
+        let holds = match self.holds {
+            Holds::Nothing => "none there",
+            Holds::Trusted => "has one",
+            Holds::Foreign => "has a foreign one",
+        };
+        let version = self.version().map_or(String::new(), |version| version.to_string());
+        f.pad(&format!("{version}, {asks}, {holds}"))
+    }
+}

@@ -1,0 +1,181 @@
+//! Envoy as proxy: another TLS library (BoringSSL, linked statically), with counters of its own.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::{
+    case::{Case, Holds, Verify},
+    http,
+    nginx::utf8,
+    pki::{Identity, Pki},
+    process::Daemon,
+    requirement,
+};
+
+/// Names the Envoy binary; `cargo xtask` sets it to the one it installed.
+pub const VARIABLE: &str = "HOPSIGHT_ENVOY";
+
+/// A running Envoy.
+#[derive(Debug)]
+pub struct Envoy {
+    /// The process.
+    pub daemon: Daemon,
+    admin: SocketAddr,
+}
+
+/// The binary, if there is one.
+#[must_use]
+pub fn binary() -> Option<PathBuf> {
+    env::var_os(VARIABLE).map(PathBuf::from).or_else(|| requirement::find("envoy"))
+}
+
+/// Listeners and clusters of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    listeners: Vec<Value>,
+    clusters: Vec<Value>,
+}
+
+impl Config {
+    /// Adds a hop: a listener in clear on `front`, a cluster that connects to `dial`.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn add(
+        &mut self,
+        case: &Case,
+        front: SocketAddr,
+        dial: SocketAddr,
+        pki: &Pki,
+    ) -> anyhow::Result<()> {
+        self.listeners.push(listener(case.name, front));
+        self.clusters.push(cluster(case, dial, pki)?);
+        Ok(())
+    }
+}
+
+impl Envoy {
+    /// Starts Envoy and waits until it listens on `address`.
+    ///
+    /// # Errors
+    /// When it is missing or does not start; the message carries its output.
+    pub fn start(
+        dir: &Path,
+        config: &Config,
+        admin: SocketAddr,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let path = dir.join("envoy.json");
+        let bootstrap = json!({
+            "admin": { "address": socket(admin) },
+            "static_resources": { "listeners": config.listeners, "clusters": config.clusters },
+        });
+        fs::write(&path, bootstrap.to_string()).context("write envoy.json")?;
+        let binary = binary().context("find Envoy (`cargo xtask setup` installs it)")?;
+        // Hot restart shares memory between Envoys of the same number; we want to be alone.
+        let args = ["-c", utf8(&path)?, "--disable-hot-restart", "--concurrency", "1"];
+        let args = args.into_iter().chain(["--log-level", "warning"]);
+        let mut daemon = Daemon::spawn(binary, args, &dir.join("envoy.log"))?;
+        daemon.wait_listening(address)?;
+        Ok(Self { daemon, admin })
+    }
+
+    /// Envoy's own TLS counters of a cluster, such as `handshake`, `versions.TLSv1.3`,
+    /// `no_certificate`; the names are those after `cluster.NAME.ssl.`.
+    ///
+    /// # Errors
+    /// When the admin interface does not answer.
+    pub fn tls_counters(&self, cluster: &str) -> anyhow::Result<BTreeMap<String, usize>> {
+        let response = http::get(self.admin, "/stats")?;
+        let prefix = format!("cluster.{cluster}.ssl.");
+        let lines = response.body.lines().filter_map(|line| line.trim().strip_prefix(&prefix));
+        let counters = lines.filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Ok(counters.collect())
+    }
+}
+
+fn socket(address: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
+}
+
+/// `Any` of a message type.
+fn typed(name: &str, message: &str, mut config: Value) -> Value {
+    config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.{message}"));
+    json!({ "name": name, "typed_config": config })
+}
+
+fn listener(name: &str, front: SocketAddr) -> Value {
+    let router = typed("router", "filters.http.router.v3.Router", json!({}));
+    let rules = json!([{ "match": { "prefix": "/" }, "route": { "cluster": name } }]);
+    let manager = json!({
+        "stat_prefix": name,
+        "http_filters": [router],
+        "route_config": { "virtual_hosts": [{ "name": name, "domains": ["*"], "routes": rules }] },
+    });
+    let kind = "filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let filters = json!([typed("http", kind, manager)]);
+    json!({ "name": name, "address": socket(front), "filter_chains": [{ "filters": filters }] })
+}
+
+fn cluster(case: &Case, dial: SocketAddr, pki: &Pki) -> anyhow::Result<Value> {
+    let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": socket(dial) } }] }]);
+    let options = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        // A connection for every request, as the other proxies are set.
+        "common_http_protocol_options": { "max_requests_per_connection": 1 },
+        "explicit_http_config": { "http_protocol_options": {} },
+    });
+    let mut cluster = json!({
+        "name": case.name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": { "cluster_name": case.name, "endpoints": endpoints },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
+    });
+    if case.version().is_some() {
+        let kind = "transport_sockets.tls.v3.UpstreamTlsContext";
+        cluster["transport_socket"] = typed("tls", kind, client_tls(case, pki)?);
+    }
+    Ok(cluster)
+}
+
+fn client_tls(case: &Case, pki: &Pki) -> anyhow::Result<Value> {
+    let certificate = |identity: &Identity| -> anyhow::Result<Value> {
+        Ok(json!([{
+            "certificate_chain": { "filename": utf8(&identity.chain)? },
+            "private_key": { "filename": utf8(&identity.key)? },
+        }]))
+    };
+    let trust = |root: &Path| -> anyhow::Result<Value> {
+        Ok(json!({ "trusted_ca": { "filename": utf8(root)? } }))
+    };
+    let mut common = json!({ "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" } });
+    match case.holds {
+        Holds::Nothing => {}
+        Holds::Trusted => common["tls_certificates"] = certificate(&pki.client)?,
+        Holds::Foreign => common["tls_certificates"] = certificate(&pki.foreign_client)?,
+    }
+    match case.verify {
+        Verify::Off => {}
+        Verify::On => common["validation_context"] = trust(&pki.root)?,
+        Verify::ForeignRoot => common["validation_context"] = trust(&pki.foreign_root)?,
+    }
+    Ok(json!({
+        "sni": case.server_name(),
+        "max_session_keys": u32::from(case.reuse),
+        "common_tls_context": common,
+    }))
+}

@@ -1,0 +1,102 @@
+//! haproxy, as proxy and as an upstream that refuses clients in the handshake.
+
+use std::{fmt::Write as _, fs, net::SocketAddr, path::Path};
+
+use anyhow::Context as _;
+
+use crate::{
+    case::{Case, Holds, Upstream, Verify, Version},
+    nginx::utf8,
+    pki::Pki,
+    process::Daemon,
+};
+
+/// A running haproxy.
+#[derive(Debug)]
+pub struct Haproxy {
+    /// The process; haproxy runs in the foreground without workers.
+    pub daemon: Daemon,
+}
+
+/// Log line of an upstream's request, as [`crate::truth`] reads it.
+const LOG_FORMAT: &str = r#"'{"case":"%f","remote":"%ci","port":"%cp","protocol":"%sslv","cipher":"%sslc","verify":"%[ssl_c_verify]","subject":"%[ssl_c_s_dn]","reused":"%[ssl_fc_is_resumed]","status":"%ST"}'"#;
+/// Log line of a connection that ended before a request, such as in its handshake.
+const ERROR_FORMAT: &str =
+    r#"'{"case":"%f","remote":"%ci","port":"%cp","error":"%[ssl_fc_err_str]"}'"#;
+
+const DEFAULTS: &str = "global\nlog stdout format raw daemon\n\
+    defaults\nmode http\nlog global\ntimeout connect 5s\ntimeout client 10s\ntimeout server 10s\n";
+
+impl Haproxy {
+    /// Starts haproxy with these sections and waits until it listens on `address`.
+    ///
+    /// # Errors
+    /// When it does not start; the message carries its output.
+    pub fn start(dir: &Path, sections: &str, address: SocketAddr) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let path = dir.join("haproxy.cfg");
+        fs::write(&path, format!("{DEFAULTS}{sections}")).context("write haproxy.cfg")?;
+        let args = ["-db", "-f", utf8(&path)?];
+        let mut daemon = Daemon::spawn("haproxy", args, &dir.join("haproxy.log"))?;
+        daemon.wait_listening(address)?;
+        Ok(Self { daemon })
+    }
+}
+
+/// The `frontend` of a case's upstream.
+///
+/// # Errors
+/// When a path is not UTF-8.
+pub fn upstream_frontend(case: &Case, listen: SocketAddr, pki: &Pki) -> anyhow::Result<String> {
+    let Upstream::Haproxy(version) = case.upstream else {
+        anyhow::bail!("{} has no haproxy upstream", case.name)
+    };
+    let version = match version {
+        Version::V12 => "TLSv1.2",
+        Version::V13 => "TLSv1.3",
+    };
+    Ok(format!(
+        "frontend {}\nbind {listen} ssl crt {} ca-file {} verify required \
+         ssl-min-ver {version} ssl-max-ver {version}\n\
+         log-format {LOG_FORMAT}\nerror-log-format {ERROR_FORMAT}\n\
+         http-request return status 200 content-type text/plain string {}\n",
+        case.name,
+        utf8(&pki.server.bundle)?,
+        utf8(&pki.root)?,
+        case.name,
+    ))
+}
+
+/// The `listen` section of the proxy for a case: clear on `front`, connects to `dial`.
+///
+/// # Errors
+/// When a path is not UTF-8.
+pub fn proxy_listen(
+    case: &Case,
+    front: SocketAddr,
+    dial: SocketAddr,
+    pki: &Pki,
+) -> anyhow::Result<String> {
+    let mut text =
+        format!("listen {}\nbind {front}\nhttp-reuse never\nserver upstream {dial}", case.name);
+    if case.version().is_some() {
+        write!(text, " ssl sni str({})", case.server_name())?;
+        match case.holds {
+            Holds::Nothing => {}
+            Holds::Trusted => write!(text, " crt {}", utf8(&pki.client.bundle)?)?,
+            Holds::Foreign => write!(text, " crt {}", utf8(&pki.foreign_client.bundle)?)?,
+        }
+        match case.verify {
+            Verify::Off => text += " verify none",
+            Verify::On => write!(text, " verify required ca-file {}", utf8(&pki.root)?)?,
+            Verify::ForeignRoot => {
+                write!(text, " verify required ca-file {}", utf8(&pki.foreign_root)?)?;
+            }
+        }
+        if !case.reuse {
+            text += " no-ssl-reuse";
+        }
+    }
+    text += "\n";
+    Ok(text)
+}

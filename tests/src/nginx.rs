@@ -1,0 +1,259 @@
+//! nginx, as proxy and as upstream.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    case::{Asks, Case, Holds, Proxy, Upstream, Verify, Version},
+    netns::NetNs,
+    pki::{Identity, Pki},
+    process::Daemon,
+};
+
+/// A running nginx master and its workers.
+#[derive(Debug)]
+pub struct Nginx {
+    /// The master.
+    pub daemon: Daemon,
+}
+
+/// The parts of a configuration that differ.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// `server` and `upstream` blocks of the `http` context.
+    pub http: String,
+    /// The same of the `stream` context.
+    pub stream: String,
+    /// `worker_processes`; 0 means 1.
+    pub workers: usize,
+}
+
+/// One JSON object per request, as [`crate::truth`] reads them.
+const LOG_FORMAT: &str = r#"escape=json '{"remote":"$remote_addr","port":"$remote_port","protocol":"$ssl_protocol","cipher":"$ssl_cipher","verify":"$ssl_client_verify","subject":"$ssl_client_s_dn","reused":"$ssl_session_reused","status":"$status"}'"#;
+
+impl Nginx {
+    /// Starts nginx with everything it writes below `dir`, in `netns` if given, and waits until
+    /// it listens on `address`.
+    ///
+    /// # Errors
+    /// When it does not start; the message carries its error log.
+    pub fn start(
+        dir: &Path,
+        config: &Config,
+        netns: Option<&NetNs>,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let path = dir.join("nginx.conf");
+        fs::write(&path, render(dir, config)?).context("write nginx.conf")?;
+        let args: [&str; 6] = ["-p", utf8(dir)?, "-e", "stderr", "-c", utf8(&path)?];
+        let log = dir.join("nginx.log");
+        let (program, args) = NetNs::wrap(netns, "nginx", &args);
+        let mut daemon = Daemon::spawn(program, args, &log)?;
+        match netns {
+            // Its addresses are not ours to connect to; the pid file appears after `bind`.
+            Some(_) => crate::wait::wait_until(
+                "nginx to write its pid file",
+                std::time::Duration::from_secs(10),
+                || {
+                    daemon.ensure_running()?;
+                    Ok(dir.join("nginx.pid").exists().then_some(()))
+                },
+            )?,
+            None => daemon.wait_listening(address)?,
+        }
+        Ok(Self { daemon })
+    }
+}
+
+fn render(dir: &Path, config: &Config) -> anyhow::Result<String> {
+    let mut text = String::new();
+    if !config.stream.is_empty() {
+        text += &load_stream_module()?;
+    }
+    let dir = utf8(dir)?;
+    writeln!(
+        text,
+        "daemon off;\nuser root;\nworker_processes {};\npid {dir}/nginx.pid;\nerror_log stderr info;\n\
+         events {{ worker_connections 1024; }}",
+        config.workers.max(1)
+    )?;
+    if !config.http.is_empty() {
+        writeln!(
+            text,
+            "http {{\nlog_format truth {LOG_FORMAT};\naccess_log off;\n\
+             client_body_temp_path {dir}/body;\nproxy_temp_path {dir}/proxy;\n\
+             fastcgi_temp_path {dir}/fastcgi;\nuwsgi_temp_path {dir}/uwsgi;\n\
+             scgi_temp_path {dir}/scgi;\n{}}}",
+            config.http
+        )?;
+    }
+    if !config.stream.is_empty() {
+        writeln!(text, "stream {{\n{}}}", config.stream)?;
+    }
+    Ok(text)
+}
+
+/// `load_module` for the stream module where it is a shared object, nothing where it is built in.
+fn load_stream_module() -> anyhow::Result<String> {
+    let output = std::process::Command::new("nginx").arg("-V").output().context("run nginx -V")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if !text.contains("--with-stream=dynamic") {
+        return Ok(String::new());
+    }
+    let dir = text
+        .split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix("--modules-path="))
+        .unwrap_or("/usr/lib/nginx/modules");
+    let module = PathBuf::from(dir).join("ngx_stream_module.so");
+    anyhow::ensure!(
+        module.exists(),
+        "{} is missing: install the package libnginx-mod-stream (`cargo xtask setup` does)",
+        module.display()
+    );
+    Ok(format!("load_module {};\n", module.display()))
+}
+
+/// The `server` block of a case's upstream. Requests are logged to `log`.
+///
+/// # Errors
+/// When a path is not UTF-8.
+pub fn upstream_server(
+    case: &Case,
+    listen: SocketAddr,
+    pki: &Pki,
+    log: &Path,
+) -> anyhow::Result<String> {
+    let mut text = String::from("server {\n");
+    match case.upstream {
+        Upstream::Http2 => writeln!(text, "listen {listen} http2;")?,
+        Upstream::Http1 => writeln!(text, "listen {listen};")?,
+        Upstream::Nginx(version, asks) => {
+            writeln!(text, "listen {listen} ssl;")?;
+            text += &server_tls(version, asks, &pki.server, pki)?;
+        }
+        Upstream::Expired(version) => {
+            writeln!(text, "listen {listen} ssl;")?;
+            text += &server_tls(version, Asks::Nothing, &pki.expired_server, pki)?;
+        }
+        Upstream::Haproxy(_) => anyhow::bail!("{} has a haproxy upstream", case.name),
+    }
+    writeln!(
+        text,
+        "access_log {} truth;\nlocation / {{ default_type text/plain; return 200 \"{}\\n\"; }}\n}}",
+        utf8(log)?,
+        case.name
+    )?;
+    Ok(text)
+}
+
+fn server_tls(
+    version: Version,
+    asks: Asks,
+    identity: &Identity,
+    pki: &Pki,
+) -> anyhow::Result<String> {
+    let protocol = protocol(version);
+    let verify = match asks {
+        Asks::Nothing => "off",
+        Asks::Optional => "optional",
+        Asks::Required => "on",
+    };
+    Ok(format!(
+        "ssl_protocols {protocol};\nssl_certificate {};\nssl_certificate_key {};\n\
+         ssl_client_certificate {};\nssl_verify_client {verify};\nssl_verify_depth 3;\n",
+        utf8(&identity.chain)?,
+        utf8(&identity.key)?,
+        utf8(&pki.root)?,
+    ))
+}
+
+/// The `server` block of the proxy for a case: listens on `front` in clear, connects to `dial`.
+///
+/// # Errors
+/// When a path is not UTF-8.
+pub fn proxy_server(
+    case: &Case,
+    front: SocketAddr,
+    dial: SocketAddr,
+    pki: &Pki,
+) -> anyhow::Result<String> {
+    let tls = case.version().is_some();
+    let directives = match (tls, case.upstream) {
+        (true, _) => client_tls(case, pki)?,
+        (false, _) => String::new(),
+    };
+    Ok(match (case.proxy, case.upstream) {
+        (Proxy::NginxStream, _) => {
+            let on = if tls { "proxy_ssl on;\n" } else { "" };
+            format!("server {{\nlisten {front};\nproxy_pass {dial};\n{on}{directives}}}\n")
+        }
+        (_, Upstream::Http2) => {
+            format!("server {{\nlisten {front};\nlocation / {{ grpc_pass grpc://{dial}; }}\n}}\n")
+        }
+        _ => {
+            let scheme = if tls { "https" } else { "http" };
+            format!(
+                "server {{\nlisten {front};\n{directives}\
+                 location / {{ proxy_pass {scheme}://{dial}; }}\n}}\n"
+            )
+        }
+    })
+}
+
+fn client_tls(case: &Case, pki: &Pki) -> anyhow::Result<String> {
+    let mut text = format!(
+        "proxy_ssl_protocols TLSv1.2 TLSv1.3;\nproxy_ssl_server_name on;\nproxy_ssl_name {};\n",
+        case.server_name()
+    );
+    let identity = match case.holds {
+        Holds::Nothing => None,
+        Holds::Trusted => Some(&pki.client),
+        Holds::Foreign => Some(&pki.foreign_client),
+    };
+    if let Some(identity) = identity {
+        writeln!(
+            text,
+            "proxy_ssl_certificate {};\nproxy_ssl_certificate_key {};",
+            utf8(&identity.chain)?,
+            utf8(&identity.key)?
+        )?;
+    }
+    let root = match case.verify {
+        Verify::Off => None,
+        Verify::On => Some(&pki.root),
+        Verify::ForeignRoot => Some(&pki.foreign_root),
+    };
+    if let Some(root) = root {
+        writeln!(
+            text,
+            "proxy_ssl_verify on;\nproxy_ssl_verify_depth 3;\nproxy_ssl_trusted_certificate {};",
+            utf8(root)?
+        )?;
+    }
+    if !case.reuse {
+        text += "proxy_ssl_session_reuse off;\n";
+    }
+    Ok(text)
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::V12 => "TLSv1.2",
+        Version::V13 => "TLSv1.3",
+    }
+}
+
+/// The path as configuration files need it.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub fn utf8(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}

@@ -1,0 +1,151 @@
+//! Certificates for the upstreams and their clients, made anew for every run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+
+/// Every upstream is known under a name of this domain.
+pub const DOMAIN: &str = "upstream.test";
+
+/// Common name of the proxies' own certificate.
+pub const CLIENT_NAME: &str = "proxy.hopsight.test";
+
+/// A certificate chain and its key, as the programs want them.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Leaf and intermediates, PEM.
+    pub chain: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+    /// Both in one file, as haproxy wants them.
+    pub bundle: PathBuf,
+}
+
+/// All key material of a run.
+#[derive(Clone, Debug)]
+pub struct Pki {
+    /// The root that upstreams and proxies trust.
+    pub root: PathBuf,
+    /// A root that signed nothing here.
+    pub foreign_root: PathBuf,
+    /// Upstream certificate for every name below [`DOMAIN`]: leaf and intermediate.
+    pub server: Identity,
+    /// The same, out of date since 2021.
+    pub expired_server: Identity,
+    /// The proxies' certificate.
+    pub client: Identity,
+    /// A client certificate of an authority that no upstream trusts.
+    pub foreign_client: Identity,
+}
+
+impl Pki {
+    /// Makes everything anew in `dir`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn create(dir: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let root = Authority::root("hopsight test root")?;
+        let intermediate = root.intermediate("hopsight test intermediate")?;
+        let foreign = Authority::root("hopsight foreign root")?;
+
+        let server =
+            leaf("server", &[&format!("*.{DOMAIN}")], ExtendedKeyUsagePurpose::ServerAuth)?;
+        let mut expired = server.clone();
+        expired.not_before = date_time_ymd(2020, 1, 1);
+        expired.not_after = date_time_ymd(2021, 1, 1);
+        let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
+
+        Ok(Self {
+            root: write(dir, "root.pem", &root.certificate)?,
+            foreign_root: write(dir, "foreign-root.pem", &foreign.certificate)?,
+            server: intermediate.issue(dir, "server", &server)?,
+            expired_server: intermediate.issue(dir, "expired-server", &expired)?,
+            client: intermediate.issue(dir, "client", &client)?,
+            foreign_client: foreign.issue(dir, "foreign-client", &client)?,
+        })
+    }
+}
+
+/// A certificate authority that can sign.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate, PEM.
+    certificate: String,
+    /// What follows a leaf in the chain: this certificate, except for a root's.
+    tail: String,
+}
+
+impl Authority {
+    fn root(name: &str) -> anyhow::Result<Self> {
+        let params = authority_params(name)?;
+        let key = KeyPair::generate().context("generate key")?;
+        let certificate = params.self_signed(&key).context("sign root")?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), certificate, tail: String::new() })
+    }
+
+    fn intermediate(&self, name: &str) -> anyhow::Result<Self> {
+        let params = authority_params(name)?;
+        let key = KeyPair::generate().context("generate key")?;
+        let certificate = params.signed_by(&key, &self.issuer).context("sign intermediate")?.pem();
+        let tail = certificate.clone();
+        Ok(Self { issuer: Issuer::new(params, key), certificate, tail })
+    }
+
+    fn issue(
+        &self,
+        dir: &Path,
+        name: &str,
+        params: &CertificateParams,
+    ) -> anyhow::Result<Identity> {
+        let key = KeyPair::generate().context("generate key")?;
+        let leaf = params.signed_by(&key, &self.issuer).context("sign leaf")?;
+        let chain = leaf.pem() + &self.tail;
+        let key = key.serialize_pem();
+        Ok(Identity {
+            chain: write(dir, &format!("{name}.pem"), &chain)?,
+            key: write(dir, &format!("{name}.key"), &key)?,
+            bundle: write(dir, &format!("{name}.bundle"), &(chain + &key))?,
+        })
+    }
+}
+
+fn authority_params(name: &str) -> anyhow::Result<CertificateParams> {
+    let mut params = named(name, &[])?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+fn leaf(
+    name: &str,
+    alternative_names: &[&str],
+    usage: ExtendedKeyUsagePurpose,
+) -> anyhow::Result<CertificateParams> {
+    let mut params = named(name, alternative_names)?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn named(name: &str, alternative_names: &[&str]) -> anyhow::Result<CertificateParams> {
+    let names: Vec<String> = alternative_names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).context("set alternative names")?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
+}
+
+fn write(dir: &Path, name: &str, content: &str) -> anyhow::Result<PathBuf> {
+    let path = dir.join(name);
+    fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}

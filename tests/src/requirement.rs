@@ -1,0 +1,61 @@
+//! What a live test needs of the machine, and how it is skipped without.
+
+use std::{env, path::PathBuf};
+
+use crate::{
+    case::{Case, Proxy},
+    envoy,
+};
+
+/// Whether the test can run. If not, says so on standard error.
+///
+/// # Panics
+/// In continuous integration (`CI` set and not `false`), where a skipped live test is a failure.
+#[must_use]
+pub fn met(test: &str, programs: &[&str]) -> bool {
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("needs root".to_owned());
+    }
+    for program in programs.iter().chain(&["setpriv"]) {
+        if find(program).is_none() {
+            missing.push(format!("{program} is not installed"));
+        }
+    }
+    if !missing.is_empty() {
+        skip(test, &missing.join("; "));
+    }
+    missing.is_empty()
+}
+
+/// The cases whose proxies are installed; says which are left out.
+///
+/// # Panics
+/// As [`met`].
+#[must_use]
+pub fn runnable(cases: &[Case]) -> Vec<Case> {
+    let installed = |case: &&Case| match case.proxy {
+        Proxy::Nginx | Proxy::NginxStream | Proxy::Haproxy | Proxy::Curl | Proxy::Rustls => true,
+        Proxy::Envoy => envoy::binary().is_some(),
+    };
+    let (runnable, missing): (Vec<Case>, Vec<Case>) = cases.iter().partition(installed);
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|case| case.name).collect();
+        skip(&names.join(", "), "Envoy is not installed");
+    }
+    runnable
+}
+
+fn skip(what: &str, why: &str) {
+    let line = format!("SKIP: {what}: {why}");
+    let ci = env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
+    assert!(!ci, "{line} (`cargo xtask setup` as root installs what is missing)");
+    eprintln!("{line}");
+}
+
+/// Where the program is on `PATH`.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}

@@ -1,0 +1,277 @@
+//! Starts the proxies and upstreams behind a list of cases, and sends requests through them.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    case::{Case, Proxy, Upstream},
+    client::Client,
+    envoy::{self, Envoy},
+    haproxy::{self, Haproxy},
+    http,
+    loopback::{Loopback, ipv6_socket},
+    netns::NetNs,
+    nginx::{self, Nginx},
+    pki::Pki,
+    truth::{self, Seen},
+};
+
+/// Where the upstreams are, seen from the proxies.
+#[derive(Clone, Copy, Debug)]
+pub enum Network<'a> {
+    /// 127.0.0.0/8, an address of its own for each upstream.
+    Ipv4,
+    /// `::1`, a port of its own for each upstream.
+    Ipv6,
+    /// As `Ipv4`, but the proxies connect IPv6 sockets to `::ffff:127.x.y.z`.
+    MappedIpv4,
+    /// Another network namespace, over a veth pair.
+    Namespace(&'a NetNs),
+}
+
+/// One hop that runs.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// What it is.
+    pub case: Case,
+    /// Where its upstream listens.
+    pub listen: SocketAddr,
+    /// Where its proxy connects.
+    pub dial: SocketAddr,
+    entry: Entry,
+}
+
+/// How a request gets into a hop.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// Over HTTP in clear to the proxy.
+    Front(SocketAddr),
+    /// By running the client.
+    Run(Client),
+}
+
+impl Hop {
+    /// Sends the case's number of requests, one after the other.
+    ///
+    /// # Errors
+    /// When the answer's status is not what the case says.
+    pub fn request(&self) -> anyhow::Result<()> {
+        (0..self.case.requests).try_for_each(|_| self.request_once())
+    }
+
+    /// Sends one request.
+    ///
+    /// # Errors
+    /// When the answer's status is not what the case says.
+    pub fn request_once(&self) -> anyhow::Result<()> {
+        let status = match &self.entry {
+            Entry::Front(front) => http::get(*front, "/").map(|response| response.status),
+            Entry::Run(client) => client.request(),
+        };
+        let Case { name, status: expected, .. } = self.case;
+        let status = status.with_context(|| format!("request through {name}"))?;
+        anyhow::ensure!(status == expected, "{name}: HTTP status {status} instead of {expected}");
+        Ok(())
+    }
+
+    /// The proxy's own listener, where it has one.
+    #[must_use]
+    pub const fn front(&self) -> Option<SocketAddr> {
+        match self.entry {
+            Entry::Front(front) => Some(front),
+            Entry::Run(_) => None,
+        }
+    }
+}
+
+/// Running proxies and upstreams. Dropping it stops them and deletes their files.
+#[derive(Debug)]
+pub struct Topology {
+    /// The hops, in the order of the cases.
+    pub hops: Vec<Hop>,
+    /// nginx as proxy, where a case wants it.
+    pub nginx: Option<Nginx>,
+    /// haproxy as proxy, where a case wants it.
+    pub haproxy: Option<Haproxy>,
+    /// Envoy as proxy, where a case wants it.
+    pub envoy: Option<Envoy>,
+    nginx_upstream: Option<Nginx>,
+    haproxy_upstream: Option<Haproxy>,
+    block: Loopback,
+    dir: tempfile::TempDir,
+}
+
+impl Topology {
+    /// Starts what `cases` need; it listens when this returns.
+    ///
+    /// # Errors
+    /// When a program is missing or does not start.
+    pub fn start(cases: &[Case], network: Network<'_>) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("hopsight-")
+            .tempdir()
+            .context("create a temporary directory")?;
+        let pki = Pki::create(&dir.path().join("pki"))?;
+        let block = Loopback::reserve()?;
+        let place = |(index, case)| place(index, case, network, block, &pki);
+        let mut topology = Self {
+            hops: cases.iter().enumerate().map(place).collect::<anyhow::Result<_>>()?,
+            nginx: None,
+            haproxy: None,
+            envoy: None,
+            nginx_upstream: None,
+            haproxy_upstream: None,
+            block,
+            dir,
+        };
+        topology.start_upstreams(&pki, network)?;
+        topology.start_proxies(&pki)?;
+        Ok(topology)
+    }
+
+    /// The hop of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn hop(&self, name: &str) -> anyhow::Result<&Hop> {
+        let hop = self.hops.iter().find(|hop| hop.case.name == name);
+        hop.with_context(|| format!("there is no hop {name}"))
+    }
+
+    /// What the hop's upstream logged.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub fn truth(&self, hop: &Hop) -> anyhow::Result<Vec<Seen>> {
+        match (hop.case.upstream, &self.haproxy_upstream) {
+            (Upstream::Haproxy(_), Some(haproxy)) => {
+                truth::haproxy(&haproxy.daemon.log(), hop.case.name)
+            }
+            _ => truth::nginx(&self.upstream_log(&hop.case)),
+        }
+    }
+
+    /// A directory that lives as long as this.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// An address that nothing here uses, for the agent.
+    #[must_use]
+    pub const fn spare_address(&self) -> SocketAddr {
+        self.block.socket(2, 9464)
+    }
+
+    fn upstream_log(&self, case: &Case) -> PathBuf {
+        self.dir.path().join("upstream").join(format!("{}.access.log", case.name))
+    }
+
+    fn start_upstreams(&mut self, pki: &Pki, network: Network<'_>) -> anyhow::Result<()> {
+        let dir = self.dir.path().join("upstream");
+        let netns = match network {
+            Network::Namespace(netns) => Some(netns),
+            _ => None,
+        };
+        let mut config = nginx::Config::default();
+        let mut sections = String::new();
+        let (mut nginx_at, mut haproxy_at) = (None, None);
+        for Hop { case, listen, .. } in &self.hops {
+            if matches!(case.upstream, Upstream::Haproxy(_)) {
+                sections += &haproxy::upstream_frontend(case, *listen, pki)?;
+                haproxy_at = Some(*listen);
+            } else {
+                let log = self.upstream_log(case);
+                config.http += &nginx::upstream_server(case, *listen, pki, &log)?;
+                nginx_at = Some(*listen);
+            }
+        }
+        if let Some(address) = nginx_at {
+            self.nginx_upstream = Some(Nginx::start(&dir, &config, netns, address)?);
+        }
+        if let Some(address) = haproxy_at {
+            anyhow::ensure!(netns.is_none(), "haproxy upstreams run in our own namespace only");
+            self.haproxy_upstream = Some(Haproxy::start(&dir, &sections, address)?);
+        }
+        Ok(())
+    }
+
+    fn start_proxies(&mut self, pki: &Pki) -> anyhow::Result<()> {
+        let dir = self.dir.path().join("proxy");
+        let mut config = nginx::Config::default();
+        let mut sections = String::new();
+        let mut bootstrap = envoy::Config::default();
+        let (mut nginx_at, mut haproxy_at, mut envoy_at) = (None, None, None);
+        for hop in &self.hops {
+            let Some(front) = hop.front() else { continue };
+            let Hop { case, dial, .. } = hop;
+            match case.proxy {
+                Proxy::Nginx => {
+                    config.http += &nginx::proxy_server(case, front, *dial, pki)?;
+                    nginx_at = Some(front);
+                }
+                Proxy::NginxStream => {
+                    config.stream += &nginx::proxy_server(case, front, *dial, pki)?;
+                    nginx_at = Some(front);
+                }
+                Proxy::Haproxy => {
+                    sections += &haproxy::proxy_listen(case, front, *dial, pki)?;
+                    haproxy_at = Some(front);
+                }
+                Proxy::Envoy => {
+                    bootstrap.add(case, front, *dial, pki)?;
+                    envoy_at = Some(front);
+                }
+                Proxy::Curl | Proxy::Rustls => {}
+            }
+        }
+        if let Some(front) = nginx_at {
+            self.nginx = Some(Nginx::start(&dir, &config, None, front)?);
+        }
+        if let Some(front) = haproxy_at {
+            self.haproxy = Some(Haproxy::start(&dir, &sections, front)?);
+        }
+        if let Some(front) = envoy_at {
+            let admin = self.block.socket(2, 9901);
+            self.envoy = Some(Envoy::start(&dir, &bootstrap, admin, front)?);
+        }
+        Ok(())
+    }
+}
+
+fn place(
+    index: usize,
+    case: &Case,
+    network: Network<'_>,
+    block: Loopback,
+    pki: &Pki,
+) -> anyhow::Result<Hop> {
+    let index = u8::try_from(index).context("count cases")?;
+    let port = if case.version().is_some() { 8443 } else { 8080 };
+    let local = block.socket(10 + index, port);
+    let (listen, dial) = match network {
+        Network::Ipv4 => (local, local),
+        Network::MappedIpv4 => {
+            let mapped = block.host(10 + index).to_ipv6_mapped();
+            (local, SocketAddr::from((mapped, port)))
+        }
+        Network::Ipv6 => {
+            let address = ipv6_socket()?;
+            (address, address)
+        }
+        Network::Namespace(netns) => {
+            let address = SocketAddr::from((netns.far, 8000 + u16::from(index)));
+            (address, address)
+        }
+    };
+    let entry = match case.proxy {
+        Proxy::Curl => Entry::Run(Client::curl(case, dial, pki)?),
+        Proxy::Rustls => Entry::Run(Client::rustls(case, dial, pki)?),
+        _ => Entry::Front(block.socket(1, 7000 + u16::from(index))),
+    };
+    Ok(Hop { case: *case, listen, dial, entry })
+}

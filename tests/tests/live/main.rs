@@ -1,0 +1,3 @@
+//! Live tests: real proxies, real upstreams, the real agent. One binary, to link once.
+
+mod topology;

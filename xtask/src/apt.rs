@@ -1,0 +1,102 @@
+//! Installing Debian packages without starting what they contain.
+
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+
+use anyhow::Context as _;
+
+use crate::command::{installed, is_root, output, run};
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs packages with apt-get. Services in them stay off: a web server that takes port 80
+/// is none of our business.
+///
+/// # Errors
+/// Where this is not Debian or Ubuntu, or we are not root; the message says what to install.
+pub fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let list = packages.join(" ");
+    anyhow::ensure!(
+        installed("apt-get"),
+        "this is neither Debian nor Ubuntu: install by hand what provides these (Debian names): {list}"
+    );
+    anyhow::ensure!(is_root(), "run as root: apt-get install --no-install-recommends {list}");
+    println!("  installing {list}");
+    apt_get(&["update", "-qq"])?;
+    if let Some(missing) = packages.iter().find(|package| !available(package)) {
+        anyhow::bail!("{}", unavailable(missing));
+    }
+    let _no_services = NoServices::new()?;
+    let options = ["install", "-y", "-qq", "--no-install-recommends"];
+    apt_get(&[&options, packages].concat())
+}
+
+fn apt_get(args: &[&str]) -> anyhow::Result<()> {
+    run(Command::new("apt-get")
+        .args(["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"])
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn available(package: &str) -> bool {
+    output("apt-cache", &["policy", package]).is_some_and(|text| {
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix("Candidate: "))
+            .any(|candidate| candidate != "(none)")
+    })
+}
+
+fn unavailable(package: &str) -> String {
+    let general = format!("this release has no package {package}");
+    let Some((_, version)) =
+        package.split_once("llvm-").or_else(|| package.split_once("libpolly-"))
+    else {
+        return general;
+    };
+    let version = version.trim_end_matches("-dev");
+    let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .unwrap_or("CODENAME");
+    format!(
+        "{general}. Add LLVM's own package archive and run this again:\n  \
+         curl -fsSo /etc/apt/trusted.gpg.d/llvm.asc https://apt.llvm.org/llvm-snapshot.gpg.key\n  \
+         echo 'deb https://apt.llvm.org/{codename}/ llvm-toolchain-{codename}-{version} main' \
+         > /etc/apt/sources.list.d/llvm.list"
+    )
+}
+
+/// While this lives, package scripts may not start services (invoke-rc.d, policy-rc.d).
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn new() -> anyhow::Result<Self> {
+        let path = Path::new(POLICY);
+        let created = fs::OpenOptions::new().write(true).create_new(true).open(path);
+        match created {
+            // The machine has a policy of its own; it stays.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self { ours: false }),
+            Err(error) => Err(error).with_context(|| format!("create {POLICY}")),
+            Ok(file) => {
+                let guard = Self { ours: true };
+                // 101: action forbidden by policy.
+                fs::write(path, "#!/bin/sh\nexit 101\n")
+                    .and_then(|()| file.set_permissions(fs::Permissions::from_mode(0o755)))
+                    .with_context(|| format!("write {POLICY}"))?;
+                Ok(guard)
+            }
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(POLICY)
+        {
+            eprintln!("remove {POLICY} by hand, it keeps services from starting: {error}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The toolchain of the kernel programs: nightly Rust with its library sources, and bpf-linker.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::Context as _;
+
+use crate::command::{output, run};
+
+/// `agent/build.rs` builds the kernel programs with the toolchain that this names.
+pub const TOOLCHAIN_VARIABLE: &str = "HOPSIGHT_BPF_TOOLCHAIN";
+
+/// What it builds them with otherwise.
+pub const DEFAULT_TOOLCHAIN: &str = "nightly";
+
+/// bpf-linker reads the bitcode of this LLVM major version and older ones.
+pub const LLVM: u32 = 22;
+
+/// The last known nightly whose LLVM is not newer than [`LLVM`].
+const DATED_NIGHTLY: &str = "nightly-2026-05-20";
+
+const LINKER_VERSION: &str = "0.13.0";
+
+/// The toolchain to build with: `nightly` if its LLVM fits, else the dated one.
+pub fn toolchain_name() -> &'static str {
+    if llvm_of(DEFAULT_TOOLCHAIN).is_some_and(|major| major <= LLVM) {
+        DEFAULT_TOOLCHAIN
+    } else {
+        DATED_NIGHTLY
+    }
+}
+
+/// Installs the toolchain and its sources where they are missing.
+pub fn setup_toolchain() -> anyhow::Result<()> {
+    let name = toolchain_name();
+    if llvm_of(name).is_none() {
+        println!("  installing the toolchain {name} (profile minimal)");
+        let args = ["toolchain", "install", name, "--profile", "minimal", "--no-self-update"];
+        run(Command::new("rustup").args(args))
+            .with_context(|| format!("install Rust {name}, which builds the kernel programs"))?;
+    }
+    for (component, file) in [
+        ("rust-src", "lib/rustlib/src/rust/library/core/Cargo.toml"),
+        ("clippy", "bin/cargo-clippy"),
+    ] {
+        if !sysroot(name)?.join(file).exists() {
+            println!("  adding {component} to {name}");
+            run(Command::new("rustup").args(["component", "add", component, "--toolchain", name]))?;
+        }
+    }
+    println!("  ok  Rust {name} with rust-src");
+    if name != DEFAULT_TOOLCHAIN {
+        println!("      plain `cargo build` needs {TOOLCHAIN_VARIABLE}={name}; xtask sets it");
+    }
+    Ok(())
+}
+
+/// Whether bpf-linker is there in the version that fits.
+pub fn linker_ready() -> bool {
+    output("bpf-linker", &["--version"]).is_some_and(|text| text.trim().ends_with(LINKER_VERSION))
+}
+
+/// Builds bpf-linker against the system's LLVM.
+pub fn setup_linker() -> anyhow::Result<()> {
+    if !linker_ready() {
+        println!("  building bpf-linker {LINKER_VERSION} (about a minute)");
+        let feature = format!("llvm-{LLVM}");
+        run(Command::new("cargo")
+            .args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"])
+            .args(["--no-default-features", "--features", &feature])
+            .env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}")))?;
+    }
+    anyhow::ensure!(
+        linker_ready(),
+        "bpf-linker {LINKER_VERSION} is not on PATH; add cargo's bin directory (~/.cargo/bin)"
+    );
+    println!("  ok  bpf-linker {LINKER_VERSION}");
+    Ok(())
+}
+
+fn llvm_of(toolchain: &str) -> Option<u32> {
+    // Asked through `rustup run`, a missing toolchain is an error and not a download.
+    let text = output("rustup", &["run", toolchain, "rustc", "-vV"])?;
+    let version = text.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()?.parse().ok()
+}
+
+fn sysroot(toolchain: &str) -> anyhow::Result<PathBuf> {
+    output("rustup", &["run", toolchain, "rustc", "--print", "sysroot"])
+        .map(|text| PathBuf::from(text.trim()))
+        .with_context(|| format!("ask rustc of {toolchain} for its sysroot"))
+}

@@ -1,0 +1,29 @@
+//! `cargo xtask demo`: hands over to the demo program of the test package.
+
+use std::process::Command;
+
+use crate::{command, envoy, setup};
+
+/// What the demo takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// End after the table; exit status 1 if a verdict differs from what is configured
+    #[arg(long)]
+    once: bool,
+}
+
+/// Sets up, builds and becomes the demo.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    setup::run()?;
+    println!("build");
+    let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
+    command::run(&mut command::cargo(&packages))?;
+    let mut demo = Command::new(command::built("hopsight-demo")?);
+    if args.once {
+        demo.arg("--once");
+    }
+    if let Some(path) = envoy::installed() {
+        demo.env(envoy::VARIABLE, path);
+    }
+    Err(command::replace(&mut demo))
+}

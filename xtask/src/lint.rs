@@ -1,0 +1,20 @@
+//! `cargo xtask lint`.
+
+use crate::{bpf, command};
+
+/// Format and lints; the kernel programs for their own target.
+pub fn run() -> anyhow::Result<()> {
+    command::run(&mut command::cargo(&["fmt", "--all", "--", "--check"]))?;
+    let warnings = ["--", "-D", "warnings"];
+    let all = ["clippy", "--all-targets"];
+    command::run(&mut command::cargo(&[&all[..], &warnings].concat()))?;
+    let mut kernel = std::process::Command::new("rustup");
+    kernel
+        .args(["run", bpf::toolchain_name(), "cargo", "clippy", "--package", "hopsight-ebpf"])
+        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
+        .args(warnings)
+        // Set by the cargo that runs us, for another toolchain.
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("CARGO");
+    command::run(&mut kernel)
+}

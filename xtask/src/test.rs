@@ -1,0 +1,142 @@
+//! `cargo xtask test`, and the generated files that it checks.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    command::{self, built, cargo},
+    envoy,
+};
+
+const METRICS_PAGE: &str = "METRICS.md";
+/// Tests that compare with golden files write them instead when this is set.
+const BLESS_VARIABLE: &str = "HOPSIGHT_BLESS";
+
+/// Runs everything, one step after the other, and ends with a summary.
+pub fn run() -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    // The live tests run the binary, which `cargo test` alone does not have to build.
+    if steps.run("cargo build", || command::run(&mut cargo(&["build"]))) {
+        steps.run("cargo test", || command::run(&mut tests()?));
+        steps.run("METRICS.md is up to date", check_metrics_page);
+        for file in yaml_files(Path::new("dashboards"))? {
+            let text = read(&file)?;
+            let has = |key: &str| text.lines().any(|line| line.starts_with(key));
+            if has("rule_files:") {
+                steps.run_promtool("test", &file);
+            } else if has("groups:") {
+                steps.run_promtool("check", &file);
+            }
+        }
+    }
+    steps.summary()
+}
+
+/// Lets tests with golden files write them.
+pub fn bless() -> anyhow::Result<()> {
+    write_metrics_page()?;
+    command::run(cargo(&["test"]).env(BLESS_VARIABLE, "1"))
+}
+
+/// Writes METRICS.md.
+pub fn write_metrics_page() -> anyhow::Result<()> {
+    fs::write(METRICS_PAGE, metrics_page()?).with_context(|| format!("write {METRICS_PAGE}"))
+}
+
+/// Becomes the classifier's evaluation; its exit status is the verdict.
+pub fn eval_flights(file: &Path) -> anyhow::Result<()> {
+    let args = ["run", "-q", "--release", "-p", "hopsight", "--example", "eval_flights", "--"];
+    Err(command::replace(cargo(&args).arg(file)))
+}
+
+fn tests() -> anyhow::Result<Command> {
+    let mut command = cargo(&["test", "--no-fail-fast"]);
+    command.env("HOPSIGHT_BIN", built("hopsight")?);
+    if let Some(path) = envoy::installed() {
+        command.env(envoy::VARIABLE, path);
+    }
+    Ok(command)
+}
+
+fn check_metrics_page() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        read(Path::new(METRICS_PAGE))? == metrics_page()?,
+        "{METRICS_PAGE} differs from the code; run `cargo xtask metrics`"
+    );
+    Ok(())
+}
+
+fn metrics_page() -> anyhow::Result<String> {
+    let mut command = cargo(&["run", "-q", "-p", "hopsight", "--example", "metrics_doc"]);
+    let output = command.output().context("start cargo")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{} failed:\n{}",
+        command::line(&command),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).context("read the metrics page")
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// YAML files in and below `dir`, sorted; none where it does not exist.
+fn yaml_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if dir.is_dir() {
+        for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
+            let path = entry.context("list dashboards")?.path();
+            if path.is_dir() {
+                found.append(&mut yaml_files(&path)?);
+            } else if path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What has run, for the summary.
+#[derive(Default)]
+struct Steps {
+    done: Vec<(String, bool, Duration)>,
+}
+
+impl Steps {
+    /// Runs a step; a failing one does not stop the others.
+    fn run(&mut self, name: &str, step: impl FnOnce() -> anyhow::Result<()>) -> bool {
+        println!("== {name}");
+        let start = Instant::now();
+        let result = step();
+        if let Err(error) = &result {
+            eprintln!("{name}: {error:#}");
+        }
+        self.done.push((name.to_owned(), result.is_ok(), start.elapsed()));
+        result.is_ok()
+    }
+
+    fn run_promtool(&mut self, verb: &str, file: &Path) {
+        self.run(&format!("promtool {verb} rules {}", file.display()), || {
+            command::run(Command::new("promtool").args([verb, "rules"]).arg(file))
+        });
+    }
+
+    fn summary(self) -> anyhow::Result<()> {
+        println!("== summary");
+        for (name, ok, time) in &self.done {
+            println!("{:4}  {:6.1} s  {name}", if *ok { "ok" } else { "FAIL" }, time.as_secs_f64());
+        }
+        let failed = self.done.iter().filter(|(_, ok, _)| !ok).count();
+        anyhow::ensure!(failed == 0, "{failed} of {} steps failed", self.done.len());
+        Ok(())
+    }
+}
