@@ -34,7 +34,6 @@ macro_rules! vocabulary {
         }
     };
 }
-#[expect(unused_imports, reason = "not every module declares words of its own")]
 pub(crate) use vocabulary;
 
 vocabulary! {

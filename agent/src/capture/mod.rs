@@ -2,8 +2,8 @@
 
 mod cgroup;
 pub mod live;
-mod loader;
-mod processes;
+pub(crate) mod loader;
+pub(crate) mod processes;
 mod ring;
 mod stats;
 mod take_in;
