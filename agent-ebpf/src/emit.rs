@@ -31,7 +31,7 @@ pub type Direction = u8;
 
 #[inline(always)]
 fn header(flow: &FlowState, kind: Kind, direction: Direction, flags: u16, len: usize) -> Header {
-    let lost = if flow.lost == 0 { 0 } else { flags::LOST };
+    let lost = if flow.lost[usize::from(direction)] == 0 { 0 } else { flags::LOST };
     Header {
         kind: kind as u8,
         direction,
@@ -43,10 +43,10 @@ fn header(flow: &FlowState, kind: Kind, direction: Direction, flags: u16, len: u
     }
 }
 
-/// Remembers that something of `flow` was lost, so that its next record says so.
+/// Remembers that something of this direction was lost, so that its next record says so.
 #[inline(always)]
-fn lose(flow: &mut FlowState, lost: Lost) {
-    flow.lost = 1;
+fn lose(flow: &mut FlowState, direction: Direction, lost: Lost) {
+    flow.lost[usize::from(direction)] = 1;
     count(lost);
 }
 
@@ -60,13 +60,13 @@ pub fn record<B: 'static>(
     body: B,
 ) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Framed<B>>(0) else {
-        lose(flow, loss);
+        lose(flow, direction, loss);
         return false;
     };
     let header = header(flow, kind, direction, flags, size_of::<Framed<B>>());
     entry.write(Framed { header, body });
     entry.submit(0);
-    flow.lost = 0;
+    flow.lost[usize::from(direction)] = 0;
     true
 }
 
@@ -93,7 +93,7 @@ fn chunk<const N: usize>(
     claimed: u32,
 ) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Chunk<N>>(0) else {
-        lose(flow, Lost::Segment);
+        lose(flow, direction, Lost::Segment);
         return false;
     };
     // The verifier must see 1..=N, and LLVM must not see that the mask changes nothing.
@@ -111,11 +111,11 @@ fn chunk<const N: usize>(
     };
     if loaded != 0 {
         entry.discard(0);
-        lose(flow, Lost::Unreadable);
+        lose(flow, direction, Lost::Unreadable);
         return false;
     }
     entry.submit(0);
-    flow.lost = 0;
+    flow.lost[usize::from(direction)] = 0;
     true
 }
 

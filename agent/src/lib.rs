@@ -10,6 +10,7 @@ pub mod identity;
 pub mod model;
 pub mod pipeline;
 pub mod policy;
+pub mod preflight;
 pub mod replay;
 pub mod report;
 pub mod tls;

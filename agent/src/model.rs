@@ -284,13 +284,6 @@ pub enum Event {
         /// Offset after its last byte, as in `Segment`.
         offset: u32,
     },
-    /// Captured bytes of this flow were lost between the kernel and the agent.
-    Lost {
-        /// The flow.
-        flow: FlowId,
-        /// When it was noticed.
-        at: Timestamp,
-    },
     /// The connection ended.
     Closed {
         /// The flow.

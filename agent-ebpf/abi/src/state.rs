@@ -26,9 +26,10 @@ wire_struct! {
 wire_struct! {
     /// What a watched socket carries (`BPF_MAP_TYPE_SK_STORAGE`).
     ///
-    /// Both hooks of a flow may run at the same time on two processors. Each single-byte field is
-    /// only ever set to 1 by them, and each entry of a per-direction array is written by the hook
-    /// of that direction, so that no write can undo another.
+    /// Both hooks of a flow may run at the same time on two processors: the hook of a direction
+    /// writes the entries of its direction, and other fields are only ever set to 1, so that no
+    /// write can undo another. Socket state changes count as the direction to the server, whose
+    /// packets leave under the same socket lock.
     FlowState: 88 {
         /// Socket cookie.
         cookie: u64,
@@ -58,10 +59,10 @@ wire_struct! {
         tls: u8,
         /// 1 once the agent wants no more bytes.
         done: u8,
-        /// 1 while a loss has not been reported.
-        lost: u8,
+        /// 1 while a loss has not been reported, per direction.
+        lost: [u8; 2],
         /// Zero.
-        reserved: [u8; 6],
+        reserved: [u8; 5],
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
             comm: *b"haproxy\0\0\0\0\0\0\0\0\0",
             base: [u32::MAX, 2],
             base_known: [1, 0],
-            lost: 1,
+            lost: [0, 1],
             ..FlowState::default()
         };
         let config = Config { classify_budget: 2048, handshake_budget: 65536, flags: 1 };

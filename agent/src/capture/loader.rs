@@ -4,14 +4,18 @@ use std::io;
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::Map,
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Map, MapError},
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError,
         SockOps,
     },
+    sys::SyscallError,
+    util::KernelVersion,
 };
 use hopsight_abi::{Config, config_flags};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
     cgroup::Cgroup,
@@ -64,6 +68,7 @@ pub fn open(options: &LoadOptions) -> anyhow::Result<Ebpf> {
     if !options.kernel_log {
         loader.map_max_entries("AYA_LOGS", page);
     }
+    raise_memlock();
     let mut ebpf = loader.load(OBJECT).map_err(explain_maps)?;
     if let Watched::Named(names) = &options.watched {
         let map = ebpf.map_mut("NAMES").context("find map NAMES")?;
@@ -74,6 +79,14 @@ pub fn open(options: &LoadOptions) -> anyhow::Result<Ebpf> {
         }
     }
     Ok(ebpf)
+}
+
+/// Before Linux 5.11 maps count against `RLIMIT_MEMLOCK`, 64 KiB by default.
+fn raise_memlock() {
+    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0)) {
+        // Where this is not allowed, creating the maps fails, and that error is the one to show.
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    }
 }
 
 /// Gives one of [`NETWORK_PROGRAMS`] to the verifier.
@@ -88,7 +101,7 @@ pub fn load(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
         Program::SockOps(program) => program.load(),
         other => bail!("program {name} is of type {:?}", other.prog_type()),
     };
-    loaded.map_err(explain_load).with_context(|| format!("load kernel program {name}"))
+    loaded.map_err(explain).with_context(|| format!("load kernel program {name}"))
 }
 
 /// Loads and attaches all of [`NETWORK_PROGRAMS`]. They stay attached as long as `ebpf` lives.
@@ -99,6 +112,14 @@ pub fn attach(ebpf: &mut Ebpf, cgroup: &Cgroup) -> anyhow::Result<()> {
     for name in NETWORK_PROGRAMS {
         load(ebpf, name)?;
     }
+    attach_loaded(ebpf, cgroup)
+}
+
+/// Attaches all of [`NETWORK_PROGRAMS`], which must be loaded.
+///
+/// # Errors
+/// The kernel refuses an attachment.
+pub fn attach_loaded(ebpf: &mut Ebpf, cgroup: &Cgroup) -> anyhow::Result<()> {
     for name in NETWORK_PROGRAMS {
         attach_one(ebpf, name, cgroup).with_context(|| {
             format!("attach kernel program {name} to cgroup {}", cgroup.path.display())
@@ -116,7 +137,7 @@ fn attach_one(ebpf: &mut Ebpf, name: &str, cgroup: &Cgroup) -> anyhow::Result<()
         Program::SockOps(program) => attach_sock_ops(program, cgroup, mode),
         other => bail!("unexpected program type {:?}", other.prog_type()),
     };
-    attached.map_err(explain_load)
+    attached.map_err(explain)
 }
 
 fn attach_skb(
@@ -159,63 +180,62 @@ where
     M::try_from(map).with_context(|| format!("use map {name}"))
 }
 
-fn explain_maps(error: aya::EbpfError) -> anyhow::Error {
-    let advice = match &error {
-        aya::EbpfError::MapError(map) => match map {
-            aya::maps::MapError::CreateError { io_error, .. } => advice(io_error),
-            _ => None,
-        },
-        _ => None,
-    };
-    with_advice(anyhow!(error).context("create the maps of the kernel programs"), advice)
+/// What the kernel refused, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}{}{}", if advice.is_empty() { "" } else { "; " }, advice)]
+pub struct Refused {
+    /// What was refused, with the kernel's reason.
+    pub what: String,
+    /// What to do; empty where the reason has to speak for itself.
+    pub advice: &'static str,
+}
+
+impl Refused {
+    fn new(what: String, error: &io::Error) -> Self {
+        Self { what, advice: advice(error) }
+    }
+}
+
+fn explain_maps(error: EbpfError) -> anyhow::Error {
+    match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error, .. }) => {
+            Refused::new(format!("the kernel refused to create map {name}: {io_error}"), &io_error)
+                .into()
+        }
+        other => anyhow!(other).context("create the maps of the kernel programs"),
+    }
 }
 
 /// A readable message from a refusal by the kernel: the end of the verifier's log, and what to do.
-fn explain_load(error: ProgramError) -> anyhow::Error {
+fn explain(error: ProgramError) -> anyhow::Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            let advice = advice(&io_error);
             let log = shortened(&verifier_log.to_string());
-            let error = if log.is_empty() {
-                anyhow!("the kernel refused the program: {io_error}")
+            let what = if log.is_empty() {
+                format!("the kernel refused the program: {io_error}")
             } else {
-                anyhow!("the kernel refused the program: {io_error}; verifier: {log}")
+                format!("the kernel refused the program: {io_error} (verifier: {log})")
             };
-            with_advice(error, advice)
+            Refused::new(what, &io_error).into()
         }
-        ProgramError::SyscallError(error) => {
-            let advice = advice(&error.io_error);
-            with_advice(anyhow!("{} failed: {}", error.call, error.io_error), advice)
+        ProgramError::SyscallError(SyscallError { call, io_error }) => {
+            Refused::new(format!("{call} failed: {io_error}"), &io_error).into()
         }
         other => anyhow!(other),
     }
 }
 
-fn with_advice(error: anyhow::Error, advice: Option<&'static str>) -> anyhow::Error {
-    match advice {
-        Some(advice) => error.context(advice),
-        None => error,
-    }
-}
-
 /// What to do about an error number of `bpf(2)`.
-fn advice(error: &io::Error) -> Option<&'static str> {
-    match error.raw_os_error()? {
-        libc::EPERM | libc::EACCES => Some(
-            "not permitted: run as root, or give the agent CAP_BPF and CAP_NET_ADMIN (before \
-             Linux 5.8: CAP_SYS_ADMIN); in a container also allow the bpf(2) system call",
-        ),
-        libc::ENOSYS => Some("this kernel has no bpf(2): it needs CONFIG_BPF_SYSCALL"),
-        libc::EINVAL => Some(
-            "this kernel does not know what was asked for: Linux 5.10 or later with \
-             CONFIG_CGROUP_BPF is needed",
-        ),
-        libc::ENOMEM => Some(
-            "no memory for BPF: use a smaller ring buffer, or before Linux 5.11 raise \
-             RLIMIT_MEMLOCK (systemd: LimitMEMLOCK=infinity)",
-        ),
-        libc::E2BIG => Some("the program is too large for this kernel's verifier"),
-        _ => None,
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "run as root, or give the agent CAP_BPF and CAP_NET_ADMIN; in a container also allow \
+             the bpf(2) system call (seccomp profile)"
+        }
+        Some(libc::ENOSYS) => "use a kernel with CONFIG_BPF_SYSCALL",
+        Some(libc::EINVAL) => "use Linux 5.10 or later with CONFIG_CGROUP_BPF",
+        Some(libc::ENOMEM) => "use a smaller ring buffer; the kernel has no memory for this one",
+        _ => "",
     }
 }
 
@@ -255,8 +275,11 @@ mod tests {
             (libc::ENOMEM, "ring buffer"),
             (libc::ENOSYS, "CONFIG_BPF_SYSCALL"),
         ] {
-            let advice = advice(&io::Error::from_raw_os_error(errno)).unwrap_or_default();
-            assert!(advice.contains(word), "{errno}: {advice}");
+            let io_error = io::Error::from_raw_os_error(errno);
+            let call = "bpf_link_create";
+            let error = explain(ProgramError::SyscallError(SyscallError { call, io_error }));
+            let message = error.to_string();
+            assert!(message.contains(call) && message.contains(word), "{message}");
         }
     }
 

@@ -3,8 +3,8 @@
 pub mod replay;
 mod cgroup;
 pub mod live;
-mod loader;
-mod processes;
+pub(crate) mod loader;
+pub(crate) mod processes;
 mod ring;
 mod stats;
 mod take_in;

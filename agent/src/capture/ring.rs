@@ -48,7 +48,7 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
             payload_len: segment.payload_len,
             bytes: bytes.to_vec(),
         },
-        Record::Fin(_) => Event::Fin { flow, at, direction: towards },
+        Record::Fin(fin) => Event::Fin { flow, at, direction: towards, offset: fin.offset },
         Record::Closed(_) => {
             let failed = header.flags & flags::CONNECT_FAILED != 0;
             let cause = if failed { CloseCause::ConnectFailed } else { CloseCause::Closed };

@@ -1,0 +1,322 @@
+//! Whether this machine lets hopsight work: each requirement with its state and what to do.
+
+use std::{fmt, fs};
+
+use rustix::process::{Resource, getrlimit};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    capture::{
+        Cgroup, LiveOptions, LoadOptions, Watched,
+        loader::{self, NETWORK_PROGRAMS, Refused},
+        processes,
+    },
+    model::vocabulary,
+};
+
+/// Linux versions as `(major, minor)`.
+type Version = (u32, u32);
+
+/// The oldest kernel hopsight is made for.
+const OLDEST: Version = (5, 10);
+/// From here on BPF memory is not counted against `RLIMIT_MEMLOCK`.
+const MEMLOCK_FREE: Version = (5, 11);
+/// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+// Capability numbers of linux/capability.h.
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+vocabulary! {
+    /// How far a requirement is met.
+    State {
+        /// Met.
+        Ok => "ok",
+        /// hopsight works, with less to show.
+        Degraded => "degraded",
+        /// hopsight cannot watch live connections.
+        Missing => "missing",
+    }
+}
+
+/// One requirement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Requirement {
+    /// What is required.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub state: State,
+    /// What was found.
+    pub detail: String,
+    /// What to do; empty when nothing is to be done.
+    pub advice: String,
+}
+
+impl Requirement {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, state: State::Ok, detail: detail.into(), advice: String::new() }
+    }
+
+    fn unless(
+        met: bool,
+        name: &'static str,
+        detail: impl Into<String>,
+        (state, advice): (State, &str),
+    ) -> Self {
+        if met {
+            return Self::ok(name, detail);
+        }
+        Self { name, state, detail: detail.into(), advice: advice.to_owned() }
+    }
+
+    fn from_result(name: &'static str, result: anyhow::Result<String>) -> Self {
+        match result {
+            Ok(detail) => Self::ok(name, detail),
+            Err(error) => {
+                let (detail, advice) = match error.downcast_ref::<Refused>() {
+                    Some(refused) => (refused.what.clone(), refused.advice.to_owned()),
+                    None => (format!("{error:#}"), String::new()),
+                };
+                Self { name, state: State::Missing, detail, advice }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<9}{:<20}{}", self.state, self.name, self.detail)?;
+        if !self.advice.is_empty() {
+            write!(f, "\n{:<29}-> {}", "", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks every requirement of watching with `options`. The kernel programs are really loaded and
+/// attached, watching nobody, and go again at once.
+#[must_use]
+pub fn check(options: &LiveOptions) -> Vec<Requirement> {
+    let release = read("/proc/sys/kernel/osrelease");
+    let version = parse_version(&release);
+    let capabilities = effective_capabilities(&read("/proc/self/status"));
+    let mut found = vec![kernel(&release, version)];
+    found.extend(capabilities_met(capabilities));
+    if version < Some(MEMLOCK_FREE) {
+        found.push(locked_memory(capabilities));
+    }
+    found.push(pid_namespace());
+    found.push(lockdown(&read("/sys/kernel/security/lockdown")));
+    found.push(jit(&read("/proc/sys/net/core/bpf_jit_enable")));
+    let cgroup = Cgroup::open(options.cgroup.as_deref());
+    found.push(match &cgroup {
+        Ok(cgroup) => Requirement::ok("cgroup v2", cgroup.path.display().to_string()),
+        Err(error) => Requirement::from_result("cgroup v2", Err(anyhow::anyhow!("{error:#}"))),
+    });
+    found.extend(kernel_programs(options, cgroup.as_ref().ok()));
+    found.push(watched_processes(&options.load.watched));
+    found
+}
+
+/// Whether live connections can be watched, be it with less to show.
+#[must_use]
+pub fn is_ready(requirements: &[Requirement]) -> bool {
+    requirements.iter().all(|requirement| requirement.state != State::Missing)
+}
+
+/// The text of a small file, without the end of line; empty where there is none.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim_end().to_owned()
+}
+
+fn parse_version(release: &str) -> Option<Version> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn kernel(release: &str, version: Option<Version>) -> Requirement {
+    let problem = (State::Degraded, "use Linux 5.10 or later: older ones are not tested");
+    Requirement::unless(version >= Some(OLDEST), "kernel", format!("Linux {release}"), problem)
+}
+
+/// The effective capabilities in the text of `/proc/PID/status`.
+fn effective_capabilities(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn has(capabilities: u64, capability: u32) -> bool {
+    capabilities & (1 << capability) != 0
+}
+
+fn capabilities_met(capabilities: u64) -> [Requirement; 4] {
+    use State::{Degraded, Missing};
+    [
+        (
+            "CAP_BPF",
+            CAP_BPF,
+            Some(CAP_SYS_ADMIN),
+            (Missing, "run as root, or add CAP_BPF: it loads the kernel programs"),
+        ),
+        (
+            "CAP_NET_ADMIN",
+            CAP_NET_ADMIN,
+            Some(CAP_SYS_ADMIN),
+            (Missing, "run as root, or add CAP_NET_ADMIN: it attaches the network programs"),
+        ),
+        (
+            "CAP_PERFMON",
+            CAP_PERFMON,
+            Some(CAP_SYS_ADMIN),
+            (Degraded, "add CAP_PERFMON to read TLS 1.3 handshakes from the proxy's TLS library"),
+        ),
+        (
+            "CAP_SYS_PTRACE",
+            CAP_SYS_PTRACE,
+            None,
+            (
+                Degraded,
+                "add CAP_SYS_PTRACE to take in connections older than the agent and to find the \
+                 proxy's TLS library",
+            ),
+        ),
+    ]
+    .map(|(name, capability, or, problem)| {
+        let substitute = or.is_some_and(|or| has(capabilities, or));
+        let (met, detail) = match (has(capabilities, capability), substitute) {
+            (true, _) => (true, "effective"),
+            (false, true) => (true, "included in CAP_SYS_ADMIN"),
+            (false, false) => (false, "not effective"),
+        };
+        Requirement::unless(met, name, detail, problem)
+    })
+}
+
+fn locked_memory(capabilities: u64) -> Requirement {
+    let limit = getrlimit(Resource::Memlock).current;
+    let met = limit.is_none() || has(capabilities, CAP_SYS_RESOURCE);
+    let detail = limit.map_or("unlimited".to_owned(), |limit| format!("{limit} bytes"));
+    let problem = (
+        State::Missing,
+        "raise RLIMIT_MEMLOCK (systemd: LimitMEMLOCK=infinity) or add CAP_SYS_RESOURCE",
+    );
+    Requirement::unless(met, "locked memory", detail, problem)
+}
+
+fn pid_namespace() -> Requirement {
+    let namespace = fs::read_link("/proc/self/ns/pid");
+    let met = namespace.is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE);
+    let detail = if met { "the machine's own" } else { "a container's own" };
+    let problem = (
+        State::Degraded,
+        "share the machine's pid namespace (Kubernetes: hostPID): process ids are those of the \
+         machine, and neither older connections nor TLS libraries are found without it",
+    );
+    Requirement::unless(met, "pid namespace", detail, problem)
+}
+
+fn lockdown(text: &str) -> Requirement {
+    let mode = text.split(['[', ']']).nth(1).unwrap_or("none");
+    // Confidentiality forbids reading kernel memory, which these programs never do.
+    Requirement::ok("lockdown", mode)
+}
+
+fn jit(enabled: &str) -> Requirement {
+    let problem = (State::Degraded, "set net.core.bpf_jit_enable=1: interpreted programs are slow");
+    let detail = match enabled {
+        "" => "not known",
+        "0" => "off",
+        _ => "on",
+    };
+    Requirement::unless(enabled != "0", "BPF JIT", detail, problem)
+}
+
+fn watched_processes(watched: &Watched) -> Requirement {
+    let running = processes::running(watched).len();
+    let problem = (State::Degraded, "none runs now; connections are seen once one starts");
+    Requirement::unless(running > 0, "watched processes", format!("{running} found"), problem)
+}
+
+/// The maps, each program, and their attachment, tried for real.
+fn kernel_programs(options: &LiveOptions, cgroup: Option<&Cgroup>) -> Vec<Requirement> {
+    let watched = Watched::Named(Vec::new());
+    let options = LoadOptions { watched, ..options.load.clone() };
+    let mut ebpf = match loader::open(&options) {
+        Ok(ebpf) => ebpf,
+        Err(error) => return vec![Requirement::from_result("BPF maps", Err(error))],
+    };
+    let ring = format!("ring buffer of {} bytes, socket storage", options.ring_bytes);
+    let mut found = vec![Requirement::ok("BPF maps", ring)];
+    for name in NETWORK_PROGRAMS {
+        let loaded = loader::load(&mut ebpf, name).map(|()| "loads".to_owned());
+        found.push(Requirement::from_result(name, loaded));
+    }
+    if let (Some(cgroup), true) = (cgroup, is_ready(&found)) {
+        let attached = loader::attach_loaded(&mut ebpf, cgroup)
+            .map(|()| format!("works on {}", cgroup.path.display()));
+        found.push(Requirement::from_result("attachment", attached));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (release, expected) in [
+            ("6.18.44-fc-v782", State::Ok),
+            ("5.10.0-32-amd64", State::Ok),
+            ("5.9.16", State::Degraded),
+            ("4.19.0", State::Degraded),
+            ("10.1", State::Ok),
+            ("", State::Degraded),
+        ] {
+            assert_eq!(kernel(release, parse_version(release)).state, expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn capabilities_decide() {
+        use State::{Degraded, Missing, Ok};
+        let all = "Name:\tx\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n";
+        let none = "CapEff:\t0000000000000000\n";
+        let admin_only = "CapEff:\t0000000000200000\n";
+        let least = "CapEff:\t0000008000001000\n";
+        for (name, status, expected) in [
+            ("all", all, [Ok, Ok, Ok, Ok]),
+            ("none", none, [Missing, Missing, Degraded, Degraded]),
+            ("CAP_SYS_ADMIN only", admin_only, [Ok, Ok, Ok, Degraded]),
+            ("CAP_BPF and CAP_NET_ADMIN", least, [Ok, Ok, Degraded, Degraded]),
+            ("unreadable", "", [Missing, Missing, Degraded, Degraded]),
+        ] {
+            let states = capabilities_met(effective_capabilities(status)).map(|met| met.state);
+            assert_eq!(states, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_met_says_what_to_do() {
+        for requirement in capabilities_met(0) {
+            assert!(!requirement.advice.is_empty(), "{requirement}");
+            assert!(requirement.to_string().contains("-> "), "{requirement}");
+        }
+        assert!(!is_ready(&capabilities_met(0)));
+        assert!(is_ready(&capabilities_met(1 << CAP_SYS_ADMIN)));
+    }
+
+    #[test]
+    fn the_lockdown_mode_is_the_bracketed_one() {
+        for (text, expected) in
+            [("none [integrity] confidentiality", "integrity"), ("", "none"), ("[none]", "none")]
+        {
+            assert_eq!(lockdown(text).detail, expected);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What leaves the kernel is bounded, and what is missing is recognisable.
+
+use std::time::Duration;
+
+use hopsight::{
+    capture::Source as _,
+    model::{Direction, Event},
+};
+
+use crate::harness::{
+    HELLO, captured, collect_closed, collect_for, collect_until, converse, flow_of, listen,
+    options, pattern, privileged, start,
+};
+
+const CLASSIFY: usize = 2048;
+const HANDSHAKE: usize = 16_384;
+
+/// The ranges of a direction that were captured, and whether a cut was announced.
+fn ranges(events: &[Event], direction: Direction) -> (Vec<(usize, usize)>, bool) {
+    let stream = captured(events, direction);
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for place in stream.iter().enumerate().filter(|(_, byte)| byte.is_some()).map(|(i, _)| i) {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == place => *end += 1,
+            _ => ranges.push((place, place + 1)),
+        }
+    }
+    let cut = events.iter().any(|event| {
+        matches!(event, Event::Segment { direction: d, payload_len, bytes, .. }
+            if *d == direction && usize::try_from(*payload_len).is_ok_and(|len| len > bytes.len()))
+    });
+    (ranges, cut)
+}
+
+#[test]
+fn each_budget_ends_what_leaves_the_kernel() {
+    if !privileged("each_budget_ends_what_leaves_the_kernel") {
+        return;
+    }
+    let clear = |len| pattern(b"GET / HTTP/1.1\r\n", len);
+    let hello = |len| pattern(HELLO, len);
+    let proxy_v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+    let sslv2: &[u8] = &[0x80, 0x2e, 1, 3, 1, 0, 0x15];
+    let cases = [
+        ("hs-b-short", vec![clear(100)], vec![(0, 100)], false),
+        ("hs-b-exact", vec![clear(CLASSIFY)], vec![(0, CLASSIFY)], false),
+        ("hs-b-clear", vec![clear(10_000)], vec![(0, CLASSIFY)], true),
+        ("hs-b-tls", vec![hello(HANDSHAKE)], vec![(0, HANDSHAKE)], false),
+        ("hs-b-tls-cut", vec![hello(60_000)], vec![(0, HANDSHAKE)], true),
+        ("hs-b-proxy1", vec![pattern(b"PROXY TCP4 10", 60_000)], vec![(0, HANDSHAKE)], true),
+        ("hs-b-proxy2", vec![pattern(proxy_v2, 60_000)], vec![(0, HANDSHAKE)], true),
+        ("hs-b-sslv2", vec![pattern(sslv2, 60_000)], vec![(0, HANDSHAKE)], true),
+        (
+            // TLS that begins after more clear text than the small budget lets through.
+            "hs-b-starttls",
+            vec![clear(10_000), b"ready".to_vec(), hello(3000)],
+            vec![(0, CLASSIFY), (10_000, 13_000)],
+            true,
+        ),
+    ];
+    for (name, turns, expected, expect_cut) in cases {
+        let mut options = options(name);
+        options.load.classify_budget = CLASSIFY.try_into().expect("small");
+        options.load.handshake_budget = HANDSHAKE.try_into().expect("small");
+        let mut source = start(options);
+        let (listener, to) = listen("127.0.0.1");
+        converse(name, listener, to, &turns);
+        let events = collect_closed(&mut source);
+        let (ranges, cut) = ranges(&events, Direction::ToServer);
+        assert_eq!((ranges, cut), (expected, expect_cut), "{name}");
+        let reached = source.stats().read().budget_reached;
+        assert_eq!(reached > 0, expect_cut, "{name}: {reached}");
+    }
+}
+
+#[test]
+fn a_hello_sent_byte_by_byte_has_the_large_budget() {
+    if !privileged("a_hello_sent_byte_by_byte_has_the_large_budget") {
+        return;
+    }
+    let name = "hs-dribble";
+    let mut source = start(options(name));
+    let (listener, to) = listen("127.0.0.1");
+    let hello = pattern(HELLO, 5000);
+    let turns = vec![hello[..1].to_vec(), b"x".to_vec(), hello[1..].to_vec()];
+    converse(name, listener, to, &turns);
+    let events = collect_closed(&mut source);
+    assert_eq!(ranges(&events, Direction::ToServer), (vec![(0, 5000)], false));
+}
+
+#[test]
+fn done_ends_the_segments_but_not_the_close() {
+    if !privileged("done_ends_the_segments_but_not_the_close") {
+        return;
+    }
+    let name = "hs-done";
+    let mut source = start(options(name));
+    let (listener, to) = listen("127.0.0.1");
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let client = crate::harness::as_thread(name, move || {
+        use std::io::Write as _;
+        let mut stream = std::net::TcpStream::connect(to).expect("connect");
+        stream.write_all(HELLO).expect("write");
+        wait.recv().expect("go on");
+        for _ in 0..10 {
+            stream.write_all(b"more").expect("write");
+        }
+    });
+    let (accepted, _) = listener.accept().expect("accept");
+    let before = collect_until(&mut source, |events| {
+        events.iter().any(|e| matches!(e, Event::Segment { .. }))
+    });
+    source.done(flow_of(&before[0]));
+    let received = |source: &hopsight::capture::LiveSource| -> u64 {
+        source.stats().read().received.iter().map(|(_, n)| n).sum()
+    };
+    let until_done = received(&source);
+    go_on.send(()).expect("the client waits");
+    client.join().expect("client");
+    drop(accepted);
+    let after = collect_closed(&mut source);
+    assert!(matches!(after[..], [Event::Closed { .. }]), "{after:?}");
+    assert_eq!(received(&source), until_done + 1);
+}
+
+#[test]
+fn a_full_ring_is_counted_and_told() {
+    if !privileged("a_full_ring_is_counted_and_told") {
+        return;
+    }
+    let name = "hs-full-ring";
+    let mut options = options(name);
+    options.load.ring_bytes = 32_768;
+    options.load.handshake_budget = 1 << 20;
+    let mut source = start(options);
+    let (listener, to) = listen("127.0.0.1");
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let client = crate::harness::as_thread(name, move || {
+        use std::io::Write as _;
+        let mut stream = std::net::TcpStream::connect(to).expect("connect");
+        stream.write_all(&pattern(HELLO, 100_000)).expect("write");
+        wait.recv().expect("go on");
+    });
+    let (mut accepted, _) = listener.accept().expect("accept");
+    let mut all = vec![0; 100_000];
+    std::io::Read::read_exact(&mut accepted, &mut all).expect("everything arrives");
+    let before = collect_for(&mut source, Duration::from_millis(200));
+    assert!(!before.iter().any(|e| matches!(e, Event::Lost { .. })), "nothing to carry it yet");
+    go_on.send(()).expect("the client waits");
+    client.join().expect("client");
+    let after = collect_closed(&mut source);
+    assert!(matches!(after.first(), Some(Event::Lost { .. })), "{after:?}");
+    assert_eq!(after.iter().filter(|e| matches!(e, Event::Lost { .. })).count(), 1, "told once");
+    let stats = source.stats().read();
+    let lost = stats.lost.iter().find(|(reason, _)| *reason == "segment").map(|(_, n)| *n);
+    assert!(lost.is_some_and(|n| n > 0), "{stats:?}");
+}
