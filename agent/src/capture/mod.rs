@@ -1,6 +1,7 @@
 //! Where events come from: the live kernel, a packet capture or a recorded event file.
 
 mod cgroup;
+pub mod library;
 pub mod live;
 mod loader;
 mod processes;

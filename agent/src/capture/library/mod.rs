@@ -1,0 +1,3 @@
+//! Evidence from inside the TLS library of a proxy.
+
+pub mod placement;
