@@ -19,7 +19,8 @@ fn update(ctx: &ProbeContext) -> Option<()> {
     let context = ctx.arg(0)?;
     let data: u64 = ctx.arg(1)?;
     let len: u64 = ctx.arg(2)?;
-    let Ok(start) = bpf_probe_read_user(data as *const [u8; 4]) else {
+    // SAFETY: the helper checks the address.
+    let Ok(start) = (unsafe { bpf_probe_read_user(data as *const [u8; 4]) }) else {
         add(LibraryCount::Unreadable, 1);
         return None;
     };
@@ -55,5 +56,7 @@ fn is_handshake(start: [u8; 4], len: u64) -> bool {
     let body = u64::from(u32::from_be_bytes([0, start[1], start[2], start[3]]));
     let known = matches!(start[0], 1 | 2 | 4 | 8 | 11..=16 | 20..=22 | 24 | 25 | 67 | MESSAGE_HASH);
     // OpenSSL adds the header of the synthetic message alone, before the hash it announces.
-    known && len <= u64::from(u32::MAX) && (HEADER + body <= len || (len == HEADER && start[0] == MESSAGE_HASH))
+    known
+        && len <= u64::from(u32::MAX)
+        && (HEADER + body <= len || (len == HEADER && start[0] == MESSAGE_HASH))
 }

@@ -1,9 +1,6 @@
 //! Attaching the kernel programs to probe points.
 
-use std::{
-    fs::File,
-    os::fd::AsRawFd as _,
-};
+use std::{fs::File, os::fd::AsRawFd as _};
 
 use anyhow::Context as _;
 use aya::{

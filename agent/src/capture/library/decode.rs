@@ -9,7 +9,7 @@ const ALERT_REASONS: u32 = 1000;
 
 /// The event a record tells of; `None` for an observation this agent does not know.
 #[must_use]
-pub fn event(header: Header, record: Library, bytes: &[u8]) -> Option<LibraryEvent> {
+pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEvent> {
     let value = record.value.cast_signed();
     let narrow = |value: i64| i32::try_from(value).unwrap_or(i32::MAX);
     let observation = match Observation::from_number(record.observation)? {
@@ -73,10 +73,10 @@ mod tests {
                 ..Library::default()
             };
             let header = Header { at_ns: 4, ..Header::default() };
-            let event = event(header, record, &bytes).unwrap();
+            let event = event(&header, record, &bytes).unwrap();
             assert_eq!(event.observation, expected, "{name}");
             assert_eq!((event.at, event.pid, event.ssl), (Timestamp(4), 5, 6), "{name}");
         }
-        assert_eq!(event(Header::default(), Library::default(), &[]), None);
+        assert_eq!(event(&Header::default(), Library::default(), &[]), None);
     }
 }

@@ -79,11 +79,9 @@ pub fn role(file: &File) -> io::Result<Role> {
     let Ok(image) = Image::parse(&bytes) else { return Ok(Role::Other) };
     if image.function("SSL_set_connect_state").is_some() {
         return Ok(match placement::of_library(&image) {
-            Some(placement) => Role::Library {
-                placement,
-                version: version(&bytes),
-                build_id: image.build_id(),
-            },
+            Some(placement) => {
+                Role::Library { placement, version: version(&bytes), build_id: image.build_id() }
+            }
             None => Role::Unsupported(format!(
                 "no call of EVP_DigestUpdate found in {} (build id {})",
                 version(&bytes).as_deref().unwrap_or("a library without version text"),
@@ -159,9 +157,17 @@ mod tests {
     #[test]
     fn a_version_is_found_beside_other_text() {
         for (name, text, expected) in [
-            ("date follows", &b"xx\0OpenSSL 3.0.22 25 Aug 2026\0xxxxxxxxxxxx"[..], Some("OpenSSL 3.0.22")),
+            (
+                "date follows",
+                &b"xx\0OpenSSL 3.0.22 25 Aug 2026\0xxxxxxxxxxxx"[..],
+                Some("OpenSSL 3.0.22"),
+            ),
             ("letter", b"OpenSSL 1.1.1w  11 Sep 2023\0xxxxxxxxx", Some("OpenSSL 1.1.1w")),
-            ("prose first", b"OpenSSL is great\0OpenSSL 3.5.4 30 Sep 2025\0x", Some("OpenSSL 3.5.4")),
+            (
+                "prose first",
+                b"OpenSSL is great\0OpenSSL 3.5.4 30 Sep 2025\0x",
+                Some("OpenSSL 3.5.4"),
+            ),
             ("prose only", b"OpenSSL library is great, and so is all of this", None),
             ("cut", b"OpenSSL 3.0", None),
         ] {

@@ -15,6 +15,7 @@ mod status;
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -37,6 +38,19 @@ const SETTLED: u32 = 4;
 pub struct LibraryProbes {
     files: HashMap<FileKey, ProbedFile>,
     processes: HashMap<u32, Watched>,
+    statuses: LibraryStatuses,
+}
+
+/// Reads the [`LibraryStatus`] of every watched process, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct LibraryStatuses(Arc<RwLock<Vec<LibraryStatus>>>);
+
+impl LibraryStatuses {
+    /// The statuses as of now, by process id.
+    #[must_use]
+    pub fn read(&self) -> Vec<LibraryStatus> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 struct ProbedFile {
@@ -64,7 +78,8 @@ impl LibraryProbes {
     /// When the kernel refuses a program.
     pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
         attach::load(ebpf)?;
-        Ok(Self { files: HashMap::new(), processes: HashMap::new() })
+        let statuses = LibraryStatuses::default();
+        Ok(Self { files: HashMap::new(), processes: HashMap::new(), statuses })
     }
 
     /// Takes the watched processes that run now (process id to name): attaches to the libraries of
@@ -72,8 +87,9 @@ impl LibraryProbes {
     pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
         self.processes.retain(|pid, _| running.contains_key(pid));
         for (&pid, name) in running {
-            self.observe(ebpf, pid, name);
+            self.look_at(ebpf, pid, name);
         }
+        self.publish();
         let used: HashSet<FileKey> =
             self.processes.values().flat_map(|process| process.files.iter().copied()).collect();
         let now = Instant::now();
@@ -88,6 +104,11 @@ impl LibraryProbes {
     /// Looks at one watched process, for example at its first connection: between two scans it may
     /// have started.
     pub fn observe(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
+        self.look_at(ebpf, pid, name);
+        self.publish();
+    }
+
+    fn look_at(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
         let started = start_time(pid).unwrap_or_default();
         let known = self.processes.get(&pid).filter(|known| known.started == started);
         let unchanged = known.map_or(0, |known| known.unchanged);
@@ -110,12 +131,21 @@ impl LibraryProbes {
         self.processes.insert(pid, Watched { name, started, files, evidence, unchanged });
     }
 
-    /// Which processes give library evidence, and why the others do not, by process id.
+    /// Whether the process has been looked at.
     #[must_use]
-    pub fn statuses(&self) -> Vec<LibraryStatus> {
-        let mut statuses: Vec<_> = self
-            .processes
-            .iter()
+    pub fn knows(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid)
+    }
+
+    /// Which processes give library evidence, and why the others do not.
+    #[must_use]
+    pub fn statuses(&self) -> LibraryStatuses {
+        self.statuses.clone()
+    }
+
+    fn publish(&self) {
+        let processes = self.processes.iter();
+        let mut statuses: Vec<_> = processes
             .map(|(&pid, process)| LibraryStatus {
                 pid,
                 name: process.name.clone(),
@@ -123,7 +153,7 @@ impl LibraryProbes {
             })
             .collect();
         statuses.sort_unstable_by_key(|status| status.pid);
-        statuses
+        *self.statuses.0.write().unwrap_or_else(PoisonError::into_inner) = statuses;
     }
 
     /// Attaches to the files of a process that want it; returns those and what it makes of them.
@@ -138,10 +168,8 @@ impl LibraryProbes {
         let mut refusal = None;
         let mut sees_enforcement = false;
         for candidate in candidates {
-            let file = self
-                .files
-                .entry(candidate.key)
-                .or_insert_with(|| ProbedFile::new(ebpf, candidate));
+            let file =
+                self.files.entry(candidate.key).or_insert_with(|| ProbedFile::new(ebpf, candidate));
             files.push(candidate.key);
             refusal = refusal.or_else(|| file.refusal.clone());
             match &file.role {

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use object::{
     Architecture, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _,
-    ObjectSymbolTable as _, RelocationTarget, SectionKind, SymbolKind,
-    read::elf::ElfFile64,
+    ObjectSymbolTable as _, RelocationTarget, SectionKind, SymbolKind, read::elf::ElfFile64,
 };
 use thiserror::Error;
 

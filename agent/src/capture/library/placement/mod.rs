@@ -14,8 +14,8 @@ use std::{
     fmt,
 };
 
-pub use image::{Image, ImageError, Isa};
 use image::Code;
+pub use image::{Image, ImageError, Isa};
 use serde::{Deserialize, Serialize};
 
 use crate::model::vocabulary;
@@ -118,10 +118,9 @@ pub fn of_library(image: &Image<'_>) -> Option<Placement> {
     let (transcript, selection) = transcript_calls(image, &calls)?;
     let mut points = PointSet::new(image);
     points.extend(Hook::Transcript, transcript);
-    for (hook, name) in [
-        (Hook::ConnectState, "SSL_set_connect_state"),
-        (Hook::AcceptState, "SSL_set_accept_state"),
-    ] {
+    for (hook, name) in
+        [(Hook::ConnectState, "SSL_set_connect_state"), (Hook::AcceptState, "SSL_set_accept_state")]
+    {
         points.extend(hook, image.function(name).map(|start| entry(image, start)));
     }
     let companions = calls.functions_calling(VERIFY_COMPANION);

@@ -33,8 +33,7 @@ pub fn stubs(code: Code<'_>) -> Vec<(u64, u64)> {
             // With CET the stub starts with `endbr64`.
             stubs.extend(landing_pad.map(|start| (start, slot)));
         }
-        landing_pad =
-            (instruction.mnemonic() == Mnemonic::Endbr64).then_some(instruction.ip());
+        landing_pad = (instruction.mnemonic() == Mnemonic::Endbr64).then_some(instruction.ip());
     }
     stubs
 }
