@@ -72,9 +72,9 @@ fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> 
     };
 }
 
-/// The name the connecting process is watched under; `None`: it is not watched.
+/// The name the current process is watched under; `None`: it is not watched.
 #[inline(always)]
-fn watched_name(tgid: u32) -> Option<Comm> {
+pub fn watched_name(tgid: u32) -> Option<Comm> {
     let comm = bpf_get_current_comm().ok()?;
     if config().flags & config_flags::WATCH_ALL != 0 || NAMES.get_ptr(comm).is_some() {
         return Some(comm);

@@ -7,6 +7,7 @@
 mod begin;
 mod connect;
 mod emit;
+mod library;
 mod maps;
 mod packet;
 mod skb;

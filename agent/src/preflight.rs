@@ -3,7 +3,7 @@
 use std::{fmt, fs};
 
 use rustix::process::{Resource, getrlimit};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     capture::{

@@ -5,10 +5,12 @@
 //! IPv6-mapped form (RFC 4291 section 2.5.5.2).
 #![no_std]
 
+mod library;
 mod record;
 mod state;
 mod wire;
 
+pub use library::{ERR_LIB_SSL, Library, LibraryCount, Observation, TRANSCRIPT_CAP};
 pub use record::{
     Closed, DecodeError, Established, Fin, Header, Kind, Opened, Record, Segment, direction, flags,
 };

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{state::Comm, wire::wire_struct};
+use crate::{library::Library, state::Comm, wire::wire_struct};
 
 /// What a record tells. Zero is no kind, so that a zeroed record is an error.
 #[repr(u8)]
@@ -18,12 +18,14 @@ pub enum Kind {
     Fin = 4,
     /// [`Closed`].
     Closed = 5,
+    /// [`Library`].
+    Library = 6,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Opened, Self::Established, Self::Segment, Self::Fin, Self::Closed];
+    pub const ALL: [Self; 6] =
+        [Self::Opened, Self::Established, Self::Segment, Self::Fin, Self::Closed, Self::Library];
 
     /// The kind with this number.
     #[must_use]
@@ -40,6 +42,7 @@ impl Kind {
             Self::Segment => "segment",
             Self::Fin => "fin",
             Self::Closed => "closed",
+            Self::Library => "library",
         }
     }
 }
@@ -159,6 +162,8 @@ pub enum Record<'a> {
     Fin(Fin),
     /// See [`Closed`].
     Closed(Closed),
+    /// See [`Library`]; with the captured bytes.
+    Library(Library, &'a [u8]),
 }
 
 /// Why bytes are not a record.
@@ -198,6 +203,8 @@ impl<'a> Record<'a> {
                 .map(|segment| Self::Segment(segment, &body[Segment::SIZE..])),
             Kind::Fin => Fin::from_bytes(body).map(Self::Fin),
             Kind::Closed => Closed::from_bytes(body).map(Self::Closed),
+            Kind::Library => Library::from_bytes(body)
+                .map(|library| Self::Library(library, &body[Library::SIZE..])),
         };
         Ok((header, record.ok_or(DecodeError::TooShort)?))
     }

@@ -25,13 +25,14 @@ use tracing::{debug, warn};
 use super::{
     Source, SourceState,
     cgroup::{self, Cgroup},
+    library::{LibraryProbes, LibraryStatuses},
     loader::{self, LoadOptions},
     processes::{self, Watched, comm_of},
     ring::append_events,
     stats::{Received, StatsHandle},
     take_in::{Flows, take_in},
 };
-use crate::model::{Event, FlowId};
+use crate::model::{Event, FlowId, Origin};
 
 /// Records handled per [`Source::poll`], so that one call stays short and its events few.
 const BATCH: usize = 4096;
@@ -43,6 +44,8 @@ pub struct LiveOptions {
     pub cgroup: Option<PathBuf>,
     /// What the kernel programs are loaded with.
     pub load: LoadOptions,
+    /// Look into the TLS libraries of the watched processes.
+    pub library: bool,
     /// Take in connections that are older than the agent.
     pub take_in: bool,
     /// Time between two looks for new processes whose threads have other names than the process.
@@ -63,6 +66,7 @@ impl Default for LiveOptions {
                 ring_bytes: 16 << 20,
                 kernel_log: false,
             },
+            library: true,
             take_in: true,
             rescan: Duration::from_secs(5),
             program_statistics: false,
@@ -89,6 +93,7 @@ pub struct LiveSource {
     flows: Flows,
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
     known_processes: HashMap<u32, String>,
+    library: Option<LibraryProbes>,
     /// Hands what the programs logged to the `log` crate.
     flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
     cgroup_root: PathBuf,
@@ -100,7 +105,7 @@ pub struct LiveSource {
     wake: OwnedFd,
     _statistics: Option<OwnedFd>,
     /// Owns the programs and their links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl LiveSource {
@@ -122,22 +127,25 @@ impl LiveSource {
         loader::attach(&mut ebpf, &cgroup)?;
         let received = Arc::<Received>::default();
         let lost = loader::take_map(&mut ebpf, "LOST")?;
+        let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
+        let library = options.library.then(|| LibraryProbes::load(&mut ebpf)).transpose()?;
         let mut source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             done: loader::take_map(&mut ebpf, "DONE")?,
             flows: loader::take_map(&mut ebpf, "FLOWS")?,
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
             known_processes: HashMap::new(),
+            library,
             flush_kernel_log,
             cgroup_root: cgroup::root().unwrap_or(cgroup.path),
             next_scan: Instant::now(),
             pending: Vec::new(),
-            stats: StatsHandle::new(Arc::clone(&received), lost, &ebpf)?,
+            stats: StatsHandle::new(Arc::clone(&received), lost, library_counts, &ebpf)?,
             received,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .context("create an eventfd")?,
             _statistics: statistics,
-            _ebpf: ebpf,
+            ebpf,
             options,
         };
         source.scan();
@@ -148,6 +156,12 @@ impl LiveSource {
     #[must_use]
     pub fn stats(&self) -> StatsHandle {
         self.stats.clone()
+    }
+
+    /// Which watched processes give library evidence, at any time, from any thread.
+    #[must_use]
+    pub fn library_statuses(&self) -> LibraryStatuses {
+        self.library.as_ref().map(LibraryProbes::statuses).unwrap_or_default()
     }
 
     /// Something that ends a waiting [`Source::poll`].
@@ -181,6 +195,9 @@ impl LiveSource {
             // It may never have been there.
             let _ = self.watched_processes.remove(pid);
         }
+        if let Some(library) = &mut self.library {
+            library.scan(&mut self.ebpf, &running);
+        }
         self.known_processes = running;
     }
 
@@ -200,6 +217,7 @@ impl LiveSource {
 
     /// Appends what is in the ring buffer; returns whether there was anything.
     fn drain(&mut self, out: &mut Vec<Event>) -> bool {
+        let first = out.len();
         let mut any = false;
         for _ in 0..BATCH {
             let Some(item) = self.ring.next() else { break };
@@ -215,7 +233,19 @@ impl LiveSource {
                 }
             }
         }
+        self.meet(&out[first..]);
         any
+    }
+
+    /// Looks into the TLS libraries of processes that are new since the last scan.
+    fn meet(&mut self, events: &[Event]) {
+        let Some(library) = &mut self.library else { return };
+        for event in events {
+            let Event::Opened { origin: Origin::Process(process), .. } = event else { continue };
+            if !library.knows(process.pid) {
+                library.observe(&mut self.ebpf, process.pid, &process.name);
+            }
+        }
     }
 
     /// Waits until the ring buffer or the waker has something, or `timeout` is over.

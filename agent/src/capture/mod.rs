@@ -2,6 +2,7 @@
 
 pub mod replay;
 mod cgroup;
+pub mod library;
 pub mod live;
 pub(crate) mod loader;
 pub(crate) mod processes;
@@ -10,6 +11,7 @@ mod stats;
 mod take_in;
 
 pub use cgroup::Cgroup;
+pub use library::{LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary};
 pub use live::{LiveOptions, LiveSource, Waker};
 pub use loader::LoadOptions;
 pub use processes::Watched;

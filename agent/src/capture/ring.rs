@@ -7,7 +7,7 @@ use std::{
 
 use hopsight_abi::{Header, Record, direction, flags};
 
-use super::processes::name_of;
+use super::{library::decode, processes::name_of};
 use crate::model::{Beginning, CloseCause, Direction, Event, FlowId, Origin, Process, Timestamp};
 
 /// Appends what `record` tells to `out`: a loss that it reports, then its own event.
@@ -54,6 +54,10 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
             let cause = if failed { CloseCause::ConnectFailed } else { CloseCause::Closed };
             Event::Closed { flow, at, cause }
         }
+        Record::Library(library, bytes) => match decode::event(header, library, bytes) {
+            Some(event) => Event::Library(event),
+            None => return,
+        },
     });
 }
 

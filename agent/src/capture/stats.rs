@@ -16,7 +16,7 @@ use aya::{
     maps::{MapData, PerCpuArray},
     programs::ProgramFd,
 };
-use hopsight_abi::{Kind, Lost};
+use hopsight_abi::{Kind, LibraryCount, Lost};
 
 /// Counts since the source started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct CaptureStats {
     pub decode_errors: u64,
     /// Flows older than the agent that were taken in.
     pub taken_in: u64,
+    /// What the library probes saw and dropped (see [`LibraryCount`]).
+    pub library: Vec<(&'static str, u64)>,
     /// The attached kernel programs.
     pub programs: Vec<ProgramStats>,
 }
@@ -77,6 +79,7 @@ pub struct StatsHandle(Arc<Sources>);
 struct Sources {
     received: Arc<Received>,
     lost: PerCpuArray<MapData, u64>,
+    library: PerCpuArray<MapData, u64>,
     programs: Vec<(String, ProgramFd)>,
 }
 
@@ -84,6 +87,7 @@ impl StatsHandle {
     pub(super) fn new(
         received: Arc<Received>,
         lost: PerCpuArray<MapData, u64>,
+        library: PerCpuArray<MapData, u64>,
         ebpf: &Ebpf,
     ) -> anyhow::Result<Self> {
         let programs = ebpf
@@ -91,16 +95,17 @@ impl StatsHandle {
             .filter_map(|(name, program)| Some((name.to_owned(), program.fd().ok()?)))
             .map(|(name, fd)| Ok((name, fd.try_clone().context("keep a kernel program's handle")?)))
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self(Arc::new(Sources { received, lost, programs })))
+        Ok(Self(Arc::new(Sources { received, lost, library, programs })))
     }
 
     /// The counts as of now.
     #[must_use]
     pub fn read(&self) -> CaptureStats {
-        let Sources { received, lost, programs } = &*self.0;
-        let count = |reason: Lost| -> u64 {
-            lost.get(&(reason as u32), 0).map_or(0, |values| values.iter().sum())
+        let Sources { received, lost, library, programs } = &*self.0;
+        let sum = |counts: &PerCpuArray<MapData, u64>, index: u32| -> u64 {
+            counts.get(&index, 0).map_or(0, |values| values.iter().sum())
         };
+        let count = |reason: Lost| sum(lost, reason as u32);
         let by_kind = Kind::ALL.iter().zip(&received.by_kind);
         CaptureStats {
             received: by_kind.map(|(kind, n)| (kind.as_str(), n.load(Relaxed))).collect(),
@@ -112,6 +117,10 @@ impl StatsHandle {
             budget_reached: count(Lost::BudgetReached),
             decode_errors: received.decode_errors.load(Relaxed),
             taken_in: received.taken_in.load(Relaxed),
+            library: LibraryCount::ALL
+                .into_iter()
+                .map(|what| (what.as_str(), sum(library, what as u32)))
+                .collect(),
             programs: programs.iter().map(|(name, fd)| program_stats(name, fd)).collect(),
         }
     }

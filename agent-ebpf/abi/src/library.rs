@@ -1,0 +1,135 @@
+//! Records of the probes inside a TLS library.
+
+use crate::wire::wire_struct;
+
+/// What a library record tells. Zero is no observation, so that a zeroed record is an error.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Observation {
+    /// Bytes were added to the transcript hash; they follow the body.
+    Transcript = 1,
+    /// `X509_STORE_CTX_get_error` told libssl [`Library::value`].
+    VerifyResult = 2,
+    /// libssl raised the error with reason [`Library::value`] (library number 20).
+    Error = 3,
+    /// `SSL_get_verify_result` told the application [`Library::value`].
+    ResultAsked = 4,
+    /// `X509_check_host` told the application [`Library::value`].
+    HostChecked = 5,
+}
+
+impl Observation {
+    /// Every observation.
+    pub const ALL: [Self; 5] =
+        [Self::Transcript, Self::VerifyResult, Self::Error, Self::ResultAsked, Self::HostChecked];
+
+    /// The observation with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|observation| *observation as u8 == number)
+    }
+}
+
+/// OpenSSL's number for errors of libssl (`ERR_LIB_SSL`, openssl/err.h).
+pub const ERR_LIB_SSL: u32 = 20;
+
+/// Bytes of one transcript update that leave the kernel; more than OpenSSL's own limit for a
+/// certificate message leaves room for (`SSL_MAX_CERT_LIST_DEFAULT` is 100 KiB, real chains are
+/// a tenth of that).
+pub const TRANSCRIPT_CAP: u32 = 65_536;
+
+wire_struct! {
+    /// Something a TLS library did; for [`Observation::Transcript`] the captured bytes follow.
+    Library: 40 {
+        /// An [`Observation`] as number.
+        observation: u8,
+        /// Zero.
+        reserved: [u8; 3],
+        /// Process (thread group) id in the initial pid namespace.
+        tgid: u32,
+        /// Address of the connection object (`SSL *`); 0 where it was made before the probes.
+        ssl: u64,
+        /// Address of the digest context; 0 but for [`Observation::Transcript`].
+        context: u64,
+        /// The result (two's complement), or the reason of the error; 0 for
+        /// [`Observation::Transcript`].
+        value: u64,
+        /// Length the library hashed; more than the captured bytes beyond [`TRANSCRIPT_CAP`].
+        len: u32,
+        /// Zero.
+        reserved_too: u32,
+    }
+}
+
+/// What the library probes saw and dropped: indices of the per-CPU array `LIBRARY_COUNTS`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LibraryCount {
+    /// A probe fired.
+    Hit = 0,
+    /// A probe fired in a process that is not watched but maps the same file.
+    Unwatched = 1,
+    /// The connection object is a server's.
+    Server = 2,
+    /// The hashed bytes do not begin with a handshake message.
+    NotHandshake = 3,
+    /// Bytes delivered.
+    Bytes = 4,
+    /// A record found no room in the ring buffer.
+    Lost = 5,
+    /// The process's memory could not be read.
+    Unreadable = 6,
+}
+
+impl LibraryCount {
+    /// Every count, in index order.
+    pub const ALL: [Self; 7] = [
+        Self::Hit,
+        Self::Unwatched,
+        Self::Server,
+        Self::NotHandshake,
+        Self::Bytes,
+        Self::Lost,
+        Self::Unreadable,
+    ];
+
+    /// Name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Unwatched => "unwatched",
+            Self::Server => "server",
+            Self::NotHandshake => "not_handshake",
+            Self::Bytes => "bytes",
+            Self::Lost => "lost",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_numbered_in_order() {
+        for (index, count) in (0u32..).zip(LibraryCount::ALL) {
+            assert_eq!(count as u32, index, "{}", count.as_str());
+        }
+    }
+
+    #[test]
+    fn a_record_survives_the_round_trip() {
+        let record = Library {
+            observation: Observation::Error as u8,
+            tgid: 7,
+            ssl: u64::MAX,
+            value: u64::MAX,
+            ..Library::default()
+        };
+        assert_eq!(Library::from_bytes(&record.to_bytes()), Some(record));
+        assert_eq!(Observation::from_number(record.observation), Some(Observation::Error));
+        assert_eq!(Observation::from_number(0), None);
+    }
+}

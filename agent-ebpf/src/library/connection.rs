@@ -1,0 +1,57 @@
+//! Which connection object a hit belongs to, and which role that has.
+//!
+//! `SSL_set_connect_state` and `SSL_set_accept_state` run once per connection (`SSL_connect` and
+//! `SSL_accept` call them). Later hits find the object without any structure offset: the libssl
+//! functions that are probed need it after the probed call, to raise an error on, so it is in a
+//! register that the call preserves. A register that holds a known object's address names it.
+
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use hopsight_abi::LibraryCount;
+
+use super::{CLIENT, CONNECTIONS, Connection, SERVER, add, enter, registers};
+
+/// `SSL_set_connect_state(connection)` is entered.
+#[uprobe]
+pub fn connect_state(ctx: ProbeContext) -> u32 {
+    set_role(&ctx, CLIENT);
+    0
+}
+
+/// `SSL_set_accept_state(connection)` is entered.
+#[uprobe]
+pub fn accept_state(ctx: ProbeContext) -> u32 {
+    set_role(&ctx, SERVER);
+    0
+}
+
+#[inline(always)]
+fn set_role(ctx: &ProbeContext, role: u8) -> Option<()> {
+    let tgid = u64::from(enter()?);
+    let ssl = ctx.arg(0)?;
+    // A full LRU map evicts; the connection then counts as unknown.
+    let _ = CONNECTIONS.insert(Connection { tgid, ssl }, role, 0);
+    Some(())
+}
+
+/// Role of the connection object at `ssl`, if it is known.
+#[inline(always)]
+pub fn role(tgid: u32, ssl: u64) -> Option<u8> {
+    // SAFETY: a byte that is replaced as a whole.
+    unsafe { CONNECTIONS.get(Connection { tgid: tgid.into(), ssl }) }.copied()
+}
+
+/// The client connection of a hit inside libssl, 0 where it is not known; `None` for a server's.
+#[inline(always)]
+pub fn client(ctx: &ProbeContext, tgid: u32) -> Option<u64> {
+    for ssl in registers::preserved(ctx) {
+        match role(tgid, ssl) {
+            Some(CLIENT) => return Some(ssl),
+            Some(_) => {
+                add(LibraryCount::Server, 1);
+                return None;
+            }
+            None => {}
+        }
+    }
+    Some(0)
+}

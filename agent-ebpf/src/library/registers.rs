@@ -1,0 +1,55 @@
+//! What the probed thread's registers hold.
+
+use aya_ebpf::programs::ProbeContext;
+
+/// Returned value of the call before the probed instruction.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn returned(ctx: &ProbeContext) -> u64 {
+    // SAFETY: a field of the context, read as the verifier wants it.
+    unsafe { (&raw const (*ctx.regs).rax).read_volatile() }
+}
+
+/// Registers that a callee must preserve, where a function keeps what it needs after a call:
+/// System V AMD64 ABI section 3.2.1.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn preserved(ctx: &ProbeContext) -> [u64; 6] {
+    // SAFETY: fields of the context, each read as the verifier wants it.
+    unsafe {
+        [
+            (&raw const (*ctx.regs).rbx).read_volatile(),
+            (&raw const (*ctx.regs).rbp).read_volatile(),
+            (&raw const (*ctx.regs).r12).read_volatile(),
+            (&raw const (*ctx.regs).r13).read_volatile(),
+            (&raw const (*ctx.regs).r14).read_volatile(),
+            (&raw const (*ctx.regs).r15).read_volatile(),
+        ]
+    }
+}
+
+/// Returned value of the call before the probed instruction.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn returned(ctx: &ProbeContext) -> u64 {
+    // SAFETY: a field of the context, read as the verifier wants it.
+    unsafe { (&raw const (*ctx.regs).regs[0]).read_volatile() }
+}
+
+/// Registers that a callee must preserve, where a function keeps what it needs after a call:
+/// x19 to x28, AAPCS64 section 6.1.1. Compilers take them in this order.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn preserved(ctx: &ProbeContext) -> [u64; 6] {
+    // SAFETY: fields of the context, each read as the verifier wants it.
+    unsafe {
+        [
+            (&raw const (*ctx.regs).regs[19]).read_volatile(),
+            (&raw const (*ctx.regs).regs[20]).read_volatile(),
+            (&raw const (*ctx.regs).regs[21]).read_volatile(),
+            (&raw const (*ctx.regs).regs[22]).read_volatile(),
+            (&raw const (*ctx.regs).regs[23]).read_volatile(),
+            (&raw const (*ctx.regs).regs[24]).read_volatile(),
+        ]
+    }
+}

@@ -1,0 +1,62 @@
+//! libssl adds handshake messages to the transcript hash.
+
+use aya_ebpf::{helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
+use hopsight_abi::{Library, LibraryCount, Observation, TRANSCRIPT_CAP};
+
+use super::{add, connection, emit, enter};
+
+/// libssl calls `EVP_DigestUpdate(context, data, length)`.
+#[uprobe]
+pub fn transcript(ctx: ProbeContext) -> u32 {
+    update(&ctx);
+    0
+}
+
+#[inline(always)]
+fn update(ctx: &ProbeContext) -> Option<()> {
+    let tgid = enter()?;
+    let ssl = connection::client(ctx, tgid)?;
+    let context = ctx.arg(0)?;
+    let data: u64 = ctx.arg(1)?;
+    let len: u64 = ctx.arg(2)?;
+    // SAFETY: the helper checks the address.
+    let Ok(start) = (unsafe { bpf_probe_read_user(data as *const [u8; 4]) }) else {
+        add(LibraryCount::Unreadable, 1);
+        return None;
+    };
+    if !is_handshake(start, len) {
+        add(LibraryCount::NotHandshake, 1);
+        return None;
+    }
+    let body = Library {
+        observation: Observation::Transcript as u8,
+        tgid,
+        ssl,
+        context,
+        len: len as u32,
+        ..Library::default()
+    };
+    // Reserved in a few sizes: most messages are small, a certificate chain rarely is.
+    match len as u32 {
+        ..=1024 => emit::bytes::<1024>(body, data, len as u32),
+        ..=4096 => emit::bytes::<4096>(body, data, len as u32),
+        ..=16_384 => emit::bytes::<16_384>(body, data, len as u32),
+        TRANSCRIPT_CAP.. => emit::bytes::<65_536>(body, data, TRANSCRIPT_CAP),
+        _ => emit::bytes::<65_536>(body, data, len as u32),
+    }
+    Some(())
+}
+
+/// Whether `len` hashed bytes that begin with `start` can be handshake messages
+/// (RFC 8446 section 4: type, 24-bit length, body).
+#[inline(always)]
+fn is_handshake(start: [u8; 4], len: u64) -> bool {
+    const MESSAGE_HASH: u8 = 254;
+    const HEADER: u64 = 4;
+    let body = u64::from(u32::from_be_bytes([0, start[1], start[2], start[3]]));
+    let known = matches!(start[0], 1 | 2 | 4 | 8 | 11..=16 | 20..=22 | 24 | 25 | 67 | MESSAGE_HASH);
+    // OpenSSL adds the header of the synthetic message alone, before the hash it announces.
+    known
+        && len <= u64::from(u32::MAX)
+        && (HEADER + body <= len || (len == HEADER && start[0] == MESSAGE_HASH))
+}

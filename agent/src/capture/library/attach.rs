@@ -1,0 +1,58 @@
+//! Attaching the kernel programs to probe points.
+
+use std::{fs::File, os::fd::AsRawFd as _};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    programs::{
+        UProbe,
+        uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope},
+    },
+};
+
+use super::placement::{Hook, ProbePoint};
+
+/// Probes on one file; dropping them removes them.
+#[derive(Debug)]
+pub struct Attachment {
+    _links: Vec<UProbeLink>,
+}
+
+/// Loads the kernel programs of all hooks.
+///
+/// # Errors
+/// When the kernel refuses one; the message holds the verifier's.
+pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    for hook in Hook::ALL {
+        program(ebpf, *hook)?.load().with_context(|| format!("load the library probe {hook}"))?;
+    }
+    Ok(())
+}
+
+/// Attaches to every point of `file`, in all processes that map it or will: proxies fork workers,
+/// and a probe per process would come too late for their first handshakes.
+///
+/// # Errors
+/// When a point cannot be attached; none stays attached then.
+pub fn attach(ebpf: &mut Ebpf, file: &File, points: &[ProbePoint]) -> anyhow::Result<Attachment> {
+    // The path of an open descriptor leads to this very file, whatever its name is by now.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let mut links = Vec::with_capacity(points.len());
+    for point in points {
+        let location = UProbeAttachLocation::AbsoluteOffset(point.offset);
+        let program = program(ebpf, point.hook)?;
+        let link = program
+            .attach(location, &path, UProbeScope::AllProcesses)
+            .and_then(|id| program.take_link(id))
+            .with_context(|| format!("attach {} at offset {:#x}", point.hook, point.offset))?;
+        links.push(link);
+    }
+    Ok(Attachment { _links: links })
+}
+
+fn program(ebpf: &mut Ebpf, hook: Hook) -> anyhow::Result<&mut UProbe> {
+    let name = hook.as_str();
+    let program = ebpf.program_mut(name).with_context(|| format!("find the program {name}"))?;
+    program.try_into().with_context(|| format!("use the program {name} as a uprobe"))
+}
