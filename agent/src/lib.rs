@@ -13,5 +13,6 @@ pub mod policy;
 pub mod preflight;
 pub mod replay;
 pub mod report;
+pub mod run;
 pub mod tls;
 pub mod verdict;

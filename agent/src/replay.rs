@@ -44,8 +44,8 @@ pub fn replay(
         for update in updates.drain(..) {
             match update {
                 Update::Done(flow) => source.done(flow),
-                Update::Report(report) if report.is_final => sink(*report)?,
-                Update::Report(_) => {}
+                Update::Report { report, .. } if report.is_final => sink(*report)?,
+                Update::Report { .. } => {}
             }
         }
         if state == SourceState::Ended {

@@ -2,6 +2,7 @@
 //!
 //! [`Exporter`] is the only thing the pipeline has to know.
 
+pub mod agent_metrics;
 pub mod events;
 pub mod health;
 pub mod hop;

@@ -65,7 +65,12 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
     /// Something to say about a connection.
-    Report(Box<ConnectionReport>),
+    Report {
+        /// What.
+        report: Box<ConnectionReport>,
+        /// Nothing was said about it before.
+        first: bool,
+    },
     /// No more bytes of this flow are needed.
     Done(FlowId),
 }
@@ -291,18 +296,16 @@ impl Pipeline {
 
     /// Reports what is certain already, and waits for the rest no longer than the grace.
     fn say_early(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let (report, _) = match self.compose(flow, at, false) {
-            Some(composed) => composed,
-            None => return,
-        };
+        let Some((report, _)) = self.compose(flow, at, false) else { return };
         let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if entry.said.is_none() {
+        let first = entry.said.is_none();
+        if first {
             let deadline = after(at, self.limits.settle_grace);
             self.settle_deadlines.push_back((deadline, flow));
         }
         if entry.said != Some(report.verdict) {
             entry.said = Some(report.verdict);
-            out.push(Update::Report(Box::new(report)));
+            out.push(Update::Report { report: Box::new(report), first });
         }
     }
 
@@ -326,7 +329,7 @@ impl Pipeline {
         {
             self.full_handshakes.learn(key, report.verdict, at);
         }
-        out.push(Update::Report(Box::new(report)));
+        out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
 
     fn judge(&mut self, flow: FlowId) -> (Judgement, bool, bool) {

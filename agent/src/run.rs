@@ -1,0 +1,173 @@
+//! The running agent: live capture, pipeline, exporter and HTTP server put together.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    capture::{LiveOptions, LiveSource, Source as _},
+    export::{
+        Exporter,
+        agent_metrics::{AgentMetrics, PipelineNumbers, SharedPipelineNumbers},
+        health::ComponentState,
+        http::{self, HttpLimits},
+    },
+    model::{Event, Security, Timestamp},
+    pipeline::{Limits, Pipeline, Update},
+};
+
+/// How long the pipeline waits for events before it lets time pass.
+const POLL: Duration = Duration::from_millis(100);
+/// Between two heartbeats.
+const BEAT: Duration = Duration::from_secs(1);
+/// Component name of the kernel programs in `/readyz`.
+const KERNEL_PROGRAMS: &str = "kernel_programs";
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// What to capture.
+    pub live: LiveOptions,
+    /// The pipeline's limits.
+    pub limits: Limits,
+    /// Where to serve HTTP.
+    pub http: SocketAddr,
+    /// The HTTP server's limits.
+    pub http_limits: HttpLimits,
+}
+
+/// Runs until SIGTERM or SIGINT; everything is detached when it returns.
+///
+/// # Errors
+/// If the address is taken, the kernel programs cannot be loaded or attached, or capture breaks.
+pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
+    let listener = http::bind(options.http)?;
+    exporter.health().set(KERNEL_PROGRAMS, ComponentState::Starting, "loading");
+    let source = LiveSource::start(options.live)?;
+    let waker = source.waker()?;
+    let numbers = SharedPipelineNumbers::default();
+    exporter.register(AgentMetrics {
+        capture: source.stats(),
+        library: source.library_statuses(),
+        pipeline: Arc::clone(&numbers),
+    });
+    exporter.health().set(KERNEL_PROGRAMS, ComponentState::Ready, "attached");
+    let stop = Arc::new(AtomicBool::new(false));
+    let (broken, mut pipeline_ended) = tokio::sync::oneshot::channel();
+    let worker = Worker {
+        source,
+        pipeline: Pipeline::new(options.limits),
+        exporter: exporter.clone(),
+        numbers,
+        stop: Arc::clone(&stop),
+    };
+    let pipeline = thread::Builder::new()
+        .name("pipeline".to_owned())
+        .spawn(move || {
+            let result = worker.run();
+            // Nobody listens any more when the agent is stopping.
+            let _ = broken.send(());
+            result
+        })
+        .context("start the pipeline thread")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    let served = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let stopped = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = &mut pipeline_ended => {}
+            }
+        };
+        tracing::info!(address = %options.http, "serving metrics and the hop table");
+        http::serve(listener, exporter.clone(), options.http_limits, stopped).await
+    });
+    stop.store(true, Ordering::Relaxed);
+    waker.wake();
+    let worked = pipeline.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the pipeline panicked")));
+    served.and(worked)
+}
+
+/// Owns what the pipeline thread works with.
+struct Worker {
+    source: LiveSource,
+    pipeline: Pipeline,
+    exporter: Exporter,
+    numbers: SharedPipelineNumbers,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn run(mut self) -> anyhow::Result<()> {
+        let mut events: Vec<Event> = Vec::new();
+        let mut updates = Vec::new();
+        let mut last_beat = Timestamp::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            self.source.poll(POLL, &mut events).context("read events from the kernel")?;
+            for event in events.drain(..) {
+                self.pipeline.handle(event, &mut updates);
+            }
+            let now = monotonic_now();
+            self.pipeline.tick(now, &mut updates);
+            self.apply(&mut updates, now);
+            if now.since(last_beat) >= BEAT {
+                last_beat = now;
+                self.beat();
+            }
+        }
+        let now = monotonic_now();
+        self.pipeline.finish(now, &mut updates);
+        self.apply(&mut updates, now);
+        self.beat();
+        Ok(())
+    }
+
+    fn apply(&mut self, updates: &mut Vec<Update>, now: Timestamp) {
+        for update in updates.drain(..) {
+            match update {
+                Update::Done(flow) => self.source.done(flow),
+                Update::Report { report, first } => {
+                    if first && report.verdict.security != Security::Unknown {
+                        self.exporter.observe_verdict_latency(now.since(report.decided_at));
+                    }
+                    self.exporter.record(&report);
+                }
+            }
+        }
+    }
+
+    fn beat(&self) {
+        self.exporter.tick(SystemTime::now());
+        let numbers = PipelineNumbers {
+            tracked: self.pipeline.tracked(),
+            counters: *self.pipeline.counters(),
+            transcripts_unmatched: self.pipeline.transcripts_unmatched(),
+        };
+        *self.numbers.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
+    }
+}
+
+/// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).
+fn monotonic_now() -> Timestamp {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or_default();
+    Timestamp(seconds * 1_000_000_000 + nanoseconds)
+}
