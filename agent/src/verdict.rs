@@ -185,6 +185,9 @@ fn judge_clear(wire: &WireHandshake, circumstances: &Circumstances) -> Judgement
     if wire.protected_alert().is_some() {
         return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
     }
+    if wire.answered_in_clear() {
+        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+    }
     if let Some(reason) = wire.broken() {
         return Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason);
     }
@@ -220,8 +223,10 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: &Circumstances) -> Judge
     let Some(flights) = wire.flights() else {
         let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
         let reason = if resumed { Reason::ResumedUnseen } else { Reason::EncryptedHandshake };
-        let mut judgement =
-            Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason);
+        // An alert in clear may still come.
+        let certainty =
+            if circumstances.ended { Certainty::Settled } else { Certainty::Decided };
+        let mut judgement = Judgement::unknown(certainty, Outcome::Incomplete, reason);
         judgement.resumed = resumed.then_some(true);
         return judgement;
     };

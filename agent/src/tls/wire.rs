@@ -164,6 +164,15 @@ impl WireHandshake {
         self.sides.iter().find_map(|side| side.broken)
     }
 
+    /// A ClientHello was answered by something that is not TLS.
+    #[must_use]
+    pub fn answered_in_clear(&self) -> bool {
+        self.facts.client_hello.is_some()
+            && self.facts.server_hello.is_none()
+            && !self.facts.hello_retry_request
+            && self.sides[Direction::ToClient.index()].broken == Some(Reason::Malformed)
+    }
+
     /// Heap bytes held for unread records and messages.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -273,31 +282,25 @@ impl WireHandshake {
     }
 
     fn messages(&mut self, direction: Direction) {
-        let side = &mut self.sides[direction.index()];
         loop {
+            let side = &mut self.sides[direction.index()];
             let had_server_hello = self.facts.server_hello.is_some();
-            match side.messages.next() {
+            let broken = match side.messages.next() {
                 Ok(None) => return,
                 Ok(Some((kind, body))) => {
-                    if self.facts.message(direction, kind, body).is_err() {
-                        side.broken = Some(Reason::Malformed);
-                        return;
-                    }
+                    self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)
                 }
-                Err(MessageError::TooLong(_)) => {
-                    side.broken = Some(Reason::Truncated);
-                    return;
-                }
-                Err(MessageError::UnknownType(_)) => {
-                    side.broken = Some(Reason::Malformed);
-                    return;
-                }
+                Err(MessageError::TooLong(_)) => Some(Reason::Truncated),
+                Err(MessageError::UnknownType(_)) => Some(Reason::Malformed),
+            };
+            if broken.is_some() {
+                side.broken = broken;
+                return;
             }
             let hello = self.facts.client_hello.as_ref();
             self.early_data_offered |= hello.is_some_and(|hello| hello.early_data);
             if !had_server_hello && self.facts.server_hello.is_some() {
                 self.begin_flights();
-                return;
             }
         }
     }

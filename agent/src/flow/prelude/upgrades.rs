@@ -174,8 +174,9 @@ fn before_upgrade(line: &[u8], complete: bool) -> bool {
         None => {
             // IMAP puts a tag of the client's choice first.
             whole(first, line.ends_with(' '))
-                || prefix(b"AUTH", first.as_bytes()) == Match::Yes && !complete
-                || (first == "AUTH" && !complete)
+                // Alone it asks for the mechanisms.
+                || first == "AUTH"
+                || (!complete && "AUTH".starts_with(first))
                 || (!complete && is_imap_tag(first))
         }
         Some(second) if first == "AUTH" => {
@@ -189,9 +190,7 @@ fn before_upgrade(line: &[u8], complete: bool) -> bool {
 }
 
 fn is_imap_tag(word: &str) -> bool {
-    word.len() <= 12
-        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
-        && word.bytes().any(|byte| byte.is_ascii_digit())
+    word.len() <= 12 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
 }
 
 fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
