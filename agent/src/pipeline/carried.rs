@@ -81,6 +81,7 @@ impl FullHandshakes {
     /// The verdict on a session resumed at `at`, and where it is carried from.
     ///
     /// # Errors
+    /// [`Reason::HandshakeFailed`] if the resumption did not succeed;
     /// [`Reason::ResumedUnseen`] if no full handshake is known or it is too old;
     /// [`Reason::Ambiguous`] if full handshakes within the age limit gave different answers, for
     /// then nobody can tell which of them is resumed.
@@ -90,6 +91,9 @@ impl FullHandshakes {
         outcome: Outcome,
         at: Timestamp,
     ) -> Result<(Verdict, CarriedFrom), Reason> {
+        if outcome != Outcome::Established {
+            return Err(Reason::HandshakeFailed);
+        }
         let full = self.last.get(key).ok_or(Reason::ResumedUnseen)?;
         let age = at.since(full.at);
         if age > self.max_age {

@@ -182,9 +182,11 @@ impl Connection {
         };
         let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
         let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
+        // What has not become TLS by the end, or in all the time a handshake may take, did not.
+        let over = self.closed.is_some() || self.given_up == Some(Reason::Timeout);
         let ended = long(to_server)
             || long(to_client)
-            || self.closed.is_some() && whole(to_server) && whole(to_client) && !self.lost;
+            || over && whole(to_server) && whole(to_client) && !self.lost;
         let seen = prelude::inspect(
             &to_server.ready()[..bytes(to_server)],
             &to_client.ready()[..bytes(to_client)],

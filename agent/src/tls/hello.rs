@@ -43,10 +43,10 @@ impl TlsVersion {
         self.0 == Self::TLS13.0 || self.is_draft()
     }
 
-    /// True for a draft of TLS 1.3 (0x7fNN and vendors' experiments 0x7eNN).
+    /// True for a draft of TLS 1.3: 0x7fNN, and vendors' own at 0x7eNN and 0xfbNN.
     #[must_use]
     pub const fn is_draft(self) -> bool {
-        matches!(self.0 >> 8, 0x7e | 0x7f)
+        matches!(self.0 >> 8, 0x7e | 0x7f | 0xfb)
     }
 
     const fn is_known(self) -> bool {

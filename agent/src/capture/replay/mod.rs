@@ -14,7 +14,10 @@ use anyhow::{Context as _, bail};
 use pcap_file::{
     DataLink,
     pcap::PcapReader,
-    pcapng::{Block, PcapNgReader},
+    pcapng::{
+        Block, PcapNgReader,
+        blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption},
+    },
 };
 
 use self::{packet::tcp_segment, tcp::TcpTracker};
@@ -164,13 +167,27 @@ fn next_pcapng(
             Some(Ok(_)) => continue,
             Some(Err(error)) => return Err(error),
         };
-        let link = reader
+        let description = reader
             .interfaces()
             .get(interface as usize)
-            .map(|description| description.linktype)
             .ok_or(pcap_file::PcapError::InvalidInterfaceId(interface))?;
-        return Ok(Some((link, at, data.into())));
+        return Ok(Some((description.linktype, in_units_of(description, at), data.into())));
     }
+}
+
+/// The reader takes time stamps for nanoseconds; they are in units of the interface's
+/// `if_tsresol`, microseconds where it is absent (pcapng specification, section 4.2).
+fn in_units_of(interface: &InterfaceDescriptionBlock<'_>, raw: Duration) -> Duration {
+    let resolution = interface.options.iter().find_map(|option| match option {
+        InterfaceDescriptionOption::IfTsResol(resolution) => Some(*resolution),
+        _ => None,
+    });
+    let resolution = resolution.unwrap_or(6);
+    let exponent = u32::from(resolution & 0x7f);
+    let base: u128 = if resolution & 0x80 == 0 { 10 } else { 2 };
+    let Some(per_second) = base.checked_pow(exponent) else { return Duration::ZERO };
+    let nanoseconds = raw.as_nanos().saturating_mul(1_000_000_000) / per_second;
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
 impl Source for ReplaySource {

@@ -48,8 +48,16 @@ fn cases() -> Vec<Case> {
         ("half a method", text("GE"), vec![], "pending", "clear other"),
         ("h2c", text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), vec![], "clear h2c", "clear h2c"),
         ("half a preface", text("PRI * HT"), vec![], "pending", "clear other"),
-        ("redis", text("*1\r\n$4\r\nPING\r\n"), vec![], "clear other", "clear other"),
-        ("binary", vec![1, 2, 3, 4], vec![], "clear other", "clear other"),
+        ("redis", text("*1\r\n$4\r\nPING\r\n"), vec![], "clear redis", "clear redis"),
+        ("binary", vec![1, 2, 3, 4], vec![], "pending", "clear other"),
+        ("more binary", vec![1; 128], vec![], "clear other", "clear other"),
+        (
+            "unknown upgrade",
+            tls(b"CNXN....STLS...."),
+            answer(b"STLS...."),
+            "tls [16, 8] other",
+            "tls [16, 8] other",
+        ),
         ("server first", vec![], text("220 hi\r\n"), "pending", "clear ftp"),
         ("tls server only", vec![], server_hello(), "tls [0, 0] direct", "tls [0, 0] direct"),
         (

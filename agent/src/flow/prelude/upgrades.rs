@@ -103,9 +103,7 @@ fn binary(client: &[u8], server: &[u8]) -> Option<(&'static str, Stage)> {
         [5, methods, rest @ ..] if rest.len() <= usize::from(*methods) || server.first() == Some(&5) => {
             Some(("socks", MayUpgrade))
         }
-        [4, 1 | 2, ..] if client.len() <= 9 || server.first() == Some(&0) => {
-            Some(("socks", MayUpgrade))
-        }
+        [4, 1 | 2, ..] => Some(("socks", MayUpgrade)),
         // RDP: TPKT version 3, X.224 connection request.
         [3, 0, ..] if client.get(5).is_none_or(|code| *code == 0xe0) => Some(("rdp", MayUpgrade)),
         _ => None,
@@ -128,6 +126,9 @@ fn mysql_greeting(server: &[u8]) -> bool {
     server.get(1..).is_some_and(|after| prefix(after, &[0, 0, 0, 10]) != Match::No)
 }
 
+/// What an unknown protocol may say before an upgrade. More than that is its work, in clear.
+const UNKNOWN_PROTOCOL_BYTES: usize = 128;
+
 /// Commands that a client sends before an upgrade. Any other line is its work, in clear.
 const BEFORE_UPGRADE: &[&str] = &[
     "EHLO", "HELO", "LHLO", "STARTTLS", "CAPABILITY", "STLS", "CAPA", "FEAT", "NOOP", "CAP", "ID",
@@ -148,6 +149,10 @@ fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
     if protocol == "http_connect" {
         let declined = server.len() >= 12 && !server[9..].starts_with(b"2");
         return (protocol, if declined { Stage::StaysClear } else { Stage::MayUpgrade });
+    }
+    if protocol == "other" {
+        let enough = client.len() >= UNKNOWN_PROTOCOL_BYTES;
+        return (protocol, if enough { Stage::StaysClear } else { Stage::MayUpgrade });
     }
     for line in client.split_inclusive(|byte| *byte == b'\n') {
         let complete = line.ends_with(b"\n");
@@ -219,6 +224,8 @@ fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
         "lmtp"
     } else if client.starts_with(b"SSH-") || server.starts_with(b"SSH-") {
         "ssh"
+    } else if matches!(client, [b'*', b'0'..=b'9', ..]) {
+        "redis"
     } else {
         "other"
     }
