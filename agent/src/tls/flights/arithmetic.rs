@@ -58,6 +58,21 @@ const SIGNATURES: &[(u16, u16)] = &[
     (4627, 4627), // ML-DSA-87
 ];
 
+/// Lengths of the SubjectPublicKeyInfo a raw public key is sent as, with the lengths of the
+/// signatures of such a key; those only that are shorter than certificates.
+const RAW_PUBLIC_KEYS: &[(u16, (u16, u16))] = &[
+    (44, (64, 64)),    // Ed25519
+    (69, (114, 114)),  // Ed448
+    (91, (68, 72)),    // ECDSA P-256
+    (120, (100, 104)), // ECDSA P-384
+    (158, (134, 139)), // ECDSA P-521
+    (294, (256, 256)), // RSA 2048
+];
+
+/// An X.509 certificate with an Ed25519 or P-256 key and signature and hardly any names, compressed
+/// or not, is not shorter.
+const SHORTEST_X509: u16 = 180;
+
 /// Zero padding that an implementation adds to every record without being told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Padding {
@@ -132,6 +147,21 @@ impl Arithmetic {
         self.record(CERTIFICATE_AROUND_ENTRY + SHORTEST_ENTRY, Padding::Bare)
     }
 
+    /// Whether a Certificate record of this length can hold an X.509 certificate.
+    pub(super) const fn is_x509_certificate(self, length: u16) -> bool {
+        length >= self.record(CERTIFICATE_AROUND_ENTRY + SHORTEST_X509, Padding::Bare)
+    }
+
+    /// Whether the records hold a raw public key and a signature by a key of its kind.
+    pub(super) fn is_raw_public_key(self, certificate: u16, verify: u16) -> bool {
+        let bare = |content| self.record(content, Padding::Bare);
+        RAW_PUBLIC_KEYS.iter().any(|&(key, (shortest, longest))| {
+            certificate == bare(CERTIFICATE_AROUND_ENTRY + key)
+                && bare(VERIFY_AROUND_SIGNATURE + shortest) <= verify
+                && verify <= bare(VERIFY_AROUND_SIGNATURE + longest)
+        })
+    }
+
     /// The shortest record with a CertificateRequest.
     pub(super) const fn shortest_request(self) -> u16 {
         self.record(SHORTEST_REQUEST, Padding::Bare)
@@ -145,9 +175,10 @@ impl Arithmetic {
     }
 
     /// The longest record that Finished, or an empty Certificate with it, fills when padded by at
-    /// most 255 bytes. Above it, a first client record needs a certificate or deliberate padding.
+    /// most 255 bytes on top of a stack's own 16. Above it, a first client record needs a
+    /// certificate or deliberate padding.
     pub(super) const fn longest_modestly_padded(self) -> u16 {
-        self.empty_certificate_and_finished() + 255
+        self.empty_certificate_and_finished() + 16 + 255
     }
 
     /// Whether `length` is that of a record with a CertificateVerify alone.

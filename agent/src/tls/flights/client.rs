@@ -141,6 +141,10 @@ fn finished_fixed_padding(cx: Context<'_>, records: &[u16]) -> Reading {
         None if cx.server == Witness::NotRequested || cx.ended => decided,
         None => Reading::Wait,
         Some(&second) if second == records[0] + step => Reading::Unclear(Ambiguity::Padded),
+        // A server may have limited the client's records to this very length.
+        Some(&second) if second == records[0] && cx.facts.record_size_limit.is_some() => {
+            Reading::Unclear(Ambiguity::TinyFragments)
+        }
         Some(&second) if second < a.shortest(Padding::Fixed16) => {
             Reading::Unclear(Ambiguity::UnexplainedLength)
         }
@@ -155,6 +159,10 @@ fn finished_block_padding(cx: Context<'_>, records: &[u16]) -> Reading {
     if !records.iter().all(|&r| a.fills_blocks(r, 16)) {
         return Reading::Unclear(Ambiguity::UnexplainedLength);
     }
+    // A block in which both an empty Certificate and Finished fit makes them equally long.
+    if records.get(1) == Some(&records[0]) {
+        return Reading::Unclear(Ambiguity::Padded);
+    }
     let block = records.iter().fold(0, |block, &r| gcd(block, a.inner(r)));
     let sampled = records.len() >= BLOCK_PADDING_SAMPLE || (cx.ended && records.len() > 1);
     if cx.server == Witness::NotRequested || (sampled && block == 16) {
@@ -166,45 +174,37 @@ fn finished_block_padding(cx: Context<'_>, records: &[u16]) -> Reading {
     }
 }
 
-/// The first record is longer than any modestly padded Finished: a certificate, unless blocks of
-/// just that size make it one.
+/// The first record is longer than any modestly padded Finished: a certificate, unless padding by
+/// so much is what this client does.
+///
+/// A client that pads every record by as much, or to blocks as large, leaves no record bare; one
+/// much shorter than the first refutes that. A client that pads its handshake alone is expected to
+/// use blocks of a usual size, or the largest.
 fn large(cx: Context<'_>, records: &[u16]) -> Reading {
     let a = cx.a;
-    match certificate_verify(cx, records) {
+    match certificate_verify(cx, records, &Padding::ALL) {
         Structure::Missing => {}
         Structure::Incomplete => return Reading::Wait,
         Structure::Found(found) => return found,
     }
-    let first = records[0];
+    let (first, rest) = (records[0], &records[1..]);
     let full = a.is_full(first, cx.facts);
-    let fragments = records.iter().take_while(|&&r| r == first).count();
-    let requested = cx.server == Witness::Requested;
-    let decided = |end| flight(ClientAuth::Presented, Rule::CertificateCoalesced, end);
-    let padded = Reading::Unclear(Ambiguity::Padded);
-
-    if full {
-        // Padding to the full record looks the same, unless the server is known to have asked and
-        // the rest of the certificate follows.
-        return match records.get(1) {
-            Some(&rest) if requested && rest < first => decided(2),
-            Some(_) => padded,
-            None if cx.ended => padded,
-            None => Reading::Wait,
-        };
+    let may_be_one_block = match full {
+        true => cx.server != Witness::Requested,
+        false => a.fills_blocks(first, USUAL_BLOCK),
+    };
+    if may_be_one_block || rest.first() == Some(&first) {
+        return Reading::Unclear(Ambiguity::Padded);
     }
-    if fragments > 1 || (!requested && a.fills_blocks(first, USUAL_BLOCK)) {
-        return padded;
+    let least_padding = first - a.empty_certificate_and_finished();
+    if rest.iter().any(|&r| r < least_padding + a.shortest(Padding::Bare)) {
+        // What fills a record to the limit goes on in the next.
+        return flight(ClientAuth::Presented, Rule::CertificateCoalesced, 1 + usize::from(full));
     }
-    // A Finished that fills one block exactly makes the block size the first record's inner length,
-    // and every record after it a multiple of that.
-    let block = a.inner(first);
-    if records[1..].iter().any(|&r| !a.fills_blocks(r, block)) {
-        return decided(1);
-    }
-    match (cx.ended, records.len()) {
+    match (cx.ended, rest.is_empty()) {
         (false, _) => Reading::Wait,
-        (true, 1) if requested && !a.fills_blocks(first, USUAL_BLOCK) => decided(1),
-        (true, _) => padded,
+        (true, true) => Reading::Unclear(Ambiguity::Incomplete),
+        (true, false) => Reading::Unclear(Ambiguity::Padded),
     }
 }
 
@@ -212,8 +212,11 @@ fn large(cx: Context<'_>, records: &[u16]) -> Reading {
 /// key or a compressed certificate can be this short; it counts where the server is known to have
 /// asked and CertificateVerify and Finished follow.
 fn small_certificate(cx: Context<'_>, records: &[u16]) -> Reading {
-    if cx.server == Witness::Requested && records[0] >= cx.a.shortest_certificate() {
-        match certificate_verify(cx, records) {
+    let a = cx.a;
+    let may_be_certificate = a.is_x509_certificate(records[0])
+        || records.get(1).is_none_or(|&verify| a.is_raw_public_key(records[0], verify));
+    if cx.server == Witness::Requested && may_be_certificate {
+        match certificate_verify(cx, records, &[Padding::Bare]) {
             Structure::Missing => {}
             Structure::Incomplete => return Reading::Wait,
             Structure::Found(found) => return found,
@@ -229,7 +232,7 @@ fn after_early_data(cx: Context<'_>, records: &[u16]) -> Reading {
     let unclear = Reading::Unclear(Ambiguity::EarlyDataRejected);
     let first = records[0];
     if first > a.longest_modestly_padded() {
-        return match certificate_verify(cx, records) {
+        return match certificate_verify(cx, records, &[Padding::Bare]) {
             Structure::Missing => unclear,
             Structure::Incomplete => Reading::Wait,
             Structure::Found(found) => found,
@@ -253,7 +256,7 @@ enum Structure {
 
 /// Looks for CertificateVerify and Finished right behind the Certificate, which may be cut into
 /// fragments: equally long ones, then a shorter rest.
-fn certificate_verify(cx: Context<'_>, records: &[u16]) -> Structure {
+fn certificate_verify(cx: Context<'_>, records: &[u16], paddings: &[Padding]) -> Structure {
     let a = cx.a;
     let first = records[0];
     let fragments = records.iter().take_while(|&&r| r == first).count();
@@ -261,7 +264,7 @@ fn certificate_verify(cx: Context<'_>, records: &[u16]) -> Structure {
     let after_rest = (cut && records.get(fragments).is_some_and(|&r| r < first)) as usize;
     let mut incomplete = fragments == records.len();
     for verify in [fragments, fragments + after_rest] {
-        for padding in Padding::ALL {
+        for &padding in paddings {
             let is_verify = |&r: &u16| a.is_certificate_verify(r, padding);
             match (records.get(verify), records.get(verify + 1)) {
                 (None, _) => incomplete = true,

@@ -89,7 +89,7 @@ pub struct Flights {
     server: Kept<{ server::KEPT }>,
     client_closed: bool,
     server_closed: bool,
-    server_padding: Padding,
+    witness: (Witness, Padding),
     progress: Progress,
     verdict: FlightVerdict,
     outcome: Outcome,
@@ -111,7 +111,7 @@ impl Flights {
             server: Kept::new(),
             client_closed: false,
             server_closed: false,
-            server_padding: Padding::Bare,
+            witness: (Witness::Pending, Padding::Bare),
             progress: Progress::default(),
             verdict,
             outcome: Outcome::Incomplete,
@@ -210,8 +210,8 @@ impl Flights {
         if self.client.count == 0 && self.server.as_slice().first() == Some(&alert) {
             return FlightVerdict::Failed { sign: FailureSign::ServerAlert };
         }
-        let (server, padding) = server::read(a, self.server.as_slice(), self.server_closed);
-        self.server_padding = padding;
+        self.witness = server::read(a, self.server.as_slice(), self.server_closed);
+        let server = self.witness.0;
         let ended = self.client_closed || self.client.is_full();
         let reading =
             client::read(Context { a, facts: &self.facts, server, ended }, self.client.as_slice());
@@ -223,14 +223,16 @@ impl Flights {
             FlightVerdict::Failed { .. } => return Outcome::Failed,
             FlightVerdict::Pending => return Outcome::Incomplete,
             FlightVerdict::Decided { client_auth, .. } => client_auth != ClientAuth::NotRequested,
-            FlightVerdict::Resumed | FlightVerdict::Ambiguous { .. } => false,
+            FlightVerdict::Resumed => false,
+            FlightVerdict::Ambiguous { why } => {
+                self.witness.0 == Witness::Requested && why != Ambiguity::WitnessesDisagree
+            }
         };
         if self.progress.server_went_on(self.flight_end()) {
             return Outcome::Established;
         }
         let closed = self.client_closed || self.server_closed;
-        if requested && closed && self.progress.server_alerted(self.arithmetic, self.server_padding)
-        {
+        if requested && closed && self.progress.server_alerted(self.arithmetic, self.witness.1) {
             return Outcome::Rejected;
         }
         if !requested && self.progress.server_alerted_in_clear() {
