@@ -1,6 +1,7 @@
 //! The agent under test.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,7 +11,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight::report::ConnectionReport;
+use hopsight::{
+    model::Outcome,
+    report::{CarriedFrom, ConnectionReport, Verdict},
+};
+use serde::Deserialize;
 
 use crate::{
     http::{self, Response},
@@ -22,6 +27,37 @@ use crate::{
 const START: Duration = Duration::from_secs(20);
 /// How long it may take from a request to its verdict.
 pub const VERDICT: Duration = Duration::from_secs(10);
+
+/// A hop as `/hops` shows it; the fields that we compare.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HopView {
+    /// Process name of the proxy.
+    pub proxy: String,
+    /// `ip:port` of the upstream.
+    pub upstream: String,
+    /// Verdict of the newest connection.
+    pub last_verdict: Verdict,
+    /// Where a `carried` verdict comes from.
+    pub carried_from: Option<CarriedFrom>,
+    /// Finished connections by outcome.
+    pub outcomes: BTreeMap<Outcome, usize>,
+    /// Finished connections that resumed a session.
+    pub resumed_connections: usize,
+}
+
+impl HopView {
+    /// Finished connections.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.outcomes.values().sum()
+    }
+}
+
+/// `/hops`.
+#[derive(Debug, Deserialize)]
+struct HopPage {
+    hops: Vec<HopView>,
+}
 
 /// A running `hopsight run`.
 #[derive(Debug)]
@@ -63,6 +99,15 @@ impl Agent {
     /// When it does not answer.
     pub fn get(&self, path: &str) -> anyhow::Result<Response> {
         http::get(self.http, path)
+    }
+
+    /// The agent's hop table.
+    ///
+    /// # Errors
+    /// When `/hops` is not what we know.
+    pub fn hops(&self) -> anyhow::Result<Vec<HopView>> {
+        let page: HopPage = serde_json::from_str(&self.get("/hops")?.body).context("read /hops")?;
+        Ok(page.hops)
     }
 
     /// Every report so far, in order; a connection may have several, the last one final.

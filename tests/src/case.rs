@@ -25,6 +25,24 @@ pub enum Proxy {
     Rustls,
 }
 
+impl Proxy {
+    /// Name of the process that connects.
+    #[must_use]
+    pub const fn process_name(self) -> &'static str {
+        match self {
+            Self::Nginx | Self::NginxStream => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Curl => "curl",
+            Self::Rustls => crate::client::RUSTLS,
+        }
+    }
+
+    /// Every process name, for `--proxy`.
+    pub const PROCESS_NAMES: &'static [&'static str] =
+        &["nginx", "haproxy", "envoy", "curl", crate::client::RUSTLS];
+}
+
 /// The upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upstream {
