@@ -18,8 +18,10 @@ use hopsight::{
 use serde::Deserialize;
 
 use crate::{
+    case::Proxy,
     http::{self, Response},
     process::Daemon,
+    topology::Topology,
     wait::wait_until,
 };
 
@@ -91,6 +93,18 @@ impl Agent {
         })
         .with_context(|| format!("the agent wrote:\n{}", agent.daemon.log()))?;
         Ok(agent)
+    }
+
+    /// Starts an agent that watches every client of a topology, besides its default names.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn watching_clients(topology: &Topology) -> anyhow::Result<Self> {
+        let mut names = Vec::new();
+        for name in Proxy::PROCESS_NAMES {
+            names.extend(["--proxy", name]);
+        }
+        Self::start(&topology.dir().join("agent"), topology.spare_address(), &names)
     }
 
     /// Fetches a page of the agent.

@@ -126,7 +126,9 @@ pub struct Case {
     pub verify: Verify,
     /// Whether sessions are resumed (`proxy_ssl_session_reuse`; nginx's default is on).
     pub reuse: bool,
-    /// Requests sent through it, each on an upstream connection of its own.
+    /// Whether one upstream connection carries many requests (nginx `keepalive`).
+    pub keepalive: bool,
+    /// Requests sent through it, each on an upstream connection of its own unless `keepalive`.
     pub requests: usize,
     /// HTTP status that the proxy's client gets; 0 for none at all.
     pub status: u16,
@@ -145,6 +147,7 @@ impl Case {
             holds,
             verify: Verify::Off,
             reuse: false,
+            keepalive: false,
             requests: 1,
             status: 200,
             expected,
@@ -164,6 +167,11 @@ impl Case {
     const fn reuse(mut self, requests: usize) -> Self {
         self.reuse = true;
         self.requests = requests;
+        self
+    }
+
+    const fn keepalive(mut self) -> Self {
+        self.keepalive = true;
         self
     }
 
@@ -331,6 +339,40 @@ pub const ALL: &[Case] = {
             .status(502),
     ]
 };
+
+/// Hops whose connections stay open between requests.
+pub const KEEPALIVE: &[Case] = &[
+    Case::new("http-keepalive", Proxy::Nginx, Upstream::Http1, Holds::Nothing).keepalive(),
+    Case::new(
+        "mtls12-keepalive",
+        Proxy::Nginx,
+        Upstream::Nginx(Version::V12, Asks::Required),
+        Holds::Trusted,
+    )
+    .is(Mtls, Presented, Established)
+    .keepalive(),
+    Case::new(
+        "mtls13-keepalive",
+        Proxy::Nginx,
+        Upstream::Nginx(Version::V13, Asks::Required),
+        Holds::Trusted,
+    )
+    .is(Mtls, Presented, Established)
+    .keepalive(),
+];
+
+/// The cases of [`ALL`] with these names.
+///
+/// # Panics
+/// When there is none of a name.
+#[must_use]
+pub fn named(names: &[&str]) -> Vec<Case> {
+    let find = |name: &&str| ALL.iter().find(|case| case.name == *name).copied();
+    names
+        .iter()
+        .map(|name| find(name).unwrap_or_else(|| panic!("there is no case {name}")))
+        .collect()
+}
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

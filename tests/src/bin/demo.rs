@@ -25,8 +25,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
     let cases = requirement::runnable(case::ALL);
     let topology = Topology::start(&cases, Network::Ipv4).context("start proxies and upstreams")?;
-    let dir = topology.dir().join("agent");
-    let agent = Agent::start(&dir, topology.spare_address(), &[]).context("start hopsight")?;
+    let agent = Agent::watching_clients(&topology).context("start hopsight")?;
 
     let mut failed_requests = 0;
     for hop in &topology.hops {
