@@ -4,7 +4,7 @@ use std::fmt;
 
 use hopsight::model::{
     ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
-    Outcome::{self, Established, Rejected},
+    Outcome::{self, Established, Failed, Rejected},
     Security::{self, Mtls, Plaintext, Tls},
 };
 
@@ -253,6 +253,10 @@ pub const ALL: &[Case] = {
             .is(Tls, NotRequested, Established)
             .verify(ForeignRoot)
             .status(502),
+        Case::new("tls12-haproxy-wrong-root", Haproxy, Server(V12, NoRequest), Nothing)
+            .is(Security::Unknown, ClientAuth::Unknown, Failed)
+            .verify(ForeignRoot)
+            .status(503),
         Case::new("tls12-expired", Nginx, Expired(V12), Nothing).is(Tls, NotRequested, Established),
         Case::new("tls12-reuse", Nginx, Server(V12, NoRequest), Nothing)
             .is(Tls, NotRequested, Established)
@@ -310,6 +314,10 @@ pub const ALL: &[Case] = {
             Presented,
             Established,
         ),
+        Case::new("tls13-curl-wrong-root", Curl, Server(V13, NoRequest), Nothing)
+            .is(Security::Unknown, ClientAuth::Unknown, Failed)
+            .verify(ForeignRoot)
+            .status(0),
         Case::new("tls13-rustls", Rustls, Server(V13, NoRequest), Nothing).is(
             Tls,
             NotRequested,

@@ -14,8 +14,8 @@ use hopsight_tests::{
 
 #[test]
 fn metrics_pass_promtool_and_count_every_connection() {
-    let test = "metrics_pass_promtool_and_count_every_connection";
-    if !requirement::met(test, &["nginx", "haproxy", "curl", "promtool"]) {
+    let name = "metrics_pass_promtool_and_count_every_connection";
+    if !requirement::met(name, &["nginx", "haproxy", "curl", "promtool"]) {
         return;
     }
     let cases = case::named(&["http", "tls12", "mtls12", "tls12-no-cert", "mtls13"]);
