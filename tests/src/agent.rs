@@ -1,6 +1,7 @@
 //! The agent under test.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,11 +11,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight::report::ConnectionReport;
+use hopsight::{
+    model::Outcome,
+    report::{CarriedFrom, ConnectionReport, Verdict},
+};
+use serde::Deserialize;
 
 use crate::{
+    case::Proxy,
     http::{self, Response},
     process::Daemon,
+    topology::Topology,
     wait::wait_until,
 };
 
@@ -22,6 +29,37 @@ use crate::{
 const START: Duration = Duration::from_secs(20);
 /// How long it may take from a request to its verdict.
 pub const VERDICT: Duration = Duration::from_secs(10);
+
+/// A hop as `/hops` shows it; the fields that we compare.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HopView {
+    /// Process name of the proxy.
+    pub proxy: String,
+    /// `ip:port` of the upstream.
+    pub upstream: String,
+    /// Verdict of the newest connection.
+    pub last_verdict: Verdict,
+    /// Where a `carried` verdict comes from.
+    pub carried_from: Option<CarriedFrom>,
+    /// Finished connections by outcome.
+    pub outcomes: BTreeMap<Outcome, usize>,
+    /// Finished connections that resumed a session.
+    pub resumed_connections: usize,
+}
+
+impl HopView {
+    /// Finished connections.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.outcomes.values().sum()
+    }
+}
+
+/// `/hops`.
+#[derive(Debug, Deserialize)]
+struct HopPage {
+    hops: Vec<HopView>,
+}
 
 /// A running `hopsight run`.
 #[derive(Debug)]
@@ -57,12 +95,33 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Starts an agent that watches every client of a topology, besides its default names.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn watching_clients(topology: &Topology) -> anyhow::Result<Self> {
+        let mut names = Vec::new();
+        for name in Proxy::PROCESS_NAMES {
+            names.extend(["--proxy", name]);
+        }
+        Self::start(&topology.dir().join("agent"), topology.spare_address(), &names)
+    }
+
     /// Fetches a page of the agent.
     ///
     /// # Errors
     /// When it does not answer.
     pub fn get(&self, path: &str) -> anyhow::Result<Response> {
         http::get(self.http, path)
+    }
+
+    /// The agent's hop table.
+    ///
+    /// # Errors
+    /// When `/hops` is not what we know.
+    pub fn hops(&self) -> anyhow::Result<Vec<HopView>> {
+        let page: HopPage = serde_json::from_str(&self.get("/hops")?.body).context("read /hops")?;
+        Ok(page.hops)
     }
 
     /// Every report so far, in order; a connection may have several, the last one final.

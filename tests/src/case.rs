@@ -4,7 +4,7 @@ use std::fmt;
 
 use hopsight::model::{
     ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
-    Outcome::{self, Established, Rejected},
+    Outcome::{self, Established, Failed, Rejected},
     Security::{self, Mtls, Plaintext, Tls},
 };
 
@@ -23,6 +23,24 @@ pub enum Proxy {
     Curl,
     /// A client with rustls linked in, once per request.
     Rustls,
+}
+
+impl Proxy {
+    /// Name of the process that connects.
+    #[must_use]
+    pub const fn process_name(self) -> &'static str {
+        match self {
+            Self::Nginx | Self::NginxStream => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Curl => "curl",
+            Self::Rustls => crate::client::RUSTLS,
+        }
+    }
+
+    /// Every process name, for `--proxy`.
+    pub const PROCESS_NAMES: &'static [&'static str] =
+        &["nginx", "haproxy", "envoy", "curl", crate::client::RUSTLS];
 }
 
 /// The upstream.
@@ -108,7 +126,9 @@ pub struct Case {
     pub verify: Verify,
     /// Whether sessions are resumed (`proxy_ssl_session_reuse`; nginx's default is on).
     pub reuse: bool,
-    /// Requests sent through it, each on an upstream connection of its own.
+    /// Whether one upstream connection carries many requests (nginx `keepalive`).
+    pub keepalive: bool,
+    /// Requests sent through it, each on an upstream connection of its own unless `keepalive`.
     pub requests: usize,
     /// HTTP status that the proxy's client gets; 0 for none at all.
     pub status: u16,
@@ -127,6 +147,7 @@ impl Case {
             holds,
             verify: Verify::Off,
             reuse: false,
+            keepalive: false,
             requests: 1,
             status: 200,
             expected,
@@ -146,6 +167,11 @@ impl Case {
     const fn reuse(mut self, requests: usize) -> Self {
         self.reuse = true;
         self.requests = requests;
+        self
+    }
+
+    const fn keepalive(mut self) -> Self {
+        self.keepalive = true;
         self
     }
 
@@ -227,6 +253,10 @@ pub const ALL: &[Case] = {
             .is(Tls, NotRequested, Established)
             .verify(ForeignRoot)
             .status(502),
+        Case::new("tls12-haproxy-wrong-root", Haproxy, Server(V12, NoRequest), Nothing)
+            .is(Security::Unknown, ClientAuth::Unknown, Failed)
+            .verify(ForeignRoot)
+            .status(503),
         Case::new("tls12-expired", Nginx, Expired(V12), Nothing).is(Tls, NotRequested, Established),
         Case::new("tls12-reuse", Nginx, Server(V12, NoRequest), Nothing)
             .is(Tls, NotRequested, Established)
@@ -284,6 +314,10 @@ pub const ALL: &[Case] = {
             Presented,
             Established,
         ),
+        Case::new("tls13-curl-wrong-root", Curl, Server(V13, NoRequest), Nothing)
+            .is(Security::Unknown, ClientAuth::Unknown, Failed)
+            .verify(ForeignRoot)
+            .status(0),
         Case::new("tls13-rustls", Rustls, Server(V13, NoRequest), Nothing).is(
             Tls,
             NotRequested,
@@ -313,6 +347,40 @@ pub const ALL: &[Case] = {
             .status(502),
     ]
 };
+
+/// Hops whose connections stay open between requests.
+pub const KEEPALIVE: &[Case] = &[
+    Case::new("http-keepalive", Proxy::Nginx, Upstream::Http1, Holds::Nothing).keepalive(),
+    Case::new(
+        "mtls12-keepalive",
+        Proxy::Nginx,
+        Upstream::Nginx(Version::V12, Asks::Required),
+        Holds::Trusted,
+    )
+    .is(Mtls, Presented, Established)
+    .keepalive(),
+    Case::new(
+        "mtls13-keepalive",
+        Proxy::Nginx,
+        Upstream::Nginx(Version::V13, Asks::Required),
+        Holds::Trusted,
+    )
+    .is(Mtls, Presented, Established)
+    .keepalive(),
+];
+
+/// The cases of [`ALL`] with these names.
+///
+/// # Panics
+/// When there is none of a name.
+#[must_use]
+pub fn named(names: &[&str]) -> Vec<Case> {
+    let find = |name: &&str| ALL.iter().find(|case| case.name == *name).copied();
+    names
+        .iter()
+        .map(|name| find(name).unwrap_or_else(|| panic!("there is no case {name}")))
+        .collect()
+}
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,7 +25,7 @@ const ERROR_FORMAT: &str =
     r#"'{"case":"%f","remote":"%ci","port":"%cp","error":"%[ssl_fc_err_str]"}'"#;
 
 const DEFAULTS: &str = "global\nlog stdout format raw daemon\n\
-    defaults\nmode http\nlog global\ntimeout connect 5s\ntimeout client 10s\ntimeout server 10s\n";
+    defaults\nmode http\nlog global\ntimeout connect 5s\ntimeout client 10s\ntimeout server 10s\nretries 0\n";
 
 impl Haproxy {
     /// Starts haproxy with these sections and waits until it listens on `address`.

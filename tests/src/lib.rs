@@ -1,7 +1,8 @@
 //! End-to-end test harness of hopsight: real proxies, real upstreams, a real agent.
 //!
 //! [`case`] lists the hops as one table, [`topology`] starts the programs behind them, [`truth`]
-//! reads what the upstreams themselves logged, and [`agent`] runs the agent under test. Everything
+//! reads what the upstreams themselves logged, [`agent`] runs the agent under test and [`table`]
+//! compares. Everything
 //! that is started is owned by a guard and stops with it.
 
 pub mod agent;
@@ -17,6 +18,7 @@ pub mod nginx;
 pub mod pki;
 pub mod process;
 pub mod requirement;
+pub mod table;
 pub mod topology;
 pub mod truth;
 pub mod wait;

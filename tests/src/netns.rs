@@ -1,6 +1,13 @@
 //! A network namespace at the other end of a veth pair.
 
-use std::{ffi::OsString, fs, net::Ipv4Addr, path::Path, process::id};
+use std::{
+    ffi::OsString,
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    process::id,
+    sync::atomic::{AtomicU8, Ordering},
+};
 
 use anyhow::Context as _;
 
@@ -19,13 +26,25 @@ pub struct NetNs {
 }
 
 impl NetNs {
-    /// Makes the namespace, the pair and the addresses 198.18.`block`.1 and .2 (RFC 2544's
-    /// benchmarking range, which is routed nowhere).
+    /// Makes the namespace and the pair, with addresses of 198.18.0.0/16 (RFC 2544's benchmarking
+    /// range, which is routed nowhere).
     ///
     /// # Errors
     /// When `ip` refuses, as it does without CAP_NET_ADMIN.
-    pub fn create(block: u8) -> anyhow::Result<Self> {
+    pub fn create() -> anyhow::Result<Self> {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
         remove_abandoned();
+        for _ in 0..u8::MAX {
+            let [.., low] = id().to_be_bytes();
+            let block = low.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            if run("ip", ["addr", "show", "to", &format!("198.18.{block}.0/24")])?.is_empty() {
+                return Self::with_block(block);
+            }
+        }
+        anyhow::bail!("every block of 198.18.0.0/16 is in use")
+    }
+
+    fn with_block(block: u8) -> anyhow::Result<Self> {
         let name = format!("{PREFIX}{}-{block}", id());
         // Interface names have at most 15 bytes.
         let (near_link, far_link) = (format!("hs{}n{block}", id()), format!("hs{}f{block}", id()));

@@ -199,9 +199,19 @@ pub fn proxy_server(
         }
         _ => {
             let scheme = if tls { "https" } else { "http" };
+            let name = case.name;
+            let (block, target, persist) = if case.keepalive {
+                (
+                    format!("upstream {name} {{\nserver {dial};\nkeepalive 4;\n}}\n"),
+                    name.to_owned(),
+                    "proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n",
+                )
+            } else {
+                (String::new(), dial.to_string(), "")
+            };
             format!(
-                "server {{\nlisten {front};\n{directives}\
-                 location / {{ proxy_pass {scheme}://{dial}; }}\n}}\n"
+                "{block}server {{\nlisten {front};\n{directives}{persist}\
+                 location / {{ proxy_pass {scheme}://{target}; }}\n}}\n"
             )
         }
     })

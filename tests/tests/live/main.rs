@@ -1,3 +1,9 @@
 //! Live tests: real proxies, real upstreams, the real agent. One binary, to link once.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
+
+mod hops;
+mod lifecycle;
+mod mid_stream;
+mod outputs;
 mod topology;

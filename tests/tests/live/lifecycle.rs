@@ -1,0 +1,148 @@
+//! Starting and stopping: traffic never notices, and a refusal says what to do.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpListener,
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+use hopsight_tests::{
+    agent::{self, Agent},
+    case,
+    loopback::Loopback,
+    process, requirement,
+    topology::{Network, Topology},
+    wait::wait_until,
+};
+use rustix::process::Signal;
+
+/// How long wrk sends requests; the agent comes and goes within.
+const LOAD: Duration = Duration::from_secs(4);
+
+#[test]
+fn traffic_goes_on_while_the_agent_comes_and_goes() {
+    let test = "traffic_goes_on_while_the_agent_comes_and_goes";
+    if !requirement::met(test, &["nginx", "wrk"]) {
+        return;
+    }
+    let topology =
+        Topology::start(&case::named(&["http", "mtls12", "mtls13"]), Network::Ipv4).unwrap();
+    thread::scope(|scope| {
+        let load: Vec<_> = topology
+            .hops
+            .iter()
+            .map(|hop| {
+                let url = format!("http://{}/", hop.front().unwrap());
+                let duration = format!("{}s", LOAD.as_secs());
+                scope.spawn(move || process::run("wrk", ["-t1", "-c2", "-d", &duration, &url]))
+            })
+            .collect();
+        for signal in [Signal::TERM, Signal::KILL, Signal::TERM] {
+            let mut agent = Agent::watching_clients(&topology).unwrap();
+            thread::sleep(LOAD / 10);
+            agent.daemon.signal(signal).unwrap();
+            agent.daemon.wait_exit(Duration::from_secs(5)).unwrap();
+        }
+        for run in load {
+            let words = run.join().unwrap().unwrap();
+            assert!(!words.contains("Non-2xx") && !words.contains("Socket errors"), "{words}");
+            let requests = words.lines().find_map(|line| line.trim().split_once(" requests in "));
+            let count: u64 = requests.unwrap().0.parse().unwrap();
+            assert!(count > 100, "{words}");
+        }
+    });
+}
+
+#[test]
+fn nothing_stays_in_the_kernel() {
+    if !requirement::met("nothing_stays_in_the_kernel", &[]) {
+        return;
+    }
+    let topology = Topology::start(&[], Network::Ipv4).unwrap();
+    for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
+        let mut agent = Agent::watching_clients(&topology).unwrap();
+        let programs = programs_held_by(agent.daemon.pid());
+        // connect4, connect6, sock_ops, egress, ingress.
+        assert!(programs.len() >= 5, "{programs:?}");
+        assert!(programs.is_subset(&loaded_programs()), "{programs:?}");
+        agent.daemon.signal(signal).unwrap();
+        let status = agent.daemon.wait_exit(Duration::from_secs(5)).unwrap();
+        assert_eq!(status.success(), signal != Signal::KILL, "{status}: {}", agent.daemon.log());
+        wait_until("the programs to be unloaded", Duration::from_secs(5), || {
+            Ok(programs.is_disjoint(&loaded_programs()).then_some(()))
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn two_agents_see_the_same() {
+    if !requirement::met("two_agents_see_the_same", &["nginx"]) {
+        return;
+    }
+    let topology = Topology::start(&case::named(&["mtls12", "http"]), Network::Ipv4).unwrap();
+    let first = Agent::watching_clients(&topology).unwrap();
+    let other = Loopback::reserve().unwrap().socket(1, 9464);
+    let second = Agent::start(&topology.dir().join("second"), other, &[]).unwrap();
+    for hop in &topology.hops {
+        hop.request().unwrap();
+        for agent in [&first, &second] {
+            let reports = agent.wait_finals(hop.dial, 1).unwrap();
+            assert_eq!(reports.len(), 1, "{}: {reports:#?}", hop.case.name);
+            assert_eq!(reports[0].verdict.security, hop.case.expected.security);
+        }
+    }
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    if !requirement::met("refusals_say_what_to_do", &[]) {
+        return;
+    }
+    let address = Loopback::reserve().unwrap().socket(1, 9464);
+    let _taken = TcpListener::bind(address).unwrap();
+    let taken = address.to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("bad.toml");
+    fs::write(&config, "no_such_key = 1\n").unwrap();
+    let config = config.to_str().unwrap();
+    for (name, args, words) in [
+        ("taken port", ["--http", &taken], [taken.as_str(), "--http"]),
+        ("no cgroup", ["--cgroup", "/nonexistent"], ["/nonexistent", "cgroup"]),
+        ("bad key", ["--config", config], ["no_such_key", "bad.toml"]),
+        ("no address", ["--http", "nonsense"], ["nonsense", "--http"]),
+    ] {
+        let output = hopsight(&[&["run"], &args[..]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{name}: it runs");
+        assert!(words.iter().all(|word| errors.contains(word)), "{name}: {errors}");
+        assert!(!errors.contains("panicked"), "{name}: {errors}");
+    }
+}
+
+/// Runs the agent where it must end by itself.
+fn hopsight(args: &[&str]) -> Output {
+    // timeout(1) ends it where it does not.
+    let mut command = Command::new("timeout");
+    command.arg("10").arg(agent::binary().unwrap()).args(args).output().unwrap()
+}
+
+/// Ids of the BPF programs that the process has open.
+fn programs_held_by(pid: u32) -> BTreeSet<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    entries
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+        .filter_map(|text| {
+            text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+        })
+        .collect()
+}
+
+fn loaded_programs() -> BTreeSet<u32> {
+    aya::programs::loaded_programs()
+        .filter_map(|program| program.ok().map(|info| info.id()))
+        .collect()
+}
