@@ -177,9 +177,8 @@ impl Connection {
 
     fn open(&mut self) {
         let [to_server, to_client] = &self.streams;
-        let whole = |stream: &Stream| {
-            matches!(stream.missing(), Missing::NotYet | Missing::Finished)
-        };
+        let whole =
+            |stream: &Stream| matches!(stream.missing(), Missing::NotYet | Missing::Finished);
         let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
         let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
         let ended = long(to_server)
@@ -196,14 +195,15 @@ impl Connection {
             Opening::Plaintext(_) if to_server.end() == 0 && to_client.end() == 0 => {}
             Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
             Opening::Tls(start) => {
-                let mut wire = start
-                    .ssl2_hello
-                    .map_or_else(WireHandshake::default, |hello| {
-                        WireHandshake::after_ssl2_hello(*hello)
-                    });
+                let mut wire = start.ssl2_hello.map_or_else(WireHandshake::default, |hello| {
+                    WireHandshake::after_ssl2_hello(*hello)
+                });
                 for direction in [Direction::ToClient, Direction::ToServer] {
                     let bytes = self.streams[direction.index()].take();
-                    wire.push(direction, bytes.get(start.at[direction.index()]..).unwrap_or_default());
+                    wire.push(
+                        direction,
+                        bytes.get(start.at[direction.index()]..).unwrap_or_default(),
+                    );
                 }
                 self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
             }

@@ -121,7 +121,13 @@ fn cases() -> Vec<Case> {
             "tls [31, 14] ldap",
             "tls [31, 14] ldap",
         ),
-        ("ldap binds", b"\x30\x0c\x02\x01\x01\x60\x07".to_vec(), vec![], "clear ldap", "clear ldap"),
+        (
+            "ldap binds",
+            b"\x30\x0c\x02\x01\x01\x60\x07".to_vec(),
+            vec![],
+            "clear ldap",
+            "clear ldap",
+        ),
         (
             "xmpp upgrades",
             tls(b"<?xml version='1.0'?><stream:stream><starttls/>"),
@@ -129,7 +135,13 @@ fn cases() -> Vec<Case> {
             "tls [47, 17] xmpp",
             "tls [47, 17] xmpp",
         ),
-        ("xmpp in clear", text("<?xml?><stream><iq type='get'/>"), vec![], "clear xmpp", "clear xmpp"),
+        (
+            "xmpp in clear",
+            text("<?xml?><stream><iq type='get'/>"),
+            vec![],
+            "clear xmpp",
+            "clear xmpp",
+        ),
         (
             "http connect",
             tls(b"CONNECT a:443 HTTP/1.1\r\n\r\n"),

@@ -100,7 +100,9 @@ fn binary(client: &[u8], server: &[u8]) -> Option<(&'static str, Stage)> {
             let other = ldap_operation(client).is_some_and(|tag| tag != 0x77);
             Some(("ldap", stage(other && !starttls)))
         }
-        [5, methods, rest @ ..] if rest.len() <= usize::from(*methods) || server.first() == Some(&5) => {
+        [5, methods, rest @ ..]
+            if rest.len() <= usize::from(*methods) || server.first() == Some(&5) =>
+        {
             Some(("socks", MayUpgrade))
         }
         [4, 1 | 2, ..] if client.len() <= 9 || server.first() == Some(&0) => {
@@ -130,8 +132,24 @@ fn mysql_greeting(server: &[u8]) -> bool {
 
 /// Commands that a client sends before an upgrade. Any other line is its work, in clear.
 const BEFORE_UPGRADE: &[&str] = &[
-    "EHLO", "HELO", "LHLO", "STARTTLS", "CAPABILITY", "STLS", "CAPA", "FEAT", "NOOP", "CAP", "ID",
-    "LANG", "SYST", "HELP", "QUIT", "LOGOUT", "CLNT", "OPTS",
+    "EHLO",
+    "HELO",
+    "LHLO",
+    "STARTTLS",
+    "CAPABILITY",
+    "STLS",
+    "CAPA",
+    "FEAT",
+    "NOOP",
+    "CAP",
+    "ID",
+    "LANG",
+    "SYST",
+    "HELP",
+    "QUIT",
+    "LOGOUT",
+    "CLNT",
+    "OPTS",
 ];
 
 fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
@@ -166,9 +184,9 @@ fn before_upgrade(line: &[u8], complete: bool) -> bool {
     let Some(first) = words.next() else { return line.len() < 128 };
     let second = words.next();
     let whole = |word: &str, more: bool| {
-        BEFORE_UPGRADE.iter().any(|known| {
-            *known == word || (!complete && !more && known.starts_with(word))
-        })
+        BEFORE_UPGRADE
+            .iter()
+            .any(|known| *known == word || (!complete && !more && known.starts_with(word)))
     };
     match second {
         None => {
@@ -178,11 +196,9 @@ fn before_upgrade(line: &[u8], complete: bool) -> bool {
                 || (first == "AUTH" && !complete)
                 || (!complete && is_imap_tag(first))
         }
-        Some(second) if first == "AUTH" => {
-            ["TLS", "TLS-C", "SSL", "TLS-P"]
-                .iter()
-                .any(|how| *how == second || (!complete && how.starts_with(second)))
-        }
+        Some(second) if first == "AUTH" => ["TLS", "TLS-C", "SSL", "TLS-P"]
+            .iter()
+            .any(|how| *how == second || (!complete && how.starts_with(second))),
         Some(_) if whole(first, true) => true,
         Some(second) => is_imap_tag(first) && whole(second, words.next().is_some()),
     }

@@ -6,6 +6,7 @@ use rcgen::{
 };
 
 use super::*;
+use crate::policy::time::UnixTime;
 
 const NOW: UnixTime = UnixTime::from_secs(1_790_000_000);
 
@@ -49,23 +50,20 @@ fn facts_are_read() {
     let file = format!("Bag Attributes\n  name: edge\n{}{}", leaf.pem(), root.pem());
     let facts = read(file.as_bytes()).unwrap();
     assert_eq!(facts.len(), 2);
+    let edge = &facts[0];
+    assert_eq!(edge.subject, "O=Example, CN=edge");
+    assert_eq!(edge.issuer, "O=Example, CN=Root");
     assert_eq!(
-        facts[0],
-        CertificateFacts {
-            subject: "O=Example, CN=edge".to_owned(),
-            issuer: "O=Example, CN=Root".to_owned(),
-            subject_alternative_names: [
-                "DNS:edge.example.org",
-                "URI:spiffe://example.org/ns/prod/sa/edge",
-                "IP:10.0.0.1",
-                "IP:2001:db8::1",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            not_before: UnixTime::from_secs(1_767_225_600),
-            not_after: UnixTime::from_secs(1_798_761_600),
-        }
+        edge.sans,
+        [
+            "DNS:edge.example.org",
+            "URI:spiffe://example.org/ns/prod/sa/edge",
+            "IP:10.0.0.1",
+            "IP:2001:db8::1",
+        ]
     );
+    assert_eq!((edge.not_before, edge.not_after), (1_767_225_600, 1_798_761_600));
+    assert_eq!((edge.chain_length, facts[1].chain_length), (2, 1));
 }
 
 #[test]
@@ -205,7 +203,8 @@ fn keys_in_the_forms_openssl_writes() {
         let answer = key_matches(&file(certificate), &file(key)).unwrap();
         assert_eq!(answer, expected, "{certificate} {key}");
     }
-    let now = read(&file("rsa.crt")).unwrap()[0].not_before;
+    let begin = read(&file("rsa.crt")).unwrap()[0].not_before;
+    let now = UnixTime::from_secs(begin.try_into().unwrap());
     let chained = chain(&file("rsa.crt"), &file("rsa.crt"), now).unwrap();
     assert_eq!(chained, Chain::Trusted { ca: "CN=rsa".to_owned() });
 }
