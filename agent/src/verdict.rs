@@ -10,12 +10,8 @@ use crate::{
     model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
     report::Verdict,
     tls::{
-        alert,
-        facts::HandshakeFacts,
-        flights::FlightVerdict,
-        hello::TlsVersion,
-        transcript::Transcript,
-        wire::WireHandshake,
+        alert, facts::HandshakeFacts, flights::FlightVerdict, hello::TlsVersion,
+        transcript::Transcript, wire::WireHandshake,
     },
 };
 
@@ -162,11 +158,8 @@ fn judge_clear(wire: &WireHandshake, circumstances: &Circumstances) -> Judgement
     let facts = wire.facts();
     if wire.finished() {
         if wire.abbreviated() {
-            let mut judgement = Judgement::unknown(
-                Certainty::Settled,
-                Outcome::Established,
-                Reason::ResumedUnseen,
-            );
+            let mut judgement =
+                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::ResumedUnseen);
             judgement.resumed = Some(true);
             return judgement;
         }

@@ -23,6 +23,11 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ),
     ("arkime/arkime_synthetic.pcap", "10.0.44.100:54346", MID_STREAM),
     (
+        "arkime/openvpn_synthetic.pcap",
+        "203.0.113.7:51002",
+        "OpenVPN encrypts in a framing of its own: neither TLS nor clear text",
+    ),
+    (
         "hotplace/tls12__tls12no_renogotiation.pcapng",
         "::1:13185",
         "the handshake succeeds; what fails is a later renegotiation, under encryption",

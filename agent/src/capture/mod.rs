@@ -1,11 +1,11 @@
 //! Where events come from: the live kernel, a packet capture or a recorded event file.
 
-pub mod replay;
 mod cgroup;
 pub mod library;
 pub mod live;
 pub(crate) mod loader;
 pub(crate) mod processes;
+pub mod replay;
 mod ring;
 mod stats;
 mod take_in;

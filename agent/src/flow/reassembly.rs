@@ -273,7 +273,12 @@ mod tests {
                 b"XbXdX",
                 Missing::NotYet,
             ),
-            ("keepalive probe before the start", &[(u32::MAX, b"k"), (0, b"a")], b"a", Missing::NotYet),
+            (
+                "keepalive probe before the start",
+                &[(u32::MAX, b"k"), (0, b"a")],
+                b"a",
+                Missing::NotYet,
+            ),
             ("far ahead", &[(0, b"a"), (50, b"z")], b"a", Missing::NotYet),
         ];
         for (name, segments, expected, missing) in cases {

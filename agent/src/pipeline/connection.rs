@@ -39,6 +39,8 @@ enum Phase {
     TlsMidStream,
     /// Clear text of this protocol.
     Plaintext(&'static str),
+    /// A protocol with an encryption of its own.
+    Opaque(&'static str),
 }
 
 /// One connection from its opening to its verdict.
@@ -113,7 +115,7 @@ impl Connection {
             match prelude::inspect_mid_stream(bytes) {
                 Opening::Tls(_) => self.phase = Phase::TlsMidStream,
                 Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
-                Opening::Pending => {}
+                Opening::Opaque(_) | Opening::Pending => {}
             }
             return;
         }
@@ -177,9 +179,8 @@ impl Connection {
 
     fn open(&mut self) {
         let [to_server, to_client] = &self.streams;
-        let whole = |stream: &Stream| {
-            matches!(stream.missing(), Missing::NotYet | Missing::Finished)
-        };
+        let whole =
+            |stream: &Stream| matches!(stream.missing(), Missing::NotYet | Missing::Finished);
         let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
         let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
         // What has not become TLS by the end, or in all the time a handshake may take, did not.
@@ -197,15 +198,17 @@ impl Connection {
             Opening::Pending => {}
             Opening::Plaintext(_) if to_server.end() == 0 && to_client.end() == 0 => {}
             Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
+            Opening::Opaque(protocol) => self.phase = Phase::Opaque(protocol),
             Opening::Tls(start) => {
-                let mut wire = start
-                    .ssl2_hello
-                    .map_or_else(WireHandshake::default, |hello| {
-                        WireHandshake::after_ssl2_hello(*hello)
-                    });
+                let mut wire = start.ssl2_hello.map_or_else(WireHandshake::default, |hello| {
+                    WireHandshake::after_ssl2_hello(*hello)
+                });
                 for direction in [Direction::ToClient, Direction::ToServer] {
                     let bytes = self.streams[direction.index()].take();
-                    wire.push(direction, bytes.get(start.at[direction.index()]..).unwrap_or_default());
+                    wire.push(
+                        direction,
+                        bytes.get(start.at[direction.index()]..).unwrap_or_default(),
+                    );
                 }
                 self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
             }
@@ -291,6 +294,9 @@ impl Connection {
         match &self.phase {
             Phase::Tls { wire, .. } => verdict::judge(wire, transcript, &circumstances),
             Phase::Plaintext(_) => Judgement::plaintext(),
+            Phase::Opaque(_) => {
+                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)
+            }
             Phase::TlsMidStream | Phase::MidStream { segments: MAX_MID_STREAM_SEGMENTS.. } => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::MidStream)
             }
@@ -351,7 +357,9 @@ impl Connection {
                 report.starttls = starttls.map(str::to_owned);
                 describe(&mut report, wire, transcript);
             }
-            Phase::Plaintext(protocol) => report.protocol = Some((*protocol).to_owned()),
+            Phase::Plaintext(protocol) | Phase::Opaque(protocol) => {
+                report.protocol = Some((*protocol).to_owned());
+            }
             Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
         }
         report

@@ -171,10 +171,8 @@ impl Pipeline {
             Event::Opened { flow, at, origin, destination, beginning } => {
                 self.make_room(out);
                 let limits = (self.limits.bytes_per_direction, self.limits.reorder_window);
-                let connection =
-                    Connection::new(flow, origin, destination, beginning, at, limits);
-                let entry =
-                    Entry { connection, said: None, released: false, deadline_set: false };
+                let connection = Connection::new(flow, origin, destination, beginning, at, limits);
+                let entry = Entry { connection, said: None, released: false, deadline_set: false };
                 if self.entries.insert(flow, entry).is_none() {
                     self.order.push_back(flow);
                 }

@@ -3,6 +3,7 @@
 //!
 //! Everything here is pure. Files come through [`nginx::ConfigFiles`], time is an argument.
 
+pub mod certificate;
 pub mod glob;
 pub mod intent;
 pub mod lookup;

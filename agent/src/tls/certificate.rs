@@ -135,7 +135,6 @@ fn signature(certificate: &X509Certificate<'_>) -> String {
     match oid.to_id_string().as_str() {
         "1.3.101.112" => "ed25519".to_owned(),
         "1.3.101.113" => "ed448".to_owned(),
-        dotted => oid2sn(oid, oid_registry())
-            .map_or_else(|_| dotted.to_owned(), str::to_owned),
+        dotted => oid2sn(oid, oid_registry()).map_or_else(|_| dotted.to_owned(), str::to_owned),
     }
 }

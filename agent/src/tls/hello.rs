@@ -168,7 +168,8 @@ impl ClientHello {
     /// # Errors
     /// If its fixed part is malformed; a malformed extension is left out.
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        let (_, hello) = parse_tls_handshake_client_hello(body).map_err(|_| Malformed("ClientHello"))?;
+        let (_, hello) =
+            parse_tls_handshake_client_hello(body).map_err(|_| Malformed("ClientHello"))?;
         let mut facts = Self {
             random: hello.random.try_into().map_err(|_| Malformed("ClientHello random"))?,
             session_id: hello.session_id.unwrap_or_default().to_vec(),
@@ -218,11 +219,8 @@ impl ClientHello {
                 self.groups = groups.iter().map(|g| g.0).filter(|g| !is_grease(*g)).collect();
             }
             TlsExtension::SupportedVersions(versions) => {
-                let mut versions: Vec<_> = versions
-                    .iter()
-                    .map(|v| TlsVersion(v.0))
-                    .filter(|v| v.is_known())
-                    .collect();
+                let mut versions: Vec<_> =
+                    versions.iter().map(|v| TlsVersion(v.0)).filter(|v| v.is_known()).collect();
                 versions.sort_unstable_by(|a, b| b.cmp(a));
                 self.versions = versions;
             }

@@ -71,9 +71,8 @@ impl MessageReader {
             return Err(MessageError::UnknownType(kind));
         }
         let Some(length) = rest.get(1..4) else { return Ok(None) };
-        let length = usize::from(length[0]) << 16
-            | usize::from(length[1]) << 8
-            | usize::from(length[2]);
+        let length =
+            usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
         if length > MAX_MESSAGE {
             return Err(MessageError::TooLong(length));
         }

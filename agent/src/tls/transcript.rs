@@ -183,7 +183,13 @@ impl Transcripts {
         transcript.facts.client_hello.as_ref().map(|hello| (key.0, hello.random))
     }
 
-    fn update(&mut self, event: &LibraryEvent, context: u64, len: u32, bytes: &[u8]) -> Option<Key> {
+    fn update(
+        &mut self,
+        event: &LibraryEvent,
+        context: u64,
+        len: u32,
+        bytes: &[u8],
+    ) -> Option<Key> {
         let key = (event.pid, context);
         if bytes.len() < len as usize {
             self.by_context.get_mut(&key)?.damaged = true;
@@ -222,9 +228,10 @@ impl Transcripts {
         let owner = (event.pid, event.ssl);
         let key = self.context_of.get(&owner).map(|context| (event.pid, *context));
         let current = key.and_then(|key| self.by_context.get_mut(&key));
-        let Some(transcript) = current.filter(|transcript| transcript.returned != Some(1)
-            || !matches!(observation, LibraryObservation::VerifyResult { .. }))
-        else {
+        let Some(transcript) = current.filter(|transcript| {
+            transcript.returned != Some(1)
+                || !matches!(observation, LibraryObservation::VerifyResult { .. })
+        }) else {
             if let LibraryObservation::VerifyResult { error } = observation {
                 if self.pending_verify.len() >= self.limits.max {
                     self.pending_verify.clear();
@@ -254,8 +261,7 @@ impl Transcripts {
             }
             LibraryObservation::ClientCertificateVerifySigned => transcript.client_signed = true,
             LibraryObservation::HandshakeReturned { value } => transcript.returned = Some(value),
-            LibraryObservation::HandshakeEntered
-            | LibraryObservation::TranscriptUpdate { .. } => {}
+            LibraryObservation::HandshakeEntered | LibraryObservation::TranscriptUpdate { .. } => {}
         }
         key
     }

@@ -63,9 +63,8 @@ impl ReplaySource {
         let length = file.read(&mut magic).with_context(|| format!("read {}", path.display()))?;
         file.rewind().context("rewind the file")?;
         let buffered = BufReader::with_capacity(1 << 20, file);
-        let foreign = || {
-            format!("{} begins like a capture, but its header cannot be read", path.display())
-        };
+        let foreign =
+            || format!("{} begins like a capture, but its header cannot be read", path.display());
         let reader = match &magic[..length] {
             [0xa1, 0xb2, ..] | [0xd4, 0xc3, ..] | [0x4d, 0x3c, ..] => {
                 let reader = PcapReader::new(buffered).with_context(foreign)?;

@@ -131,9 +131,7 @@ fn ip(packet: &[u8], depth: usize) -> Option<TcpSegment<'_>> {
                 payload,
             })
         }
-        TransportSlice::Udp(udp)
-            if udp.destination_port() == VXLAN_PORT && depth < MAX_DEPTH =>
-        {
+        TransportSlice::Udp(udp) if udp.destination_port() == VXLAN_PORT && depth < MAX_DEPTH => {
             ethernet(udp.payload().get(8..)?, depth + 1)
         }
         _ => None,

@@ -38,8 +38,7 @@ fn key(a: SocketAddr, b: SocketAddr) -> (SocketAddr, SocketAddr) {
 impl TcpTracker {
     /// No more bytes of this flow are wanted.
     pub fn done(&mut self, flow: FlowId) {
-        if let Some(tracked) =
-            self.by_flow.get(&flow).and_then(|key| self.connections.get_mut(key))
+        if let Some(tracked) = self.by_flow.get(&flow).and_then(|key| self.connections.get_mut(key))
         {
             tracked.done = true;
         }
@@ -126,10 +125,9 @@ impl TcpTracker {
             [segment.source, segment.destination]
         };
         let begins = segment.syn
-            || RecordHeader::parse(segment.payload)
-                .is_ok_and(|header| {
-                    header.is_some_and(|h| h.content_type == ContentType::Handshake)
-                });
+            || RecordHeader::parse(segment.payload).is_ok_and(|header| {
+                header.is_some_and(|h| h.content_type == ContentType::Handshake)
+            });
         self.flows += 1;
         let flow = FlowId(self.flows);
         let tracked = Tracked {

@@ -31,6 +31,8 @@ pub enum Opening {
     Tls(TlsStart),
     /// Clear text of this protocol (`other` where it is not known).
     Plaintext(&'static str),
+    /// Neither: a protocol that encrypts in a way which is not read here.
+    Opaque(&'static str),
 }
 
 /// A whole view of the beginning of a connection.

@@ -97,9 +97,25 @@ pub fn http2_preface(bytes: &[u8]) -> Match {
 /// A request line of HTTP/1 (RFC 9112 section 3): an upper-case method, a space and a target.
 pub fn http(bytes: &[u8]) -> Match {
     const METHODS: &[&[u8]] = &[
-        b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ",
-        b"CONNECT ", b"PROPFIND ", b"PROPPATCH ", b"MKCOL ", b"COPY ", b"MOVE ", b"LOCK ",
-        b"UNLOCK ", b"REPORT ", b"SEARCH ", b"PURGE ",
+        b"GET ",
+        b"POST ",
+        b"PUT ",
+        b"HEAD ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"TRACE ",
+        b"CONNECT ",
+        b"PROPFIND ",
+        b"PROPPATCH ",
+        b"MKCOL ",
+        b"COPY ",
+        b"MOVE ",
+        b"LOCK ",
+        b"UNLOCK ",
+        b"REPORT ",
+        b"SEARCH ",
+        b"PURGE ",
     ];
     let mut answer = Match::No;
     for method in METHODS {
@@ -148,9 +164,7 @@ fn client_hello_here(bytes: &[u8]) -> Match {
 pub fn client_hello(bytes: &[u8]) -> (Match, usize) {
     let answer = |at: usize| (client_hello_here(&bytes[at..]), at);
     let here = (0..bytes.len()).filter(|at| bytes[*at] == 0x16).map(answer);
-    here.into_iter()
-        .find(|(found, _)| *found != Match::No)
-        .unwrap_or((Match::No, bytes.len()))
+    here.into_iter().find(|(found, _)| *found != Match::No).unwrap_or((Match::No, bytes.len()))
 }
 
 /// Position of a record that carries a ServerHello or a fatal alert in the middle of other bytes.

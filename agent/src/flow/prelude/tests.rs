@@ -21,6 +21,7 @@ fn said(opening: &Opening) -> String {
     match opening {
         Opening::Pending => "pending".to_owned(),
         Opening::Plaintext(protocol) => format!("clear {protocol}"),
+        Opening::Opaque(protocol) => format!("opaque {protocol}"),
         Opening::Tls(start) => {
             format!("tls {:?} {}", start.at, start.starttls.unwrap_or("direct"))
         }
@@ -129,7 +130,13 @@ fn cases() -> Vec<Case> {
             "tls [31, 14] ldap",
             "tls [31, 14] ldap",
         ),
-        ("ldap binds", b"\x30\x0c\x02\x01\x01\x60\x07".to_vec(), vec![], "clear ldap", "clear ldap"),
+        (
+            "ldap binds",
+            b"\x30\x0c\x02\x01\x01\x60\x07".to_vec(),
+            vec![],
+            "clear ldap",
+            "clear ldap",
+        ),
         (
             "xmpp upgrades",
             tls(b"<?xml version='1.0'?><stream:stream><starttls/>"),
@@ -137,7 +144,13 @@ fn cases() -> Vec<Case> {
             "tls [47, 17] xmpp",
             "tls [47, 17] xmpp",
         ),
-        ("xmpp in clear", text("<?xml?><stream><iq type='get'/>"), vec![], "clear xmpp", "clear xmpp"),
+        (
+            "xmpp in clear",
+            text("<?xml?><stream><iq type='get'/>"),
+            vec![],
+            "clear xmpp",
+            "clear xmpp",
+        ),
         (
             "http connect",
             tls(b"CONNECT a:443 HTTP/1.1\r\n\r\n"),
@@ -151,6 +164,20 @@ fn cases() -> Vec<Case> {
             text("HTTP/1.1 403 No\r\n\r\n"),
             "clear http_connect",
             "clear http_connect",
+        ),
+        (
+            "openvpn",
+            b"\0\x0e\x3812345678\0\0\0\0\0".to_vec(),
+            vec![],
+            "opaque openvpn",
+            "opaque openvpn",
+        ),
+        (
+            "socks4, server side only",
+            vec![4, 1, 1, 187, 1, 2, 3, 4, 0],
+            answer(&[0, 90, 0, 0, 0, 0, 0, 0]),
+            "pending",
+            "tls [9, 8] socks",
         ),
         (
             "socks5",

@@ -17,6 +17,8 @@ enum Stage {
     MayUpgrade,
     /// It went on in clear, or the server declined.
     StaysClear,
+    /// It is encrypted in a way of its own, which is not read here.
+    Opaque,
 }
 
 /// Judges a connection that did not begin with TLS.
@@ -24,7 +26,7 @@ pub fn judge(client: &[u8], server: &[u8], ended: bool) -> Opening {
     let (hello, client_at) = signatures::client_hello(client);
     let (protocol, stage) = classify(&client[..client_at], server);
     match hello {
-        _ if stage == Stage::StaysClear => {}
+        _ if stage != Stage::MayUpgrade => {}
         Match::Yes => {
             let server_at = signatures::server_hello(server).or(ended.then_some(server.len()));
             return server_at.map_or(Opening::Pending, |server_at| {
@@ -38,9 +40,18 @@ pub fn judge(client: &[u8], server: &[u8], ended: bool) -> Opening {
         Match::Partial if !ended => return Opening::Pending,
         Match::Partial | Match::No => {}
     }
+    // The client's side may be missing; a server that says hello was asked to.
+    if ended && let Some(server_at) = signatures::server_hello(server) {
+        return Opening::Tls(TlsStart {
+            at: [client.len(), server_at],
+            starttls: Some(protocol),
+            ssl2_hello: None,
+        });
+    }
     match stage {
         Stage::MayUpgrade if !ended => Opening::Pending,
-        _ => Opening::Plaintext(protocol),
+        Stage::Opaque => Opening::Opaque(protocol),
+        Stage::MayUpgrade | Stage::StaysClear => Opening::Plaintext(protocol),
     }
 }
 
@@ -67,6 +78,9 @@ fn binary(client: &[u8], server: &[u8]) -> Option<(&'static str, Stage)> {
     let stage = |clear| if clear { StaysClear } else { MayUpgrade };
     if client.len() < 4 {
         return mysql_greeting(server).then_some(("mysql", MayUpgrade));
+    }
+    if is_openvpn(client) {
+        return Some(("openvpn", Stage::Opaque));
     }
     for request in POSTGRESQL_REQUESTS {
         match prefix(client, request) {
@@ -100,7 +114,9 @@ fn binary(client: &[u8], server: &[u8]) -> Option<(&'static str, Stage)> {
             let other = ldap_operation(client).is_some_and(|tag| tag != 0x77);
             Some(("ldap", stage(other && !starttls)))
         }
-        [5, methods, rest @ ..] if rest.len() <= usize::from(*methods) || server.first() == Some(&5) => {
+        [5, methods, rest @ ..]
+            if rest.len() <= usize::from(*methods) || server.first() == Some(&5) =>
+        {
             Some(("socks", MayUpgrade))
         }
         [4, 1 | 2, ..] => Some(("socks", MayUpgrade)),
@@ -121,6 +137,14 @@ fn ldap_operation(client: &[u8]) -> Option<u8> {
     id.get(2 + usize::from(*id.get(1)?)).copied()
 }
 
+/// OpenVPN over TCP: a packet length, then P_CONTROL_HARD_RESET_CLIENT_V2 or _V3 with key id 0.
+/// Its TLS is wrapped packet by packet.
+fn is_openvpn(client: &[u8]) -> bool {
+    let [high, low, opcode, ..] = client else { return false };
+    let length = u16::from_be_bytes([*high, *low]);
+    matches!(opcode, 0x38 | 0x50) && (14..=256).contains(&length)
+}
+
 /// Protocol version 10 and packet number 0 in a short packet, or the beginning of that.
 fn mysql_greeting(server: &[u8]) -> bool {
     server.get(1..).is_some_and(|after| prefix(after, &[0, 0, 0, 10]) != Match::No)
@@ -131,8 +155,24 @@ const UNKNOWN_PROTOCOL_BYTES: usize = 128;
 
 /// Commands that a client sends before an upgrade. Any other line is its work, in clear.
 const BEFORE_UPGRADE: &[&str] = &[
-    "EHLO", "HELO", "LHLO", "STARTTLS", "CAPABILITY", "STLS", "CAPA", "FEAT", "NOOP", "CAP", "ID",
-    "LANG", "SYST", "HELP", "QUIT", "LOGOUT", "CLNT", "OPTS",
+    "EHLO",
+    "HELO",
+    "LHLO",
+    "STARTTLS",
+    "CAPABILITY",
+    "STLS",
+    "CAPA",
+    "FEAT",
+    "NOOP",
+    "CAP",
+    "ID",
+    "LANG",
+    "SYST",
+    "HELP",
+    "QUIT",
+    "LOGOUT",
+    "CLNT",
+    "OPTS",
 ];
 
 fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
@@ -171,9 +211,9 @@ fn before_upgrade(line: &[u8], complete: bool) -> bool {
     let Some(first) = words.next() else { return line.len() < 128 };
     let second = words.next();
     let whole = |word: &str, more: bool| {
-        BEFORE_UPGRADE.iter().any(|known| {
-            *known == word || (!complete && !more && known.starts_with(word))
-        })
+        BEFORE_UPGRADE
+            .iter()
+            .any(|known| *known == word || (!complete && !more && known.starts_with(word)))
     };
     match second {
         None => {
@@ -184,11 +224,9 @@ fn before_upgrade(line: &[u8], complete: bool) -> bool {
                 || (!complete && "AUTH".starts_with(first))
                 || (!complete && is_imap_tag(first))
         }
-        Some(second) if first == "AUTH" => {
-            ["TLS", "TLS-C", "SSL", "TLS-P"]
-                .iter()
-                .any(|how| *how == second || (!complete && how.starts_with(second)))
-        }
+        Some(second) if first == "AUTH" => ["TLS", "TLS-C", "SSL", "TLS-P"]
+            .iter()
+            .any(|how| *how == second || (!complete && how.starts_with(second))),
         Some(_) if whole(first, true) => true,
         Some(second) => is_imap_tag(first) && whole(second, words.next().is_some()),
     }

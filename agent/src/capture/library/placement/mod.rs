@@ -9,9 +9,7 @@ mod aarch64;
 mod image;
 mod x86_64;
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use image::Code;
 pub use image::{Image, ImageError, Isa};
