@@ -28,6 +28,11 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
         "OpenVPN encrypts in a framing of its own: neither TLS nor clear text",
     ),
     (
+        "arkime/openvpn_synthetic.pcap",
+        "2001:db8:1::7:51003",
+        "OpenVPN encrypts in a framing of its own: neither TLS nor clear text",
+    ),
+    (
         "hotplace/tls12__tls12no_renogotiation.pcapng",
         "::1:13185",
         "the handshake succeeds; what fails is a later renegotiation, under encryption",

@@ -223,6 +223,12 @@ impl Flights {
             FlightVerdict::Failed { .. } => return Outcome::Failed,
             FlightVerdict::Pending => return Outcome::Incomplete,
             FlightVerdict::Decided { client_auth, .. } => client_auth != ClientAuth::NotRequested,
+            // In place of its Finished the client sent an alert.
+            FlightVerdict::Resumed
+                if self.client.as_slice().first() == Some(&self.arithmetic.alert(Padding::Bare)) =>
+            {
+                return Outcome::Failed;
+            }
             FlightVerdict::Resumed => false,
             FlightVerdict::Ambiguous { why } => {
                 self.witness.0 == Witness::Requested && why != Ambiguity::WitnessesDisagree
