@@ -332,7 +332,8 @@ mod tests {
             let ids = aya::programs::loaded_programs().filter_map(|info| Some(info.ok()?.id()));
             ids.filter(|id| ours.contains(id)).count()
         };
-        assert_eq!((ours.len(), loaded()), (5, 5));
+        assert!(!ours.is_empty());
+        assert_eq!(loaded(), ours.len());
         drop(source);
         // A link holds its program, so no program means no link. The kernel frees them when no
         // processor can still be in one.
