@@ -1,16 +1,18 @@
 //! `connect(2)` of a watched process: the socket becomes a flow.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock_addr,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_cgroup_id, bpf_get_socket_cookie},
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_socket_cookie},
     },
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
-use hopsight_abi::{Comm, FlowState, Lost, config_flags};
+use hopsight_abi::{Bytes16, Comm, Lost, config_flags};
 
 use crate::{
     maps::{self, NAMES, PROCESSES, config},
@@ -41,7 +43,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 }
 
 #[inline(always)]
-fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> [u8; 16]) {
+fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> Bytes16) {
     let addr = ctx.sock_addr;
     // SAFETY: reads of the context's fields; the verifier checks each offset and width.
     let (kind, protocol, port, sk) = unsafe {
@@ -58,24 +60,33 @@ fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> 
         maps::count(Lost::Storage);
         return;
     };
-    // A socket may connect again after a failure: everything starts anew.
-    *flow = FlowState {
-        // SAFETY: the helper takes this program's context; the other has no arguments.
-        cookie: unsafe { bpf_get_socket_cookie(ctx.as_ptr()) },
-        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
-        tgid,
-        tid,
-        comm,
-        destination_ip,
-        destination_port: u16::from_be(port as u16),
-        ..FlowState::default()
-    };
+    // SAFETY: one helper takes this program's context, the other nothing.
+    unsafe {
+        flow.cookie = bpf_get_socket_cookie(ctx.as_ptr());
+        flow.cgroup_id = bpf_get_current_cgroup_id();
+    }
+    flow.tgid = tgid;
+    flow.tid = tid;
+    flow.comm = comm;
+    flow.destination_ip = destination_ip;
+    flow.destination_port = u16::from_be(port as u16);
+}
+
+/// The name of the connecting thread.
+#[inline(always)]
+fn current_comm() -> Option<Comm> {
+    let mut comm = MaybeUninit::<Comm>::uninit();
+    // SAFETY: the helper writes as many bytes as it is given, or fails.
+    unsafe {
+        let read = bpf_get_current_comm(comm.as_mut_ptr().cast(), size_of::<Comm>() as u32);
+        (read == 0).then(|| comm.assume_init())
+    }
 }
 
 /// The name the current process is watched under; `None`: it is not watched.
 #[inline(always)]
 pub fn watched_name(tgid: u32) -> Option<Comm> {
-    let comm = bpf_get_current_comm().ok()?;
+    let comm = current_comm()?;
     if config().flags & config_flags::WATCH_ALL != 0 || NAMES.get_ptr(comm).is_some() {
         return Some(comm);
     }

@@ -64,10 +64,19 @@ pub fn flow_of(sk: *mut bpf_sock) -> Option<&'static mut FlowState> {
     storage(sk, 0)
 }
 
-/// The state of `sk`, made if there is none.
+/// A new state for `sk`, all zero. There may have been one: a socket may connect again after a
+/// failure.
 #[inline(always)]
 pub fn watch(sk: *mut bpf_sock) -> Option<&'static mut FlowState> {
-    storage(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    const WORDS: usize = FlowState::SIZE / size_of::<u64>();
+    const _: () = assert!(WORDS * size_of::<u64>() == FlowState::SIZE);
+    let flow = storage(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))?;
+    let words = ptr::from_mut(flow).cast::<u64>();
+    for i in 0..WORDS {
+        // SAFETY: within the state. Volatile, or LLVM makes it a call of a byte-wise loop.
+        unsafe { words.add(i).write_volatile(0) };
+    }
+    Some(flow)
 }
 
 /// Stops watching `sk`.

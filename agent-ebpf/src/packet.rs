@@ -1,6 +1,7 @@
 //! Where a TCP segment's payload is.
 
 use aya_ebpf::programs::SkBuffContext;
+use hopsight_abi::Bytes16;
 
 const IPPROTO_HOPOPTS: u8 = 0;
 const IPPROTO_TCP: u8 = 6;
@@ -68,25 +69,26 @@ fn after_ipv6_headers(ctx: &SkBuffContext, first: u8) -> Option<usize> {
 
 /// An IPv4 address in network byte order as IPv4-mapped IPv6 address.
 #[inline(always)]
-pub fn ipv4_mapped(address: u32) -> [u8; 16] {
-    let [a, b, c, d] = address.to_ne_bytes();
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+pub fn ipv4_mapped(address: u32) -> Bytes16 {
+    Bytes16::from_words([0, in_memory(0xffff_u32.to_be(), address)])
 }
 
 /// The bytes of an IPv6 address in a context, which may only be read in words of 32 bits.
 #[inline(always)]
-pub fn ipv6(words: *const [u32; 4]) -> [u8; 16] {
+pub fn ipv6(words: *const [u32; 4]) -> Bytes16 {
     let words = words.cast::<u32>();
     // SAFETY: the caller points at a field of its context; volatile keeps the width.
-    let [a, b, c, d] = unsafe {
-        [
-            words.read_volatile(),
-            words.add(1).read_volatile(),
-            words.add(2).read_volatile(),
-            words.add(3).read_volatile(),
-        ]
-    };
-    let low = u64::from(a.to_be()) << 32 | u64::from(b.to_be());
-    let high = u64::from(c.to_be()) << 32 | u64::from(d.to_be());
-    (u128::from(low) << 64 | u128::from(high)).to_be_bytes()
+    unsafe {
+        let start = in_memory(words.read_volatile(), words.add(1).read_volatile());
+        let end = in_memory(words.add(2).read_volatile(), words.add(3).read_volatile());
+        Bytes16::from_words([start, end])
+    }
+}
+
+/// The word whose memory is that of `first`, then that of `second`.
+#[inline(always)]
+fn in_memory(first: u32, second: u32) -> u64 {
+    let (low, high) =
+        if cfg!(target_endian = "little") { (first, second) } else { (second, first) };
+    u64::from(low) | u64::from(high) << 32
 }

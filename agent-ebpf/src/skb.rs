@@ -130,18 +130,17 @@ fn begins_tls<const D: u8>(
     segment: &TcpSegment,
     offset: u32,
 ) -> bool {
-    let mut bytes = [0; HEAD];
+    let mut start = 0u64;
     let len = if segment.payload_len < HEAD as u32 { segment.payload_len } else { HEAD as u32 };
     let len = (black_box(len.wrapping_sub(1)) & (HEAD as u32 - 1)).wrapping_add(1);
-    // SAFETY: `len` is at most the size of `bytes`.
-    let loaded = unsafe {
-        bpf_skb_load_bytes(skb.cast(), segment.payload_at, bytes.as_mut_ptr().cast(), len)
-    };
+    // SAFETY: `len` is at most the size of `start`.
+    let loaded =
+        unsafe { bpf_skb_load_bytes(skb.cast(), segment.payload_at, (&raw mut start).cast(), len) };
     if loaded != 0 {
         return false;
     }
     let head = Head {
-        bytes,
+        start: start.to_ne_bytes(),
         len: segment.payload_len,
         first: offset == 0,
         to_server: D == direction::TO_SERVER,

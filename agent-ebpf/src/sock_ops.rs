@@ -58,7 +58,8 @@ fn opened(ctx: &SockOpsContext, sk: *mut bpf_sock, flow: &mut FlowState) {
         comm: flow.comm,
         destination_ip: flow.destination_ip,
         destination_port: flow.destination_port,
-        reserved: [0; 6],
+        reserved_short: 0,
+        reserved: 0,
     };
     let delivered = emit::record(flow, (Kind::Opened, Lost::Opened), direction::TO_SERVER, 0, body);
     if !delivered {

@@ -15,4 +15,4 @@ pub use record::{
     Closed, DecodeError, Established, Fin, Header, Kind, Opened, Record, Segment, direction, flags,
 };
 pub use state::{Comm, Config, FlowState, Lost, config_flags};
-pub use wire::Field;
+pub use wire::{Bytes16, Field};

@@ -2,7 +2,11 @@
 
 use core::fmt;
 
-use crate::{library::Library, state::Comm, wire::wire_struct};
+use crate::{
+    library::Library,
+    state::Comm,
+    wire::{Bytes16, wire_struct},
+};
 
 /// What a record tells. Zero is no kind, so that a zeroed record is an error.
 #[repr(u8)]
@@ -94,11 +98,13 @@ wire_struct! {
         /// Name the process is watched under.
         comm: Comm,
         /// Destination as the process gave it to `connect`.
-        destination_ip: [u8; 16],
+        destination_ip: Bytes16,
         /// Port of the destination.
         destination_port: u16,
         /// Zero.
-        reserved: [u8; 6],
+        reserved_short: u16,
+        /// Zero.
+        reserved: u32,
     }
 }
 
@@ -106,9 +112,9 @@ wire_struct! {
     /// The TCP handshake is complete.
     Established: 40 {
         /// Address of the proxy's end.
-        local_ip: [u8; 16],
+        local_ip: Bytes16,
         /// Address of the upstream's end, after any NAT that rewrote the socket.
-        remote_ip: [u8; 16],
+        remote_ip: Bytes16,
         /// Port of the proxy's end.
         local_port: u16,
         /// Port of the upstream's end.
@@ -247,14 +253,15 @@ mod tests {
             tgid: 1,
             tid: 2,
             cgroup_id: u64::MAX,
-            comm: *b"nginx\0\0\0\0\0\0\0\0\0\0\0",
-            destination_ip: [3; 16],
+            comm: Bytes16::new(*b"nginx\0\0\0\0\0\0\0\0\0\0\0"),
+            destination_ip: Bytes16::new([3; 16]),
             destination_port: 443,
-            reserved: [0; 6],
+            reserved_short: 0,
+            reserved: 0,
         };
         let established = Established {
-            local_ip: [1; 16],
-            remote_ip: [2; 16],
+            local_ip: Bytes16::new([1; 16]),
+            remote_ip: Bytes16::new([2; 16]),
             local_port: 3,
             remote_port: 4,
             reserved: 0,

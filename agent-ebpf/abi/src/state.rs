@@ -1,9 +1,9 @@
 //! What the kernel programs keep, and what the agent tells them.
 
-use crate::wire::wire_struct;
+use crate::wire::{Bytes16, wire_struct};
 
 /// A task's name as the kernel stores it: at most 15 bytes, padded with zeros.
-pub type Comm = [u8; 16];
+pub type Comm = Bytes16;
 
 /// Bits of [`Config::flags`].
 pub mod config_flags {
@@ -42,7 +42,7 @@ wire_struct! {
         /// Name the process is watched under.
         comm: Comm,
         /// Destination given to `connect`.
-        destination_ip: [u8; 16],
+        destination_ip: Bytes16,
         /// Sequence number of the first payload byte, per direction.
         base: [u32; 2],
         /// Bytes delivered under the current budget, per direction.
@@ -54,15 +54,15 @@ wire_struct! {
         /// 1 once a segment of that direction was cut by the budget.
         exhausted: [u8; 2],
         /// 1 when the socket is older than the agent.
-        mid_stream: u8,
+        mid_stream: u16,
         /// 1 once TLS began: the handshake budget counts.
-        tls: u8,
+        tls: u16,
         /// 1 once the agent wants no more bytes.
-        done: u8,
+        done: u16,
         /// 1 while a loss has not been reported, per direction.
         lost: [u8; 2],
         /// Zero.
-        reserved: [u8; 5],
+        reserved: u16,
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     fn state_and_config_survive_the_round_trip() {
         let state = FlowState {
             cookie: 1,
-            comm: *b"haproxy\0\0\0\0\0\0\0\0\0",
+            comm: Bytes16::new(*b"haproxy\0\0\0\0\0\0\0\0\0"),
             base: [u32::MAX, 2],
             base_known: [1, 0],
             lost: [0, 1],

@@ -1,5 +1,7 @@
 //! Fixed-layout structs that are written by kernel programs and decoded without `unsafe`.
 
+use core::fmt;
+
 /// A field of a record, in the byte order of the machine (kernel and agent share it).
 pub trait Field: Copy {
     /// Size in bytes.
@@ -31,6 +33,53 @@ macro_rules! integer_field {
 }
 
 integer_field!(u8, u16, u32, u64);
+
+/// Sixteen bytes in memory order, as two words: the programs copy and clear them in two steps,
+/// where the compiler would call a byte-wise loop for an array of bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Bytes16([u64; 2]);
+
+impl Bytes16 {
+    /// These bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self::read(&bytes).unwrap_or_default()
+    }
+
+    /// Two words, each in memory order.
+    #[must_use]
+    #[inline]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self(words)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.write(&mut bytes);
+        bytes
+    }
+}
+
+impl fmt::Debug for Bytes16 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_bytes().fmt(f)
+    }
+}
+
+impl Field for Bytes16 {
+    const SIZE: usize = <[u64; 2] as Field>::SIZE;
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Field::read(bytes).map(Self)
+    }
+
+    fn write(self, bytes: &mut [u8]) {
+        self.0.write(bytes);
+    }
+}
 
 impl<T: Field + Default, const N: usize> Field for [T; N] {
     const SIZE: usize = N * T::SIZE;

@@ -1,7 +1,8 @@
 //! The cgroup v2 directory the network programs attach to.
 
 use std::{
-    fs::File,
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -44,13 +45,42 @@ impl Cgroup {
     }
 }
 
+/// Which processes are below a cgroup.
+#[derive(Debug)]
+pub(super) struct Scope {
+    root: PathBuf,
+    path: PathBuf,
+}
+
+impl Scope {
+    pub(super) fn new(cgroup: &Cgroup) -> Self {
+        Self { root: root().unwrap_or_else(|_| cgroup.path.clone()), path: cgroup.path.clone() }
+    }
+
+    /// Inode number of the process's cgroup directory, which is the kernel's number for it; 0
+    /// where it is not shown. `None`: the process is elsewhere.
+    pub(super) fn cgroup_id(&self, pid: u32) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let Some(directory) = self.directory_in(&text) else { return Some(0) };
+        let inside = directory.starts_with(&self.path);
+        inside.then(|| fs::metadata(directory).map_or(0, |metadata| metadata.ino()))
+    }
+
+    /// The directory in the text of `/proc/PID/cgroup`. `None`: there is none below the root (a
+    /// cgroup namespace shows others as `/../…`).
+    fn directory_in(&self, text: &str) -> Option<PathBuf> {
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        (!path.starts_with("..")).then(|| self.root.join(path))
+    }
+}
+
 /// The root of the cgroup v2 hierarchy: `/sys/fs/cgroup` on unified systems, usually
 /// `/sys/fs/cgroup/unified` on hybrid ones.
 ///
 /// # Errors
 /// There is no mount of type cgroup2.
 pub fn root() -> anyhow::Result<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
+    let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
     root_in(&mounts).context(
         "no cgroup v2 filesystem is mounted: mount one with `mount -t cgroup2 none \
          /sys/fs/cgroup/unified`, or boot with systemd.unified_cgroup_hierarchy=1",
@@ -108,6 +138,21 @@ mod tests {
             ("nonsense", "cgroup2\n\n  \n", None),
         ] {
             assert_eq!(root_in(mounts), expected.map(PathBuf::from), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_placed_by_its_cgroup_file() {
+        let scope = Scope { root: "/cg".into(), path: "/cg/pods".into() };
+        for (name, text, expected) in [
+            ("below", "0::/pods/a\n", Some("/cg/pods/a")),
+            ("hybrid", "5:cpu:/x\n0::/pods\n", Some("/cg/pods")),
+            ("elsewhere", "0::/system.slice\n", Some("/cg/system.slice")),
+            ("in another namespace", "0::/../b\n", None),
+            ("v1 only", "5:cpu:/x\n", None),
+            ("gone", "", None),
+        ] {
+            assert_eq!(scope.directory_in(text), expected.map(PathBuf::from), "{name}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io::ErrorKind,
     os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::{
     Source, SourceState,
-    cgroup::{self, Cgroup},
+    cgroup::{Cgroup, Scope},
     library::{LibraryProbes, LibraryStatuses},
     loader::{self, LoadOptions},
     processes::{self, Watched, comm_of},
@@ -35,7 +35,7 @@ use super::{
 use crate::model::{Event, FlowId, Origin};
 
 /// Records handled per [`Source::poll`], so that one call stays short and its events few.
-const BATCH: usize = 4096;
+const BATCH: usize = 1024;
 
 /// How to watch.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub struct LiveOptions {
     /// Time between two looks for new processes whose threads have other names than the process.
     pub rescan: Duration,
     /// Switch the kernel's BPF statistics on while the source lives (`bpf_enable_stats`, all
-    /// programs of the machine, some ten nanoseconds per run).
+    /// programs of the machine, some ten nanoseconds per run; needs CAP_SYS_ADMIN).
     pub program_statistics: bool,
 }
 
@@ -96,7 +96,7 @@ pub struct LiveSource {
     library: Option<LibraryProbes>,
     /// Hands what the programs logged to the `log` crate.
     flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
-    cgroup_root: PathBuf,
+    scope: Scope,
     options: LiveOptions,
     next_scan: Instant,
     pending: Vec<Event>,
@@ -119,11 +119,6 @@ impl LiveSource {
         let mut ebpf = loader::open(&options.load)?;
         let flush_kernel_log =
             options.load.kernel_log.then(|| kernel_log(&mut ebpf)).transpose()?;
-        let statistics = options
-            .program_statistics
-            .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime))
-            .transpose()
-            .context("switch the kernel's BPF statistics on")?;
         loader::attach(&mut ebpf, &cgroup)?;
         let received = Arc::<Received>::default();
         let lost = loader::take_map(&mut ebpf, "LOST")?;
@@ -137,14 +132,14 @@ impl LiveSource {
             known_processes: HashMap::new(),
             library,
             flush_kernel_log,
-            cgroup_root: cgroup::root().unwrap_or(cgroup.path),
+            scope: Scope::new(&cgroup),
             next_scan: Instant::now(),
             pending: Vec::new(),
             stats: StatsHandle::new(Arc::clone(&received), lost, library_counts, &ebpf)?,
             received,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .context("create an eventfd")?,
-            _statistics: statistics,
+            _statistics: options.program_statistics.then(enable_statistics).flatten(),
             ebpf,
             options,
         };
@@ -202,7 +197,7 @@ impl LiveSource {
     }
 
     fn take_in(&mut self, pid: u32, name: &str) {
-        match take_in(pid, name, &self.cgroup_root, &mut self.flows, &mut self.pending) {
+        match take_in(pid, name, &self.scope, &mut self.flows, &mut self.pending) {
             Ok(taken) => {
                 self.received.taken_in(taken);
                 debug!(pid, name, taken, "took in older connections");
@@ -300,15 +295,11 @@ fn kernel_log(ebpf: &mut Ebpf) -> anyhow::Result<Box<dyn FnMut() + Send>> {
     Ok(Box::new(move || log.flush()))
 }
 
-/// The cgroup a source with these options would attach to.
-///
-/// # Errors
-/// There is no cgroup v2 hierarchy.
-pub fn cgroup_path(options: &LiveOptions) -> anyhow::Result<PathBuf> {
-    match &options.cgroup {
-        Some(path) => Ok(Path::to_owned(path)),
-        None => cgroup::root(),
-    }
+/// The kernel keeps BPF statistics as long as the descriptor is open.
+fn enable_statistics() -> Option<OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime)
+        .inspect_err(|error| warn!(%error, "no BPF statistics (they need CAP_SYS_ADMIN)"))
+        .ok()
 }
 
 #[cfg(test)]
@@ -323,11 +314,7 @@ mod tests {
         }
         let options = LiveOptions { take_in: false, ..LiveOptions::default() };
         let source = LiveSource::start(options).unwrap_or_else(|error| panic!("{error:#}"));
-        let ours: Vec<u32> = source
-            .ebpf
-            .programs()
-            .filter_map(|(_, program)| Some(program.info().ok()?.id()))
-            .collect();
+        let ours: Vec<u32> = source.stats().read().programs.iter().map(|p| p.id).collect();
         let loaded = || {
             let ids = aya::programs::loaded_programs().filter_map(|info| Some(info.ok()?.id()));
             ids.filter(|id| ours.contains(id)).count()

@@ -229,11 +229,14 @@ fn explain(error: ProgramError) -> anyhow::Error {
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
-            "run as root, or give the agent CAP_BPF and CAP_NET_ADMIN; in a container also allow \
-             the bpf(2) system call (seccomp profile)"
+            "run as root, or give the agent CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; in a container \
+             also allow the bpf(2) system call (seccomp profile)"
         }
         Some(libc::ENOSYS) => "use a kernel with CONFIG_BPF_SYSCALL",
-        Some(libc::EINVAL) => "use Linux 5.10 or later with CONFIG_CGROUP_BPF",
+        Some(libc::EINVAL) => {
+            "use Linux 5.10 or later with CONFIG_CGROUP_BPF; a helper that the program \
+             \"cannot use\" wants CAP_PERFMON"
+        }
         Some(libc::ENOMEM) => "use a smaller ring buffer; the kernel has no memory for this one",
         _ => "",
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use hopsight_abi::{Header, Record, direction, flags};
+use hopsight_abi::{Bytes16, Header, Record, direction, flags};
 
 use super::{library::decode, processes::name_of};
 use crate::model::{Beginning, CloseCause, Direction, Event, FlowId, Origin, Process, Timestamp};
@@ -28,7 +28,7 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
             at,
             origin: Origin::Process(Process {
                 pid: opened.tgid,
-                name: Arc::from(name_of(&opened.comm)),
+                name: Arc::from(name_of(&opened.comm.to_bytes())),
                 cgroup_id: opened.cgroup_id,
             }),
             destination: socket_addr(opened.destination_ip, opened.destination_port),
@@ -62,8 +62,8 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
 }
 
 /// An address of a record; IPv4-mapped ones become IPv4, which is what is on the wire.
-fn socket_addr(ip: [u8; 16], port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(ip)).to_canonical(), port)
+fn socket_addr(ip: Bytes16, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(ip.to_bytes())).to_canonical(), port)
 }
 
 #[cfg(test)]
@@ -124,7 +124,9 @@ mod tests {
     #[test]
     fn mapped_addresses_are_ipv4() {
         let opened = Opened {
-            destination_ip: Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]).octets(),
+            destination_ip: Bytes16::new(
+                Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]).octets(),
+            ),
             destination_port: 443,
             ..Opened::default()
         };

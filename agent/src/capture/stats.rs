@@ -42,6 +42,8 @@ pub struct CaptureStats {
 pub struct ProgramStats {
     /// Its name.
     pub name: String,
+    /// The kernel's number for it.
+    pub id: u32,
     /// Time spent in it; zero unless the kernel's BPF statistics are on.
     pub run_time: Duration,
     /// How often it ran; zero unless the kernel's BPF statistics are on.
@@ -129,17 +131,20 @@ impl StatsHandle {
 /// The kernel shows a program's run time in the fdinfo of its descriptor (Linux 5.1).
 fn program_stats(name: &str, fd: &ProgramFd) -> ProgramStats {
     let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    let (run_time_ns, run_count) =
-        fs::read_to_string(path).map_or((0, 0), |fdinfo| run_time_and_count(&fdinfo));
-    ProgramStats { name: name.to_owned(), run_time: Duration::from_nanos(run_time_ns), run_count }
+    parse_fdinfo(name, &fs::read_to_string(path).unwrap_or_default())
 }
 
-fn run_time_and_count(fdinfo: &str) -> (u64, u64) {
-    let value = |key: &str| {
+fn parse_fdinfo(name: &str, fdinfo: &str) -> ProgramStats {
+    let value = |key: &str| -> u64 {
         let line = fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     };
-    (value("run_time_ns"), value("run_cnt"))
+    ProgramStats {
+        name: name.to_owned(),
+        id: u32::try_from(value("prog_id")).unwrap_or(0),
+        run_time: Duration::from_nanos(value("run_time_ns")),
+        run_count: value("run_cnt"),
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +154,10 @@ mod tests {
     #[test]
     fn fdinfo_of_a_program_is_read() {
         let fdinfo = "pos:\t0\nprog_type:\t8\nprog_id:\t9\nrun_time_ns:\t1234\nrun_cnt:\t56\n";
-        assert_eq!(run_time_and_count(fdinfo), (1234, 56));
-        assert_eq!(run_time_and_count("pos:\t0\nflags:\t02\n"), (0, 0), "Linux before 5.1");
+        let stats = parse_fdinfo("egress", fdinfo);
+        assert_eq!((stats.id, stats.run_count), (9, 56));
+        assert_eq!(stats.run_time, Duration::from_nanos(1234));
+        let empty = parse_fdinfo("egress", "pos:\t0\nflags:\t02\n");
+        assert_eq!((empty.id, empty.run_count, empty.run_time), (0, 0, Duration::ZERO));
     }
 }

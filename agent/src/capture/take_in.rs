@@ -8,16 +8,12 @@ use std::{
     collections::HashSet,
     fs,
     net::SocketAddr,
-    os::{
-        fd::{AsFd, OwnedFd, RawFd},
-        unix::fs::MetadataExt as _,
-    },
-    path::Path,
+    os::fd::{AsFd, OwnedFd, RawFd},
     sync::Arc,
 };
 
 use aya::maps::{MapData, SkStorage};
-use hopsight_abi::FlowState;
+use hopsight_abi::{Bytes16, FlowState};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt},
@@ -25,7 +21,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::processes::comm_of;
+use super::{cgroup::Scope, processes::comm_of};
 use crate::model::{Beginning, Event, FlowId, Origin, Process, Timestamp};
 
 /// `BPF_NOEXIST`: a socket that is watched already was seen from its start.
@@ -37,21 +33,23 @@ pub(super) type Flows = SkStorage<MapData, [u8; FlowState::SIZE]>;
 /// Puts the established outgoing TCP connections of a process under observation and appends an
 /// opened and an established event for each. Returns how many there were.
 ///
-/// Outgoing is what has not the local port of one of the process's listening sockets.
+/// Outgoing is what has not the local port of one of the process's listening sockets. A process
+/// outside `scope` is passed over: the programs would see nothing of its packets.
 ///
 /// # Errors
 /// The process cannot be looked into: it ended, or ptrace access to it is missing.
 pub(super) fn take_in(
     pid: u32,
     name: &str,
-    cgroup_root: &Path,
+    scope: &Scope,
     flows: &mut Flows,
     out: &mut Vec<Event>,
 ) -> Result<u64, Errno> {
+    let Some(cgroup_id) = scope.cgroup_id(pid) else { return Ok(0) };
     let sockets = Sockets::of(pid)?;
     let listening: HashSet<u16> =
         sockets.iter().filter_map(|socket| listening_port(&socket)).collect();
-    let process = Process { pid, name: Arc::from(name), cgroup_id: cgroup_id(pid, cgroup_root) };
+    let process = Process { pid, name: Arc::from(name), cgroup_id };
     let mut taken = 0;
     for socket in sockets.iter() {
         let Some((local, remote)) = connected(&socket) else { continue };
@@ -64,7 +62,7 @@ pub(super) fn take_in(
             cgroup_id: process.cgroup_id,
             tgid: pid,
             tid: pid,
-            comm: comm_of(name),
+            comm: Bytes16::new(comm_of(name)),
             mid_stream: 1,
             ..FlowState::default()
         };
@@ -136,15 +134,6 @@ fn connected(socket: &OwnedFd) -> Option<(SocketAddr, SocketAddr)> {
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// Inode number of the process's cgroup v2 directory; 0 where it is not below `root`.
-fn cgroup_id(pid: u32, root: &Path) -> u64 {
-    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return 0 };
-    text.lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .and_then(|path| fs::metadata(root.join(path)).ok())
-        .map_or(0, |metadata| metadata.ino())
 }
 
 /// Now, on the clock of the kernel programs.
