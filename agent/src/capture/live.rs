@@ -324,7 +324,7 @@ mod tests {
         let options = LiveOptions { take_in: false, ..LiveOptions::default() };
         let source = LiveSource::start(options).unwrap_or_else(|error| panic!("{error:#}"));
         let ours: Vec<u32> = source
-            ._ebpf
+            .ebpf
             .programs()
             .filter_map(|(_, program)| Some(program.info().ok()?.id()))
             .collect();

@@ -119,7 +119,9 @@ fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
 /// The same hops: plaintext, unknown, one-way, mutual; within each by proxy and upstream.
 #[must_use]
 pub fn worst_first(mut snapshot: Snapshot) -> Snapshot {
-    snapshot.hops.sort_by_key(|hop| (rank(hop.state.security), hop.proxy.clone(), hop.upstream.clone()));
+    snapshot
+        .hops
+        .sort_by_key(|hop| (rank(hop.state.security), hop.proxy.clone(), hop.upstream.clone()));
     snapshot
 }
 
@@ -136,13 +138,31 @@ const fn rank(security: Security) -> u8 {
 #[must_use]
 pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
     let mut headings = vec![
-        "PROXY", "UPSTREAM", "SECURITY", "CLIENT AUTH", "EVIDENCE", "VERIFIED", "VERSION", "CONNS",
-        "FAILED", "LAST SEEN",
+        "PROXY",
+        "UPSTREAM",
+        "SECURITY",
+        "CLIENT AUTH",
+        "EVIDENCE",
+        "VERIFIED",
+        "VERSION",
+        "CONNS",
+        "FAILED",
+        "LAST SEEN",
     ];
     if wide {
         headings.extend([
-            "SINCE", "CIPHER", "SNI", "ALPN", "PROTOCOL", "RULE", "UPSTREAM CERTIFICATE", "ENDS",
-            "CLIENT CERTIFICATE", "ENDS", "LAST ALERT", "UNKNOWN BECAUSE",
+            "SINCE",
+            "CIPHER",
+            "SNI",
+            "ALPN",
+            "PROTOCOL",
+            "RULE",
+            "UPSTREAM CERTIFICATE",
+            "ENDS",
+            "CLIENT CERTIFICATE",
+            "ENDS",
+            "LAST ALERT",
+            "UNKNOWN BECAUSE",
         ]);
     }
     let mut table = Table::new(headings);
@@ -158,8 +178,7 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
 
 fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
-    let failed =
-        hop.count_of(|tally| matches!(tally.outcome, Outcome::Rejected | Outcome::Failed));
+    let failed = hop.count_of(|tally| matches!(tally.outcome, Outcome::Rejected | Outcome::Failed));
     let verified = match state.server_verified {
         ServerVerified::No => Style::Red,
         ServerVerified::Yes | ServerVerified::Unknown => Style::Plain,
@@ -192,7 +211,8 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     });
     let mut reasons: Vec<_> = hop.unknown_reasons.iter().collect();
     reasons.sort_by_key(|(_, count)| Reverse(**count));
-    let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let reasons: Vec<_> =
+        reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     vec![
         time::age(now - hop.security_since).into(),
         text(&state.cipher),

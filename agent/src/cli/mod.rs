@@ -9,7 +9,6 @@ mod hops;
 mod paint;
 mod replay;
 mod run;
-mod seams;
 mod table;
 mod yaml;
 

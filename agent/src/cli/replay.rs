@@ -11,10 +11,9 @@ use serde::Serialize;
 
 use super::{
     paint::{ColorChoice, Style},
-    seams,
     table::{Cell, Table},
 };
-use crate::report::ConnectionReport;
+use crate::{replay as pipeline, report::ConnectionReport};
 
 /// Files at least this large get a progress bar on a terminal.
 const LONG_FILE: u64 = 16 << 20;
@@ -53,16 +52,23 @@ struct Line<'a> {
 /// A file cannot be read or is no capture, or standard output cannot be written.
 pub fn replay(args: &ReplayArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
     let mut table = Table::new([
-        "SRC", "DST", "SECURITY", "CLIENT AUTH", "OUTCOME", "EVIDENCE", "VERSION", "CIPHER", "SNI",
-        "ALERT", "REASON",
+        "SRC",
+        "DST",
+        "SECURITY",
+        "CLIENT AUTH",
+        "OUTCOME",
+        "EVIDENCE",
+        "VERSION",
+        "CIPHER",
+        "SNI",
+        "ALERT",
+        "REASON",
     ]);
+    let mut is_damaged = false;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     for path in &args.files {
         let file = path.to_string_lossy();
         let mut sink = |report: ConnectionReport| -> anyhow::Result<()> {
-            if !report.is_final {
-                return Ok(());
-            }
             match args.output {
                 Format::Table => table.push(row(&report)),
                 Format::Json => {
@@ -74,9 +80,20 @@ pub fn replay(args: &ReplayArgs, color: ColorChoice) -> anyhow::Result<ExitCode>
             Ok(())
         };
         let mut bar = Bar::new(path);
-        seams::replay(path, &mut |read| bar.show(read), &mut sink)
-            .with_context(|| format!("replay {}", path.display()))?;
+        let counts = pipeline::replay_with_progress(
+            path,
+            pipeline::limits(),
+            &mut |read| bar.show(read),
+            &mut sink,
+        )
+        .with_context(|| format!("replay {file}"))?;
         bar.clear();
+        if let Some(damage) = counts.damaged {
+            is_damaged = true;
+            eprintln!("hopsight: {file}: damaged after {} packets: {damage}", counts.read);
+        } else if counts.not_tcp == counts.read {
+            eprintln!("hopsight: {file}: none of {} packets carries TCP", counts.read);
+        }
     }
     if args.output == Format::Table {
         for line in table.lines(color.for_stdout()) {
@@ -84,7 +101,7 @@ pub fn replay(args: &ReplayArgs, color: ColorChoice) -> anyhow::Result<ExitCode>
         }
     }
     stdout.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 fn row(report: &ConnectionReport) -> Vec<Cell> {

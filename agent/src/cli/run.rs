@@ -12,10 +12,10 @@ use std::{
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
-use super::seams::{Stop, observe};
 use crate::{
     config::{Config, LibraryMode},
     export::{Exporter, http},
+    run::Stop,
 };
 
 /// Arguments of `hopsight run`. Each overrides a key of the configuration file.
@@ -128,7 +128,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             stop.request();
         }
     });
-    let server = http::serve(listener, exporter.clone(), config.http.limits, std::future::pending());
+    let server =
+        http::serve(listener, exporter.clone(), config.http.limits, std::future::pending());
     runtime.spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(error = format!("{error:#}"), "the HTTP server ended");
@@ -136,7 +137,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     });
     tracing::info!("serving the page, metrics, hops and events on http://{address}");
     exporter.tick(SystemTime::now());
-    let observed = observe(&config, &exporter, &stop);
+    let observed = crate::run::run(&config, &exporter, &stop);
     runtime.shutdown_background();
     observed?;
     tracing::info!("stopped");
@@ -181,8 +182,7 @@ fn event_output(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
 }
 
 fn start_log(config: &Config) {
-    let filter =
-        EnvFilter::try_from_env("HOPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("HOPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if config.log.json {
         log.json().init();
@@ -219,8 +219,17 @@ mod tests {
         assert_eq!(from_file.http.address.port(), 1);
 
         let overridden = config(&[
-            "--config", path, "--http", "[::1]:2", "--proxy", "a", "--proxy", "b", "--no-library",
-            "--events", "-",
+            "--config",
+            path,
+            "--http",
+            "[::1]:2",
+            "--proxy",
+            "a",
+            "--proxy",
+            "b",
+            "--no-library",
+            "--events",
+            "-",
         ])
         .expect("valid");
         assert_eq!(overridden.http.address, "[::1]:2".parse().expect("literal"));

@@ -12,17 +12,17 @@ use std::{
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::export::{
-    hops::HopLimits,
-    http::{DEFAULT_ADDRESS, HttpLimits},
+use crate::{
+    capture::{LiveOptions, LoadOptions, Watched},
+    export::{
+        hops::HopLimits,
+        http::{DEFAULT_ADDRESS, HttpLimits},
+    },
+    pipeline::Limits,
 };
 
 /// The documented configuration file with every key at its default.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
-
-/// Process names of the proxies watched unless told otherwise.
-pub const DEFAULT_PROXIES: [&str; 7] =
-    ["nginx", "envoy", "haproxy", "traefik", "caddy", "httpd", "apache2"];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,13 +64,12 @@ pub struct Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        Self {
-            proxies: DEFAULT_PROXIES.map(str::to_owned).to_vec(),
-            all: false,
-            cgroup: None,
-            take_in_existing: true,
-            rescan_seconds: 5,
-        }
+        let LiveOptions { load, cgroup, take_in, rescan, .. } = LiveOptions::default();
+        let (proxies, all) = match load.watched {
+            Watched::Named(names) => (names, false),
+            Watched::All => (Vec::new(), true),
+        };
+        Self { proxies, all, cgroup, take_in_existing: take_in, rescan_seconds: rescan.as_secs() }
     }
 }
 
@@ -90,39 +89,50 @@ pub struct Capture {
 
 impl Default for Capture {
     fn default() -> Self {
+        let LiveOptions { load, program_statistics, .. } = LiveOptions::default();
         Self {
-            classify_bytes: 2 * 1024,
-            handshake_bytes: 64 * 1024,
-            ring_buffer_bytes: 16 * 1024 * 1024,
-            program_statistics: false,
+            classify_bytes: load.classify_budget,
+            handshake_bytes: load.handshake_budget,
+            ring_buffer_bytes: load.ring_bytes,
+            program_statistics,
         }
     }
 }
 
-/// How connections are followed.
+/// How connections are followed; see [`Limits`] for what each bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flows {
-    /// Connections whose handshake is followed at once.
+    /// Connections followed at once.
     pub max_flows: usize,
-    /// Bytes kept per direction while earlier ones are missing.
-    pub max_buffered_bytes: usize,
-    /// Seconds to wait for missing bytes.
-    pub gap_timeout_seconds: u64,
+    /// Bytes held per direction while earlier ones are missing.
+    pub reorder_window_bytes: usize,
     /// Seconds a handshake may take.
     pub handshake_timeout_seconds: u64,
+    /// Milliseconds a decided verdict waits for the library's last word.
+    pub settle_grace_milliseconds: u64,
+    /// Full handshakes remembered for the sessions that resume them.
+    pub max_sessions: usize,
     /// Seconds for which a full handshake speaks for the sessions that resume it.
-    pub carried_max_age_seconds: u64,
+    pub session_max_age_seconds: u64,
+    /// Library handshakes waiting for their connection.
+    pub max_transcripts: usize,
+    /// Seconds a library handshake waits for its connection.
+    pub transcript_max_age_seconds: u64,
 }
 
 impl Default for Flows {
     fn default() -> Self {
+        let limits = Limits::default();
         Self {
-            max_flows: 65_536,
-            max_buffered_bytes: 128 * 1024,
-            gap_timeout_seconds: 2,
-            handshake_timeout_seconds: 60,
-            carried_max_age_seconds: 86_400,
+            max_flows: limits.max_flows,
+            reorder_window_bytes: limits.reorder_window,
+            handshake_timeout_seconds: limits.handshake_timeout.as_secs(),
+            settle_grace_milliseconds: limits.settle_grace.as_secs() * 1000,
+            max_sessions: limits.max_sessions,
+            session_max_age_seconds: limits.session_max_age.as_secs(),
+            max_transcripts: limits.max_transcripts,
+            transcript_max_age_seconds: limits.transcript_max_age.as_secs(),
         }
     }
 }
@@ -227,6 +237,47 @@ impl Config {
         Ok(config)
     }
 
+    /// What the live source is started with.
+    #[must_use]
+    pub fn live_options(&self) -> LiveOptions {
+        let Self { watch, capture, library, log, .. } = self;
+        LiveOptions {
+            cgroup: watch.cgroup.clone(),
+            load: LoadOptions {
+                watched: if watch.all {
+                    Watched::All
+                } else {
+                    Watched::Named(watch.proxies.clone())
+                },
+                classify_budget: capture.classify_bytes,
+                handshake_budget: capture.handshake_bytes,
+                ring_bytes: capture.ring_buffer_bytes,
+                kernel_log: log.kernel,
+            },
+            library: library.mode == LibraryMode::Auto,
+            take_in: watch.take_in_existing,
+            rescan: Duration::from_secs(watch.rescan_seconds),
+            program_statistics: capture.program_statistics,
+        }
+    }
+
+    /// The limits of the pipeline.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let flows = self.flows;
+        Limits {
+            max_flows: flows.max_flows,
+            bytes_per_direction: self.capture.handshake_bytes.into(),
+            reorder_window: flows.reorder_window_bytes,
+            handshake_timeout: Duration::from_secs(flows.handshake_timeout_seconds),
+            settle_grace: Duration::from_millis(flows.settle_grace_milliseconds),
+            max_sessions: flows.max_sessions,
+            session_max_age: Duration::from_secs(flows.session_max_age_seconds),
+            max_transcripts: flows.max_transcripts,
+            transcript_max_age: Duration::from_secs(flows.transcript_max_age_seconds),
+        }
+    }
+
     /// Checks the ranges of values, wherever they came from.
     ///
     /// # Errors
@@ -254,12 +305,27 @@ impl Config {
                     && (1 << 16..=1 << 30).contains(&capture.ring_buffer_bytes),
                 "capture.ring_buffer_bytes must be a power of two between 65536 and 1073741824",
             ),
-            (flows.max_flows >= 1, "flows.max_flows must be at least 1"),
-            (flows.max_buffered_bytes >= 1_024, "flows.max_buffered_bytes must be at least 1024"),
-            (flows.gap_timeout_seconds >= 1, "flows.gap_timeout_seconds must be at least 1"),
+            (
+                (1..=4_000_000).contains(&flows.max_flows),
+                "flows.max_flows must be between 1 and 4000000",
+            ),
+            (
+                (1_024..=1 << 20).contains(&flows.reorder_window_bytes),
+                "flows.reorder_window_bytes must be between 1024 and 1048576",
+            ),
             (
                 flows.handshake_timeout_seconds >= 1,
                 "flows.handshake_timeout_seconds must be at least 1",
+            ),
+            (
+                flows.settle_grace_milliseconds <= 60_000,
+                "flows.settle_grace_milliseconds must be at most 60000",
+            ),
+            (flows.max_sessions >= 1, "flows.max_sessions must be at least 1"),
+            (flows.max_transcripts >= 1, "flows.max_transcripts must be at least 1"),
+            (
+                flows.transcript_max_age_seconds >= 1,
+                "flows.transcript_max_age_seconds must be at least 1",
             ),
             ((1..=100_000).contains(&hops.max_hops), "hops.max_hops must be between 1 and 100000"),
             (hops.expiry_seconds >= 60, "hops.expiry_seconds must be at least 60"),

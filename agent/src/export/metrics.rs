@@ -121,6 +121,8 @@ metrics! {
     EVENTS_LOST: Counter "hopsight_events_lost_total" ["kind"];
     /// Events from the kernel that could not be decoded.
     EVENTS_UNDECODABLE: Counter "hopsight_events_undecodable_total" [];
+    /// Events about connections that are not followed (any more).
+    EVENTS_UNTRACKED: Counter "hopsight_events_untracked_total" [];
     /// Directions of connections whose captured prefix was cut by the byte budget.
     CAPTURE_BUDGET_REACHED: Counter "hopsight_capture_budget_reached_total" [];
     /// Connections older than the agent that were taken in.
@@ -184,7 +186,7 @@ pub fn markdown() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          Generated from `agent/src/export/metrics.rs` by \
-         `cargo run -p hopsight --example metrics_doc`; a test compares the two.\n\n\
+         `cargo xtask metrics`; a test compares the two.\n\n\
          The values of `security`, `client_auth`, `evidence`, `reason` and `server_verified` are \
          the words of `agent/src/model.rs`. `upstream=\"~other\"` stands for the upstreams beyond \
          the limit on hops. Series of a hop that was silent for `hops.expiry_seconds` \
@@ -222,9 +224,6 @@ mod tests {
     #[test]
     fn metrics_page_is_current() {
         let page = include_str!("../../../METRICS.md");
-        assert!(
-            page == markdown(),
-            "METRICS.md differs from the code; run `cargo run -p hopsight --example metrics_doc`"
-        );
+        assert!(page == markdown(), "METRICS.md differs from the code; run `cargo xtask metrics`");
     }
 }

@@ -11,7 +11,7 @@ use super::{
     health::ComponentState,
     hops::HopLimits,
     metrics::{
-        CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE,
+        CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED,
         EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED, LIBRARY_BYTES,
         LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, PROBES_ATTACHED,
         PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
@@ -64,6 +64,7 @@ fn populated() -> Exporter {
         samples.count(EVENTS_RECEIVED, ["segment"], 1234);
         samples.count(EVENTS_LOST, ["segment"], 0);
         samples.count(EVENTS_UNDECODABLE, [], 0);
+        samples.count(EVENTS_UNTRACKED, [], 5);
         samples.count(CAPTURE_BUDGET_REACHED, [], 2);
         samples.count(FLOWS_TAKEN_IN, [], 4);
         samples.count(LIBRARY_PROBE_HITS, ["delivered"], 63);
