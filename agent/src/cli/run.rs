@@ -6,7 +6,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::SystemTime,
 };
 
 use anyhow::Context as _;
@@ -14,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{Config, LibraryMode},
-    export::{Exporter, http},
-    run::Stop,
+    export::Exporter,
+    run::RunOptions,
 };
 
 /// Arguments of `hopsight run`. Each overrides a key of the configuration file.
@@ -108,62 +107,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
     start_log(&config);
     let exporter = exporter(&config)?;
-    let listener = http::bind(config.http.address)?;
-    let address = listener.local_addr().context("read the address of the listener")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("http")
-        .enable_all()
-        .build()
-        .context("start the HTTP runtime")?;
-    let stop = Stop::default();
-    let signals = {
-        let _inside = runtime.enter();
-        Signals::install()?
+    let options = RunOptions {
+        live: config.live_options(),
+        limits: config.limits(),
+        http: config.http.address,
+        http_limits: config.http.limits,
     };
-    runtime.spawn({
-        let stop = stop.clone();
-        async move {
-            signals.wait().await;
-            stop.request();
-        }
-    });
-    let server =
-        http::serve(listener, exporter.clone(), config.http.limits, std::future::pending());
-    runtime.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(error = format!("{error:#}"), "the HTTP server ended");
-        }
-    });
-    tracing::info!("serving the page, metrics, hops and events on http://{address}");
-    exporter.tick(SystemTime::now());
-    let observed = crate::run::run(&config, &exporter, &stop);
-    runtime.shutdown_background();
-    observed?;
+    crate::run::run(options, &exporter)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
-}
-
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn install() -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("handle SIGTERM")?,
-            interrupt: signal(SignalKind::interrupt()).context("handle SIGINT")?,
-        })
-    }
-
-    async fn wait(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn exporter(config: &Config) -> anyhow::Result<Exporter> {
