@@ -4,6 +4,8 @@
 //! arrow is pure: no clock, no I/O, no async.
 
 pub mod capture;
+pub mod cli;
+pub mod config;
 pub mod export;
 pub mod flow;
 pub mod identity;

@@ -1,5 +1,7 @@
 //! The `hopsight` binary.
 
-fn main() -> anyhow::Result<()> {
-    Ok(())
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hopsight::cli::main()
 }

@@ -27,6 +27,19 @@ pub fn replay(
     limits: Limits,
     sink: &mut dyn FnMut(ConnectionReport) -> anyhow::Result<()>,
 ) -> anyhow::Result<ReplayCounts> {
+    replay_with_progress(path, limits, &mut |_| {}, sink)
+}
+
+/// The same, telling `progress` now and then how many bytes of the file were read.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_with_progress(
+    path: &Path,
+    limits: Limits,
+    progress: &mut dyn FnMut(u64),
+    sink: &mut dyn FnMut(ConnectionReport) -> anyhow::Result<()>,
+) -> anyhow::Result<ReplayCounts> {
     let mut source = ReplaySource::open(path)?;
     let mut pipeline = Pipeline::new(limits);
     let mut events = Vec::new();
@@ -36,6 +49,7 @@ pub fn replay(
         for event in events.drain(..) {
             pipeline.handle(event, &mut updates);
         }
+        progress(source.bytes_read());
         let now = source.now();
         pipeline.tick(now, &mut updates);
         if state == SourceState::Ended {

@@ -15,10 +15,10 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    capture::{LiveOptions, LiveSource, Source as _},
+    capture::{LibraryStatuses, LiveOptions, LiveSource, Source as _},
     export::{
         Exporter,
-        agent_metrics::{AgentMetrics, PipelineNumbers, SharedPipelineNumbers},
+        agent_metrics::{AgentMetrics, PipelineNumbers, SharedPipelineNumbers, library_health},
         health::ComponentState,
         http::{self, HttpLimits},
     },
@@ -32,6 +32,8 @@ const POLL: Duration = Duration::from_millis(100);
 const BEAT: Duration = Duration::from_secs(1);
 /// Component name of the kernel programs in `/readyz`.
 const KERNEL_PROGRAMS: &str = "kernel_programs";
+/// Component name of the library probes in `/readyz`.
+const LIBRARY_PROBES: &str = "library_probes";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -53,9 +55,11 @@ pub struct RunOptions {
 pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
     let listener = http::bind(options.http)?;
     exporter.health().set(KERNEL_PROGRAMS, ComponentState::Starting, "loading");
+    let probes_libraries = options.live.library;
     let source = LiveSource::start(options.live)?;
     let waker = source.waker()?;
     let numbers = SharedPipelineNumbers::default();
+    let library = probes_libraries.then(|| source.library_statuses());
     exporter.register(AgentMetrics {
         capture: source.stats(),
         library: source.library_statuses(),
@@ -68,6 +72,7 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
         source,
         pipeline: Pipeline::new(options.limits),
         exporter: exporter.clone(),
+        library,
         numbers,
         stop: Arc::clone(&stop),
     };
@@ -110,6 +115,8 @@ struct Worker {
     source: LiveSource,
     pipeline: Pipeline,
     exporter: Exporter,
+    /// Absent where libraries are not looked into.
+    library: Option<LibraryStatuses>,
     numbers: SharedPipelineNumbers,
     stop: Arc<AtomicBool>,
 }
@@ -155,6 +162,11 @@ impl Worker {
 
     fn beat(&self) {
         self.exporter.tick(SystemTime::now());
+        let (state, detail) = self
+            .library
+            .as_ref()
+            .map_or_else(|| (ComponentState::Ready, "switched off".to_owned()), library_health);
+        self.exporter.health().set(LIBRARY_PROBES, state, detail);
         let numbers = PipelineNumbers {
             tracked: self.pipeline.tracked(),
             counters: *self.pipeline.counters(),

@@ -1,20 +1,22 @@
 //! Numbers about the agent itself that live outside the exporter: capture, pipeline, library.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::{
+    health::ComponentState,
     metrics::{
-        EVENTS_LOST, EVENTS_RECEIVED, EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TRACKED,
-        LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, PROBES_ATTACHED, PROGRAM_RUN_SECONDS,
-        PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
+        CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED,
+        EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED, LIBRARY_BYTES,
+        LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, PROBES_ATTACHED,
+        PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
     },
     samples::{Collect, Samples},
 };
 use crate::{
-    capture::{
-        StatsHandle,
-        library::{LibraryEvidence, LibraryStatuses},
-    },
+    capture::{LibraryEvidence, LibraryStatuses, NoLibrary, StatsHandle, loader::NETWORK_PROGRAMS},
     flow::reassembly::Dropped,
     pipeline::{Counters, Eviction},
 };
@@ -43,6 +45,35 @@ pub struct AgentMetrics {
     pub pipeline: SharedPipelineNumbers,
 }
 
+/// Status of a process that gives library evidence.
+const LIBRARY: &str = "library";
+
+/// Watched processes by [`LIBRARY`] or the reason why not.
+fn library_processes(statuses: &LibraryStatuses) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for process in statuses.read() {
+        let status = match process.evidence {
+            LibraryEvidence::Library(_) => LIBRARY,
+            LibraryEvidence::Inferred { reason, .. } => reason.as_str(),
+        };
+        *counts.entry(status).or_default() += 1;
+    }
+    counts
+}
+
+/// How the library probes are, for `/readyz`: degraded where a process's library could be read
+/// but is not.
+#[must_use]
+pub fn library_health(statuses: &LibraryStatuses) -> (ComponentState, String) {
+    let counts = library_processes(statuses);
+    let hindered = [NoLibrary::NoPermission, NoLibrary::AttachFailed, NoLibrary::UnsupportedBuild];
+    let is_hindered = hindered.iter().any(|reason| counts.contains_key(reason.as_str()));
+    let state = if is_hindered { ComponentState::Degraded } else { ComponentState::Ready };
+    let words: Vec<_> = counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
+    let detail = if words.is_empty() { "no watched process".into() } else { words.join(", ") };
+    (state, detail)
+}
+
 impl Collect for AgentMetrics {
     fn collect(&self, samples: &mut Samples) {
         let capture = self.capture.read();
@@ -52,8 +83,21 @@ impl Collect for AgentMetrics {
         for (kind, count) in &capture.lost {
             samples.count(EVENTS_LOST, [kind], *count);
         }
+        samples.count(EVENTS_UNDECODABLE, [], capture.decode_errors);
+        samples.count(CAPTURE_BUDGET_REACHED, [], capture.budget_reached);
+        samples.count(FLOWS_TAKEN_IN, [], capture.taken_in);
+        for (what, count) in &capture.library {
+            match *what {
+                "bytes" => samples.count(LIBRARY_BYTES, [], *count),
+                "lost" => samples.count(EVENTS_LOST, ["library"], *count),
+                what => samples.count(LIBRARY_PROBE_HITS, [what], *count),
+            }
+        }
+        for program in NETWORK_PROGRAMS {
+            // Their links live exactly as long as the source these numbers come from.
+            samples.count(PROBES_ATTACHED, [program], 1);
+        }
         for program in &capture.programs {
-            samples.set(PROBES_ATTACHED, [&program.name], 1.0);
             let seconds = program.run_time.as_secs_f64();
             samples.set(PROGRAM_RUN_SECONDS, [&program.name], seconds);
             samples.count(PROGRAM_RUNS, [&program.name], program.run_count);
@@ -65,24 +109,17 @@ impl Collect for AgentMetrics {
 
 impl AgentMetrics {
     fn collect_library(&self, samples: &mut Samples) {
-        let mut by_status = std::collections::BTreeMap::<String, u32>::new();
-        for process in self.library.read() {
-            let status = match &process.evidence {
-                LibraryEvidence::Library(_) => "library".to_owned(),
-                LibraryEvidence::Inferred { reason, .. } => reason.to_string(),
-            };
-            *by_status.entry(status).or_default() += 1;
-        }
-        for (status, processes) in by_status {
-            samples.set(LIBRARY_PROCESSES, [&status], f64::from(processes));
+        let by_status = library_processes(&self.library);
+        let reasons = NoLibrary::ALL.iter().map(|reason| reason.as_str());
+        for status in std::iter::once(LIBRARY).chain(reasons) {
+            samples.count(LIBRARY_PROCESSES, [status], *by_status.get(status).unwrap_or(&0));
         }
     }
 
     fn collect_pipeline(&self, samples: &mut Samples) {
         let numbers = *self.pipeline.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = &numbers.counters;
-        #[expect(clippy::cast_precision_loss, reason = "no table holds 2^53 flows")]
-        samples.set(FLOWS_TRACKED, [], numbers.tracked as f64);
+        samples.count(FLOWS_TRACKED, [], numbers.tracked as u64);
         for (reason, count) in [
             (Eviction::TableFull, counters.evicted_table_full),
             (Eviction::Timeout, counters.evicted_timeout),
@@ -93,6 +130,7 @@ impl AgentMetrics {
             let bytes = counters.reassembly_drops.get(*reason);
             samples.count(REASSEMBLY_DROPPED_BYTES, [reason.as_str()], bytes);
         }
+        samples.count(EVENTS_UNTRACKED, [], counters.untracked_events);
         samples.count(EVIDENCE_CONFLICTS, [], counters.evidence_conflicts);
         samples.count(LIBRARY_TRANSCRIPTS, ["matched"], counters.transcripts_matched);
         samples.count(LIBRARY_TRANSCRIPTS, ["unmatched"], numbers.transcripts_unmatched);

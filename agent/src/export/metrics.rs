@@ -119,6 +119,14 @@ metrics! {
     EVENTS_RECEIVED: Counter "hopsight_events_received_total" ["kind"];
     /// Events the kernel could not deliver because the ring buffer was full, by kind.
     EVENTS_LOST: Counter "hopsight_events_lost_total" ["kind"];
+    /// Events from the kernel that could not be decoded.
+    EVENTS_UNDECODABLE: Counter "hopsight_events_undecodable_total" [];
+    /// Events about connections that are not followed (any more).
+    EVENTS_UNTRACKED: Counter "hopsight_events_untracked_total" [];
+    /// Directions of connections whose captured prefix was cut by the byte budget.
+    CAPTURE_BUDGET_REACHED: Counter "hopsight_capture_budget_reached_total" [];
+    /// Connections older than the agent that were taken in.
+    FLOWS_TAKEN_IN: Counter "hopsight_flows_taken_in_total" [];
     /// Connections whose handshake is being followed.
     FLOWS_TRACKED: Gauge "hopsight_flows_tracked" [];
     /// Connections given up before their verdict was certain, by reason.
@@ -135,6 +143,11 @@ metrics! {
     LIBRARY_PROCESSES: Gauge "hopsight_library_processes" ["status"];
     /// Handshakes shown by a TLS library, by whether they were matched to a connection.
     LIBRARY_TRANSCRIPTS: Counter "hopsight_library_transcripts_total" ["result"];
+
+    /// Hits of the library probes, by what became of them.
+    LIBRARY_PROBE_HITS: Counter "hopsight_library_probe_hits_total" ["result"];
+    /// Bytes of handshake messages delivered by the library probes.
+    LIBRARY_BYTES: Counter "hopsight_library_bytes_total" [];
 
     /// Connection events not written because the output could not keep up or failed, by output.
     EVENT_OUTPUT_DROPPED: Counter "hopsight_event_output_dropped_total" ["output"];
@@ -173,10 +186,10 @@ pub fn markdown() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          Generated from `agent/src/export/metrics.rs` by \
-         `cargo run -p hopsight --example metrics_doc`; a test compares the two.\n\n\
+         `cargo xtask metrics`; a test compares the two.\n\n\
          The values of `security`, `client_auth`, `evidence`, `reason` and `server_verified` are \
          the words of `agent/src/model.rs`. `upstream=\"~other\"` stands for the upstreams beyond \
-         the limit on hops. Series of a hop that was silent for `limits.hop_expiry_seconds` \
+         the limit on hops. Series of a hop that was silent for `hops.expiry_seconds` \
          disappear.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n",
     );
@@ -211,9 +224,6 @@ mod tests {
     #[test]
     fn metrics_page_is_current() {
         let page = include_str!("../../../METRICS.md");
-        assert!(
-            page == markdown(),
-            "METRICS.md differs from the code; run `cargo run -p hopsight --example metrics_doc`"
-        );
+        assert!(page == markdown(), "METRICS.md differs from the code; run `cargo xtask metrics`");
     }
 }

@@ -11,9 +11,10 @@ use super::{
     health::ComponentState,
     hops::HopLimits,
     metrics::{
-        EVENTS_LOST, EVENTS_RECEIVED, EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TRACKED,
-        LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, PROBES_ATTACHED, PROGRAM_RUN_SECONDS,
-        PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
+        CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED,
+        EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED, LIBRARY_BYTES,
+        LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, PROBES_ATTACHED,
+        PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
     },
     samples::Samples,
     testing::{certificate, process, rejected, report, to},
@@ -62,6 +63,12 @@ fn populated() -> Exporter {
         samples.count(EVIDENCE_CONFLICTS, [], 0);
         samples.count(EVENTS_RECEIVED, ["segment"], 1234);
         samples.count(EVENTS_LOST, ["segment"], 0);
+        samples.count(EVENTS_UNDECODABLE, [], 0);
+        samples.count(EVENTS_UNTRACKED, [], 5);
+        samples.count(CAPTURE_BUDGET_REACHED, [], 2);
+        samples.count(FLOWS_TAKEN_IN, [], 4);
+        samples.count(LIBRARY_PROBE_HITS, ["delivered"], 63);
+        samples.count(LIBRARY_BYTES, [], 20_000);
         samples.count(FLOWS_TRACKED, [], 3);
         samples.count(FLOWS_EVICTED, ["evicted"], 1);
         samples.count(REASSEMBLY_DROPPED_BYTES, ["out_of_window"], 10);

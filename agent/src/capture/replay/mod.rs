@@ -5,8 +5,12 @@ mod tcp;
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Read, Seek},
+    io::{self, BufRead, BufReader, Read, Seek},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,10 +31,26 @@ use crate::model::{Event, FlowId, Timestamp};
 /// Packets turned into events per call of [`Source::poll`].
 const BATCH: usize = 512;
 
+/// A file that counts what is read from it, also where another reader owns it.
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+type Input = BufReader<Counted>;
+
 enum Reader {
-    Pcap { reader: Box<PcapReader<BufReader<File>>>, link: DataLink },
-    PcapNg(Box<PcapNgReader<BufReader<File>>>),
-    Events(Box<BufReader<File>>),
+    Pcap { reader: Box<PcapReader<Input>>, link: DataLink },
+    PcapNg(Box<PcapNgReader<Input>>),
+    Events(Box<Input>),
 }
 
 /// A file of packets or events.
@@ -39,6 +59,7 @@ pub struct ReplaySource {
     tracker: TcpTracker,
     last: Timestamp,
     counts: ReplayCounts,
+    bytes_read: Arc<AtomicU64>,
 }
 
 /// What became of a file's packets.
@@ -62,6 +83,8 @@ impl ReplaySource {
         let mut magic = [0; 4];
         let length = file.read(&mut magic).with_context(|| format!("read {}", path.display()))?;
         file.rewind().context("rewind the file")?;
+        let bytes_read = Arc::<AtomicU64>::default();
+        let file = Counted { file, read: bytes_read.clone() };
         let buffered = BufReader::with_capacity(1 << 20, file);
         let foreign =
             || format!("{} begins like a capture, but its header cannot be read", path.display());
@@ -87,6 +110,7 @@ impl ReplaySource {
             tracker: TcpTracker::default(),
             last: Timestamp::default(),
             counts: ReplayCounts::default(),
+            bytes_read,
         })
     }
 
@@ -94,6 +118,12 @@ impl ReplaySource {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.last
+    }
+
+    /// Bytes read from the file so far, those read ahead included.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// What became of the packets so far.
@@ -154,7 +184,7 @@ impl ReplaySource {
 type Packet<'a> = (DataLink, Duration, std::borrow::Cow<'a, [u8]>);
 
 fn next_pcapng(
-    reader: &mut PcapNgReader<BufReader<File>>,
+    reader: &mut PcapNgReader<Input>,
 ) -> Result<Option<Packet<'static>>, pcap_file::PcapError> {
     loop {
         let (interface, at, data) = match reader.next_block() {

@@ -1,0 +1,287 @@
+//! `hopsight hops`: the hop table of a running agent.
+
+use std::{cmp::Reverse, collections::BTreeSet, io::Write as _, process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+
+use super::{
+    client,
+    paint::{ColorChoice, Style},
+    table::{Cell, Table},
+    yaml,
+};
+use crate::{
+    export::{hop::Hop, hops::Snapshot, time},
+    model::{Outcome, Security, ServerVerified},
+    report::CertificateFacts,
+};
+
+/// Arguments of `hopsight hops`.
+#[derive(Debug, clap::Args)]
+pub struct HopsArgs {
+    #[command(flatten)]
+    pub agent: AgentArgs,
+
+    /// How to print.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+
+    /// Exit with 1 if a hop is one of these now.
+    #[arg(long, value_name = "SECURITY", value_delimiter = ',', value_parser = security_parser())]
+    fail_on: Vec<Security>,
+}
+
+/// Where the agent is, and which of its hops are asked for.
+#[derive(Debug, clap::Args)]
+pub struct AgentArgs {
+    /// The agent to ask: HOST:PORT or http://HOST:PORT.
+    #[arg(long, value_name = "URL", env = "HOPSIGHT_ADDRESS", default_value = "127.0.0.1:9464")]
+    pub address: String,
+
+    /// Only hops of this proxy process.
+    #[arg(long, value_name = "NAME")]
+    pub proxy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// One line per hop.
+    Table,
+    /// The same with everything known about each hop.
+    Wide,
+    /// The agent's answer.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+fn security_parser() -> impl clap::builder::TypedValueParser<Value = Security> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    let words = PossibleValuesParser::new(Security::ALL.iter().map(|word| word.as_str()));
+    words.map(|word| {
+        let found = Security::ALL.iter().find(|security| security.as_str() == word);
+        *found.expect("clap accepts only these words")
+    })
+}
+
+/// Asks the agent.
+///
+/// # Errors
+/// The agent does not answer, or not with hops.
+pub fn fetch(agent: &AgentArgs) -> anyhow::Result<Snapshot> {
+    let json = client::get(&agent.address, "/hops")?;
+    let mut snapshot: Snapshot = serde_json::from_str(&json)
+        .context("understand the answer (is the agent of the same version?)")?;
+    if let Some(proxy) = &agent.proxy {
+        snapshot.hops.retain(|hop| &*hop.proxy == proxy);
+    }
+    Ok(worst_first(snapshot))
+}
+
+/// Runs `hopsight hops`.
+///
+/// # Errors
+/// The agent does not answer, or standard output cannot be written.
+pub fn hops(args: &HopsArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
+    let snapshot = fetch(&args.agent)?;
+    let text = match args.output {
+        Format::Table => lines(&snapshot, false, color.for_stdout()),
+        Format::Wide => lines(&snapshot, true, color.for_stdout()),
+        Format::Json => serde_json::to_string_pretty(&snapshot)? + "\n",
+        Format::Yaml => yaml::to_yaml(&serde_json::to_value(&snapshot)?),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("write to standard output")?;
+    let unwanted: BTreeSet<_> = snapshot
+        .hops
+        .iter()
+        .filter(|hop| args.fail_on.contains(&hop.state.security))
+        .map(|hop| hop.state.security)
+        .collect();
+    Ok(if unwanted.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
+    if snapshot.hops.is_empty() {
+        return "no hops yet: no watched proxy has connected to an upstream\n".into();
+    }
+    let mut text = table(snapshot, wide).lines(colors).join("\n");
+    text.push('\n');
+    let more = snapshot.totals.overflowed_connections;
+    if more > 0 {
+        text += &format!(
+            "note: the limit of {} hops was reached; {more} connections are counted under ~other\n",
+            snapshot.max_hops
+        );
+    }
+    text
+}
+
+/// The same hops: plaintext, unknown, one-way, mutual; within each by proxy and upstream.
+#[must_use]
+pub fn worst_first(mut snapshot: Snapshot) -> Snapshot {
+    snapshot
+        .hops
+        .sort_by_key(|hop| (rank(hop.state.security), hop.proxy.clone(), hop.upstream.clone()));
+    snapshot
+}
+
+const fn rank(security: Security) -> u8 {
+    match security {
+        Security::Plaintext => 0,
+        Security::Unknown => 1,
+        Security::Tls => 2,
+        Security::Mtls => 3,
+    }
+}
+
+/// The hops as a table, in the order of the snapshot.
+#[must_use]
+pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
+    let mut headings = vec![
+        "PROXY",
+        "UPSTREAM",
+        "SECURITY",
+        "CLIENT AUTH",
+        "EVIDENCE",
+        "VERIFIED",
+        "VERSION",
+        "CONNS",
+        "FAILED",
+        "LAST SEEN",
+    ];
+    if wide {
+        headings.extend([
+            "SINCE",
+            "CIPHER",
+            "SNI",
+            "ALPN",
+            "PROTOCOL",
+            "RULE",
+            "UPSTREAM CERTIFICATE",
+            "ENDS",
+            "CLIENT CERTIFICATE",
+            "ENDS",
+            "LAST ALERT",
+            "UNKNOWN BECAUSE",
+        ]);
+    }
+    let mut table = Table::new(headings);
+    for hop in &snapshot.hops {
+        let mut row = narrow(hop, snapshot.at);
+        if wide {
+            row.extend(rest(hop, snapshot.at));
+        }
+        table.push(row);
+    }
+    table
+}
+
+fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
+    let state = &hop.state;
+    let failed = hop.count_of(|tally| matches!(tally.outcome, Outcome::Rejected | Outcome::Failed));
+    let verified = match state.server_verified {
+        ServerVerified::No => Style::Red,
+        ServerVerified::Yes | ServerVerified::Unknown => Style::Plain,
+    };
+    vec![
+        (*hop.proxy).into(),
+        (*hop.upstream).into(),
+        Cell::styled(state.security.as_str(), Style::of(state.security)),
+        state.client_auth.as_str().into(),
+        state.evidence.as_str().into(),
+        Cell::styled(state.server_verified.as_str(), verified),
+        state.tls_version.clone().unwrap_or_default().into(),
+        hop.count_of(|_| true).to_string().into(),
+        Cell::styled(failed.to_string(), if failed > 0 { Style::Red } else { Style::Plain }),
+        time::age(now - hop.last_seen).into(),
+    ]
+}
+
+fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
+    let state = &hop.state;
+    let text = |value: &Option<String>| Cell::from(value.clone().unwrap_or_default());
+    let subject = |facts: &Option<CertificateFacts>| {
+        facts.as_ref().map(|facts| facts.subject.clone()).unwrap_or_default().into()
+    };
+    let protocol = [&state.proxy_protocol, &state.starttls, &state.protocol];
+    let protocol: Vec<_> = protocol.into_iter().flatten().map(String::as_str).collect();
+    let alert = hop.last_alert.as_ref().map(|last| {
+        let (from, name) = (&last.alert.from, &last.alert.description);
+        format!("{name} from {from} {} ago", time::age(now - last.at))
+    });
+    let mut reasons: Vec<_> = hop.unknown_reasons.iter().collect();
+    reasons.sort_by_key(|(_, count)| Reverse(**count));
+    let reasons: Vec<_> =
+        reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    vec![
+        time::age(now - hop.security_since).into(),
+        text(&state.cipher),
+        text(&state.sni),
+        text(&state.alpn),
+        protocol.join("+").into(),
+        text(&state.rule),
+        subject(&hop.server_certificate),
+        ends(hop.server_certificate.as_ref(), now),
+        subject(&hop.client_certificate),
+        ends(hop.client_certificate.as_ref(), now),
+        alert.unwrap_or_default().into(),
+        reasons.join(", ").into(),
+    ]
+}
+
+/// The end of a certificate's validity: red when over, yellow within 30 days.
+fn ends(facts: Option<&CertificateFacts>, now: f64) -> Cell {
+    let Some(facts) = facts else { return Cell::default() };
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a date")]
+    let left = facts.not_after as f64 - now;
+    let style = match left {
+        ..0.0 => Style::Red,
+        0.0..2_592_000.0 => Style::Yellow,
+        _ => Style::Plain,
+    };
+    Cell::styled(time::date(facts.not_after), style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::{
+        hops::{HopLimits, HopTable},
+        testing::{certificate, rejected, report, to},
+    };
+
+    fn snapshot() -> Snapshot {
+        let mut table = HopTable::new(HopLimits::default());
+        let mut mutual = report(1, Security::Mtls);
+        mutual.server_certificate = Some(certificate("upstream", 100 * 86_400));
+        mutual.client_certificate = Some(certificate("proxy", 50));
+        table.record(&mutual, 10.0);
+        table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), 70.0);
+        table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), 80.0);
+        worst_first(table.snapshot(100.0))
+    }
+
+    #[test]
+    fn worst_hops_come_first() {
+        let want = "\
+PROXY  UPSTREAM      SECURITY   CLIENT AUTH    EVIDENCE  VERIFIED  VERSION  CONNS  FAILED  LAST SEEN
+nginx  10.0.0.2:80   plaintext  not_requested  wire      unknown   -        1      0       30s
+nginx  10.0.0.3:443  unknown    unknown        none      unknown   -        1      1       20s
+nginx  10.0.0.1:443  mtls       presented      wire      unknown   1.2      1      0       1m
+";
+        assert_eq!(lines(&snapshot(), false, false), want);
+    }
+
+    #[test]
+    fn wide_shows_certificates_and_alerts() {
+        let text = lines(&snapshot(), true, true);
+        assert!(text.contains("CN=upstream"), "{text}");
+        assert!(text.contains("\u{1b}[1;31m1970-01-01\u{1b}[0m"), "expired is red: {text}");
+        assert!(text.contains("unknown_ca from server 20s ago"), "{text}");
+    }
+
+    #[test]
+    fn no_hops_is_said() {
+        assert!(lines(&Snapshot::default(), false, false).starts_with("no hops yet"));
+    }
+}

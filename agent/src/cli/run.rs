@@ -1,0 +1,208 @@
+//! `hopsight run`: the agent.
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    config::{Config, LibraryMode},
+    export::Exporter,
+    run::RunOptions,
+};
+
+/// Arguments of `hopsight run`. Each overrides a key of the configuration file.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Configuration file (`hopsight config` prints one).
+    #[arg(long, value_name = "FILE", env = "HOPSIGHT_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Where to serve metrics, hops, events and the page.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<SocketAddr>,
+
+    /// Watch processes of this name instead of the well-known proxies; repeatable.
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    proxy: Vec<String>,
+
+    /// Watch every process.
+    #[arg(long)]
+    all: bool,
+
+    /// Watch only the processes in this cgroup v2 directory and below.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+
+    /// Append a line of JSON per connection report to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+
+    /// Whether to look into the TLS libraries of watched processes.
+    #[arg(long, value_name = "MODE")]
+    library: Option<LibraryMode>,
+
+    /// The same as `--library off`.
+    #[arg(long, conflicts_with = "library")]
+    no_library: bool,
+
+    /// Connections whose handshake is followed at once.
+    #[arg(long, value_name = "COUNT")]
+    max_flows: Option<usize>,
+
+    /// Hops kept apart; further upstreams are counted as ~other.
+    #[arg(long, value_name = "COUNT")]
+    max_hops: Option<usize>,
+
+    /// Show what the kernel programs log (for diagnosis; costs time on every packet).
+    #[arg(long)]
+    kernel_log: bool,
+
+    /// Write the agent's log as one JSON object per line.
+    #[arg(long)]
+    json_logs: bool,
+}
+
+impl RunArgs {
+    /// The configuration file, if any, with the options over it.
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        if let Some(address) = self.http {
+            config.http.address = address;
+        }
+        if !self.proxy.is_empty() {
+            config.watch.proxies.clone_from(&self.proxy);
+            config.watch.all = false;
+        }
+        config.watch.all |= self.all;
+        if self.cgroup.is_some() {
+            config.watch.cgroup.clone_from(&self.cgroup);
+        }
+        if self.events.is_some() {
+            config.events.file.clone_from(&self.events);
+        }
+        if let Some(mode) = self.library.or(self.no_library.then_some(LibraryMode::Off)) {
+            config.library.mode = mode;
+        }
+        config.flows.max_flows = self.max_flows.unwrap_or(config.flows.max_flows);
+        config.hops.max_hops = self.max_hops.unwrap_or(config.hops.max_hops);
+        config.log.kernel |= self.kernel_log;
+        config.log.json |= self.json_logs;
+        config.check().context("options")?;
+        Ok(config)
+    }
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The configuration is wrong, the address is taken, or this machine lacks something.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config()?;
+    start_log(&config);
+    let exporter = exporter(&config)?;
+    let options = RunOptions {
+        live: config.live_options(),
+        limits: config.limits(),
+        http: config.http.address,
+        http_limits: config.http.limits,
+    };
+    crate::run::run(options, &exporter)?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exporter(config: &Config) -> anyhow::Result<Exporter> {
+    let limits = config.hops.limits();
+    let Some(path) = &config.events.file else { return Ok(Exporter::new(limits)) };
+    let output = event_output(path)
+        .with_context(|| format!("open {} for connection events", path.display()))?;
+    Exporter::with_event_output(limits, output).context("start the events thread")
+}
+
+fn event_output(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(std::io::stdout()));
+    }
+    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::try_from_env("HOPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.log.json {
+        log.json().init();
+    } else {
+        log.with_target(false).init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn config(args: &[&str]) -> anyhow::Result<Config> {
+        Line::try_parse_from(std::iter::once(&"run").chain(args))?.run.config()
+    }
+
+    #[test]
+    fn options_override_the_file() {
+        let file = tempfile::NamedTempFile::new().expect("temporary file");
+        let text = "[watch]\nall = true\n[http]\naddress = \"127.0.0.1:1\"\n[hops]\nmax_hops = 7\n";
+        std::fs::write(file.path(), text).expect("write");
+        let path = file.path().to_str().expect("UTF-8");
+
+        let from_file = config(&["--config", path]).expect("valid");
+        assert!(from_file.watch.all);
+        assert_eq!(from_file.http.address.port(), 1);
+
+        let overridden = config(&[
+            "--config",
+            path,
+            "--http",
+            "[::1]:2",
+            "--proxy",
+            "a",
+            "--proxy",
+            "b",
+            "--no-library",
+            "--events",
+            "-",
+        ])
+        .expect("valid");
+        assert_eq!(overridden.http.address, "[::1]:2".parse().expect("literal"));
+        assert_eq!((overridden.watch.all, overridden.watch.proxies.len()), (false, 2));
+        assert_eq!(overridden.library.mode, LibraryMode::Off);
+        assert_eq!(overridden.hops.max_hops, 7, "what is not an option stays");
+        assert_eq!(overridden.events.file, Some("-".into()));
+    }
+
+    #[test]
+    fn wrong_options_are_refused() {
+        for args in [
+            &["--max-hops", "0"][..],
+            &["--http", "nowhere"],
+            &["--all", "--proxy", "a"],
+            &["--library", "maybe"],
+            &["--library", "auto", "--no-library"],
+            &["--proxy", ""],
+            &["--config", "/nonexistent/hopsight.toml"],
+        ] {
+            assert!(config(args).is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Aligned columns for terminals.
+
+use super::paint::Style;
+
+/// Text of one cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), style: Style::Plain }
+    }
+}
+
+impl Cell {
+    /// A cell with a style.
+    pub fn styled(text: impl Into<String>, style: Style) -> Self {
+        Self { text: text.into(), style }
+    }
+}
+
+/// Rows under headings. An empty cell is printed as `-`, so that columns stay countable.
+#[derive(Clone, Debug)]
+pub struct Table {
+    headings: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(headings: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { headings: headings.into_iter().collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row with a cell for each heading.
+    pub fn push(&mut self, row: Vec<Cell>) {
+        debug_assert_eq!(row.len(), self.headings.len());
+        self.rows.push(row);
+    }
+
+    /// The table as lines without trailing blanks, headings first.
+    pub fn lines(&self, colors: bool) -> Vec<String> {
+        let headings = self.headings.iter().map(|heading| Cell::styled(*heading, Style::Bold));
+        let rows: Vec<Vec<Cell>> = std::iter::once(headings.collect())
+            .chain(self.rows.iter().map(|row| row.iter().map(dash_if_empty).collect()))
+            .collect();
+        let width = |column: usize| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| width(&cell.text)).max()
+        };
+        let widths: Vec<_> = (0..self.headings.len()).map(|c| width(c).unwrap_or(0)).collect();
+        rows.iter().map(|row| line(row, &widths, colors)).collect()
+    }
+}
+
+fn dash_if_empty(cell: &Cell) -> Cell {
+    if cell.text.is_empty() { Cell::styled("-", Style::Dim) } else { cell.clone() }
+}
+
+fn line(row: &[Cell], widths: &[usize], colors: bool) -> String {
+    let mut line = String::new();
+    for (column, (cell, want)) in row.iter().zip(widths).enumerate() {
+        line += &cell.style.paint(&cell.text, colors);
+        if column + 1 < row.len() {
+            line += &" ".repeat(want.saturating_sub(width(&cell.text)) + 2);
+        }
+    }
+    line
+}
+
+/// Columns a text takes, counted in characters: wide (East Asian) ones take more than this says.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Table {
+        let mut table = Table::new(["PROXY", "SECURITY"]);
+        table.push(vec!["nginx".into(), Cell::styled("mtls", Style::Green)]);
+        table.push(vec!["a-long-name".into(), "".into()]);
+        table
+    }
+
+    #[test]
+    fn columns_align() {
+        let want = ["PROXY        SECURITY", "nginx        mtls", "a-long-name  -"];
+        assert_eq!(sample().lines(false), want);
+    }
+
+    #[test]
+    fn colours_do_not_move_columns() {
+        let lines = sample().lines(true);
+        assert_eq!(lines[1], "nginx        \u{1b}[32mmtls\u{1b}[0m");
+    }
+}

@@ -1,0 +1,402 @@
+//! The configuration file: TOML, every key with a default, unknown keys refused.
+//!
+//! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
+//! keeps it equal to the defaults here.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    capture::{LiveOptions, LoadOptions, Watched},
+    export::{
+        hops::HopLimits,
+        http::{DEFAULT_ADDRESS, HttpLimits},
+    },
+    pipeline::Limits,
+};
+
+/// The documented configuration file with every key at its default.
+pub const DEFAULT_FILE: &str = include_str!("default.toml");
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Which connections are watched.
+    pub watch: Watch,
+    /// What the kernel programs may deliver.
+    pub capture: Capture,
+    /// How connections are followed.
+    pub flows: Flows,
+    /// Looking into TLS libraries.
+    pub library: Library,
+    /// The hop table.
+    pub hops: Hops,
+    /// The HTTP server.
+    pub http: Http,
+    /// Connection events.
+    pub events: Events,
+    /// The agent's own log.
+    pub log: Log,
+}
+
+/// Which connections are watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Watch {
+    /// Names of proxy processes; the kernel keeps 15 bytes of a name.
+    pub proxies: Vec<String>,
+    /// Watch every process instead.
+    pub all: bool,
+    /// cgroup v2 directory to attach to; the root of the hierarchy if absent.
+    pub cgroup: Option<PathBuf>,
+    /// Take in connections that are older than the agent.
+    pub take_in_existing: bool,
+    /// Seconds between two looks for new proxy processes.
+    pub rescan_seconds: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let LiveOptions { load, cgroup, take_in, rescan, .. } = LiveOptions::default();
+        let (proxies, all) = match load.watched {
+            Watched::Named(names) => (names, false),
+            Watched::All => (Vec::new(), true),
+        };
+        Self { proxies, all, cgroup, take_in_existing: take_in, rescan_seconds: rescan.as_secs() }
+    }
+}
+
+/// What the kernel programs may deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capture {
+    /// Bytes per direction of a connection that has shown no TLS.
+    pub classify_bytes: u32,
+    /// Bytes per direction of a TLS connection.
+    pub handshake_bytes: u32,
+    /// Bytes of the ring buffer between kernel and agent.
+    pub ring_buffer_bytes: u32,
+    /// Keep the kernel's statistics on program run time.
+    pub program_statistics: bool,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        let LiveOptions { load, program_statistics, .. } = LiveOptions::default();
+        Self {
+            classify_bytes: load.classify_budget,
+            handshake_bytes: load.handshake_budget,
+            ring_buffer_bytes: load.ring_bytes,
+            program_statistics,
+        }
+    }
+}
+
+/// How connections are followed; see [`Limits`] for what each bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flows {
+    /// Connections followed at once.
+    pub max_flows: usize,
+    /// Bytes held per direction while earlier ones are missing.
+    pub reorder_window_bytes: usize,
+    /// Seconds a handshake may take.
+    pub handshake_timeout_seconds: u64,
+    /// Milliseconds a decided verdict waits for the library's last word.
+    pub settle_grace_milliseconds: u64,
+    /// Full handshakes remembered for the sessions that resume them.
+    pub max_sessions: usize,
+    /// Seconds for which a full handshake speaks for the sessions that resume it.
+    pub session_max_age_seconds: u64,
+    /// Library handshakes waiting for their connection.
+    pub max_transcripts: usize,
+    /// Seconds a library handshake waits for its connection.
+    pub transcript_max_age_seconds: u64,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            max_flows: limits.max_flows,
+            reorder_window_bytes: limits.reorder_window,
+            handshake_timeout_seconds: limits.handshake_timeout.as_secs(),
+            settle_grace_milliseconds: limits.settle_grace.as_secs() * 1000,
+            max_sessions: limits.max_sessions,
+            session_max_age_seconds: limits.session_max_age.as_secs(),
+            max_transcripts: limits.max_transcripts,
+            transcript_max_age_seconds: limits.transcript_max_age.as_secs(),
+        }
+    }
+}
+
+/// Whether TLS libraries of watched processes are looked into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LibraryMode {
+    /// Where it is possible.
+    #[default]
+    Auto,
+    /// Never: TLS 1.3 verdicts rest on record lengths.
+    Off,
+}
+
+/// Looking into TLS libraries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Library {
+    /// Whether.
+    pub mode: LibraryMode,
+}
+
+/// The hop table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hops {
+    /// Hops kept apart; further upstreams are counted as `~other`.
+    pub max_hops: usize,
+    /// Seconds after which a silent hop and its series are forgotten.
+    pub expiry_seconds: u64,
+}
+
+impl Default for Hops {
+    fn default() -> Self {
+        let HopLimits { max_hops, idle_expiry } = HopLimits::default();
+        Self { max_hops, expiry_seconds: idle_expiry.as_secs() }
+    }
+}
+
+impl Hops {
+    /// The same, in the table's words.
+    #[must_use]
+    pub const fn limits(self) -> HopLimits {
+        HopLimits { max_hops: self.max_hops, idle_expiry: Duration::from_secs(self.expiry_seconds) }
+    }
+}
+
+/// The HTTP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its bounds.
+    pub limits: HttpLimits,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { address: DEFAULT_ADDRESS, limits: HttpLimits::default() }
+    }
+}
+
+/// Connection events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Events {
+    /// File that gets a line of JSON per connection report (appended to); `-` is standard output.
+    pub file: Option<PathBuf>,
+}
+
+/// The agent's own log, on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// One JSON object per line.
+    pub json: bool,
+    /// Show what the kernel programs log.
+    pub kernel: bool,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// The file cannot be read; it is not TOML, has an unknown key or a value of the wrong type
+    /// (with line and column); or a value is out of its range (with its key).
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("read configuration file {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("configuration file {}", path.display()))
+    }
+
+    /// Reads configuration from text; see [`Config::read`].
+    ///
+    /// # Errors
+    /// As for [`Config::read`].
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What the live source is started with.
+    #[must_use]
+    pub fn live_options(&self) -> LiveOptions {
+        let Self { watch, capture, library, log, .. } = self;
+        LiveOptions {
+            cgroup: watch.cgroup.clone(),
+            load: LoadOptions {
+                watched: if watch.all {
+                    Watched::All
+                } else {
+                    Watched::Named(watch.proxies.clone())
+                },
+                classify_budget: capture.classify_bytes,
+                handshake_budget: capture.handshake_bytes,
+                ring_bytes: capture.ring_buffer_bytes,
+                kernel_log: log.kernel,
+            },
+            library: library.mode == LibraryMode::Auto,
+            take_in: watch.take_in_existing,
+            rescan: Duration::from_secs(watch.rescan_seconds),
+            program_statistics: capture.program_statistics,
+        }
+    }
+
+    /// The limits of the pipeline.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let flows = self.flows;
+        Limits {
+            max_flows: flows.max_flows,
+            bytes_per_direction: self.capture.handshake_bytes.into(),
+            reorder_window: flows.reorder_window_bytes,
+            handshake_timeout: Duration::from_secs(flows.handshake_timeout_seconds),
+            settle_grace: Duration::from_millis(flows.settle_grace_milliseconds),
+            max_sessions: flows.max_sessions,
+            session_max_age: Duration::from_secs(flows.session_max_age_seconds),
+            max_transcripts: flows.max_transcripts,
+            transcript_max_age: Duration::from_secs(flows.transcript_max_age_seconds),
+        }
+    }
+
+    /// Checks the ranges of values, wherever they came from.
+    ///
+    /// # Errors
+    /// Names the first key that is out of range, and the range.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Self { watch, capture, flows, hops, http, .. } = self;
+        let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
+        let rules = [
+            (
+                watch.all || !watch.proxies.is_empty(),
+                "watch.proxies is empty and watch.all is false: nothing would be watched",
+            ),
+            (names_fit, "watch.proxies: a process name is not empty and has no zero byte"),
+            (watch.rescan_seconds >= 1, "watch.rescan_seconds must be at least 1"),
+            (
+                (64..=65_536).contains(&capture.classify_bytes),
+                "capture.classify_bytes must be between 64 and 65536",
+            ),
+            (
+                (4_096..=1 << 20).contains(&capture.handshake_bytes),
+                "capture.handshake_bytes must be between 4096 and 1048576",
+            ),
+            (
+                capture.ring_buffer_bytes.is_power_of_two()
+                    && (1 << 16..=1 << 30).contains(&capture.ring_buffer_bytes),
+                "capture.ring_buffer_bytes must be a power of two between 65536 and 1073741824",
+            ),
+            (
+                (1..=4_000_000).contains(&flows.max_flows),
+                "flows.max_flows must be between 1 and 4000000",
+            ),
+            (
+                (1_024..=1 << 20).contains(&flows.reorder_window_bytes),
+                "flows.reorder_window_bytes must be between 1024 and 1048576",
+            ),
+            (
+                flows.handshake_timeout_seconds >= 1,
+                "flows.handshake_timeout_seconds must be at least 1",
+            ),
+            (
+                flows.settle_grace_milliseconds <= 60_000,
+                "flows.settle_grace_milliseconds must be at most 60000",
+            ),
+            (flows.max_sessions >= 1, "flows.max_sessions must be at least 1"),
+            (flows.max_transcripts >= 1, "flows.max_transcripts must be at least 1"),
+            (
+                flows.transcript_max_age_seconds >= 1,
+                "flows.transcript_max_age_seconds must be at least 1",
+            ),
+            ((1..=100_000).contains(&hops.max_hops), "hops.max_hops must be between 1 and 100000"),
+            (hops.expiry_seconds >= 60, "hops.expiry_seconds must be at least 60"),
+            (http.limits.max_connections >= 1, "http.limits.max_connections must be at least 1"),
+            (
+                http.limits.header_timeout_seconds >= 1,
+                "http.limits.header_timeout_seconds must be at least 1",
+            ),
+            (
+                http.limits.write_timeout_seconds >= 1,
+                "http.limits.write_timeout_seconds must be at least 1",
+            ),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, message)) => anyhow::bail!("{message}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_file_is_the_default() {
+        assert_eq!(Config::parse(DEFAULT_FILE).expect("valid"), Config::default());
+        // Every key is there, also those that are absent by default (as comments).
+        let table: toml::Table = toml::from_str(DEFAULT_FILE).expect("valid");
+        for (name, section) in toml::Table::try_from(Config::default()).expect("a table").iter() {
+            let documented = &table[name];
+            assert_eq!(documented, section, "[{name}]");
+        }
+        for key in ["# cgroup = ", "# file = "] {
+            assert!(DEFAULT_FILE.contains(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Config::parse("").expect("valid"), Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, wants) in [
+            (
+                "[watch]\nproxy = [\"nginx\"]\n",
+                &["line 2", "unknown field `proxy`", "`proxies`"][..],
+            ),
+            ("[wach]\n", &["line 1", "unknown field `wach`"]),
+            ("[http]\naddress = \"localhost\"\n", &["line 2", "invalid socket address"]),
+            ("[http]\naddress = 9464\n", &["line 2", "invalid type"]),
+            ("[hops]\nmax_hops = 0\n", &["hops.max_hops must be between 1 and 100000"]),
+            ("[hops]\nmax_hops = -1\n", &["line 2", "invalid value"]),
+            ("[capture]\nring_buffer_bytes = 100000\n", &["power of two"]),
+            ("[watch]\nproxies = []\n", &["nothing would be watched"]),
+            ("[library]\nmode = \"maybe\"\n", &["line 2", "unknown variant `maybe`", "`auto`"]),
+            ("[hops\n", &["line 1"]),
+            ("[hops]\nmax_hops = 1\nmax_hops = 2\n", &["line 3", "duplicate key"]),
+        ] {
+            let error = Config::parse(text).expect_err(text).to_string();
+            for want in wants {
+                assert!(error.contains(want), "{text:?}: {want:?} is not in: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::read(Path::new("/nonexistent/hopsight.toml")).expect_err("missing");
+        assert!(format!("{error:#}").starts_with("read configuration file /nonexistent"));
+    }
+}
