@@ -217,8 +217,7 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: &Circumstances) -> Judge
         let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
         let reason = if resumed { Reason::ResumedUnseen } else { Reason::EncryptedHandshake };
         // An alert in clear may still come.
-        let certainty =
-            if circumstances.ended { Certainty::Settled } else { Certainty::Decided };
+        let certainty = if circumstances.ended { Certainty::Settled } else { Certainty::Decided };
         let mut judgement = Judgement::unknown(certainty, Outcome::Incomplete, reason);
         judgement.resumed = resumed.then_some(true);
         return judgement;

@@ -225,7 +225,8 @@ impl Flights {
             FlightVerdict::Decided { client_auth, .. } => client_auth != ClientAuth::NotRequested,
             // In place of its Finished the client sent an alert.
             FlightVerdict::Resumed
-                if self.client.as_slice().first() == Some(&self.arithmetic.alert(Padding::Bare)) =>
+                if self.client.as_slice().first()
+                    == Some(&self.arithmetic.alert(Padding::Bare)) =>
             {
                 return Outcome::Failed;
             }
