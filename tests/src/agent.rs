@@ -1,7 +1,6 @@
 //! The agent under test.
 
 use std::{
-    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,11 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight::{
-    model::Outcome,
-    report::{CarriedFrom, ConnectionReport, Verdict},
-};
-use serde::Deserialize;
+use hopsight::{export::hops::Snapshot, report::ConnectionReport};
 
 use crate::{
     case::Proxy,
@@ -29,37 +24,6 @@ use crate::{
 const START: Duration = Duration::from_secs(20);
 /// How long it may take from a request to its verdict.
 pub const VERDICT: Duration = Duration::from_secs(10);
-
-/// A hop as `/hops` shows it; the fields that we compare.
-#[derive(Clone, Debug, Deserialize)]
-pub struct HopView {
-    /// Process name of the proxy.
-    pub proxy: String,
-    /// `ip:port` of the upstream.
-    pub upstream: String,
-    /// Verdict of the newest connection.
-    pub last_verdict: Verdict,
-    /// Where a `carried` verdict comes from.
-    pub carried_from: Option<CarriedFrom>,
-    /// Finished connections by outcome.
-    pub outcomes: BTreeMap<Outcome, usize>,
-    /// Finished connections that resumed a session.
-    pub resumed_connections: usize,
-}
-
-impl HopView {
-    /// Finished connections.
-    #[must_use]
-    pub fn total(&self) -> usize {
-        self.outcomes.values().sum()
-    }
-}
-
-/// `/hops`.
-#[derive(Debug, Deserialize)]
-struct HopPage {
-    hops: Vec<HopView>,
-}
 
 /// A running `hopsight run`.
 #[derive(Debug)]
@@ -118,10 +82,9 @@ impl Agent {
     /// The agent's hop table.
     ///
     /// # Errors
-    /// When `/hops` is not what we know.
-    pub fn hops(&self) -> anyhow::Result<Vec<HopView>> {
-        let page: HopPage = serde_json::from_str(&self.get("/hops")?.body).context("read /hops")?;
-        Ok(page.hops)
+    /// When `/hops` is not what the exporter writes.
+    pub fn hops(&self) -> anyhow::Result<Snapshot> {
+        serde_json::from_str(&self.get("/hops")?.body).context("read /hops")
     }
 
     /// Every report so far, in order; a connection may have several, the last one final.

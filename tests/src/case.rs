@@ -6,6 +6,7 @@ use hopsight::model::{
     ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
     Outcome::{self, Established, Failed, Rejected},
     Security::{self, Mtls, Plaintext, Tls},
+    ServerVerified,
 };
 
 /// The program that opens the connection.
@@ -184,6 +185,24 @@ impl Case {
     #[must_use]
     pub fn server_name(&self) -> String {
         format!("{}.{}", self.name, crate::pki::DOMAIN)
+    }
+
+    /// Requests that reach the upstream, or for a refusing haproxy the refusals that it logs: all,
+    /// unless the proxy leaves because of the upstream's certificate.
+    #[must_use]
+    pub const fn logged(&self) -> usize {
+        if matches!(self.verify, Verify::ForeignRoot) { 0 } else { self.requests }
+    }
+
+    /// Whether this answer to "did the proxy check the upstream's certificate" is wrong; `unknown`
+    /// never is.
+    #[must_use]
+    pub const fn contradicts(&self, verified: ServerVerified) -> bool {
+        match verified {
+            ServerVerified::Yes => !matches!(self.verify, Verify::On) || self.version().is_none(),
+            ServerVerified::No => matches!(self.verify, Verify::On),
+            ServerVerified::Unknown => false,
+        }
     }
 
     /// The only TLS version the upstream speaks; `None` in clear.
@@ -391,20 +410,20 @@ impl fmt::Display for Version {
     }
 }
 
-/// What is configured, in a few words.
+/// What is configured, in a few words: version, what the upstream asks for, what the proxy has.
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asks = match self.upstream {
             Upstream::Http1 => return f.pad("HTTP/1.1 in clear"),
             Upstream::Http2 => return f.pad("HTTP/2 in clear"),
-            Upstream::Nginx(_, Asks::Nothing) | Upstream::Expired(_) => "asks for none",
-            Upstream::Nginx(_, Asks::Optional) => "asks",
-            Upstream::Nginx(_, Asks::Required) | Upstream::Haproxy(_) => "demands",
+            Upstream::Nginx(_, Asks::Nothing) | Upstream::Expired(_) => "not asked",
+            Upstream::Nginx(_, Asks::Optional) => "asked",
+            Upstream::Nginx(_, Asks::Required) | Upstream::Haproxy(_) => "required",
         };
         let holds = match self.holds {
-            Holds::Nothing => "none there",
-            Holds::Trusted => "has one",
-            Holds::Foreign => "has a foreign one",
+            Holds::Nothing => "no cert",
+            Holds::Trusted => "cert",
+            Holds::Foreign => "foreign cert",
         };
         let version = self.version().map_or(String::new(), |version| version.to_string());
         f.pad(&format!("{version}, {asks}, {holds}"))

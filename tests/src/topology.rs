@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -18,7 +19,11 @@ use crate::{
     nginx::{self, Nginx},
     pki::Pki,
     truth::{self, Seen},
+    wait::wait_until,
 };
+
+/// How long an upstream may take to log what it has answered.
+const LOGGED: Duration = Duration::from_secs(5);
 
 /// Where the upstreams are, seen from the proxies.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +158,15 @@ impl Topology {
             }
             _ => truth::nginx(&self.upstream_log(&hop.case)),
         }
+    }
+
+    /// Waits until the hop's upstream has logged `count` requests: it does so after its response.
+    ///
+    /// # Errors
+    /// When there are fewer in the end.
+    pub fn wait_truth(&self, hop: &Hop, count: usize) -> anyhow::Result<Vec<Seen>> {
+        let what = format!("{count} log lines of {}", hop.case.name);
+        wait_until(&what, LOGGED, || Ok(Some(self.truth(hop)?).filter(|seen| seen.len() >= count)))
     }
 
     /// A directory that lives as long as this.

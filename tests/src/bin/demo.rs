@@ -3,8 +3,9 @@
 use std::{process::ExitCode, thread, time::Duration};
 
 use anyhow::Context as _;
+use hopsight::export::hops::Snapshot;
 use hopsight_tests::{
-    agent::{Agent, HopView, VERDICT, is_address},
+    agent::{Agent, VERDICT, is_address},
     case, interrupt, requirement,
     table::{self, Row},
     topology::{Network, Topology},
@@ -61,13 +62,13 @@ fn main() -> anyhow::Result<ExitCode> {
 /// hops it has wrong.
 fn show(topology: &Topology, agent: &Agent) -> anyhow::Result<usize> {
     let in_time = wait_until("every verdict", VERDICT, || {
-        let views = agent.hops()?;
-        let rows = rows(topology, &views);
+        let snapshot = agent.hops()?;
+        let rows = rows(topology, &snapshot);
         Ok(rows.iter().all(|row| row.mismatches.is_empty()).then_some(()))
     });
     interrupt::check()?;
-    let views = agent.hops()?;
-    let rows = rows(topology, &views);
+    let snapshot = agent.hops()?;
+    let rows = rows(topology, &snapshot);
     print!("\n{}", table::render(&rows));
     let wrong = rows.iter().filter(|row| !row.mismatches.is_empty()).count();
     match (wrong, in_time) {
@@ -80,7 +81,10 @@ fn show(topology: &Topology, agent: &Agent) -> anyhow::Result<usize> {
 
 /// The topology's hops beside what the agent says; hops of other programs on this machine that
 /// the agent sees as well are left out.
-fn rows<'a>(topology: &'a Topology, views: &'a [HopView]) -> Vec<Row<'a>> {
-    let view = |listen| views.iter().find(|view| is_address(&view.upstream, listen));
+fn rows<'a>(topology: &'a Topology, snapshot: &'a Snapshot) -> Vec<Row<'a>> {
+    let view = |listen| {
+        let mut views = snapshot.hops.iter().map(AsRef::as_ref);
+        views.find(|view| is_address(&view.upstream, listen))
+    };
     topology.hops.iter().map(|hop| Row::new(hop, view(hop.listen))).collect()
 }

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use hopsight::{
-    model::{ClientAuth, Evidence, Origin, Outcome, Reason, Security},
+    model::{ClientAuth, Evidence, Origin, Outcome},
     report::ConnectionReport,
 };
 use hopsight_tests::{
     agent::Agent,
-    case::{self, Case, Proxy, Verify, Version},
+    case::{self, Case, Proxy, Version},
     netns::NetNs,
     pki, requirement,
     topology::{Hop, Network, Topology},
@@ -58,7 +58,7 @@ fn judge(cases: &[Case], network: Network<'_>) {
     let mut wrong = Vec::new();
     for hop in &topology.hops {
         let reports = agent.wait_finals(hop.dial, hop.case.requests).unwrap();
-        let seen = topology.truth(hop).unwrap();
+        let seen = topology.wait_truth(hop, hop.case.logged()).unwrap();
         wrong.extend(compare(hop, &reports, &seen));
         wrong.extend(compare_with_envoy(&topology, hop, &reports));
     }
@@ -76,8 +76,7 @@ fn compare(hop: &Hop, reports: &[ConnectionReport], seen: &[Seen]) -> Vec<String
         let logged = seen.iter().find(|seen| is_same(&report.src, seen.remote));
         match logged {
             Some(seen) => compare_with_log(report, seen, &mut wrong),
-            // It left before it sent a request.
-            None if hop.case.verify == Verify::ForeignRoot => {}
+            None if hop.case.logged() == 0 => {}
             None => wrong.push(format!("{} is not in the upstream's log", report.src)),
         }
     }
@@ -87,15 +86,20 @@ fn compare(hop: &Hop, reports: &[ConnectionReport], seen: &[Seen]) -> Vec<String
 fn compare_with_case(hop: &Hop, report: &ConnectionReport, wrong: &mut Vec<String>) {
     let Case { expected, .. } = hop.case;
     let verdict = report.verdict;
-    if !is_encrypted(report) {
-        let words = (verdict.security, verdict.client_auth, verdict.outcome);
-        if words != (expected.security, expected.client_auth, expected.outcome) {
-            wrong.push(format!("{verdict:?} instead of {expected:?}"));
-        }
+    let words = (verdict.security, verdict.client_auth, verdict.outcome);
+    if words != (expected.security, expected.client_auth, expected.outcome) {
+        wrong.push(format!("{verdict:?} instead of {expected:?}"));
     }
-    let in_clear = hop.case.version() != Some(Version::V13);
-    if in_clear && report.resumed != Some(true) && verdict.evidence != Evidence::Wire {
-        wrong.push(format!("evidence {} though all was in clear", verdict.evidence));
+    if hop.case.contradicts(verdict.server_verified) {
+        wrong.push(format!("server_verified {}", verdict.server_verified));
+    }
+    let weakest = match (report.resumed, hop.case.version()) {
+        (Some(true), _) => Evidence::Carried,
+        (_, Some(Version::V13)) => Evidence::Inferred,
+        _ => Evidence::Wire,
+    };
+    if expected.outcome != Outcome::Failed && verdict.evidence < weakest {
+        wrong.push(format!("evidence {} weaker than {weakest}", verdict.evidence));
     }
     let name = match &report.origin {
         Origin::Process(process) => process.name.to_string(),
@@ -124,7 +128,7 @@ fn compare_with_log(report: &ConnectionReport, seen: &Seen, wrong: &mut Vec<Stri
         wrong.push(format!("resumed {:?}, logged {}", report.resumed, seen.resumed));
     }
     let presented = seen.client_subject.is_some();
-    if (report.verdict.client_auth == ClientAuth::Presented) != presented && !is_encrypted(report) {
+    if (report.verdict.client_auth == ClientAuth::Presented) != presented {
         wrong.push(format!("{}, logged {:?}", report.verdict.client_auth, seen.client_subject));
     }
     let on_the_wire = seen.tls_version.as_deref() == Some("1.2") && !seen.resumed;
@@ -155,13 +159,6 @@ fn compare_with_envoy(
     (ours != envoys).then(|| {
         format!("{}: {ours:?} handshakes (all, 1.2, 1.3), Envoy counts {envoys:?}", hop.case.name)
     })
-}
-
-/// An unknown that is honest: nothing showed the agent the inside of this handshake.
-fn is_encrypted(report: &ConnectionReport) -> bool {
-    report.tls_version.as_deref() == Some("1.3")
-        && report.verdict.security == Security::Unknown
-        && matches!(report.verdict.reason, Some(Reason::EncryptedHandshake | Reason::ResumedUnseen))
 }
 
 fn is_same(text: &str, address: SocketAddr) -> bool {

@@ -51,7 +51,7 @@ fn traffic_goes_on_while_the_agent_comes_and_goes() {
             assert!(!words.contains("Non-2xx") && !words.contains("Socket errors"), "{words}");
             let requests = words.lines().find_map(|line| line.trim().split_once(" requests in "));
             let count: u64 = requests.unwrap().0.parse().unwrap();
-            assert!(count > 100, "{words}");
+            assert!(count > 10, "{words}");
         }
     });
 }
