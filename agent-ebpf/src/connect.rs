@@ -1,6 +1,6 @@
 //! `connect(2)` of a watched process: the socket becomes a flow.
 
-use core::mem::MaybeUninit;
+use core::hint::black_box;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -72,15 +72,15 @@ fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> 
     flow.destination_port = u16::from_be(port as u16);
 }
 
-/// The name of the connecting thread.
+/// The name of the connecting thread, zero behind its end: some kernels (6.1) write no byte after
+/// the terminating one.
 #[inline(always)]
 fn current_comm() -> Option<Comm> {
-    let mut comm = MaybeUninit::<Comm>::uninit();
-    // SAFETY: the helper writes as many bytes as it is given, or fails.
-    unsafe {
-        let read = bpf_get_current_comm(comm.as_mut_ptr().cast(), size_of::<Comm>() as u32);
-        (read == 0).then(|| comm.assume_init())
-    }
+    // Two zero words LLVM would merge into a call of a byte-wise loop.
+    let mut comm = Comm::from_words([black_box(0); 2]);
+    // SAFETY: the helper writes at most as many bytes as it is given.
+    let read = unsafe { bpf_get_current_comm((&raw mut comm).cast(), size_of::<Comm>() as u32) };
+    (read == 0).then_some(comm)
 }
 
 /// The name the current process is watched under; `None`: it is not watched.

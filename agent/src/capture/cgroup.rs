@@ -28,7 +28,8 @@ impl Cgroup {
     /// There is no cgroup v2 mount, or `path` is not in one.
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let path = match path {
-            Some(path) => path.to_owned(),
+            Some(path) => fs::canonicalize(path)
+                .with_context(|| format!("find cgroup directory {}", path.display()))?,
             None => root()?,
         };
         let dir = File::open(&path)
@@ -54,7 +55,12 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn new(cgroup: &Cgroup) -> Self {
-        Self { root: root().unwrap_or_else(|_| cgroup.path.clone()), path: cgroup.path.clone() }
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let root = mount_points(&mounts)
+            .filter(|mount| cgroup.path.starts_with(mount))
+            .max_by_key(|mount| mount.as_os_str().len())
+            .unwrap_or_else(|| cgroup.path.clone());
+        Self { root, path: cgroup.path.clone() }
     }
 
     /// Inode number of the process's cgroup directory, which is the kernel's number for it; 0
@@ -76,10 +82,7 @@ impl Scope {
 
 /// The root of the cgroup v2 hierarchy: `/sys/fs/cgroup` on unified systems, usually
 /// `/sys/fs/cgroup/unified` on hybrid ones.
-///
-/// # Errors
-/// There is no mount of type cgroup2.
-pub fn root() -> anyhow::Result<PathBuf> {
+fn root() -> anyhow::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
     root_in(&mounts).context(
         "no cgroup v2 filesystem is mounted: mount one with `mount -t cgroup2 none \
@@ -87,18 +90,19 @@ pub fn root() -> anyhow::Result<PathBuf> {
     )
 }
 
-/// The shortest mount point of type cgroup2 in the text of `/proc/mounts`: others show a part of
-/// the hierarchy, or the same one for somebody else (containers).
+/// The shortest mount point of type cgroup2: others show a part of the hierarchy, or the same one
+/// for somebody else (containers).
 fn root_in(mounts: &str) -> Option<PathBuf> {
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ');
-            let (_, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
-            (kind == "cgroup2").then(|| unescape(target))
-        })
-        .min_by_key(String::len)
-        .map(PathBuf::from)
+    mount_points(mounts).min_by_key(|mount| mount.as_os_str().len())
+}
+
+/// The mount points of type cgroup2 in the text of `/proc/mounts`.
+fn mount_points(mounts: &str) -> impl Iterator<Item = PathBuf> {
+    mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (_, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(unescape(target)))
+    })
 }
 
 /// Undoes the octal escapes of `/proc/mounts` (space, tab, newline, backslash).

@@ -1,13 +1,17 @@
 //! Network namespaces below the cgroup are seen like any other.
 
 use std::{
-    fs::File,
-    net::{SocketAddr, TcpListener},
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
 };
 
 use hopsight::model::{Direction, Event};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    net::{AddressFamily, SendFlags, SocketType, sendto, socket},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 
 use crate::harness::{
     HELLO, Turns, as_thread, captured, collect_closed, converse, options, pattern, privileged,
@@ -27,8 +31,13 @@ fn ip(args: &str) {
 }
 
 impl Namespace {
-    fn new() -> Self {
-        let pid = std::process::id();
+    /// `None`, said visibly, where there is no `ip`. `number` tells those of one process apart.
+    fn new(test: &str, number: u32) -> Option<Self> {
+        if Command::new("ip").arg("-V").output().is_err() {
+            eprintln!("SKIP: {test}: needs ip (iproute2)");
+            return None;
+        }
+        let pid = std::process::id() * 2 + number;
         let (name, net) = (format!("hopsight-{pid}"), pid % 250);
         ip(&format!("netns add {name}"));
         let this = Self { name, net };
@@ -39,7 +48,7 @@ impl Namespace {
         ip(&format!("-n {name} addr add 10.203.{net}.2/24 dev eth0"));
         ip(&format!("-n {name} link set eth0 up"));
         ip(&format!("-n {name} link set lo up"));
-        this
+        Some(this)
     }
 
     /// Runs `work` in a thread inside; sockets it makes stay inside.
@@ -74,11 +83,7 @@ fn both_ends_of_a_veth_pair_are_seen() {
     if !privileged("both_ends_of_a_veth_pair_are_seen") {
         return;
     }
-    if Command::new("ip").arg("-V").output().is_err() {
-        eprintln!("SKIP: both_ends_of_a_veth_pair_are_seen: needs ip (iproute2)");
-        return;
-    }
-    let namespace = Namespace::new();
+    let Some(namespace) = Namespace::new("both_ends_of_a_veth_pair_are_seen", 0) else { return };
     let net = namespace.net;
     let turns: Turns = vec![pattern(HELLO, 50_000), pattern(&[22, 3, 3, 0, 80, 2], 50_000)];
 
@@ -108,4 +113,43 @@ fn check(events: &[Event], from: SocketAddr, to: SocketAddr, turns: &Turns) {
     assert_eq!(established, Some((from, to)));
     assert!(captured(events, Direction::ToServer) == whole(&turns[0]));
     assert!(captured(events, Direction::ToClient) == whole(&turns[1]));
+}
+
+/// `MSG_FASTOPEN` of linux/socket.h.
+const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
+
+#[test]
+fn data_in_the_syn_is_the_beginning() {
+    let test = "data_in_the_syn_is_the_beginning";
+    if !privileged(test) {
+        return;
+    }
+    let Some(namespace) = Namespace::new(test, 1) else { return };
+    let mut source = start(options("hs-fast-open"));
+    namespace.inside(|| {
+        // Client and server, data in the SYN without a cookie, every listener (ip-sysctl.rst).
+        fs::write("/proc/sys/net/ipv4/tcp_fastopen", "1543").expect("allow TCP fast open");
+        let (listener, to) = listen("127.0.0.1");
+        let client = as_thread("hs-fast-open", move || {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+            let sent = sendto(&socket, HELLO, FAST_OPEN, &to).expect("send with the SYN");
+            assert_eq!(sent, HELLO.len());
+            let mut stream = TcpStream::from(socket);
+            stream.write_all(b"and more").expect("write");
+            stream.read_exact(&mut [0; 6]).expect("read");
+        });
+        let (mut server, _) = listener.accept().expect("accept");
+        server.read_exact(&mut [0; HELLO.len() + 8]).expect("read");
+        server.write_all(b"answer").expect("write");
+        client.join().expect("client");
+    });
+    let events = collect_closed(&mut source);
+    let first = events.iter().position(|event| matches!(event, Event::Segment { .. }));
+    let established = events.iter().position(|event| matches!(event, Event::Established { .. }));
+    assert!(first < established, "the data left with the SYN: {events:?}");
+    assert!(
+        captured(&events, Direction::ToServer) == whole(&[HELLO, b"and more"].concat()),
+        "{events:?}"
+    );
+    assert!(captured(&events, Direction::ToClient) == whole(b"answer"), "{events:?}");
 }
