@@ -270,7 +270,8 @@ pub enum Event {
         offset: u32,
         /// Payload length of the segment; larger than `bytes` where the capture was capped.
         payload_len: u32,
-        /// The captured beginning of the payload.
+        /// The captured beginning of the payload; hexadecimal in recorded event files.
+        #[serde(with = "hex_bytes")]
         bytes: Vec<u8>,
     },
     /// One side will send no more (FIN); bytes before `offset` may still be missing.
@@ -344,7 +345,8 @@ pub enum LibraryObservation {
         context: u64,
         /// Length the library hashed; larger than `bytes` where the probe's cap cut it.
         len: u32,
-        /// The bytes.
+        /// The bytes; hexadecimal in recorded event files.
+        #[serde(with = "hex_bytes")]
         bytes: Vec<u8>,
     },
     /// `SSL_do_handshake` or `SSL_connect` was entered.
@@ -381,4 +383,27 @@ pub enum LibraryObservation {
     },
     /// The client CertificateVerify content was signed (RFC 8446 section 4.4.3): role and possession.
     ClientCertificateVerifySigned,
+}
+
+/// Bytes as a string of hexadecimal digits.
+mod hex_bytes {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&hex)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let hex = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        hex.as_bytes()
+            .chunks(2)
+            .map(|pair| match pair {
+                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+                _ => None,
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| D::Error::custom("not pairs of hexadecimal digits"))
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    capture::{LibraryStatuses, LiveOptions, LiveSource, Source as _},
+    capture::{LibraryStatuses, LiveOptions, LiveSource, Source, record::Recording},
     export::{
         Exporter,
         agent_metrics::{AgentMetrics, PipelineNumbers, SharedPipelineNumbers, library_health},
@@ -46,6 +47,8 @@ pub struct RunOptions {
     pub http: SocketAddr,
     /// The HTTP server's limits.
     pub http_limits: HttpLimits,
+    /// Record every event to this new file, for replay.
+    pub record: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or SIGINT; everything is detached when it returns.
@@ -68,6 +71,10 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
     exporter.health().set(KERNEL_PROGRAMS, ComponentState::Ready, "attached");
     let stop = Arc::new(AtomicBool::new(false));
     let (broken, mut pipeline_ended) = tokio::sync::oneshot::channel();
+    let source: Box<dyn Source + Send> = match &options.record {
+        Some(path) => Box::new(Recording::new(source, path)?),
+        None => Box::new(source),
+    };
     let worker = Worker {
         source,
         pipeline: Pipeline::new(options.limits),
@@ -112,7 +119,7 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
 
 /// Owns what the pipeline thread works with.
 struct Worker {
-    source: LiveSource,
+    source: Box<dyn Source + Send>,
     pipeline: Pipeline,
     exporter: Exporter,
     /// Absent where libraries are not looked into.

@@ -10,7 +10,7 @@ use crate::{
     model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
     report::Verdict,
     tls::{
-        alert, facts::HandshakeFacts, flights::FlightVerdict, hello::TlsVersion,
+        alert, facts::{ClientCertificate, HandshakeFacts}, flights::FlightVerdict, hello::TlsVersion,
         transcript::Transcript, wire::WireHandshake,
     },
 };
@@ -196,13 +196,21 @@ fn unfinished(circumstances: &Circumstances) -> Judgement {
 
 /// An alert in clear ended the handshake.
 fn refused(facts: &HandshakeFacts, sender: Direction, description: u8) -> Judgement {
-    let client_answered = facts.client_key_exchange || facts.client_certificate.is_some();
-    let rejected = sender == Direction::ToClient
+    let client_answered = match &facts.client_certificate {
+        None => facts.client_key_exchange,
+        Some(ClientCertificate::Empty) => true,
+        Some(_) => facts.client_certificate_verify,
+    };
+    let refuses = sender == Direction::ToClient
         && facts.certificate_request
-        && client_answered
         && alert::refuses_certificate(description);
-    if !rejected {
+    if !refuses {
         return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+    }
+    if !client_answered {
+        // The client's answer may have been overtaken by the alert.
+        let verdict = unknown(Outcome::Failed, Reason::HandshakeFailed);
+        return Judgement::new(Certainty::Decided, verdict);
     }
     Judgement::failed(known(facts.client_auth(), Outcome::Rejected, Evidence::Wire))
 }

@@ -269,7 +269,7 @@ pub const ALL: &[Case] = {
             .is(Tls, NotRequested, Established)
             .verify(On),
         Case::new("tls12-wrong-root", Nginx, Server(V12, NoRequest), Nothing)
-            .is(Tls, NotRequested, Established)
+            .is(Tls, NotRequested, Failed)
             .verify(ForeignRoot)
             .status(502),
         Case::new("tls12-haproxy-wrong-root", Haproxy, Server(V12, NoRequest), Nothing)

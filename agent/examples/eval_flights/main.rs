@@ -96,26 +96,30 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     print_matrix(&evaluated);
     print_stacks(&evaluated);
-    print_counts("rules", &evaluated, |e| Some(e.evidence()));
+    print_counts("rules", &evaluated, Evaluated::evidence);
     print_counts("outcomes", &evaluated, |e| {
-        Some(format!("{} {} {}", e.row.truth.as_str(), e.answer(), e.outcome))
+        format!("{} {} {}", e.row.truth.as_str(), e.answer(), e.outcome)
     });
     print_unknown(&evaluated);
     let wrong: Vec<_> = evaluated.iter().filter(|e| e.is_wrong()).collect();
     println!("\nwrong rows: {} of {}", wrong.len(), evaluated.len());
-    wrong.iter().for_each(|e| e.print());
+    for e in &wrong {
+        e.print();
+    }
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print_matrix(evaluated: &[Evaluated]) {
     print!("{:<12}", "truth");
-    ANSWERS.iter().for_each(|answer| print!(" {answer:>23}"));
+    for answer in ANSWERS {
+        print!(" {answer:>23}");
+    }
     println!();
-    for truth in Truth::ALL {
-        let of_truth: Vec<_> = evaluated.iter().filter(|e| e.row.truth == truth).collect();
-        if of_truth.is_empty() {
-            continue;
-        }
+    let mut by_truth: BTreeMap<Truth, Vec<&Evaluated>> = BTreeMap::new();
+    for e in evaluated {
+        by_truth.entry(e.row.truth).or_default().push(e);
+    }
+    for (truth, of_truth) in by_truth {
         print!("{:<12}", truth.as_str());
         for answer in ANSWERS {
             print!(" {:>23}", of_truth.iter().filter(|e| e.answer() == answer).count());
@@ -138,9 +142,9 @@ fn print_stacks(evaluated: &[Evaluated]) {
     }
 }
 
-fn print_counts(title: &str, evaluated: &[Evaluated], key: impl Fn(&Evaluated) -> Option<String>) {
+fn print_counts(title: &str, evaluated: &[Evaluated], key: impl Fn(&Evaluated) -> String) {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for key in evaluated.iter().filter_map(key) {
+    for key in evaluated.iter().map(key) {
         *counts.entry(key).or_default() += 1;
     }
     println!("\n{title}");
@@ -159,5 +163,7 @@ fn print_unknown(evaluated: &[Evaluated]) {
         unknown.len(),
         plain.len()
     );
-    unknown.iter().for_each(|e| e.print());
+    for e in unknown {
+        e.print();
+    }
 }

@@ -52,9 +52,6 @@ pub enum Truth {
 }
 
 impl Truth {
-    pub const ALL: [Self; 6] =
-        [Self::Oneway, Self::Empty, Self::Mtls, Self::Psk, Self::NoHandshake, Self::Unlabelled];
-
     fn parse(label: &str) -> Self {
         match label {
             "oneway" => Self::Oneway,
@@ -102,14 +99,6 @@ impl Truth {
 pub enum Step {
     Record(Direction, u8, u16),
     Close(Direction),
-}
-
-impl Step {
-    pub const fn direction(self) -> Direction {
-        match self {
-            Self::Record(direction, ..) | Self::Close(direction) => direction,
-        }
-    }
 }
 
 /// One recorded connection.

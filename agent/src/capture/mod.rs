@@ -5,6 +5,7 @@ pub mod library;
 pub mod live;
 pub(crate) mod loader;
 pub(crate) mod processes;
+pub mod record;
 pub mod replay;
 mod ring;
 mod stats;

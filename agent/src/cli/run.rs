@@ -44,6 +44,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
 
+    /// Record the captured bytes to a new file that `hopsight replay` reads (for diagnosis).
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
     /// Whether to look into the TLS libraries of watched processes.
     #[arg(long, value_name = "MODE")]
     library: Option<LibraryMode>,
@@ -112,6 +116,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         limits: config.limits(),
         http: config.http.address,
         http_limits: config.http.limits,
+        record: args.record.clone(),
     };
     crate::run::run(options, &exporter)?;
     tracing::info!("stopped");

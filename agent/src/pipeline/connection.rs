@@ -157,7 +157,7 @@ impl Connection {
         if matches!(self.phase, Phase::Opening) {
             self.open();
         }
-        let closed = self.closed.is_some();
+        let closed = self.closed == Some(CloseCause::Closed);
         let ended = self.ended();
         if let Phase::Tls { wire, .. } = &mut self.phase {
             for direction in [Direction::ToClient, Direction::ToServer] {
@@ -184,7 +184,9 @@ impl Connection {
         let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
         let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
         // What has not become TLS by the end, or in all the time a handshake may take, did not.
-        let over = self.closed.is_some() || self.given_up == Some(Reason::Timeout);
+        // (The end of the source ends nothing: the rest may be in no file.)
+        let over =
+            self.closed == Some(CloseCause::Closed) || self.given_up == Some(Reason::Timeout);
         let ended = long(to_server)
             || long(to_client)
             || over && whole(to_server) && whole(to_client) && !self.lost;

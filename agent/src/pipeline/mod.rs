@@ -336,7 +336,8 @@ impl Pipeline {
         };
         let key = entry.connection.pid().zip(entry.connection.client_random());
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let spoken = transcript.is_some_and(|t| t.application_verify_error.is_some());
+        // A bad answer is awaited to its consequence: an application that ends the connection.
+        let spoken = transcript.is_some_and(|t| t.application_verify_error == Some(0));
         (entry.connection.judge(transcript), transcript.is_some(), spoken)
     }
 

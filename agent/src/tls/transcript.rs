@@ -227,11 +227,13 @@ impl Transcripts {
         }
         let owner = (event.pid, event.ssl);
         let key = self.context_of.get(&owner).map(|context| (event.pid, *context));
-        let current = key.and_then(|key| self.by_context.get_mut(&key));
-        let Some(transcript) = current.filter(|transcript| {
-            transcript.returned != Some(1)
-                || !matches!(observation, LibraryObservation::VerifyResult { .. })
-        }) else {
+        // Addresses of SSL objects are used again: a verification after the end of a handshake
+        // belongs to the next one, whose first transcript call is still to come (TLS 1.2).
+        let verifies = matches!(observation, LibraryObservation::VerifyResult { .. });
+        let current = key
+            .and_then(|key| self.by_context.get_mut(&key))
+            .filter(|transcript| !(verifies && transcript.is_complete()));
+        let Some(transcript) = current else {
             if let LibraryObservation::VerifyResult { error } = observation {
                 if self.pending_verify.len() >= self.limits.max {
                     self.pending_verify.clear();

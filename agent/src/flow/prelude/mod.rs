@@ -44,11 +44,12 @@ pub struct Inspection {
     pub proxy_protocol: Option<ProxyVersion>,
 }
 
-/// Judges the first bytes of both directions. `ended` tells that no more will come.
+/// Judges the first bytes of both directions. `ended` tells that the connection is over: what has
+/// not become TLS by then was clear text.
 #[must_use]
 pub fn inspect(to_server: &[u8], to_client: &[u8], ended: bool) -> Inspection {
     let (skip, proxy_protocol) = match signatures::proxy_protocol(to_server) {
-        ProxyProtocol::Pending if !ended && !to_server.is_empty() => {
+        ProxyProtocol::Pending if !to_server.is_empty() => {
             return Inspection { opening: Opening::Pending, proxy_protocol: None };
         }
         ProxyProtocol::Pending | ProxyProtocol::Absent => (0, None),
@@ -88,13 +89,14 @@ fn opening(client: &[u8], server: &[u8], ended: bool) -> Opening {
     }
     match RecordHeader::parse(client) {
         Ok(Some(_)) => return direct(None, 0),
-        Ok(None) if !ended => return Opening::Pending,
-        Ok(None) | Err(_) => {}
+        // Even at the end: half a TLS record is not clear text.
+        Ok(None) => return Opening::Pending,
+        Err(_) => {}
     }
     match ClientHello::parse_ssl2(client) {
         Ok(Some((hello, length))) => return direct(Some(Box::new(hello)), length),
-        Ok(None) if !ended => return Opening::Pending,
-        Ok(None) | Err(_) => {}
+        Ok(None) => return Opening::Pending,
+        Err(_) => {}
     }
     match signatures::http2_preface(client) {
         signatures::Match::Yes => return Opening::Plaintext("h2c"),

@@ -37,8 +37,8 @@ pub fn judge(client: &[u8], server: &[u8], ended: bool) -> Opening {
                 })
             });
         }
-        Match::Partial if !ended => return Opening::Pending,
-        Match::Partial | Match::No => {}
+        Match::Partial => return Opening::Pending,
+        Match::No => {}
     }
     // The client's side may be missing; a server that says hello was asked to.
     if ended && let Some(server_at) = signatures::server_hello(server) {
@@ -189,6 +189,9 @@ fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
     if protocol == "http_connect" {
         let declined = server.len() >= 12 && !server[9..].starts_with(b"2");
         return (protocol, if declined { Stage::StaysClear } else { Stage::MayUpgrade });
+    }
+    if protocol == "ssh" {
+        return (protocol, Stage::StaysClear);
     }
     if protocol == "other" {
         let enough = client.len() >= UNKNOWN_PROTOCOL_BYTES;

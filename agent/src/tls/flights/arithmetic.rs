@@ -10,7 +10,7 @@ use super::HelloFacts;
 pub(super) const MAX_RECORD: u16 = (1 << 14) + 256;
 
 /// Largest content of one record (RFC 8446 section 5.1).
-const MAX_CONTENT: u16 = 1 << 14;
+pub(super) const MAX_CONTENT: u16 = 1 << 14;
 
 /// Content of an alert (RFC 8446 section 6).
 const ALERT: u16 = 2;
@@ -98,10 +98,10 @@ pub(super) struct Arithmetic {
 
 impl Arithmetic {
     pub(super) const fn new(facts: &HelloFacts) -> Self {
-        Self { hash: facts.hash_len, tag: facts.tag_len }
+        Self { hash: facts.suite.hash(), tag: facts.suite.tag() }
     }
 
-    /// Length field of a record with `content` bytes.
+    /// Length field of a record with `content` bytes, which are at most [`MAX_CONTENT`].
     pub(super) const fn record(self, content: u16, padding: Padding) -> u16 {
         let inner = content + 1;
         self.tag
@@ -190,6 +190,13 @@ impl Arithmetic {
         })
     }
 
+    /// Whether two records may be an empty Certificate, compressed or not, and Finished under the
+    /// same padding: at least equally long (in one block each), at most as far apart as bare.
+    pub(super) const fn may_be_padded_empty(self, certificate: u16, finished: u16) -> bool {
+        let apart = self.finished(Padding::Bare) - self.empty_certificate(Padding::Bare);
+        certificate <= finished && finished - certificate <= apart
+    }
+
     /// Whether `length` may be a compressed empty Certificate: 8 bytes around the four zero bytes
     /// of its body (RFC 8879 section 4), which compressors turn into 4 to 20 bytes.
     pub(super) const fn is_compressed_empty_certificate(self, length: u16) -> bool {
@@ -217,6 +224,6 @@ impl Arithmetic {
         [Some(MAX_CONTENT), facts.max_fragment_length, facts.client_fragment]
             .into_iter()
             .flatten()
-            .any(|content| content <= MAX_CONTENT && length == self.record(content, Padding::Bare))
+            .any(|content| length == self.record(content.min(MAX_CONTENT), Padding::Bare))
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{
     Ambiguity, HelloFacts, Rule,
-    arithmetic::{Arithmetic, Padding},
+    arithmetic::{Arithmetic, MAX_CONTENT, Padding},
     server::Witness,
 };
 use crate::model::ClientAuth;
@@ -14,7 +14,8 @@ use crate::model::ClientAuth;
 /// As many records as a flight is searched for its end.
 pub(super) const KEPT: usize = 24;
 
-/// As many records as must fit 16-byte blocks before a client is taken to pad to them.
+/// As many records as must fit 16-byte blocks before a client is taken to pad to them; one fewer
+/// where there are no more.
 const BLOCK_PADDING_SAMPLE: usize = 4;
 
 /// Block sizes that a client which pads its handshake only is expected to choose from: one whole
@@ -61,7 +62,7 @@ pub(super) fn read(cx: Context<'_>, records: &[u16]) -> Reading {
     let Some(&first) = records.first() else { return Reading::Wait };
     // A fragment as short as a bare flight makes any message look like one.
     if cx.facts.client_fragment.is_some_and(|content| {
-        a.record(content, Padding::Bare) <= a.empty_certificate_and_finished()
+        a.record(content.min(MAX_CONTENT), Padding::Bare) <= a.empty_certificate_and_finished()
     }) {
         return Reading::Unclear(Ambiguity::TinyFragments);
     }
@@ -113,7 +114,7 @@ fn empty_certificate(cx: Context<'_>, records: &[u16]) -> Reading {
     if (first, second) == bare {
         return Reading::Flight { auth, rule: Rule::EmptyCertificate, exact: true, end: 2 };
     }
-    if (first, second) == block || (first > bare.0 && second - first == bare.1 - bare.0) {
+    if (first, second) == block || (first > bare.0 && second == first + (bare.1 - bare.0)) {
         return flight(auth, Rule::EmptyCertificatePadded, 2);
     }
     // A client's EncryptedExtensions (ALPS) are as short.
@@ -159,12 +160,13 @@ fn finished_block_padding(cx: Context<'_>, records: &[u16]) -> Reading {
     if !records.iter().all(|&r| a.fills_blocks(r, 16)) {
         return Reading::Unclear(Ambiguity::UnexplainedLength);
     }
-    // A block in which both an empty Certificate and Finished fit makes them equally long.
-    if records.get(1) == Some(&records[0]) {
+    // An empty Certificate and Finished, in one larger block each or with more padding still.
+    let step = records[0] - a.empty_certificate(Padding::Block16);
+    if records.get(1).is_some_and(|&second| second == records[0] || second == records[0] + step) {
         return Reading::Unclear(Ambiguity::Padded);
     }
     let block = records.iter().fold(0, |block, &r| gcd(block, a.inner(r)));
-    let sampled = records.len() >= BLOCK_PADDING_SAMPLE || (cx.ended && records.len() > 1);
+    let sampled = records.len() + usize::from(cx.ended) >= BLOCK_PADDING_SAMPLE;
     if cx.server == Witness::NotRequested || (sampled && block == 16) {
         flight(ClientAuth::NotRequested, Rule::FinishedBlockPadding, 1)
     } else if cx.ended {
@@ -189,11 +191,9 @@ fn large(cx: Context<'_>, records: &[u16]) -> Reading {
     }
     let (first, rest) = (records[0], &records[1..]);
     let full = a.is_full(first, cx.facts);
-    let may_be_one_block = match full {
-        true => cx.server != Witness::Requested,
-        false => a.fills_blocks(first, USUAL_BLOCK),
-    };
-    if may_be_one_block || rest.first() == Some(&first) {
+    let may_be_one_block =
+        if full { cx.server != Witness::Requested } else { a.fills_blocks(first, USUAL_BLOCK) };
+    if may_be_one_block || rest.first().is_some_and(|&r| a.may_be_padded_empty(first, r)) {
         return Reading::Unclear(Ambiguity::Padded);
     }
     let least_padding = first - a.empty_certificate_and_finished();
@@ -261,7 +261,14 @@ fn certificate_verify(cx: Context<'_>, records: &[u16], paddings: &[Padding]) ->
     let first = records[0];
     let fragments = records.iter().take_while(|&&r| r == first).count();
     let cut = fragments > 1 || a.is_full(first, cx.facts);
-    let after_rest = (cut && records.get(fragments).is_some_and(|&r| r < first)) as usize;
+    let after_rest = usize::from(cut && records.get(fragments).is_some_and(|&r| r < first));
+    if fragments == 1
+        && records.get(1).is_some_and(|&second| {
+            a.may_be_padded_empty(first, second) && !a.is_raw_public_key(first, second)
+        })
+    {
+        return Structure::Missing;
+    }
     let mut incomplete = fragments == records.len();
     for verify in [fragments, fragments + after_rest] {
         for &padding in paddings {

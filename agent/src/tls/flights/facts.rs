@@ -9,16 +9,49 @@ use thiserror::Error;
 )]
 pub struct UnknownCipherSuite(pub u16);
 
+/// The two lengths of a cipher suite that record lengths follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuiteLengths {
+    hash: u16,
+    tag: u16,
+}
+
+impl SuiteLengths {
+    /// Lengths of a suite of RFC 8446 appendix B.4 or RFC 8998.
+    ///
+    /// # Errors
+    /// When the suite is not one of these.
+    pub const fn for_cipher(cipher_suite: u16) -> Result<Self, UnknownCipherSuite> {
+        let (hash, tag) = match cipher_suite {
+            0x1301 | 0x1303 | 0x1304 | 0x00C6 | 0x00C7 => (32, 16),
+            0x1302 => (48, 16),
+            0x1305 => (32, 8),
+            _ => return Err(UnknownCipherSuite(cipher_suite)),
+        };
+        Ok(Self { hash, tag })
+    }
+
+    /// Output length of the hash in bytes: the length of a Finished body.
+    #[must_use]
+    pub const fn hash(self) -> u16 {
+        self.hash
+    }
+
+    /// Length of the authentication tag in bytes.
+    #[must_use]
+    pub const fn tag(self) -> u16 {
+        self.tag
+    }
+}
+
 /// Facts of the ClientHello and ServerHello that decide how the encrypted flights are read.
 ///
 /// Start from [`HelloFacts::for_cipher`] and set what the hellos carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an extension that is there or not")]
 pub struct HelloFacts {
-    /// Output length of the suite's hash in bytes: the length of a Finished body.
-    pub hash_len: u16,
-    /// Length of the suite's authentication tag in bytes.
-    pub tag_len: u16,
+    /// ServerHello: lengths of the selected cipher suite.
+    pub suite: SuiteLengths,
     /// ClientHello: `pre_shared_key` (41).
     pub psk_offered: bool,
     /// ServerHello: `pre_shared_key` (41).
@@ -45,20 +78,17 @@ pub struct HelloFacts {
 }
 
 impl HelloFacts {
-    /// Facts for a suite of RFC 8446 appendix B.4 or RFC 8998, with no extension offered.
+    /// Facts of hellos that selected this cipher suite and offered no extension listed here.
     ///
     /// # Errors
-    /// When the suite is not one of these.
+    /// When the suite is none that [`SuiteLengths::for_cipher`] knows.
     pub const fn for_cipher(cipher_suite: u16) -> Result<Self, UnknownCipherSuite> {
-        let (hash_len, tag_len) = match cipher_suite {
-            0x1301 | 0x1303 | 0x1304 | 0x00C6 | 0x00C7 => (32, 16),
-            0x1302 => (48, 16),
-            0x1305 => (32, 8),
-            _ => return Err(UnknownCipherSuite(cipher_suite)),
+        let suite = match SuiteLengths::for_cipher(cipher_suite) {
+            Ok(suite) => suite,
+            Err(unknown) => return Err(unknown),
         };
         Ok(Self {
-            hash_len,
-            tag_len,
+            suite,
             psk_offered: false,
             psk_selected: false,
             early_data_offered: false,

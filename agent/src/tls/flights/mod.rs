@@ -40,7 +40,7 @@ use self::{
     outcome::Progress,
 };
 pub use self::{
-    facts::{HelloFacts, UnknownCipherSuite},
+    facts::{HelloFacts, SuiteLengths, UnknownCipherSuite},
     verdict::{Ambiguity, Confidence, FailureSign, FlightVerdict, Rule},
 };
 use crate::model::{ClientAuth, Direction, Outcome};

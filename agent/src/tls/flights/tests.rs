@@ -146,3 +146,47 @@ fn no_length_alone_is_a_certificate() {
         }
     }
 }
+
+/// Any records under any facts are survived, and what was decided stays.
+#[test]
+fn any_records_are_survived() {
+    const LENGTHS: [u16; 40] = [
+        0, 1, 16, 17, 19, 25, 32, 35, 41, 44, 53, 61, 63, 64, 69, 74, 77, 80, 85, 89, 95, 97, 112,
+        115, 121, 281, 316, 333, 515, 528, 529, 630, 967, 1581, 16400, 16401, 16640, 16641, 40000,
+        65535,
+    ];
+    let mut state = 1_u64;
+    let mut random = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).expect("31 bits") % bound
+    };
+    for _ in 0..50_000 {
+        let mut facts = hellos(["sha256", "sha384", "ccm8"][random(3)]);
+        facts.psk_offered = random(4) == 0;
+        facts.psk_selected = random(8) == 0;
+        facts.early_data_offered = random(4) == 0;
+        facts.certificate_compression_offered = random(2) == 0;
+        facts.record_size_limit = (random(2) == 0).then_some(16385);
+        facts.max_fragment_length = (random(4) == 0).then(|| LENGTHS[random(40)]);
+        facts.client_fragment = (random(4) == 0).then(|| LENGTHS[random(40)]);
+        let mut flights = Flights::new(facts);
+        let mut before = flights.clone();
+        for _ in 0..random(60) {
+            let direction = if random(2) == 0 { Direction::ToServer } else { Direction::ToClient };
+            match random(40) {
+                0 => flights.on_close(direction),
+                1 => flights.on_record(direction, ALERT, 2),
+                2 => flights.on_record(direction, 20, 1),
+                _ => flights.on_record(direction, APPLICATION_DATA, LENGTHS[random(40)]),
+            }
+            if before.verdict() != FlightVerdict::Pending {
+                assert_eq!(flights.verdict(), before.verdict());
+            }
+            if before.outcome() != Outcome::Incomplete {
+                assert_eq!(flights.outcome(), before.outcome());
+            }
+            before = flights.clone();
+        }
+        flights.finish();
+    }
+}

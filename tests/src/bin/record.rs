@@ -1,0 +1,78 @@
+//! Records one real handshake per case of the demo as event files, the fixtures that the agent's
+//! own tests replay: `record DIRECTORY`.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use hopsight::model::{Event, FlowId, Origin};
+use hopsight_tests::{
+    agent::Agent,
+    case::{self, Proxy},
+    requirement,
+    topology::{Network, Topology},
+};
+
+/// Time for the last events to arrive after the last answer.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+fn main() -> anyhow::Result<()> {
+    let directory =
+        std::env::args_os().nth(1).map(PathBuf::from).context("usage: record DIRECTORY")?;
+    let cases = requirement::runnable(case::ALL);
+    let topology = Topology::start(&cases, Network::Ipv4).context("start proxies and upstreams")?;
+    let recording = topology.dir().join("recording.jsonl");
+    let path = recording.to_str().context("the temporary directory is not UTF-8")?;
+    let mut options = vec!["--record", path];
+    for name in Proxy::PROCESS_NAMES {
+        options.extend(["--proxy", name]);
+    }
+    let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &options)?;
+    for hop in &topology.hops {
+        hop.request()?;
+    }
+    thread::sleep(SETTLE);
+    drop(agent);
+    let text = fs::read_to_string(&recording).context("read the recording")?;
+    let events = text.lines().map(serde_json::from_str).collect::<Result<Vec<Event>, _>>()?;
+    fs::create_dir_all(&directory).context("create the directory of fixtures")?;
+    for hop in &topology.hops {
+        let path = directory.join(format!("{}.jsonl", hop.case.name));
+        write(&path, &events, hop.listen)?;
+    }
+    Ok(())
+}
+
+/// Writes the events of the connections to `upstream`, and what the library of their process
+/// showed meanwhile.
+fn write(path: &Path, events: &[Event], upstream: std::net::SocketAddr) -> anyhow::Result<()> {
+    let mut process_of = HashMap::<FlowId, u32>::new();
+    let mut lines = String::new();
+    for event in events {
+        let ours = match event {
+            Event::Opened { flow, origin: Origin::Process(process), destination, .. }
+                if *destination == upstream =>
+            {
+                process_of.insert(*flow, process.pid);
+                true
+            }
+            Event::Opened { .. } => false,
+            Event::Established { flow, .. }
+            | Event::Segment { flow, .. }
+            | Event::Fin { flow, .. }
+            | Event::Lost { flow, .. } => process_of.contains_key(flow),
+            Event::Closed { flow, .. } => process_of.remove(flow).is_some(),
+            Event::Library(library) => process_of.values().any(|pid| *pid == library.pid),
+        };
+        if ours {
+            lines += &serde_json::to_string(event)?;
+            lines.push('\n');
+        }
+    }
+    fs::write(path, lines).with_context(|| format!("write {}", path.display()))
+}
