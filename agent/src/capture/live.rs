@@ -37,6 +37,10 @@ use crate::model::{Event, FlowId, Origin};
 /// Records handled per [`Source::poll`], so that one call stays short and its events few.
 const BATCH: usize = 1024;
 
+/// Time for which records gather after the first one. The kernel wakes a reader that has caught up
+/// for every single record, in the middle of the proxy's handshake; one that lags is left alone.
+const COALESCE: Duration = Duration::from_millis(5);
+
 /// How to watch.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
@@ -260,6 +264,9 @@ impl LiveSource {
             if let Err(error) = rustix::io::read(&self.wake, &mut counter) {
                 debug_assert_eq!(error.kind(), ErrorKind::WouldBlock);
             }
+        }
+        if !descriptors[0].revents().is_empty() {
+            std::thread::sleep(COALESCE);
         }
         Ok(())
     }

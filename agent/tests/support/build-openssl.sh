@@ -29,7 +29,7 @@ TOML
     cp -r "$source/openssl" "$out"
     (
         cd "$out"
-        ./Configure shared no-tests >configure.log 2>&1
+        ./config shared no-tests >configure.log 2>&1
         nice -n 19 make -j2 build_libs >build.log 2>&1
         # The 1.1.1 client is a test subject too: no system program links that library.
         nice -n 19 make -j2 apps/openssl >>build.log 2>&1

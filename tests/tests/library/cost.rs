@@ -1,0 +1,173 @@
+//! What the probes cost the proxy, in processor time per upstream handshake.
+//!
+//! `cargo test -p hopsight-tests --test library -- --ignored --nocapture cost`
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use hopsight::capture::{LiveSource, Source as _};
+
+use crate::support::{Running, count, free_port, get, nginx, possible, source_with, wait_for_port};
+
+const ROUNDS: usize = 20;
+const HANDSHAKES: usize = 150;
+
+/// Probe hits of one handshake, both sides: 11 in the client, 13 in the server, which asks for the
+/// verification result itself.
+const HITS: u64 = 24;
+
+const MODES: [Mode; 3] = [Mode::Nothing, Mode::Network, Mode::Library];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Nothing,
+    Network,
+    Library,
+}
+
+/// Nanoseconds on a processor: the first field of `schedstat`, of every thread.
+fn processor_time(pids: &[u32]) -> u64 {
+    let of = |pid: &u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or_default()
+    };
+    pids.iter().map(of).sum()
+}
+
+fn openssl(directory: &Path, arguments: &str) {
+    let status = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "openssl {arguments}");
+}
+
+/// One self-signed certificate plays authority, server and client.
+fn certificate(directory: &Path, kind: &str) {
+    let key = match kind {
+        "rsa" => "rsa:2048",
+        _ => "ec -pkeyopt ec_paramgen_curve:P-256",
+    };
+    openssl(
+        directory,
+        &format!(
+            "req -x509 -newkey {key} -nodes -days 2 -subj /CN=upstream.test \
+             -keyout {kind}.key -out {kind}.pem"
+        ),
+    );
+}
+
+/// Proxy time and upstream time per handshake, in nanoseconds.
+fn round(port: u16, proxy: &Running, upstream: &Running) -> [f64; 2] {
+    let workers = |nginx: &Running| nginx.pids().split_off(1);
+    let (proxy, upstream) = (workers(proxy), workers(upstream));
+    let before = [processor_time(&proxy), processor_time(&upstream)];
+    for _ in 0..HANDSHAKES {
+        assert!(get(port, "/").contains("200"));
+    }
+    let after = [processor_time(&proxy), processor_time(&upstream)];
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
+    [0, 1].map(|side| (after[side] - before[side]) as f64 / HANDSHAKES as f64)
+}
+
+fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        if let Some(mut source) = source {
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut events = Vec::new();
+                while !stop.load(Relaxed) {
+                    source.poll(Duration::from_millis(100), &mut events).unwrap();
+                    events.clear();
+                }
+                let expected = if count(&source, "hit") == 0 { 0 } else { HITS };
+                assert_eq!(count(&source, "hit"), expected * HANDSHAKES as u64);
+            });
+        }
+        let result = work();
+        stop.store(true, Relaxed);
+        result
+    })
+}
+
+fn start(mode: Mode) -> Option<LiveSource> {
+    (mode != Mode::Nothing)
+        .then(|| source_with("nginx", |options| options.library = mode == Mode::Library))
+}
+
+fn pairs<'a>(
+    left: &'a [[f64; 2]],
+    right: &'a [[f64; 2]],
+    side: usize,
+) -> impl Iterator<Item = (f64, f64)> + 'a {
+    left.iter().zip(right).map(move |(left, right)| (left[side], right[side]))
+}
+
+fn ratio(left: &[[f64; 2]], right: &[[f64; 2]], side: usize) -> f64 {
+    median(pairs(left, right, side).map(|(left, right)| left / right))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[test]
+#[ignore = "a measurement: takes a minute and wants a quiet machine"]
+fn cost() {
+    if !possible("cost", &["nginx", "openssl"]) {
+        return;
+    }
+    for kind in ["rsa", "ec"] {
+        let directory = tempfile::tempdir().unwrap();
+        let here = directory.path();
+        certificate(here, kind);
+        let (d, tls_port, port) = (here.display(), free_port(), free_port());
+        let upstream = format!(
+            "server {{ listen 127.0.0.1:{tls_port} ssl; ssl_protocols TLSv1.3; \
+             ssl_certificate {d}/{kind}.pem; ssl_certificate_key {d}/{kind}.key; \
+             ssl_client_certificate {d}/{kind}.pem; ssl_verify_client on; \
+             location / {{ return 200 ok; }} }}"
+        );
+        let proxy = format!(
+            "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass https://127.0.0.1:{tls_port}; \
+             proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off; \
+             proxy_ssl_certificate {d}/{kind}.pem; proxy_ssl_certificate_key {d}/{kind}.key; }} }}"
+        );
+        let upstream = nginx(here, "upstream", &upstream);
+        let proxy = nginx(here, "proxy", &proxy);
+        [tls_port, port].into_iter().for_each(wait_for_port);
+        round(port, &proxy, &upstream);
+
+        // In turns, so that what else the machine does falls on all modes alike.
+        let mut measured = [const { Vec::new() }; MODES.len()];
+        for turn in 0..ROUNDS {
+            for index in 0..MODES.len() {
+                let index = (index + turn) % MODES.len();
+                let source = start(MODES[index]);
+                measured[index].push(with_source(source, || round(port, &proxy, &upstream)));
+            }
+        }
+        for (side, name) in ["proxy", "upstream"].iter().enumerate() {
+            let [nothing, network, library] = &measured;
+            println!(
+                "{kind} {name}: {:.3} ms per handshake; network programs {:+.1} %; \
+                 library probes {:+.1} % more, {:+.1} us",
+                median(nothing.iter().map(|time| time[side] / 1e6)),
+                (ratio(network, nothing, side) - 1.0) * 100.0,
+                (ratio(library, network, side) - 1.0) * 100.0,
+                median(pairs(library, network, side).map(|(a, b)| (a - b) / 1e3)),
+            );
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The probes inside OpenSSL, against real programs.
+
+mod cost;
+mod sequences;
+mod support;
