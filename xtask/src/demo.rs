@@ -19,6 +19,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
     command::run(&mut command::cargo(&packages))?;
     let mut demo = Command::new(command::built("hopsight-demo")?);
+    demo.env("HOPSIGHT_BIN", command::built("hopsight")?);
     if args.once {
         demo.arg("--once");
     }

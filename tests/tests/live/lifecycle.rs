@@ -99,23 +99,29 @@ fn two_agents_see_the_same() {
 
 #[test]
 fn refusals_say_what_to_do() {
-    if !requirement::met("refusals_say_what_to_do", &[]) {
+    if !requirement::met("refusals_say_what_to_do", &["timeout", "unshare"]) {
         return;
     }
     let address = Loopback::reserve().unwrap().socket(1, 9464);
     let _taken = TcpListener::bind(address).unwrap();
     let taken = address.to_string();
+    let free = ["--http", "127.0.0.1:0"];
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("bad.toml");
     fs::write(&config, "no_such_key = 1\n").unwrap();
     let config = config.to_str().unwrap();
-    for (name, args, words) in [
-        ("taken port", ["--http", &taken], [taken.as_str(), "--http"]),
-        ("no cgroup", ["--cgroup", "/nonexistent"], ["/nonexistent", "cgroup"]),
-        ("bad key", ["--config", config], ["no_such_key", "bad.toml"]),
-        ("no address", ["--http", "nonsense"], ["nonsense", "--http"]),
+    let without_capabilities = ["setpriv", "--bounding-set", "-all"];
+    let without_cgroup2 =
+        ["unshare", "--mount", "sh", "-c", "umount -l $0; exec \"$@\"", &cgroup2()];
+    for (name, wrapper, args, words) in [
+        ("taken port", &[][..], &["--http", &taken][..], [taken.as_str(), "--http"]),
+        ("no such cgroup", &[], &["--cgroup", "/nonexistent"], ["/nonexistent", "cgroup"]),
+        ("bad key", &[], &["--config", config], ["no_such_key", "bad.toml"]),
+        ("no address", &[], &["--http", "nonsense"], ["nonsense", "--http"]),
+        ("no capabilities", &without_capabilities, &free, ["CAP_BPF", "root"]),
+        ("no cgroup v2", &without_cgroup2, &free, ["cgroup v2", "mount"]),
     ] {
-        let output = hopsight(&[&["run"], &args[..]].concat());
+        let output = hopsight(wrapper, args);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{name}: it runs");
         assert!(words.iter().all(|word| errors.contains(word)), "{name}: {errors}");
@@ -123,11 +129,19 @@ fn refusals_say_what_to_do() {
     }
 }
 
-/// Runs the agent where it must end by itself.
-fn hopsight(args: &[&str]) -> Output {
+/// Runs the agent, by way of `wrapper`, where it must end by itself.
+fn hopsight(wrapper: &[&str], args: &[&str]) -> Output {
     // timeout(1) ends it where it does not.
     let mut command = Command::new("timeout");
-    command.arg("10").arg(agent::binary().unwrap()).args(args).output().unwrap()
+    command.arg("10").args(wrapper).arg(agent::binary().unwrap()).arg("run").args(args);
+    command.output().unwrap()
+}
+
+/// Where the cgroup v2 hierarchy is mounted.
+fn cgroup2() -> String {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    fields.find(|fields| fields[2] == "cgroup2").map(|fields| fields[1].to_owned()).unwrap()
 }
 
 /// Ids of the BPF programs that the process has open.
