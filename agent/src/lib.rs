@@ -14,5 +14,6 @@ pub mod preflight;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod state;
 pub mod tls;
 pub mod verdict;

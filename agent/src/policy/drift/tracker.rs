@@ -136,6 +136,18 @@ struct Hop {
     tracks: BTreeMap<Rule, Track>,
 }
 
+impl Hop {
+    /// Without the rules that are as they should be.
+    fn unfinished(&self) -> Self {
+        let tracks =
+            self.tracks.iter().filter(|(_, track)| track.open.is_some() || track.pending.is_some());
+        Self {
+            last_seen: self.last_seen,
+            tracks: tracks.map(|(rule, track)| (*rule, track.clone())).collect(),
+        }
+    }
+}
+
 type HopKey = (Arc<str>, Arc<str>);
 
 /// Everything that has to outlive the agent. Serialise it as a whole.
@@ -169,11 +181,15 @@ impl DriftTracker {
         Self { options, hops, closed: snapshot.closed, loads: HashMap::new(), dropped: 0 }
     }
 
-    /// What a tracker after a restart has to know.
+    /// What a tracker after a restart has to know: what is open or about to be.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut hops: Vec<_> =
-            self.hops.iter().map(|(key, hop)| (key.clone(), hop.clone())).collect();
+        let mut hops: Vec<_> = self
+            .hops
+            .iter()
+            .map(|(key, hop)| (key.clone(), hop.unfinished()))
+            .filter(|(_, hop)| !hop.tracks.is_empty())
+            .collect();
         hops.sort_by(|one, other| one.0.cmp(&other.0));
         Snapshot { hops, closed: self.closed.clone() }
     }
