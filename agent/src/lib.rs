@@ -16,5 +16,6 @@ pub mod preflight;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod state;
 pub mod tls;
 pub mod verdict;

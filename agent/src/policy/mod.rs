@@ -4,8 +4,11 @@
 //! Everything here is pure. Files come through [`nginx::ConfigFiles`], time is an argument.
 
 pub mod certificate;
+pub mod drift;
 pub mod glob;
 pub mod intent;
 pub mod lookup;
 pub mod nginx;
+pub mod observation;
+pub mod rules;
 pub mod time;

@@ -1,0 +1,201 @@
+use std::time::Duration;
+
+use super::{
+    assess_tests::{MUTUAL, NOW, ONE_WAY, PLAINTEXT, RESUMED, observation},
+    *,
+};
+use crate::{
+    policy::{observation::Observation, rules::PolicySet, time::UnixTime},
+    report::Verdict,
+};
+
+/// A tracker, the policy `mtls` for everything, and a clock in seconds after [`NOW`].
+struct Scene {
+    tracker: DriftTracker,
+    policies: PolicySet,
+}
+
+fn at(seconds: u64) -> UnixTime {
+    NOW + Duration::from_secs(seconds)
+}
+
+impl Scene {
+    fn new(options: Options) -> Self {
+        let policies = PolicySet::parse("[[policies]]\nrequire = \"mtls\"").unwrap();
+        Self { tracker: DriftTracker::new(options, Snapshot::default()), policies }
+    }
+
+    /// A connection to `upstream` opened at `seconds` and seen a quarter of a second later.
+    fn seen(&mut self, upstream: &str, verdict: Verdict, seconds: u64) -> Vec<String> {
+        let seen = Observation { upstream, at: at(seconds), ..observation(verdict) };
+        let now = at(seconds) + Duration::from_millis(250);
+        let assessment = assess(self.policies.find(&seen.subject()), &[], &seen, now);
+        words(self.tracker.observe(&seen, &assessment, now))
+    }
+
+    fn tick(&mut self, seconds: u64) -> Vec<String> {
+        words(self.tracker.tick(at(seconds)))
+    }
+
+    fn restarted(self, options: Options) -> Self {
+        let json = serde_json::to_string(&self.tracker.snapshot()).unwrap();
+        let snapshot = serde_json::from_str(&json).unwrap();
+        Self { tracker: DriftTracker::new(options, snapshot), ..self }
+    }
+}
+
+fn words(events: Vec<DriftEvent>) -> Vec<String> {
+    let mut words: Vec<_> = events
+        .into_iter()
+        .map(|event| match event {
+            DriftEvent::Opened(drift) => {
+                format!("+{} {} {:?}", drift.upstream, drift.rule, drift.detection())
+            }
+            DriftEvent::Closed(closed) => format!(
+                "-{} {} {:?} {:?}",
+                closed.drift.upstream,
+                closed.drift.rule,
+                closed.end,
+                closed.remediation()
+            ),
+        })
+        .collect();
+    words.sort();
+    words
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_drift_opens_at_once_and_closes_when_it_is_mended() {
+    let mut scene = Scene::new(Options::default());
+    assert_eq!(scene.seen("payments", MUTUAL, 0), NONE);
+    assert_eq!(scene.seen("payments", ONE_WAY, 10), ["+payments never_requested 250ms"]);
+    assert_eq!(scene.seen("payments", ONE_WAY, 20), NONE);
+    assert_eq!(scene.seen("payments", PLAINTEXT, 30), ["+payments plaintext 250ms"]);
+    assert_eq!(scene.tick(40), NONE);
+    // Plaintext does not show that the upstream asks for certificates again.
+    assert_eq!(scene.seen("payments", MUTUAL, 50), NONE);
+    assert_eq!(
+        scene.tick(50),
+        [
+            "-payments never_requested Remediated Some(39.75s)",
+            "-payments plaintext Remediated Some(19.75s)",
+        ]
+    );
+    assert_eq!(scene.tracker.open().count(), 0);
+    assert_eq!(scene.tracker.closed().count(), 2);
+}
+
+#[test]
+fn old_workers_that_go_on_for_a_while_do_not_make_it_flap() {
+    let mut scene = Scene::new(Options::default());
+    scene.seen("payments", PLAINTEXT, 0);
+    for second in 10..14 {
+        assert_eq!(scene.seen("payments", MUTUAL, second), NONE);
+        assert_eq!(scene.seen("payments", PLAINTEXT, second), NONE);
+        assert_eq!(scene.tick(second), NONE);
+    }
+    assert_eq!(scene.seen("payments", MUTUAL, 14), NONE);
+    assert_eq!(scene.seen("payments", MUTUAL, 15), NONE);
+    assert_eq!(scene.tick(17), NONE);
+    // It ended with the first good connection after the last bad one, not when we were sure.
+    assert_eq!(scene.tick(18), ["-payments plaintext Remediated Some(13.75s)"]);
+}
+
+#[test]
+fn late_reports_of_old_connections_do_not_reopen_the_wound() {
+    let mut scene = Scene::new(Options::default());
+    scene.seen("payments", PLAINTEXT, 0);
+    scene.seen("payments", MUTUAL, 10);
+    assert_eq!(scene.seen("payments", PLAINTEXT, 9), NONE);
+    assert_eq!(scene.tick(15), ["-payments plaintext Remediated Some(9.75s)"]);
+}
+
+#[test]
+fn unknown_neither_opens_nor_closes() {
+    let mut scene = Scene::new(Options::default());
+    assert_eq!(scene.seen("payments", RESUMED, 0), NONE);
+    scene.seen("payments", ONE_WAY, 1);
+    scene.seen("payments", RESUMED, 2);
+    assert_eq!(scene.tick(100), NONE);
+    let open: Vec<_> = scene.tracker.open().map(|drift| drift.rule).collect();
+    assert_eq!(open, [Rule::NeverRequested]);
+}
+
+#[test]
+fn resumed_sessions_become_a_drift_when_they_are_all_there_is() {
+    let options = Options { resumed_unseen_after: Duration::from_mins(1), ..Options::default() };
+    let mut scene = Scene::new(options);
+    assert_eq!(scene.seen("payments", RESUMED, 0), NONE);
+    assert_eq!(scene.seen("payments", RESUMED, 59), NONE);
+    let mut scene = scene.restarted(options);
+    assert_eq!(scene.seen("payments", RESUMED, 60), ["+payments resumed_unseen 60.25s"]);
+    assert_eq!(scene.seen("payments", MUTUAL, 70), NONE);
+    assert_eq!(scene.tick(75), ["-payments resumed_unseen Remediated Some(9.75s)"]);
+    // A full handshake in between starts the count again.
+    scene.seen("payments", RESUMED, 100);
+    scene.seen("payments", MUTUAL, 150);
+    assert_eq!(scene.seen("payments", RESUMED, 161), NONE);
+}
+
+#[test]
+fn a_reload_that_caused_it_counts_as_its_beginning() {
+    for (name, good_at, load_at, expected) in [
+        ("good, reload, bad", Some(0), 5, "+payments plaintext 5.25s"),
+        ("reload, bad", None, 5, "+payments plaintext 5.25s"),
+        ("reload, good, bad", Some(7), 5, "+payments plaintext 250ms"),
+        ("bad, reload", Some(0), 11, "+payments plaintext 250ms"),
+    ] {
+        let mut scene = Scene::new(Options::default());
+        if let Some(good_at) = good_at {
+            scene.seen("payments", MUTUAL, good_at);
+        }
+        scene.tracker.configuration_loaded("edge", at(load_at));
+        scene.tracker.configuration_loaded("other", at(9));
+        assert_eq!(scene.seen("payments", PLAINTEXT, 10), [expected], "{name}");
+    }
+}
+
+#[test]
+fn open_drift_keeps_its_age_across_a_restart() {
+    let mut scene = Scene::new(Options::default());
+    scene.seen("payments", PLAINTEXT, 0);
+    scene.seen("reports", PLAINTEXT, 1);
+    scene.seen("reports", MUTUAL, 2);
+    scene.tick(10);
+    let mut scene = scene.restarted(Options::default());
+    let open: Vec<_> = scene.tracker.open().cloned().collect();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].open_for(at(600)), Duration::from_mins(10));
+    // It was told before; it is not opened again.
+    assert_eq!(scene.seen("payments", PLAINTEXT, 600), NONE);
+    scene.seen("payments", MUTUAL, 700);
+    assert_eq!(scene.tick(705), ["-payments plaintext Remediated Some(699.75s)"]);
+    let closed: Vec<_> = scene.tracker.closed().map(|closed| &*closed.drift.upstream).collect();
+    assert_eq!(closed, ["reports", "payments"]);
+}
+
+#[test]
+fn hops_that_are_not_used_any_more_are_given_up() {
+    let options = Options { forget_after: Duration::from_hours(1), ..Options::default() };
+    let mut scene = Scene::new(options);
+    scene.seen("payments", PLAINTEXT, 0);
+    assert_eq!(scene.tick(3599), NONE);
+    assert_eq!(scene.tick(3600), ["-payments plaintext NotSeen None"]);
+    let json = serde_json::to_value(scene.tracker.snapshot()).unwrap();
+    assert_eq!(json["hops"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn the_number_of_hops_is_bounded() {
+    let mut scene = Scene::new(Options { max_hops: 2, max_closed: 1, ..Options::default() });
+    for upstream in ["a", "b", "c", "c"] {
+        scene.seen(upstream, PLAINTEXT, 0);
+    }
+    assert_eq!((scene.tracker.open().count(), scene.tracker.dropped()), (2, 2));
+    scene.seen("a", MUTUAL, 1);
+    scene.seen("b", MUTUAL, 1);
+    assert_eq!(scene.tick(60).len(), 2);
+    assert_eq!(scene.tracker.closed().count(), 1);
+}

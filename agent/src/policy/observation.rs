@@ -1,0 +1,74 @@
+//! What policy is held against: one observed connection of a hop.
+
+use std::net::SocketAddr;
+
+use super::{
+    rules::{Subject, parse_version},
+    time::UnixTime,
+};
+use crate::{
+    report::{CertificateFacts, ConnectionReport, Verdict},
+    tls::hello::TlsVersion,
+};
+
+/// One observed connection, with both ends named.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    /// Proxy name: pod, unit or process.
+    pub proxy: &'a str,
+    /// Kubernetes namespace of the proxy, if it has one.
+    pub namespace: Option<&'a str>,
+    /// Upstream name: of the configuration or service, else `ip:port`.
+    pub upstream: &'a str,
+    /// Upstream address as the proxy asked for it.
+    pub address: SocketAddr,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Negotiated version.
+    pub tls_version: Option<TlsVersion>,
+    /// Negotiated cipher suite, IANA name.
+    pub cipher: Option<&'a str>,
+    /// The proxy's certificate, where it was seen.
+    pub client_certificate: Option<&'a CertificateFacts>,
+    /// The upstream's certificate, where it was seen.
+    pub server_certificate: Option<&'a CertificateFacts>,
+    /// When the connection was opened.
+    pub at: UnixTime,
+}
+
+impl<'a> Observation<'a> {
+    /// The observation a report makes. `at` is its `opened_at` on the wall clock.
+    #[must_use]
+    pub fn of(
+        report: &'a ConnectionReport,
+        proxy: &'a str,
+        namespace: Option<&'a str>,
+        upstream: &'a str,
+        at: UnixTime,
+    ) -> Self {
+        Self {
+            proxy,
+            namespace,
+            upstream,
+            address: report.destination,
+            verdict: report.verdict,
+            tls_version: report.tls_version.as_deref().and_then(parse_version),
+            cipher: report.cipher.as_deref(),
+            client_certificate: report.client_certificate.as_ref(),
+            server_certificate: report.server_certificate.as_ref(),
+            at,
+        }
+    }
+
+    /// The hop, for finding its policy.
+    #[must_use]
+    pub const fn subject(&self) -> Subject<'a> {
+        Subject {
+            proxy: self.proxy,
+            upstream: self.upstream,
+            namespace: self.namespace,
+            address: self.address.ip(),
+            port: self.address.port(),
+        }
+    }
+}
