@@ -123,7 +123,11 @@ fn run(segments: &[(Direction, usize, Vec<u8>)]) -> Vec<ConnectionReport> {
 }
 
 /// Every report of a changed connection must say what the whole one says, or less.
+///
+/// How a TLS 1.3 handshake ended rests on what answered what: where even the directions were
+/// shuffled against each other (`in_time_order` is false) it is not compared.
 fn assert_not_other(recorded: &Recorded, change: &str, reports: &[ConnectionReport]) {
+    let in_time_order = !change.starts_with("any order");
     let whole = &recorded.verdict;
     for report in reports {
         let said = &report.verdict;
@@ -136,7 +140,8 @@ fn assert_not_other(recorded: &Recorded, change: &str, reports: &[ConnectionRepo
         );
         // Provisional until the server answered; and a refusal without what it refuses is a failure.
         let provisional = !report.is_final && said.outcome == Outcome::Established
-            || whole.outcome == Outcome::Rejected && said.outcome == Outcome::Failed;
+            || whole.outcome == Outcome::Rejected && said.outcome == Outcome::Failed
+            || !in_time_order;
         assert!(
             provisional || [Outcome::Incomplete, whole.outcome].contains(&said.outcome),
             "{}",
@@ -235,18 +240,30 @@ fn any_order_with_overlaps_and_repetitions() {
                 let again = pieces[random.below(pieces.len())].clone();
                 pieces.push(again);
             }
-            // Order within a window, as networks do, or any order at all.
-            let window = if round % 2 == 0 { 4 } else { pieces.len() };
+            // Late and early pieces of one flight, as networks make them, or any order at all.
+            let any = round % 2 == 1;
             for index in 0..pieces.len() {
-                let other = (index + random.below(window)).min(pieces.len() - 1);
-                pieces.swap(index, other);
+                let other = index + random.below(if any { pieces.len() } else { 6 });
+                let other = other.min(pieces.len() - 1);
+                let one_flight = pieces[index..=other].iter().all(|p| p.0 == pieces[index].0);
+                if any || one_flight {
+                    pieces.swap(index, other);
+                }
             }
             let reports = run(&pieces);
-            let change = format!("order {round}");
+            let change = if round % 2 == 0 {
+                format!("order {round}")
+            } else {
+                format!("any order {round}")
+            };
             assert_not_other(&recorded, &change, &reports);
             // All bytes came, and in the end their order does not matter.
             let said = reports.last().expect("a final report").verdict;
-            assert_eq!(said.security, recorded.verdict.security, "{}, {change}", recorded.name);
+            assert_eq!(
+                said.security, recorded.verdict.security,
+                "{}, {change}: {said:?}",
+                recorded.name
+            );
             assert_eq!(said.client_auth, recorded.verdict.client_auth, "{}", recorded.name);
         }
     }

@@ -205,12 +205,20 @@ impl WireHandshake {
     }
 
     /// The client's ChangeCipherSpec and application data mean one thing in TLS 1.3 and another
-    /// before: they wait for the server's first answer.
+    /// before: they wait for the server's first answer. The server's protected records are read
+    /// by what the client offered: they wait for the ClientHello.
     fn waits(&self, direction: Direction, header: RecordHeader) -> bool {
-        direction == Direction::ToServer
-            && !matches!(header.content_type, ContentType::Handshake | ContentType::Alert)
-            && self.facts.server_hello.is_none()
-            && !self.facts.hello_retry_request
+        match direction {
+            Direction::ToServer => {
+                !matches!(header.content_type, ContentType::Handshake | ContentType::Alert)
+                    && self.facts.server_hello.is_none()
+                    && !self.facts.hello_retry_request
+            }
+            Direction::ToClient => {
+                self.facts.client_hello.is_none()
+                    && self.version().is_some_and(TlsVersion::encrypts_handshake)
+            }
+        }
     }
 
     fn header(&mut self, direction: Direction, header: RecordHeader) {
@@ -258,16 +266,15 @@ impl WireHandshake {
 
     /// Reads what is there of the current record; false if that was nothing.
     fn payload(&mut self, direction: Direction) -> bool {
-        let encrypted = self.version().is_some_and(TlsVersion::encrypts_handshake);
         let side = &mut self.sides[direction.index()];
         let Some(header) = side.current else { return false };
-        let protected = side.change_cipher_spec || encrypted;
         let piece = side.records.read();
         if piece.is_empty() {
             return false;
         }
         match header.content_type {
-            ContentType::Handshake if !protected => {
+            // (In TLS 1.3 protected handshake records call themselves application data.)
+            ContentType::Handshake if !side.change_cipher_spec => {
                 side.messages.extend(piece);
                 self.messages(direction);
             }
@@ -284,7 +291,6 @@ impl WireHandshake {
     fn messages(&mut self, direction: Direction) {
         loop {
             let side = &mut self.sides[direction.index()];
-            let had_server_hello = self.facts.server_hello.is_some();
             let broken = match side.messages.next() {
                 Ok(None) => return,
                 Ok(Some((kind, body))) => {
@@ -299,7 +305,7 @@ impl WireHandshake {
             }
             let hello = self.facts.client_hello.as_ref();
             self.early_data_offered |= hello.is_some_and(|hello| hello.early_data);
-            if !had_server_hello && self.facts.server_hello.is_some() {
+            if self.flights.is_none() {
                 self.begin_flights();
             }
         }
