@@ -177,11 +177,12 @@ fn finished_block_padding(cx: Context<'_>, records: &[u16]) -> Reading {
 }
 
 /// The first record is longer than any modestly padded Finished: a certificate, unless padding by
-/// so much is what this client does.
+/// so much is what this client does. Its later records tell:
+/// - padding to blocks makes the first record one block and the others multiples of it;
+/// - constant padding leaves none much shorter than the first;
+/// - padding of the handshake alone shows in none, but is done in blocks of a usual size.
 ///
-/// A client that pads every record by as much, or to blocks as large, leaves no record bare; one
-/// much shorter than the first refutes that. A client that pads its handshake alone is expected to
-/// use blocks of a usual size, or the largest.
+/// With the server's word that it asked, the first of these is enough.
 fn large(cx: Context<'_>, records: &[u16]) -> Reading {
     let a = cx.a;
     match certificate_verify(cx, records, &Padding::ALL) {
@@ -197,7 +198,11 @@ fn large(cx: Context<'_>, records: &[u16]) -> Reading {
         return Reading::Unclear(Ambiguity::Padded);
     }
     let least_padding = first - a.empty_certificate_and_finished();
-    if rest.iter().any(|&r| r < least_padding + a.shortest(Padding::Bare)) {
+    let shows_no_padding = |&r: &u16| {
+        r < least_padding + a.shortest(Padding::Bare)
+            || (cx.server == Witness::Requested && !a.fills_blocks(r, a.inner(first)))
+    };
+    if rest.iter().any(shows_no_padding) {
         // What fills a record to the limit goes on in the next.
         return flight(ClientAuth::Presented, Rule::CertificateCoalesced, 1 + usize::from(full));
     }
@@ -225,12 +230,16 @@ fn small_certificate(cx: Context<'_>, records: &[u16]) -> Reading {
     Reading::Unclear(Ambiguity::UnexplainedLength)
 }
 
-/// Early data may stand before the flight, in records of any length: only a flight that matches in
-/// two exact lengths is read.
+/// Early data may stand before the flight, in records of any length. Where the server is known to
+/// have asked, Finished does not follow early data but the client's Certificate or CertificateVerify,
+/// so a flight of bare records can be read.
 fn after_early_data(cx: Context<'_>, records: &[u16]) -> Reading {
     let a = cx.a;
     let unclear = Reading::Unclear(Ambiguity::EarlyDataRejected);
     let first = records[0];
+    if cx.server != Witness::Requested {
+        return unclear;
+    }
     if first > a.longest_modestly_padded() {
         return match certificate_verify(cx, records, &[Padding::Bare]) {
             Structure::Missing => unclear,
@@ -272,6 +281,9 @@ fn certificate_verify(cx: Context<'_>, records: &[u16], paddings: &[Padding]) ->
     let mut incomplete = fragments == records.len();
     for verify in [fragments, fragments + after_rest] {
         for &padding in paddings {
+            if padding == Padding::Block16 && !a.fills_blocks(first, 16) {
+                continue;
+            }
             let is_verify = |&r: &u16| a.is_certificate_verify(r, padding);
             match (records.get(verify), records.get(verify + 1)) {
                 (None, _) => incomplete = true,

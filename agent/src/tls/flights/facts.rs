@@ -60,7 +60,7 @@ pub struct HelloFacts {
     pub early_data_offered: bool,
     /// A HelloRetryRequest came before the ServerHello.
     pub hello_retry_request: bool,
-    /// ClientHello: `post_handshake_auth` (49). The verdict is about the handshake only.
+    /// ClientHello: `post_handshake_auth` (49): the server may ask after the handshake.
     pub post_handshake_auth_offered: bool,
     /// ClientHello: value of `record_size_limit` (28). It permits the server to answer, encrypted,
     /// with a limit of its own, which is at least 64 (RFC 8449 section 4).

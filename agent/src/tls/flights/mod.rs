@@ -16,9 +16,11 @@
 //!
 //! # What this cannot see
 //! Lengths prove nothing. Where the server coalesces its flight, the client is the only witness, and
-//! a client that pads its Finished by hundreds of bytes, at random and without the server's flight
-//! betraying it, looks as if it sent a certificate; no known implementation does so. Such verdicts
-//! are [`Confidence::Moderate`]. Post-handshake authentication happens after the verdict.
+//! one that pads its Finished by hundreds of bytes, neither evenly nor to blocks, looks as if it sent
+//! a certificate. No known implementation does so; such verdicts are [`Confidence::Moderate`].
+//! Where the server says that it asked, the same holds for an empty Certificate. Post-handshake
+//! authentication happens after the verdict: where it was offered, `not_requested` is never more than
+//! moderate.
 //!
 //! # Order
 //! Each direction's records must be fed in its own order. How the two interleave does not change a
@@ -215,7 +217,7 @@ impl Flights {
         let ended = self.client_closed || self.client.is_full();
         let reading =
             client::read(Context { a, facts: &self.facts, server, ended }, self.client.as_slice());
-        combine(reading, server)
+        combine(reading, server, &self.facts)
     }
 
     fn read_outcome(&self) -> Outcome {
@@ -267,7 +269,7 @@ impl Flights {
 }
 
 /// Puts the two witnesses together.
-fn combine(reading: Reading, server: Witness) -> FlightVerdict {
+fn combine(reading: Reading, server: Witness, facts: &HelloFacts) -> FlightVerdict {
     let disagree = FlightVerdict::Ambiguous { why: Ambiguity::WitnessesDisagree };
     let (client_auth, rule, exact, end) = match reading {
         Reading::Alert => return FlightVerdict::Failed { sign: FailureSign::ClientAlert },
@@ -291,10 +293,13 @@ fn combine(reading: Reading, server: Witness) -> FlightVerdict {
         Witness::Requested | Witness::NotRequested => rule != Rule::ServerDidNotRequest,
         Witness::Silent | Witness::Pending => false,
     };
+    // The server may still ask.
+    let open = client_auth == ClientAuth::NotRequested && facts.post_handshake_auth_offered;
+    let strong = (agrees || exact) && !open;
     FlightVerdict::Decided {
         client_auth,
         rule,
-        confidence: if agrees || exact { Confidence::Strong } else { Confidence::Moderate },
+        confidence: if strong { Confidence::Strong } else { Confidence::Moderate },
         client_flight_end: u8::try_from(end).unwrap_or(u8::MAX),
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A server that sends one message per record sends EncryptedExtensions, Certificate,
 //! CertificateVerify, Finished, and a CertificateRequest after the first where it wants a client
-//! certificate (RFC 8446 section 4.3.2). Servers that coalesce their flight say nothing here.
+//! certificate (RFC 8446 section 4.3.2). Servers that coalesce their flight say nothing here. One
+//! that sent the first two messages in one record and the others each in their own would be
+//! misread; none is known, and the client's flight would contradict it.
 
 use super::arithmetic::{Arithmetic, Padding};
 

@@ -42,6 +42,7 @@ vocabulary! {
     /// How much a decided verdict rests on. `Ord` compares strength.
     Confidence {
         /// One witness, by one length: a client with padding of its own devising could imitate it.
+        /// Or no request was made, and the client offered to answer one after the handshake.
         Moderate => "moderate",
         /// Both flights agree, or the client's flight matched in two exact lengths or more.
         Strong => "strong",
