@@ -27,6 +27,10 @@ pub enum KeyMatch {
 /// Why the public half of a key could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
+    /// The key was not to be read.
+    NotAsked,
+    /// The key file cannot be read, or is not a file (an engine, a variable).
+    Unreadable,
     /// There is no private key in the file.
     NoKey,
     /// The key is encrypted.

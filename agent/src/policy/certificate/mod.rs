@@ -2,12 +2,14 @@
 //! and whether a certificate chains to a CA. Functions over bytes; nothing is kept.
 
 mod chain;
+mod configured;
 mod key;
 
 use thiserror::Error;
 use x509_parser::{certificate::X509Certificate, pem::Pem, prelude::FromDer as _};
 
 pub use chain::{Chain, chain};
+pub use configured::{Configured, NotConfigured, configured};
 pub use key::{KeyMatch, NoAnswer, key_matches};
 
 use crate::{report::CertificateFacts, tls::certificate::facts};

@@ -208,3 +208,50 @@ fn keys_in_the_forms_openssl_writes() {
     let chained = chain(&file("rsa.crt"), &file("rsa.crt"), now).unwrap();
     assert_eq!(chained, Chain::Trusted { ca: "CN=rsa".to_owned() });
 }
+
+#[test]
+fn the_certificate_a_route_names_is_looked_at() {
+    use crate::policy::nginx::tests::{Memory, read_one};
+    let (root, key) = (ca("Root"), KeyPair::generate().unwrap());
+    let edge = params("edge").signed_by(&key, &root).unwrap();
+    let files = Memory(
+        [
+            ("/etc/nginx/edge.crt", edge.pem()),
+            ("/etc/nginx/edge.key", key.serialize_pem()),
+            ("/etc/nginx/other.key", KeyPair::generate().unwrap().serialize_pem()),
+            ("/etc/nginx/ca.crt", root.pem()),
+        ]
+        .map(|(path, pem)| (path.into(), pem.into_bytes()))
+        .into(),
+    );
+    let look = |settings: &str, read_key| {
+        let text = format!(
+            "http {{ server {{ location / {{ proxy_pass https://10.0.0.1; {settings} }} }} }}"
+        );
+        let intent = read_one(&text).unwrap();
+        match configured(&files, &intent.upstreams[0].routes[0].tls, NOW, read_key) {
+            Ok(found) => format!("{} {:?} {:?}", found.facts.subject, found.chain, found.key),
+            Err(error) => error.to_string(),
+        }
+    };
+    let pair = |certificate: &str, key: &str| {
+        format!("proxy_ssl_certificate {certificate}; proxy_ssl_certificate_key {key};")
+    };
+    let with_ca = pair("edge.crt", "edge.key") + "proxy_ssl_trusted_certificate ca.crt;";
+    for (settings, read_key, expected) in [
+        (
+            with_ca.as_str(),
+            true,
+            "O=Example, CN=edge Some(Ok(Trusted { ca: \"O=Example, CN=Root\" })) Yes",
+        ),
+        (&pair("edge.crt", "other.key"), true, "O=Example, CN=edge None No"),
+        (&pair("edge.crt", "edge.key"), false, "O=Example, CN=edge None Unknown(NotAsked)"),
+        (&pair("edge.crt", "engine:x:y"), true, "O=Example, CN=edge None Unknown(Unreadable)"),
+        ("", true, "no client certificate is configured"),
+        (&pair("$cert", "$key"), true, "the client certificate depends on the request: $cert"),
+        (&pair("no.crt", "x"), true, "cannot read /etc/nginx/no.crt: entity not found"),
+        (&pair("edge.key", "x"), true, "/etc/nginx/edge.key: there is no PEM certificate in it"),
+    ] {
+        assert_eq!(look(settings, read_key), expected, "{settings}");
+    }
+}

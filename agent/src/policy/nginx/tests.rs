@@ -17,7 +17,7 @@ use crate::policy::{
 pub(super) const DIRECTORY: &str = "/etc/nginx";
 
 /// A configuration directory in memory.
-pub(super) struct Memory(pub(super) BTreeMap<PathBuf, Vec<u8>>);
+pub(in crate::policy) struct Memory(pub(in crate::policy) BTreeMap<PathBuf, Vec<u8>>);
 
 impl Memory {
     pub(super) fn from_fixture(fixture: &[u8]) -> Self {
