@@ -12,7 +12,7 @@ use crate::{
     tls::{
         alert,
         facts::{ClientCertificate, HandshakeFacts},
-        flights::FlightVerdict,
+        flights::{Ambiguity, FlightVerdict},
         hello::TlsVersion,
         transcript::Transcript,
         wire::WireHandshake,
@@ -261,6 +261,9 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: &Circumstances) -> Judge
         }
         FlightVerdict::Failed { .. } => {
             Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed))
+        }
+        FlightVerdict::Ambiguous { why: Ambiguity::Incomplete } => {
+            Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)
         }
         FlightVerdict::Ambiguous { .. } => {
             let outcome = outcome.unwrap_or(Outcome::Incomplete);

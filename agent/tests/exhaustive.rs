@@ -175,14 +175,18 @@ fn every_prefix() {
             for end in 0..=stream.len() {
                 let segments =
                     [(*other, 0, whole.clone()), (*direction, 0, stream[..end].to_vec())];
-                let change = format!("{direction:?} cut at {end}");
+                let change = format!("any order, {direction:?} cut at {end}");
                 assert_not_other(&recorded, &change, &run(&segments));
             }
         }
-        // In the order of time: the capture stops somewhere.
-        for count in 0..recorded.segments.len() {
-            let change = format!("{count} segments");
-            assert_not_other(&recorded, &change, &run(&recorded.segments[..count]));
+        // In the order of time: the capture stops at any byte.
+        for (count, (direction, offset, bytes)) in recorded.segments.iter().enumerate() {
+            for end in 0..bytes.len() {
+                let mut segments = recorded.segments[..count].to_vec();
+                segments.push((*direction, *offset, bytes[..end].to_vec()));
+                let change = format!("stopped in segment {count} at {end}");
+                assert_not_other(&recorded, &change, &run(&segments));
+            }
         }
     }
 }
