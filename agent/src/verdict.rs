@@ -10,8 +10,12 @@ use crate::{
     model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
     report::Verdict,
     tls::{
-        alert, facts::{ClientCertificate, HandshakeFacts}, flights::FlightVerdict, hello::TlsVersion,
-        transcript::Transcript, wire::WireHandshake,
+        alert,
+        facts::{ClientCertificate, HandshakeFacts},
+        flights::FlightVerdict,
+        hello::TlsVersion,
+        transcript::Transcript,
+        wire::WireHandshake,
     },
 };
 
