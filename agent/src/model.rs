@@ -349,6 +349,9 @@ pub enum LibraryObservation {
         #[serde(with = "hex_bytes")]
         bytes: Vec<u8>,
     },
+    /// The object became a client's (`SSL_set_connect_state`): what is seen of it from now on
+    /// belongs to a new connection, even where an older one had the same address.
+    ClientConnectionMade,
     /// `SSL_do_handshake` or `SSL_connect` was entered.
     HandshakeEntered,
     /// `SSL_do_handshake` or `SSL_connect` returned this value.

@@ -16,12 +16,20 @@ pub enum Observation {
     ResultAsked = 4,
     /// `X509_check_host` told the application [`Library::value`].
     HostChecked = 5,
+    /// `SSL_set_connect_state` made [`Library::ssl`] a client.
+    ClientMade = 6,
 }
 
 impl Observation {
     /// Every observation.
-    pub const ALL: [Self; 5] =
-        [Self::Transcript, Self::VerifyResult, Self::Error, Self::ResultAsked, Self::HostChecked];
+    pub const ALL: [Self; 6] = [
+        Self::Transcript,
+        Self::VerifyResult,
+        Self::Error,
+        Self::ResultAsked,
+        Self::HostChecked,
+        Self::ClientMade,
+    ];
 
     /// The observation with this number.
     #[must_use]

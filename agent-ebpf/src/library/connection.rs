@@ -6,9 +6,9 @@
 //! register that the call preserves. A register that holds a known object's address names it.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use hopsight_abi::LibraryCount;
+use hopsight_abi::{Library, LibraryCount, Observation};
 
-use super::{CLIENT, CONNECTIONS, Connection, SERVER, add, enter, registers};
+use super::{CLIENT, CONNECTIONS, Connection, SERVER, add, emit, enter, registers};
 
 /// `SSL_set_connect_state(connection)` is entered.
 #[uprobe]
@@ -26,10 +26,14 @@ pub fn accept_state(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn set_role(ctx: &ProbeContext, role: u8) -> Option<()> {
-    let tgid = u64::from(enter()?);
+    let tgid = enter()?;
     let ssl = ctx.arg(0)?;
     // A full LRU map evicts; the connection then counts as unknown.
-    let _ = CONNECTIONS.insert(Connection { tgid, ssl }, role, 0);
+    let _ = CONNECTIONS.insert(Connection { tgid: tgid.into(), ssl }, role, 0);
+    if role == CLIENT {
+        let observation = Observation::ClientMade as u8;
+        emit::record(Library { observation, tgid, ssl, ..Library::default() });
+    }
     Some(())
 }
 

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 use super::{
     Source, SourceState,
     cgroup::{Cgroup, Scope},
-    library::{LibraryProbes, LibraryStatuses},
+    library::{LibraryProbes, LibraryStatuses, Sampling},
     loader::{self, LoadOptions},
     processes::{self, Watched, comm_of},
     ring::append_events,
@@ -50,6 +50,8 @@ pub struct LiveOptions {
     pub load: LoadOptions,
     /// Look into the TLS libraries of the watched processes.
     pub library: bool,
+    /// How much of the time.
+    pub library_sampling: Sampling,
     /// Take in connections that are older than the agent.
     pub take_in: bool,
     /// Time between two looks for new processes whose threads have other names than the process.
@@ -71,6 +73,7 @@ impl Default for LiveOptions {
                 kernel_log: false,
             },
             library: true,
+            library_sampling: Sampling::Always,
             take_in: true,
             rescan: Duration::from_secs(5),
             program_statistics: false,
@@ -127,7 +130,8 @@ impl LiveSource {
         let received = Arc::<Received>::default();
         let lost = loader::take_map(&mut ebpf, "LOST")?;
         let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
-        let library = options.library.then(|| LibraryProbes::load(&mut ebpf)).transpose()?;
+        let library =
+            options.library.then(|| LibraryProbes::load(&mut ebpf, options.library_sampling));
         let mut source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             done: loader::take_map(&mut ebpf, "DONE")?,
@@ -161,6 +165,14 @@ impl LiveSource {
     #[must_use]
     pub fn library_statuses(&self) -> LibraryStatuses {
         self.library.as_ref().map(LibraryProbes::statuses).unwrap_or_default()
+    }
+
+    /// Says whether there are hops that only the TLS libraries can prove (see
+    /// [`LibraryProbes::set_needed`]).
+    pub fn set_library_needed(&mut self, needed: bool) {
+        if let Some(library) = &mut self.library {
+            library.set_needed(needed);
+        }
     }
 
     /// Something that ends a waiting [`Source::poll`].

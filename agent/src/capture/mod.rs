@@ -12,7 +12,7 @@ mod stats;
 mod take_in;
 
 pub use cgroup::Cgroup;
-pub use library::{LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary};
+pub use library::{LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Sampling};
 pub use live::{LiveOptions, LiveSource, Waker};
 pub use loader::LoadOptions;
 pub use processes::Watched;

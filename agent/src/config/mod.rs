@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    capture::{LiveOptions, LoadOptions, Watched},
+    capture::{LiveOptions, LoadOptions, Sampling, Watched},
     export::{
         hops::HopLimits,
         http::{DEFAULT_ADDRESS, HttpLimits},
@@ -154,6 +154,23 @@ pub enum LibraryMode {
 pub struct Library {
     /// Whether.
     pub mode: LibraryMode,
+    /// Seconds with probes at the beginning of every `sample_every_seconds`; TLS 1.3 hops are
+    /// inferred in between.
+    pub sample_seconds: u64,
+    /// Seconds from one sample to the next; 0: the probes are always in place.
+    pub sample_every_seconds: u64,
+}
+
+impl Library {
+    fn sampling(self) -> Sampling {
+        if self.sample_every_seconds == 0 {
+            return Sampling::Always;
+        }
+        Sampling::Interval {
+            window: Duration::from_secs(self.sample_seconds),
+            every: Duration::from_secs(self.sample_every_seconds),
+        }
+    }
 }
 
 /// The hop table.
@@ -255,6 +272,7 @@ impl Config {
                 kernel_log: log.kernel,
             },
             library: library.mode == LibraryMode::Auto,
+            library_sampling: library.sampling(),
             take_in: watch.take_in_existing,
             rescan: Duration::from_secs(watch.rescan_seconds),
             program_statistics: capture.program_statistics,

@@ -214,6 +214,10 @@ impl Transcripts {
             }
         }
         let transcript = self.by_context.get_mut(&key)?;
+        if transcript.is_complete() {
+            // Of a later handshake at the same address, whose beginning was not seen.
+            return None;
+        }
         transcript.messages(&messages);
         if begins && let Some(hello) = &transcript.facts.client_hello {
             self.by_random.entry((event.pid, hello.random)).or_default().push(context);
@@ -226,6 +230,11 @@ impl Transcripts {
             return None;
         }
         let owner = (event.pid, event.ssl);
+        if *observation == LibraryObservation::ClientConnectionMade {
+            self.context_of.remove(&owner);
+            self.pending_verify.remove(&owner);
+            return None;
+        }
         let key = self.context_of.get(&owner).map(|context| (event.pid, *context));
         // Addresses of SSL objects are used again: a verification after the end of a handshake
         // belongs to the next one, whose first transcript call is still to come (TLS 1.2).
@@ -263,7 +272,9 @@ impl Transcripts {
             }
             LibraryObservation::ClientCertificateVerifySigned => transcript.client_signed = true,
             LibraryObservation::HandshakeReturned { value } => transcript.returned = Some(value),
-            LibraryObservation::HandshakeEntered | LibraryObservation::TranscriptUpdate { .. } => {}
+            LibraryObservation::ClientConnectionMade
+            | LibraryObservation::HandshakeEntered
+            | LibraryObservation::TranscriptUpdate { .. } => {}
         }
         key
     }

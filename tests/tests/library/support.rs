@@ -221,6 +221,7 @@ pub fn line(events: &[LibraryEvent]) -> String {
         LibraryObservation::ApplicationCheckedHost { result } => format!("host={result}"),
         LibraryObservation::AlertReceived { description } => format!("alert={description}"),
         LibraryObservation::TlsError { reason } => format!("error={reason}"),
+        LibraryObservation::ClientConnectionMade => "made".to_owned(),
         other => format!("{other:?}"),
     });
     words.collect::<Vec<_>>().join(" ")

@@ -16,7 +16,16 @@ use super::placement::{Hook, ProbePoint};
 /// Probes on one file; dropping them removes them.
 #[derive(Debug)]
 pub struct Attachment {
-    _links: Vec<UProbeLink>,
+    links: Vec<UProbeLink>,
+}
+
+impl Drop for Attachment {
+    /// The kernel lets every removal of a probe wait for all processors, some 0.1 s: a thread of
+    /// its own waits, and the ring buffer is read on.
+    fn drop(&mut self) {
+        let links = std::mem::take(&mut self.links);
+        std::thread::spawn(move || drop(links));
+    }
 }
 
 /// Loads the kernel programs of all hooks.
@@ -48,7 +57,7 @@ pub fn attach(ebpf: &mut Ebpf, file: &File, points: &[ProbePoint]) -> anyhow::Re
             .with_context(|| format!("attach {} at offset {:#x}", point.hook, point.offset))?;
         links.push(link);
     }
-    Ok(Attachment { _links: links })
+    Ok(Attachment { links })
 }
 
 fn program(ebpf: &mut Ebpf, hook: Hook) -> anyhow::Result<&mut UProbe> {

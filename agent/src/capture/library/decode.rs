@@ -21,6 +21,7 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
         Observation::VerifyResult => LibraryObservation::VerifyResult { error: narrow(value) },
         Observation::Error => error(u32::try_from(value).unwrap_or(u32::MAX)),
         Observation::ResultAsked => LibraryObservation::ApplicationVerifyResult { error: value },
+        Observation::ClientMade => LibraryObservation::ClientConnectionMade,
         Observation::HostChecked => {
             LibraryObservation::ApplicationCheckedHost { result: narrow(value) }
         }
@@ -55,6 +56,7 @@ mod tests {
             ("verify failed error", Observation::Error, 134, O::TlsError { reason: 134 }),
             ("beyond the alerts", Observation::Error, 1256, O::TlsError { reason: 1256 }),
             ("asked", Observation::ResultAsked, 18, O::ApplicationVerifyResult { error: 18 }),
+            ("made", Observation::ClientMade, 0, O::ClientConnectionMade),
             ("host", Observation::HostChecked, -1, O::ApplicationCheckedHost { result: -1 }),
             (
                 "transcript",

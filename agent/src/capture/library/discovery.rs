@@ -60,7 +60,7 @@ pub fn directory(pid: u32) -> PathBuf {
 }
 
 /// The files of a process that may be a TLS library, or an application that asks one: the
-/// program, anything called libssl, and the modules nginx loads.
+/// program, anything called libssl or libcrypto, and the modules nginx loads.
 ///
 /// # Errors
 /// [`Absence`] when the process cannot be looked at.
@@ -74,8 +74,8 @@ pub fn candidates(pid: u32) -> Result<(Vec<Mapping>, Vec<Candidate>), Absence> {
     let mut candidates = Vec::new();
     for mapping in &mappings {
         let name = mapping.file_name();
-        let is_module = name.starts_with("ngx_") && name.ends_with(".so");
-        if mapping.path == program || name.starts_with("libssl") || is_module {
+        let is_library = name.starts_with("libssl") || name.starts_with("libcrypto");
+        if mapping.path == program || is_library || name.starts_with("ngx_") {
             let file = mapping.open(&process).map_err(fail)?;
             let key = FileKey::of(&file).map_err(fail)?;
             candidates.push(Candidate { mapping: mapping.clone(), file, key });

@@ -35,7 +35,7 @@ impl FileKey {
     /// When the file cannot be examined.
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        let filesystem = i64::try_from(rustix::fs::fstatfs(file)?.f_type).unwrap_or_default();
+        let filesystem = rustix::fs::fstatfs(file)?.f_type;
         Ok(Self {
             device: (filesystem != OVERLAY_FILESYSTEM).then(|| metadata.dev()),
             inode: metadata.ino(),
@@ -61,21 +61,29 @@ pub enum Role {
     Unsupported(String),
     /// An application whose own questions about verification mean that it enforces the answer.
     Application(Vec<ProbePoint>),
+    /// libcrypto, which carries OpenSSL's version text where libssl does not.
+    Crypto {
+        /// The text.
+        version: Option<String>,
+    },
     /// None of these.
     Other,
 }
 
-/// Reads a file's role.
+/// Reads the role of a file with this name.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn role(file: &File) -> io::Result<Role> {
+pub fn role(file: &File, name: &str) -> io::Result<Role> {
     let size = file.metadata()?.size();
     if size > READ_LIMIT {
         return Ok(Role::Other);
     }
     let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
     file.read_exact_at(&mut bytes, 0)?;
+    if name.starts_with("libcrypto") {
+        return Ok(Role::Crypto { version: version(&bytes) });
+    }
     let Ok(image) = Image::parse(&bytes) else { return Ok(Role::Other) };
     if image.function("SSL_set_connect_state").is_some() {
         return Ok(match placement::of_library(&image) {
@@ -105,10 +113,11 @@ fn enforces_what_it_asks(image: &Image<'_>) -> bool {
         && memmem::find(image.section(".rodata"), b"_ssl_verify_depth\0").is_some()
 }
 
-/// The text `OpenSSL x.y.z`, which libssl carries beside the date.
+/// The text `OpenSSL x.y.z`, which libraries carry beside the date.
 fn version(bytes: &[u8]) -> Option<String> {
     memmem::find_iter(bytes, b"OpenSSL ").find_map(|at| {
-        let text = bytes.get(at..at + 32)?;
+        let text = bytes.get(at..)?;
+        let text = &text[..text.len().min(32)];
         let end = text.iter().skip(8).position(|byte| matches!(byte, b' ' | 0))? + 8;
         let text = std::str::from_utf8(&text[..end]).ok()?;
         text[8..].starts_with(|first: char| first.is_ascii_digit()).then(|| text.to_owned())

@@ -7,29 +7,32 @@
 mod attach;
 pub mod decode;
 mod discovery;
+mod files;
 mod inspect;
 mod maps;
 pub mod placement;
+mod sampling;
 mod status;
 
 use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use aya::Ebpf;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use attach::Attachment;
 use discovery::{Absence, Candidate};
+use files::{ProbedFile, Probes};
 use inspect::{FileKey, Role};
+pub use sampling::Sampling;
+use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
 
 /// A file keeps its probes for this long after its last process ended: a proxy that restarts is
 /// probed from its first handshake on. Probes that no process maps cost nothing.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 
 /// Looks at a process again until it has looked the same this many times.
 const SETTLED: u32 = 4;
@@ -39,6 +42,9 @@ pub struct LibraryProbes {
     files: HashMap<FileKey, ProbedFile>,
     processes: HashMap<u32, Watched>,
     statuses: LibraryStatuses,
+    schedule: Schedule,
+    /// Probes are in place.
+    open: bool,
 }
 
 /// Reads the [`LibraryStatus`] of every watched process, from any thread.
@@ -53,14 +59,6 @@ impl LibraryStatuses {
     }
 }
 
-struct ProbedFile {
-    role: Role,
-    /// `None`: nothing to attach, or refused as `refusal` says.
-    attachment: Option<Attachment>,
-    refusal: Option<String>,
-    last_used: Instant,
-}
-
 struct Watched {
     name: String,
     /// Start time, which tells a process from a later one of the same id.
@@ -72,19 +70,32 @@ struct Watched {
 }
 
 impl LibraryProbes {
-    /// Gives the programs of the probes to the kernel. Nothing is attached yet.
-    ///
-    /// # Errors
-    /// When the kernel refuses a program.
-    pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
-        attach::load(ebpf)?;
-        let statuses = LibraryStatuses::default();
-        Ok(Self { files: HashMap::new(), processes: HashMap::new(), statuses })
+    /// Gives the programs of the probes to the kernel. Nothing is attached yet. Where the kernel
+    /// refuses, every process will say so; the rest of the agent works without.
+    #[must_use]
+    pub fn load(ebpf: &mut Ebpf, sampling: Sampling) -> Self {
+        if let Err(error) = attach::load(ebpf) {
+            warn!("TLS 1.3 hops will be inferred, not seen inside their TLS library: {error:#}");
+        }
+        Self {
+            files: HashMap::new(),
+            processes: HashMap::new(),
+            statuses: LibraryStatuses::default(),
+            schedule: Schedule::new(sampling),
+            open: true,
+        }
+    }
+
+    /// Says whether there are hops that only the library can prove. While there are none, the
+    /// probes are taken away at the next scan; until told otherwise there are.
+    pub fn set_needed(&mut self, needed: bool) {
+        self.schedule.needed = needed;
     }
 
     /// Takes the watched processes that run now (process id to name): attaches to the libraries of
-    /// new ones, detaches from files that nobody uses any more.
+    /// new ones, detaches from files that nobody uses any more, and follows the sampling mode.
     pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
+        self.follow_schedule(ebpf);
         self.processes.retain(|pid, _| running.contains_key(pid));
         for (&pid, name) in running {
             self.look_at(ebpf, pid, name);
@@ -99,6 +110,23 @@ impl LibraryProbes {
             }
             now.duration_since(file.last_used) < LINGER
         });
+    }
+
+    fn follow_schedule(&mut self, ebpf: &mut Ebpf) {
+        let open = self.schedule.is_open();
+        if open == self.open {
+            return;
+        }
+        self.open = open;
+        for file in self.files.values_mut() {
+            if open {
+                file.resume(ebpf);
+            } else {
+                file.pause();
+            }
+        }
+        // Their evidence has changed.
+        self.processes.values_mut().for_each(|process| process.unchanged = 0);
     }
 
     /// Looks at one watched process, for example at its first connection: between two scans it may
@@ -122,8 +150,13 @@ impl LibraryProbes {
             Err(absence) => (Vec::new(), inferred(absence)),
         };
         let before = known_evidence(&self.processes, pid, started);
-        if before != Some(&evidence) {
-            info!(pid, name, %evidence, "evidence of a watched process");
+        match before {
+            Some(before) if *before == evidence => {}
+            // Comes and goes with every window.
+            Some(before) if before.is_paused() || evidence.is_paused() => {
+                debug!(pid, name, %evidence, "evidence of a watched process");
+            }
+            _ => info!(pid, name, %evidence, "evidence of a watched process"),
         }
         let same = self.processes.get(&pid).is_some_and(|known| known.files == files);
         let unchanged = if same { unchanged + 1 } else { 0 };
@@ -164,57 +197,66 @@ impl LibraryProbes {
         candidates: &[Candidate],
     ) -> (Vec<FileKey>, LibraryEvidence) {
         let mut files = Vec::new();
-        let mut library = None;
-        let mut refusal = None;
-        let mut sees_enforcement = false;
         for candidate in candidates {
-            let file =
-                self.files.entry(candidate.key).or_insert_with(|| ProbedFile::new(ebpf, candidate));
+            let file = match self.files.entry(candidate.key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => match ProbedFile::new(candidate) {
+                    Ok(file) => new.insert(file),
+                    Err(error) => {
+                        let absence = Absence::from_error(&error, &candidate.mapping.path);
+                        return (files, inferred(absence));
+                    }
+                },
+            };
+            if self.open {
+                file.resume(ebpf);
+            }
             files.push(candidate.key);
-            refusal = refusal.or_else(|| file.refusal.clone());
-            match &file.role {
-                Role::Library { placement, version, build_id } if file.attachment.is_some() => {
-                    let path: PathBuf = candidate.mapping.path.clone();
+        }
+        let evidence = self.evidence(mappings, candidates, &files);
+        (files, evidence)
+    }
+
+    fn evidence(
+        &self,
+        mappings: &[maps::Mapping],
+        candidates: &[Candidate],
+        files: &[FileKey],
+    ) -> LibraryEvidence {
+        let mut roles = Vec::new();
+        let mut library = None;
+        let mut crypto_version = None;
+        let mut sees_enforcement = false;
+        for (candidate, key) in candidates.iter().zip(files) {
+            let ProbedFile { role, probes, .. } = &self.files[key];
+            roles.push(role);
+            match (role, probes) {
+                (Role::Crypto { version }, _) => crypto_version.clone_from(version),
+                (Role::Application(_), Probes::Attached(_)) => sees_enforcement = true,
+                (Role::Library { .. }, Probes::Refused(detail)) => {
+                    let (reason, detail) = (NoLibrary::AttachFailed, detail.clone());
+                    return LibraryEvidence::Inferred { reason, detail };
+                }
+                (Role::Library { .. }, Probes::Paused) => {
+                    let detail = "by the sampling mode".to_owned();
+                    return LibraryEvidence::Inferred { reason: NoLibrary::Paused, detail };
+                }
+                (Role::Library { placement, version, build_id }, Probes::Attached(_)) => {
+                    let path = candidate.mapping.path.clone();
                     let (version, build_id) = (version.clone(), build_id.clone());
                     library = Some(ProbedLibrary::new(path, version, build_id, placement));
                 }
-                Role::Application(_) => sees_enforcement |= file.attachment.is_some(),
                 _ => {}
             }
         }
-        let evidence = match (library, refusal) {
-            (Some(library), _) => {
-                LibraryEvidence::Library(ProbedLibrary { sees_enforcement, ..library })
-            }
-            (None, Some(detail)) => {
-                LibraryEvidence::Inferred { reason: NoLibrary::AttachFailed, detail }
-            }
-            (None, None) => {
-                let roles: Vec<_> = files.iter().map(|key| &self.files[key].role).collect();
-                inferred(discovery::absence(mappings, candidates, &roles))
-            }
-        };
-        (files, evidence)
-    }
-}
-
-impl ProbedFile {
-    fn new(ebpf: &mut Ebpf, candidate: &Candidate) -> Self {
-        let role = inspect::role(&candidate.file).unwrap_or_else(|error| {
-            warn!(path = %candidate.mapping.path.display(), %error, "cannot read a mapped file");
-            Role::Other
-        });
-        let points = match &role {
-            Role::Library { placement, .. } => placement.points.as_slice(),
-            Role::Application(points) => points,
-            Role::Unsupported(_) | Role::Other => &[],
-        };
-        let (attachment, refusal) = match attach::attach(ebpf, &candidate.file, points) {
-            _ if points.is_empty() => (None, None),
-            Ok(attachment) => (Some(attachment), None),
-            Err(error) => (None, Some(format!("{error:#}"))),
-        };
-        Self { role, attachment, refusal, last_used: Instant::now() }
+        match library {
+            Some(library) => LibraryEvidence::Library(ProbedLibrary {
+                version: library.version.or(crypto_version),
+                sees_enforcement,
+                ..library
+            }),
+            None => inferred(discovery::absence(mappings, candidates, &roles)),
+        }
     }
 }
 

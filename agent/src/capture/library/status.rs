@@ -106,6 +106,14 @@ pub struct LibraryStatus {
     pub evidence: LibraryEvidence,
 }
 
+impl LibraryEvidence {
+    /// Whether it is missing only for now.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        matches!(self, Self::Inferred { reason: NoLibrary::Paused, .. })
+    }
+}
+
 impl fmt::Display for LibraryEvidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

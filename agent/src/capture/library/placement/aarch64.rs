@@ -6,7 +6,7 @@
 use super::image::Code;
 
 /// Words of `code` with their addresses.
-fn words<'d>(code: Code<'d>) -> impl Iterator<Item = (u64, u32)> + 'd {
+fn words(code: Code<'_>) -> impl Iterator<Item = (u64, u32)> + '_ {
     code.bytes
         .chunks_exact(4)
         .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
@@ -16,7 +16,7 @@ fn words<'d>(code: Code<'d>) -> impl Iterator<Item = (u64, u32)> + 'd {
 
 /// Sign-extends the low `bits` bits of `value`.
 const fn signed(value: u32, bits: u32) -> i64 {
-    ((value << (32 - bits)) as i32 >> (32 - bits)) as i64
+    ((value << (32 - bits)).cast_signed() >> (32 - bits)) as i64
 }
 
 /// Target of `b` or `bl` (Arm ARM C6.2.26, C6.2.35: imm26 times four).

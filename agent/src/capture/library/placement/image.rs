@@ -1,6 +1,6 @@
 //! What placement needs to know of an ELF file: imports, functions, code and file offsets.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write as _};
 
 use object::{
     Architecture, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _,
@@ -39,7 +39,7 @@ pub struct Code<'d> {
     pub is_plt: bool,
 }
 
-impl<'d> Code<'d> {
+impl Code<'_> {
     /// The part from `start` to `end` (virtual addresses), empty where that is outside.
     #[must_use]
     pub fn slice(&self, start: u64, end: u64) -> Self {
@@ -107,7 +107,12 @@ impl<'d> Image<'d> {
     #[must_use]
     pub fn build_id(&self) -> Option<String> {
         let id = self.elf.build_id().ok().flatten()?;
-        Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+        let mut text = String::with_capacity(2 * id.len());
+        for byte in id {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Some(text)
     }
 
     /// Whether the dynamic linker would bind `name` to another file for this one.

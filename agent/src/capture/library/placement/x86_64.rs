@@ -17,7 +17,7 @@ use super::image::Code;
 /// Looks no further than this for an emulated instruction.
 const SEARCH_LIMIT: usize = 12;
 
-fn decode<'d>(code: Code<'d>) -> impl Iterator<Item = Instruction> + 'd {
+fn decode(code: Code<'_>) -> impl Iterator<Item = Instruction> + '_ {
     let mut decoder = Decoder::with_ip(64, code.bytes, code.address, DecoderOptions::NONE);
     std::iter::from_fn(move || decoder.can_decode().then(|| decoder.decode()))
 }
@@ -58,11 +58,14 @@ pub fn is_emulated(code: Code<'_>) -> bool {
 }
 
 fn emulated(instruction: &Instruction) -> bool {
-    match instruction.code() {
-        Opcode::Call_rel32_64 | Opcode::Jmp_rel8_64 | Opcode::Jmp_rel32_64 | Opcode::Nopd => true,
-        Opcode::Push_r64 => true,
-        _ => instruction.is_jcc_short_or_near(),
-    }
+    matches!(
+        instruction.code(),
+        Opcode::Call_rel32_64
+            | Opcode::Jmp_rel8_64
+            | Opcode::Jmp_rel32_64
+            | Opcode::Nopd
+            | Opcode::Push_r64
+    ) || instruction.is_jcc_short_or_near()
 }
 
 /// The first probe point at or after the start of a function where its first argument (`rdi`) is
