@@ -19,8 +19,8 @@ fn panic(_info: &core::panic::PanicInfo) -> ! {
     loop {}
 }
 
-/// `bpf_get_socket_cookie`, `bpf_sk_fullsock` and friends are not GPL-only; the ring buffer and
-/// `bpf_ktime_get_ns` are not either on the wanted kernels, but verifiers before 5.8 disagree.
+/// `bpf_probe_read_user` is for GPL-compatible programs only, and so is `bpf_ktime_get_ns` before
+/// Linux 5.8.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
