@@ -129,11 +129,13 @@ fn empty(flow: &mut FlowState, direction: Direction, payload: &Payload) {
 const LARGE: u32 = 8192;
 const MEDIUM: u32 = 2048;
 const SMALL: u32 = 256;
-/// Large chunks in the longest segment (64 KiB).
-const MAX_LARGE: u32 = 65536 / LARGE;
+/// The longest segment delivered whole. Longer ones exist where BIG TCP is switched on; they are
+/// cut here as by a budget.
+const LONGEST: u32 = 65536;
+const MAX_LARGE: u32 = LONGEST / LARGE;
 
 /// Delivers the first `take` bytes of the payload in as many records as needed; the last one
-/// claims what the budget cut off.
+/// claims what was cut off.
 ///
 /// Chunks come in three sizes, each size in its own bounded loop: a choice inside one loop would
 /// multiply the paths the verifier has to walk.
@@ -141,6 +143,9 @@ const MAX_LARGE: u32 = 65536 / LARGE;
 pub fn segment(flow: &mut FlowState, direction: Direction, mut payload: Payload, mut take: u32) {
     if take == 0 {
         return empty(flow, direction, &payload);
+    }
+    if take > LONGEST {
+        take = LONGEST;
     }
     for _ in 0..MAX_LARGE {
         // The last record has to claim the rest, so it goes below unless nothing is cut.

@@ -21,7 +21,8 @@ pub fn privileged(test: &str) -> bool {
     root
 }
 
-/// Options that watch `name` only, with a ring buffer of 4 MiB, and take nothing in.
+/// Options that watch `name` only, with a ring buffer of 4 MiB, and take nothing in; no library
+/// probes.
 pub fn options(name: &str) -> LiveOptions {
     let defaults = LiveOptions::default();
     LiveOptions {
@@ -31,6 +32,7 @@ pub fn options(name: &str) -> LiveOptions {
             ..defaults.load
         },
         take_in: false,
+        library: false,
         ..defaults
     }
 }
