@@ -1,5 +1,7 @@
 //! The probes inside OpenSSL, against real programs.
 
+mod clients;
 mod cost;
+mod lifecycle;
 mod sequences;
 mod support;

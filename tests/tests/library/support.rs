@@ -105,16 +105,27 @@ impl Drop for Running {
     }
 }
 
-/// Starts nginx with these `http` directives; the prefix is a folder of its own in `directory`.
-pub fn nginx(directory: &Path, name: &str, http: &str) -> Running {
-    nginx_with(directory, name, http, |command| command)
+const NGINX: &str = "/usr/sbin/nginx";
+
+/// Copies nginx into `directory` under another name, which is what its processes are watched by:
+/// other tests run nginx too.
+pub fn nginx_called(directory: &Path, name: &str) -> PathBuf {
+    let copy = directory.join(name);
+    fs::copy(NGINX, &copy).unwrap();
+    copy
 }
 
-/// As [`nginx`], with a last touch at the command.
+/// Starts nginx with these `http` directives; the prefix is a folder of its own in `directory`.
+pub fn nginx(directory: &Path, name: &str, http: &str) -> Running {
+    nginx_with(directory, name, http, NGINX.as_ref(), |command| command)
+}
+
+/// As [`nginx`], with another program and a last touch at the command.
 pub fn nginx_with(
     directory: &Path,
     name: &str,
     http: &str,
+    program: &Path,
     touch: impl FnOnce(&mut Command) -> &mut Command,
 ) -> Running {
     let prefix = directory.join(name);
@@ -132,7 +143,7 @@ pub fn nginx_with(
         p = prefix.display()
     )
     .unwrap();
-    let mut command = Command::new("/usr/sbin/nginx");
+    let mut command = Command::new(program);
     command.arg("-e").arg(prefix.join("error.log")).arg("-p").arg(&prefix).arg("-c").arg(&config);
     Running::start(touch(&mut command))
 }
@@ -155,10 +166,15 @@ pub fn source(name: &str) -> LiveSource {
 
 /// As [`source`], with changed options.
 pub fn source_with(name: &str, change: impl FnOnce(&mut LiveOptions)) -> LiveSource {
+    source_of(&[name], change)
+}
+
+/// As [`source_with`], for several names.
+pub fn source_of(names: &[&str], change: impl FnOnce(&mut LiveOptions)) -> LiveSource {
     let defaults = LiveOptions::default();
     let mut options = LiveOptions {
         load: LoadOptions {
-            watched: Watched::Named(vec![name.to_owned()]),
+            watched: Watched::Named(names.iter().map(|&name| name.to_owned()).collect()),
             ring_bytes: 8 << 20,
             ..defaults.load
         },

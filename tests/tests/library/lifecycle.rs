@@ -1,0 +1,222 @@
+//! Processes and files come and go under the probes; traffic must not notice.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use hopsight::{
+    capture::{LibraryEvidence, LiveSource, NoLibrary, Sampling, Source as _},
+    model::{Event, LibraryObservation},
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{
+    Authority, Running, count, free_port, get, messages, nginx, nginx_called, nginx_with, possible,
+    source, source_with, wait_for_port,
+};
+
+const REQUESTS: usize = 1000;
+
+/// A one-way TLS 1.3 hop between two nginx.
+struct Hop {
+    directory: tempfile::TempDir,
+    port: u16,
+    proxy: Option<Running>,
+    http: String,
+    program: PathBuf,
+    _upstream: Running,
+}
+
+impl Hop {
+    /// The proxy loads its libraries from the folder `lib` in `directory`, if there is one.
+    fn start(name: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let here = directory.path();
+        let authority = Authority::new(here, "ca");
+        authority.issue("server", vec!["upstream.test".to_owned()]);
+        let (d, tls_port, port) = (here.display(), free_port(), free_port());
+        let servers = format!(
+            "server {{ listen 127.0.0.1:{tls_port} ssl; ssl_protocols TLSv1.3; \
+             ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
+             location / {{ return 200 ok; }} }}"
+        );
+        let upstream = nginx(here, "upstream", &servers);
+        let http = format!(
+            "server {{ listen 127.0.0.1:{port}; location / {{ \
+             proxy_pass https://127.0.0.1:{tls_port}; proxy_ssl_protocols TLSv1.3; \
+             proxy_ssl_session_reuse off; }} }}"
+        );
+        wait_for_port(tls_port);
+        let program = nginx_called(here, name);
+        let mut hop = Self { directory, port, proxy: None, http, program, _upstream: upstream };
+        hop.start_proxy();
+        hop
+    }
+
+    fn libraries(&self) -> PathBuf {
+        self.directory.path().join("lib")
+    }
+
+    fn start_proxy(&mut self) {
+        self.proxy = None;
+        let libraries = self.libraries();
+        let here = self.directory.path();
+        let proxy = nginx_with(here, "proxy", &self.http, &self.program, |command| {
+            command.env("LD_LIBRARY_PATH", libraries)
+        });
+        self.proxy = Some(proxy);
+        wait_for_port(self.port);
+    }
+
+    fn proxy(&self) -> &Running {
+        self.proxy.as_ref().unwrap()
+    }
+
+    fn requests(&self, number: usize) {
+        for index in 0..number {
+            let status = get(self.port, "/");
+            assert!(status.contains("200"), "request {index} of {number}: {status}");
+        }
+    }
+}
+
+/// Complete client handshakes among events: their last message is the client's Finished.
+fn handshakes(events: &[Event]) -> usize {
+    let finished = events.iter().filter(|event| {
+        let Event::Library(event) = event else { return false };
+        let LibraryObservation::TranscriptUpdate { bytes, .. } = &event.observation else {
+            return false;
+        };
+        messages(bytes) == ["20"]
+    });
+    finished.count() / 2
+}
+
+/// Reads `source` on a thread of its own while `work` runs; what it delivered.
+fn while_reading(source: &mut LiveSource, work: impl FnOnce()) -> Vec<Event> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut events = Vec::new();
+            while !stop.load(Relaxed) {
+                source.poll(Duration::from_millis(50), &mut events).unwrap();
+            }
+            source.poll(Duration::from_millis(200), &mut events).unwrap();
+            source.poll(Duration::from_millis(200), &mut events).unwrap();
+            events
+        });
+        work();
+        stop.store(true, Relaxed);
+        reader.join().unwrap()
+    })
+}
+
+#[test]
+fn nginx_reloads_and_its_workers_die() {
+    if !possible("nginx_reloads_and_its_workers_die", &["nginx"]) {
+        return;
+    }
+    let hop = Hop::start("hs-reload");
+    let mut source = source("hs-reload");
+    let events = while_reading(&mut source, || {
+        hop.requests(REQUESTS / 4);
+        hop.proxy().signal(Signal::HUP);
+        hop.requests(REQUESTS / 4);
+        let worker = hop.proxy().pids()[1].cast_signed();
+        kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        hop.requests(REQUESTS / 2);
+    });
+    assert_eq!(handshakes(&events), REQUESTS);
+    assert_eq!(count(&source, "lost"), 0);
+}
+
+fn copy_library(to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let new = to.join("libssl.so.3.new");
+    fs::copy("/usr/lib/x86_64-linux-gnu/libssl.so.3", &new).unwrap();
+    fs::rename(new, to.join("libssl.so.3")).unwrap();
+}
+
+#[test]
+fn libssl_is_upgraded_under_a_running_proxy() {
+    if !possible("libssl_is_upgraded_under_a_running_proxy", &["nginx"])
+        || !Path::new("/usr/lib/x86_64-linux-gnu/libssl.so.3").exists()
+    {
+        return;
+    }
+    let mut hop = Hop::start("hs-upgrade");
+    copy_library(&hop.libraries());
+    hop.start_proxy();
+    // Upgraded before the agent sees the proxy: the mapped file has no name any more.
+    copy_library(&hop.libraries());
+    let mut source = source("hs-upgrade");
+    let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));
+    assert_eq!(handshakes(&events), REQUESTS / 2, "the deleted file");
+
+    let events = while_reading(&mut source, || {
+        hop.proxy().signal(Signal::HUP);
+        hop.requests(REQUESTS / 2);
+    });
+    assert_eq!(handshakes(&events), REQUESTS / 2, "workers forked from the old master");
+
+    hop.start_proxy();
+    let pid = hop.proxy().0.id();
+    while_reading(&mut source, || std::thread::sleep(Duration::from_secs(1)));
+    let statuses = source.library_statuses().read();
+    let status = statuses.iter().find(|status| status.pid == pid).unwrap();
+    assert!(matches!(status.evidence, LibraryEvidence::Library(_)), "{:?}", status.evidence);
+    let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));
+    assert_eq!(handshakes(&events), REQUESTS / 2, "the new file");
+}
+
+#[test]
+fn the_agent_restarts() {
+    if !possible("the_agent_restarts", &["nginx"]) {
+        return;
+    }
+    let hop = Hop::start("hs-restart");
+    for _ in 0..4 {
+        let mut source = source("hs-restart");
+        let events = while_reading(&mut source, || hop.requests(REQUESTS / 5));
+        assert_eq!(handshakes(&events), REQUESTS / 5);
+        std::thread::scope(|scope| {
+            // Probes go away in the middle of handshakes.
+            scope.spawn(|| hop.requests(REQUESTS / 20));
+            std::thread::sleep(Duration::from_millis(20));
+            drop(source);
+        });
+    }
+}
+
+#[test]
+fn between_windows_nothing_is_probed() {
+    if !possible("between_windows_nothing_is_probed", &["nginx"]) {
+        return;
+    }
+    let hop = Hop::start("hs-windows");
+    let mut source = source_with("hs-windows", |options| {
+        options.library_sampling =
+            Sampling::Interval { window: Duration::from_secs(2), every: Duration::from_secs(600) };
+    });
+    let started = Instant::now();
+    let events = while_reading(&mut source, || hop.requests(20));
+    assert_eq!(handshakes(&events), 20);
+    let pause = Duration::from_secs(6).saturating_sub(started.elapsed());
+    while_reading(&mut source, || std::thread::sleep(pause));
+    let before = count(&source, "hit");
+    let events = while_reading(&mut source, || hop.requests(20));
+    assert_eq!(handshakes(&events), 0);
+    assert_eq!(count(&source, "hit"), before, "not even a hit");
+    let pid = hop.proxy().0.id();
+    let statuses = source.library_statuses().read();
+    let status = statuses.iter().find(|status| status.pid == pid).unwrap();
+    assert!(
+        matches!(status.evidence, LibraryEvidence::Inferred { reason: NoLibrary::Paused, .. }),
+        "{:?}",
+        status.evidence
+    );
+}
