@@ -22,8 +22,8 @@ use crate::{
 
 /// How long the agent may take to attach its programs.
 const START: Duration = Duration::from_secs(20);
-/// How long it may take from a request to its verdict.
-pub const VERDICT: Duration = Duration::from_secs(10);
+/// How long it may take from a request to its verdict, on a machine with much else to do.
+pub const VERDICT: Duration = Duration::from_secs(30);
 
 /// A running `hopsight run`.
 #[derive(Debug)]

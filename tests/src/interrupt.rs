@@ -1,8 +1,12 @@
 //! Ctrl-C as an error, so that guards still run and nothing is left behind.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -27,6 +31,14 @@ pub fn install() -> anyhow::Result<()> {
 #[must_use]
 pub fn requested() -> bool {
     FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+/// Waits for `time`, or until an interrupt.
+pub fn sleep(time: Duration) {
+    let deadline = Instant::now() + time;
+    while !requested() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// # Errors

@@ -9,6 +9,7 @@ mod lint;
 mod setup;
 mod test;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 /// Set-up, demo and test of hopsight.
@@ -41,14 +42,16 @@ enum Task {
 }
 
 fn main() -> anyhow::Result<()> {
+    let task = Cli::parse().task;
+    let here = std::env::current_dir().context("find the working directory")?;
     command::enter_workspace()?;
-    match Cli::parse().task {
+    match task {
         Task::Setup => setup::run(),
         Task::Demo(args) => demo::run(&args),
         Task::Test => test::run(),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
         Task::Bless => test::bless(),
-        Task::EvalFlights { file } => test::eval_flights(&file),
+        Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: real proxies, real upstreams, and what hopsight says of every hop.
 
-use std::{process::ExitCode, thread, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use hopsight::export::hops::Snapshot;
@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
     println!("hops     http://{}/hops", agent.http);
     println!("A round of requests every {PAUSE:?}; Ctrl-C ends everything.");
     while !interrupt::requested() {
-        thread::sleep(PAUSE);
+        interrupt::sleep(PAUSE);
         for hop in &topology.hops {
             if interrupt::requested() {
                 break;
