@@ -1,8 +1,8 @@
 //! A Chromium without a window, driven over the W3C WebDriver protocol by chromedriver.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
 };
 
@@ -127,15 +127,33 @@ fn request(driver: SocketAddr, method: &str, path: &str, body: &Value) -> anyhow
         body.len()
     )
     .context("ask chromedriver")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("read chromedriver's answer")?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("chromedriver answered no HTTP")?;
-    let mut answer: Value = serde_json::from_str(body).context("chromedriver answered no JSON")?;
+    let body = read_body(BufReader::new(stream)).context("read chromedriver's answer")?;
+    let mut answer: Value =
+        serde_json::from_slice(&body).context("chromedriver answered no JSON")?;
     let value = answer["value"].take();
     if let Some(error) = value.get("error").filter(|error| error.is_string()) {
         anyhow::bail!("chromedriver: {error}: {}", value["message"]);
     }
     Ok(value)
+}
+
+/// The body of an HTTP answer. Its length counts: chromedriver does not close the connection.
+fn read_body(mut answer: BufReader<TcpStream>) -> anyhow::Result<Vec<u8>> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        anyhow::ensure!(answer.read_line(&mut line)? > 0, "it ended within its header");
+        match line.trim_end().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().context("read its length")?;
+            }
+            None if line.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    answer.read_exact(&mut body)?;
+    Ok(body)
 }
 
 /// RFC 4648 section 4; characters outside the alphabet (the padding) are left out.

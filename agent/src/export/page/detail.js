@@ -98,10 +98,16 @@ function verdictText(hop) {
   return `${client[0].toUpperCase()}${client.slice(1)}. ${verified[hop.server_verified]}`;
 }
 
+let detailDrawn = "";
+
 function renderDetail() {
   const panel = byId("detail");
   const hop = store.hops.get(store.selected);
   panel.hidden = !hop;
+  // Drawn again only for news, so that text can be selected meanwhile.
+  const state = hop ? `${store.selected} ${hop.last_seen} ${store.recent.length}` : "";
+  if (state === detailDrawn) return;
+  detailDrawn = state;
   if (!hop) return;
   byId("detail-title").textContent = keyOf(hop);
   const steps = timeline(hop).map(({ state, message, text, how }) => element("li", { class: state },
@@ -127,8 +133,9 @@ function openDetail(key) {
   if (store.selected !== key) store.recent = [];
   store.selected = key;
   history.replaceState(null, "", `#${encodeURIComponent(key)}`);
-  render();
+  renderDetail();
   byId("detail-title").focus();
+  render();
 }
 
 function closeDetail() {

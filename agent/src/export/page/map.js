@@ -2,7 +2,7 @@
 const MAP_HOPS = 40; // hops drawn one by one
 const MAP_GROUPS = 12; // lines for the rest, one per proxy
 const ROW = 30;
-const LABEL = 138;
+const LABEL = 176;
 const NODE = { proxy: 150, upstream: 310 };
 
 /** What is drawn: single hops worst first, and the rest counted by proxy. */
@@ -69,6 +69,10 @@ function svg(name, attributes = {}, ...children) {
   return made;
 }
 
+/** The evidence, or why there is none. */
+const whyOf = (hop) => (hop.security === "unknown"
+  ? hop.last_verdict.reason ?? hop.last_verdict.outcome : hop.evidence);
+
 const short = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
 function mapHop(row, proxy, right) {
@@ -85,12 +89,12 @@ function mapHop(row, proxy, right) {
   const group = svg("g", {
     class: `hop${store.selected === row.key ? " selected" : ""}`, tabindex: 0, role: "button",
     "data-key": row.key,
-    "aria-label": `${hop.proxy} to ${hop.upstream}: ${SECURITY_TEXT[hop.security]}, evidence ${hop.evidence}`,
+    "aria-label": `${hop.proxy} to ${hop.upstream}: ${SECURITY_TEXT[hop.security]}, ${hop.security === "unknown" ? "because" : "evidence"} ${whyOf(hop)}`,
   },
   svg("path", { class: `edge ${hop.security}`, d: path }),
   svg("rect", { class: `pill ${hop.security}`, x: right - LABEL - 8, y: row.y - 10, width: LABEL, height: 20, rx: 10 }),
   svg("text", { class: `pill-text ${hop.security}`, x: right - LABEL / 2 - 8, y: row.y + 4, "text-anchor": "middle" },
-    hop.security === "unknown" ? hop.last_verdict.reason ?? "unknown" : `${hop.security} · ${hop.evidence}`),
+    short(`${hop.security} · ${whyOf(hop)}`, 25)),
   svg("rect", { class: "node", x: right, y: row.y - (ROW - 6) / 2, width: NODE.upstream, height: ROW - 6, rx: 6 }),
   svg("text", { x: right + 10, y: row.y + 5 }, short(hop.sni ? `${hop.upstream}  ${hop.sni}` : hop.upstream, 43)));
   group.addEventListener("click", select);
@@ -123,7 +127,7 @@ function renderMap(hops) {
   const box = byId("map");
   const { rows, hidden } = mapRows(hops);
   const width = Math.max(720, box.clientWidth - 2);
-  const state = JSON.stringify([width, store.at === 0, store.hops.size === 0, store.selected, rows.map((row) => [row.key, row.counts, row.hop?.security, row.hop?.evidence, row.hop?.sni, row.hop?.last_verdict.reason])]);
+  const state = JSON.stringify([width, store.at === 0, store.hops.size === 0, store.selected, rows.map((row) => [row.key, row.counts, row.hop?.security, row.hop?.sni, row.hop && whyOf(row.hop)])]);
   if (state === mapDrawn) return;
   mapDrawn = state;
   const note = byId("map-note");
