@@ -31,8 +31,19 @@ pub struct HopsArgs {
     fail_on: Vec<Security>,
 }
 
+/// Orders of the hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Plaintext, unknown, one-way, mutual.
+    WorstFirst,
+    /// Last seen first.
+    NewestFirst,
+    /// By proxy and upstream.
+    Name,
+}
+
 /// Where the agent is, and which of its hops are asked for.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct AgentArgs {
     /// The agent to ask: HOST:PORT or http://HOST:PORT.
     #[arg(long, value_name = "URL", env = "HOPSIGHT_ADDRESS", default_value = "127.0.0.1:9464")]
@@ -75,7 +86,8 @@ pub fn fetch(agent: &AgentArgs) -> anyhow::Result<Snapshot> {
     if let Some(proxy) = &agent.proxy {
         snapshot.hops.retain(|hop| &*hop.proxy == proxy);
     }
-    Ok(worst_first(snapshot))
+    order(&mut snapshot, Sort::WorstFirst);
+    Ok(snapshot)
 }
 
 /// Runs `hopsight hops`.
@@ -116,13 +128,16 @@ fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
     text
 }
 
-/// The same hops: plaintext, unknown, one-way, mutual; within each by proxy and upstream.
-#[must_use]
-pub fn worst_first(mut snapshot: Snapshot) -> Snapshot {
-    snapshot
-        .hops
-        .sort_by_key(|hop| (rank(hop.state.security), hop.proxy.clone(), hop.upstream.clone()));
-    snapshot
+/// Puts the hops in this order; hops that are equal in it by proxy and upstream.
+pub fn order(snapshot: &mut Snapshot, sort: Sort) {
+    let place = |hop: &Hop| (hop.proxy.clone(), hop.upstream.clone());
+    let hops = &mut snapshot.hops;
+    hops.sort_by_cached_key(|hop| place(hop));
+    match sort {
+        Sort::WorstFirst => hops.sort_by_key(|hop| rank(hop.state.security)),
+        Sort::NewestFirst => hops.sort_by(|a, b| b.last_seen.total_cmp(&a.last_seen)),
+        Sort::Name => {}
+    }
 }
 
 const fn rank(security: Security) -> u8 {
@@ -258,7 +273,9 @@ mod tests {
         table.record(&mutual, 10.0);
         table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), 70.0);
         table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), 80.0);
-        worst_first(table.snapshot(100.0))
+        let mut snapshot = table.snapshot(100.0);
+        order(&mut snapshot, Sort::WorstFirst);
+        snapshot
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod paint;
 mod replay;
 mod run;
 mod table;
+mod watch;
 mod yaml;
 
 use std::{io, path::PathBuf, process::ExitCode};
@@ -17,7 +18,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::{check::CheckArgs, hops::HopsArgs, replay::ReplayArgs, run::RunArgs};
+use self::{check::CheckArgs, hops::HopsArgs, replay::ReplayArgs, run::RunArgs, watch::WatchArgs};
 
 /// Which upstream hops of a reverse proxy are mutual TLS, one-way TLS or plaintext, with the
 /// evidence for it.
@@ -39,6 +40,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// Show the hops a running agent knows.
     Hops(HopsArgs),
+    /// Show them live in the terminal.
+    Watch(WatchArgs),
     /// Read packet captures through the same pipeline.
     Replay(ReplayArgs),
     /// Say what this machine has and lacks for hopsight.
@@ -76,6 +79,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Hops(args) => hops::hops(&args, cli.color),
+        Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),
         Command::Check(args) => check::check(&args, cli.color),
         Command::Config { check } => config(check),

@@ -19,13 +19,23 @@ impl ColorChoice {
     /// Whether standard output gets colours.
     #[must_use]
     pub fn for_stdout(self) -> bool {
+        self.wanted(std::io::stdout().is_terminal())
+    }
+
+    /// Whether standard error gets colours.
+    #[must_use]
+    pub fn for_stderr(self) -> bool {
+        self.wanted(std::io::stderr().is_terminal())
+    }
+
+    fn wanted(self, is_terminal: bool) -> bool {
         // https://no-color.org: any value that is not empty.
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => !unwanted && !dumb && std::io::stdout().is_terminal(),
+            Self::Auto => !unwanted && !dumb && is_terminal,
         }
     }
 }

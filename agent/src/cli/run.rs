@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
+use super::paint::ColorChoice;
 use crate::{
     config::{Config, LibraryMode},
     export::Exporter,
@@ -144,7 +145,7 @@ fn start_log(config: &Config) {
     if config.log.json {
         log.json().init();
     } else {
-        log.with_target(false).init();
+        log.with_target(false).with_ansi(ColorChoice::Auto.for_stderr()).init();
     }
 }
 

@@ -97,7 +97,8 @@ impl Collect for AgentMetrics {
             // Their links live exactly as long as the source these numbers come from.
             samples.count(PROBES_ATTACHED, [program], 1);
         }
-        for program in &capture.programs {
+        // Without the kernel's statistics every program has run zero times.
+        for program in capture.programs.iter().filter(|program| program.run_count > 0) {
             let seconds = program.run_time.as_secs_f64();
             samples.set(PROGRAM_RUN_SECONDS, [&program.name], seconds);
             samples.count(PROGRAM_RUNS, [&program.name], program.run_count);

@@ -144,7 +144,7 @@ metrics! {
     /// Handshakes shown by a TLS library, by whether they were matched to a connection.
     LIBRARY_TRANSCRIPTS: Counter "hopsight_library_transcripts_total" ["result"];
 
-    /// Hits of the library probes, by what became of them.
+    /// Hits of the library probes: all of them (hit), and those that were not used, by reason.
     LIBRARY_PROBE_HITS: Counter "hopsight_library_probe_hits_total" ["result"];
     /// Bytes of handshake messages delivered by the library probes.
     LIBRARY_BYTES: Counter "hopsight_library_bytes_total" [];

@@ -11,6 +11,7 @@ pub mod hops;
 pub mod http;
 pub mod labels;
 pub mod metrics;
+pub mod page;
 mod process;
 pub mod samples;
 pub mod standing;

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use super::HttpLimits;
-use crate::export::{Exporter, hops::Snapshot};
+use crate::export::{Exporter, hops::Snapshot, page::PAGE};
 
 /// Scrapes and hop lists made at once; further ones wait for their turn.
 const CONCURRENT_RENDERINGS: usize = 2;
@@ -75,7 +75,7 @@ async fn guard(request: Request, next: Next) -> Response {
 }
 
 async fn page() -> Html<&'static str> {
-    Html(include_str!("../page/index.html"))
+    Html(PAGE)
 }
 
 async fn not_found() -> (StatusCode, &'static str) {

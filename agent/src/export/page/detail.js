@@ -1,0 +1,146 @@
+// One hop: what it is, which messages say so and how they are known.
+
+/** The handshake as a list of { state, message, text, how }. */
+function timeline(hop) {
+  const steps = [];
+  const add = (state, message, text, how) => steps.push({ state, message, text, how });
+  if (hop.proxy_protocol) add("seen", `PROXY protocol ${hop.proxy_protocol}`, "came first", EVIDENCE_TEXT.wire);
+  if (hop.security === "plaintext") {
+    add("seen", "First bytes", hop.protocol ? `are ${hop.protocol}, not TLS` : "are not TLS", EVIDENCE_TEXT.wire);
+    return steps;
+  }
+  if (hop.starttls) add("seen", "Upgrade", `to TLS within ${hop.starttls}`, EVIDENCE_TEXT.wire);
+  if (hop.security === "unknown") {
+    const reason = hop.last_verdict.reason;
+    add("hidden", "Not established", reason ? `because: ${reason}` : "no certain connection yet", "");
+    return steps;
+  }
+  const messages = hop.evidence === "inferred"
+    ? `${EVIDENCE_TEXT.inferred}${hop.rule ? ` (rule ${hop.rule})` : ""}` : EVIDENCE_TEXT[hop.evidence];
+  add("seen", "ClientHello", hop.sni ? `asks for ${hop.sni}` : "without server name", EVIDENCE_TEXT.wire);
+  add("seen", "ServerHello", [hop.tls_version && `TLS ${hop.tls_version}`, hop.cipher, hop.alpn && `ALPN ${hop.alpn}`].filter(Boolean).join(", "), EVIDENCE_TEXT.wire);
+  if (hop.resumed) {
+    const from = hop.carried_from;
+    add("seen", "Resumed session", from ? `of a full handshake ${age(from.age_seconds)} earlier, known from ${from.evidence}` : "no certificates are sent", EVIDENCE_TEXT.wire);
+  }
+  const certificate = (facts) => (facts ? facts.subject || "(empty subject)" : "contents not seen");
+  add(hop.server_certificate ? "seen" : "hidden", "Certificate of the upstream", certificate(hop.server_certificate), hop.server_certificate ? messages : "");
+  if (hop.client_auth === "not_requested") add("absent", "CertificateRequest", "was not sent", messages);
+  else if (hop.client_auth === "unknown") add("hidden", "CertificateRequest", "not known", "");
+  else add("seen", "CertificateRequest", "was sent by the upstream", messages);
+  if (hop.client_auth === "requested_not_presented") add("absent", "Certificate of the proxy", "is empty", messages);
+  if (hop.client_auth === "presented") {
+    add("seen", "Certificate of the proxy", certificate(hop.client_certificate), messages);
+    add("seen", "CertificateVerify of the proxy", "proves the key", messages);
+  }
+  add("seen", "Finished", "the handshake was completed", hop.tls_version === "1.3" ? messages : EVIDENCE_TEXT.wire);
+  return steps;
+}
+
+function definitions(pairs) {
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return element("dl", {}, ...known.flatMap(([name, value]) =>
+    [element("dt", {}, name), element("dd", {}, value instanceof Node ? value : String(value))]));
+}
+
+function certificateSection(title, facts) {
+  if (!facts) return [];
+  const left = facts.not_after - agentNow();
+  const end = element("span", { class: left < 0 ? "bad" : left < 30 * 86400 ? "warn" : undefined },
+    `${date(facts.not_after)} (${left < 0 ? `ended ${age(-left)} ago` : `in ${age(left)}`})`);
+  return [element("h3", {}, title), definitions([
+    ["Subject", facts.subject], ["Names", facts.sans.join(", ")], ["Issuer", facts.issuer],
+    ["Serial", facts.serial], ["From", date(facts.not_before)], ["Until", end],
+    ["Key", facts.public_key], ["Signature", facts.signature], ["Chain", `${facts.chain_length} certificates`],
+  ])];
+}
+
+const counted = (counts) => Object.entries(counts).sort((a, b) => b[1] - a[1])
+  .map(([word, count]) => `${word} ${count}`).join(", ");
+
+function countSections(hop) {
+  const rows = [...hop.connections].sort((a, b) => b.connections - a.connections).map((tally) =>
+    element("tr", {}, element("td", {}, element("span", { class: `badge ${tally.security}` }, tally.security)),
+      element("td", {}, tally.client_auth), element("td", {}, tally.evidence),
+      element("td", {}, tally.outcome), element("td", { class: "number" }, String(tally.connections))));
+  const heading = (text) => element("th", { scope: "col" }, text);
+  const table = element("div", { class: "scroll" }, element("table", {},
+    element("thead", {}, element("tr", {}, ...["Security", "Client auth", "Evidence", "Outcome", "Connections"].map(heading))),
+    element("tbody", {}, ...rows)));
+  return [element("h3", {}, "Finished connections"), rows.length ? table : element("p", {}, "none yet"),
+    definitions([
+      ["Unknown because", counted(hop.unknown_reasons)],
+      ["Failures", counted(hop.failures)],
+      ["Alerts", hop.alerts.map((alert) => `${alert.alert} from ${alert.from === "client" ? "the proxy" : "the upstream"} ${alert.count}`).join(", ")],
+      ["Last alert", hop.last_alert && `${hop.last_alert.description} (${hop.last_alert.code}), ${age(agentNow() - hop.last_alert.at)} ago`],
+      ["Negotiated", hop.negotiated.map((n) => `${n.version} ${n.cipher} ${n.connections}`).join("; ")],
+      ["Resumed", hop.resumption_known ? `${hop.resumed_connections} of ${hop.resumption_known}` : null],
+    ])];
+}
+
+function recentSection(hop) {
+  const events = store.recent.filter((event) => event.key === keyOf(hop)).slice(0, 12);
+  if (events.length === 0) return [];
+  return [element("h3", {}, "Connections while this page is open"), element("ul", {},
+    ...events.map(({ time, report }) => element("li", {}, `${time.slice(11, 19)} ${report.src} `,
+      element("span", { class: `badge ${report.security}` }, report.security),
+      ` ${report.outcome}, ${report.evidence}${report.reason ? `, ${report.reason}` : ""}`)))];
+}
+
+function verdictText(hop) {
+  if (hop.security === "unknown") {
+    const reason = hop.last_verdict.reason;
+    return `No connection of this hop has shown what it is${reason ? ` (last reason: ${reason})` : ""}.`;
+  }
+  if (hop.security === "plaintext") return "Application bytes cross this hop without TLS.";
+  const verified = { yes: "The proxy checks the upstream's certificate.", unknown: "Whether the proxy checks the upstream's certificate is not known.", no: "The proxy does not check the upstream's certificate." };
+  const client = CLIENT_AUTH_TEXT[hop.client_auth];
+  return `${client[0].toUpperCase()}${client.slice(1)}. ${verified[hop.server_verified]}`;
+}
+
+let detailDrawn = "";
+
+function renderDetail() {
+  const panel = byId("detail");
+  const hop = store.hops.get(store.selected);
+  panel.hidden = !hop;
+  // Drawn again only for news, so that text can be selected meanwhile.
+  const state = hop ? `${store.selected} ${hop.last_seen} ${store.recent.length}` : "";
+  if (state === detailDrawn) return;
+  detailDrawn = state;
+  if (!hop) return;
+  byId("detail-title").textContent = keyOf(hop);
+  const steps = timeline(hop).map(({ state, message, text, how }) => element("li", { class: state },
+    element("b", {}, message), ` ${text}`, how ? element("small", {}, how) : null));
+  byId("detail-body").replaceChildren(
+    element("p", { class: `verdict ${hop.security}` }, element("b", {}, SECURITY_TEXT[hop.security]), element("span", {}, ` ${verdictText(hop)}`)),
+    definitions([
+      ["Evidence", `${hop.evidence}: ${EVIDENCE_TEXT[hop.evidence]}`],
+      ["Since", `${date(hop.security_since)} (${age(agentNow() - hop.security_since)})`],
+      ["Last seen", `${age(agentNow() - hop.last_seen)} ago`],
+      ["Verification", hop.verify_error === null ? null : `result ${hop.verify_error} (X509_V_*)`],
+    ]),
+    element("h3", {}, "How we know: the newest certain handshake"), element("ol", { class: "timeline" }, ...steps),
+    ...certificateSection("Certificate of the upstream", hop.server_certificate),
+    ...certificateSection("Certificate of the proxy", hop.client_certificate),
+    ...countSections(hop), ...recentSection(hop));
+}
+
+let opener = null;
+
+function openDetail(key) {
+  opener = document.activeElement?.dataset?.key ?? null;
+  if (store.selected !== key) store.recent = [];
+  store.selected = key;
+  history.replaceState(null, "", `#${encodeURIComponent(key)}`);
+  renderDetail();
+  byId("detail-title").focus();
+  render();
+}
+
+function closeDetail() {
+  store.selected = null;
+  history.replaceState(null, "", location.pathname);
+  render();
+  if (opener) document.querySelector(`[data-key="${CSS.escape(opener)}"]`)?.focus();
+}

@@ -1,0 +1,138 @@
+// Drawing, and keeping what is drawn current.
+let drawing = false;
+
+function render() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    renderSummary();
+    const hops = visibleHops();
+    renderMap(hops);
+    renderTable(hops);
+    renderDetail();
+  });
+}
+
+function renderSummary() {
+  const counts = Object.fromEntries(SECURITY.map((word) => [word, 0]));
+  for (const hop of store.hops.values()) counts[hop.security] += 1;
+  for (const word of SECURITY) {
+    const chip = byId(`chip-${word}`);
+    chip.setAttribute("aria-pressed", store.shown.has(word));
+    chip.querySelector("b").textContent = counts[word];
+  }
+  const overflow = byId("overflow");
+  overflow.hidden = store.overflowed === 0;
+  overflow.textContent = `The limit of ${store.maxHops} hops was reached: ${store.overflowed} connections are counted under ~other.`;
+}
+
+function makeChips() {
+  byId("summary").append(...SECURITY.map((word) => element("button", {
+    type: "button", id: `chip-${word}`, class: `chip ${word}`, "aria-pressed": "true",
+    onclick: () => {
+      if (!store.shown.delete(word)) store.shown.add(word);
+      render();
+    },
+  }, element("b", {}, "0"), SECURITY_TEXT[word])));
+}
+
+/** Takes in an answer of /hops: all hops, or those that changed. */
+function take(answer, isWhole) {
+  if (isWhole) {
+    const there = new Set(answer.hops.map(keyOf));
+    for (const key of store.hops.keys()) if (!there.has(key)) store.hops.delete(key);
+  }
+  const changes = [];
+  for (const hop of answer.hops) {
+    const key = keyOf(hop);
+    const before = store.hops.get(key)?.security;
+    if (before && before !== hop.security) changes.push(`${hop.proxy} to ${hop.upstream} is now ${SECURITY_TEXT[hop.security]}`);
+    store.hops.set(key, hop);
+  }
+  if (changes.length > 0) byId("announce").textContent = changes.slice(0, 3).join(". ");
+  Object.assign(store, { at: answer.at, asked: Date.now(), maxHops: answer.max_hops, overflowed: answer.overflowed_connections });
+  render();
+}
+
+let fetching = false;
+
+/** Asks for hops that changed, or for all of them. */
+async function refresh(isWhole) {
+  if (fetching) return;
+  fetching = true;
+  try {
+    // A second earlier than the last answer: reports may have the same time.
+    const query = isWhole || store.at === 0 ? "" : `?since=${store.at - 1}`;
+    const response = await fetch(`/hops${query}`);
+    if (response.ok) take(await response.json(), query === "");
+  } catch {
+    setLive("lost", "agent not reachable, trying again");
+  } finally {
+    fetching = false;
+  }
+}
+
+function setLive(state, text) {
+  byId("live").dataset.state = state;
+  if (byId("live").textContent !== text) byId("live").textContent = text;
+}
+
+let isDirty = false;
+
+function listen() {
+  const events = new EventSource("/events");
+  events.addEventListener("open", () => { setLive("live", "live"); refresh(true); });
+  events.addEventListener("error", () => {
+    // Closed for good when the agent has no place for another stream; polling goes on.
+    const closed = events.readyState === EventSource.CLOSED;
+    setLive("lost", closed ? "no event stream, asking every few seconds" : "connection lost, trying again");
+    if (closed) setTimeout(listen, 15000);
+  });
+  events.addEventListener("lagged", () => { isDirty = true; });
+  events.addEventListener("connection", (event) => {
+    isDirty = true;
+    // Only an open detail shows single connections.
+    if (store.selected === null) return;
+    const { time, ...report } = JSON.parse(event.data);
+    const upstream = report.destination.replace(/^\[::ffff:([\d.]+)\]/, "$1");
+    store.recent.unshift({ time, key: `${report.origin.process?.name} → ${upstream}`, report });
+    store.recent.length = Math.min(store.recent.length, 500);
+  });
+}
+
+async function showHealth() {
+  try {
+    const answer = await (await fetch("/readyz")).json();
+    const troubles = Object.entries(answer.components).filter(([, c]) => c.state !== "ready");
+    const box = byId("health");
+    box.hidden = troubles.length === 0;
+    box.textContent = troubles.map(([name, c]) => `${name} ${c.state}: ${c.detail}`).join("; ");
+  } catch { /* the live mark says that the agent is not reachable */ }
+}
+
+function start() {
+  makeChips();
+  renderHeadings();
+  byId("filter").addEventListener("input", (event) => { store.filter = event.target.value; store.limit = 200; render(); });
+  byId("more").addEventListener("click", () => { store.limit += 500; render(); });
+  byId("close").addEventListener("click", closeDetail);
+  addEventListener("keydown", (event) => { if (event.key === "Escape" && store.selected) closeDetail(); });
+  const selectFromAddress = () => { store.selected = decodeURIComponent(location.hash.slice(1)) || null; render(); };
+  addEventListener("hashchange", selectFromAddress);
+  new ResizeObserver(render).observe(byId("map"));
+  selectFromAddress();
+  refresh(true);
+  showHealth();
+  listen();
+  let seconds = 0;
+  setInterval(() => {
+    seconds += 1;
+    const polls = byId("live").dataset.state !== "live" && seconds % 5 === 0;
+    if (seconds % 60 === 0 || polls) refresh(seconds % 60 === 0);
+    else if (isDirty) { isDirty = false; refresh(false); }
+    if (seconds % 15 === 0) { showHealth(); render(); }
+  }, 1000);
+}
+
+start();

@@ -1,0 +1,89 @@
+// What is known, and the words for it.
+const SECURITY = ["plaintext", "unknown", "tls", "mtls"]; // worst first
+const SECURITY_TEXT = {
+  plaintext: "Plaintext", unknown: "Unknown", tls: "One-way TLS", mtls: "Mutual TLS",
+};
+const EVIDENCE_TEXT = {
+  wire: "read on the wire",
+  library: "shown by the proxy's own TLS library",
+  inferred: "encrypted; told from the lengths of the TLS records",
+  carried: "carried from the full handshake of the session that was resumed",
+  none: "nothing decides it",
+};
+const CLIENT_AUTH_TEXT = {
+  presented: "the proxy presented a certificate and proved its key",
+  requested_not_presented: "the upstream asked for a certificate, the proxy sent none",
+  not_requested: "the upstream did not ask for a certificate",
+  unknown: "whether the proxy showed a certificate is not known",
+};
+
+const store = {
+  hops: new Map(), // key -> hop
+  at: 0, // clock of the agent at the last answer, seconds
+  asked: 0, // our clock then, milliseconds
+  maxHops: 0,
+  overflowed: 0,
+  shown: new Set(SECURITY),
+  filter: "",
+  sort: { column: "security", down: false },
+  limit: 200,
+  selected: null,
+  recent: [], // newest connection events first
+};
+
+const keyOf = (hop) => `${hop.proxy} → ${hop.upstream}`;
+const rank = (hop) => SECURITY.indexOf(hop.security);
+const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+const connections = (hop) => sum(hop.connections.map((tally) => tally.connections));
+const failed = (hop) => sum(hop.connections
+  .filter((tally) => tally.outcome === "rejected" || tally.outcome === "failed")
+  .map((tally) => tally.connections));
+
+/** Seconds on the agent's clock now. */
+const agentNow = () => store.at + (Date.now() - store.asked) / 1000;
+
+function age(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h`;
+  return `${Math.floor(whole / 86400)} d`;
+}
+
+const date = (seconds) => new Date(seconds * 1000).toISOString().replace("T", " ").slice(0, 16) + " UTC";
+
+const compareText = new Intl.Collator("en", { numeric: true }).compare;
+const byPlace = (a, b) => compareText(a.proxy, b.proxy) || compareText(a.upstream, b.upstream);
+const worstFirst = (a, b) => rank(a) - rank(b) || byPlace(a, b);
+
+/** Everything of a hop that the filter looks at. */
+function searchText(hop) {
+  const certificates = [hop.server_certificate, hop.client_certificate].filter(Boolean)
+    .flatMap((facts) => [facts.subject, facts.issuer, ...facts.sans]);
+  return [hop.proxy, hop.upstream, hop.security, hop.client_auth, hop.evidence, hop.tls_version,
+    hop.cipher, hop.sni, hop.alpn, hop.protocol, ...Object.keys(hop.unknown_reasons),
+    ...Object.keys(hop.failures), ...certificates].filter(Boolean).join(" ").toLowerCase();
+}
+
+function visibleHops() {
+  const words = store.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  return [...store.hops.values()].filter((hop) => {
+    if (!store.shown.has(hop.security)) return false;
+    if (words.length === 0) return true;
+    const text = searchText(hop);
+    return words.every((word) => text.includes(word));
+  });
+}
+
+/** Makes an element. Text is only ever set as text: names come from others. */
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (value !== undefined && value !== false) made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+const byId = (id) => document.getElementById(id);
