@@ -143,9 +143,6 @@ pub fn segment(flow: &mut FlowState, direction: Direction, mut payload: Payload,
     if take == 0 {
         return empty(flow, direction, &payload);
     }
-    if take > LONGEST {
-        take = LONGEST;
-    }
     for _ in 0..MAX_LARGE {
         // The last record has to claim the rest, so it goes below unless nothing is cut.
         if take < LARGE || (take == LARGE && payload.len != take) {
