@@ -1,6 +1,7 @@
 //! `cargo xtask`: set-up, demo and test, each complete in itself.
 
 mod apt;
+mod bench;
 mod bpf;
 mod command;
 mod demo;
@@ -34,6 +35,9 @@ enum Task {
     Metrics,
     /// Write golden files anew from what the code does now; review the difference
     Bless,
+    /// Measure, beside other programs, in interleaved runs
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {
         /// JSON lines, one connection each
@@ -52,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
         Task::Bless => test::bless(),
+        Task::Bench(bench) => bench::run(&bench),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }
