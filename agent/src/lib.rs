@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod cli;
+pub mod compliance;
 pub mod config;
 pub mod export;
 pub mod flow;

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     capture::{LibraryStatuses, LiveOptions, LiveSource, Source, record::Recording},
+    compliance::{ComplianceOptions, ComplianceThread},
     export::{
         Exporter,
         agent_metrics::{AgentMetrics, PipelineNumbers, SharedPipelineNumbers, library_health},
@@ -47,6 +48,8 @@ pub struct RunOptions {
     pub http: SocketAddr,
     /// The HTTP server's limits.
     pub http_limits: HttpLimits,
+    /// What connections are held against.
+    pub compliance: ComplianceOptions,
     /// Record every event to this new file, for replay.
     pub record: Option<PathBuf>,
 }
@@ -58,6 +61,7 @@ pub struct RunOptions {
 pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
     let listener = http::bind(options.http)?;
     exporter.health().set(KERNEL_PROGRAMS, ComponentState::Starting, "loading");
+    let compliance = ComplianceThread::start(options.compliance, exporter)?;
     let probes_libraries = options.live.library;
     let source = LiveSource::start(options.live)?;
     let waker = source.waker()?;
@@ -79,6 +83,7 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
         source,
         pipeline: Pipeline::new(options.limits),
         exporter: exporter.clone(),
+        compliance,
         library,
         numbers,
         stop: Arc::clone(&stop),
@@ -122,6 +127,7 @@ struct Worker {
     source: Box<dyn Source + Send>,
     pipeline: Pipeline,
     exporter: Exporter,
+    compliance: ComplianceThread,
     /// Absent where libraries are not looked into.
     library: Option<LibraryStatuses>,
     numbers: SharedPipelineNumbers,
@@ -162,6 +168,7 @@ impl Worker {
                         self.exporter.observe_verdict_latency(now.since(report.decided_at));
                     }
                     self.exporter.record(&report);
+                    self.compliance.submit(report, first, now);
                 }
             }
         }

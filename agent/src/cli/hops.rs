@@ -13,6 +13,7 @@ use super::{
 use crate::{
     export::{hop::Hop, hops::Snapshot, time},
     model::{Outcome, Security, ServerVerified},
+    policy::drift::Compliance,
     report::CertificateFacts,
 };
 
@@ -178,6 +179,9 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
             "ENDS",
             "LAST ALERT",
             "UNKNOWN BECAUSE",
+            "NAME",
+            "COMPLIANCE",
+            "VIOLATIONS",
         ]);
     }
     let mut table = Table::new(headings);
@@ -241,7 +245,31 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         ends(hop.client_certificate.as_ref(), now),
         alert.unwrap_or_default().into(),
         reasons.join(", ").into(),
+        hop.context.name.as_deref().unwrap_or_default().into(),
+        compliance(hop),
+        violations(hop, now).into(),
     ]
+}
+
+fn compliance(hop: &Hop) -> Cell {
+    let Some(compliance) = &hop.context.compliance else { return Cell::default() };
+    let style = match compliance.status {
+        Compliance::Compliant => Style::Green,
+        Compliance::Violation => Style::Red,
+        Compliance::Unknown => Style::Magenta,
+    };
+    Cell::styled(compliance.status.as_str(), style)
+}
+
+/// Each rule that is violated, since when, and the line of the configuration to look at.
+fn violations(hop: &Hop, now: f64) -> String {
+    let violations = hop.context.compliance.iter().flat_map(|compliance| &compliance.violations);
+    let words = violations.map(|violation| {
+        let place = violation.place.as_ref().map(|place| format!(" at {place}"));
+        let age = time::age(now - violation.since);
+        format!("{} for {age}{}", violation.rule, place.unwrap_or_default())
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// The end of a certificate's validity: red when over, yellow within 30 days.
@@ -260,9 +288,13 @@ fn ends(facts: Option<&CertificateFacts>, now: f64) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::{
-        hops::{HopLimits, HopTable},
-        testing::{certificate, rejected, report, to},
+    use crate::{
+        export::{
+            hop_context::{HopCompliance, HopContext, HopViolation},
+            hops::{HopLimits, HopTable},
+            testing::{certificate, rejected, report, to},
+        },
+        policy::{drift::Rule, intent::Place},
     };
 
     fn snapshot() -> Snapshot {
@@ -273,6 +305,23 @@ mod tests {
         table.record(&mutual, 10.0);
         table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), 70.0);
         table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), 80.0);
+        let violation = HopViolation {
+            rule: Rule::Plaintext,
+            detail: "in clear".into(),
+            place: Some(Place { file: "edge.conf".into(), line: 7 }),
+            since: 40.0,
+        };
+        let compliance = HopCompliance {
+            status: Compliance::Violation,
+            policy: "default".into(),
+            violations: vec![violation],
+        };
+        let context = HopContext {
+            name: Some("payments".into()),
+            compliance: Some(compliance),
+            ..HopContext::default()
+        };
+        table.describe(&"nginx".into(), &"10.0.0.2:80".into(), context);
         let mut snapshot = table.snapshot(100.0);
         order(&mut snapshot, Sort::WorstFirst);
         snapshot
@@ -290,8 +339,10 @@ nginx  10.0.0.1:443  mtls       presented      wire      unknown   1.2      1   
     }
 
     #[test]
-    fn wide_shows_certificates_and_alerts() {
+    fn wide_shows_certificates_alerts_and_compliance() {
         let text = lines(&snapshot(), true, true);
+        assert!(text.contains("payments") && text.contains("violation"), "{text}");
+        assert!(text.contains("plaintext for 1m at edge.conf:7"), "{text}");
         assert!(text.contains("CN=upstream"), "{text}");
         assert!(text.contains("\u{1b}[1;31m1970-01-01\u{1b}[0m"), "expired is red: {text}");
         assert!(text.contains("unknown_ca from server 20s ago"), "{text}");

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod hops;
 mod paint;
+mod policy;
 mod replay;
 mod run;
 mod table;
@@ -18,7 +19,10 @@ use std::{io, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::{check::CheckArgs, hops::HopsArgs, replay::ReplayArgs, run::RunArgs, watch::WatchArgs};
+use self::{
+    check::CheckArgs, hops::HopsArgs, policy::PolicyCommand, replay::ReplayArgs, run::RunArgs,
+    watch::WatchArgs,
+};
 
 /// Which upstream hops of a reverse proxy are mutual TLS, one-way TLS or plaintext, with the
 /// evidence for it.
@@ -46,6 +50,9 @@ enum Command {
     Replay(ReplayArgs),
     /// Say what this machine has and lacks for hopsight.
     Check(CheckArgs),
+    /// Check a policy file, or suggest one from what was seen.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Print the configuration file with every key documented and at its default.
     Config {
         /// Check this file instead of printing one.
@@ -82,6 +89,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),
         Command::Check(args) => check::check(&args, cli.color),
+        Command::Policy(command) => policy::policy(&command),
         Command::Config { check } => config(check),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hopsight", &mut io::stdout());

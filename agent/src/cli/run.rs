@@ -45,6 +45,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
 
+    /// Policy file to hold every hop against (`hopsight policy check` checks it).
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// Directory in which open drift outlives the agent.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+
     /// Record the captured bytes to a new file that `hopsight replay` reads (for diagnosis).
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -92,6 +100,12 @@ impl RunArgs {
         if self.events.is_some() {
             config.events.file.clone_from(&self.events);
         }
+        if self.policy.is_some() {
+            config.policy.file.clone_from(&self.policy);
+        }
+        if self.state.is_some() {
+            config.policy.state_directory.clone_from(&self.state);
+        }
         if let Some(mode) = self.library.or(self.no_library.then_some(LibraryMode::Off)) {
             config.library.mode = mode;
         }
@@ -117,6 +131,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         limits: config.limits(),
         http: config.http.address,
         http_limits: config.http.limits,
+        compliance: config.policy.options(config.hops),
         record: args.record.clone(),
     };
     crate::run::run(options, &exporter)?;
@@ -188,6 +203,10 @@ mod tests {
             "--no-library",
             "--events",
             "-",
+            "--policy",
+            "p.toml",
+            "--state",
+            "s",
         ])
         .expect("valid");
         assert_eq!(overridden.http.address, "[::1]:2".parse().expect("literal"));
@@ -195,6 +214,12 @@ mod tests {
         assert_eq!(overridden.library.mode, LibraryMode::Off);
         assert_eq!(overridden.hops.max_hops, 7, "what is not an option stays");
         assert_eq!(overridden.events.file, Some("-".into()));
+        let compliance = overridden.policy.options(overridden.hops);
+        assert_eq!(
+            (compliance.policy, compliance.state),
+            (Some("p.toml".into()), Some("s".into()))
+        );
+        assert_eq!(compliance.drift.max_hops, 7);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod policy;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,6 +41,8 @@ pub struct Config {
     pub library: Library,
     /// The hop table.
     pub hops: Hops,
+    /// What connections are held against.
+    pub policy: Policy,
     /// The HTTP server.
     pub http: Http,
     /// Connection events.
@@ -301,7 +306,7 @@ impl Config {
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, hops, http, .. } = self;
+        let Self { watch, capture, flows, hops, http, policy, .. } = self;
         let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
         let rules = [
             (
@@ -357,7 +362,7 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        match rules.iter().find(|(holds, _)| !holds) {
+        match rules.iter().chain(&policy.rules()).find(|(holds, _)| !holds) {
             Some((_, message)) => anyhow::bail!("{message}"),
             None => Ok(()),
         }
@@ -377,7 +382,7 @@ mod tests {
             let documented = &table[name];
             assert_eq!(documented, section, "[{name}]");
         }
-        for key in ["# cgroup = ", "# file = "] {
+        for key in ["# cgroup = ", "# file = ", "# state_directory = "] {
             assert!(DEFAULT_FILE.contains(key), "{key}");
         }
     }

@@ -1,4 +1,4 @@
-//! One JSON object per connection report, for files and for live listeners.
+//! One JSON object per connection report and per drift event, for files and for live listeners.
 
 use std::{
     io::{self, Write},
@@ -13,8 +13,8 @@ use std::{
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::{metrics::EVENT_OUTPUT_DROPPED, samples::Samples, time};
-use crate::report::ConnectionReport;
+use super::{drift::DriftLine, metrics::EVENT_OUTPUT_DROPPED, samples::Samples, time};
+use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 
 /// Events a slow file or pipe may be behind before they are dropped and counted.
 const FILE_QUEUE: usize = 8_192;
@@ -34,10 +34,19 @@ struct Line<'a> {
     report: &'a ConnectionReport,
 }
 
+/// One event for a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What kind: `connection` or `drift`.
+    pub kind: &'static str,
+    /// The event.
+    pub json: Arc<str>,
+}
+
 /// Sends reports to whoever listens; costs nothing while nobody does.
 #[derive(Debug)]
 pub struct Events {
-    listeners: broadcast::Sender<Arc<str>>,
+    listeners: broadcast::Sender<Message>,
     file: Option<FileOutput>,
 }
 
@@ -56,20 +65,33 @@ impl Events {
 
     /// A receiver of events from now on.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Arc<str>> {
+    pub fn listen(&self) -> broadcast::Receiver<Message> {
         self.listeners.subscribe()
     }
 
     /// Sends `report` at `now` (seconds since the Unix epoch). Never waits.
     pub fn send(&self, report: &ConnectionReport, now: f64) {
-        if self.file.is_none() && self.listeners.receiver_count() == 0 {
-            return;
+        if self.is_heard() {
+            self.send_line("connection", &Line { time: time::rfc3339(now), report });
         }
-        let line = Line { time: time::rfc3339(now), report };
-        let json: Arc<str> = match serde_json::to_string(&line) {
+    }
+
+    /// Sends that a drift opened or closed. Never waits.
+    pub fn send_drift(&self, event: &DriftEvent, now: f64) {
+        if self.is_heard() {
+            self.send_line("drift", &DriftLine::new(event, now));
+        }
+    }
+
+    fn is_heard(&self) -> bool {
+        self.file.is_some() || self.listeners.receiver_count() > 0
+    }
+
+    fn send_line(&self, kind: &'static str, line: &impl Serialize) {
+        let json: Arc<str> = match serde_json::to_string(line) {
             Ok(json) => json.into(),
             Err(error) => {
-                tracing::error!(%error, "a connection report has no JSON form");
+                tracing::error!(%error, kind, "an event has no JSON form");
                 return;
             }
         };
@@ -77,7 +99,7 @@ impl Events {
             file.send(json.clone());
         }
         // An error means that the last listener has just left.
-        let _ = self.listeners.send(json);
+        let _ = self.listeners.send(Message { kind, json });
     }
 
     /// Adds the number of events that were not written.

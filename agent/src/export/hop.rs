@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    hop_context::HopContext,
     labels::{self, OTHER, bounded_certificate},
     standing::{Standing, is_certain},
 };
@@ -102,6 +103,9 @@ pub struct Hop {
     pub server_certificate: Option<CertificateFacts>,
     /// The proxy's certificate as last seen, unless the hop now works without it.
     pub client_certificate: Option<CertificateFacts>,
+    /// What is known of it beside its connections.
+    #[serde(flatten)]
+    pub context: HopContext,
     /// State before the newest connection, to return to if that one is refused after all.
     #[serde(skip)]
     previous: Option<Standing>,
@@ -129,6 +133,7 @@ impl Hop {
             last_alert: None,
             server_certificate: None,
             client_certificate: None,
+            context: HopContext::default(),
             previous: None,
         }
     }

@@ -5,9 +5,9 @@ use super::{
     hops::Snapshot,
     metrics::{
         CERTIFICATE_NOT_AFTER, HOP_LAST_SEEN, HOP_SECURITY, HOP_SECURITY_SINCE,
-        HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, UPSTREAM_ALERTS,
-        UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS,
-        UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
+        HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO,
+        UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
+        UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
     },
     samples::Samples,
 };
@@ -22,6 +22,7 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
     for hop in &snapshot.hops {
         collect_counts(hop, samples);
         collect_state(hop, samples);
+        collect_intent(hop, samples);
     }
 }
 
@@ -55,6 +56,19 @@ fn collect_counts(hop: &Hop, samples: &mut Samples) {
     if hop.resumption_known > 0 {
         samples.count(UPSTREAM_RESUMED_CONNECTIONS, [proxy, upstream], hop.resumed_connections);
     }
+}
+
+fn collect_intent(hop: &Hop, samples: &mut Samples) {
+    let Some(intent) = &hop.context.intent else { return };
+    let values = [
+        &*hop.proxy,
+        &*hop.upstream,
+        hop.context.name.as_deref().unwrap_or_default(),
+        intent.scheme.as_str(),
+        intent.client_certificate.as_str(),
+        intent.verify.as_str(),
+    ];
+    samples.count(INTENT_INFO, values, 1);
 }
 
 fn collect_state(hop: &Hop, samples: &mut Samples) {

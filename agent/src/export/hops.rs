@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     hop::Hop,
+    hop_context::HopContext,
     labels::{self, OTHER},
 };
 use crate::{model::Security, report::ConnectionReport};
@@ -119,6 +120,15 @@ impl HopTable {
             self.overflow_hops += usize::from(!self.hops.contains_key(&key));
         }
         key
+    }
+
+    /// Says what is known of a hop beside its connections; of one that is not kept apart, nothing.
+    pub fn describe(&mut self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
+        if let Some(hop) = self.hops.get_mut(&(proxy.clone(), upstream.clone()))
+            && hop.context != context
+        {
+            Arc::make_mut(hop).context = context;
+        }
     }
 
     /// Forgets hops that were silent for longer than the limit.

@@ -101,6 +101,22 @@ metrics! {
     CERTIFICATE_NOT_AFTER: Gauge "hopsight_certificate_not_after_timestamp_seconds"
         ["proxy", "upstream", "side"];
 
+    /// Always 1; the labels say what the proxy's configuration intends for a hop: the upstream's name there, how to speak to it, whether a client certificate is configured and whether the upstream's certificate is to be checked. Absent where no configuration names the upstream, or several upstreams share the address.
+    INTENT_INFO: Gauge "hopsight_intent_info"
+        ["proxy", "upstream", "name", "scheme", "client_certificate", "verify"];
+    /// Whether a hop violates a rule of its policy or configuration: 1 while it does, 0 once it does no more. Absent where it never did.
+    POLICY_VIOLATION: Gauge "hopsight_policy_violation" ["proxy", "upstream", "rule"];
+    /// Time since the first offending connection of a violation that is open.
+    DRIFT_OPEN: Gauge "hopsight_drift_open_seconds" ["proxy", "upstream", "rule"];
+    /// Time from the cause of a violation to its detection: from the load of the configuration that brought it, else from the first offending connection. With a state directory those from before a restart are counted too (the newest ones).
+    DRIFT_DETECTION: Histogram "hopsight_drift_detection_seconds" [];
+    /// Time from the detection of a violation to the first good connection after it. With a state directory those from before a restart are counted too (the newest ones).
+    DRIFT_REMEDIATION: Histogram "hopsight_drift_remediation_seconds" [];
+    /// Whether a proxy's configuration on disk is newer than the one it runs with: 1 or 0.
+    PROXY_CONFIG_PENDING_RELOAD: Gauge "hopsight_proxy_config_pending_reload" ["proxy"];
+    /// Connection reports that were not held against policy, by reason.
+    POLICY_REPORTS_DROPPED: Counter "hopsight_policy_reports_dropped_total" ["reason"];
+
     /// Hops in the hop table.
     HOPS: Gauge "hopsight_hops" [];
     /// Limit on hops in the hop table.
@@ -177,6 +193,16 @@ pub const VERDICT_LATENCY_BUCKETS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+
+/// Upper bounds of [`DRIFT_DETECTION`], in seconds.
+pub const DRIFT_DETECTION_BUCKETS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+    3600.0,
+];
+
+/// Upper bounds of [`DRIFT_REMEDIATION`], in seconds: a second to a month.
+pub const DRIFT_REMEDIATION_BUCKETS: &[f64] =
+    &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 604_800.0, 2_592_000.0];
 
 /// The catalogue as a Markdown page (`METRICS.md`).
 #[must_use]

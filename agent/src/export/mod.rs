@@ -3,9 +3,11 @@
 //! [`Exporter`] is the only thing the pipeline has to know.
 
 pub mod agent_metrics;
+pub mod drift;
 pub mod events;
 pub mod health;
 pub mod hop;
+pub mod hop_context;
 mod hop_metrics;
 pub mod hops;
 pub mod http;
@@ -33,11 +35,15 @@ use anyhow::Context as _;
 use self::{
     events::Events,
     health::Health,
+    hop_context::HopContext,
     hops::{HopLimits, HopTable, Snapshot},
-    metrics::{BUILD_INFO, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS},
+    metrics::{
+        BUILD_INFO, DRIFT_DETECTION, DRIFT_DETECTION_BUCKETS, DRIFT_REMEDIATION,
+        DRIFT_REMEDIATION_BUCKETS, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS,
+    },
     samples::{Bridge, Collect, Samples},
 };
-use crate::report::ConnectionReport;
+use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 
 /// Takes connection reports in and shows them: to Prometheus, to the page, to event listeners.
 ///
@@ -52,6 +58,8 @@ pub struct Exporter {
 struct State {
     hops: Mutex<HopTable>,
     latency: prometheus::Histogram,
+    drift_detection: prometheus::Histogram,
+    drift_remediation: prometheus::Histogram,
     sources: RwLock<Vec<Box<dyn Collect>>>,
     health: Health,
     events: Events,
@@ -82,15 +90,21 @@ impl Exporter {
 
     fn with_events(limits: HopLimits, events: Events) -> Self {
         let latency = samples::histogram(VERDICT_LATENCY.info, VERDICT_LATENCY_BUCKETS);
+        let drift_detection = samples::histogram(DRIFT_DETECTION.info, DRIFT_DETECTION_BUCKETS);
+        let drift_remediation =
+            samples::histogram(DRIFT_REMEDIATION.info, DRIFT_REMEDIATION_BUCKETS);
         let state = Arc::new(State {
             hops: Mutex::new(HopTable::new(limits)),
             latency: latency.clone(),
+            drift_detection: drift_detection.clone(),
+            drift_remediation: drift_remediation.clone(),
             sources: RwLock::default(),
             health: Health::default(),
             events,
         });
         let registry = prometheus::Registry::new();
-        let bridge = Bridge { collect: state.clone(), histograms: vec![latency] };
+        let histograms = vec![latency, drift_detection, drift_remediation];
+        let bridge = Bridge { collect: state.clone(), histograms };
         registry.register(Box::new(bridge)).expect("the only collector of this registry");
         Self { state, registry }
     }
@@ -111,6 +125,34 @@ impl Exporter {
     /// Notes how long it took from the deciding byte leaving the kernel to the verdict.
     pub fn observe_verdict_latency(&self, latency: Duration) {
         self.state.latency.observe(latency.as_secs_f64());
+    }
+
+    /// Says what is known of a hop beside its connections.
+    pub fn describe(&self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
+        self.state.hops().describe(proxy, upstream, context);
+    }
+
+    /// Tells listeners that a drift opened or closed, and notes how long that took.
+    pub fn drift(&self, event: &DriftEvent, now: SystemTime) {
+        self.state.events.send_drift(event, time::unix_seconds(now));
+        match event {
+            DriftEvent::Opened(drift) => self.observe_drift_detection(drift.detection()),
+            DriftEvent::Closed(closed) => {
+                if let Some(remediation) = closed.remediation() {
+                    self.observe_drift_remediation(remediation);
+                }
+            }
+        }
+    }
+
+    /// Notes how long it took to notice a drift.
+    pub fn observe_drift_detection(&self, detection: Duration) {
+        self.state.drift_detection.observe(detection.as_secs_f64());
+    }
+
+    /// Notes how long it took to mend a drift after it was noticed.
+    pub fn observe_drift_remediation(&self, remediation: Duration) {
+        self.state.drift_remediation.observe(remediation.as_secs_f64());
     }
 
     /// To be called by the pipeline every second or so: shows that it is alive and forgets hops

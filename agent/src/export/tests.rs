@@ -3,12 +3,15 @@
 use std::{
     io::Write as _,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     Exporter,
+    drift::{DriftBoard, DriftView},
     health::ComponentState,
+    hop_context::{HopContext, IntentSummary},
     hops::HopLimits,
     metrics::{
         CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED,
@@ -19,10 +22,17 @@ use super::{
     samples::Samples,
     testing::{certificate, process, rejected, report, to},
 };
-use crate::model::{
-    Outcome,
-    Security::{Mtls, Plaintext, Tls, Unknown},
-    ServerVerified,
+use crate::{
+    model::{
+        Outcome,
+        Security::{Mtls, Plaintext, Tls, Unknown},
+        ServerVerified,
+    },
+    policy::{
+        drift::{OpenDrift, Rule, Violation},
+        intent::{Scheme, Stated},
+        time::UnixTime,
+    },
 };
 
 fn at(seconds: u64) -> SystemTime {
@@ -56,6 +66,18 @@ fn populated() -> Exporter {
     for (second, report) in (0..).zip(&reports) {
         exporter.record_at(report, at(second));
     }
+    let intent = IntentSummary {
+        scheme: Scheme::Tls,
+        client_certificate: Stated::Yes,
+        verify: Stated::No,
+        place: None,
+    };
+    let context =
+        HopContext { name: Some("payments".into()), intent: Some(intent), ..HopContext::default() };
+    exporter.describe(&"nginx".into(), &"10.0.0.1:443".into(), context);
+    exporter.register(drifts());
+    exporter.observe_drift_detection(Duration::from_millis(40));
+    exporter.observe_drift_remediation(Duration::from_secs(90));
     exporter.observe_verdict_latency(Duration::from_micros(300));
     exporter.observe_verdict_latency(Duration::from_millis(30));
     exporter.health().set("kernel_programs", ComponentState::Ready, "6 of 6 attached");
@@ -79,6 +101,32 @@ fn populated() -> Exporter {
         samples.count(LIBRARY_TRANSCRIPTS, ["matched"], 7);
     });
     exporter
+}
+
+/// One open drift, one that is over, and a configuration that was not loaded.
+fn drifts() -> Arc<DriftBoard> {
+    // A time to come, so that the drift's age is always zero.
+    let begin = UnixTime::from_secs(99_000_000_000);
+    let open = OpenDrift {
+        proxy: "nginx".into(),
+        upstream: "10.0.0.3:80".into(),
+        name: None,
+        rule: Rule::Plaintext,
+        violation: Violation { detail: "in clear".into(), place: None },
+        since: begin,
+        detected_at: begin,
+        changed_at: None,
+        last_offending: begin,
+        connections: 1,
+    };
+    let board = Arc::new(DriftBoard::default());
+    board.show(DriftView {
+        open: vec![open],
+        mended: vec![("nginx".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
+        pending_reload: vec![("nginx".into(), true)],
+        beyond_limit: 0,
+    });
+    board
 }
 
 /// The exposition with the values that differ from run to run replaced.
@@ -144,7 +192,11 @@ fn series_of_expired_hops_disappear() {
     assert!(exporter.gather().expect("exposition").contains("10.0.0.2:443"));
     exporter.tick(at(0) + Duration::from_hours(48));
     let exposition = exporter.gather().expect("exposition");
-    assert!(!exposition.contains("{proxy="), "{exposition}");
+    let of_hops = exposition.lines().filter(|line| line.contains("{proxy="));
+    let of_hops: Vec<_> = of_hops.filter(|line| !line.contains("drift")).collect();
+    let drift = ["hopsight_policy_violation", "hopsight_proxy_config_pending_reload"];
+    let left = of_hops.iter().find(|line| !drift.iter().any(|name| line.starts_with(name)));
+    assert_eq!(left, None, "drift alone outlives its hop");
     assert!(exposition.contains("\nhopsight_hops_expired_total 6\n"), "{exposition}");
 }
 

@@ -145,8 +145,36 @@ impl Reading {
     /// what nginx does. Removing a file from a directory that is included does not show.
     #[must_use]
     pub fn pending_reload(&self) -> bool {
-        self.changed_at.is_some_and(|changed| changed > self.loaded_at + TICKS)
+        self.changed_at.is_some_and(|changed| is_newer(changed, self.loaded_at))
     }
+}
+
+/// Whether a file changed after a configuration was loaded, as far as both clocks can tell.
+#[must_use]
+pub fn is_newer(changed_at: UnixTime, loaded_at: UnixTime) -> bool {
+    changed_at > loaded_at + TICKS
+}
+
+/// The master process of the nginx that a process belongs to: itself, or its parent. `None` if it
+/// is no nginx.
+///
+/// # Errors
+/// When the parent is gone or may not be looked at.
+pub fn master_of(process: &ProcessFacts) -> anyhow::Result<Option<ProcessFacts>> {
+    let title = process.arguments.first().map_or("", String::as_str);
+    let runs_nginx = || process.executable.file_name().is_some_and(|name| name == "nginx");
+    if title.starts_with(MASTER_TITLE) || (!title.starts_with("nginx: ") && runs_nginx()) {
+        return Ok(Some(process.clone()));
+    }
+    if !title.starts_with("nginx: ") {
+        return Ok(None);
+    }
+    let parent = ProcessFacts::read(process.parent)
+        .with_context(|| format!("find the master of nginx process {}", process.key.pid))?;
+    let title = parent.arguments.first().map_or("", String::as_str);
+    let is_master = title.starts_with(MASTER_TITLE) || !title.starts_with("nginx: ");
+    anyhow::ensure!(is_master, "process {} is no nginx master", parent.key.pid);
+    Ok(Some(parent))
 }
 
 impl NginxInstance {
@@ -155,17 +183,15 @@ impl NginxInstance {
     /// # Errors
     /// When the process or its master is gone or may not be looked at.
     pub fn of_process(pid: u32) -> anyhow::Result<Self> {
-        let mut facts = ProcessFacts::read(pid)?;
-        let is_master = |facts: &ProcessFacts| {
-            facts.arguments.first().is_none_or(|title| {
-                title.starts_with(MASTER_TITLE) || !title.starts_with("nginx: ")
-            })
-        };
-        if !is_master(&facts) {
-            facts = ProcessFacts::read(facts.parent)
-                .with_context(|| format!("find the master of nginx process {pid}"))?;
-            anyhow::ensure!(is_master(&facts), "process {} is no nginx master", facts.key.pid);
-        }
+        let master = master_of(&ProcessFacts::read(pid)?)?;
+        Self::of_master(&master.with_context(|| format!("process {pid} is no nginx"))?)
+    }
+
+    /// The instance of this master process.
+    ///
+    /// # Errors
+    /// When it is gone or may not be looked at.
+    pub fn of_master(facts: &ProcessFacts) -> anyhow::Result<Self> {
         let master = facts.key;
         let executable = format!("/proc/{}/exe", master.pid);
         let size =
@@ -193,6 +219,16 @@ impl NginxInstance {
             Err(_) => None,
         };
         Ok(Reading { intent, changed_at, loaded_at })
+    }
+
+    /// When the newest of these files of the instance was changed, removed ones apart; `None` if
+    /// there is none.
+    ///
+    /// # Errors
+    /// When the master is gone.
+    pub fn changed_at(&self, files: &[PathBuf]) -> anyhow::Result<Option<UnixTime>> {
+        let root = ForeignRoot::of_process(self.master.pid)?;
+        Ok(files.iter().filter_map(|file| root.changed_at(file).ok()).max())
     }
 
     /// When the newest worker started; the master itself if it has none.

@@ -20,6 +20,14 @@ pub struct ProcessKey {
     pub start_ticks: u64,
 }
 
+impl ProcessKey {
+    /// Whether this very process still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        Stat::read(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks)
+    }
+}
+
 /// What is known of a running process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFacts {

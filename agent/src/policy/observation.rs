@@ -18,8 +18,10 @@ pub struct Observation<'a> {
     pub proxy: &'a str,
     /// Kubernetes namespace of the proxy, if it has one.
     pub namespace: Option<&'a str>,
-    /// Upstream name: of the configuration or service, else `ip:port`.
+    /// The upstream as its hop is labelled: `ip:port`.
     pub upstream: &'a str,
+    /// The upstream's name in the configuration, where it has one.
+    pub name: Option<&'a str>,
     /// Upstream address as the proxy asked for it.
     pub address: SocketAddr,
     /// The verdict.
@@ -34,10 +36,15 @@ pub struct Observation<'a> {
     pub server_certificate: Option<&'a CertificateFacts>,
     /// When the connection was opened.
     pub at: UnixTime,
+    /// The last that is said of this connection.
+    pub is_final: bool,
+    /// When the proxy loaded the configuration it runs with, where that is known.
+    pub loaded_at: Option<UnixTime>,
 }
 
 impl<'a> Observation<'a> {
-    /// The observation a report makes. `at` is its `opened_at` on the wall clock.
+    /// The observation a report makes, without what the configuration says. `at` is its
+    /// `opened_at` on the wall clock.
     #[must_use]
     pub fn of(
         report: &'a ConnectionReport,
@@ -50,6 +57,7 @@ impl<'a> Observation<'a> {
             proxy,
             namespace,
             upstream,
+            name: None,
             address: report.destination,
             verdict: report.verdict,
             tls_version: report.tls_version.as_deref().and_then(parse_version),
@@ -57,18 +65,29 @@ impl<'a> Observation<'a> {
             client_certificate: report.client_certificate.as_ref(),
             server_certificate: report.server_certificate.as_ref(),
             at,
+            is_final: report.is_final,
+            loaded_at: None,
         }
     }
 
-    /// The hop, for finding its policy.
+    /// The hop, for finding its policy: by the upstream's name, else its address.
     #[must_use]
     pub const fn subject(&self) -> Subject<'a> {
         Subject {
             proxy: self.proxy,
-            upstream: self.upstream,
+            upstream: self.upstream_name(),
             namespace: self.namespace,
             address: self.address.ip(),
             port: self.address.port(),
+        }
+    }
+
+    /// What people call the upstream.
+    #[must_use]
+    pub const fn upstream_name(&self) -> &'a str {
+        match self.name {
+            Some(name) => name,
+            None => self.upstream,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Points in time that mean the same after a restart.
 
-use std::{ops::Add, time::Duration};
+use std::{
+    ops::Add,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +29,23 @@ impl UnixTime {
         self.0 / 1_000_000
     }
 
+    /// Seconds after 1970 with their fraction, for people and for JSON.
+    #[must_use]
+    pub fn as_secs_f64(self) -> f64 {
+        Duration::from_micros(self.0).as_secs_f64()
+    }
+
     /// Time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<SystemTime> for UnixTime {
+    /// A time before 1970 becomes 1970.
+    fn from(time: SystemTime) -> Self {
+        Self::default() + time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 }
 

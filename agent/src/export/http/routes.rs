@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use super::HttpLimits;
-use crate::export::{Exporter, hops::Snapshot, page::PAGE};
+use crate::export::{Exporter, events::Message, hops::Snapshot, page::PAGE};
 
 /// Scrapes and hop lists made at once; further ones wait for their turn.
 const CONCURRENT_RENDERINGS: usize = 2;
@@ -155,14 +155,14 @@ async fn events(State(app): State<App>) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// `connection` events, and `lagged` ones that say how many were missed.
+/// `connection` and `drift` events, and `lagged` ones that say how many were missed.
 fn event_stream(
-    receiver: broadcast::Receiver<Arc<str>>,
+    receiver: broadcast::Receiver<Message>,
     place: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::unfold((receiver, place), |(mut receiver, place)| async {
         let event = match receiver.recv().await {
-            Ok(json) => Event::default().event("connection").data(json),
+            Ok(Message { kind, json }) => Event::default().event(kind).data(json),
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 Event::default().event("lagged").data(format!(r#"{{"missed":{missed}}}"#))
             }

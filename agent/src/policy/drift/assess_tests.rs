@@ -40,6 +40,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         proxy: "edge",
         namespace: None,
         upstream: "payments",
+        name: None,
         address: "10.0.0.1:443".parse().unwrap(),
         verdict,
         tls_version: (verdict.security != Security::Plaintext).then_some(TlsVersion::TLS13),
@@ -47,6 +48,8 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         client_certificate: None,
         server_certificate: None,
         at: NOW,
+        is_final: true,
+        loaded_at: None,
     }
 }
 
@@ -275,7 +278,7 @@ fn a_suggested_policy_is_fulfilled_by_what_it_was_suggested_from() {
         Observation { namespace: Some("prod"), ..named("mutual", PLAINTEXT) },
         named("nothing known", RESUMED),
     ];
-    let text = suggest(all);
+    let text = suggest(all.into_iter().map(|seen| (seen, 1)));
     let policies = PolicySet::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     for seen in all.iter().filter(|seen| seen.verdict.security != Security::Unknown) {
         let policy = policies.find(&seen.subject());

@@ -44,8 +44,11 @@ impl Default for Options {
 pub struct OpenDrift {
     /// Proxy name.
     pub proxy: Arc<str>,
-    /// Upstream name.
+    /// Upstream as its hop is labelled.
     pub upstream: Arc<str>,
+    /// The upstream's name in the configuration, where it has one.
+    #[serde(default)]
+    pub name: Option<Arc<str>>,
     /// What is violated.
     pub rule: Rule,
     /// How, as the newest offending connection shows it.
@@ -59,7 +62,7 @@ pub struct OpenDrift {
     pub changed_at: Option<UnixTime>,
     /// When the newest offending connection was opened.
     pub last_offending: UnixTime,
-    /// Offending connections so far.
+    /// Offending connections of which everything has been said.
     pub connections: u64,
 }
 
@@ -108,8 +111,7 @@ impl ClosedDrift {
 }
 
 /// A change to be told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DriftEvent {
     /// A drift was noticed.
     Opened(OpenDrift),
@@ -168,8 +170,6 @@ pub struct DriftTracker {
     options: Options,
     hops: HashMap<HopKey, Hop>,
     closed: VecDeque<ClosedDrift>,
-    /// When each proxy last loaded a configuration.
-    loads: HashMap<Arc<str>, UnixTime>,
     dropped: u64,
 }
 
@@ -178,7 +178,7 @@ impl DriftTracker {
     #[must_use]
     pub fn new(options: Options, snapshot: Snapshot) -> Self {
         let hops = snapshot.hops.into_iter().take(options.max_hops).collect();
-        Self { options, hops, closed: snapshot.closed, loads: HashMap::new(), dropped: 0 }
+        Self { options, hops, closed: snapshot.closed, dropped: 0 }
     }
 
     /// What a tracker after a restart has to know: what is open or about to be.
@@ -194,15 +194,6 @@ impl DriftTracker {
         Snapshot { hops, closed: self.closed.clone() }
     }
 
-    /// A proxy loaded a configuration (its new workers started) at `at`.
-    pub fn configuration_loaded(&mut self, proxy: &str, at: UnixTime) {
-        if let Some(known) = self.loads.get_mut(proxy) {
-            *known = at.max(*known);
-        } else if self.loads.len() < self.options.max_hops {
-            self.loads.insert(proxy.into(), at);
-        }
-    }
-
     /// Takes in what one connection says.
     pub fn observe(
         &mut self,
@@ -215,7 +206,6 @@ impl DriftTracker {
             self.dropped += 1;
             return Vec::new();
         }
-        let load = self.loads.get(seen.proxy).copied();
         let hop = self
             .hops
             .entry(key.clone())
@@ -232,20 +222,21 @@ impl DriftTracker {
                         _ => Duration::ZERO,
                     };
                     let track = hop.tracks.entry(rule).or_default();
-                    if let Some(begin) = track.violated(violation, seen.at, patience) {
+                    if let Some(begin) = track.violated(violation, seen, patience) {
                         let (proxy, upstream) = key.clone();
                         let drift = OpenDrift {
                             proxy,
                             upstream,
+                            name: seen.name.map(Arc::from),
                             rule,
                             violation: violation.clone(),
                             since: begin,
                             detected_at: now,
-                            changed_at: load.filter(|load| {
+                            changed_at: seen.loaded_at.filter(|load| {
                                 *load <= begin && track.last_good.is_none_or(|good| good <= *load)
                             }),
                             last_offending: seen.at,
-                            connections: 1,
+                            connections: u64::from(seen.is_final),
                         };
                         track.open = Some(drift.clone());
                         events.push(DriftEvent::Opened(drift));
@@ -291,6 +282,13 @@ impl DriftTracker {
             .filter_map(|track| track.open.as_ref())
     }
 
+    /// The drifts of one hop that are open.
+    pub fn open_of(&self, proxy: &str, upstream: &str) -> impl Iterator<Item = &OpenDrift> {
+        let hop = self.hops.get(&(proxy.into(), upstream.into()));
+        let tracks = hop.into_iter().flat_map(|hop| hop.tracks.values());
+        tracks.filter_map(|track| track.open.as_ref())
+    }
+
     /// The newest drifts that are over, oldest first, those from before a restart included.
     pub fn closed(&self) -> impl Iterator<Item = &ClosedDrift> {
         self.closed.iter()
@@ -318,11 +316,12 @@ impl Track {
     fn violated(
         &mut self,
         violation: &Violation,
-        at: UnixTime,
+        seen: &Observation<'_>,
         patience: Duration,
     ) -> Option<UnixTime> {
+        let at = seen.at;
         if let Some(drift) = &mut self.open {
-            drift.connections += 1;
+            drift.connections += u64::from(seen.is_final);
             drift.last_offending = drift.last_offending.max(at);
             drift.violation.clone_from(violation);
             if self.good_again.is_some_and(|good| at >= good) {

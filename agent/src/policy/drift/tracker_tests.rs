@@ -27,10 +27,13 @@ impl Scene {
 
     /// A connection to `upstream` opened at `seconds` and seen a quarter of a second later.
     fn seen(&mut self, upstream: &str, verdict: Verdict, seconds: u64) -> Vec<String> {
-        let seen = Observation { upstream, at: at(seconds), ..observation(verdict) };
+        self.observe(&Observation { upstream, at: at(seconds), ..observation(verdict) }, seconds)
+    }
+
+    fn observe(&mut self, seen: &Observation<'_>, seconds: u64) -> Vec<String> {
         let now = at(seconds) + Duration::from_millis(250);
-        let assessment = assess(self.policies.find(&seen.subject()), &[], &seen, now);
-        words(self.tracker.observe(&seen, &assessment, now))
+        let assessment = assess(self.policies.find(&seen.subject()), &[], seen, now);
+        words(self.tracker.observe(seen, &assessment, now))
     }
 
     fn tick(&mut self, seconds: u64) -> Vec<String> {
@@ -151,9 +154,9 @@ fn a_reload_that_caused_it_counts_as_its_beginning() {
         if let Some(good_at) = good_at {
             scene.seen("payments", MUTUAL, good_at);
         }
-        scene.tracker.configuration_loaded("edge", at(load_at));
-        scene.tracker.configuration_loaded("other", at(9));
-        assert_eq!(scene.seen("payments", PLAINTEXT, 10), [expected], "{name}");
+        let seen =
+            Observation { at: at(10), loaded_at: Some(at(load_at)), ..observation(PLAINTEXT) };
+        assert_eq!(scene.observe(&seen, 10), [expected], "{name}");
     }
 }
 

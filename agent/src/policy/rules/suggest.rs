@@ -22,16 +22,16 @@ struct Seen {
     lowest_version: Option<TlsVersion>,
 }
 
-/// Writes a policy file with one policy per hop that asks for what every one of its
-/// `observations` had. A hop of which nothing was established gets a comment and no policy.
+/// Writes a policy file with one policy per upstream name that asks for what every one of its
+/// `observations` had; with each comes how many connections it stands for. A hop of which nothing was established gets a comment and no policy.
 #[must_use]
-pub fn suggest<'a>(observations: impl IntoIterator<Item = Observation<'a>>) -> String {
+pub fn suggest<'a>(observations: impl IntoIterator<Item = (Observation<'a>, u64)>) -> String {
     // Those with a namespace first: one without would match them as well.
     let mut hops: BTreeMap<(bool, &str, Option<&str>, &str), Seen> = BTreeMap::new();
-    for observation in observations {
+    for (observation, connections) in observations {
         let namespace = observation.namespace;
-        let key = (namespace.is_none(), observation.proxy, namespace, observation.upstream);
-        hops.entry(key).or_default().add(&observation);
+        let key = (namespace.is_none(), observation.proxy, namespace, observation.upstream_name());
+        hops.entry(key).or_default().add(&observation, connections);
     }
     let mut out = String::from(
         "# Suggested by hopsight from what it observed: every hop as it is today.\n\
@@ -45,16 +45,18 @@ pub fn suggest<'a>(observations: impl IntoIterator<Item = Observation<'a>>) -> S
 }
 
 impl Seen {
-    fn add(&mut self, observation: &Observation<'_>) {
+    fn add(&mut self, observation: &Observation<'_>, connections: u64) {
         match observation.verdict.security {
-            Security::Plaintext => self.plaintext += 1,
-            Security::Mtls => self.mutual += 1,
-            Security::Unknown => self.unknown += 1,
+            Security::Plaintext => self.plaintext += connections,
+            Security::Mtls => self.mutual += connections,
+            Security::Unknown => self.unknown += connections,
             Security::Tls => {
-                self.one_way += 1;
+                self.one_way += connections;
                 match observation.verdict.server_verified {
-                    ServerVerified::Yes => self.verified += 1,
-                    ServerVerified::No | ServerVerified::Unknown => self.not_verified += 1,
+                    ServerVerified::Yes => self.verified += connections,
+                    ServerVerified::No | ServerVerified::Unknown => {
+                        self.not_verified += connections;
+                    }
                 }
             }
         }

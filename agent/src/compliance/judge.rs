@@ -1,0 +1,282 @@
+//! What becomes of one report: it is named, judged, remembered and shown.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{Submitted, policy_file::PolicyFile, proxies::Proxies};
+use crate::{
+    export::{
+        Exporter,
+        drift::{DriftBoard, DriftView},
+        health::ComponentState,
+        hop_context::{HopCompliance, HopContext, IntentSummary},
+        labels,
+    },
+    model::{ClientAuth, Origin},
+    policy::{
+        drift::{Compliance, DriftEvent, DriftTracker, Options, Snapshot, assess},
+        intent::UpstreamIntent,
+        observation::Observation,
+        time::UnixTime,
+    },
+    state::StateFile,
+};
+
+/// Component names in `/readyz`.
+const POLICY: &str = "policy";
+const NGINX_CONFIGURATION: &str = "nginx_configuration";
+const STATE: &str = "state";
+
+/// Between two writes of a state in which only counts and times advanced.
+const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+
+type HopKey = (Arc<str>, Arc<str>);
+
+/// What the newest connection of a hop said.
+struct Newest {
+    context: HopContext,
+    policy: Arc<str>,
+    compliance: Compliance,
+    at: UnixTime,
+}
+
+pub(super) struct Judge {
+    exporter: Exporter,
+    board: Arc<DriftBoard>,
+    policies: PolicyFile,
+    proxies: Proxies,
+    tracker: DriftTracker,
+    options: Options,
+    hops: HashMap<HopKey, Newest>,
+    state: Option<StateFile>,
+    saved_at: UnixTime,
+    /// A drift opened or closed since the state was saved.
+    unsaved: bool,
+    /// The same since the metrics were.
+    unshown: bool,
+}
+
+impl Judge {
+    /// Goes on where `state` ended.
+    pub(super) fn new(
+        exporter: Exporter,
+        board: Arc<DriftBoard>,
+        policies: PolicyFile,
+        proxies: Proxies,
+        options: Options,
+        state: Option<StateFile>,
+    ) -> Self {
+        let snapshot = state.as_ref().map(|state| restore(state, &exporter)).unwrap_or_default();
+        let tracker = DriftTracker::new(options, snapshot);
+        for closed in tracker.closed() {
+            exporter.observe_drift_detection(closed.drift.detection());
+            if let Some(remediation) = closed.remediation() {
+                exporter.observe_drift_remediation(remediation);
+            }
+        }
+        for drift in tracker.open() {
+            exporter.observe_drift_detection(drift.detection());
+        }
+        let saved_at = UnixTime::from(SystemTime::now());
+        let judge = Self {
+            exporter,
+            board,
+            policies,
+            proxies,
+            tracker,
+            options,
+            hops: HashMap::new(),
+            state,
+            saved_at,
+            unsaved: false,
+            unshown: false,
+        };
+        judge.show();
+        judge.show_health();
+        judge
+    }
+
+    /// Takes in what was said about a connection.
+    pub(super) fn report(&mut self, Submitted { report, opened_at }: &Submitted) {
+        let Origin::Process(process) = &report.origin else { return };
+        let label = labels::proxy(&report.origin);
+        let upstream = labels::upstream(report);
+        let proxy = self.proxies.of(process.pid, &label);
+        let instance = proxy.as_ref().and_then(|proxy| self.proxies.instance(proxy));
+        let found = instance
+            .map(|instance| instance.find(report.destination, report.sni.as_deref()))
+            .unwrap_or_default();
+        let intents: Vec<&UpstreamIntent> = instance
+            .map(|instance| found.iter().map(|&at| instance.upstream(at)).collect())
+            .unwrap_or_default();
+        let (name, configured) = match (instance, found.as_slice()) {
+            (Some(instance), &[one]) => (
+                Some(labels::label(&instance.upstream(one).target.to_string())),
+                instance.client_certificate(one),
+            ),
+            _ => (None, None),
+        };
+        let now = UnixTime::from(SystemTime::now());
+        let mut seen = Observation::of(report, &label, None, &upstream, *opened_at);
+        seen.name = name.as_deref();
+        seen.loaded_at = instance.and_then(|instance| instance.loaded_at());
+        if seen.verdict.client_auth == ClientAuth::Presented {
+            // Where the handshake was hidden, what is configured is what was presented.
+            seen.client_certificate = seen.client_certificate.or(configured);
+        }
+        let policy = self.policies.policies().find(&seen.subject());
+        let assessment = assess(policy, &intents, &seen, now);
+        let policy: Arc<str> = policy.name.as_str().into();
+        let intent = match intents.as_slice() {
+            [one] => Some(IntentSummary::of(one)),
+            _ => None,
+        };
+        let events = self.tracker.observe(&seen, &assessment, now);
+        let key = (label, upstream);
+        let newest = Newest {
+            context: HopContext {
+                name,
+                intent,
+                compliance: None,
+                proxy_identity: proxy.map(|proxy| proxy.identity),
+            },
+            policy,
+            compliance: assessment.compliance(),
+            at: now,
+        };
+        if self.hops.len() < self.options.max_hops || self.hops.contains_key(&key) {
+            self.hops.insert(key.clone(), newest);
+            self.describe(&key);
+        }
+        self.tell(&events);
+    }
+
+    /// Lets time pass: closes what is over, looks at files, saves. Call it about once a second.
+    pub(super) fn tick(&mut self) {
+        self.policies.refresh();
+        self.proxies.tick();
+        let now = UnixTime::from(SystemTime::now());
+        let events = self.tracker.tick(now);
+        for event in &events {
+            if let DriftEvent::Closed(closed) = event {
+                self.describe(&(closed.drift.proxy.clone(), closed.drift.upstream.clone()));
+            }
+        }
+        self.tell(&events);
+        let forget_after = self.options.forget_after;
+        self.hops.retain(|_, hop| now.since(hop.at) < forget_after);
+        self.show();
+        self.show_health();
+        if self.unsaved || now.since(self.saved_at) >= SAVE_INTERVAL {
+            self.save();
+        }
+    }
+
+    /// Shows what changed since the last time.
+    pub(super) fn show_changes(&mut self) {
+        if std::mem::take(&mut self.unshown) {
+            self.show();
+        }
+    }
+
+    /// Writes what has to outlive the agent.
+    pub(super) fn save(&mut self) {
+        self.unsaved = false;
+        self.saved_at = UnixTime::from(SystemTime::now());
+        let Some(state) = &mut self.state else { return };
+        let health = self.exporter.health();
+        match state.save(&self.tracker.snapshot()) {
+            Ok(()) => {
+                health.set(STATE, ComponentState::Ready, state.path().display().to_string());
+            }
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                health.set(STATE, ComponentState::Degraded, format!("{error:#}"));
+            }
+        }
+    }
+
+    fn tell(&mut self, events: &[DriftEvent]) {
+        for event in events {
+            self.exporter.drift(event, SystemTime::now());
+            match event {
+                DriftEvent::Opened(drift) => tracing::warn!(
+                    proxy = &*drift.proxy,
+                    upstream = drift.name.as_deref().unwrap_or(&drift.upstream),
+                    rule = drift.rule.as_str(),
+                    "drift opened: {}",
+                    drift.violation.detail
+                ),
+                DriftEvent::Closed(closed) => tracing::info!(
+                    proxy = &*closed.drift.proxy,
+                    upstream = closed.drift.name.as_deref().unwrap_or(&closed.drift.upstream),
+                    rule = closed.drift.rule.as_str(),
+                    end = ?closed.end,
+                    "drift closed"
+                ),
+            }
+        }
+        self.unsaved |= !events.is_empty();
+        self.unshown |= !events.is_empty();
+    }
+
+    /// Shows a hop as its newest connection and its open drifts make it.
+    fn describe(&self, key: &HopKey) {
+        let Some(newest) = self.hops.get(key) else { return };
+        let open = self.tracker.open_of(&key.0, &key.1);
+        let compliance = HopCompliance::new(newest.compliance, newest.policy.clone(), open);
+        let context = HopContext { compliance: Some(compliance), ..newest.context.clone() };
+        self.exporter.describe(&key.0, &key.1, context);
+    }
+
+    fn show(&self) {
+        let open: Vec<_> = self.tracker.open().cloned().collect();
+        let mut told: HashSet<_> = open
+            .iter()
+            .map(|drift| (drift.proxy.clone(), drift.upstream.clone(), drift.rule))
+            .collect();
+        let closed = self.tracker.closed().map(|closed| {
+            (closed.drift.proxy.clone(), closed.drift.upstream.clone(), closed.drift.rule)
+        });
+        let mended = closed.filter(|drift| told.insert(drift.clone())).collect();
+        self.board.show(DriftView {
+            open,
+            mended,
+            pending_reload: self.proxies.pending_reload(),
+            beyond_limit: self.tracker.dropped(),
+        });
+    }
+
+    fn show_health(&self) {
+        let health = self.exporter.health();
+        for (component, (state, detail)) in
+            [(POLICY, self.policies.health()), (NGINX_CONFIGURATION, self.proxies.health())]
+        {
+            health.set(component, state, detail);
+        }
+    }
+}
+
+/// The state as it was saved; an empty one where that cannot be used.
+fn restore(state: &StateFile, exporter: &Exporter) -> Snapshot {
+    match state.load() {
+        Ok(snapshot) => {
+            let path = state.path().display().to_string();
+            exporter.health().set(STATE, ComponentState::Ready, path);
+            snapshot
+        }
+        Err(error) => {
+            let aside = match state.set_aside() {
+                Ok(path) => format!("kept as {}", path.display()),
+                Err(error) => format!("{error:#}"),
+            };
+            let detail = format!("started without open drift: {error:#} ({aside})");
+            tracing::warn!("{detail}");
+            exporter.health().set(STATE, ComponentState::Degraded, detail);
+            Snapshot::default()
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Every connection held against policy and the proxy's configuration, beside the pipeline.
+//!
+//! This is the edge around the pure [`crate::policy`]: it reads policy files, configurations and
+//! `/proc`, and keeps what has to outlive the agent. It has a thread of its own, for files may be
+//! slow and the pipeline must not wait; what the queue has no room for is counted and not judged.
+
+mod instance;
+mod judge;
+mod names;
+mod policy_file;
+mod proxies;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Context as _;
+
+use self::{judge::Judge, policy_file::PolicyFile, proxies::Proxies};
+use crate::{
+    export::{Exporter, drift::DriftBoard},
+    model::{Security, Timestamp},
+    policy::{drift, time::UnixTime},
+    report::ConnectionReport,
+    state::StateFile,
+};
+
+/// Between two looks at files and clocks.
+const TICK: Duration = Duration::from_secs(1);
+/// Reports judged before what they changed is shown.
+const BATCH: usize = 1_024;
+/// The state file's name in its directory.
+const STATE_FILE: &str = "drift.json";
+
+/// What to hold connections against, and what to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComplianceOptions {
+    /// The operator's policy file; the built-in policies apply without.
+    pub policy: Option<PathBuf>,
+    /// Directory of what outlives the agent, made if it is missing; nothing does without.
+    pub state: Option<PathBuf>,
+    /// Patience and limits of drift.
+    pub drift: drift::Options,
+    /// Reports that wait to be judged at most.
+    pub queue: usize,
+}
+
+impl Default for ComplianceOptions {
+    fn default() -> Self {
+        Self { policy: None, state: None, drift: drift::Options::default(), queue: 16_384 }
+    }
+}
+
+/// A report on its way.
+struct Submitted {
+    report: Box<ConnectionReport>,
+    /// When the connection was opened, on the wall clock.
+    opened_at: UnixTime,
+}
+
+/// The thread that judges; dropping this lets it finish what is queued, save and end.
+#[derive(Debug)]
+pub struct ComplianceThread {
+    queue: Option<SyncSender<Submitted>>,
+    board: Arc<DriftBoard>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ComplianceThread {
+    /// Starts it. A policy file that is broken, or a state that is damaged, does not stop it:
+    /// `/readyz` says so.
+    ///
+    /// # Errors
+    /// When the state directory cannot be made, or there can be no further thread.
+    pub fn start(options: ComplianceOptions, exporter: &Exporter) -> anyhow::Result<Self> {
+        let state = match options.state {
+            None => None,
+            Some(directory) => {
+                fs::create_dir_all(&directory)
+                    .with_context(|| format!("make the state directory {}", directory.display()))?;
+                Some(StateFile::new(directory.join(STATE_FILE)))
+            }
+        };
+        let board = Arc::new(DriftBoard::default());
+        exporter.register(board.clone());
+        let judge = Judge::new(
+            exporter.clone(),
+            board.clone(),
+            PolicyFile::new(options.policy),
+            Proxies::start().context("start the thread that resolves names")?,
+            options.drift,
+            state,
+        );
+        let (queue, reports) = sync_channel(options.queue);
+        let thread = thread::Builder::new()
+            .name("compliance".to_owned())
+            .spawn(move || run(judge, &reports))
+            .context("start the compliance thread")?;
+        Ok(Self { queue: Some(queue), board, thread: Some(thread) })
+    }
+
+    /// Hands over what was said about a connection at `now` (the source's clock): the `first`
+    /// thing that decides something, and the last one. Never waits.
+    pub fn submit(&self, report: Box<ConnectionReport>, first: bool, now: Timestamp) {
+        let decides = first && report.verdict.security != Security::Unknown;
+        if !decides && !report.is_final {
+            return;
+        }
+        let age = now.since(report.opened_at);
+        let opened_at =
+            UnixTime::from(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
+        let Some(queue) = &self.queue else { return };
+        match queue.try_send(Submitted { report, opened_at }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.board.count_dropped();
+            }
+        }
+    }
+}
+
+impl Drop for ComplianceThread {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was already reported by it.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut judge: Judge, reports: &Receiver<Submitted>) {
+    let mut ticked = Instant::now();
+    loop {
+        let left = TICK.saturating_sub(ticked.elapsed());
+        match reports.recv_timeout(left) {
+            Ok(report) => {
+                judge.report(&report);
+                for report in reports.try_iter().take(BATCH) {
+                    judge.report(&report);
+                }
+                judge.show_changes();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            judge.tick();
+        }
+    }
+    judge.tick();
+    judge.save();
+}

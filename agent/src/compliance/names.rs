@@ -1,0 +1,89 @@
+//! Addresses of host names that configurations mention.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, ToSocketAddrs as _},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
+
+/// Names waiting to be resolved at most; the others are asked for at the next reading.
+const QUEUE: usize = 1_024;
+/// Names kept at most.
+const MAX_NAMES: usize = 16_384;
+
+/// Resolves on a thread of its own, for a resolver may be silent for many seconds. The resolver
+/// is the agent's: what a proxy in a container would be told may differ.
+#[derive(Debug)]
+pub(super) struct Names {
+    known: HashMap<String, Vec<IpAddr>>,
+    questions: SyncSender<String>,
+    answers: Receiver<(String, Vec<IpAddr>)>,
+}
+
+impl Names {
+    /// Starts the thread; it ends with the value this returns, or with the look-up it waits for.
+    pub(super) fn start() -> std::io::Result<Self> {
+        let (questions, asked) = sync_channel::<String>(QUEUE);
+        let (told, answers) = sync_channel(QUEUE);
+        thread::Builder::new().name("names".to_owned()).spawn(move || {
+            for name in asked {
+                let addresses = (name.as_str(), 0).to_socket_addrs();
+                let addresses = addresses
+                    .map(|found| found.map(|address| address.ip()).collect())
+                    .unwrap_or_default();
+                if told.send((name, addresses)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { known: HashMap::new(), questions, answers })
+    }
+
+    /// What is known of a name now.
+    pub(super) fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        self.known.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Asks for a name, again if it is known.
+    pub(super) fn ask(&self, name: &str) {
+        // A full queue is that of a resolver that does not answer.
+        let _ = self.questions.try_send(name.to_owned());
+    }
+
+    /// Takes in the answers that have come; says whether they changed something.
+    pub(super) fn refresh(&mut self) -> bool {
+        let mut changed = false;
+        while let Ok((name, addresses)) = self.answers.try_recv() {
+            if self.known.len() >= MAX_NAMES && !self.known.contains_key(&name) {
+                continue;
+            }
+            // A resolver that fails for a moment does not make an upstream nameless.
+            if !addresses.is_empty() && self.known.get(&name) != Some(&addresses) {
+                self.known.insert(name, addresses);
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn answers_come_later() {
+        let mut names = Names::start().unwrap();
+        assert!(names.addresses("localhost").is_empty());
+        names.ask("localhost");
+        let begin = Instant::now();
+        while !names.refresh() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "no answer");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(names.addresses("localhost").iter().all(IpAddr::is_loopback));
+    }
+}

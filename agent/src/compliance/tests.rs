@@ -1,0 +1,128 @@
+use super::*;
+use crate::{
+    export::{
+        health::ComponentState,
+        hops::HopLimits,
+        testing::{process, report, to},
+    },
+    model::Origin,
+    policy::drift::{Compliance, Rule},
+};
+
+/// An exporter, its compliance thread, and a monotonic clock that stands still.
+struct Scene {
+    exporter: Exporter,
+    thread: ComplianceThread,
+    flows: u64,
+}
+
+const NOW: Timestamp = Timestamp(1_000_000_000_000);
+
+impl Scene {
+    fn start(options: ComplianceOptions) -> Self {
+        let exporter = Exporter::new(HopLimits::default());
+        let thread = ComplianceThread::start(options, &exporter).unwrap();
+        Self { exporter, thread, flows: 0 }
+    }
+
+    fn connection(&mut self, security: Security) {
+        self.flows += 1;
+        let mut report = to(report(self.flows, security), "10.0.0.3:80");
+        report.origin = process("nginx");
+        if let Origin::Process(process) = &mut report.origin {
+            process.pid = std::process::id();
+        }
+        report.opened_at = NOW;
+        self.exporter.record(&report);
+        self.thread.submit(Box::new(report), true, NOW);
+    }
+
+    /// The hop's compliance, once there is a violation or there is none.
+    fn wait(&self, status: Compliance) -> Vec<Rule> {
+        let begin = Instant::now();
+        loop {
+            let hops = self.exporter.hops().hops;
+            let context = hops.first().map(|hop| hop.context.clone()).unwrap_or_default();
+            if let Some(compliance) = context.compliance.filter(|one| one.status == status) {
+                assert!(context.proxy_identity.is_some(), "our own cgroup is known");
+                return compliance.violations.iter().map(|violation| violation.rule).collect();
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "never {status}: {hops:#?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.exporter.gather().unwrap()
+    }
+}
+
+const VIOLATION: &str =
+    "hopsight_policy_violation{proxy=\"nginx\",upstream=\"10.0.0.3:80\",rule=\"plaintext\"}";
+
+#[test]
+fn drift_opens_outlives_a_restart_and_closes() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ComplianceOptions {
+        state: Some(directory.path().join("made/on/demand")),
+        drift: drift::Options { settle: Duration::ZERO, ..drift::Options::default() },
+        ..ComplianceOptions::default()
+    };
+    let mut scene = Scene::start(options.clone());
+    scene.connection(Security::Plaintext);
+    assert_eq!(scene.wait(Compliance::Violation), [Rule::Plaintext]);
+    let text = scene.metrics();
+    assert!(text.contains(&format!("{VIOLATION} 1\n")), "{text}");
+    assert!(text.contains("\nhopsight_drift_detection_seconds_count 1\n"), "{text}");
+    drop(scene);
+
+    let mut scene = Scene::start(options.clone());
+    let text = scene.metrics();
+    assert!(text.contains(&format!("{VIOLATION} 1\n")), "open before any connection: {text}");
+    assert!(text.contains("\nhopsight_drift_detection_seconds_count 1\n"), "{text}");
+    thread::sleep(Duration::from_millis(2));
+    scene.connection(Security::Mtls);
+    assert_eq!(scene.wait(Compliance::Compliant), []);
+    let text = scene.metrics();
+    assert!(text.contains(&format!("{VIOLATION} 0\n")), "{text}");
+    drop(scene);
+
+    let text = Scene::start(options).metrics();
+    assert!(text.contains("\nhopsight_drift_remediation_seconds_count 1\n"), "{text}");
+}
+
+#[test]
+fn what_is_broken_is_said_and_stops_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.toml");
+    fs::write(&policy, "[[policies]]\nrequire = \"tls\"\ncolour = \"red\"\n").unwrap();
+    fs::write(directory.path().join(STATE_FILE), "{").unwrap();
+    let options = ComplianceOptions {
+        policy: Some(policy),
+        state: Some(directory.path().to_owned()),
+        ..ComplianceOptions::default()
+    };
+    let mut scene = Scene::start(options);
+    let components = scene.exporter.health().readiness().components;
+    for (name, words) in [("policy", "policy.toml:3:1"), ("state", "drift.json.unusable")] {
+        let component = &components[name];
+        assert_eq!(component.state, ComponentState::Degraded, "{name}");
+        assert!(component.detail.contains(words), "{name}: {}", component.detail);
+    }
+    scene.connection(Security::Plaintext);
+    assert_eq!(scene.wait(Compliance::Violation), [Rule::Plaintext]);
+}
+
+#[test]
+fn a_full_queue_is_counted() {
+    let (queue, _reports) = sync_channel(1);
+    let board = Arc::new(DriftBoard::default());
+    let thread = ComplianceThread { queue: Some(queue), board: board.clone(), thread: None };
+    let exporter = Exporter::new(HopLimits::default());
+    exporter.register(board);
+    for flow in 0..3 {
+        thread.submit(Box::new(report(flow, Security::Tls)), false, NOW);
+    }
+    let text = exporter.gather().unwrap();
+    assert!(text.contains("dropped_total{reason=\"queue_full\"} 2\n"), "{text}");
+}

@@ -1,0 +1,75 @@
+//! What connections are held against, and how drift is kept.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::Hops;
+use crate::{compliance::ComplianceOptions, policy::drift};
+
+/// What connections are held against, and how drift is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// The policy file; the built-in policies alone apply without.
+    pub file: Option<PathBuf>,
+    /// Directory in which open drift outlives the agent; none does without.
+    pub state_directory: Option<PathBuf>,
+    /// Connection reports that wait to be judged at most.
+    pub queue: usize,
+    /// Seconds without an offending connection before a drift counts as mended.
+    pub settle_seconds: u64,
+    /// Seconds for which only resumed sessions may be seen before that becomes a drift.
+    pub resumed_unseen_after_seconds: u64,
+    /// Seconds without any connection after which an open drift is given up.
+    pub forget_after_seconds: u64,
+    /// Drifts that are over and kept.
+    pub max_closed: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let ComplianceOptions { policy, state, drift, queue } = ComplianceOptions::default();
+        Self {
+            file: policy,
+            state_directory: state,
+            queue,
+            settle_seconds: drift.settle.as_secs(),
+            resumed_unseen_after_seconds: drift.resumed_unseen_after.as_secs(),
+            forget_after_seconds: drift.forget_after.as_secs(),
+            max_closed: drift.max_closed,
+        }
+    }
+}
+
+impl Policy {
+    /// The same, in the words of the thread that judges.
+    #[must_use]
+    pub fn options(&self, hops: Hops) -> ComplianceOptions {
+        ComplianceOptions {
+            policy: self.file.clone(),
+            state: self.state_directory.clone(),
+            drift: drift::Options {
+                settle: Duration::from_secs(self.settle_seconds),
+                resumed_unseen_after: Duration::from_secs(self.resumed_unseen_after_seconds),
+                forget_after: Duration::from_secs(self.forget_after_seconds),
+                max_hops: hops.max_hops,
+                max_closed: self.max_closed,
+            },
+            queue: self.queue,
+        }
+    }
+
+    /// Each rule on the values here, and what to say where it is broken.
+    pub(super) const fn rules(&self) -> [(bool, &'static str); 4] {
+        [
+            (self.queue >= 1, "policy.queue must be at least 1"),
+            (
+                self.settle_seconds >= 1 && self.settle_seconds <= 3_600,
+                "policy.settle_seconds must be between 1 and 3600",
+            ),
+            (self.forget_after_seconds >= 60, "policy.forget_after_seconds must be at least 60"),
+            (self.max_closed <= 100_000, "policy.max_closed must be at most 100000"),
+        ]
+    }
+}
