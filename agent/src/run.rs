@@ -118,8 +118,9 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
     });
     stop.store(true, Ordering::Relaxed);
     waker.wake();
-    let worked = pipeline.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the pipeline panicked")));
-    served.and(worked)
+    let pipeline_result =
+        pipeline.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the pipeline panicked")));
+    served.and(pipeline_result)
 }
 
 /// Owns what the pipeline thread works with.

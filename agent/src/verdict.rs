@@ -61,7 +61,7 @@ pub struct Circumstances {
 impl Circumstances {
     /// Why an unfinished handshake will stay so, if that is known by now.
     #[must_use]
-    pub fn dead_end(&self) -> Option<Reason> {
+    pub fn dead_end(self) -> Option<Reason> {
         let reason = |missing| match missing {
             Missing::Truncated | Missing::Hole if self.lost => Some(Reason::CaptureLost),
             Missing::Truncated => Some(Reason::Truncated),
@@ -143,7 +143,7 @@ impl Judgement {
 pub fn judge(
     wire: &WireHandshake,
     transcript: Option<&Transcript>,
-    circumstances: &Circumstances,
+    circumstances: Circumstances,
 ) -> Judgement {
     let encrypted = wire.facts().version().is_some_and(TlsVersion::encrypts_handshake);
     let mut judgement = if encrypted {
@@ -158,7 +158,7 @@ pub fn judge(
 }
 
 /// TLS up to 1.2, and everything before a ServerHello.
-fn judge_clear(wire: &WireHandshake, circumstances: &Circumstances) -> Judgement {
+fn judge_clear(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
     let facts = wire.facts();
     if wire.finished() {
         if wire.abbreviated() {
@@ -191,7 +191,7 @@ fn judge_clear(wire: &WireHandshake, circumstances: &Circumstances) -> Judgement
     unfinished(circumstances)
 }
 
-fn unfinished(circumstances: &Circumstances) -> Judgement {
+fn unfinished(circumstances: Circumstances) -> Judgement {
     match circumstances.dead_end() {
         Some(reason) => Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason),
         None => Judgement::unknown(Certainty::Open, Outcome::Incomplete, Reason::NoData),
@@ -220,7 +220,7 @@ fn refused(facts: &HandshakeFacts, sender: Direction, description: u8) -> Judgem
 }
 
 /// TLS 1.3 by its record lengths.
-fn judge_encrypted(wire: &WireHandshake, circumstances: &Circumstances) -> Judgement {
+fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
     if let Some(seen) = wire.alert() {
         // In clear although keys exist: one side could not follow the other.
         return refused(wire.facts(), seen.sender, seen.description);
@@ -281,7 +281,7 @@ fn apply_transcript(
     judgement: &mut Judgement,
     wire_handshake: &WireHandshake,
     transcript: &Transcript,
-    circumstances: &Circumstances,
+    circumstances: Circumstances,
 ) {
     let wire = judgement.verdict;
     let refused = transcript.alert_received.is_some_and(|description| {
@@ -319,7 +319,7 @@ fn apply_transcript(
 fn application_refused(
     wire: &WireHandshake,
     transcript: &Transcript,
-    circumstances: &Circumstances,
+    circumstances: Circumstances,
 ) -> bool {
     let bad = transcript.application_verify_error.is_some_and(|error| error != 0)
         || transcript.host_check == Some(0);

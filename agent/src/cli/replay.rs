@@ -118,7 +118,7 @@ fn row(report: &ConnectionReport) -> Vec<Cell> {
         text(&report.cipher),
         text(&report.sni),
         report.alert.as_ref().map(|alert| alert.description.clone()).unwrap_or_default().into(),
-        verdict.reason.map(|reason| reason.as_str()).unwrap_or_default().into(),
+        verdict.reason.map(crate::model::Reason::as_str).unwrap_or_default().into(),
     ]
 }
 

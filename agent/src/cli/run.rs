@@ -20,6 +20,7 @@ use crate::{
 
 /// Arguments of `hopsight run`. Each overrides a key of the configuration file.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct RunArgs {
     /// Configuration file (`hopsight config` prints one).
     #[arg(long, value_name = "FILE", env = "HOPSIGHT_CONFIG")]

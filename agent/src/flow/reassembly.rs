@@ -260,7 +260,9 @@ mod tests {
 
     #[test]
     fn segments_in_any_order_give_the_bytes_once() {
-        let cases: &[(&str, &[(u32, &[u8])], &[u8], Missing)] = &[
+        /// Name, segments, bytes in order, why there is no more.
+        type Case<'a> = (&'a str, &'a [(u32, &'a [u8])], &'a [u8], Missing);
+        let cases: &[Case<'_>] = &[
             ("in order", &[(0, b"ab"), (2, b"cd")], b"abcd", Missing::NotYet),
             ("out of order", &[(2, b"cd"), (0, b"ab")], b"abcd", Missing::NotYet),
             ("hole", &[(0, b"a"), (2, b"c")], b"a", Missing::Hole),

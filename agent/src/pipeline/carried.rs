@@ -134,40 +134,45 @@ mod tests {
         }
     }
 
+    /// Name, full handshakes seen and when, when one is resumed, what is carried.
+    type Case =
+        (&'static str, &'static [(ClientAuth, Outcome, u64)], u64, Result<ClientAuth, Reason>);
+
+    const HOUR: u64 = 3_600_000_000_000;
+
     #[test]
     fn what_is_carried() {
         use ClientAuth::{NotRequested, Presented, Unknown};
-        let established = Outcome::Established;
-        let hour = 3_600_000_000_000;
-        let cases: &[(&str, &[(ClientAuth, Outcome, u64)], u64, Result<ClientAuth, Reason>)] = &[
+        const ESTABLISHED: Outcome = Outcome::Established;
+        let cases: &[Case] = &[
             ("nothing seen", &[], 1, Err(Reason::ResumedUnseen)),
-            ("seen", &[(Presented, established, 0)], hour, Ok(Presented)),
-            ("too old", &[(Presented, established, 0)], 25 * hour, Err(Reason::ResumedUnseen)),
+            ("seen", &[(Presented, ESTABLISHED, 0)], HOUR, Ok(Presented)),
+            ("too old", &[(Presented, ESTABLISHED, 0)], 25 * HOUR, Err(Reason::ResumedUnseen)),
             ("rejected", &[(Presented, Outcome::Rejected, 0)], 1, Err(Reason::ResumedUnseen)),
-            ("unknown", &[(Unknown, established, 0)], 1, Err(Reason::ResumedUnseen)),
+            ("unknown", &[(Unknown, ESTABLISHED, 0)], 1, Err(Reason::ResumedUnseen)),
             (
                 "changed lately",
-                &[(Presented, established, 0), (NotRequested, established, hour)],
-                2 * hour,
+                &[(Presented, ESTABLISHED, 0), (NotRequested, ESTABLISHED, HOUR)],
+                2 * HOUR,
                 Err(Reason::Ambiguous),
             ),
             (
                 "changed long ago",
                 &[
-                    (Presented, established, 0),
-                    (NotRequested, established, hour),
-                    (NotRequested, established, 20 * hour),
+                    (Presented, ESTABLISHED, 0),
+                    (NotRequested, ESTABLISHED, HOUR),
+                    (NotRequested, ESTABLISHED, 20 * HOUR),
                 ],
-                30 * hour,
+                30 * HOUR,
                 Ok(NotRequested),
             ),
         ];
         for (name, full, at, expected) in cases {
-            let mut handshakes = FullHandshakes::new(10, Duration::from_secs(24 * 3600));
+            let mut handshakes = FullHandshakes::new(10, Duration::from_HOURs(24));
             for (client_auth, outcome, at) in *full {
                 handshakes.learn(key(), verdict(*client_auth, *outcome), Timestamp(*at));
             }
-            let carried = handshakes.carry(&key(), established, Timestamp(*at));
+            let carried = handshakes.carry(&key(), ESTABLISHED, Timestamp(*at));
             let client_auth = carried.map(|(verdict, _)| verdict.client_auth);
             assert_eq!(client_auth, *expected, "{name}");
         }
@@ -175,7 +180,7 @@ mod tests {
 
     #[test]
     fn another_process_carries_nothing() {
-        let mut handshakes = FullHandshakes::new(10, Duration::from_secs(60));
+        let mut handshakes = FullHandshakes::new(10, Duration::from_mins(1));
         let seen = verdict(ClientAuth::Presented, Outcome::Established);
         handshakes.learn(key(), seen, Timestamp(0));
         let other = SessionKey { owner: Owner::Process(8), ..key() };
@@ -185,7 +190,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut handshakes = FullHandshakes::new(3, Duration::from_secs(60));
+        let mut handshakes = FullHandshakes::new(3, Duration::from_mins(1));
         let seen = verdict(ClientAuth::Presented, Outcome::Established);
         for pid in 0..10 {
             let key = SessionKey { owner: Owner::Process(pid), ..key() };

@@ -294,7 +294,7 @@ impl Connection {
             lost: self.lost,
         };
         match &self.phase {
-            Phase::Tls { wire, .. } => verdict::judge(wire, transcript, &circumstances),
+            Phase::Tls { wire, .. } => verdict::judge(wire, transcript, circumstances),
             Phase::Plaintext(_) => Judgement::plaintext(),
             Phase::Opaque(_) => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)

@@ -54,7 +54,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(30),
             settle_grace: Duration::from_secs(1),
             max_sessions: 65_536,
-            session_max_age: Duration::from_secs(24 * 3600),
+            session_max_age: Duration::from_hours(24),
             max_transcripts: 16_384,
             transcript_max_age: Duration::from_secs(30),
         }

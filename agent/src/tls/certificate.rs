@@ -8,7 +8,7 @@ use x509_parser::{
 };
 
 use super::hello::Malformed;
-use crate::report::CertificateFacts;
+use crate::{model::hex, report::CertificateFacts};
 
 /// Certificates of one Certificate message, end entity first, DER encoded.
 pub type Chain = Vec<Vec<u8>>;
@@ -80,7 +80,7 @@ fn serial(raw: &[u8]) -> String {
         [0, rest @ ..] if !rest.is_empty() => rest,
         all => all,
     };
-    digits.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digits)
 }
 
 fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {

@@ -64,7 +64,7 @@ impl MessageReader {
     ///
     /// # Errors
     /// If the header there claims what cannot be followed. No memory is taken on its word.
-    pub fn next(&mut self) -> Result<Option<(u8, &[u8])>, MessageError> {
+    pub fn next_message(&mut self) -> Result<Option<(u8, &[u8])>, MessageError> {
         let rest = &self.bytes[self.at..];
         let Some(&kind) = rest.first() else { return Ok(None) };
         if !is_handshake_type(kind) {
@@ -105,13 +105,13 @@ mod tests {
     fn messages_across_fragments() {
         let mut reader = MessageReader::default();
         reader.extend(&[14, 0, 0, 0, 20, 0]);
-        assert_eq!(reader.next(), Ok(Some((14, &[][..]))));
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.next_message(), Ok(Some((14, &[][..]))));
+        assert_eq!(reader.next_message(), Ok(None));
         assert!(reader.is_partial());
         reader.extend(&[0, 2, 7]);
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.next_message(), Ok(None));
         reader.extend(&[8]);
-        assert_eq!(reader.next(), Ok(Some((20, &[7, 8][..]))));
+        assert_eq!(reader.next_message(), Ok(Some((20, &[7, 8][..]))));
         assert!(!reader.is_partial());
     }
 
@@ -119,7 +119,7 @@ mod tests {
     fn a_claim_of_16_mb_takes_no_memory() {
         let mut reader = MessageReader::default();
         reader.extend(&[11, 0xff, 0xff, 0xff, 1, 2, 3]);
-        assert_eq!(reader.next(), Err(MessageError::TooLong(0xff_ffff)));
+        assert_eq!(reader.next_message(), Err(MessageError::TooLong(0xff_ffff)));
         assert!(reader.held() < 64);
     }
 }

@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn headers() {
         let ok = |content_type, length| Ok(Some(RecordHeader { content_type, length }));
-        let cases: &[(&str, &[u8], Result<Option<RecordHeader>, NotARecord>)] = &[
+        type Case<'a> = (&'a str, &'a [u8], Result<Option<RecordHeader>, NotARecord>);
+        let cases: &[Case<'_>] = &[
             ("empty", &[], Ok(None)),
             ("one byte", &[0x16], Ok(None)),
             ("handshake", &[0x16, 3, 1, 0, 5], ok(ContentType::Handshake, 5)),

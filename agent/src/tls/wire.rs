@@ -24,6 +24,7 @@ pub struct SeenAlert {
 
 /// One direction's state.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something seen or not")]
 struct Side {
     records: RecordReader,
     messages: MessageReader,
@@ -291,7 +292,7 @@ impl WireHandshake {
     fn messages(&mut self, direction: Direction) {
         loop {
             let side = &mut self.sides[direction.index()];
-            let broken = match side.messages.next() {
+            let broken = match side.messages.next_message() {
                 Ok(None) => return,
                 Ok(Some((kind, body))) => {
                     self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)

@@ -52,13 +52,14 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 pub fn tcp_segment(link: DataLink, frame: &[u8]) -> Option<TcpSegment<'_>> {
     match link {
         DataLink::ETHERNET => ethernet(frame, 0),
-        DataLink::RAW | DataLink::IPV4 | DataLink::IPV6 => ip(frame, 0),
+        // 12 and 14 are raw IP, as OpenBSD and older libpcap number it.
+        DataLink::RAW | DataLink::IPV4 | DataLink::IPV6 | DataLink::Unknown(12 | 14) => {
+            ip(frame, 0)
+        }
         // BSD loopback: a four-byte address family in the host's order, then IP.
         DataLink::NULL | DataLink::LOOP => ip(frame.get(4..)?, 0),
         DataLink::LINUX_SLL => ether_payload(be16(frame, 14)?, frame.get(16..)?, 0),
         DataLink::Unknown(276) => ether_payload(be16(frame, 0)?, frame.get(20..)?, 0),
-        // Raw IP, as OpenBSD and older libpcap number it.
-        DataLink::Unknown(12 | 14) => ip(frame, 0),
         _ => None,
     }
 }
