@@ -11,10 +11,14 @@ use std::{
 };
 
 use hopsight::capture::{LiveSource, Source as _};
+use rustix::time::{ClockId, clock_gettime};
 
-use crate::support::{Running, count, free_port, get, nginx, possible, source_with, wait_for_port};
+use crate::support::{
+    Running, count, free_port, get, nginx_called, nginx_with, possible, source_with, wait_for_port,
+};
 
-const ROUNDS: usize = 20;
+const NAME: &str = "hs-cost";
+const ROUNDS: usize = 15;
 const HANDSHAKES: usize = 150;
 
 /// Probe hits of one handshake, both sides: 11 in the client, 13 in the server, which asks for the
@@ -78,41 +82,70 @@ fn round(port: u16, proxy: &Running, upstream: &Running) -> [f64; 2] {
     [0, 1].map(|side| (after[side] - before[side]) as f64 / HANDSHAKES as f64)
 }
 
-fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> T {
+/// Runs `work` while `source` is read as the agent reads it; also the reader's processor time, in
+/// nanoseconds per handshake.
+fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> (T, f64) {
+    let Some(mut source) = source else { return (work(), 0.0) };
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        if let Some(mut source) = source {
-            let stop = &stop;
-            scope.spawn(move || {
-                let mut events = Vec::new();
-                while !stop.load(Relaxed) {
-                    source.poll(Duration::from_millis(100), &mut events).unwrap();
-                    events.clear();
+    let result = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut events = Vec::new();
+            let started = clock_gettime(ClockId::ThreadCPUTime);
+            while !stop.load(Relaxed) {
+                source.poll(Duration::from_millis(100), &mut events).unwrap();
+                events.clear();
+            }
+            let time = clock_gettime(ClockId::ThreadCPUTime) - started;
+            // Other programs of the machine may use the same libssl.
+            let hits = count(&source, "hit") - count(&source, "unwatched");
+            let expected = if hits == 0 { 0 } else { HITS };
+            assert_eq!(hits, expected * HANDSHAKES as u64);
+            for program in source.stats().read().programs {
+                if program.run_count > 0 {
+                    println!(
+                        "    {}: {} runs, {} ns each",
+                        program.name,
+                        program.run_count,
+                        program.run_time.as_nanos() / u128::from(program.run_count)
+                    );
                 }
-                let expected = if count(&source, "hit") == 0 { 0 } else { HITS };
-                assert_eq!(count(&source, "hit"), expected * HANDSHAKES as u64);
-            });
-        }
+            }
+            drop(source);
+            #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
+            let nanoseconds = (time.tv_sec * 1_000_000_000 + time.tv_nsec) as f64;
+            nanoseconds / HANDSHAKES as f64
+        });
         let result = work();
         stop.store(true, Relaxed);
-        result
-    })
+        (result, reader.join().unwrap())
+    });
+    wait_for_removal();
+    result
+}
+
+/// Probes are removed by threads of their own.
+fn wait_for_removal() {
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    // The test and its runner.
+    while threads() > 2 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn start(mode: Mode) -> Option<LiveSource> {
     (mode != Mode::Nothing)
-        .then(|| source_with("nginx", |options| options.library = mode == Mode::Library))
+        .then(|| source_with(NAME, |options| options.library = mode == Mode::Library))
 }
 
 fn pairs<'a>(
-    left: &'a [[f64; 2]],
-    right: &'a [[f64; 2]],
+    left: &'a [[f64; 3]],
+    right: &'a [[f64; 3]],
     side: usize,
 ) -> impl Iterator<Item = (f64, f64)> + 'a {
     left.iter().zip(right).map(move |(left, right)| (left[side], right[side]))
 }
 
-fn ratio(left: &[[f64; 2]], right: &[[f64; 2]], side: usize) -> f64 {
+fn ratio(left: &[[f64; 3]], right: &[[f64; 3]], side: usize) -> f64 {
     median(pairs(left, right, side).map(|(left, right)| left / right))
 }
 
@@ -144,8 +177,9 @@ fn cost() {
              proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off; \
              proxy_ssl_certificate {d}/{kind}.pem; proxy_ssl_certificate_key {d}/{kind}.key; }} }}"
         );
-        let upstream = nginx(here, "upstream", &upstream);
-        let proxy = nginx(here, "proxy", &proxy);
+        let program = nginx_called(here, NAME);
+        let [upstream, proxy] = [("upstream", upstream), ("proxy", proxy)]
+            .map(|(name, http)| nginx_with(here, name, &http, &program, |command| command));
         [tls_port, port].into_iter().for_each(wait_for_port);
         round(port, &proxy, &upstream);
 
@@ -155,9 +189,14 @@ fn cost() {
             for index in 0..MODES.len() {
                 let index = (index + turn) % MODES.len();
                 let source = start(MODES[index]);
-                measured[index].push(with_source(source, || round(port, &proxy, &upstream)));
+                let (times, reader) = with_source(source, || round(port, &proxy, &upstream));
+                measured[index].push([times[0], times[1], reader]);
             }
         }
+        let source = source_with(NAME, |options| options.program_statistics = true);
+        with_source(Some(source), || round(port, &proxy, &upstream));
+        let reader = |mode: usize| median(measured[mode].iter().map(|times| times[2] / 1e3));
+        println!("{kind} agent: {:.1} us per handshake, {:.1} with probes", reader(1), reader(2));
         for (side, name) in ["proxy", "upstream"].iter().enumerate() {
             let [nothing, network, library] = &measured;
             println!(

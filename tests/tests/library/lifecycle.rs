@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -19,6 +20,9 @@ use crate::support::{
 };
 
 const REQUESTS: usize = 1000;
+
+/// Where Debian puts it.
+const SYSTEM_LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 
 /// A one-way TLS 1.3 hop between two nginx.
 struct Hop {
@@ -137,14 +141,14 @@ fn nginx_reloads_and_its_workers_die() {
 fn copy_library(to: &Path) {
     fs::create_dir_all(to).unwrap();
     let new = to.join("libssl.so.3.new");
-    fs::copy("/usr/lib/x86_64-linux-gnu/libssl.so.3", &new).unwrap();
+    fs::copy(SYSTEM_LIBRARY, &new).unwrap();
     fs::rename(new, to.join("libssl.so.3")).unwrap();
 }
 
 #[test]
 fn libssl_is_upgraded_under_a_running_proxy() {
     if !possible("libssl_is_upgraded_under_a_running_proxy", &["nginx"])
-        || !Path::new("/usr/lib/x86_64-linux-gnu/libssl.so.3").exists()
+        || !Path::new(SYSTEM_LIBRARY).exists()
     {
         return;
     }
@@ -171,6 +175,62 @@ fn libssl_is_upgraded_under_a_running_proxy() {
     assert!(matches!(status.evidence, LibraryEvidence::Library(_)), "{:?}", status.evidence);
     let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));
     assert_eq!(handshakes(&events), REQUESTS / 2, "the new file");
+}
+
+/// An overlay mount, taken away with the test.
+struct Overlay(PathBuf);
+
+impl Overlay {
+    /// Mounts at `to` what `lower` holds; `None` where that is not possible.
+    fn mount(lower: &Path, to: &Path, name: &str) -> Option<Self> {
+        let own = |kind: &str| {
+            let folder = lower.with_file_name(format!("{name}-{kind}"));
+            fs::create_dir_all(&folder).unwrap();
+            folder
+        };
+        fs::create_dir_all(to).unwrap();
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            own("upper").display(),
+            own("work").display()
+        );
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "overlay", "overlay", "-o", &options]).arg(to);
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(to.to_owned()))
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn containers_of_one_image_are_probed_once() {
+    if !possible("containers_of_one_image_are_probed_once", &["nginx", "mount"])
+        || !Path::new(SYSTEM_LIBRARY).exists()
+    {
+        return;
+    }
+    let image = tempfile::tempdir().unwrap();
+    let lower = image.path().join("lower");
+    copy_library(&lower);
+    let mut hops = [Hop::start("hs-image"), Hop::start("hs-image")];
+    let mut mounts = Vec::new();
+    for (hop, name) in hops.iter_mut().zip(["a", "b"]) {
+        let Some(mount) = Overlay::mount(&lower, &hop.libraries(), name) else {
+            println!("SKIP: containers_of_one_image_are_probed_once: cannot mount an overlay");
+            return;
+        };
+        mounts.push(mount);
+        hop.start_proxy();
+    }
+    let mut source = source("hs-image");
+    let events = while_reading(&mut source, || hops.iter().for_each(|hop| hop.requests(20)));
+    assert_eq!(handshakes(&events), 40);
+    drop(hops);
 }
 
 #[test]

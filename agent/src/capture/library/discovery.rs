@@ -99,7 +99,8 @@ pub fn absence(mappings: &[Mapping], candidates: &[Candidate], roles: &[&Role]) 
     if let Some(stack) = other {
         return Absence { reason: NoLibrary::NotOpenssl, detail: format!("uses {stack}") };
     }
-    let program = candidates.first();
+    let is_program = |candidate: &&Candidate| !candidate.mapping.file_name().starts_with("lib");
+    let program = candidates.iter().find(is_program);
     if let Some(stack) =
         program.and_then(|program| inspect::static_stack(&program.file).ok().flatten())
     {

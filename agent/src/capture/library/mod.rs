@@ -7,6 +7,7 @@
 mod attach;
 pub mod decode;
 mod discovery;
+mod evidence;
 mod files;
 mod inspect;
 mod maps;
@@ -24,8 +25,10 @@ use aya::Ebpf;
 use tracing::{debug, info, warn};
 
 use discovery::{Absence, Candidate};
-use files::{ProbedFile, Probes};
-use inspect::{FileKey, Role};
+use evidence::Standing;
+pub use evidence::survey;
+use files::ProbedFile;
+use inspect::FileKey;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
@@ -147,7 +150,7 @@ impl LibraryProbes {
         }
         let (files, evidence) = match discovery::candidates(pid) {
             Ok((mappings, candidates)) => self.probe(ebpf, &mappings, &candidates),
-            Err(absence) => (Vec::new(), inferred(absence)),
+            Err(absence) => (Vec::new(), absence.into()),
         };
         let before = known_evidence(&self.processes, pid, started);
         match before {
@@ -204,7 +207,7 @@ impl LibraryProbes {
                     Ok(file) => new.insert(file),
                     Err(error) => {
                         let absence = Absence::from_error(&error, &candidate.mapping.path);
-                        return (files, inferred(absence));
+                        return (files, absence.into());
                     }
                 },
             };
@@ -213,55 +216,13 @@ impl LibraryProbes {
             }
             files.push(candidate.key);
         }
-        let evidence = self.evidence(mappings, candidates, &files);
+        let standing: Vec<_> = files
+            .iter()
+            .map(|key| (&self.files[key].role, Standing::from(&self.files[key].probes)))
+            .collect();
+        let evidence = evidence::of_files(mappings, candidates, &standing);
         (files, evidence)
     }
-
-    fn evidence(
-        &self,
-        mappings: &[maps::Mapping],
-        candidates: &[Candidate],
-        files: &[FileKey],
-    ) -> LibraryEvidence {
-        let mut roles = Vec::new();
-        let mut library = None;
-        let mut crypto_version = None;
-        let mut sees_enforcement = false;
-        for (candidate, key) in candidates.iter().zip(files) {
-            let ProbedFile { role, probes, .. } = &self.files[key];
-            roles.push(role);
-            match (role, probes) {
-                (Role::Crypto { version }, _) => crypto_version.clone_from(version),
-                (Role::Application(_), Probes::Attached(_)) => sees_enforcement = true,
-                (Role::Library { .. }, Probes::Refused(detail)) => {
-                    let (reason, detail) = (NoLibrary::AttachFailed, detail.clone());
-                    return LibraryEvidence::Inferred { reason, detail };
-                }
-                (Role::Library { .. }, Probes::Paused) => {
-                    let detail = "by the sampling mode".to_owned();
-                    return LibraryEvidence::Inferred { reason: NoLibrary::Paused, detail };
-                }
-                (Role::Library { placement, version, build_id }, Probes::Attached(_)) => {
-                    let path = candidate.mapping.path.clone();
-                    let (version, build_id) = (version.clone(), build_id.clone());
-                    library = Some(ProbedLibrary::new(path, version, build_id, placement));
-                }
-                _ => {}
-            }
-        }
-        match library {
-            Some(library) => LibraryEvidence::Library(ProbedLibrary {
-                version: library.version.or(crypto_version),
-                sees_enforcement,
-                ..library
-            }),
-            None => inferred(discovery::absence(mappings, candidates, &roles)),
-        }
-    }
-}
-
-fn inferred(Absence { reason, detail }: Absence) -> LibraryEvidence {
-    LibraryEvidence::Inferred { reason, detail }
 }
 
 fn known_evidence(

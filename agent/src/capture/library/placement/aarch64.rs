@@ -87,3 +87,11 @@ pub fn after_call(body: Code<'_>, call: u64) -> Option<u64> {
     });
     (!joined).then_some(point)
 }
+
+/// Whether the third argument (`w2`) of the call at `call` is set from a constant right before
+/// (`movz w2, #imm16`).
+pub fn third_argument_is_constant(body: Code<'_>, call: u64) -> bool {
+    const NEAR: u64 = 12 * 4;
+    let near = body.slice(call.saturating_sub(NEAR).max(body.address), call);
+    words(near).any(|(_, word)| word & 0xffe0_001f == 0x5280_0002)
+}

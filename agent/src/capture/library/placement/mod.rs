@@ -179,12 +179,11 @@ fn transcript_calls(image: &Image<'_>, calls: &CallGraph) -> Option<(Vec<u64>, S
 /// OpenSSL 1.1 calls `ERR_put_error` from hundreds of places, most of which cannot see an alert:
 /// keeps the one in `ossl_statem_fatal`, whose reason is an argument and not a constant.
 fn fatal_put_error(image: &Image<'_>, calls: &CallGraph) -> Vec<u64> {
-    if image.isa != Isa::X86_64 {
-        return calls.of("ERR_put_error").map(|call| call.at).collect();
-    }
     let variable = calls.of("ERR_put_error").filter(|call| {
-        let body = image.function_around(call.at);
-        body.is_some_and(|body| !x86_64::third_argument_is_constant(body, call.at))
+        image.function_around(call.at).is_some_and(|body| match image.isa {
+            Isa::X86_64 => !x86_64::third_argument_is_constant(body, call.at),
+            Isa::Aarch64 => !aarch64::third_argument_is_constant(body, call.at),
+        })
     });
     variable.map(|call| call.at).collect()
 }

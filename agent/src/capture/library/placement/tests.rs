@@ -218,3 +218,16 @@ fn aarch64_results_are_read_after_the_call() {
         assert_eq!(point.map(|point| point - BASE), expected, "{name}");
     }
 }
+
+#[test]
+fn aarch64_constant_reasons_are_told_from_variable_ones() {
+    for (name, before, expected) in [
+        ("mov w2, #0x44", 0x5280_0882, true),
+        ("mov w2, w20", 0x2a14_03e2, false),
+        ("mov w1, #0x44", 0x5280_0881, false),
+    ] {
+        let bytes = words(&[before, 0xd503_201f, 0x9400_0100]);
+        let constant = aarch64::third_argument_is_constant(code(&bytes), BASE + 8);
+        assert_eq!(constant, expected, "{name}");
+    }
+}
