@@ -172,6 +172,7 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
         assert_eq!(event["upstream"], scene.upstream.to_string(), "{event}");
         let took = seconds(&event["detected_at"]) - seconds(&event["since"]);
         assert!((0.0..DETECTION).contains(&took), "{took} s: {event}");
+        assert!(event["changed_at"].is_string(), "the reload is its cause: {event}");
         println!(
             "{rule}: {took:.3} s from the connection, {} s in all",
             event["detection_seconds"]
