@@ -169,7 +169,7 @@ impl Worker {
                         self.exporter.observe_verdict_latency(now.since(report.decided_at));
                     }
                     self.exporter.record(&report);
-                    self.compliance.submit(report, first, now);
+                    self.compliance.submit(report, now);
                 }
             }
         }

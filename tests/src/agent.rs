@@ -95,10 +95,32 @@ impl Agent {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         // The last line may still be in the making.
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let is_report = |line: &&str| !line.contains(r#""event":"drift_"#);
         complete
             .lines()
+            .filter(is_report)
             .map(|line| serde_json::from_str(line).with_context(|| format!("read event {line}")))
             .collect()
+    }
+
+    /// The drift events so far, in order, without a line that is still in the making.
+    #[must_use]
+    pub fn drifts(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|event: &serde_json::Value| event.get("event").is_some()).collect()
+    }
+
+    /// The value of the first series in `/metrics` that begins with `name` and has all `labels`.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> anyhow::Result<Option<f64>> {
+        let text = self.get("/metrics")?.body;
+        let found = text
+            .lines()
+            .find(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        Ok(found.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
     }
 
     /// The final reports of connections to `upstream`.

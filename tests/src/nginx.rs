@@ -50,8 +50,7 @@ impl Nginx {
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let path = dir.join("nginx.conf");
-        fs::write(&path, render(dir, config)?).context("write nginx.conf")?;
+        let path = Self::write(dir, config)?;
         let args: [&str; 6] = ["-p", utf8(dir)?, "-e", "stderr", "-c", utf8(&path)?];
         let log = dir.join("nginx.log");
         let (program, args) = NetNs::wrap(netns, "nginx", &args);
@@ -69,6 +68,25 @@ impl Nginx {
             None => daemon.wait_listening(address)?,
         }
         Ok(Self { daemon })
+    }
+
+    /// Writes the configuration of an instance in `dir`, which loads it at the next
+    /// [`Nginx::reload`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(dir: &Path, config: &Config) -> anyhow::Result<PathBuf> {
+        let path = dir.join("nginx.conf");
+        fs::write(&path, render(dir, config)?).context("write nginx.conf")?;
+        Ok(path)
+    }
+
+    /// Tells the master to load its configuration.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        self.daemon.signal(rustix::process::Signal::HUP)
     }
 }
 

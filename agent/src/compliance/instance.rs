@@ -17,16 +17,54 @@ use crate::{
     report::CertificateFacts,
 };
 
+/// One configuration as it was loaded.
+#[derive(Debug, Default)]
+pub(super) struct Configuration {
+    intent: Intent,
+    index: UpstreamIndex,
+    /// Per upstream the client certificate its first TLS route names.
+    certificates: Vec<Option<CertificateFacts>>,
+}
+
+impl Configuration {
+    /// The upstreams a connection may belong to.
+    pub(super) fn find(&self, to: SocketAddr, server_name: Option<&str>) -> Vec<usize> {
+        match self.index.find(to, server_name) {
+            Found::One(at) => vec![at],
+            Found::Several(several) => several,
+            Found::None => Vec::new(),
+        }
+    }
+
+    /// An upstream that [`Configuration::find`] has found.
+    pub(super) fn upstream(&self, at: usize) -> &UpstreamIntent {
+        &self.intent.upstreams[at]
+    }
+
+    /// The client certificate that is configured for it.
+    pub(super) fn client_certificate(&self, at: usize) -> Option<&CertificateFacts> {
+        self.certificates.get(at)?.as_ref()
+    }
+
+    fn name(&mut self, names: &Names) {
+        self.index = UpstreamIndex::new(&self.intent, &|host| names.addresses(host));
+    }
+}
+
+/// Number of a configuration of an instance: those loaded later have higher ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Generation(u64);
+
 /// A running nginx and the last good configuration it loaded.
 #[derive(Debug)]
 pub(super) struct Instance {
     nginx: NginxInstance,
     /// `proxy` label of its hops.
     pub(super) label: Arc<str>,
-    intent: Intent,
-    index: UpstreamIndex,
-    /// Per upstream the client certificate its first TLS route names.
-    certificates: Vec<Option<CertificateFacts>>,
+    current: Configuration,
+    /// What workers run with that were there before the current one was loaded.
+    previous: Option<Configuration>,
+    generation: Generation,
     loaded_at: Option<UnixTime>,
     changed_at: Option<UnixTime>,
     pending: bool,
@@ -39,9 +77,9 @@ impl Instance {
         let mut instance = Self {
             nginx,
             label,
-            intent: Intent::default(),
-            index: UpstreamIndex::default(),
-            certificates: Vec::new(),
+            current: Configuration::default(),
+            previous: None,
+            generation: Generation::default(),
             loaded_at: None,
             changed_at: None,
             pending: false,
@@ -56,9 +94,17 @@ impl Instance {
         self.nginx.master.is_running()
     }
 
-    /// When it loaded the configuration it runs with.
-    pub(super) const fn loaded_at(&self) -> Option<UnixTime> {
-        self.loaded_at
+    /// The configuration that workers run with that begin now.
+    pub(super) const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The configuration of a worker that began with this one.
+    pub(super) fn configuration(&self, generation: Generation) -> &Configuration {
+        match &self.previous {
+            Some(previous) if generation < self.generation => previous,
+            _ => &self.current,
+        }
     }
 
     /// Whether the configuration on disk is newer.
@@ -72,28 +118,9 @@ impl Instance {
         Some(format!("nginx (master {}): {problem}", self.nginx.master.pid))
     }
 
-    /// The upstreams a connection may belong to.
-    pub(super) fn find(&self, to: SocketAddr, server_name: Option<&str>) -> Vec<usize> {
-        match self.index.find(to, server_name) {
-            Found::One(at) => vec![at],
-            Found::Several(several) => several,
-            Found::None => Vec::new(),
-        }
-    }
-
-    /// An upstream that [`Instance::find`] has found.
-    pub(super) fn upstream(&self, at: usize) -> &UpstreamIntent {
-        &self.intent.upstreams[at]
-    }
-
-    /// The client certificate that is configured for it.
-    pub(super) fn client_certificate(&self, at: usize) -> Option<&CertificateFacts> {
-        self.certificates.get(at)?.as_ref()
-    }
-
     /// Looks whether files changed, and if so whether they were loaded.
     pub(super) fn refresh(&mut self, names: &Names) {
-        let files = match self.intent.files.as_slice() {
+        let files = match self.current.intent.files.as_slice() {
             [] => &[self.nginx.main_file.clone()][..],
             files => files,
         };
@@ -120,7 +147,7 @@ impl Instance {
             Ok(intent) => {
                 self.problem = None;
                 self.changed_at = reading.changed_at;
-                if was_loaded || self.intent.files.is_empty() {
+                if was_loaded || self.current.intent.files.is_empty() {
                     self.adopt(intent, names);
                 }
             }
@@ -130,8 +157,12 @@ impl Instance {
                     tracing::warn!(master = self.nginx.master.pid, "{problem}");
                 }
                 self.problem = Some(problem);
-                self.changed_at =
-                    self.nginx.changed_at(&self.intent.files).ok().flatten().or(self.changed_at);
+                self.changed_at = self
+                    .nginx
+                    .changed_at(&self.current.intent.files)
+                    .ok()
+                    .flatten()
+                    .or(self.changed_at);
             }
         }
         self.pending = self.changed_at.is_some_and(|changed| is_newer(changed, reading.loaded_at));
@@ -152,13 +183,23 @@ impl Instance {
             let found = certificate::configured(root.as_ref().ok()?, &route.tls, now, false);
             found.ok().map(|configured| configured.facts)
         };
-        self.certificates = intent.upstreams.iter().map(certificate).collect();
-        self.intent = intent;
-        self.name(names);
+        let certificates = intent.upstreams.iter().map(certificate).collect();
+        let mut loaded = Configuration { intent, certificates, ..Configuration::default() };
+        loaded.name(names);
+        if loaded.intent == self.current.intent {
+            // The workers of one load do not start all at once.
+            self.current = loaded;
+            return;
+        }
+        let replaced = std::mem::replace(&mut self.current, loaded);
+        self.previous = (!replaced.intent.files.is_empty()).then_some(replaced);
+        self.generation.0 += 1;
     }
 
-    /// Indexes the upstreams by what is known of their names.
+    /// Indexes the upstreams anew by what is known of their names.
     pub(super) fn name(&mut self, names: &Names) {
-        self.index = UpstreamIndex::new(&self.intent, &|host| names.addresses(host));
+        for configuration in self.previous.iter_mut().chain([&mut self.current]) {
+            configuration.name(names);
+        }
     }
 }

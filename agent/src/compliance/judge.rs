@@ -6,7 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Submitted, policy_file::PolicyFile, proxies::Proxies};
+use super::{
+    Submitted,
+    policy_file::PolicyFile,
+    proxies::{Proxies, Proxy},
+};
 use crate::{
     export::{
         Exporter,
@@ -105,24 +109,24 @@ impl Judge {
         let label = labels::proxy(&report.origin);
         let upstream = labels::upstream(report);
         let proxy = self.proxies.of(process.pid, &label);
-        let instance = proxy.as_ref().and_then(|proxy| self.proxies.instance(proxy));
-        let found = instance
-            .map(|instance| instance.find(report.destination, report.sni.as_deref()))
+        let configuration = proxy.as_ref().and_then(|proxy| self.proxies.configuration(proxy));
+        let found = configuration
+            .map(|configuration| configuration.find(report.destination, report.sni.as_deref()))
             .unwrap_or_default();
-        let intents: Vec<&UpstreamIntent> = instance
-            .map(|instance| found.iter().map(|&at| instance.upstream(at)).collect())
+        let intents: Vec<&UpstreamIntent> = configuration
+            .map(|configuration| found.iter().map(|&at| configuration.upstream(at)).collect())
             .unwrap_or_default();
-        let (name, configured) = match (instance, found.as_slice()) {
-            (Some(instance), &[one]) => (
-                Some(labels::label(&instance.upstream(one).target.to_string())),
-                instance.client_certificate(one),
+        let (name, configured) = match (configuration, found.as_slice()) {
+            (Some(configuration), &[one]) => (
+                Some(labels::label(&configuration.upstream(one).target.to_string())),
+                configuration.client_certificate(one),
             ),
             _ => (None, None),
         };
         let now = UnixTime::from(SystemTime::now());
         let mut seen = Observation::of(report, &label, None, &upstream, *opened_at);
         seen.name = name.as_deref();
-        seen.loaded_at = instance.and_then(|instance| instance.loaded_at());
+        seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             seen.client_certificate = seen.client_certificate.or(configured);

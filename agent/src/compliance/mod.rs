@@ -108,11 +108,10 @@ impl ComplianceThread {
         Ok(Self { queue: Some(queue), board, thread: Some(thread) })
     }
 
-    /// Hands over what was said about a connection at `now` (the source's clock): the `first`
-    /// thing that decides something, and the last one. Never waits.
-    pub fn submit(&self, report: Box<ConnectionReport>, first: bool, now: Timestamp) {
-        let decides = first && report.verdict.security != Security::Unknown;
-        if !decides && !report.is_final {
+    /// Hands over what was said about a connection at `now` (the source's clock), if it decides
+    /// something or is the last word. Never waits.
+    pub fn submit(&self, report: Box<ConnectionReport>, now: Timestamp) {
+        if report.verdict.security == Security::Unknown && !report.is_final {
             return;
         }
         let age = now.since(report.opened_at);

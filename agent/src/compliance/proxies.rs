@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{instance::Instance, names::Names};
+use super::{
+    instance::{Configuration, Generation, Instance},
+    names::Names,
+};
 use crate::{
     export::health::ComponentState,
     identity::{
@@ -13,6 +16,7 @@ use crate::{
         nginx::{NginxInstance, master_of},
         process::{ProcessFacts, ProcessKey},
     },
+    policy::time::UnixTime,
 };
 
 /// Processes remembered at most; those beyond are read again for each connection.
@@ -26,8 +30,24 @@ pub(super) struct Proxy {
     key: ProcessKey,
     /// Container, pod and unit.
     pub(super) identity: Arc<CgroupIdentity>,
-    /// Its master, if it is an nginx.
-    master: Option<ProcessKey>,
+    nginx: Option<Worker>,
+}
+
+/// A process of an nginx.
+#[derive(Clone, Copy, Debug)]
+struct Worker {
+    master: ProcessKey,
+    /// The configuration it runs with.
+    generation: Generation,
+    started_at: UnixTime,
+}
+
+impl Proxy {
+    /// When the configuration was loaded that the process runs with, if it is an nginx: a worker
+    /// begins with it.
+    pub(super) fn loaded_at(&self) -> Option<UnixTime> {
+        self.nginx.map(|worker| worker.started_at)
+    }
 }
 
 /// Everything known of the proxies; each process and each configuration is read once.
@@ -82,16 +102,22 @@ impl Proxies {
                 }
             }
         }
-        Ok(Proxy {
-            key: facts.key,
-            identity: Arc::new(facts.cgroup),
-            master: master.map(|master| master.key),
-        })
+        let nginx = master.map(|master| Worker {
+            master: master.key,
+            generation: self
+                .instances
+                .get(&master.key)
+                .map(Instance::generation)
+                .unwrap_or_default(),
+            started_at: facts.started_at,
+        });
+        Ok(Proxy { key: facts.key, identity: Arc::new(facts.cgroup), nginx })
     }
 
-    /// The nginx that a process belongs to.
-    pub(super) fn instance(&self, proxy: &Proxy) -> Option<&Instance> {
-        self.instances.get(&proxy.master?)
+    /// The configuration that a process of an nginx runs with.
+    pub(super) fn configuration(&self, proxy: &Proxy) -> Option<&Configuration> {
+        let worker = proxy.nginx?;
+        Some(self.instances.get(&worker.master)?.configuration(worker.generation))
     }
 
     /// Forgets processes that are gone and looks at the files of the others. Call it about once

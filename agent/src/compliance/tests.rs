@@ -34,7 +34,7 @@ impl Scene {
         }
         report.opened_at = NOW;
         self.exporter.record(&report);
-        self.thread.submit(Box::new(report), true, NOW);
+        self.thread.submit(Box::new(report), NOW);
     }
 
     /// The hop's compliance, once there is a violation or there is none.
@@ -121,7 +121,7 @@ fn a_full_queue_is_counted() {
     let exporter = Exporter::new(HopLimits::default());
     exporter.register(board);
     for flow in 0..3 {
-        thread.submit(Box::new(report(flow, Security::Tls)), false, NOW);
+        thread.submit(Box::new(report(flow, Security::Tls)), NOW);
     }
     let text = exporter.gather().unwrap();
     assert!(text.contains("dropped_total{reason=\"queue_full\"} 2\n"), "{text}");

@@ -38,7 +38,7 @@ pub struct Observation<'a> {
     pub at: UnixTime,
     /// The last that is said of this connection.
     pub is_final: bool,
-    /// When the proxy loaded the configuration it runs with, where that is known.
+    /// When the configuration was loaded that the process runs with, where that is known.
     pub loaded_at: Option<UnixTime>,
 }
 

@@ -57,8 +57,8 @@ pub struct OpenDrift {
     pub since: UnixTime,
     /// When it was noticed.
     pub detected_at: UnixTime,
-    /// When the configuration was loaded that brought it, if one was loaded between the last good
-    /// and the first offending connection.
+    /// When the configuration was loaded that brought it: that of the first offending connection,
+    /// if no connection was good with it.
     pub changed_at: Option<UnixTime>,
     /// When the newest offending connection was opened.
     pub last_offending: UnixTime,
@@ -130,6 +130,9 @@ struct Track {
     good_again: Option<UnixTime>,
     /// Newest good connection.
     last_good: Option<UnixTime>,
+    /// The newest configuration that good connections were opened with.
+    #[serde(default)]
+    good_load: Option<UnixTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,7 +218,7 @@ impl DriftTracker {
         for (rule, answer) in assessment.answers() {
             match answer {
                 Answer::Unknown => {}
-                Answer::Met => hop.tracks.entry(rule).or_default().met(seen.at),
+                Answer::Met => hop.tracks.entry(rule).or_default().met(seen),
                 Answer::Violated(violation) => {
                     let patience = match rule {
                         Rule::ResumedUnseen => self.options.resumed_unseen_after,
@@ -232,9 +235,9 @@ impl DriftTracker {
                             violation: violation.clone(),
                             since: begin,
                             detected_at: now,
-                            changed_at: seen.loaded_at.filter(|load| {
-                                *load <= begin && track.last_good.is_none_or(|good| good <= *load)
-                            }),
+                            changed_at: seen
+                                .loaded_at
+                                .filter(|load| *load <= begin && track.was_good_before(*load)),
                             last_offending: seen.at,
                             connections: u64::from(seen.is_final),
                         };
@@ -302,7 +305,16 @@ impl DriftTracker {
 }
 
 impl Track {
-    fn met(&mut self, at: UnixTime) {
+    /// Whether no connection was good with the configuration loaded at `load`, or a newer one.
+    /// Workers with an older one may go on opening good connections for a while.
+    fn was_good_before(&self, load: UnixTime) -> bool {
+        self.last_good.is_none_or(|good| good <= load)
+            || self.good_load.is_some_and(|good_load| good_load < load)
+    }
+
+    fn met(&mut self, seen: &Observation<'_>) {
+        let at = seen.at;
+        self.good_load = self.good_load.max(seen.loaded_at);
         self.pending = None;
         self.last_good = self.last_good.max(Some(at));
         if let Some(drift) = &self.open

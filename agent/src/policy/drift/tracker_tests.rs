@@ -144,18 +144,29 @@ fn resumed_sessions_become_a_drift_when_they_are_all_there_is() {
 
 #[test]
 fn a_reload_that_caused_it_counts_as_its_beginning() {
-    for (name, good_at, load_at, expected) in [
-        ("good, reload, bad", Some(0), 5, "+payments plaintext 5.25s"),
+    for (name, good, load, expected) in [
+        ("good, reload, bad", Some((0, None)), 5, "+payments plaintext 5.25s"),
         ("reload, bad", None, 5, "+payments plaintext 5.25s"),
-        ("reload, good, bad", Some(7), 5, "+payments plaintext 250ms"),
-        ("bad, reload", Some(0), 11, "+payments plaintext 250ms"),
+        ("reload, good, bad", Some((7, None)), 5, "+payments plaintext 250ms"),
+        ("reload, good with it, bad", Some((7, Some(5))), 5, "+payments plaintext 250ms"),
+        (
+            "reload, an old worker's good one, bad",
+            Some((7, Some(1))),
+            5,
+            "+payments plaintext 5.25s",
+        ),
+        ("bad, reload", Some((0, None)), 11, "+payments plaintext 250ms"),
     ] {
         let mut scene = Scene::new(Options::default());
-        if let Some(good_at) = good_at {
-            scene.seen("payments", MUTUAL, good_at);
+        let observed = |verdict, seconds, load: Option<u64>| Observation {
+            at: at(seconds),
+            loaded_at: load.map(at),
+            ..observation(verdict)
+        };
+        if let Some((seconds, load)) = good {
+            assert_eq!(scene.observe(&observed(MUTUAL, seconds, load), seconds), NONE, "{name}");
         }
-        let seen =
-            Observation { at: at(10), loaded_at: Some(at(load_at)), ..observation(PLAINTEXT) };
+        let seen = observed(PLAINTEXT, 10, Some(load));
         assert_eq!(scene.observe(&seen, 10), [expected], "{name}");
     }
 }
