@@ -65,7 +65,7 @@ fn connection(hop: u64, flow: u64) -> ConnectionReport {
         7 => (Security::Mtls, ClientAuth::Presented, Evidence::Carried, None),
         _ => (Security::Mtls, ClientAuth::Presented, Evidence::Wire, None),
     };
-    let is_rejected = kind == 9 && flow % 3 == 0;
+    let is_rejected = kind == 9 && flow.is_multiple_of(3);
     let is_tls = security != Security::Plaintext;
     let version = if matches!(evidence, Evidence::Wire) { "1.2" } else { "1.3" };
     let pick = |list: &[&str], number: u64| {

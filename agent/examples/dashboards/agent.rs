@@ -25,7 +25,7 @@ pub fn dashboard() -> Dashboard {
     }
 }
 
-fn by(labels: &str, series: String) -> String {
+fn by(labels: &str, series: &str) -> String {
     format!("sum by ({labels}) ({series})")
 }
 
@@ -48,8 +48,8 @@ fn rates(
 
 fn state() -> Vec<Panel> {
     let failed = select(COMPONENT_STATE.info, r#"state=~"failed|starting""#);
-    let lost = by("instance", rate(EVENTS_LOST.info, ""));
-    let received = by("instance", rate(EVENTS_RECEIVED.info, ""));
+    let lost = by("instance", &rate(EVENTS_LOST.info, ""));
+    let received = by("instance", &rate(EVENTS_RECEIVED.info, ""));
     let full = format!("max({} / {})", select(HOPS.info, ""), select(HOPS_LIMIT.info, ""));
     vec![
         Panel::number(
@@ -70,7 +70,10 @@ fn state() -> Vec<Panel> {
             "Least programs attached",
             "Kernel programs attached on the agent that has fewest; five are needed.",
             "short",
-            Query::series(format!("min({})", by("instance", select(PROBES_ATTACHED.info, ""))), ""),
+            Query::series(
+                format!("min({})", by("instance", &select(PROBES_ATTACHED.info, ""))),
+                "",
+            ),
             &[("red", 0.0), ("green", 5.0)],
         ),
         Panel::number(
@@ -132,7 +135,7 @@ fn events() -> Vec<Panel> {
             "Connections followed",
             "Connections whose handshake is being followed.",
             "short",
-            vec![Query::series(by("instance", select(FLOWS_TRACKED.info, "")), "{{instance}}")],
+            vec![Query::series(by("instance", &select(FLOWS_TRACKED.info, "")), "{{instance}}")],
         ),
         rates(
             "Connections given up",
@@ -155,10 +158,10 @@ fn events() -> Vec<Panel> {
             "Evidence that contradicts itself, events that make no sense, prefixes cut by the byte budget, connection events not written.",
             "cps",
             vec![
-                Query::series(by("", rate(EVIDENCE_CONFLICTS.info, "")), "evidence conflicts"),
-                Query::series(by("", rate(EVENTS_UNDECODABLE.info, "")), "undecodable events"),
-                Query::series(by("", rate(CAPTURE_BUDGET_REACHED.info, "")), "budget reached"),
-                Query::series(by("", rate(EVENT_OUTPUT_DROPPED.info, "")), "events not written"),
+                Query::series(by("", &rate(EVIDENCE_CONFLICTS.info, "")), "evidence conflicts"),
+                Query::series(by("", &rate(EVENTS_UNDECODABLE.info, "")), "undecodable events"),
+                Query::series(by("", &rate(CAPTURE_BUDGET_REACHED.info, "")), "budget reached"),
+                Query::series(by("", &rate(EVENT_OUTPUT_DROPPED.info, "")), "events not written"),
             ],
         ),
     ]
@@ -171,7 +174,7 @@ fn library() -> Vec<Panel> {
             "By whether their TLS library is read (library), or why not.",
             "short",
             vec![Query::series(
-                format!("{} > 0", by("status", select(LIBRARY_PROCESSES.info, ""))),
+                format!("{} > 0", by("status", &select(LIBRARY_PROCESSES.info, ""))),
                 "{{status}}",
             )],
         ),
@@ -195,8 +198,8 @@ fn library() -> Vec<Panel> {
 }
 
 fn cost() -> Vec<Panel> {
-    let run_time = by("program", rate(PROGRAM_RUN_SECONDS.info, ""));
-    let runs = by("program", rate(PROGRAM_RUNS.info, ""));
+    let run_time = by("program", &rate(PROGRAM_RUN_SECONDS.info, ""));
+    let runs = by("program", &rate(PROGRAM_RUNS.info, ""));
     vec![
         Panel::lines(
             "Time per run of a kernel program",
@@ -225,7 +228,7 @@ fn cost() -> Vec<Panel> {
             "Resident memory.",
             "bytes",
             vec![Query::series(
-                by("instance", select(PROCESS_RESIDENT_MEMORY.info, "")),
+                by("instance", &select(PROCESS_RESIDENT_MEMORY.info, "")),
                 "{{instance}}",
             )],
         ),
@@ -233,7 +236,7 @@ fn cost() -> Vec<Panel> {
             "Open files of the agent",
             "File descriptors.",
             "short",
-            vec![Query::series(by("instance", select(PROCESS_OPEN_FDS.info, "")), "{{instance}}")],
+            vec![Query::series(by("instance", &select(PROCESS_OPEN_FDS.info, "")), "{{instance}}")],
         ),
     ]
 }

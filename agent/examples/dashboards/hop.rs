@@ -23,7 +23,7 @@ pub fn dashboard() -> Dashboard {
     }
 }
 
-fn by(labels: &str, series: String) -> String {
+fn by(labels: &str, series: &str) -> String {
     format!("sum by ({labels}) ({series})")
 }
 
@@ -100,7 +100,7 @@ fn connections() -> Vec<Panel> {
             "What the proxy did about a client certificate. requested_not_presented: the upstream asked in vain.",
             "cps",
             vec![Query::series(
-                by("client_auth", rate(UPSTREAM_CONNECTIONS.info, "")),
+                by("client_auth", &rate(UPSTREAM_CONNECTIONS.info, "")),
                 "{{client_auth}}",
             )],
         ),
@@ -109,7 +109,7 @@ fn connections() -> Vec<Panel> {
             "What the verdicts rest on.",
             "cps",
             vec![Query::series(
-                by("security, evidence", rate(UPSTREAM_CONNECTIONS.info, "")),
+                by("security, evidence", &rate(UPSTREAM_CONNECTIONS.info, "")),
                 "{{security}}, {{evidence}}",
             )],
         ),
@@ -134,14 +134,14 @@ fn failures() -> Vec<Panel> {
             "Handshakes by outcome",
             "rejected: the upstream refused the proxy's certificate or its absence.",
             "cps",
-            vec![Query::series(by("outcome", rate(UPSTREAM_CONNECTIONS.info, "")), "{{outcome}}")],
+            vec![Query::series(by("outcome", &rate(UPSTREAM_CONNECTIONS.info, "")), "{{outcome}}")],
         ),
         Panel::lines(
             "Rejected and failed handshakes, by reason",
             "The alert that ended them, where one was seen.",
             "cps",
             vec![Query::series(
-                by("reason", rate(UPSTREAM_HANDSHAKE_FAILURES.info, "")),
+                by("reason", &rate(UPSTREAM_HANDSHAKE_FAILURES.info, "")),
                 "{{reason}}",
             )],
         ),
@@ -150,7 +150,7 @@ fn failures() -> Vec<Panel> {
             "By sender: client is the proxy, server the upstream.",
             "cps",
             vec![Query::series(
-                by("from, alert", rate(UPSTREAM_ALERTS.info, "")),
+                by("from, alert", &rate(UPSTREAM_ALERTS.info, "")),
                 "{{alert}} from {{from}}",
             )],
         ),
@@ -158,7 +158,7 @@ fn failures() -> Vec<Panel> {
             "Unknown, by reason",
             "Why connections of the hop stay unknown.",
             "cps",
-            vec![Query::series(by("reason", rate(UPSTREAM_UNKNOWN.info, "")), "{{reason}}")],
+            vec![Query::series(by("reason", &rate(UPSTREAM_UNKNOWN.info, "")), "{{reason}}")],
         ),
     ]
 }

@@ -5,7 +5,7 @@ fn the_documented_file_is_the_default() {
     assert_eq!(Config::parse(DEFAULT_FILE).expect("valid"), Config::default());
     // Every key is there, also those that are absent by default (as comments).
     let table: toml::Table = toml::from_str(DEFAULT_FILE).expect("valid");
-    for (name, section) in toml::Table::try_from(Config::default()).expect("a table").iter() {
+    for (name, section) in &toml::Table::try_from(Config::default()).expect("a table") {
         let documented = &table[name];
         assert_eq!(documented, section, "[{name}]");
     }

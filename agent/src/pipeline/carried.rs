@@ -168,7 +168,7 @@ mod tests {
             ),
         ];
         for (name, full, at, expected) in cases {
-            let mut handshakes = FullHandshakes::new(10, Duration::from_HOURs(24));
+            let mut handshakes = FullHandshakes::new(10, Duration::from_hours(24));
             for (client_auth, outcome, at) in *full {
                 handshakes.learn(key(), verdict(*client_auth, *outcome), Timestamp(*at));
             }

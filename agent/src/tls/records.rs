@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn headers() {
-        let ok = |content_type, length| Ok(Some(RecordHeader { content_type, length }));
         type Case<'a> = (&'a str, &'a [u8], Result<Option<RecordHeader>, NotARecord>);
+        let ok = |content_type, length| Ok(Some(RecordHeader { content_type, length }));
         let cases: &[Case<'_>] = &[
             ("empty", &[], Ok(None)),
             ("one byte", &[0x16], Ok(None)),

@@ -113,7 +113,9 @@ fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> (T, f
             drop(source);
             #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
             let nanoseconds = (time.tv_sec * 1_000_000_000 + time.tv_nsec) as f64;
-            nanoseconds / HANDSHAKES as f64
+            #[expect(clippy::cast_precision_loss, reason = "a small constant")]
+            let handshakes = HANDSHAKES as f64;
+            nanoseconds / handshakes
         });
         let result = work();
         stop.store(true, Relaxed);

@@ -260,7 +260,7 @@ fn between_windows_nothing_is_probed() {
     let hop = Hop::start("hs-windows");
     let mut source = source_with("hs-windows", |options| {
         options.library_sampling =
-            Sampling::Interval { window: Duration::from_secs(2), every: Duration::from_secs(600) };
+            Sampling::Interval { window: Duration::from_secs(2), every: Duration::from_mins(10) };
     });
     let started = Instant::now();
     let events = while_reading(&mut source, || hop.requests(20));

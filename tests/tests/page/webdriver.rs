@@ -118,7 +118,7 @@ pub fn free_address() -> anyhow::Result<SocketAddr> {
 
 fn request(driver: SocketAddr, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
     let mut stream = http::connect(driver)?;
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(std::time::Duration::from_mins(1)))?;
     let body = if body.is_null() { String::new() } else { body.to_string() };
     write!(
         stream,
