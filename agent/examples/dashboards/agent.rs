@@ -42,7 +42,7 @@ fn rates(
         title,
         description,
         unit,
-        vec![Query::series(by(labels, rate(metric, "")), legend)],
+        vec![Query::series(by(labels, &rate(metric, "")), legend)],
     )
 }
 
