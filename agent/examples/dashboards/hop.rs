@@ -117,7 +117,7 @@ fn connections() -> Vec<Panel> {
             "Versions and cipher suites",
             "As negotiated.",
             "cps",
-            vec![Query::series(by("version, cipher", tls.clone()), "{{version}} {{cipher}}")],
+            vec![Query::series(by("version, cipher", &tls), "{{version}} {{cipher}}")],
         ),
         Panel::lines(
             "Resumed share",
