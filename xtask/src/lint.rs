@@ -13,6 +13,8 @@ pub fn run() -> anyhow::Result<()> {
         .args(["run", bpf::toolchain_name(), "cargo", "clippy", "--package", "hopsight-ebpf"])
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
         .args(warnings)
+        // As aya-build does; the crates for BPF choose their register names by it.
+        .env("RUSTFLAGS", format!("--cfg bpf_target_arch=\"{}\"", std::env::consts::ARCH))
         // Set by the cargo that runs us, for another toolchain.
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO");

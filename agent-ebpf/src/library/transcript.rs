@@ -39,8 +39,8 @@ fn update(ctx: &ProbeContext) -> Option<()> {
     // Reserved in a few sizes: most messages are small, a certificate chain rarely is.
     match len as u32 {
         ..=1024 => emit::bytes::<1024>(body, data, len as u32),
-        ..=4096 => emit::bytes::<4096>(body, data, len as u32),
-        ..=16_384 => emit::bytes::<16_384>(body, data, len as u32),
+        1025..=4096 => emit::bytes::<4096>(body, data, len as u32),
+        4097..=16_384 => emit::bytes::<16_384>(body, data, len as u32),
         TRANSCRIPT_CAP.. => emit::bytes::<65_536>(body, data, TRANSCRIPT_CAP),
         _ => emit::bytes::<65_536>(body, data, len as u32),
     }
