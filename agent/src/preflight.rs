@@ -1,13 +1,13 @@
 //! Whether this machine lets hopsight work: each requirement with its state and what to do.
 
-use std::{fmt, fs};
+use std::{collections::BTreeMap, fmt, fs};
 
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use crate::{
     capture::{
-        Cgroup, LiveOptions, LoadOptions, Watched,
+        Cgroup, LibraryEvidence, LiveOptions, LoadOptions, Watched, library,
         loader::{self, NETWORK_PROGRAMS, Refused},
         processes,
     },
@@ -120,6 +120,9 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
     });
     found.extend(kernel_programs(options, cgroup.as_ref().ok()));
     found.push(watched_processes(&options.load.watched));
+    if options.library {
+        found.extend(library_evidence(&options.load.watched));
+    }
     found
 }
 
@@ -246,15 +249,33 @@ fn watched_processes(watched: &Watched) -> Requirement {
     Requirement::unless(running > 0, "watched processes", format!("{running} found"), problem)
 }
 
+/// What the TLS libraries of the watched processes would show, alike ones together.
+fn library_evidence(watched: &Watched) -> Vec<Requirement> {
+    let mut alike: BTreeMap<String, (LibraryEvidence, Vec<String>)> = BTreeMap::new();
+    for (pid, name) in processes::running(watched) {
+        let evidence = library::survey(pid);
+        let known = alike.entry(evidence.to_string());
+        known.or_insert_with(|| (evidence, Vec::new())).1.push(format!("{name} {pid}"));
+    }
+    let problem = (State::Degraded, "under TLS 1.3 these rest on the lengths of records");
+    let each = alike.into_iter().map(|(text, (evidence, mut processes))| {
+        processes.sort_unstable();
+        let met = matches!(evidence, LibraryEvidence::Library(_));
+        let detail = format!("{text}: {}", processes.join(", "));
+        Requirement::unless(met, "TLS library", detail, problem)
+    });
+    each.collect()
+}
+
 /// The maps, each program, and their attachment, tried for real.
 fn kernel_programs(options: &LiveOptions, cgroup: Option<&Cgroup>) -> Vec<Requirement> {
     let watched = Watched::Named(Vec::new());
-    let options = LoadOptions { watched, ..options.load.clone() };
-    let mut ebpf = match loader::open(&options) {
+    let load = LoadOptions { watched, ..options.load.clone() };
+    let mut ebpf = match loader::open(&load) {
         Ok(ebpf) => ebpf,
         Err(error) => return vec![Requirement::from_result("BPF maps", Err(error))],
     };
-    let ring = format!("ring buffer of {} bytes, socket storage", options.ring_bytes);
+    let ring = format!("ring buffer of {} bytes, socket storage", load.ring_bytes);
     let mut found = vec![Requirement::ok("BPF maps", ring)];
     for name in NETWORK_PROGRAMS {
         let loaded = loader::load(&mut ebpf, name).map(|()| "loads".to_owned());
@@ -264,6 +285,16 @@ fn kernel_programs(options: &LiveOptions, cgroup: Option<&Cgroup>) -> Vec<Requir
         let attached = loader::attach_loaded(&mut ebpf, cgroup)
             .map(|()| format!("works on {}", cgroup.path.display()));
         found.push(Requirement::from_result("attachment", attached));
+    }
+    if options.library {
+        let rehearsal = library::rehearse(&mut ebpf).map(|()| "load and attach".to_owned());
+        found.push(match Requirement::from_result("library probes", rehearsal) {
+            // TLS 1.3 verdicts then rest on record lengths.
+            refused if refused.state == State::Missing => {
+                Requirement { state: State::Degraded, ..refused }
+            }
+            works => works,
+        });
     }
     found
 }

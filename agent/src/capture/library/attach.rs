@@ -11,7 +11,7 @@ use aya::{
     },
 };
 
-use super::placement::{Hook, ProbePoint};
+use super::placement::{Hook, Image, ProbePoint};
 
 /// Probes on one file; dropping them removes them.
 #[derive(Debug)]
@@ -37,6 +37,20 @@ pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
         program(ebpf, *hook)?.load().with_context(|| format!("load the library probe {hook}"))?;
     }
     Ok(())
+}
+
+/// Loads the programs and attaches one for real, to this program's own first instruction, which
+/// has run for the last time; nothing stays.
+///
+/// # Errors
+/// What a probe would meet.
+pub fn rehearse(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    const THIS: &str = "/proc/self/exe";
+    load(ebpf)?;
+    let bytes = std::fs::read(THIS).context("read this program")?;
+    let offset = Image::parse(&bytes)?.entry_offset().context("find this program's entry")?;
+    let point = ProbePoint { hook: Hook::ConnectState, offset, emulated: false };
+    attach(ebpf, &File::open(THIS).context("open this program")?, &[point]).map(drop)
 }
 
 /// Attaches to every point of `file`, in all processes that map it or will: proxies fork workers,

@@ -24,6 +24,7 @@ use std::{
 use aya::Ebpf;
 use tracing::{debug, info, warn};
 
+pub use attach::rehearse;
 use discovery::{Absence, Candidate};
 use evidence::Standing;
 pub use evidence::survey;

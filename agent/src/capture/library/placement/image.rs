@@ -160,6 +160,12 @@ impl<'d> Image<'d> {
         })
     }
 
+    /// File offset of the first instruction of a program.
+    #[must_use]
+    pub fn entry_offset(&self) -> Option<u64> {
+        self.file_offset(self.elf.entry())
+    }
+
     /// File offset of a virtual address: what the kernel places uprobes by.
     #[must_use]
     pub fn file_offset(&self, address: u64) -> Option<u64> {
