@@ -164,18 +164,17 @@ fn check_expression(expression: &str, panel: &str) {
 
 #[test]
 fn panels_query_valid_promql() -> anyhow::Result<()> {
-    let mut rules = String::from("groups:\n- name: panels\n  rules:\n");
-    let mut count = 0;
+    let mut rules = vec!["groups:\n- name: panels\n  rules:".to_owned()];
     for (_, dashboard) in dashboards()? {
         for expression in panels(&dashboard).iter().flat_map(|(panel, _)| expressions(panel)) {
-            count += 1;
+            let count = rules.len();
             let expression = expression.replace("$__rate_interval", "5m").replace('$', "");
             let expression = Value::from(expression);
-            rules += &format!("  - record: panel_{count}\n    expr: {expression}\n");
+            rules.push(format!("  - record: panel_{count}\n    expr: {expression}"));
         }
     }
     let file = tempfile::NamedTempFile::new()?;
-    fs::write(file.path(), &rules)?;
+    fs::write(file.path(), rules.join("\n"))?;
     let Ok(output) = Command::new("promtool").args(["check", "rules"]).arg(file.path()).output()
     else {
         println!("SKIP: promtool is not installed (Debian package prometheus)");

@@ -13,15 +13,11 @@ const COLORS: [(&str, &str); 4] =
 
 /// The series of a metric that the variables select, with further `matchers`.
 pub fn select(metric: MetricInfo, matchers: &str) -> String {
-    let mut all = AGENTS.to_owned();
-    for label in ["proxy", "upstream"].into_iter().filter(|label| metric.labels.contains(label)) {
-        all += &format!(r#", {label}=~"${label}""#);
-    }
-    if !matchers.is_empty() {
-        all += ", ";
-        all += matchers;
-    }
-    format!("{}{{{all}}}", metric.name)
+    let of_hops = ["proxy", "upstream"].into_iter().filter(|label| metric.labels.contains(label));
+    let of_hops = of_hops.map(|label| format!(r#"{label}=~"${label}""#));
+    let further = (!matchers.is_empty()).then(|| matchers.to_owned());
+    let all: Vec<_> = std::iter::once(AGENTS.to_owned()).chain(of_hops).chain(further).collect();
+    format!("{}{{{}}}", metric.name, all.join(", "))
 }
 
 /// Rate of a counter per second.
@@ -313,11 +309,12 @@ impl Dashboard {
             "name": "datasource", "label": "Data source", "type": "datasource",
             "query": "prometheus", "hide": 0, "refresh": 1, "includeAll": false, "multi": false,
         })];
-        let mut matchers = String::new();
+        let mut matchers: Vec<String> = vec![];
         let agents =
             ["cluster", "namespace", "job", "instance"].map(|label| (label, BUILD_INFO.info));
         for (label, metric) in agents.into_iter().chain(self.variables.iter().copied()) {
-            let query = format!("label_values({}{{{matchers}}}, {label})", metric.name);
+            let chosen = matchers.join(", ");
+            let query = format!("label_values({}{{{chosen}}}, {label})", metric.name);
             // Machines outside of Kubernetes have no cluster and no namespace.
             let all = if matches!(label, "cluster" | "namespace") { ".*" } else { ".+" };
             list.push(json!({
@@ -326,10 +323,7 @@ impl Dashboard {
                 "refresh": 2, "sort": 1, "hide": 0, "multi": true, "includeAll": true,
                 "allValue": all, "current": { "text": ["All"], "value": ["$__all"] },
             }));
-            if !matchers.is_empty() {
-                matchers += ", ";
-            }
-            matchers += &format!(r#"{label}=~"${label}""#);
+            matchers.push(format!(r#"{label}=~"${label}""#));
         }
         list
     }

@@ -67,9 +67,10 @@ fn lines(requirements: &[Requirement], colors: bool) -> String {
             requirement.detail.clone().into(),
         ]);
     }
-    let mut text = table.lines(colors).join("\n") + "\n";
-    for requirement in requirements.iter().filter(|requirement| !requirement.advice.is_empty()) {
-        text += &format!("{}: {}\n", requirement.name, requirement.advice);
-    }
-    text
+    let advice = requirements
+        .iter()
+        .filter(|requirement| !requirement.advice.is_empty())
+        .map(|requirement| format!("{}: {}", requirement.name, requirement.advice));
+    let lines: Vec<_> = table.lines(colors).into_iter().chain(advice).collect();
+    lines.join("\n") + "\n"
 }

@@ -117,16 +117,15 @@ fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
     if snapshot.hops.is_empty() {
         return "no hops yet: no watched proxy has connected to an upstream\n".into();
     }
-    let mut text = table(snapshot, wide).lines(colors).join("\n");
-    text.push('\n');
+    let mut lines = table(snapshot, wide).lines(colors);
     let more = snapshot.totals.overflowed_connections;
     if more > 0 {
-        text += &format!(
-            "note: the limit of {} hops was reached; {more} connections are counted under ~other\n",
+        lines.push(format!(
+            "note: the limit of {} hops was reached; {more} connections are counted under ~other",
             snapshot.max_hops
-        );
+        ));
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 /// Puts the hops in this order; hops that are equal in it by proxy and upstream.

@@ -4,38 +4,41 @@
 //! valid YAML 1.2. That is less than a YAML crate brings, of which none is kept up that also
 //! writes.
 
+use std::fmt::{self, Write as _};
+
 use serde_json::Value;
 
 /// `value` as a YAML document.
 #[must_use]
 pub fn to_yaml(value: &Value) -> String {
     let mut out = String::new();
-    write(value, 0, &mut out);
+    write(value, 0, &mut out).expect("a String takes any text");
     out
 }
 
 /// Writes `value` as lines indented by `depth`, ending with a line break.
-fn write(value: &Value, depth: usize, out: &mut String) {
+fn write(value: &Value, depth: usize, out: &mut String) -> fmt::Result {
     let indent = "  ".repeat(depth);
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
-                *out += &format!("{indent}{}:", Value::from(key.as_str()));
-                write_after_mark(value, depth, out);
+                write!(out, "{indent}{}:", Value::from(key.as_str()))?;
+                write_after_mark(value, depth, out)?;
             }
         }
         Value::Array(items) if !items.is_empty() => {
             for item in items {
-                *out += &format!("{indent}-");
-                write_after_mark(item, depth, out);
+                write!(out, "{indent}-")?;
+                write_after_mark(item, depth, out)?;
             }
         }
-        scalar => *out += &format!("{indent}{scalar}\n"),
+        scalar => writeln!(out, "{indent}{scalar}")?,
     }
+    Ok(())
 }
 
 /// A scalar stays on the line of its key or dash, a collection begins on the next.
-fn write_after_mark(value: &Value, depth: usize, out: &mut String) {
+fn write_after_mark(value: &Value, depth: usize, out: &mut String) -> fmt::Result {
     let is_block = match value {
         Value::Object(map) => !map.is_empty(),
         Value::Array(items) => !items.is_empty(),
@@ -43,9 +46,9 @@ fn write_after_mark(value: &Value, depth: usize, out: &mut String) {
     };
     if is_block {
         out.push('\n');
-        write(value, depth + 1, out);
+        write(value, depth + 1, out)
     } else {
-        *out += &format!(" {value}\n");
+        writeln!(out, " {value}")
     }
 }
 

@@ -131,17 +131,14 @@ fn drifts() -> Arc<DriftBoard> {
 
 /// The exposition with the values that differ from run to run replaced.
 fn stable(exposition: &str) -> String {
-    let mut out = String::new();
-    for line in exposition.lines() {
-        match line.rsplit_once(' ') {
-            Some((series, _)) if series.starts_with("process_") => out += &format!("{series} X\n"),
-            Some((series, value)) if series.starts_with("hopsight_build_info{") => {
-                out += &format!("hopsight_build_info{{…}} {value}\n");
-            }
-            _ => out += &format!("{line}\n"),
+    let lines = exposition.lines().map(|line| match line.rsplit_once(' ') {
+        Some((series, _)) if series.starts_with("process_") => format!("{series} X\n"),
+        Some((series, value)) if series.starts_with("hopsight_build_info{") => {
+            format!("hopsight_build_info{{…}} {value}\n")
         }
-    }
-    out
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 #[test]
