@@ -22,6 +22,11 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
         "the bytes are the HTTP/2 preface in clear; only the port suggests TLS",
     ),
     ("arkime/arkime_synthetic.pcap", "10.0.44.100:54346", MID_STREAM),
+    ("arkime/arkime_synthetic.pcap", "10.0.10.100:54326", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.0.14.100:54330", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.2.10.100:55010", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.3.2.100:56002", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.20.22.100:50400", NEGOTIATING),
     (
         "arkime/openvpn_synthetic.pcap",
         "203.0.113.7:51002",
@@ -53,6 +58,8 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ),
 ];
 
+const NEGOTIATING: &str = "the capture ends in a negotiation (MySQL greeting, SOCKS, RDP) after \
+                           which TLS may begin: unknown{no_data}";
 const MID_STREAM: &str = "its beginning was not captured, and the first bytes seen are not \
                           unmistakable: unknown{mid_stream}";
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::flow::{
-    prelude::{self, Opening, ProxyVersion},
+    prelude::{self, Ending, Opening, ProxyVersion},
     reassembly::{DropCounts, Missing, Stream},
 };
 use crate::{
@@ -184,16 +184,20 @@ impl Connection {
         let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
         let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
         // What has not become TLS by the end, or in all the time a handshake may take, did not.
-        // (The end of the source ends nothing: the rest may be in no file.)
         let over =
             self.closed == Some(CloseCause::Closed) || self.given_up == Some(Reason::Timeout);
-        let ended = long(to_server)
-            || long(to_client)
-            || over && whole(to_server) && whole(to_client) && !self.lost;
+        let complete = whole(to_server) && whole(to_client) && !self.lost;
+        let ending = if long(to_server) || long(to_client) || over && complete {
+            Ending::Closed
+        } else if self.closed.is_some() && complete {
+            Ending::SourceEnded
+        } else {
+            Ending::Open
+        };
         let seen = prelude::inspect(
             &to_server.ready()[..bytes(to_server)],
             &to_client.ready()[..bytes(to_client)],
-            ended,
+            ending,
         );
         self.proxy_protocol = seen.proxy_protocol;
         match seen.opening {

@@ -35,6 +35,17 @@ pub enum Opening {
     Opaque(&'static str),
 }
 
+/// Whether more bytes may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// They may.
+    Open,
+    /// None will, but the connection may have gone on where nobody looked.
+    SourceEnded,
+    /// The connection is over: what has not become TLS was clear text.
+    Closed,
+}
+
 /// A whole view of the beginning of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
@@ -44,10 +55,9 @@ pub struct Inspection {
     pub proxy_protocol: Option<ProxyVersion>,
 }
 
-/// Judges the first bytes of both directions. `ended` tells that the connection is over: what has
-/// not become TLS by then was clear text.
+/// Judges the first bytes of both directions.
 #[must_use]
-pub fn inspect(to_server: &[u8], to_client: &[u8], ended: bool) -> Inspection {
+pub fn inspect(to_server: &[u8], to_client: &[u8], ending: Ending) -> Inspection {
     let (skip, proxy_protocol) = match signatures::proxy_protocol(to_server) {
         ProxyProtocol::Pending if !to_server.is_empty() => {
             return Inspection { opening: Opening::Pending, proxy_protocol: None };
@@ -55,7 +65,7 @@ pub fn inspect(to_server: &[u8], to_client: &[u8], ended: bool) -> Inspection {
         ProxyProtocol::Pending | ProxyProtocol::Absent => (0, None),
         ProxyProtocol::Present { length, version } => (length, Some(version)),
     };
-    let mut opening = opening(&to_server[skip..], to_client, ended);
+    let mut opening = opening(&to_server[skip..], to_client, ending);
     if let Opening::Tls(start) = &mut opening {
         start.at[Direction::ToServer.index()] += skip;
     }
@@ -76,13 +86,15 @@ pub fn inspect_mid_stream(bytes: &[u8]) -> Opening {
     }
 }
 
-fn opening(client: &[u8], server: &[u8], ended: bool) -> Opening {
+fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
+    let ended = ending == Ending::Closed;
     let direct = |ssl2_hello, client_at| {
         Opening::Tls(TlsStart { at: [client_at, 0], starttls: None, ssl2_hello })
     };
     if client.is_empty() {
         return match RecordHeader::parse(server) {
             Ok(Some(_)) => direct(None, 0),
+            _ if server.starts_with(b"SSH-") => Opening::Plaintext("ssh"),
             _ if ended && !server.is_empty() => Opening::Plaintext(upgrades::named(client, server)),
             _ => Opening::Pending,
         };
@@ -110,7 +122,7 @@ fn opening(client: &[u8], server: &[u8], ended: bool) -> Opening {
         signatures::Match::Partial if !ended => return Opening::Pending,
         _ => {}
     }
-    upgrades::judge(client, server, ended)
+    upgrades::judge(client, server, ending)
 }
 
 #[cfg(test)]

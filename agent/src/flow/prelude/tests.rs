@@ -193,8 +193,12 @@ fn cases() -> Vec<Case> {
 #[test]
 fn beginnings() {
     for (name, client, server, open, ended) in cases() {
-        assert_eq!(said(&inspect(&client, &server, false).opening), open, "{name}");
-        assert_eq!(said(&inspect(&client, &server, true).opening), ended, "{name}, ended");
+        assert_eq!(said(&inspect(&client, &server, Ending::Open).opening), open, "{name}");
+        assert_eq!(
+            said(&inspect(&client, &server, Ending::Closed).opening),
+            ended,
+            "{name}, ended"
+        );
     }
 }
 
@@ -204,7 +208,8 @@ fn more_bytes_never_turn_one_answer_into_another() {
         let mut answers = Vec::new();
         for client_end in 0..=client.len() {
             for server_end in 0..=server.len() {
-                let seen = inspect(&client[..client_end], &server[..server_end], false).opening;
+                let seen =
+                    inspect(&client[..client_end], &server[..server_end], Ending::Open).opening;
                 if seen != Opening::Pending {
                     // The name of a clear-text protocol may become more precise.
                     let answer = match &seen {
@@ -223,7 +228,7 @@ fn more_bytes_never_turn_one_answer_into_another() {
 #[test]
 fn a_proxy_protocol_prefix_is_noted() {
     let prefixed = [b"PROXY UNKNOWN\r\n".to_vec(), client_hello()].concat();
-    let seen = inspect(&prefixed, &[], false);
+    let seen = inspect(&prefixed, &[], Ending::Open);
     assert_eq!(seen.proxy_protocol, Some(ProxyVersion::V1));
     let Opening::Tls(start) = seen.opening else { panic!("not TLS: {:?}", seen.opening) };
     assert_eq!(start.at[Direction::ToServer.index()], 15);

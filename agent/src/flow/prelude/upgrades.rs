@@ -6,7 +6,7 @@
 //! client that goes on with its work in clear will not upgrade any more.
 
 use super::{
-    Opening, TlsStart,
+    Ending, Opening, TlsStart,
     signatures::{self, Match, prefix},
 };
 
@@ -22,7 +22,8 @@ enum Stage {
 }
 
 /// Judges a connection that did not begin with TLS.
-pub fn judge(client: &[u8], server: &[u8], ended: bool) -> Opening {
+pub fn judge(client: &[u8], server: &[u8], ending: Ending) -> Opening {
+    let ended = ending == Ending::Closed;
     let (hello, client_at) = signatures::client_hello(client);
     let (protocol, stage) = classify(&client[..client_at], server);
     match hello {
@@ -49,6 +50,12 @@ pub fn judge(client: &[u8], server: &[u8], ended: bool) -> Opening {
         });
     }
     match stage {
+        // Of an unknown protocol no upgrade is known either.
+        Stage::MayUpgrade
+            if ending == Ending::SourceEnded && protocol == "other" && client.len() >= 4 =>
+        {
+            Opening::Plaintext(protocol)
+        }
         Stage::MayUpgrade if !ended => Opening::Pending,
         Stage::Opaque => Opening::Opaque(protocol),
         Stage::MayUpgrade | Stage::StaysClear => Opening::Plaintext(protocol),
