@@ -289,9 +289,10 @@ fn kernel_programs(options: &LiveOptions, cgroup: Option<&Cgroup>) -> Vec<Requir
     if options.library {
         let rehearsal = library::rehearse(&mut ebpf).map(|()| "load and attach".to_owned());
         found.push(match Requirement::from_result("library probes", rehearsal) {
-            // TLS 1.3 verdicts then rest on record lengths.
             refused if refused.state == State::Missing => {
-                Requirement { state: State::Degraded, ..refused }
+                let advice = "TLS 1.3 verdicts rest on record lengths without them; the kernel \
+                              gives probes in user space to CAP_SYS_ADMIN only";
+                Requirement { state: State::Degraded, advice: advice.to_owned(), ..refused }
             }
             works => works,
         });

@@ -34,9 +34,10 @@ fn every_openssl_release_at_hand_is_placed() {
         let placement = placement_of(&file);
         let name = path.display();
         println!(
-            "{name}: {} of {} digest calls",
+            "{name}: {} of {} digest calls, {:?}",
             placement.count(Hook::Transcript),
-            placement.digest_calls
+            placement.digest_calls,
+            placement.selection
         );
         assert_ne!(placement.selection, Selection::All, "{name}: transcript calls told apart");
         assert_eq!(placement.count(Hook::Transcript), 2, "{name}");
@@ -45,9 +46,13 @@ fn every_openssl_release_at_hand_is_placed() {
             assert_eq!(placement.count(hook), 1, "{name}: {hook}");
         }
         let errors = placement.count(Hook::ErrorRaised) + placement.count(Hook::ErrorPut);
-        assert!((1..=8).contains(&errors), "{name}: {errors} error calls");
+        assert!((1..=16).contains(&errors), "{name}: {errors} error calls");
+        let transcript = placement.points.iter().filter(|point| point.hook == Hook::Transcript);
+        assert!(transcript.clone().all(|point| point.emulated), "{name}: {transcript:x?}");
         let single_stepped: Vec<_> = placement.points.iter().filter(|p| !p.emulated).collect();
-        assert!(single_stepped.is_empty(), "{name}: {single_stepped:x?}");
+        // On AArch64 a single step costs little more than a hit.
+        let is_x86_64 = Image::parse(&file).unwrap().isa == Isa::X86_64;
+        assert!(!is_x86_64 || single_stepped.is_empty(), "{name}: {single_stepped:x?}");
     }
 }
 
