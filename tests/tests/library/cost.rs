@@ -18,8 +18,8 @@ use crate::support::{
 };
 
 const NAME: &str = "hs-cost";
-const ROUNDS: usize = 15;
-const HANDSHAKES: usize = 150;
+const ROUNDS: usize = 40;
+const HANDSHAKES: usize = 60;
 
 /// Probe hits of one handshake, both sides: 11 in the client, 13 in the server, which asks for the
 /// verification result itself.
