@@ -10,12 +10,18 @@ use hopsight::{
     export::{
         Exporter,
         health::ComponentState,
+        hop_context::{HopCompliance, HopContext, HopViolation, IntentSummary},
         hops::HopLimits,
         http::{self, HttpLimits},
+        labels,
     },
     model::{
         ClientAuth, Evidence, FlowId, Origin, Outcome, Process, Reason, Security, ServerVerified,
         Timestamp,
+    },
+    policy::{
+        drift::{Compliance, Rule},
+        intent::{Place, Scheme, Stated},
     },
     report::{AlertFacts, CertificateFacts, ConnectionReport, Verdict},
 };
@@ -33,7 +39,9 @@ fn main() -> anyhow::Result<()> {
     let exporter = Exporter::new(HopLimits::default());
     exporter.health().set("kernel_programs", ComponentState::Ready, "made-up connections");
     for flow in 0..hops * 4 {
-        exporter.record(&connection(flow % hops, flow));
+        let report = connection(flow % hops, flow);
+        exporter.record(&report);
+        describe(&exporter, &report);
     }
     let listener = http::bind(address)?;
     println!("http://{}", listener.local_addr()?);
@@ -118,6 +126,34 @@ fn connection(hop: u64, flow: u64) -> ConnectionReport {
         starttls: None,
         proxy_protocol: None,
     }
+}
+
+/// What a configuration and a policy would say: clear text is a violation.
+fn describe(exporter: &Exporter, report: &ConnectionReport) {
+    let place = Place { file: "/etc/nginx/conf.d/upstreams.conf".into(), line: 17 };
+    let is_violation = report.verdict.security == Security::Plaintext;
+    let violation = HopViolation {
+        rule: Rule::Plaintext,
+        detail: "application bytes in clear where TLS is required".into(),
+        place: Some(place.clone()),
+        since: 1_795_000_000.0,
+    };
+    let context = HopContext {
+        name: Some(format!("pool_{}", report.destination.ip()).into()),
+        intent: Some(IntentSummary {
+            scheme: Scheme::Tls,
+            client_certificate: Stated::Yes,
+            verify: Stated::No,
+            place: Some(place),
+        }),
+        compliance: Some(HopCompliance {
+            status: if is_violation { Compliance::Violation } else { Compliance::Compliant },
+            policy: "internal".into(),
+            violations: is_violation.then_some(violation).into_iter().collect(),
+        }),
+        proxy_identity: None,
+    };
+    exporter.describe(&labels::proxy(&report.origin), &labels::upstream(report), context);
 }
 
 fn certificate(name: &str, days_left: u64) -> CertificateFacts {

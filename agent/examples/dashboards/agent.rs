@@ -8,7 +8,7 @@ use hopsight::export::metrics::{
     PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES, VERDICT_LATENCY,
 };
 
-use super::grafana::{Dashboard, Panel, Query, rate, select};
+use super::grafana::{Dashboard, Panel, Query, quantile, rate, select};
 
 pub fn dashboard() -> Dashboard {
     Dashboard {
@@ -94,20 +94,16 @@ fn state() -> Vec<Panel> {
             "Verdict latency, 99 %",
             "From the deciding byte leaving the kernel to the verdict.",
             "s",
-            Query::series(quantile("0.99"), ""),
+            Query::series(quantile(VERDICT_LATENCY.info, "0.99"), ""),
             &[("green", 0.0), ("orange", 0.5), ("red", 2.0)],
         ),
     ]
 }
 
-fn quantile(quantile: &str) -> String {
-    let series = select(VERDICT_LATENCY.info, "").replacen('{', "_bucket{", 1);
-    format!("histogram_quantile({quantile}, sum by (le) (rate({series}[$__rate_interval])))")
-}
-
 fn events() -> Vec<Panel> {
     let pairs = [("0.5", "50 %"), ("0.95", "95 %"), ("0.99", "99 %")];
-    let quantiles = pairs.map(|(q, legend)| Query::series(quantile(q), legend)).into();
+    let quantiles =
+        pairs.map(|(q, legend)| Query::series(quantile(VERDICT_LATENCY.info, q), legend)).into();
     vec![
         rates(
             "Events received",

@@ -25,6 +25,12 @@ pub fn rate(metric: MetricInfo, matchers: &str) -> String {
     format!("rate({}[$__rate_interval])", select(metric, matchers))
 }
 
+/// A quantile, such as `0.99`, of a histogram.
+pub fn quantile(metric: MetricInfo, quantile: &str) -> String {
+    let series = select(metric, "").replacen('{', "_bucket{", 1);
+    format!("histogram_quantile({quantile}, sum by (le) (rate({series}[$__rate_interval])))")
+}
+
 /// One query of a panel.
 pub struct Query {
     expr: String,

@@ -1,9 +1,10 @@
 //! Hop detail: one hop, or the few that are chosen.
 
 use hopsight::export::metrics::{
-    CERTIFICATE_NOT_AFTER, HOP_LAST_SEEN, HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED,
-    UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
-    UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
+    CERTIFICATE_NOT_AFTER, DRIFT_OPEN, HOP_LAST_SEEN, HOP_SECURITY, HOP_SECURITY_SINCE,
+    HOP_SERVER_VERIFIED, INTENT_INFO, POLICY_VIOLATION, UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS,
+    UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS,
+    UPSTREAM_UNKNOWN,
 };
 use serde_json::json;
 
@@ -17,6 +18,7 @@ pub fn dashboard() -> Dashboard {
         variables: vec![("proxy", HOP_SECURITY.info), ("upstream", HOP_SECURITY.info)],
         rows: vec![
             ("Security", security()),
+            ("Policy and drift", policy()),
             ("Connections", connections()),
             ("Failures", failures()),
         ],
@@ -77,6 +79,49 @@ fn security() -> Vec<Panel> {
             ),
             &[("green", 0.0), ("orange", 1.0)],
         ),
+    ]
+}
+
+fn policy() -> Vec<Panel> {
+    vec![
+        Panel::lines(
+            "Violations",
+            "1 while a rule is violated.",
+            "short",
+            vec![Query::series(
+                format!("max by (proxy, upstream, rule) ({})", select(POLICY_VIOLATION.info, "")),
+                "{{rule}}: {{proxy}} → {{upstream}}",
+            )],
+        ),
+        Panel::lines(
+            "Open for",
+            "Time since the first offending connection of a violation that is open.",
+            "s",
+            vec![Query::series(
+                format!("max by (proxy, upstream, rule) ({})", select(DRIFT_OPEN.info, "")),
+                "{{rule}}: {{proxy}} → {{upstream}}",
+            )],
+        ),
+        Panel::table(
+            "What the proxy's configuration intends",
+            "Name, scheme, client certificate and verification, as the configuration says.",
+            "short",
+            Query::table(format!(
+                "max by (instance, proxy, upstream, name, scheme, client_certificate, verify) ({})",
+                select(INTENT_INFO.info, "")
+            )),
+            &[
+                ("proxy", "proxy"),
+                ("upstream", "upstream"),
+                ("name", "name"),
+                ("scheme", "scheme"),
+                ("client_certificate", "client certificate"),
+                ("verify", "verifies"),
+                ("instance", "agent"),
+                ("Value", "known"),
+            ],
+        )
+        .sized(24, 6),
     ]
 }
 

@@ -1,12 +1,15 @@
 //! Upstream TLS overview: how much is protected, and which hops are not.
 
 use hopsight::export::metrics::{
-    CERTIFICATE_NOT_AFTER, HOP_SECURITY, HOP_SERVER_VERIFIED, HOPS_OVERFLOWED,
+    CERTIFICATE_NOT_AFTER, DRIFT_DETECTION, DRIFT_OPEN, DRIFT_REMEDIATION, HOP_SECURITY,
+    HOP_SERVER_VERIFIED, HOPS_OVERFLOWED, POLICY_VIOLATION, PROXY_CONFIG_PENDING_RELOAD,
     UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
 use serde_json::json;
 
-use super::grafana::{Dashboard, Panel, Query, rate, security_mappings, security_rank, select};
+use super::grafana::{
+    Dashboard, Panel, Query, quantile, rate, security_mappings, security_rank, select,
+};
 
 /// Connections whose handshake was not refused and did not fail.
 const WORKING: &str = r#"outcome!~"rejected|failed""#;
@@ -20,6 +23,7 @@ pub fn dashboard() -> Dashboard {
         rows: vec![
             ("Now", now()),
             ("Hops, worst first", vec![hops()]),
+            ("Policy", policy()),
             ("Connections", connections()),
             ("Certificates", vec![certificates()]),
         ],
@@ -117,6 +121,62 @@ fn hops() -> Panel {
         }]}],
     }));
     panel
+}
+
+fn policy() -> Vec<Panel> {
+    let pending = select(PROXY_CONFIG_PENDING_RELOAD.info, "");
+    let open = select(DRIFT_OPEN.info, "");
+    let drifts = Panel::table(
+        "Open violations, longest first",
+        "Hops that are not as policy or configuration wants them, and for how long.",
+        "s",
+        Query::table(format!(
+            "sort_desc(max by (cluster, namespace, instance, proxy, upstream, rule) ({open}))"
+        )),
+        &[
+            ("Value", "open for"),
+            ("rule", "rule"),
+            ("proxy", "proxy"),
+            ("upstream", "upstream"),
+            ("instance", "agent"),
+            ("namespace", "namespace"),
+            ("cluster", "cluster"),
+        ],
+    );
+    let number = |title, description, unit, expr: String, steps: &[(&str, f64)]| {
+        Panel::number(title, description, unit, Query::series(expr, ""), steps).sized(6, 5)
+    };
+    vec![
+        number(
+            "Open violations",
+            "Violations that are open now, each rule of each hop.",
+            "short",
+            format!("sum({}) or vector(0)", select(POLICY_VIOLATION.info, "")),
+            &[("green", 0.0), ("red", 1.0)],
+        ),
+        number(
+            "Time to detection, 95 %",
+            "From the cause of a violation to its detection.",
+            "s",
+            quantile(DRIFT_DETECTION.info, "0.95"),
+            &[("text", 0.0)],
+        ),
+        number(
+            "Time to remediation, 95 %",
+            "From the detection of a violation to the first good connection after it.",
+            "s",
+            quantile(DRIFT_REMEDIATION.info, "0.95"),
+            &[("text", 0.0)],
+        ),
+        number(
+            "Configurations not loaded",
+            "Proxies whose configuration on disk is newer than the one they run with.",
+            "short",
+            format!("sum({pending}) or vector(0)"),
+            &[("green", 0.0), ("orange", 1.0)],
+        ),
+        drifts,
+    ]
 }
 
 fn connections() -> Vec<Panel> {

@@ -306,7 +306,7 @@ impl Config {
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, hops, http, policy, .. } = self;
+        let Self { watch, capture, flows, library, hops, http, policy, .. } = self;
         let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
         let rules = [
             (
@@ -349,6 +349,11 @@ impl Config {
             (
                 flows.transcript_max_age_seconds >= 1,
                 "flows.transcript_max_age_seconds must be at least 1",
+            ),
+            (
+                library.sample_every_seconds == 0
+                    || (1..library.sample_every_seconds).contains(&library.sample_seconds),
+                "library.sample_seconds must be at least 1 and less than sample_every_seconds",
             ),
             ((1..=100_000).contains(&hops.max_hops), "hops.max_hops must be between 1 and 100000"),
             (hops.expiry_seconds >= 60, "hops.expiry_seconds must be at least 60"),

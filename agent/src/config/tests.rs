@@ -31,6 +31,7 @@ fn mistakes_are_named() {
         ("[capture]\nring_buffer_bytes = 100000\n", &["power of two"]),
         ("[watch]\nproxies = []\n", &["nothing would be watched"]),
         ("[library]\nmode = \"maybe\"\n", &["line 2", "unknown variant `maybe`", "`auto`"]),
+        ("[library]\nsample_every_seconds = 60\n", &["library.sample_seconds must be"]),
         ("[hops\n", &["line 1"]),
         ("[hops]\nmax_hops = 1\nmax_hops = 2\n", &["line 3", "duplicate key"]),
     ] {

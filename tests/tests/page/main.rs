@@ -91,7 +91,7 @@ fn few_many_and_very_many_hops() -> anyhow::Result<()> {
         let note = page.value("!document.querySelector('#map-note').hidden")?;
         assert_eq!(note, hops > MAP_HOPS, "{hops} hops: a note says what the map leaves out");
         let chips = page.number(
-            "[...document.querySelectorAll('.chip b')].reduce((n, b) => n + Number(b.textContent), 0)",
+            "[...document.querySelectorAll('.chip:not(.violations) b')].reduce((n, b) => n + Number(b.textContent), 0)",
         )?;
         assert_eq!(chips, hops, "{hops} hops: the summary counts each once");
         let overflow = "document.documentElement.scrollWidth <= innerWidth";
@@ -142,6 +142,8 @@ fn filter_sort_and_detail_by_keyboard() -> anyhow::Result<()> {
     let steps = page.value("document.querySelector('.timeline').textContent")?;
     assert!(steps.to_string().contains("read on the wire"), "how it is known: {steps}");
     page.screenshot("detail-plaintext")?;
+    let policy = page.value("byId('detail-body').textContent")?.to_string();
+    assert!(policy.contains("upstreams.conf:17"), "where it is configured: {policy}");
     page.browser.press(ESCAPE)?;
     page.wait_for(
         "the detail closed, focus back",
@@ -158,6 +160,18 @@ fn filter_sort_and_detail_by_keyboard() -> anyhow::Result<()> {
     )?;
     page.screenshot("detail-mtls")?;
     assert_eq!(page.browser.complaints()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn only_violations() -> anyhow::Result<()> {
+    let Some(page) = Page::open("only_violations", 300)? else { return Ok(()) };
+    page.browser.run("byId('chip-violations').click();")?;
+    let shown = "[...document.querySelectorAll('#rows .badge')].map((badge) => badge.textContent)";
+    page.wait_for("violations", &format!("{shown}.every((word) => word === 'plaintext')"))?;
+    let count = page.number("Number(document.querySelector('#chip-violations b').textContent)")?;
+    assert_eq!(page.number(&format!("{shown}.length"))?, count);
+    page.screenshot("violations")?;
     Ok(())
 }
 

@@ -65,7 +65,7 @@ function countSections(hop) {
       element("td", {}, tally.outcome), element("td", { class: "number" }, String(tally.connections))));
   const heading = (text) => element("th", { scope: "col" }, text);
   const table = element("div", { class: "scroll" }, element("table", {},
-    element("thead", {}, element("tr", {}, ...["Security", "Client auth", "Evidence", "Outcome", "Connections"].map(heading))),
+    element("thead", {}, element("tr", {}, ...["Security", "Client auth", "Evidence", "Outcome", "Count"].map(heading))),
     element("tbody", {}, ...rows)));
   return [element("h3", {}, "Finished connections"), rows.length ? table : element("p", {}, "none yet"),
     definitions([
@@ -76,6 +76,34 @@ function countSections(hop) {
       ["Negotiated", hop.negotiated.map((n) => `${n.version} ${n.cipher} ${n.connections}`).join("; ")],
       ["Resumed", hop.resumption_known ? `${hop.resumed_connections} of ${hop.resumption_known}` : null],
     ])];
+}
+
+/** Whether the hop is as it should be, and what its proxy's configuration says. */
+function policySection(hop) {
+  const { compliance, intent } = hop;
+  const place = (at) => (at ? `${at.file}:${at.line}` : null);
+  const parts = [];
+  if (compliance) {
+    parts.push(element("h3", {}, `Policy: ${compliance.policy}`));
+    if (violationsOf(hop).length === 0) parts.push(element("p", {}, compliance.status));
+    parts.push(element("ul", {}, ...violationsOf(hop).map((violation) => element("li", {},
+      element("b", { class: "bad" }, violation.rule), ` ${violation.detail}`,
+      ` (for ${age(agentNow() - violation.since)}${violation.place ? `, ${place(violation.place)}` : ""})`))));
+  }
+  if (intent) {
+    parts.push(element("h3", {}, "The proxy's configuration"), definitions([
+      ["Speaks", intent.scheme], ["Client certificate", intent.client_certificate],
+      ["Verifies the upstream", intent.verify], ["At", place(intent.place)],
+    ]));
+  }
+  const who = hop.proxy_identity;
+  if (who && (who.unit || who.container || who.pod)) {
+    parts.push(element("h3", {}, "The proxy"), definitions([
+      ["Unit", who.unit], ["Container", who.container?.id.slice(0, 12)], ["Runtime", who.container?.runtime],
+      ["Pod", who.pod?.uid],
+    ]));
+  }
+  return parts;
 }
 
 function recentSection(hop) {
@@ -105,7 +133,7 @@ function renderDetail() {
   const hop = store.hops.get(store.selected);
   panel.hidden = !hop;
   // Drawn again only for news, so that text can be selected meanwhile.
-  const state = hop ? `${store.selected} ${hop.last_seen} ${store.recent.length}` : "";
+  const state = hop ? `${store.selected} ${hop.last_seen} ${hop.compliance?.status} ${violationsOf(hop).length} ${store.recent.length}` : "";
   if (state === detailDrawn) return;
   detailDrawn = state;
   if (!hop) return;
@@ -115,11 +143,13 @@ function renderDetail() {
   byId("detail-body").replaceChildren(
     element("p", { class: `verdict ${hop.security}` }, element("b", {}, SECURITY_TEXT[hop.security]), element("span", {}, ` ${verdictText(hop)}`)),
     definitions([
+      ["Name", nameOf(hop)],
       ["Evidence", `${hop.evidence}: ${EVIDENCE_TEXT[hop.evidence]}`],
       ["Since", `${date(hop.security_since)} (${age(agentNow() - hop.security_since)})`],
       ["Last seen", `${age(agentNow() - hop.last_seen)} ago`],
       ["Verification", hop.verify_error === null ? null : `result ${hop.verify_error} (X509_V_*)`],
     ]),
+    ...policySection(hop),
     element("h3", {}, "How we know: the newest certain handshake"), element("ol", { class: "timeline" }, ...steps),
     ...certificateSection("Certificate of the upstream", hop.server_certificate),
     ...certificateSection("Certificate of the proxy", hop.client_certificate),

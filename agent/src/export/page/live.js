@@ -22,6 +22,10 @@ function renderSummary() {
     chip.setAttribute("aria-pressed", store.shown.has(word));
     chip.querySelector("b").textContent = counts[word];
   }
+  const violating = [...store.hops.values()].filter((hop) => violationsOf(hop).length > 0).length;
+  const only = byId("chip-violations");
+  only.setAttribute("aria-pressed", store.onlyViolations);
+  only.querySelector("b").textContent = violating;
   const overflow = byId("overflow");
   overflow.hidden = store.overflowed === 0;
   overflow.textContent = `The limit of ${store.maxHops} hops was reached: ${store.overflowed} connections are counted under ~other.`;
@@ -34,7 +38,10 @@ function makeChips() {
       if (!store.shown.delete(word)) store.shown.add(word);
       render();
     },
-  }, element("b", {}, "0"), SECURITY_TEXT[word])));
+  }, element("b", {}, "0"), SECURITY_TEXT[word])), element("button", {
+    type: "button", id: "chip-violations", class: "chip violations", "aria-pressed": "false",
+    onclick: () => { store.onlyViolations = !store.onlyViolations; render(); },
+  }, element("b", {}, "0"), "only violations"));
 }
 
 /** Takes in an answer of /hops: all hops, or those that changed. */
@@ -90,6 +97,12 @@ function listen() {
     if (closed) setTimeout(listen, 15000);
   });
   events.addEventListener("lagged", () => { isDirty = true; });
+  events.addEventListener("drift", (event) => {
+    isDirty = true;
+    const drift = JSON.parse(event.data);
+    const what = drift.event === "drift_opened" ? "violates" : "does not violate any more";
+    byId("announce").textContent = `${drift.proxy} to ${drift.upstream} ${what} ${drift.rule}`;
+  });
   events.addEventListener("connection", (event) => {
     isDirty = true;
     // Only an open detail shows single connections.

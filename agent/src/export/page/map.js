@@ -89,14 +89,14 @@ function mapHop(row, proxy, right) {
   const group = svg("g", {
     class: `hop${store.selected === row.key ? " selected" : ""}`, tabindex: 0, role: "button",
     "data-key": row.key,
-    "aria-label": `${hop.proxy} to ${hop.upstream}: ${SECURITY_TEXT[hop.security]}, ${hop.security === "unknown" ? "because" : "evidence"} ${whyOf(hop)}`,
+    "aria-label": `${hop.proxy} to ${hop.upstream}: ${SECURITY_TEXT[hop.security]}, ${hop.security === "unknown" ? "because" : "evidence"} ${whyOf(hop)}${violationsOf(hop).length > 0 ? ", violates its policy" : ""}`,
   },
   svg("path", { class: `edge ${hop.security}`, d: path }),
   svg("rect", { class: `pill ${hop.security}`, x: right - LABEL - 8, y: row.y - 10, width: LABEL, height: 20, rx: 10 }),
   svg("text", { class: `pill-text ${hop.security}`, x: right - LABEL / 2 - 8, y: row.y + 4, "text-anchor": "middle" },
-    short(`${hop.security} · ${whyOf(hop)}`, 25)),
+    (violationsOf(hop).length > 0 ? "⚠ " : "") + short(`${hop.security} · ${whyOf(hop)}`, 25)),
   svg("rect", { class: "node", x: right, y: row.y - (ROW - 6) / 2, width: NODE.upstream, height: ROW - 6, rx: 6 }),
-  svg("text", { x: right + 10, y: row.y + 5 }, short(hop.sni ? `${hop.upstream}  ${hop.sni}` : hop.upstream, 43)));
+  svg("text", { x: right + 10, y: row.y + 5 }, short(nameOf(hop) ? `${hop.upstream}  ${nameOf(hop)}` : hop.upstream, 43)));
   group.addEventListener("click", select);
   group.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === " ") { event.preventDefault(); select(); }
@@ -127,7 +127,7 @@ function renderMap(hops) {
   const box = byId("map");
   const { rows, hidden } = mapRows(hops);
   const width = Math.max(720, box.clientWidth - 2);
-  const state = JSON.stringify([width, store.at === 0, store.hops.size === 0, store.selected, rows.map((row) => [row.key, row.counts, row.hop?.security, row.hop?.sni, row.hop && whyOf(row.hop)])]);
+  const state = JSON.stringify([width, store.at === 0, store.hops.size === 0, store.selected, rows.map((row) => [row.key, row.counts, row.hop?.security, row.hop && [nameOf(row.hop), whyOf(row.hop), violationsOf(row.hop).length > 0]])]);
   if (state === mapDrawn) return;
   mapDrawn = state;
   const note = byId("map-note");

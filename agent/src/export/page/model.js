@@ -24,6 +24,7 @@ const store = {
   maxHops: 0,
   overflowed: 0,
   shown: new Set(SECURITY),
+  onlyViolations: false,
   filter: "",
   sort: { column: "security", down: false },
   limit: 200,
@@ -38,6 +39,10 @@ const connections = (hop) => sum(hop.connections.map((tally) => tally.connection
 const failed = (hop) => sum(hop.connections
   .filter((tally) => tally.outcome === "rejected" || tally.outcome === "failed")
   .map((tally) => tally.connections));
+
+const violationsOf = (hop) => hop.compliance?.violations ?? [];
+/** Its name in the proxy's configuration, else the server name the proxy asks for. */
+const nameOf = (hop) => hop.name ?? hop.sni;
 
 /** Seconds on the agent's clock now. */
 const agentNow = () => store.at + (Date.now() - store.asked) / 1000;
@@ -61,7 +66,8 @@ function searchText(hop) {
   const certificates = [hop.server_certificate, hop.client_certificate].filter(Boolean)
     .flatMap((facts) => [facts.subject, facts.issuer, ...facts.sans]);
   return [hop.proxy, hop.upstream, hop.security, hop.client_auth, hop.evidence, hop.tls_version,
-    hop.cipher, hop.sni, hop.alpn, hop.protocol, ...Object.keys(hop.unknown_reasons),
+    hop.cipher, hop.name, hop.sni, hop.alpn, hop.compliance?.status, hop.proxy_identity?.unit,
+    ...violationsOf(hop).map((violation) => violation.rule), hop.protocol, ...Object.keys(hop.unknown_reasons),
     ...Object.keys(hop.failures), ...certificates].filter(Boolean).join(" ").toLowerCase();
 }
 
@@ -69,6 +75,7 @@ function visibleHops() {
   const words = store.filter.toLowerCase().split(/\s+/).filter(Boolean);
   return [...store.hops.values()].filter((hop) => {
     if (!store.shown.has(hop.security)) return false;
+    if (store.onlyViolations && violationsOf(hop).length === 0) return false;
     if (words.length === 0) return true;
     const text = searchText(hop);
     return words.every((word) => text.includes(word));

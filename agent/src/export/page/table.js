@@ -2,11 +2,13 @@
 const COLUMNS = [
   { id: "proxy", name: "Proxy", value: (hop) => hop.proxy },
   { id: "upstream", name: "Upstream", value: (hop) => hop.upstream },
+  { id: "name", name: "Name", value: (hop) => nameOf(hop) ?? "–" },
   { id: "security", name: "Security", value: (hop) => hop.security, order: rank, badge: true },
   { id: "client_auth", name: "Client auth", value: (hop) => hop.client_auth },
   { id: "evidence", name: "Evidence", value: (hop) => hop.evidence },
   { id: "verified", name: "Verified", value: (hop) => hop.server_verified, bad: (hop) => hop.server_verified === "no" },
   { id: "version", name: "Version", value: (hop) => hop.tls_version ?? hop.protocol ?? "–" },
+  { id: "policy", name: "Policy", value: (hop) => hop.compliance?.status ?? "–", bad: (hop) => violationsOf(hop).length > 0 },
   { id: "connections", name: "Connections", value: (hop) => connections(hop), number: true },
   { id: "failed", name: "Failed", value: (hop) => failed(hop), number: true, bad: (hop) => failed(hop) > 0 },
   { id: "last", name: "Last seen", value: (hop) => `${age(agentNow() - hop.last_seen)} ago`, order: (hop) => -hop.last_seen },
