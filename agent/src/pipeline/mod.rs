@@ -61,6 +61,9 @@ impl Default for Limits {
     }
 }
 
+/// Flows in the queue of openings beyond twice the tracked ones before it is swept.
+const ORDER_SLACK: usize = 4096;
+
 /// What the pipeline wants its surroundings to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
@@ -190,8 +193,8 @@ impl Pipeline {
                 entry.connection.segment(at, direction, offset, payload_len, &bytes);
                 if !entry.deadline_set {
                     entry.deadline_set = true;
-                    let deadline = after(at, self.limits.handshake_timeout);
-                    self.handshake_deadlines.push_back((deadline, flow));
+                    let timeout = self.limits.handshake_timeout;
+                    set_deadline(&mut self.handshake_deadlines, at, timeout, flow);
                 }
                 self.review(flow, at, out);
             }
@@ -238,11 +241,10 @@ impl Pipeline {
         {
             self.finish_flow(flow, now, out);
         }
-        while let Some(flow) = self.order.front() {
-            if self.entries.contains_key(flow) {
-                break;
-            }
-            self.order.pop_front();
+        // Connections end in another order than they began: sweep when most of the queue is gone.
+        if self.order.len() > 2 * self.entries.len() + ORDER_SLACK {
+            let entries = &self.entries;
+            self.order.retain(|flow| entries.contains_key(flow));
         }
         self.transcripts.expire(now);
     }
@@ -298,8 +300,7 @@ impl Pipeline {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
         let first = entry.said.is_none();
         if first {
-            let deadline = after(at, self.limits.settle_grace);
-            self.settle_deadlines.push_back((deadline, flow));
+            set_deadline(&mut self.settle_deadlines, at, self.limits.settle_grace, flow);
         }
         if entry.said != Some(report.verdict) {
             entry.said = Some(report.verdict);
@@ -385,6 +386,17 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn after(at: Timestamp, duration: Duration) -> Timestamp {
-    Timestamp(at.0.saturating_add(nanoseconds(duration)))
+/// Queues a deadline; [`Duration::MAX`] is none.
+fn set_deadline(
+    queue: &mut VecDeque<(Timestamp, FlowId)>,
+    at: Timestamp,
+    after: Duration,
+    flow: FlowId,
+) {
+    if after != Duration::MAX {
+        queue.push_back((Timestamp(at.0.saturating_add(nanoseconds(after))), flow));
+    }
 }
+
+#[cfg(test)]
+mod tests;
