@@ -44,11 +44,13 @@ fn small_pcap() -> Vec<u8> {
         .tcp(1000, 443, 1, 100)
         .syn()
         .write(&mut frame, &[])
-        .unwrap();
-    let mut writer = pcap_file::pcap::PcapWriter::new(Vec::new()).unwrap();
-    let length = u32::try_from(frame.len()).unwrap();
+        .expect("a small valid value");
+    let mut writer = pcap_file::pcap::PcapWriter::new(Vec::new()).expect("a small valid value");
+    let length = u32::try_from(frame.len()).expect("a small valid value");
     let at = std::time::Duration::from_secs(1);
-    writer.write_packet(&pcap_file::pcap::PcapPacket::new_owned(at, length, frame)).unwrap();
+    writer
+        .write_packet(&pcap_file::pcap::PcapPacket::new_owned(at, length, frame))
+        .expect("a small valid value");
     writer.into_writer()
 }
 
@@ -92,7 +94,7 @@ fn pipeline_of(streams: [&[u8]; 2]) -> Vec<ConnectionReport> {
     let mut pipeline = Pipeline::new(Limits::default());
     let mut updates = Vec::new();
     let (flow, at) = (FlowId(1), Timestamp(1));
-    let destination = "10.0.0.2:443".parse().unwrap();
+    let destination = "10.0.0.2:443".parse().expect("a small valid value");
     let origin = Origin::PacketCapture;
     let opened = Event::Opened { flow, at, origin, destination, beginning: Beginning::Seen };
     pipeline.handle(opened, &mut updates);
@@ -102,8 +104,8 @@ fn pipeline_of(streams: [&[u8]; 2]) -> Vec<ConnectionReport> {
                 flow,
                 at,
                 direction,
-                offset: u32::try_from(index * 700).unwrap(),
-                payload_len: u32::try_from(bytes.len()).unwrap(),
+                offset: u32::try_from(index * 700).expect("a small valid value"),
+                payload_len: u32::try_from(bytes.len()).expect("a small valid value"),
                 bytes: bytes.to_vec(),
             };
             pipeline.handle(event, &mut updates);
