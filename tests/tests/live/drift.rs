@@ -125,8 +125,12 @@ fn proxy_config(flip: Flip, front: SocketAddr, upstream: SocketAddr, pki: &Pki) 
     nginx::Config { http, ..nginx::Config::default() }
 }
 
-fn opened<'a>(events: &'a [Value], rule: &str) -> Option<&'a Value> {
-    events.iter().find(|event| event["event"] == "drift_opened" && event["rule"] == rule)
+/// The opening of a drift of our hop; other tests have proxies of their own on this machine.
+fn opened<'a>(events: &'a [Value], rule: &str, upstream: SocketAddr) -> Option<&'a Value> {
+    let upstream = upstream.to_string();
+    events.iter().find(|event| {
+        event["event"] == "drift_opened" && event["rule"] == rule && event["upstream"] == *upstream
+    })
 }
 
 /// A time of day in an RFC 3339 text, in seconds.
@@ -164,7 +168,9 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     scene.proxy.reload().unwrap();
     scene.wait_violation(&agent, PLAINTEXT, 1.0);
     for rule in [MISSING, PLAINTEXT] {
-        let event = wait_until("the event", CHANGE, || Ok(opened(&agent.drifts(), rule).cloned()));
+        let event = wait_until("the event", CHANGE, || {
+            Ok(opened(&agent.drifts(), rule, scene.upstream).cloned())
+        });
         let event = event.unwrap();
         assert_eq!(event["name"], "payments", "{event}");
         assert_eq!(event["upstream"], scene.upstream.to_string(), "{event}");
