@@ -97,9 +97,10 @@ fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> (T, f
             }
             let time = clock_gettime(ClockId::ThreadCPUTime) - started;
             // Other programs of the machine may use the same libssl.
-            let hits = count(&source, "hit") - count(&source, "unwatched");
-            let expected = if hits == 0 { 0 } else { HITS };
-            assert_eq!(hits, expected * HANDSHAKES as u64);
+            let unwatched = count(&source, "unwatched");
+            let hits = count(&source, "hit") - unwatched;
+            // They may hit between the two readings.
+            assert!(hits < 100 || hits >= HITS * HANDSHAKES as u64, "{hits} hits");
             for program in source.stats().read().programs {
                 if program.run_count > 0 {
                     println!(

@@ -42,9 +42,12 @@ fn every_openssl_release_at_hand_is_placed() {
         assert_ne!(placement.selection, Selection::All, "{name}: transcript calls told apart");
         assert_eq!(placement.count(Hook::Transcript), 2, "{name}");
         assert!(placement.digest_calls > 20, "{name}: {}", placement.digest_calls);
-        for hook in [Hook::ConnectState, Hook::AcceptState, Hook::VerifyResult] {
+        for hook in [Hook::ConnectState, Hook::AcceptState] {
             assert_eq!(placement.count(hook), 1, "{name}: {hook}");
         }
+        // Optimisation may give each of two paths a call of its own.
+        let results = placement.count(Hook::VerifyResult);
+        assert!((1..=2).contains(&results), "{name}: {results} verification results");
         let errors = placement.count(Hook::ErrorRaised) + placement.count(Hook::ErrorPut);
         assert!((1..=16).contains(&errors), "{name}: {errors} error calls");
         let transcript = placement.points.iter().filter(|point| point.hook == Hook::Transcript);
