@@ -260,6 +260,12 @@ impl Connection {
         self.wire_facts()?.client_hello.as_ref().map(|hello| hello.random)
     }
 
+    /// What its library handshake is found by: process id and client random.
+    #[must_use]
+    pub fn handshake_key(&self) -> Option<(u32, [u8; 32])> {
+        self.pid().zip(self.client_random())
+    }
+
     /// The server name asked for.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {

@@ -273,12 +273,12 @@ impl Pipeline {
 
     fn review(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if let (Some(pid), Some(random)) =
-            (entry.connection.pid(), entry.connection.client_random())
-        {
-            self.flow_of_random.insert((pid, random), flow);
+        if let Some(key) = entry.connection.handshake_key() {
+            self.flow_of_random.insert(key, flow);
         }
-        let (judgement, has_transcript, library_has_spoken) = self.judge(flow);
+        let Some((judgement, has_transcript, library_has_spoken)) = self.judge(flow) else {
+            return;
+        };
         let Some(entry) = self.entries.get_mut(&flow) else { return };
         if judgement.certainty == Certainty::Settled && !entry.released {
             entry.released = true;
@@ -315,10 +315,8 @@ impl Pipeline {
         self.counters.evidence_conflicts += u64::from(judgement.conflict);
         self.counters.transcripts_matched +=
             u64::from(report.verdict.evidence == Evidence::Library);
-        if let (Some(pid), Some(random)) =
-            (entry.connection.pid(), entry.connection.client_random())
-        {
-            self.flow_of_random.remove(&(pid, random));
+        if let Some(key) = entry.connection.handshake_key() {
+            self.flow_of_random.remove(&key);
         }
         if !entry.released {
             out.push(Update::Done(flow));
@@ -331,15 +329,14 @@ impl Pipeline {
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
 
-    fn judge(&mut self, flow: FlowId) -> (Judgement, bool, bool) {
-        let Some(entry) = self.entries.get(&flow) else {
-            return (Judgement::plaintext(), false, false);
-        };
-        let key = entry.connection.pid().zip(entry.connection.client_random());
+    /// The judgement on a tracked flow, whether its library shows it, and whether that is final.
+    fn judge(&mut self, flow: FlowId) -> Option<(Judgement, bool, bool)> {
+        let entry = self.entries.get(&flow)?;
+        let key = entry.connection.handshake_key();
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
         // A bad answer is awaited to its consequence: an application that ends the connection.
         let spoken = transcript.is_some_and(|t| t.application_verify_error == Some(0));
-        (entry.connection.judge(transcript), transcript.is_some(), spoken)
+        Some((entry.connection.judge(transcript), transcript.is_some(), spoken))
     }
 
     fn compose(
@@ -350,7 +347,7 @@ impl Pipeline {
     ) -> Option<(ConnectionReport, Judgement)> {
         let entry = self.entries.get(&flow)?;
         let connection = &entry.connection;
-        let key = connection.pid().zip(connection.client_random());
+        let key = connection.handshake_key();
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
         let judgement = connection.judge(transcript);
         let mut report = connection.report(&judgement, transcript, is_final);
