@@ -264,7 +264,12 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgem
             judgement
         }
         FlightVerdict::Failed { .. } => {
-            Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed))
+            let mut judgement =
+                Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+            if wire.alert_is_partial() && circumstances.dead_end().is_none() {
+                judgement.certainty = Certainty::Decided;
+            }
+            judgement
         }
         FlightVerdict::Ambiguous { why: Ambiguity::Incomplete } => {
             Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)

@@ -40,6 +40,9 @@ impl Observation {
 
 /// Where a build of libssl keeps what decides over a bad verification result, as offsets in bytes.
 /// It travels to the kernel program as the cookie of its probe.
+///
+/// What an application does to the result before libssl gets it, by a callback on the certificate
+/// store (`X509_STORE_set_verify_cb`) or by what it puts into the store, is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifyOffsets {
     /// Verify mode (32 bits) in the connection object.
