@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use hopsight::{export::hops::Snapshot, report::ConnectionReport};
 
 use crate::{
-    case::Proxy,
+    case::{self, Case},
     http::{self, Response},
     process::Daemon,
     topology::Topology,
@@ -59,13 +59,14 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts an agent that watches every client of a topology, besides its default names.
+    /// Starts an agent that watches every client of a topology.
     ///
     /// # Errors
     /// As [`Agent::start`].
     pub fn watching_clients(topology: &Topology) -> anyhow::Result<Self> {
+        let cases: Vec<Case> = topology.hops.iter().map(|hop| hop.case).collect();
         let mut names = Vec::new();
-        for name in Proxy::PROCESS_NAMES {
+        for name in case::process_names(&cases) {
             names.extend(["--proxy", name]);
         }
         Self::start(&topology.dir().join("agent"), topology.spare_address(), &names)

@@ -32,6 +32,11 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "haproxy", packages: &["haproxy"], present: || installed("haproxy") },
     Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
+    Requirement {
+        what: "the system's Python with its ssl module",
+        packages: &["python3"],
+        present: || output("/usr/bin/python3", &["-c", "import ssl"]).is_some(),
+    },
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
     Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },

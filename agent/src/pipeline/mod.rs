@@ -18,7 +18,7 @@ use crate::{
         ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp, vocabulary,
     },
     report::{ConnectionReport, Verdict},
-    tls::transcript::{TranscriptLimits, Transcripts},
+    tls::transcript::{Transcript, TranscriptLimits, Transcripts},
     verdict::{Certainty, Judgement},
 };
 
@@ -273,30 +273,42 @@ impl Pipeline {
 
     fn review(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if let Some(key) = entry.connection.handshake_key() {
+        let key = entry.connection.handshake_key();
+        if let Some(key) = key {
             self.flow_of_random.insert(key, flow);
         }
-        let Some((judgement, has_transcript, library_has_spoken)) = self.judge(flow) else {
-            return;
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let judgement = entry.connection.judge(transcript);
+        let settled = match judgement.certainty {
+            Certainty::Open => return,
+            Certainty::Decided => false,
+            Certainty::Settled => true,
         };
-        let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if judgement.certainty == Certainty::Settled && !entry.released {
+        if settled && !entry.released {
             entry.released = true;
             out.push(Update::Done(flow));
         }
-        let ended = entry.connection.ended();
-        match judgement.certainty {
-            Certainty::Open => {}
-            Certainty::Settled if ended || !has_transcript || library_has_spoken => {
-                self.finish_flow(flow, at, out);
-            }
-            Certainty::Settled | Certainty::Decided => self.say_early(flow, at, out),
+        // What the library may still add is awaited: a bad answer to its consequence, an
+        // application that ends the connection.
+        let library_may_add = transcript.is_some_and(|t| t.application_verify_error != Some(0));
+        let is_final = settled && (entry.connection.ended() || !library_may_add);
+        let report =
+            compose(&entry.connection, &judgement, transcript, &self.full_handshakes, at, is_final);
+        if is_final {
+            self.conclude(flow, report, at, out);
+        } else {
+            self.say_early(flow, report, at, out);
         }
     }
 
     /// Reports what is certain already, and waits for the rest no longer than the grace.
-    fn say_early(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some((report, _)) = self.compose(flow, at, false) else { return };
+    fn say_early(
+        &mut self,
+        flow: FlowId,
+        report: ConnectionReport,
+        at: Timestamp,
+        out: &mut Vec<Update>,
+    ) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
         let first = entry.said.is_none();
         if first {
@@ -308,11 +320,27 @@ impl Pipeline {
         }
     }
 
+    /// Judges a flow for the last time, whatever is missing.
     fn finish_flow(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some((report, judgement)) = self.compose(flow, at, true) else { return };
+        let Some(Entry { connection, .. }) = self.entries.get(&flow) else { return };
+        let key = connection.handshake_key();
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let judgement = connection.judge(transcript);
+        let report = compose(connection, &judgement, transcript, &self.full_handshakes, at, true);
+        self.conclude(flow, report, at, out);
+    }
+
+    /// Sends the last report on a flow and forgets it.
+    fn conclude(
+        &mut self,
+        flow: FlowId,
+        report: ConnectionReport,
+        at: Timestamp,
+        out: &mut Vec<Update>,
+    ) {
         let Some(entry) = self.entries.remove(&flow) else { return };
         self.counters.reassembly_drops.add(&entry.connection.drops());
-        self.counters.evidence_conflicts += u64::from(judgement.conflict);
+        self.counters.evidence_conflicts += u64::from(report.is_conflict());
         self.counters.transcripts_matched +=
             u64::from(report.verdict.evidence == Evidence::Library);
         if let Some(key) = entry.connection.handshake_key() {
@@ -328,43 +356,31 @@ impl Pipeline {
         }
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
+}
 
-    /// The judgement on a tracked flow, whether its library shows it, and whether that is final.
-    fn judge(&mut self, flow: FlowId) -> Option<(Judgement, bool, bool)> {
-        let entry = self.entries.get(&flow)?;
-        let key = entry.connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        // A bad answer is awaited to its consequence: an application that ends the connection.
-        let spoken = transcript.is_some_and(|t| t.application_verify_error == Some(0));
-        Some((entry.connection.judge(transcript), transcript.is_some(), spoken))
-    }
-
-    fn compose(
-        &mut self,
-        flow: FlowId,
-        at: Timestamp,
-        is_final: bool,
-    ) -> Option<(ConnectionReport, Judgement)> {
-        let entry = self.entries.get(&flow)?;
-        let connection = &entry.connection;
-        let key = connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let judgement = connection.judge(transcript);
-        let mut report = connection.report(&judgement, transcript, is_final);
-        if judgement.resumed == Some(true)
-            && report.verdict.client_auth == ClientAuth::Unknown
-            && let Some(key) = session_key(connection)
-        {
-            match self.full_handshakes.carry(&key, report.verdict.outcome, at) {
-                Ok((verdict, from)) => {
-                    report.verdict = verdict;
-                    report.carried_from = Some(from);
-                }
-                Err(reason) => report.verdict.reason = Some(reason),
+/// The report on a judged connection; of a resumed one, with what its full handshake showed.
+fn compose(
+    connection: &Connection,
+    judgement: &Judgement,
+    transcript: Option<&Transcript>,
+    full_handshakes: &FullHandshakes,
+    at: Timestamp,
+    is_final: bool,
+) -> ConnectionReport {
+    let mut report = connection.report(judgement, transcript, is_final);
+    if judgement.resumed == Some(true)
+        && report.verdict.client_auth == ClientAuth::Unknown
+        && let Some(key) = session_key(connection)
+    {
+        match full_handshakes.carry(&key, report.verdict.outcome, at) {
+            Ok((verdict, from)) => {
+                report.verdict = verdict;
+                report.carried_from = Some(from);
             }
+            Err(reason) => report.verdict.reason = Some(reason),
         }
-        Some((report, judgement))
     }
+    report
 }
 
 fn session_key(connection: &Connection) -> Option<SessionKey> {
