@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 use hopsight::export::metrics::{METRICS, MetricKind};
+use hopsight_tests::process;
 use lint::{RULES, expressions, label_queries, panels};
 use serde_json::{Value, json};
 
@@ -41,8 +42,7 @@ fn dashboards() -> anyhow::Result<Vec<(PathBuf, Value)>> {
 #[test]
 fn dashboards_are_those_the_program_makes() -> anyhow::Result<()> {
     let made = tempfile::tempdir()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = process::cargo()
         .args(["run", "--quiet", "--package", "hopsight", "--example", "dashboards", "--"])
         .arg(made.path())
         .status()
