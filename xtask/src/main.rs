@@ -33,6 +33,8 @@ enum Task {
     Lint,
     /// Write METRICS.md anew from the code
     Metrics,
+    /// Write the Grafana dashboards anew from the code
+    Dashboards,
     /// Write golden files anew from what the code does now; review the difference
     Bless,
     /// Measure, beside other programs, in interleaved runs
@@ -55,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test => test::run(),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
+        Task::Dashboards => test::write_dashboards(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),

