@@ -3,12 +3,14 @@
 mod apt;
 mod bench;
 mod bpf;
+mod cache;
 mod command;
 mod demo;
 mod envoy;
 mod lint;
 mod setup;
 mod test;
+mod vm;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -28,7 +30,9 @@ enum Task {
     /// Start real proxies and upstreams and show what hopsight says of every hop
     Demo(demo::Args),
     /// Run every test, the live ones included
-    Test,
+    Test(test::Args),
+    /// Run the live tests on Debian's kernels in virtual machines; print test × kernel
+    Vm(vm::Args),
     /// Check format and lints, of the kernel programs too
     Lint,
     /// Write METRICS.md anew from the code
@@ -54,7 +58,8 @@ fn main() -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::run(),
         Task::Demo(args) => demo::run(&args),
-        Task::Test => test::run(),
+        Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
         Task::Dashboards => test::write_dashboards(),

