@@ -134,8 +134,7 @@ impl ConnectionReport {
     /// Library and wire give different answers: one of them is misread. The library's is reported.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        self.wire_client_auth.is_some_and(|wire| {
-            wire != ClientAuth::Unknown && wire != self.verdict.client_auth
-        })
+        self.wire_client_auth
+            .is_some_and(|wire| wire != ClientAuth::Unknown && wire != self.verdict.client_auth)
     }
 }

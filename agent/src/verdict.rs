@@ -50,6 +50,9 @@ pub struct Judgement {
 pub struct Circumstances {
     /// Captured bytes were lost between the kernel and the agent.
     pub lost: bool,
+    /// Different bytes were seen in one place of a stream; see
+    /// [`Stream::contradicted`](crate::flow::reassembly::Stream::contradicted).
+    pub contradicted: bool,
     /// Why the next byte of each direction is not there.
     pub missing: [Missing; 2],
     /// The connection is closed, or given up.
@@ -146,7 +149,9 @@ pub fn judge(
     circumstances: Circumstances,
 ) -> Judgement {
     let encrypted = wire.facts().version().is_some_and(TlsVersion::encrypts_handshake);
-    let mut judgement = if encrypted {
+    let mut judgement = if circumstances.contradicted {
+        contradicted(circumstances)
+    } else if encrypted {
         judge_encrypted(wire, circumstances)
     } else {
         judge_clear(wire, circumstances)
@@ -155,6 +160,12 @@ pub fn judge(
         apply_transcript(&mut judgement, wire, transcript, circumstances);
     }
     judgement
+}
+
+/// Which of the bytes the peers acted on is not known; only the library can tell.
+fn contradicted(circumstances: Circumstances) -> Judgement {
+    let certainty = if circumstances.ended { Certainty::Settled } else { Certainty::Decided };
+    Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)
 }
 
 /// TLS up to 1.2, and everything before a ServerHello.
@@ -298,6 +309,9 @@ fn apply_transcript(
     });
     if transcript.is_complete() && transcript.is_resumed() {
         judgement.resumed = Some(true);
+        if circumstances.contradicted {
+            judgement.verdict.outcome = Outcome::Established;
+        }
     } else if transcript.is_complete() && !transcript.damaged {
         judgement.wire_client_auth = Some(wire.client_auth);
         let outcome = match wire.outcome {

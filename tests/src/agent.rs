@@ -4,7 +4,6 @@ use std::{
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     sync::OnceLock,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use hopsight::{export::hops::Snapshot, report::ConnectionReport};
 use crate::{
     case::{self, Case},
     http::{self, Response},
-    process::Daemon,
+    process::{self, Daemon},
     topology::Topology,
     wait::wait_until,
 };
@@ -174,8 +173,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 }
 
 fn build() -> anyhow::Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = process::cargo()
         .args(["build", "--quiet", "--package", "hopsight", "--bin", "hopsight"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()

@@ -189,7 +189,13 @@ impl Topology {
     /// An address that nothing here uses, for the agent.
     #[must_use]
     pub const fn spare_address(&self) -> SocketAddr {
-        self.block.socket(2, 9464)
+        self.spare_port(9464)
+    }
+
+    /// The same with another port, for what runs beside the agent. Envoy's is 9901.
+    #[must_use]
+    pub const fn spare_port(&self, port: u16) -> SocketAddr {
+        self.block.socket(2, port)
     }
 
     fn upstream_log(&self, case: &Case) -> PathBuf {
@@ -261,7 +267,7 @@ impl Topology {
             self.haproxy = Some(Haproxy::start(&dir, &sections, front)?);
         }
         if let Some(front) = envoy_at {
-            let admin = self.block.socket(2, 9901);
+            let admin = self.spare_port(9901);
             self.envoy = Some(Envoy::start(&dir, &bootstrap, admin, front)?);
         }
         Ok(())

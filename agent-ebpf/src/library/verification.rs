@@ -104,7 +104,8 @@ fn verified(ctx: &ProbeContext) -> Option<()> {
 fn enforces(ssl: u64, offsets: VerifyOffsets) -> Option<bool> {
     const SSL_VERIFY_NONE: u32 = 0;
     // SAFETY (of all): the helper checks the address.
-    let mode: u32 = unsafe { bpf_probe_read_user((ssl + u64::from(offsets.mode)) as *const _) }.ok()?;
+    let mode: u32 =
+        unsafe { bpf_probe_read_user((ssl + u64::from(offsets.mode)) as *const _) }.ok()?;
     let pointer = |address: u64| unsafe { bpf_probe_read_user(address as *const u64) }.ok();
     let callback = pointer(ssl + u64::from(offsets.callback))?;
     let context = pointer(ssl + u64::from(offsets.context))?;

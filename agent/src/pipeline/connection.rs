@@ -163,7 +163,8 @@ impl Connection {
             for direction in [Direction::ToClient, Direction::ToServer] {
                 let stream = &mut self.streams[direction.index()];
                 if !stream.ready().is_empty() {
-                    wire.push(direction, &stream.take());
+                    wire.push(direction, stream.ready());
+                    stream.consume();
                 }
                 if stream.missing() == Missing::Finished
                     || closed && stream.missing() == Missing::NotYet
@@ -210,11 +211,10 @@ impl Connection {
                     WireHandshake::after_ssl2_hello(*hello)
                 });
                 for direction in [Direction::ToClient, Direction::ToServer] {
-                    let bytes = self.streams[direction.index()].take();
-                    wire.push(
-                        direction,
-                        bytes.get(start.at[direction.index()]..).unwrap_or_default(),
-                    );
+                    let stream = &mut self.streams[direction.index()];
+                    let bytes = stream.ready().get(start.at[direction.index()]..);
+                    wire.push(direction, bytes.unwrap_or_default());
+                    stream.consume();
                 }
                 self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
             }
@@ -286,6 +286,16 @@ impl Connection {
             || matches!(self.phase, Phase::MidStream { segments: 1.. } | Phase::TlsMidStream)
     }
 
+    /// Heap bytes held for the streams and for what was read of them, about.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let streams: usize = self.streams.iter().map(Stream::held).sum();
+        match &self.phase {
+            Phase::Tls { wire, .. } => streams + wire.held(),
+            _ => streams,
+        }
+    }
+
     /// Bytes that were captured but not used.
     #[must_use]
     pub fn drops(&self) -> DropCounts {
@@ -302,9 +312,13 @@ impl Connection {
             ended: self.ended(),
             given_up: self.given_up,
             lost: self.lost,
+            contradicted: self.streams.iter().any(Stream::contradicted),
         };
         match &self.phase {
             Phase::Tls { wire, .. } => verdict::judge(wire, transcript, circumstances),
+            _ if circumstances.contradicted => {
+                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Ambiguous)
+            }
             Phase::Plaintext(_) => Judgement::plaintext(),
             Phase::Opaque(_) => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)

@@ -289,9 +289,9 @@ impl Transcripts {
     pub fn find(&mut self, pid: u32, random: &[u8; 32]) -> Option<&Transcript> {
         let contexts = self.by_random.get(&(pid, *random))?;
         let strength = |context: &u64| {
-            self.by_context.get(&(pid, *context)).map(|transcript| {
-                (transcript.server_verification.is_some(), transcript.at)
-            })
+            self.by_context
+                .get(&(pid, *context))
+                .map(|transcript| (transcript.server_verification.is_some(), transcript.at))
         };
         let best = *contexts.iter().max_by_key(|context| strength(context))?;
         let best = self.by_context.get_mut(&(pid, best))?;

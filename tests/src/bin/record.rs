@@ -13,8 +13,7 @@ use anyhow::Context as _;
 use hopsight::model::{Event, FlowId, Origin};
 use hopsight_tests::{
     agent::Agent,
-    case,
-    requirement,
+    case, requirement,
     topology::{Network, Topology},
 };
 

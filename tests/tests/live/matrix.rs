@@ -128,8 +128,7 @@ fn case(version: Version, proxy: Proxy, situation: &Situation) -> Case {
         Version::V13 => "tls13",
     };
     // Cases live as long as the program.
-    let name: &'static str =
-        format!("{version_name}-{}-{name}", proxy.process_name()).leak();
+    let name: &'static str = format!("{version_name}-{}-{name}", proxy.process_name()).leak();
     let known = match client_auth {
         Presented => Security::Mtls,
         _ => Security::Tls,

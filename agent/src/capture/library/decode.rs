@@ -53,8 +53,18 @@ mod tests {
         use LibraryObservation as O;
         let bytes = [20, 0, 0, 1, 9];
         for (name, observation, value, expected) in [
-            ("verification passed", Observation::VerifyResult, 0, O::VerifyResult { error: 0, enforced: false }),
-            ("verification failed", Observation::VerifyResult, 20, O::VerifyResult { error: 20, enforced: false }),
+            (
+                "verification passed",
+                Observation::VerifyResult,
+                0,
+                O::VerifyResult { error: 0, enforced: false },
+            ),
+            (
+                "verification failed",
+                Observation::VerifyResult,
+                20,
+                O::VerifyResult { error: 20, enforced: false },
+            ),
             ("unknown_ca alert", Observation::Error, 1048, O::AlertReceived { description: 48 }),
             ("verify failed error", Observation::Error, 134, O::TlsError { reason: 134 }),
             ("beyond the alerts", Observation::Error, 1256, O::TlsError { reason: 1256 }),

@@ -60,10 +60,11 @@ impl ProbedFile {
     /// Attaches paused probes.
     pub fn resume(&mut self, ebpf: &mut Ebpf) {
         if matches!(self.probes, Probes::Paused) {
-            self.probes = match attach::attach(ebpf, &self.file, self.points(), self.verify_offsets()) {
-                Ok(attachment) => Probes::Attached(attachment),
-                Err(error) => Probes::Refused(format!("{error:#}")),
-            };
+            self.probes =
+                match attach::attach(ebpf, &self.file, self.points(), self.verify_offsets()) {
+                    Ok(attachment) => Probes::Attached(attachment),
+                    Err(error) => Probes::Refused(format!("{error:#}")),
+                };
         }
     }
 
