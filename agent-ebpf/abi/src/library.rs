@@ -68,11 +68,15 @@ impl VerifyOffsets {
     /// From the number that [`Self::to_cookie`] gave.
     #[must_use]
     pub const fn from_cookie(cookie: u64) -> Self {
+        const fn low(bits: u64) -> u16 {
+            let bytes = bits.to_le_bytes();
+            u16::from_le_bytes([bytes[0], bytes[1]])
+        }
         Self {
-            mode: cookie as u16,
-            callback: (cookie >> 16) as u16,
-            context: (cookie >> 32) as u16,
-            replacement: (cookie >> 48) as u16,
+            mode: low(cookie),
+            callback: low(cookie >> 16),
+            context: low(cookie >> 32),
+            replacement: low(cookie >> 48),
         }
     }
 }
