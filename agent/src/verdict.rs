@@ -275,7 +275,12 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgem
             judgement
         }
         FlightVerdict::Failed { .. } => {
-            Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed))
+            let mut judgement =
+                Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+            if wire.alert_is_partial() && circumstances.dead_end().is_none() {
+                judgement.certainty = Certainty::Decided;
+            }
+            judgement
         }
         FlightVerdict::Ambiguous { why: Ambiguity::Incomplete } => {
             Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)
@@ -350,17 +355,16 @@ const fn name_mismatch(transcript: &Transcript) -> bool {
 }
 
 /// `yes` needs a good result *and* a sign that a bad one would have been acted on: the library
-/// itself would have ended the handshake, or the application asked for the result (nginx does so
-/// only under `proxy_ssl_verify on`).
+/// itself would have ended the handshake, or the application asked for the result and checked the
+/// name (nginx does so only under `proxy_ssl_verify on`).
 fn server_verified(transcript: &Transcript) -> ServerVerified {
     let library = transcript.server_verification;
-    let application = transcript.application_verify_error;
     let is_bad = library.is_some_and(|verification| verification.error != 0)
-        || application.is_some_and(|error| error != 0)
+        || transcript.application_verify_error.is_some_and(|error| error != 0)
         || name_mismatch(transcript);
     match library {
         _ if is_bad => ServerVerified::No,
-        Some(verification) if verification.enforced || application == Some(0) => {
+        Some(verification) if verification.enforced || transcript.is_accepted() => {
             ServerVerified::Yes
         }
         _ => ServerVerified::Unknown,

@@ -171,6 +171,7 @@ pub fn upstream_server(
     Ok(text)
 }
 
+/// The session cache is for curl, which refuses tickets up to TLS 1.2.
 fn server_tls(
     version: Version,
     asks: Asks,
@@ -185,7 +186,8 @@ fn server_tls(
     };
     Ok(format!(
         "ssl_protocols {protocol};\nssl_certificate {};\nssl_certificate_key {};\n\
-         ssl_client_certificate {};\nssl_verify_client {verify};\nssl_verify_depth 3;\n",
+         ssl_client_certificate {};\nssl_verify_client {verify};\nssl_verify_depth 3;\n\
+         ssl_session_cache builtin;\n",
         utf8(&identity.chain)?,
         utf8(&identity.key)?,
         utf8(&pki.root)?,

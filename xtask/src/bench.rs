@@ -25,6 +25,16 @@ pub enum Bench {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// Processor time of nginx per upstream handshake with and without hopsight, and with its
+    /// probes inside OpenSSL (root, two minutes, a quiet machine)
+    Probes {
+        /// Interleaved rounds of all three
+        #[arg(long, default_value_t = 40)]
+        rounds: usize,
+        /// Handshakes per round
+        #[arg(long, default_value_t = 60)]
+        handshakes: usize,
+    },
 }
 
 /// A program that reads the capture.
@@ -48,7 +58,23 @@ impl Reader {
 
 /// Runs a benchmark.
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
-    let Bench::Replay { connections, data, runs } = *bench;
+    match *bench {
+        Bench::Replay { connections, data, runs } => replay(connections, data, runs),
+        Bench::Probes { rounds, handshakes } => probes(rounds, handshakes),
+    }
+}
+
+/// The live tests have nginx, its certificates and the probes at hand.
+fn probes(rounds: usize, handshakes: usize) -> anyhow::Result<()> {
+    let test = ["test", "-q", "--release", "-p", "hopsight-tests", "--test", "library"];
+    let mut command = cargo(&test);
+    command.args(["--", "--ignored", "--nocapture", "--exact", "cost::cost"]);
+    command.env("HOPSIGHT_ROUNDS", rounds.to_string());
+    command.env("HOPSIGHT_HANDSHAKES", handshakes.to_string());
+    command::run(&mut command)
+}
+
+fn replay(connections: usize, data: usize, runs: usize) -> anyhow::Result<()> {
     let build = ["build", "-q", "--release", "-p", "hopsight", "--bins", "--examples"];
     command::run(&mut cargo(&build))?;
     let release = command::built("hopsight")?

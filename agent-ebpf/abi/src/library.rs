@@ -40,6 +40,9 @@ impl Observation {
 
 /// Where a build of libssl keeps what decides over a bad verification result, as offsets in bytes.
 /// It travels to the kernel program as the cookie of its probe.
+///
+/// What an application does to the result before libssl gets it, by a callback on the certificate
+/// store (`X509_STORE_set_verify_cb`) or by what it puts into the store, is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifyOffsets {
     /// Verify mode (32 bits) in the connection object.
@@ -65,11 +68,15 @@ impl VerifyOffsets {
     /// From the number that [`Self::to_cookie`] gave.
     #[must_use]
     pub const fn from_cookie(cookie: u64) -> Self {
+        const fn low(bits: u64) -> u16 {
+            let bytes = bits.to_le_bytes();
+            u16::from_le_bytes([bytes[0], bytes[1]])
+        }
         Self {
-            mode: cookie as u16,
-            callback: (cookie >> 16) as u16,
-            context: (cookie >> 32) as u16,
-            replacement: (cookie >> 48) as u16,
+            mode: low(cookie),
+            callback: low(cookie >> 16),
+            context: low(cookie >> 32),
+            replacement: low(cookie >> 48),
         }
     }
 }

@@ -325,9 +325,9 @@ impl Pipeline {
             entry.released = true;
             out.push(Update::Done(flow));
         }
-        // What the library may still add is awaited: a bad answer to its consequence, an
-        // application that ends the connection.
-        let library_may_add = transcript.is_some_and(|t| t.application_verify_error != Some(0));
+        // What the library may still add is awaited: after the result of the chain the check of the
+        // name, and after a bad answer its consequence, an application that ends the connection.
+        let library_may_add = transcript.is_some_and(|transcript| !transcript.is_accepted());
         let is_final = settled && (entry.connection.ended() || !library_may_add);
         let report =
             compose(&entry.connection, &judgement, transcript, &self.full_handshakes, at, is_final);
@@ -449,5 +449,7 @@ fn set_deadline(
     }
 }
 
+#[cfg(test)]
+mod library_tests;
 #[cfg(test)]
 mod tests;

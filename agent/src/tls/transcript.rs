@@ -39,8 +39,6 @@ pub struct Transcript {
     pub host_check: Option<i32>,
     /// Alert received.
     pub alert_received: Option<u8>,
-    /// A TLS error other than a received alert was raised.
-    pub tls_error: Option<u32>,
     /// A flow was found for it.
     pub matched: bool,
 }
@@ -50,6 +48,13 @@ impl Transcript {
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.facts.finished[0] && self.facts.finished[1]
+    }
+
+    /// The application itself asked for the result and checked the name, and found both good: it
+    /// has no more to say.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.application_verify_error == Some(0) && self.host_check == Some(1)
     }
 
     /// The session was resumed: in TLS 1.3 by a pre-shared key, before by a server that finished
@@ -169,18 +174,6 @@ impl Transcripts {
         self.unmatched
     }
 
-    /// Transcripts kept.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.by_context.len()
-    }
-
-    /// True if none is kept.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_context.is_empty()
-    }
-
     /// Takes in one observation; answers the client random of the handshake that it changed.
     pub fn observe(&mut self, event: &LibraryEvent) -> Option<(u32, [u8; 32])> {
         let key = match &event.observation {
@@ -217,6 +210,10 @@ impl Transcripts {
                 server_verification: pending,
                 ..Transcript::default()
             };
+            if let Some(first) = self.by_context.get_mut(&key) {
+                // After a HelloRetryRequest the same handshake begins again, and nothing is lost.
+                first.matched |= messages[0].0 == message::MESSAGE_HASH;
+            }
             self.remove(key);
             self.by_context.insert(key, fresh);
             self.order.push_back(key);
@@ -278,10 +275,8 @@ impl Transcripts {
             LibraryObservation::AlertReceived { description } => {
                 transcript.alert_received.get_or_insert(description);
             }
-            LibraryObservation::TlsError { reason } => {
-                transcript.tls_error.get_or_insert(reason);
-            }
-            LibraryObservation::ClientConnectionMade
+            LibraryObservation::TlsError { .. }
+            | LibraryObservation::ClientConnectionMade
             | LibraryObservation::TranscriptUpdate { .. } => {}
         }
         key

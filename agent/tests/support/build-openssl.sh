@@ -4,6 +4,7 @@
 # The sources come from crates.io (openssl-src), so nothing is downloaded that cargo would not.
 # Takes some ten minutes on two cores; the result is kept in $XDG_CACHE_HOME/hopsight/openssl.
 set -eu
+[ $# -gt 0 ] || set -- 111.28.2 300.2.1 300.5.4
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hopsight/openssl
 registry=${CARGO_HOME:-$HOME/.cargo}/registry/src

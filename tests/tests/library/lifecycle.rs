@@ -196,6 +196,31 @@ fn libssl_is_upgraded_under_a_running_proxy() {
     assert_eq!(handshakes(&events), REQUESTS / 2, "the new file");
 }
 
+#[test]
+fn a_new_library_is_probed_from_the_first_connection_on() {
+    let test = "a_new_library_is_probed_from_the_first_connection_on";
+    if !possible(test, &["nginx"]) || !Path::new(SYSTEM_LIBRARY).exists() {
+        return;
+    }
+    let mut hop = Hop::start("hs-new");
+    copy_library(&hop.libraries());
+    hop.proxy = None;
+    let mut source = source_with("hs-new", |options| options.rescan = Duration::from_hours(1));
+    hop.start_proxy();
+    // Its own handshake may be over before the probes are there.
+    while_reading(&mut source, || hop.requests(1));
+    let worker = hop.proxy().pids()[1];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !source.library_statuses().read().iter().any(|status| {
+        status.pid == worker && matches!(status.evidence, LibraryEvidence::Library(_))
+    }) {
+        assert!(Instant::now() < deadline, "{:?}", source.library_statuses().read());
+        while_reading(&mut source, || std::thread::sleep(Duration::from_millis(50)));
+    }
+    let events = while_reading(&mut source, || hop.requests(20));
+    assert_eq!(handshakes(&events), 20);
+}
+
 /// An overlay mount, taken away with the test.
 struct Overlay(PathBuf);
 

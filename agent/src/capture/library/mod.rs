@@ -43,6 +43,10 @@ const LINGER: Duration = Duration::from_mins(1);
 /// Looks at a process again until it has looked the same this many times.
 const SETTLED: u32 = 4;
 
+/// Processes beyond which those that ended are looked for and forgotten: where every process of the
+/// machine is watched, no scan says which still run.
+const MANY_PROCESSES: usize = 16_384;
+
 /// Attaches probes to the TLS libraries of watched processes and keeps account of them.
 pub struct LibraryProbes {
     files: HashMap<FileKey, ProbedFile>,
@@ -132,6 +136,9 @@ impl LibraryProbes {
     /// Looks at one watched process, for example at its first connection: between two scans it may
     /// have started.
     pub fn observe(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
+        if self.processes.len() >= MANY_PROCESSES {
+            self.processes.retain(|pid, _| discovery::directory(*pid).exists());
+        }
         self.look_at(ebpf, pid, name);
         self.publish();
     }

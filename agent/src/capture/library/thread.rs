@@ -16,6 +16,10 @@ use aya::Ebpf;
 
 use super::{LibraryProbes, LibraryStatuses};
 
+/// Processes that are remembered as handed over; when there are more, all are forgotten, and handed
+/// over once more at their next connection.
+const KNOWN: usize = 65_536;
+
 /// Requests that may wait. One that finds no room is dropped: the next scan makes up for it.
 const QUEUE: usize = 64;
 
@@ -69,6 +73,9 @@ impl LibraryThread {
     /// Hands over a process that opened a connection, if it is new since the last scan.
     pub fn meet(&mut self, pid: u32, name: &str) {
         if !self.known.contains(&pid) && self.send(Request::Meet(pid, name.to_owned())) {
+            if self.known.len() >= KNOWN {
+                self.known.clear();
+            }
             self.known.insert(pid);
         }
     }
