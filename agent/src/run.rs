@@ -168,7 +168,6 @@ impl Worker {
                     if first && report.verdict.security != Security::Unknown {
                         self.exporter.observe_verdict_latency(now.since(report.decided_at));
                     }
-                    self.exporter.record(&report);
                     self.compliance.submit(report, now);
                 }
             }

@@ -176,6 +176,7 @@ fn build() -> anyhow::Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--package", "hopsight", "--bin", "hopsight"])
+        .args(["--features", "cri,kubernetes"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("start cargo")?;

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod case;
 pub mod client;
+pub mod drift;
 pub mod envoy;
 pub mod haproxy;
 pub mod http;

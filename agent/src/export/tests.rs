@@ -124,6 +124,7 @@ fn drifts() -> Arc<DriftBoard> {
         open: vec![open],
         mended: vec![("nginx".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
         pending_reload: vec![("nginx".into(), true)],
+        workloads: vec![["web/edge".into(), "web".into(), "Deployment".into(), "edge".into()]],
         beyond_limit: 0,
     });
     board
