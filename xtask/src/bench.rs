@@ -25,6 +25,15 @@ pub enum Bench {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// How long a change of configuration goes unseen while nginx is under load
+    Drift {
+        /// Runs, two changes each
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+        /// Connections from which requests come at once
+        #[arg(long, default_value_t = 64)]
+        connections: u32,
+    },
 }
 
 /// A program that reads the capture.
@@ -48,14 +57,33 @@ impl Reader {
 
 /// Runs a benchmark.
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
-    let Bench::Replay { connections, data, runs } = *bench;
+    match *bench {
+        Bench::Replay { connections, data, runs } => replay(connections, data, runs),
+        Bench::Drift { runs, connections } => drift(runs, connections),
+    }
+}
+
+/// Becomes the measurement of the test package, in release.
+fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
+    let build = ["build", "-q", "--release", "-p", "hopsight", "-p", "hopsight-tests", "--bins"];
+    command::run(&mut cargo(&build))?;
+    let release = release()?;
+    let mut drift = Command::new(release.join("hopsight-drift"));
+    drift.args([runs.to_string(), connections.to_string()]);
+    Err(command::replace(drift.env("HOPSIGHT_BIN", release.join("hopsight"))))
+}
+
+/// Where release builds are.
+fn release() -> anyhow::Result<PathBuf> {
+    let own = command::built("hopsight")?;
+    let target = own.parent().and_then(Path::parent).context("find the target folder")?;
+    Ok(target.join("release"))
+}
+
+fn replay(connections: usize, data: usize, runs: usize) -> anyhow::Result<()> {
     let build = ["build", "-q", "--release", "-p", "hopsight", "--bins", "--examples"];
     command::run(&mut cargo(&build))?;
-    let release = command::built("hopsight")?
-        .parent()
-        .and_then(Path::parent)
-        .context("find the target folder")?
-        .join("release");
+    let release = release()?;
     let folder = tempdir()?;
     let file = folder.join("synthetic.pcap");
     let mut generate = Command::new(release.join("examples/synthetic_pcap"));

@@ -34,6 +34,11 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
+    Requirement {
+        what: "containerd and runc",
+        packages: &["containerd", "runc"],
+        present: || installed("containerd") && installed("runc"),
+    },
     Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
     Requirement {

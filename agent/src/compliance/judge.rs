@@ -182,8 +182,7 @@ impl Judge {
             name.or_else(|| Some(service?.label())).map(|name| labels::label(&name));
         let now = UnixTime::from(now);
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
-        let mut seen =
-            Observation::of(report, &ends.proxy, namespace, &ends.upstream, *opened_at);
+        let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, *opened_at);
         seen.process = &process;
         seen.name = name.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
@@ -239,7 +238,8 @@ impl Judge {
             };
             events.extend(self.tracker.give_up(proxy, upstream, now));
             self.exporter.forget(proxy, upstream);
-            self.hops.retain(|key, _| key.0 != *proxy || upstream.is_some_and(|one| *key.1 != *one));
+            self.hops
+                .retain(|key, _| key.0 != *proxy || upstream.is_some_and(|one| *key.1 != *one));
         }
         self.tell(&events);
         let forget_after = self.options.forget_after;

@@ -69,7 +69,11 @@ impl Proxy {
 #[derive(Clone, Debug)]
 enum Entry {
     /// A source of names has not answered yet; first and last asked then.
-    Waiting { key: ProcessKey, since: Instant, asked: Instant },
+    Waiting {
+        key: ProcessKey,
+        since: Instant,
+        asked: Instant,
+    },
     Known(Proxy),
     /// It could not be read; tried again after the next [`Proxies::tick`].
     Unreadable,
@@ -331,8 +335,7 @@ impl Proxies {
 
     /// The same for each source of names that is to be asked.
     pub(super) fn source_health(&self) -> Vec<(&'static str, ComponentState, String)> {
-        let sources =
-            [("kubernetes", self.sources.kubernetes()), ("cri", self.sources.runtime())];
+        let sources = [("kubernetes", self.sources.kubernetes()), ("cri", self.sources.runtime())];
         let words = |state| match state {
             SourceState::Idle(why) => (ComponentState::Ready, why.to_owned()),
             // Names may follow; nothing waits for them for long.

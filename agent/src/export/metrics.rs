@@ -225,7 +225,8 @@ pub fn markdown() -> String {
          a handshake is never a label, because a client may choose it. Where services are not \
          watched, `ip:port` joins with `kube_pod_info` or `kube_endpoint_address` at query time: \
          `label_replace(hopsight_hop_security, \"pod_ip\", \"$1\", \"upstream\", \"(.+):[0-9]+\") \
-         * on (pod_ip) group_left (namespace, pod) kube_pod_info`. `upstream=\"~other\"` stands \
+         * on (pod_ip) group_left (namespace, pod) \
+         kube_pod_info{host_network=\"false\"}`. `upstream=\"~other\"` stands \
          for the upstreams beyond the limit on hops. Series of a hop that was silent for `hops.expiry_seconds` \
          disappear.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n",

@@ -89,7 +89,7 @@ impl PodSources {
             self.watch = Some(started.map_err(|error| format!("{error:#}")));
         }
         let watch = self.watch.as_ref().and_then(|watch| watch.as_ref().ok());
-        if let Some(found) = watch.and_then(|watch| watch.tables.pod(cgroup)) {
+        if let Some(found) = watch.and_then(|watch| watch.tables().pod(cgroup)) {
             return Lookup::Known(Box::new(found));
         }
         // The runtime answers at once, the API after its first listing.
@@ -134,13 +134,13 @@ impl PodSources {
     /// The Service a connection to `address` goes to, where Services are watched.
     #[must_use]
     pub fn service(&self, address: SocketAddr) -> Option<Arc<ServicePort>> {
-        self.watch.as_ref()?.as_ref().ok()?.tables.service(address)
+        self.watch.as_ref()?.as_ref().ok()?.tables().service(address)
     }
 
     /// What the Gateway API intends for the hop from a Gateway's pod to a Service.
     #[must_use]
     pub fn intent(&self, pod: &PodIdentity, to: &ServicePort) -> Option<UpstreamIntent> {
-        self.watch.as_ref()?.as_ref().ok()?.tables.intent(pod, to)
+        self.watch.as_ref()?.as_ref().ok()?.tables().intent(pod, to)
     }
 
     /// How the Kubernetes API is, if it is to be asked.

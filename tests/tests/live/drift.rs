@@ -56,9 +56,8 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     scene.flip(Flip::Plaintext).unwrap();
     scene.wait_violation(&agent, PLAINTEXT, 1.0).unwrap();
     for rule in [MISSING, PLAINTEXT] {
-        let event = wait_until("the event", CHANGE, || {
-            Ok(scene.event(&agent, "drift_opened", rule))
-        });
+        let event =
+            wait_until("the event", CHANGE, || Ok(scene.event(&agent, "drift_opened", rule)));
         let event = event.unwrap();
         assert_eq!(event["name"], UPSTREAM, "{event}");
         seconds_between(&event["since"], &event["detected_at"]).unwrap();

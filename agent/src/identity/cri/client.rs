@@ -119,12 +119,7 @@ fn pods(
             labels,
             PodSource::Cri,
         );
-        table.apply(PodRecord {
-            uid: meta.uid,
-            static_uid: None,
-            identity: who,
-            containers: ids,
-        });
+        table.apply(PodRecord { uid: meta.uid, static_uid: None, identity: who, containers: ids });
     }
     table
 }

@@ -289,7 +289,8 @@ mod tests {
         });
         let found = service(object(value));
         assert_eq!((found.addresses.len(), found.ports.len()), (2, 1));
-        let headless = json!({"metadata": {}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
+        let headless =
+            json!({"metadata": {}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
         assert_eq!(service(object(headless)).addresses.len(), 0);
         let value = json!({
             "metadata": {"name": "payments-x", "labels": {"kubernetes.io/service-name": "payments"}},

@@ -102,9 +102,8 @@ impl GatewayTable {
         }
         let (_, name, policy) = found?;
         let at = place("BackendTLSPolicy", name);
-        let certificate = self.gateways.get(gateway).and_then(|gateway| {
-            gateway.client_certificate.as_ref()
-        });
+        let certificate =
+            self.gateways.get(gateway).and_then(|gateway| gateway.client_certificate.as_ref());
         let tls = TlsIntent {
             certificate: certificate.map(|secret| Setting {
                 value: Text::Literal(secret.clone()),

@@ -4,11 +4,11 @@
 //! The tables are pure. [`Watch`] fills them from a thread of its own; a build without the feature
 //! `kubernetes` has one that says so.
 
+#[cfg(feature = "kubernetes")]
+mod convert;
 pub mod gateway;
 pub mod pods;
 pub mod services;
-#[cfg(feature = "kubernetes")]
-mod convert;
 #[cfg_attr(not(feature = "kubernetes"), path = "watch_absent.rs")]
 mod watch;
 
@@ -61,30 +61,36 @@ impl Default for KubernetesOptions {
 
 /// Everything the watches know.
 #[derive(Debug, Default)]
-pub(crate) struct Tables {
+struct Tables {
     pods: PodTable,
     services: ServiceTable,
     gateways: GatewayTable,
 }
 
-/// Filled by the watches, asked by the compliance thread.
+/// Filled by the watches, asked by others.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedTables(Arc<Mutex<Tables>>);
+pub struct SharedTables(Arc<Mutex<Tables>>);
 
 impl SharedTables {
     fn lock(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn pod(&self, cgroup: &super::cgroup::CgroupIdentity) -> Option<PodIdentity> {
+    /// The pod of a process with this cgroup.
+    #[must_use]
+    pub fn pod(&self, cgroup: &super::cgroup::CgroupIdentity) -> Option<PodIdentity> {
         self.lock().pods.find(cgroup)
     }
 
-    pub(crate) fn service(&self, address: SocketAddr) -> Option<Arc<ServicePort>> {
+    /// The Service that a connection to `address` goes to.
+    #[must_use]
+    pub fn service(&self, address: SocketAddr) -> Option<Arc<ServicePort>> {
         self.lock().services.find(address)
     }
 
-    pub(crate) fn intent(&self, pod: &PodIdentity, to: &ServicePort) -> Option<UpstreamIntent> {
+    /// What the Gateway API intends for the hop from a Gateway's pod to a Service.
+    #[must_use]
+    pub fn intent(&self, pod: &PodIdentity, to: &ServicePort) -> Option<UpstreamIntent> {
         let gateway = (pod.namespace.clone(), pod.gateway.clone()?);
         self.lock().gateways.intent(&gateway, to)
     }

@@ -59,9 +59,10 @@ impl PodTable {
     pub fn find(&self, cgroup: &CgroupIdentity) -> Option<PodIdentity> {
         let container = cgroup.container.as_ref().map(|container| container.id.as_str());
         let uid = cgroup.pod.as_ref().map(|pod| pod.uid.as_str());
-        let known = [uid, container].into_iter().flatten().find_map(|id| {
-            self.pods.get(id).or_else(|| self.pods.get(self.aliases.get(id)?))
-        })?;
+        let known = [uid, container]
+            .into_iter()
+            .flatten()
+            .find_map(|id| self.pods.get(id).or_else(|| self.pods.get(self.aliases.get(id)?)))?;
         let name = container.and_then(|id| {
             known.containers.iter().find(|(known, _)| known == id).map(|(_, name)| name.clone())
         });
@@ -128,7 +129,10 @@ mod tests {
             uid: UID.into(),
             static_uid: Some(STATIC_UID.into()),
             identity: identity("web", name, workload, &labels.into(), &wanted, PodSource::Api),
-            containers: containers.iter().map(|(id, name)| ((*id).into(), (*name).into())).collect(),
+            containers: containers
+                .iter()
+                .map(|(id, name)| ((*id).into(), (*name).into()))
+                .collect(),
         }
     }
 
@@ -148,7 +152,11 @@ mod tests {
         for (name, path, expected) in [
             ("by UID", format!("/kubepods/pod{UID}/{ID}"), Some("web/edge-1 nginx")),
             ("static pod", format!("/kubepods/pod{STATIC_UID}/{ID}"), Some("web/edge-1 nginx")),
-            ("by container alone", format!("/system.slice/cri-containerd-{ID}.scope"), Some("web/edge-1 nginx")),
+            (
+                "by container alone",
+                format!("/system.slice/cri-containerd-{ID}.scope"),
+                Some("web/edge-1 nginx"),
+            ),
             ("another pod", "/kubepods/pod00000000-0000-0000-0000-000000000000".to_owned(), None),
             ("no container", "/system.slice/nginx.service".to_owned(), None),
         ] {

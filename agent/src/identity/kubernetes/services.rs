@@ -132,7 +132,11 @@ fn index(
         for (port, port_name) in &record.ports {
             let (namespace, service, port_name) =
                 (namespace.clone(), service.clone(), port_name.clone());
-            add(&record.addresses, *port, ServicePort { namespace, service, port: *port, port_name });
+            add(
+                &record.addresses,
+                *port,
+                ServicePort { namespace, service, port: *port, port_name },
+            );
         }
     }
     for ((namespace, _), slice) in slices {

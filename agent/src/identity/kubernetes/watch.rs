@@ -103,7 +103,7 @@ impl Board {
 
 /// The running watches; dropping this ends them.
 pub struct Watch {
-    pub(crate) tables: SharedTables,
+    tables: SharedTables,
     board: Board,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -149,6 +149,12 @@ impl Watch {
     #[must_use]
     pub fn state(&self) -> SourceState {
         self.board.state(Instant::now())
+    }
+
+    /// What they have found.
+    #[must_use]
+    pub const fn tables(&self) -> &SharedTables {
+        &self.tables
     }
 }
 

@@ -6,7 +6,7 @@ use crate::identity::sources::SourceState;
 /// Never started.
 #[derive(Debug)]
 pub struct Watch {
-    pub(crate) tables: SharedTables,
+    tables: SharedTables,
 }
 
 impl Watch {
@@ -24,5 +24,11 @@ impl Watch {
     #[must_use]
     pub fn state(&self) -> SourceState {
         SourceState::Starting
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub const fn tables(&self) -> &SharedTables {
+        &self.tables
     }
 }

@@ -3,11 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Chain, Configured, KeyMatch, NotConfigured};
-use crate::{
-    model::vocabulary,
-    policy::time::UnixTime,
-    report::CertificateFacts,
-};
+use crate::{model::vocabulary, policy::time::UnixTime, report::CertificateFacts};
 
 vocabulary! {
     /// Where the chain of a client certificate leads.
@@ -109,10 +105,9 @@ fn chain_words(chain: &Chain) -> (ChainWord, Option<String>) {
             ChainWord::NotSigned,
             Some(format!("\"{subject}\" was not signed by the issuer it names")),
         ),
-        Chain::NotValidNow { subject } => (
-            ChainWord::NotValidNow,
-            Some(format!("\"{subject}\" is outside of its validity")),
-        ),
+        Chain::NotValidNow { subject } => {
+            (ChainWord::NotValidNow, Some(format!("\"{subject}\" is outside of its validity")))
+        }
         Chain::Unsupported { .. } => (ChainWord::Unknown, None),
     }
 }
