@@ -30,9 +30,8 @@ struct RunPodSandboxResponse {
     pod_sandbox_id: String,
 }
 
-/// A pod to be run.
 #[derive(Clone, PartialEq, Message)]
-pub struct PodSandboxConfig {
+struct PodSandboxConfig {
     #[prost(message, optional, tag = "1")]
     metadata: Option<PodSandboxMetadata>,
     #[prost(string, tag = "3")]
@@ -192,11 +191,11 @@ impl Cri {
         Ok(Self { channel: connected.context("connect to the CRI socket")?, runtime })
     }
 
-    /// Runs a pod in the machine's network: its sandbox's id, and what its containers need.
+    /// Runs a pod in the machine's network.
     ///
     /// # Errors
     /// When the runtime refuses.
-    pub fn run_pod(&self, pod: &Pod<'_>) -> anyhow::Result<(String, PodSandboxConfig)> {
+    pub fn run_pod(&self, pod: &Pod<'_>) -> anyhow::Result<RunningPod<'_>> {
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: pod.name.into(),
@@ -219,48 +218,7 @@ impl Cri {
         };
         let request = RunPodSandboxRequest { config: Some(config.clone()) };
         let answer: RunPodSandboxResponse = self.ask("RunPodSandbox", request)?;
-        Ok((answer.pod_sandbox_id, config))
-    }
-
-    /// Starts a container in a pod; `mounts` are (in the container, on the machine).
-    ///
-    /// # Errors
-    /// When the runtime refuses.
-    pub fn start_container(
-        &self,
-        (sandbox, pod): &(String, PodSandboxConfig),
-        name: &str,
-        image: &str,
-        command: &[&str],
-        mounts: &[(&Path, &Path)],
-    ) -> anyhow::Result<String> {
-        let path = |path: &Path| path.display().to_string();
-        let config = ContainerConfig {
-            metadata: Some(ContainerMetadata { name: name.into() }),
-            image: Some(ImageSpec { image: image.into() }),
-            command: command.iter().map(|&word| word.to_owned()).collect(),
-            mounts: mounts
-                .iter()
-                .map(|(inside, outside)| Mount {
-                    container_path: path(inside),
-                    host_path: path(outside),
-                })
-                .collect(),
-            log_path: String::new(),
-            linux: Some(LinuxContainerConfig {
-                security_context: Some(ContainerSecurityContext {
-                    namespace_options: Some(NamespaceOption { network: NODE }),
-                }),
-            }),
-        };
-        let request = CreateContainerRequest {
-            pod_sandbox_id: sandbox.clone(),
-            config: Some(config),
-            sandbox_config: Some(pod.clone()),
-        };
-        let CreateContainerResponse { container_id } = self.ask("CreateContainer", request)?;
-        let _: Empty = self.ask("StartContainer", IdRequest { id: container_id.clone() })?;
-        Ok(container_id)
+        Ok(RunningPod { cri: self, sandbox: answer.pod_sandbox_id, config })
     }
 
     /// Ends and removes a pod with its containers.
@@ -296,5 +254,63 @@ impl Cri {
             let answer = client.unary(tonic::Request::new(question), path, codec).await;
             answer.map(tonic::Response::into_inner).with_context(|| method.to_owned())
         })
+    }
+}
+
+/// A pod; dropping it ends and removes it with its containers.
+#[derive(Debug)]
+pub struct RunningPod<'a> {
+    cri: &'a Cri,
+    sandbox: String,
+    config: PodSandboxConfig,
+}
+
+impl RunningPod<'_> {
+    /// Starts a container in it: its id. `mounts` are (in the container, on the machine).
+    ///
+    /// # Errors
+    /// When the runtime refuses.
+    pub fn start_container(
+        &self,
+        name: &str,
+        image: &str,
+        command: &[&str],
+        mounts: &[(&Path, &Path)],
+    ) -> anyhow::Result<String> {
+        let path = |path: &Path| path.display().to_string();
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: name.into() }),
+            image: Some(ImageSpec { image: image.into() }),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            mounts: mounts
+                .iter()
+                .map(|(inside, outside)| Mount {
+                    container_path: path(inside),
+                    host_path: path(outside),
+                })
+                .collect(),
+            log_path: String::new(),
+            linux: Some(LinuxContainerConfig {
+                security_context: Some(ContainerSecurityContext {
+                    namespace_options: Some(NamespaceOption { network: NODE }),
+                }),
+            }),
+        };
+        let request = CreateContainerRequest {
+            pod_sandbox_id: self.sandbox.clone(),
+            config: Some(config),
+            sandbox_config: Some(self.config.clone()),
+        };
+        let CreateContainerResponse { container_id } = self.cri.ask("CreateContainer", request)?;
+        let _: Empty = self.cri.ask("StartContainer", IdRequest { id: container_id.clone() })?;
+        Ok(container_id)
+    }
+}
+
+impl Drop for RunningPod<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.cri.remove_pod(&self.sandbox) {
+            eprintln!("remove pod {}: {error:#}", self.sandbox);
+        }
     }
 }

@@ -81,8 +81,7 @@ fn programs() -> anyhow::Result<PathBuf> {
         println!("  building {program}: many minutes, {}", cache.join("build.log").display());
         build(&cache, &source, program)?;
         let built = source.join("_output/local/go/bin").join(program);
-        fs::copy(&built, bin.join(program))
-            .with_context(|| format!("copy {}", built.display()))?;
+        fs::copy(&built, bin.join(program)).with_context(|| format!("copy {}", built.display()))?;
     }
     Ok(bin)
 }

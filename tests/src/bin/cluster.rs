@@ -161,7 +161,8 @@ fn grant(api: &Api) -> anyhow::Result<()> {
     let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
     let role = json!({"metadata": {"name": "hopsight"}, "rules": rules});
     api.create(&format!("{group}/clusterroles"), &role)?;
-    let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "hopsight"});
+    let subject =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "hopsight"});
     let binding = json!({
         "metadata": {"name": "hopsight"}, "subjects": [subject],
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "hopsight"},

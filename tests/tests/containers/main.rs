@@ -44,6 +44,7 @@ http {
         listen FRONT;
         location / {
             proxy_ssl_session_reuse off;
+            proxy_ssl_protocols TLSv1.3;
             proxy_ssl_certificate /etc/nginx/test/pki/client.pem;
             proxy_ssl_certificate_key /etc/nginx/test/pki/client.key;
             proxy_pass https://container-payments;
@@ -95,38 +96,30 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
     let pod = cri.run_pod(&pod).unwrap_or_else(|error| {
         panic!("{error:#}\n{}", containerd.daemon.log());
     });
-    let sandbox = pod.0.clone();
     let command = ["/bin/nginx", "-e", "stderr", "-c", "/etc/nginx/test/nginx.conf"];
     let mounts = [(Path::new("/etc/nginx/test"), &*dir.path().join("etc"))];
-    let seen = std::panic::catch_unwind(|| {
-        let container = cri.start_container(&pod, "proxy", IMAGE, &command, &mounts).unwrap();
-        let config = agent_configuration(dir.path(), &containerd.socket);
-        let agent = Agent::start(
-            &dir.path().join("agent"),
-            block.socket(2, 9464),
-            &["--config", utf8(&config).unwrap()],
-        )
-        .unwrap();
-        let hop = wait_until("a request through the container", VERDICT, || {
-            let answered = http::get(front, "/").is_ok_and(|response| response.status == 200);
-            let hops = agent.hops()?.hops;
-            let hop = hops.iter().find(|hop| hop.is_to(upstream)).map(|hop| Hop::clone(hop));
-            let is_shown = |hop: &Hop| {
-                answered && hop.state.evidence == Evidence::Library && hop.count_of(|_| true) > 0
-            };
-            Ok(hop.filter(is_shown))
-        });
-        let hop = hop.unwrap_or_else(|error| {
-            panic!("{error:#}\n{}\n{:#?}", agent.daemon.log(), agent.hops());
-        });
-        (container, hop, agent.get("/readyz").unwrap().body, agent.get("/metrics").unwrap().body)
+    let container = pod.start_container("proxy", IMAGE, &command, &mounts).unwrap();
+    let config = agent_configuration(dir.path(), &containerd.socket);
+    let agent = Agent::start(
+        &dir.path().join("agent"),
+        block.socket(2, 9464),
+        &["--config", utf8(&config).unwrap()],
+    )
+    .unwrap();
+    let hop = wait_until("a request through the container", VERDICT, || {
+        let answered = http::get(front, "/").is_ok_and(|response| response.status == 200);
+        let hops = agent.hops()?.hops;
+        let hop = hops.iter().find(|hop| hop.is_to(upstream)).map(|hop| Hop::clone(hop));
+        let is_shown = |hop: &Hop| {
+            answered && hop.state.evidence == Evidence::Library && hop.count_of(|_| true) > 0
+        };
+        Ok(hop.filter(is_shown))
     });
-    cri.remove_pod(&sandbox).unwrap();
-    let (container, hop, ready, metrics) = seen.unwrap_or_else(|panic| {
-        eprintln!("{}", containerd.daemon.log());
-        std::panic::resume_unwind(panic)
+    let hop = hop.unwrap_or_else(|error| {
+        panic!("{error:#}\n{}\n{:#?}", agent.daemon.log(), agent.hops());
     });
-
+    let ready = agent.get("/readyz").unwrap().body;
+    let metrics = agent.get("/metrics").unwrap().body;
     assert_eq!((&*hop.proxy, &*hop.upstream), ("web/edge", "container-payments"), "{hop:#?}");
     // TLS 1.3: only the OpenSSL in the container's own root shows the client certificate.
     assert_eq!((hop.state.security, hop.state.evidence), (Security::Mtls, Evidence::Library));
@@ -175,21 +168,20 @@ fn a_runtime_that_does_not_answer_is_told_and_stops_nothing() {
     let uid = UID.replace('5', "6");
     let pod = Pod { namespace: "web", name: "other", uid: &uid, labels: &[] };
     let pod = cri.run_pod(&pod).unwrap();
-    let sandbox = pod.0.clone();
     let command = ["/bin/nginx", "-e", "stderr", "-c", "/etc/nginx/test/nginx.conf"];
     let mounts = [(Path::new("/etc/nginx/test"), &*dir.path().join("etc"))];
     // Takes connections, and never says a word.
     let socket = dir.path().join("silent.sock");
     let _silent = UnixListener::bind(&socket).unwrap();
-    let seen = std::panic::catch_unwind(|| {
-        cri.start_container(&pod, "proxy", IMAGE, &command, &mounts).unwrap();
-        let config = agent_configuration(dir.path(), &socket);
-        let agent = Agent::start(
-            &dir.path().join("agent"),
-            block.socket(2, 9464),
-            &["--config", utf8(&config).unwrap()],
-        )
-        .unwrap();
+    pod.start_container("proxy", IMAGE, &command, &mounts).unwrap();
+    let config = agent_configuration(dir.path(), &socket);
+    let agent = Agent::start(
+        &dir.path().join("agent"),
+        block.socket(2, 9464),
+        &["--config", utf8(&config).unwrap()],
+    )
+    .unwrap();
+    let (hop, status, ready) =
         wait_until("the hop, by its process name, and the state", VERDICT, || {
             let _ = http::get(front, "/");
             let hops = agent.hops()?.hops;
@@ -199,10 +191,7 @@ fn a_runtime_that_does_not_answer_is_told_and_stops_nothing() {
             let state = &json["components"]["cri"]["state"];
             Ok((state == "degraded").then(|| (Hop::clone(hop), ready.status, json.clone())))
         })
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", agent.daemon.log()))
-    });
-    cri.remove_pod(&sandbox).unwrap();
-    let (hop, status, ready) = seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", agent.daemon.log()));
     assert_eq!(status, 200, "{ready}");
     let detail = ready["components"]["cri"]["detail"].as_str().unwrap();
     assert!(detail.contains("silent.sock"), "{detail}");
