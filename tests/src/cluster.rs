@@ -16,7 +16,11 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    containerd::Containerd, loopback::Loopback, nginx::utf8, pki::Pki, process::Daemon,
+    containerd::Containerd,
+    loopback::Loopback,
+    nginx::utf8,
+    pki::Pki,
+    process::{self, Daemon},
     wait::wait_until,
 };
 
@@ -81,7 +85,9 @@ impl ControlPlane {
         etcd.wait_listening(clients)?;
         let tokens = dir.join("tokens.csv");
         fs::write(&tokens, "admin-token,admin,1,system:masters\nhopsight-token,hopsight,2\n")?;
-        let key = pki.client.key.clone();
+        // This release takes RSA keys, or EC keys in the older of their two forms.
+        let key = dir.join("service-accounts.key");
+        process::run("openssl", ["genrsa", "-out", utf8(&key)?, "2048"])?;
         let server = Daemon::spawn(
             bin.join("kube-apiserver"),
             [
@@ -214,7 +220,7 @@ fn tail(daemon: &Daemon) -> String {
 /// # Errors
 /// When it has none.
 pub fn host_address() -> anyhow::Result<Ipv4Addr> {
-    let text = crate::process::run("hostname", ["-I"])?;
+    let text = process::run("hostname", ["-I"])?;
     let found = text.split_ascii_whitespace().find_map(|word| word.parse().ok());
     found.context("find an IPv4 address of this machine")
 }

@@ -119,7 +119,6 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
         panic!("{error:#}\n{}\n{:#?}", agent.daemon.log(), agent.hops());
     });
     let ready = agent.get("/readyz").unwrap().body;
-    let metrics = agent.get("/metrics").unwrap().body;
     assert_eq!((&*hop.proxy, &*hop.upstream), ("web/edge", "container-payments"), "{hop:#?}");
     // TLS 1.3: only the OpenSSL in the container's own root shows the client certificate.
     assert_eq!((hop.state.security, hop.state.evidence), (Security::Mtls, Evidence::Library));
@@ -135,9 +134,14 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
     // The certificate was read in the container's root.
     let finding = hop.context.configured_certificate.clone().unwrap();
     assert!(finding.certificate.is_some() && finding.problems.is_empty(), "{finding:?}");
-    let info = "hopsight_proxy_info{proxy=\"web/edge\",proxy_namespace=\"web\",\
-                proxy_workload_kind=\"Deployment\",proxy_workload=\"edge\"} 1";
-    assert!(metrics.contains(info), "{metrics}");
+    let labels = [
+        "proxy=\"web/edge\"",
+        "proxy_namespace=\"web\"",
+        "proxy_workload_kind=\"Deployment\"",
+        "proxy_workload=\"edge\"",
+    ];
+    wait_until("hopsight_proxy_info", VERDICT, || agent.metric("hopsight_proxy_info{", &labels))
+        .unwrap();
     assert!(ready.contains("\"cri\""), "{ready}");
 }
 
