@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    apt,
+    apt, cache,
     command::{self, installed},
     setup,
 };
@@ -43,6 +43,21 @@ KUBE_GIT_VERSION=v1.20.2
 KUBE_GIT_MAJOR=1
 KUBE_GIT_MINOR=20
 ";
+/// Mounts and a network of its own, which end with the last process: the kubelet wants shared mounts
+/// and an address that is not loopback, and writes to fixed places. `$0` is the program.
+const ISOLATION: &str = "
+mount --make-rshared /
+for dir in /run/containerd /var/log/containers /var/log/pods; do
+    mkdir -p $dir
+    mount -t tmpfs tmpfs $dir
+done
+ip link set lo up
+ip link add node type dummy
+ip address add 10.200.0.1/24 dev node
+ip link set node up
+ip route add default via 10.200.0.254 dev node
+exec \"$0\"
+";
 /// Where the harness looks for the programs.
 const VARIABLE: &str = "HOPSIGHT_KUBERNETES";
 
@@ -57,14 +72,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!("build");
     let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
     command::run(&mut command::cargo(&packages))?;
-    let mut proof = Command::new(command::built("hopsight-cluster")?);
-    proof.env("HOPSIGHT_BIN", command::built("hopsight")?).env(VARIABLE, bin);
+    let mut proof = Command::new("unshare");
+    proof
+        .args(["--mount", "--net", "--propagation", "private", "--", "sh", "-euc", ISOLATION])
+        .arg(command::built("hopsight-cluster")?)
+        .env("HOPSIGHT_BIN", command::built("hopsight")?)
+        .env(VARIABLE, bin);
     Err(command::replace(&mut proof))
 }
 
 /// The directory of the programs, built where they are missing.
 fn programs() -> anyhow::Result<PathBuf> {
-    let cache = directory().context("find the cache directory; set HOME")?;
+    let cache = cache::directory()?.join("cluster");
     let bin = cache.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
     let etcd_and_runtime = ["etcd", "containerd", "runc"].iter().all(|one| installed(one));
@@ -148,9 +167,3 @@ fn build(cache: &Path, source: &Path, program: &str) -> anyhow::Result<()> {
     command::run(&mut make)
 }
 
-fn directory() -> Option<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(cache.join("hopsight/cluster"))
-}

