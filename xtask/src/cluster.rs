@@ -166,4 +166,3 @@ fn build(cache: &Path, source: &Path, program: &str) -> anyhow::Result<()> {
         .stderr(errors);
     command::run(&mut make)
 }
-

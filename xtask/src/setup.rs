@@ -44,6 +44,7 @@ const REQUIREMENTS: &[Requirement] = &[
         packages: &["containerd", "runc"],
         present: || installed("containerd") && installed("runc"),
     },
+    Requirement {
         what: "Prometheus and promtool",
         packages: &["prometheus"],
         present: || installed("prometheus") && installed("promtool"),
