@@ -172,7 +172,6 @@ impl Worker {
                     if report.is_final && report.is_conflict() {
                         warn_of_conflict(&report);
                     }
-                    self.exporter.record(&report);
                     self.compliance.submit(report, now);
                 }
             }

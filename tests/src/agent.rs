@@ -175,6 +175,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 fn build() -> anyhow::Result<()> {
     let status = process::cargo()
         .args(["build", "--quiet", "--package", "hopsight", "--bin", "hopsight"])
+        .args(["--features", "cri,kubernetes"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("start cargo")?;

@@ -35,6 +35,15 @@ pub enum Bench {
         #[arg(long, default_value_t = 60)]
         handshakes: usize,
     },
+    /// How long a change of configuration goes unseen while nginx is under load
+    Drift {
+        /// Runs, two changes each
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+        /// Connections from which requests come at once
+        #[arg(long, default_value_t = 64)]
+        connections: u32,
+    },
 }
 
 /// A program that reads the capture.
@@ -61,6 +70,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     match *bench {
         Bench::Replay { connections, data, runs } => replay(connections, data, runs),
         Bench::Probes { rounds, handshakes } => probes(rounds, handshakes),
+        Bench::Drift { runs, connections } => drift(runs, connections),
     }
 }
 
@@ -74,14 +84,27 @@ fn probes(rounds: usize, handshakes: usize) -> anyhow::Result<()> {
     command::run(&mut command)
 }
 
+/// Becomes the measurement of the test package, in release.
+fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
+    let build = ["build", "-q", "--release", "-p", "hopsight", "-p", "hopsight-tests", "--bins"];
+    command::run(&mut cargo(&build))?;
+    let release = release()?;
+    let mut drift = Command::new(release.join("hopsight-drift"));
+    drift.args([runs.to_string(), connections.to_string()]);
+    Err(command::replace(drift.env("HOPSIGHT_BIN", release.join("hopsight"))))
+}
+
+/// Where release builds are.
+fn release() -> anyhow::Result<PathBuf> {
+    let own = command::built("hopsight")?;
+    let target = own.parent().and_then(Path::parent).context("find the target folder")?;
+    Ok(target.join("release"))
+}
+
 fn replay(connections: usize, data: usize, runs: usize) -> anyhow::Result<()> {
     let build = ["build", "-q", "--release", "-p", "hopsight", "--bins", "--examples"];
     command::run(&mut cargo(&build))?;
-    let release = command::built("hopsight")?
-        .parent()
-        .and_then(Path::parent)
-        .context("find the target folder")?
-        .join("release");
+    let release = release()?;
     let folder = tempdir()?;
     let file = folder.join("synthetic.pcap");
     let mut generate = Command::new(release.join("examples/synthetic_pcap"));

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod cache;
+mod cluster;
 mod command;
 mod demo;
 mod envoy;
@@ -44,6 +45,8 @@ enum Task {
     /// Measure, beside other programs, in interleaved runs
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run a real Kubernetes node here and show nginx in a pod by its names; builds it if needed
+    Cluster(cluster::Args),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {
         /// JSON lines, one connection each
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Task::Dashboards => test::write_dashboards(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Cluster(args) => cluster::run(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }

@@ -40,6 +40,11 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
     Requirement {
+        what: "containerd and runc",
+        packages: &["containerd", "runc"],
+        present: || installed("containerd") && installed("runc"),
+    },
+    Requirement {
         what: "Prometheus and promtool",
         packages: &["prometheus"],
         present: || installed("prometheus") && installed("promtool"),
