@@ -227,7 +227,7 @@ fn report(traffic: Traffic, observers: &[Kind], rounds: &[Vec<Round>], args: &Ar
             figures(rounds, kind, |round| round.observer_seconds).median(),
             figures(rounds, kind, |round| round.observer_megabytes).median(),
             rounds.iter().flatten().filter(|round| round.observer == kind)
-                .filter_map(|round| round.lost_events).sum::<f64>(),
+                .filter_map(|round| round.lost_events).fold(0.0, |sum, lost| sum + lost),
         );
         let quiet = figures(rounds, kind, |round| round.quiet_share.unwrap_or(f64::NAN));
         if !quiet.median().is_nan() {
