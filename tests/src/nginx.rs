@@ -37,7 +37,7 @@ pub struct Config {
 }
 
 /// One JSON object per request, as [`crate::truth`] reads them.
-const LOG_FORMAT: &str = r#"escape=json '{"remote":"$remote_addr","port":"$remote_port","protocol":"$ssl_protocol","cipher":"$ssl_cipher","verify":"$ssl_client_verify","subject":"$ssl_client_s_dn","reused":"$ssl_session_reused","status":"$status"}'"#;
+const LOG_FORMAT: &str = r#"escape=json '{"remote":"$remote_addr","port":"$remote_port","protocol":"$ssl_protocol","cipher":"$ssl_cipher","verify":"$ssl_client_verify","subject":"$ssl_client_s_dn","serial":"$ssl_client_serial","reused":"$ssl_session_reused","status":"$status"}'"#;
 
 impl Nginx {
     /// Starts nginx with everything it writes below `dir`, in `netns` if given, and waits until
@@ -258,7 +258,7 @@ fn client_tls(case: &Case, pki: &Pki) -> anyhow::Result<String> {
     }
     let root = match case.verify {
         Verify::Off => None,
-        Verify::On => Some(&pki.root),
+        Verify::On | Verify::OtherName => Some(&pki.root),
         Verify::ForeignRoot => Some(&pki.foreign_root),
     };
     if let Some(root) = root {

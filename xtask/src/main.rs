@@ -3,12 +3,14 @@
 mod apt;
 mod bench;
 mod bpf;
+mod cache;
 mod command;
 mod demo;
 mod envoy;
 mod lint;
 mod setup;
 mod test;
+mod vm;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -28,11 +30,15 @@ enum Task {
     /// Start real proxies and upstreams and show what hopsight says of every hop
     Demo(demo::Args),
     /// Run every test, the live ones included
-    Test,
+    Test(test::Args),
+    /// Run the live tests on Debian's kernels in virtual machines; print test × kernel
+    Vm(vm::Args),
     /// Check format and lints, of the kernel programs too
     Lint,
     /// Write METRICS.md anew from the code
     Metrics,
+    /// Write the Grafana dashboards anew from the code
+    Dashboards,
     /// Write golden files anew from what the code does now; review the difference
     Bless,
     /// Measure, beside other programs, in interleaved runs
@@ -52,9 +58,11 @@ fn main() -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::run(),
         Task::Demo(args) => demo::run(&args),
-        Task::Test => test::run(),
+        Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
+        Task::Dashboards => test::write_dashboards(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),

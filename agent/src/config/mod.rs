@@ -110,6 +110,8 @@ impl Default for Capture {
 pub struct Flows {
     /// Connections followed at once.
     pub max_flows: usize,
+    /// Bytes held for the streams of all connections.
+    pub max_stream_bytes: usize,
     /// Bytes held per direction while earlier ones are missing.
     pub reorder_window_bytes: usize,
     /// Seconds a handshake may take.
@@ -131,6 +133,7 @@ impl Default for Flows {
         let limits = Limits::default();
         Self {
             max_flows: limits.max_flows,
+            max_stream_bytes: limits.max_stream_bytes,
             reorder_window_bytes: limits.reorder_window,
             handshake_timeout_seconds: limits.handshake_timeout.as_secs(),
             settle_grace_milliseconds: limits.settle_grace.as_secs() * 1000,
@@ -290,6 +293,7 @@ impl Config {
         let flows = self.flows;
         Limits {
             max_flows: flows.max_flows,
+            max_stream_bytes: flows.max_stream_bytes,
             bytes_per_direction: self.capture.handshake_bytes.into(),
             reorder_window: flows.reorder_window_bytes,
             handshake_timeout: Duration::from_secs(flows.handshake_timeout_seconds),
@@ -332,6 +336,7 @@ impl Config {
                 (1..=4_000_000).contains(&flows.max_flows),
                 "flows.max_flows must be between 1 and 4000000",
             ),
+            (flows.max_stream_bytes >= 1 << 20, "flows.max_stream_bytes must be at least 1048576"),
             (
                 (1_024..=1 << 20).contains(&flows.reorder_window_bytes),
                 "flows.reorder_window_bytes must be between 1024 and 1048576",

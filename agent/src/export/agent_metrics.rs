@@ -123,6 +123,7 @@ impl AgentMetrics {
         samples.count(FLOWS_TRACKED, [], numbers.tracked as u64);
         for (reason, count) in [
             (Eviction::TableFull, counters.evicted_table_full),
+            (Eviction::Memory, counters.evicted_memory),
             (Eviction::Timeout, counters.evicted_timeout),
         ] {
             samples.count(FLOWS_EVICTED, [reason.as_str()], count);

@@ -31,7 +31,7 @@ TOML
         cd "$out"
         # The crate leaves out what OpenSSL 3 needs to build providers as modules, and the script
         # that writes the linker's list of exported symbols.
-        case $release in 111.*) modules= ;; *) modules=no-module ;; esac
+        case $release in 111.*) options= ;; *) options="no-module zlib" ;; esac
         [ -e util/mkdef.pl ] || cat > util/mkdef.pl <<'PERL'
 my ($numbers) = grep { /\.num$/ } @ARGV;
 open my $list, '<', $numbers or die "$numbers: $!";
@@ -42,7 +42,7 @@ while (<$list>) {
 }
 print "  local: *;\n};\n";
 PERL
-        ./config shared no-tests $modules >configure.log 2>&1
+        ./config shared no-tests $options >configure.log 2>&1
         nice -n 19 make -j2 build_libs >build.log 2>&1
         # The 1.1.1 client is a test subject too: no system program links that library. The crate
         # has no sources of the later ones, with which nginx runs instead.

@@ -14,6 +14,7 @@ mod maps;
 pub mod placement;
 mod sampling;
 mod status;
+mod thread;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -33,6 +34,7 @@ use inspect::FileKey;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
+pub use thread::LibraryThread;
 
 /// A file keeps its probes for this long after its last process ended: a proxy that restarts is
 /// probed from its first handshake on. Probes that no process maps cost nothing.
@@ -88,12 +90,6 @@ impl LibraryProbes {
             schedule: Schedule::new(sampling),
             open: true,
         }
-    }
-
-    /// Says whether there are hops that only the library can prove. While there are none, the
-    /// probes are taken away at the next scan; until told otherwise there are.
-    pub fn set_needed(&mut self, needed: bool) {
-        self.schedule.needed = needed;
     }
 
     /// Takes the watched processes that run now (process id to name): attaches to the libraries of
@@ -166,12 +162,6 @@ impl LibraryProbes {
         let unchanged = if same { unchanged + 1 } else { 0 };
         let name = name.to_owned();
         self.processes.insert(pid, Watched { name, started, files, evidence, unchanged });
-    }
-
-    /// Whether the process has been looked at.
-    #[must_use]
-    pub fn knows(&self, pid: u32) -> bool {
-        self.processes.contains_key(&pid)
     }
 
     /// Which processes give library evidence, and why the others do not.
