@@ -67,7 +67,11 @@ pub fn measure(state: State, flows: usize) -> anyhow::Result<Value> {
     let whole = scripts.iter().find(|s| s.name == "mtls13").context("find recording mtls13")?;
     let script = state.script(whole.clone());
     let captured: usize = script.said.iter().map(|(_, bytes)| bytes.len()).sum();
-    let limits = Limits { max_flows: flows + 2 * AT_ONCE, ..Limits::default() };
+    let limits = Limits {
+        max_flows: flows + 2 * AT_ONCE,
+        max_stream_bytes: usize::MAX,
+        ..Limits::default()
+    };
     let mut pipeline = Pipeline::new(limits);
     let mut updates = Vec::new();
     let before = resident("VmRSS")?;
