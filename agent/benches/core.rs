@@ -9,9 +9,9 @@ mod recorded;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn bench(criterion: &mut Criterion) {
-    let scripts = recorded::scripts().expect("the recorded handshakes");
-    for mut case in cases::all(&scripts) {
-        criterion.bench_function(case.name, |bencher| bencher.iter(&mut case.run));
+    for (name, prepare) in cases::ALL {
+        let mut run = prepare();
+        criterion.bench_function(name, |bencher| bencher.iter(&mut run));
     }
 }
 

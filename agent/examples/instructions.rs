@@ -11,16 +11,16 @@ use anyhow::Context as _;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let mut cases = cases::all(&recorded::scripts()?);
     let [name, times] = args.as_slice() else {
-        cases.iter().for_each(|case| println!("{}", case.name));
+        cases::ALL.iter().for_each(|(name, _)| println!("{name}"));
         return Ok(());
     };
     let times: u32 = times.parse().context("read TIMES")?;
-    let case = cases.iter_mut().find(|case| case.name == name);
-    let case = case.with_context(|| format!("no case is called {name}"))?;
+    let case = cases::ALL.iter().find(|(case, _)| case == name);
+    let (_, prepare) = case.with_context(|| format!("no case is called {name}"))?;
+    let mut run = prepare();
     for _ in 0..times {
-        (case.run)();
+        run();
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the core spends its time on, as one table: criterion times these cases, and the example
 //! `instructions` runs them where instructions are counted.
 
-use std::{collections::BTreeMap, hint::black_box, net::SocketAddr};
+use std::{hint::black_box, net::SocketAddr};
 
 use hopsight::{
     export::{
@@ -23,24 +23,36 @@ use hopsight::{
 
 use crate::{
     events::{Setting, connection},
-    recorded::Script,
+    recorded::{Script, script, scripts},
 };
 
 /// Hops in the tables of the cases that have one.
-const HOPS: u16 = 1000;
+const HOPS: u16 = 100;
 /// Payload bytes of a full TCP segment.
-const MSS: usize = 1448;
+const MSS: u32 = 1448;
 
-/// Something that is measured.
-pub struct Case {
-    /// What one run is.
-    pub name: &'static str,
-    /// Does it once.
-    pub run: Box<dyn FnMut()>,
-}
+/// A case that is prepared: each call does it once.
+pub type Run = Box<dyn FnMut()>;
 
-fn case(name: &'static str, run: impl FnMut() + 'static) -> Case {
-    Case { name, run: Box::new(run) }
+/// Every case: its name, and what prepares it.
+pub const ALL: [(&str, fn() -> Run); 13] = [
+    ("client_hello", client_hello),
+    ("server_hello", server_hello),
+    ("certificate", certificate),
+    ("records", records),
+    ("reassembly_in_order", reassembly_in_order),
+    ("reassembly_backwards", reassembly_backwards),
+    ("flights", flights),
+    ("handshake_tls12", || handshake(recorded("tls12"))),
+    ("handshake_mtls12", || handshake(recorded("mtls12"))),
+    ("handshake_mtls13", || handshake(recorded("mtls13"))),
+    ("handshakes_recorded", handshakes),
+    ("hop_lookup", hop_lookup),
+    ("metrics_of_100_hops", metrics),
+];
+
+fn recorded(name: &str) -> Script {
+    script(name).expect("a recording of this name")
 }
 
 /// Client and server flights in the record lengths of widespread stacks (SHA-256), with the first
@@ -56,64 +68,46 @@ const FLIGHTS: [&[i32]; 8] = [
     &[-32, -48, -528, -96, -64, 528, 96, 64, 112, -160],
 ];
 
-/// All cases, over the recorded connections `scripts`.
-///
-/// # Panics
-/// If a recording is missing that a case is about.
-#[must_use]
-pub fn all(scripts: &[Script]) -> Vec<Case> {
-    let named: BTreeMap<&str, &Script> = scripts.iter().map(|s| (s.name.as_str(), s)).collect();
-    let mut cases = Vec::from(message_cases(named["mtls12"], named["tls13"]));
-    cases.extend(stream_cases(named["mtls12"]));
-    cases.extend(
-        [("handshake_tls12", "tls12"), ("handshake_mtls12", "mtls12"), ("handshake_mtls13", "mtls13")]
-            .map(|(name, script)| handshake(name, named[script])),
-    );
-    cases.extend(table_cases(named["mtls12"]));
-    cases
+/// The first message of this direction, behind the headers of record and message.
+fn first_message(direction: Direction) -> Vec<u8> {
+    let said = recorded("tls13").said.into_iter().find(|(sender, _)| *sender == direction);
+    let (_, bytes) = said.expect("both sides speak");
+    let length = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
+    bytes[9..5 + length].to_vec()
 }
 
-fn message_cases(mtls12: &Script, tls13: &Script) -> [Case; 4] {
-    // Behind the headers of record and message.
-    let body = |direction: Direction| {
-        let said = tls13.said.iter().find(|(sender, _)| *sender == direction);
-        said.map(|(_, bytes)| bytes[9..].to_vec()).expect("both sides speak")
-    };
-    let client_hello = body(Direction::ToServer);
-    let server_hello = {
-        let bytes = body(Direction::ToClient);
-        // The record holds nothing else: type, version, random, session id, cipher, extensions.
-        let length = 2 + 32 + 1 + usize::from(bytes[34]) + 3;
-        let extensions = usize::from(u16::from_be_bytes([bytes[length], bytes[length + 1]]));
-        bytes[..length + 2 + extensions].to_vec()
-    };
-    ClientHello::parse(&client_hello).expect("a ClientHello");
-    ServerHello::parse(&server_hello).expect("a ServerHello");
+fn client_hello() -> Run {
+    let body = first_message(Direction::ToServer);
+    Box::new(move || {
+        black_box(ClientHello::parse(black_box(&body)).expect("a ClientHello"));
+    })
+}
+
+fn server_hello() -> Run {
+    let body = first_message(Direction::ToClient);
+    Box::new(move || {
+        black_box(ServerHello::parse(black_box(&body)).expect("a ServerHello"));
+    })
+}
+
+fn certificate() -> Run {
     let mut wire = WireHandshake::default();
-    for (direction, bytes) in &mtls12.said {
+    for (direction, bytes) in &recorded("mtls12").said {
         wire.push(*direction, bytes);
     }
     let chain = wire.facts().server_certificate.clone().expect("a certificate in clear");
-    certificate::facts(&chain).expect("X.509");
-    [
-        case("client_hello", move || {
-            let _ = black_box(ClientHello::parse(black_box(&client_hello)));
-        }),
-        case("server_hello", move || {
-            let _ = black_box(ServerHello::parse(black_box(&server_hello)));
-        }),
-        case("certificate", move || {
-            let _ = black_box(certificate::facts(black_box(&chain)));
-        }),
-        case("flights", {
-            let facts = HelloFacts::for_cipher(0x1301).expect("TLS_AES_128_GCM_SHA256");
-            move || {
-                for lengths in FLIGHTS {
-                    black_box(classify(facts, black_box(lengths)));
-                }
-            }
-        }),
-    ]
+    Box::new(move || {
+        black_box(certificate::facts(black_box(&chain)).expect("X.509"));
+    })
+}
+
+fn flights() -> Run {
+    let facts = HelloFacts::for_cipher(0x1301).expect("TLS_AES_128_GCM_SHA256");
+    Box::new(move || {
+        for lengths in FLIGHTS {
+            black_box(classify(facts, black_box(lengths)));
+        }
+    })
 }
 
 fn classify(facts: HelloFacts, lengths: &[i32]) -> Flights {
@@ -129,32 +123,42 @@ fn classify(facts: HelloFacts, lengths: &[i32]) -> Flights {
     flights
 }
 
-fn stream_cases(mtls12: &Script) -> [Case; 3] {
-    let records: Vec<u8> = mtls12.said.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
-    let segments: Vec<(u32, Vec<u8>)> =
-        (0_u32..44).map(|n| (n * MSS as u32, vec![0xa5; MSS])).collect();
-    let backwards: Vec<_> = segments.iter().rev().cloned().collect();
-    let reassemble = |segments: Vec<(u32, Vec<u8>)>| {
-        move || {
-            let mut stream = Stream::new(64 * 1024, 64 * 1024);
-            for (offset, bytes) in &segments {
-                stream.push(*offset, MSS as u32, bytes);
-            }
-            assert_eq!(stream.take().len(), segments.len() * MSS);
+fn records() -> Run {
+    let said = recorded("mtls12").said;
+    let bytes: Vec<u8> = said.into_iter().flat_map(|(_, bytes)| bytes).collect();
+    Box::new(move || {
+        let mut reader = RecordReader::default();
+        reader.extend(black_box(&bytes));
+        while let Ok(Some(header)) = reader.peek() {
+            reader.begin(header);
+            black_box(reader.read());
         }
-    };
-    [
-        case("records", move || {
-            let mut reader = RecordReader::default();
-            reader.extend(black_box(&records));
-            while let Ok(Some(header)) = reader.peek() {
-                reader.begin(header);
-                black_box(reader.read());
-            }
-        }),
-        case("reassembly_in_order", reassemble(segments)),
-        case("reassembly_backwards", reassemble(backwards)),
-    ]
+    })
+}
+
+/// 44 full segments, which is almost 64 KiB.
+fn segments() -> Vec<(u32, Vec<u8>)> {
+    (0..44).map(|n| (n * MSS, vec![0xa5; MSS as usize])).collect()
+}
+
+fn reassembly_in_order() -> Run {
+    reassembly(segments())
+}
+
+fn reassembly_backwards() -> Run {
+    let mut segments = segments();
+    segments.reverse();
+    reassembly(segments)
+}
+
+fn reassembly(segments: Vec<(u32, Vec<u8>)>) -> Run {
+    Box::new(move || {
+        let mut stream = Stream::new(64 * 1024, 64 * 1024);
+        for (offset, bytes) in &segments {
+            stream.push(*offset, MSS, bytes);
+        }
+        assert_eq!(stream.end(), segments.len() as u64 * u64::from(MSS));
+    })
 }
 
 fn setting(number: u16) -> Setting {
@@ -167,50 +171,62 @@ fn setting(number: u16) -> Setting {
 }
 
 /// A whole connection through the pipeline.
-fn handshake(name: &'static str, script: &Script) -> Case {
-    let events = connection(script, &setting(1));
+fn handshake(script: Script) -> Run {
+    through_pipeline(vec![connection(&script, &setting(1))])
+}
+
+/// Every recorded connection, one after the other.
+fn handshakes() -> Run {
+    let scripts = scripts().expect("the recordings");
+    let settings = (1..).map(setting);
+    through_pipeline(scripts.iter().zip(settings).map(|(s, at)| connection(s, &at)).collect())
+}
+
+fn through_pipeline(connections: Vec<Vec<Event>>) -> Run {
     let mut pipeline = Pipeline::new(Limits::default());
     let mut updates = Vec::new();
-    case(name, move || {
-        run(&mut pipeline, &events, &mut updates);
-        assert!(!updates.is_empty(), "a report");
+    Box::new(move || {
+        for event in connections.iter().flatten() {
+            pipeline.handle(event.clone(), &mut updates);
+        }
+        assert!(updates.len() >= connections.len(), "a report each");
         updates.clear();
     })
 }
 
-fn run(pipeline: &mut Pipeline, events: &[Event], updates: &mut Vec<Update>) {
-    for event in events {
-        pipeline.handle(event.clone(), updates);
-    }
+/// A final report of each of [`HOPS`] hops.
+fn reports() -> Vec<ConnectionReport> {
+    let script = recorded("mtls12");
+    let report = |number| {
+        let mut pipeline = Pipeline::new(Limits::default());
+        let mut updates = Vec::new();
+        for event in connection(&script, &setting(number)) {
+            pipeline.handle(event, &mut updates);
+        }
+        let report = updates.into_iter().rev().find_map(|update| match update {
+            Update::Report { report, .. } if report.is_final => Some(*report),
+            _ => None,
+        });
+        report.expect("a final report")
+    };
+    (0..HOPS).map(report).collect()
 }
 
-fn table_cases(script: &Script) -> [Case; 2] {
-    let reports: Vec<ConnectionReport> = (0..HOPS)
-        .map(|number| {
-            let mut updates = Vec::new();
-            let mut pipeline = Pipeline::new(Limits::default());
-            run(&mut pipeline, &connection(script, &setting(number)), &mut updates);
-            let reports = updates.into_iter().rev().find_map(|update| match update {
-                Update::Report { report, .. } if report.is_final => Some(*report),
-                _ => None,
-            });
-            reports.expect("a final report")
-        })
-        .collect();
-    let exporter = Exporter::new(HopLimits::default());
+fn hop_lookup() -> Run {
+    let reports = reports();
     let mut table = HopTable::new(HopLimits::default());
-    for report in &reports {
-        exporter.record(report);
-        table.record(report, 0.0);
-    }
+    reports.iter().for_each(|report| table.record(report, 0.0));
     let mut next = 0;
-    [
-        case("hop_lookup", move || {
-            table.record(black_box(&reports[next % reports.len()]), 1.0);
-            next += 1;
-        }),
-        case("metrics_of_1000_hops", move || {
-            black_box(exporter.gather().expect("text"));
-        }),
-    ]
+    Box::new(move || {
+        table.record(black_box(&reports[next % reports.len()]), 1.0);
+        next += 1;
+    })
+}
+
+fn metrics() -> Run {
+    let exporter = Exporter::new(HopLimits::default());
+    reports().iter().for_each(|report| exporter.record(report));
+    Box::new(move || {
+        black_box(exporter.gather().expect("text"));
+    })
 }

@@ -5,11 +5,11 @@ use std::{fs, path::Path};
 use anyhow::Context as _;
 use hopsight::model::{Direction, Event};
 
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/handshakes");
+
 /// One recorded connection.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// Name of its file, without ending.
-    pub name: String,
     /// What both sides said, in turn.
     pub said: Vec<(Direction, Vec<u8>)>,
 }
@@ -19,17 +19,22 @@ pub struct Script {
 /// # Errors
 /// If a file cannot be read.
 pub fn scripts() -> anyhow::Result<Vec<Script>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/handshakes");
-    let mut files = fs::read_dir(&directory)
-        .context("open fixtures/handshakes")?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()?;
-    files.sort();
-    files.iter().map(|path| script(path)).collect()
+    let mut names = fs::read_dir(DIRECTORY)
+        .with_context(|| format!("open {DIRECTORY}"))?
+        .map(|entry| Ok(entry?.path().file_stem().unwrap_or_default().display().to_string()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .with_context(|| format!("list {DIRECTORY}"))?;
+    names.sort();
+    names.iter().map(|name| script(name)).collect()
 }
 
-fn script(path: &Path) -> anyhow::Result<Script> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+/// The recording of this name.
+///
+/// # Errors
+/// If its file cannot be read.
+pub fn script(name: &str) -> anyhow::Result<Script> {
+    let path = Path::new(DIRECTORY).join(format!("{name}.jsonl"));
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let events = text.lines().map(serde_json::from_str).collect::<Result<Vec<Event>, _>>()?;
     let first = events.iter().find_map(|event| match event {
         Event::Opened { flow, .. } => Some(*flow),
@@ -44,6 +49,5 @@ fn script(path: &Path) -> anyhow::Result<Script> {
             _ => None,
         })
         .collect();
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Script { name, said })
+    Ok(Script { said })
 }

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use anyhow::Context as _;
 use hopsight::{
     model::{Direction, Timestamp},
     pipeline::{Limits, Pipeline, Update},
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     events::connection,
-    recorded::{Script, scripts},
+    recorded::{Script, script, scripts},
     resident::resident,
     traffic::{BATCH_NS, Traffic, setting},
 };
@@ -64,8 +63,7 @@ impl State {
 /// Fills a table with `flows` flows in this state.
 pub fn measure(state: State, flows: usize) -> anyhow::Result<Value> {
     let scripts = scripts()?;
-    let whole = scripts.iter().find(|s| s.name == "mtls13").context("find recording mtls13")?;
-    let script = state.script(whole.clone());
+    let script = state.script(script("mtls13")?);
     let captured: usize = script.said.iter().map(|(_, bytes)| bytes.len()).sum();
     let limits = Limits {
         max_flows: flows + 2 * AT_ONCE,

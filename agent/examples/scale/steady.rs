@@ -47,7 +47,7 @@ pub fn measure(load: &Load) -> anyhow::Result<Value> {
     let exporter = Exporter::new(HopLimits { max_hops: load.hops, ..HopLimits::default() });
     let mut updates = Vec::new();
     let mut now = Timestamp(1_000_000_000);
-    let silent = Script { name: String::new(), said: Vec::new() };
+    let silent = Script { said: Vec::new() };
     for flow in 0..load.flows {
         let mut events = connection(&silent, &setting(flow as u64, now, flow % load.hops));
         events.truncate(events.len() - 1);
