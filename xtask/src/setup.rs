@@ -60,6 +60,8 @@ const REQUIREMENTS: &[Requirement] = &[
         present: || installed("chromium") && installed("chromedriver"),
     },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement { what: "valgrind", packages: &["valgrind"], present: || installed("valgrind") },
+    Requirement { what: "GNU time", packages: &["time"], present: || installed("time") },
     Requirement {
         what: "qemu for x86-64 (boots other kernels)",
         packages: &["qemu-system-x86"],
