@@ -7,11 +7,13 @@
 
 pub mod agent;
 pub mod case;
+pub mod cgroup;
 pub mod client;
 pub mod envoy;
 pub mod haproxy;
 pub mod http;
 pub mod interrupt;
+pub mod load;
 pub mod loopback;
 pub mod netns;
 pub mod nginx;
