@@ -108,11 +108,15 @@ fn silent_connections_take_little_and_hide_nothing() {
         assert_eq!(reports[0].verdict.security, hop.case.expected.security, "{}", hop.case.name);
     }
     drop(clients);
-    wait_until("every silent connection to be reported", Duration::from_mins(1), || {
+    wait_until("every silent connection to be reported", Duration::from_mins(2), || {
         let tracked = agent.metric("hopsight_flows_tracked", &[])?;
         Ok((tracked == Some(0.0)).then_some(()))
     })
-    .unwrap();
+    .unwrap_or_else(|error| {
+        let metrics = agent.get("/metrics").unwrap().body;
+        let lines = metrics.lines().filter(|line| line.contains("events_") || line.contains("flows_"));
+        panic!("{error:#}\n{}", lines.collect::<Vec<_>>().join("\n"))
+    });
     // Counted and never guessed: no byte, no answer.
     let mut reported = 0.0;
     for number in 0..PARTS {
