@@ -482,8 +482,7 @@ impl<'a> Decoder<'a> {
                 self.flows[slot] = flow;
                 self.ends[slot] = [0; 2];
                 let process = Process { pid: u32::from(first & 3), name: "p".into(), cgroup_id: 1 };
-                let beginning =
-                    if first & 8 == 0 { Beginning::Seen } else { Beginning::MidStream };
+                let beginning = if first & 8 == 0 { Beginning::Seen } else { Beginning::MidStream };
                 Event::Opened {
                     flow,
                     at,
@@ -535,7 +534,11 @@ pub fn reassembly(data: &[u8]) {
     while !input.0.is_empty() {
         let (offset, length) = (input.short() % 2048, input.byte());
         let bytes = input.bytes(usize::from(length));
-        stream.push(u32::from(offset), u32::from(length.min(u8::try_from(bytes.len()).unwrap_or(0))), bytes);
+        stream.push(
+            u32::from(offset),
+            u32::from(length.min(u8::try_from(bytes.len()).unwrap_or(0))),
+            bytes,
+        );
         for (index, byte) in bytes.iter().enumerate() {
             first_copy.entry(u64::from(offset) + index as u64).or_insert(*byte);
         }

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::{
     Source, SourceState,
-    cgroup::{Cgroup, Scope},
+    cgroup::{Cgroup, Presence, Scope},
     library::{LibraryProbes, LibraryStatuses, Sampling},
     loader::{self, LoadOptions},
     processes::{self, Watched, comm_of},
@@ -143,7 +143,13 @@ impl LiveSource {
             scope: Scope::new(&cgroup),
             next_scan: Instant::now(),
             pending: Vec::new(),
-            stats: StatsHandle::new(Arc::clone(&received), lost, library_counts, &ebpf)?,
+            stats: StatsHandle::new(
+                Arc::clone(&received),
+                lost,
+                library_counts,
+                &ebpf,
+                Presence::of(&cgroup)?,
+            )?,
             received,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .context("create an eventfd")?,

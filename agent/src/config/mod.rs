@@ -336,10 +336,7 @@ impl Config {
                 (1..=4_000_000).contains(&flows.max_flows),
                 "flows.max_flows must be between 1 and 4000000",
             ),
-            (
-                flows.max_stream_bytes >= 1 << 20,
-                "flows.max_stream_bytes must be at least 1048576",
-            ),
+            (flows.max_stream_bytes >= 1 << 20, "flows.max_stream_bytes must be at least 1048576"),
             (
                 (1_024..=1 << 20).contains(&flows.reorder_window_bytes),
                 "flows.reorder_window_bytes must be between 1024 and 1048576",

@@ -72,9 +72,7 @@ fn the_bytes_of_all_streams_together_are_bounded() {
         assert!(pipeline.stream_bytes() <= max_stream_bytes);
     }
     let said = |reason| {
-        let is = |update: &&Update| {
-            matches!(update, Update::Report { report, .. } if report.verdict.reason == Some(reason))
-        };
+        let is = |update: &&Update| matches!(update, Update::Report { report, .. } if report.verdict.reason == Some(reason));
         updates.iter().filter(is).count() as u64
     };
     assert!(pipeline.tracked() > 10, "{} tracked", pipeline.tracked());

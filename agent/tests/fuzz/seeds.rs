@@ -205,7 +205,10 @@ fn flights() -> Vec<Vec<u8>> {
 fn preludes() -> Vec<Vec<u8>> {
     let texts: [(&[u8], &[u8]); 8] = [
         (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n\x16\x03\x01\x00\x05\x01", b""),
-        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02\x16\x03\x01", b""),
+        (
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02\x16\x03\x01",
+            b"",
+        ),
         (b"\0\0\0\x08\x04\xd2\x16\x2f\x16\x03\x01", b"S"),
         (b"EHLO a\r\nSTARTTLS\r\n\x16\x03\x01", b"220 a\r\n250-a\r\n250 STARTTLS\r\n220 go\r\n"),
         (b"a STARTTLS\r\n\x16\x03\x01", b"* OK\r\na OK go\r\n"),
@@ -220,10 +223,9 @@ fn preludes() -> Vec<Vec<u8>> {
 fn pcap() -> Vec<u8> {
     let mut writer = pcap_file::pcap::PcapWriter::new(Vec::new()).expect("a header");
     for (syn, payload) in [(true, &b""[..]), (false, b"\x16\x03\x01\x00\x05\x01\0\0\x01\0")] {
-        let builder =
-            etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
-                .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
-                .tcp(1000, 443, if syn { 1 } else { 2 }, 100);
+        let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .tcp(1000, 443, if syn { 1 } else { 2 }, 100);
         let mut frame = Vec::new();
         let builder = if syn { builder.syn() } else { builder };
         builder.write(&mut frame, payload).expect("a frame");

@@ -9,6 +9,7 @@ use std::{
 use hopsight_tests::{
     agent::{self, Agent},
     case,
+    cgroup::Cgroup,
     loopback::Loopback,
     requirement,
     topology::{Network, Topology},
@@ -32,8 +33,12 @@ struct Part {
 }
 
 impl Part {
-    fn start(args: &[String]) -> Self {
-        let mut command = Command::new(agent::sibling("hopsight-crowd").unwrap());
+    /// Starts it in this cgroup.
+    fn start(cgroup: &Cgroup, args: &[String]) -> Self {
+        let program = agent::sibling("hopsight-crowd").unwrap();
+        let join = "echo $$ > \"$0/cgroup.procs\"; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", join]).arg(cgroup.path()).arg(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
@@ -68,8 +73,12 @@ fn silent_connections_take_little_and_hide_nothing() {
     }
     let topology =
         Topology::start(&case::named(&["http", "mtls12", "mtls13"]), Network::Ipv4).unwrap();
-    let names = ["--proxy", "hopsight-crowd", "--proxy", "nginx"];
-    let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &names);
+    // Nothing else of the machine, so that counts are exact.
+    let cgroup = Cgroup::create().unwrap();
+    cgroup.adopt(topology.nginx.as_ref().unwrap().daemon.pid()).unwrap();
+    let names = ["--proxy", "hopsight-crowd", "--proxy", "nginx", "--cgroup"];
+    let args = [&names[..], &[cgroup.path().to_str().unwrap()]].concat();
+    let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &args);
     let agent = agent.unwrap();
     let before = agent.resident().unwrap();
 
@@ -78,10 +87,10 @@ fn silent_connections_take_little_and_hide_nothing() {
     let mut clients = Vec::new();
     for number in 0..PARTS {
         let address = block.socket(10 + number, 9000).to_string();
-        let mut server = Part::start(std::slice::from_ref(&address));
+        let mut server = Part::start(&cgroup, std::slice::from_ref(&address));
         assert_eq!(server.line(), "listening");
         servers.push(server);
-        clients.push(Part::start(&[address, part.to_string()]));
+        clients.push(Part::start(&cgroup, &[address, part.to_string()]));
     }
     for client in &mut clients {
         assert_eq!(client.line(), format!("{part} connections"));
@@ -114,7 +123,8 @@ fn silent_connections_take_little_and_hide_nothing() {
     })
     .unwrap_or_else(|error| {
         let metrics = agent.get("/metrics").unwrap().body;
-        let lines = metrics.lines().filter(|line| line.contains("events_") || line.contains("flows_"));
+        let lines =
+            metrics.lines().filter(|line| line.contains("events_") || line.contains("flows_"));
         panic!("{error:#}\n{}", lines.collect::<Vec<_>>().join("\n"))
     });
     // Counted and never guessed: no byte, no answer.

@@ -210,8 +210,7 @@ impl Worker {
         let Some(connection) = self.connections.get(&key) else { return };
         let smallest = self.mangle == Mangle::SmallestWindow;
         let window = if smallest { SMALLEST } else { 60_000 };
-        let mut tcp =
-            TcpHeader::new(connection.port, connection.client_port, sequence, window);
+        let mut tcp = TcpHeader::new(connection.port, connection.client_port, sequence, window);
         tcp.ack = true;
         tcp.acknowledgment_number = connection.receive_next;
         change(&mut tcp);

@@ -21,8 +21,7 @@ fn recorded(name: &str) -> Vec<(Direction, Vec<u8>)> {
         .join(name)
         .with_extension("jsonl");
     let text = fs::read_to_string(path).unwrap();
-    let events: Vec<Event> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut first = None;
     let mut turns = Vec::new();
     for event in events {

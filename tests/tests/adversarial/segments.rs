@@ -85,8 +85,7 @@ fn forged_segments_leave_the_verdict_unknown() {
             // In clear the client's first bytes decide before anybody answers.
             if hop.case.version().is_some() && mangle != Mangle::WarningAlert {
                 // (What is forged may end in nonsense before the real bytes contradict it.)
-                let noticed =
-                    matches!(verdict.reason, Some(Reason::Ambiguous | Reason::Malformed));
+                let noticed = matches!(verdict.reason, Some(Reason::Ambiguous | Reason::Malformed));
                 assert!(verdict.security == Security::Unknown && noticed, "{context}");
             }
         }

@@ -57,10 +57,8 @@ impl Tun {
         request.name[..name.len()].copy_from_slice(name.as_bytes());
         #[expect(unsafe_code, reason = "TUNSETIFF has no safe wrapper")]
         // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which `InterfaceRequest` is.
-        unsafe {
-            ioctl(&file, Setter::<TUNSETIFF, InterfaceRequest>::new(request))
-        }
-        .context("make a tun interface")?;
+        unsafe { ioctl(&file, Setter::<TUNSETIFF, InterfaceRequest>::new(request)) }
+            .context("make a tun interface")?;
         let block = low.wrapping_add(number);
         let host = number.wrapping_mul(4) & 0xfc;
         let (near, far) =

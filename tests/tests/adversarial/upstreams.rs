@@ -99,7 +99,8 @@ fn handshakes_that_never_end_are_given_up() {
             stream.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
             let end = std::time::Instant::now() + Duration::from_secs(4);
             let mut buffer = [0; 65_536];
-            while std::time::Instant::now() < end && stream.read(&mut buffer).is_ok_and(|n| n > 0) {}
+            while std::time::Instant::now() < end && stream.read(&mut buffer).is_ok_and(|n| n > 0) {
+            }
         });
         let report = agent.wait_finals(address, 1).unwrap().remove(0);
         let verdict = report.verdict;

@@ -92,8 +92,7 @@ fn an_agent_lives_in_64_mib() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let name = "hs-silent";
     let args = ["--proxy", "nginx", "--proxy", name];
-    let mut agent =
-        Agent::start_program(&program, &dir, topology.spare_address(), &args).unwrap();
+    let mut agent = Agent::start_program(&program, &dir, topology.spare_address(), &args).unwrap();
 
     // Thousands of silent connections, full speed through the proxy, and somebody who looks.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

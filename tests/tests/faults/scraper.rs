@@ -100,9 +100,8 @@ fn hostile_scrapers_cost_neither_traffic_nor_verdicts() {
     agent.daemon.ensure_running().unwrap();
     for hop in &topology.hops {
         let reports = agent.wait_finals(hop.dial, 1).unwrap();
-        let wrong = reports
-            .iter()
-            .find(|report| report.verdict.security != hop.case.expected.security);
+        let wrong =
+            reports.iter().find(|report| report.verdict.security != hop.case.expected.security);
         assert!(wrong.is_none(), "{wrong:#?}");
     }
 }
