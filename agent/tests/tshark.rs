@@ -15,7 +15,48 @@ use hopsight::{replay, report::ConnectionReport, tls::hello::cipher_name};
 
 /// Where we differ from tshark, and why. Everything else must agree.
 /// File, client, fact, reason.
-const DIFFERENCES: &[(&str, &str, &str, &str)] = &[];
+const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
+    ("arkime/arkime_synthetic.pcap", "10.20.30.100:59000", "serial", BROKEN_CERTIFICATE),
+    ("arkime/arkime_synthetic.pcap", "10.9.19.1:49621", "cipher", BROKEN_HELLO),
+    ("arkime/arkime_synthetic.pcap", "10.9.19.1:49621", "version", BROKEN_HELLO),
+    ("nDPI/443-opvn.pcap", "192.168.1.84:52973", "cipher", OPENVPN),
+    ("nDPI/443-opvn.pcap", "192.168.1.84:52973", "resumed", OPENVPN),
+    ("nDPI/443-opvn.pcap", "192.168.1.84:52973", "version", OPENVPN),
+    ("nDPI/openvpn.pcap", "10.181.235.122:39772", "cipher", OPENVPN),
+    ("nDPI/openvpn.pcap", "10.181.235.122:39772", "serial", OPENVPN),
+    ("nDPI/openvpn.pcap", "10.181.235.122:39772", "version", OPENVPN),
+    ("nDPI/openvpn_nohmac_tcp.pcapng", "10.181.235.122:39772", "cipher", OPENVPN),
+    ("nDPI/openvpn_nohmac_tcp.pcapng", "10.181.235.122:39772", "serial", OPENVPN),
+    ("nDPI/openvpn_nohmac_tcp.pcapng", "10.181.235.122:39772", "version", OPENVPN),
+    (
+        "nDPI/tls_1.2_unidirectional_server_no_cert.pcapng",
+        "192.168.12.156:39958",
+        "resumed",
+        "one direction only: a resumption is said once both have finished",
+    ),
+    ("nDPI/tls_invalid_reads.pcap", "192.168.10.101:3967", "cipher", CUT),
+    ("nDPI/tls_invalid_reads.pcap", "192.168.10.101:3967", "version", CUT),
+    (
+        "zeek/tls__chrome-63.0.3211.0-canary-tls_experiment.pcap",
+        "192.168.0.2:62873",
+        "resumed",
+        "a draft of TLS 1.3: the session id that it echoes is for compatibility (RFC 8446 \
+         appendix D.4)",
+    ),
+    (
+        "zeek/tls__tls1.2-protocol-violation.pcap",
+        "10.0.0.80:56637",
+        "resumed",
+        "the server's Certificate message has a false length and is not read by tshark, which \
+         takes its absence for a resumption",
+    ),
+];
+
+const OPENVPN: &str = "TLS inside of OpenVPN's framing, which is not read here";
+const BROKEN_CERTIFICATE: &str = "the Certificate message has no valid X.509 certificate";
+const BROKEN_HELLO: &str = "the ServerHello has an empty supported_versions: malformed; tshark takes the number of \
+                            the next extension for the version";
+const CUT: &str = "the packets are cut short, and tshark reads on behind what is missing";
 
 const FIELDS: [&str; 15] = [
     "tcp.stream",
@@ -79,9 +120,11 @@ fn tshark(file: &Path) -> Option<Vec<Seen>> {
         let [ciphers, names, protocols, serials, resumed] = rest else { continue };
         let Ok(stream) = stream.parse() else { continue };
         let seen = streams.entry(stream).or_default();
-        let from = format!("{ip4}{ip6}:{port}");
-        let to = format!("{to4}{to6}:{to_port}");
         let first = |list: &str| list.split(',').next().unwrap_or_default().to_owned();
+        // In a tunnel the inner addresses come last.
+        let last = |list: &str| list.split(',').next_back().unwrap_or_default().to_owned();
+        let from = format!("{}{}:{port}", last(ip4), last(ip6));
+        let to = format!("{}{}:{to_port}", last(to4), last(to6));
         if !resumed.is_empty() {
             seen.add("resumed", "true");
         }
