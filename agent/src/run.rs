@@ -24,8 +24,9 @@ use crate::{
         health::ComponentState,
         http::{self, HttpLimits},
     },
-    model::{Event, Security, Timestamp},
+    model::{ClientAuth, Event, Security, Timestamp},
     pipeline::{Limits, Pipeline, Update},
+    report::ConnectionReport,
 };
 
 /// How long the pipeline waits for events before it lets time pass.
@@ -171,7 +172,9 @@ impl Worker {
                     if first && report.verdict.security != Security::Unknown {
                         self.exporter.observe_verdict_latency(now.since(report.decided_at));
                     }
-                    self.exporter.record(&report);
+                    if report.is_final && report.is_conflict() {
+                        warn_of_conflict(&report);
+                    }
                     self.compliance.submit(report, now);
                 }
             }
@@ -199,6 +202,21 @@ impl Worker {
         };
         *self.numbers.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
     }
+}
+
+/// Both sides of a disagreement, for whoever has to find out which is misread.
+fn warn_of_conflict(report: &ConnectionReport) {
+    let wire = report.wire_client_auth.unwrap_or(ClientAuth::Unknown);
+    tracing::warn!(
+        src = %report.src,
+        dst = %report.dst,
+        sni = report.sni.as_deref(),
+        tls_version = report.tls_version.as_deref(),
+        cipher = report.cipher.as_deref(),
+        library = %report.verdict.client_auth,
+        %wire,
+        "the TLS library and the wire disagree about client authentication; the library is reported"
+    );
 }
 
 /// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).

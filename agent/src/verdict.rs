@@ -41,8 +41,8 @@ pub struct Judgement {
     pub resumed: Option<bool>,
     /// Rule of the flight classifier, for `inferred`.
     pub rule: Option<&'static str>,
-    /// Library and wire (or inference) disagree.
-    pub conflict: bool,
+    /// What the wire alone says of client authentication, beside a verdict of the library's.
+    pub wire_client_auth: Option<ClientAuth>,
 }
 
 /// The state of a connection beside its TLS bytes.
@@ -111,7 +111,7 @@ const fn known(client_auth: ClientAuth, outcome: Outcome, evidence: Evidence) ->
 
 impl Judgement {
     const fn new(certainty: Certainty, verdict: Verdict) -> Self {
-        Self { certainty, verdict, resumed: None, rule: None, conflict: false }
+        Self { certainty, verdict, resumed: None, rule: None, wire_client_auth: None }
     }
 
     /// A connection of which nothing certain can be said.
@@ -228,7 +228,11 @@ fn refused(
         && facts.certificate_request
         && alert::refuses_certificate(description);
     if !refuses {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances);
+        let mut verdict = unknown(Outcome::Failed, Reason::HandshakeFailed);
+        if sender == Direction::ToServer && alert::refuses_server_certificate(description) {
+            verdict.server_verified = ServerVerified::No;
+        }
+        return Judgement::failed(verdict, circumstances);
     }
     if !client_answered {
         // The client's answer may have been overtaken by the alert.
@@ -312,14 +316,12 @@ fn apply_transcript(
             judgement.verdict.outcome = Outcome::Established;
         }
     } else if transcript.is_complete() && !transcript.damaged {
-        let client_auth = transcript.facts.client_auth();
-        let certain_wire = wire.client_auth != ClientAuth::Unknown;
-        judgement.conflict = certain_wire && wire.client_auth != client_auth;
+        judgement.wire_client_auth = Some(wire.client_auth);
         let outcome = match wire.outcome {
             Outcome::Incomplete => Outcome::Established,
             seen => seen,
         };
-        judgement.verdict = known(client_auth, outcome, Evidence::Library);
+        judgement.verdict = known(transcript.facts.client_auth(), outcome, Evidence::Library);
         judgement.resumed = Some(false);
         judgement.certainty = judgement.certainty.max(Certainty::Decided);
     }
@@ -330,7 +332,9 @@ fn apply_transcript(
         judgement.verdict.outcome = Outcome::Failed;
         judgement.certainty = Certainty::Settled;
     }
-    judgement.verdict.server_verified = server_verified(transcript);
+    if let seen @ (ServerVerified::Yes | ServerVerified::No) = server_verified(transcript) {
+        judgement.verdict.server_verified = seen;
+    }
     if application_refused(wire_handshake, transcript, circumstances) {
         judgement.verdict.outcome = Outcome::Failed;
     }
@@ -344,19 +348,28 @@ fn application_refused(
     circumstances: Circumstances,
 ) -> bool {
     let bad = transcript.application_verify_error.is_some_and(|error| error != 0)
-        || transcript.host_check == Some(0);
+        || name_mismatch(transcript);
     bad && circumstances.ended && !wire.client_sent_data()
 }
 
-/// `yes` needs a good result *and* a sign that a bad one would have been acted on: the
-/// application asked for it (nginx does so only under `proxy_ssl_verify on`).
+/// `X509_check_host` answered anything but 1, match.
+const fn name_mismatch(transcript: &Transcript) -> bool {
+    matches!(transcript.host_check, Some(result) if result != 1)
+}
+
+/// `yes` needs a good result *and* a sign that a bad one would have been acted on: the library
+/// itself would have ended the handshake, or the application asked for the result and checked the
+/// name (nginx does so only under `proxy_ssl_verify on`).
 fn server_verified(transcript: &Transcript) -> ServerVerified {
-    let application = transcript.application_verify_error;
-    match (transcript.server_verify_error, application) {
-        (Some(0), Some(0)) if transcript.host_check != Some(0) => ServerVerified::Yes,
-        (Some(error), _) if error != 0 => ServerVerified::No,
-        (_, Some(error)) if error != 0 => ServerVerified::No,
-        (Some(0), Some(0)) => ServerVerified::No,
+    let library = transcript.server_verification;
+    let is_bad = library.is_some_and(|verification| verification.error != 0)
+        || transcript.application_verify_error.is_some_and(|error| error != 0)
+        || name_mismatch(transcript);
+    match library {
+        _ if is_bad => ServerVerified::No,
+        Some(verification) if verification.enforced || transcript.is_accepted() => {
+            ServerVerified::Yes
+        }
         _ => ServerVerified::Unknown,
     }
 }

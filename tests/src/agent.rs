@@ -4,7 +4,6 @@ use std::{
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     sync::OnceLock,
     time::Duration,
 };
@@ -13,9 +12,9 @@ use anyhow::Context as _;
 use hopsight::{export::hops::Snapshot, report::ConnectionReport};
 
 use crate::{
-    case::Proxy,
+    case::{self, Case},
     http::{self, Response},
-    process::Daemon,
+    process::{self, Daemon},
     topology::Topology,
     wait::wait_until,
 };
@@ -72,13 +71,14 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts an agent that watches every client of a topology, besides its default names.
+    /// Starts an agent that watches every client of a topology.
     ///
     /// # Errors
     /// As [`Agent::start`].
     pub fn watching_clients(topology: &Topology) -> anyhow::Result<Self> {
+        let cases: Vec<Case> = topology.hops.iter().map(|hop| hop.case).collect();
         let mut names = Vec::new();
-        for name in Proxy::PROCESS_NAMES {
+        for name in case::process_names(&cases) {
             names.extend(["--proxy", name]);
         }
         Self::start(&topology.dir().join("agent"), topology.spare_address(), &names)
@@ -206,9 +206,9 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 }
 
 fn build() -> anyhow::Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = process::cargo()
         .args(["build", "--quiet", "--package", "hopsight", "--bin", "hopsight"])
+        .args(["--features", "cri,kubernetes"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("start cargo")?;

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -22,6 +22,15 @@ pub fn enter_workspace() -> anyhow::Result<()> {
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
+    // What the outer cargo says about this package; build scripts that look at it (that of ring)
+    // would otherwise run again, and all that depends on them would be built again.
+    let about_us = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for name in env::vars_os().map(|(name, _)| name).filter(about_us) {
+        command.env_remove(name);
+    }
     // The default stays unsaid: a changed variable would build the kernel programs again.
     if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
         command.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod cache;
+mod cluster;
 mod command;
 mod demo;
 mod envoy;
@@ -40,11 +41,15 @@ enum Task {
     Lint,
     /// Write METRICS.md anew from the code
     Metrics,
+    /// Write the Grafana dashboards anew from the code
+    Dashboards,
     /// Write golden files anew from what the code does now; review the difference
     Bless,
     /// Measure, beside other programs, in interleaved runs
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run a real Kubernetes node here and show nginx in a pod by its names; builds it if needed
+    Cluster(cluster::Args),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {
         /// JSON lines, one connection each
@@ -64,8 +69,10 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
+        Task::Dashboards => test::write_dashboards(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Cluster(args) => cluster::run(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }

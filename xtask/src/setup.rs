@@ -32,10 +32,36 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "haproxy", packages: &["haproxy"], present: || installed("haproxy") },
     Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
+    Requirement {
+        what: "the system's Python with its ssl module",
+        packages: &["python3"],
+        present: || output("/usr/bin/python3", &["-c", "import ssl"]).is_some(),
+    },
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
-    Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
+    Requirement {
+        what: "containerd and runc",
+        packages: &["containerd", "runc"],
+        present: || installed("containerd") && installed("runc"),
+    },
+    Requirement {
+        what: "Prometheus and promtool",
+        packages: &["prometheus"],
+        present: || installed("prometheus") && installed("promtool"),
+    },
+    Requirement {
+        what: "Alertmanager",
+        packages: &["prometheus-alertmanager"],
+        present: || installed("prometheus-alertmanager"),
+    },
+    Requirement {
+        what: "Chromium, without a window (tests of the page)",
+        packages: &["chromium", "chromium-driver"],
+        present: || installed("chromium") && installed("chromedriver"),
+    },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement { what: "valgrind", packages: &["valgrind"], present: || installed("valgrind") },
+    Requirement { what: "GNU time", packages: &["time"], present: || installed("time") },
     Requirement {
         what: "qemu for x86-64 (boots other kernels)",
         packages: &["qemu-system-x86"],

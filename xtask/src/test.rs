@@ -50,12 +50,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// Lets tests with golden files write them.
 pub fn bless() -> anyhow::Result<()> {
     write_metrics_page()?;
+    write_dashboards()?;
     command::run(cargo(&["test"]).env(BLESS_VARIABLE, "1"))
 }
 
 /// Writes METRICS.md.
 pub fn write_metrics_page() -> anyhow::Result<()> {
     command::run(&mut cargo(&["run", "-q", "-p", "hopsight", "--example", "metrics_doc"]))
+}
+
+/// Writes the Grafana dashboards.
+pub fn write_dashboards() -> anyhow::Result<()> {
+    let example = ["run", "-q", "-p", "hopsight", "--example", "dashboards", "--", "dashboards"];
+    command::run(&mut cargo(&example))
 }
 
 /// Becomes the classifier's evaluation; its exit status is the verdict.

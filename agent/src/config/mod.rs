@@ -3,6 +3,7 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod kubernetes;
 mod policy;
 
 use std::{
@@ -12,11 +13,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub use kubernetes::{Cri, Kubernetes};
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{LiveOptions, LoadOptions, Sampling, Watched},
+    compliance::ComplianceOptions,
     export::{
         hops::HopLimits,
         http::{DEFAULT_ADDRESS, HttpLimits},
@@ -43,6 +46,10 @@ pub struct Config {
     pub hops: Hops,
     /// What connections are held against.
     pub policy: Policy,
+    /// Names of pods and services from the Kubernetes API.
+    pub kubernetes: Kubernetes,
+    /// Names of pods from the container runtime.
+    pub cri: Cri,
     /// The HTTP server.
     pub http: Http,
     /// Connection events.
@@ -165,7 +172,8 @@ pub struct Library {
     /// Seconds with probes at the beginning of every `sample_every_seconds`; TLS 1.3 hops are
     /// inferred in between.
     pub sample_seconds: u64,
-    /// Seconds from one sample to the next; 0: the probes are always in place.
+    /// Seconds from one sample to the next; 0: the probes are always in place, for about one
+    /// percent of a handshake's processor time (`cargo xtask bench probes`).
     pub sample_every_seconds: u64,
 }
 
@@ -305,12 +313,19 @@ impl Config {
         }
     }
 
+    /// What connections are held against, and where names come from.
+    #[must_use]
+    pub fn compliance(&self) -> ComplianceOptions {
+        let sources = self.kubernetes.sources(&self.cri);
+        ComplianceOptions { sources, ..self.policy.options(self.hops) }
+    }
+
     /// Checks the ranges of values, wherever they came from.
     ///
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, library, hops, http, policy, .. } = self;
+        let Self { watch, capture, flows, library, hops, http, policy, kubernetes, cri, .. } = self;
         let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
         let rules = [
             (
@@ -372,7 +387,8 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        match rules.iter().chain(&policy.rules()).find(|(holds, _)| !holds) {
+        let others = policy.rules().into_iter().chain(kubernetes.rules(cri));
+        match rules.into_iter().chain(others).find(|(holds, _)| !holds) {
             Some((_, message)) => anyhow::bail!("{message}"),
             None => Ok(()),
         }

@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::{drift::DriftLine, metrics::EVENT_OUTPUT_DROPPED, samples::Samples, time};
+use super::{drift::DriftLine, ends::Ends, metrics::EVENT_OUTPUT_DROPPED, samples::Samples, time};
 use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 
 /// Events a slow file or pipe may be behind before they are dropped and counted.
@@ -30,6 +30,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 struct Line<'a> {
     /// When it was reported, RFC 3339.
     time: String,
+    /// The hop's labels.
+    proxy: &'a str,
+    upstream: &'a str,
     #[serde(flatten)]
     report: &'a ConnectionReport,
 }
@@ -70,9 +73,11 @@ impl Events {
     }
 
     /// Sends `report` at `now` (seconds since the Unix epoch). Never waits.
-    pub fn send(&self, report: &ConnectionReport, now: f64) {
+    pub fn send(&self, ends: &Ends, report: &ConnectionReport, now: f64) {
         if self.is_heard() {
-            self.send_line("connection", &Line { time: time::rfc3339(now), report });
+            let time = time::rfc3339(now);
+            let line = Line { time, proxy: &ends.proxy, upstream: &ends.upstream, report };
+            self.send_line("connection", &line);
         }
     }
 
@@ -283,7 +288,8 @@ mod tests {
         for &(full, flow) in steps {
             disk.full.store(full, Ordering::SeqCst);
             let before = disk.content.lock().expect("not poisoned").len();
-            events.send(&report(flow, Security::Tls), 0.0);
+            let report = report(flow, Security::Tls);
+            events.send(&Ends::of(&report), &report, 0.0);
             while disk.content.lock().expect("not poisoned").len() == before {
                 std::thread::yield_now();
             }
@@ -323,7 +329,8 @@ mod tests {
         let events = Events::default();
         let mut listener = events.listen();
         for flow in 0..=LISTENER_QUEUE as u64 {
-            events.send(&report(flow, Security::Tls), 0.0);
+            let report = report(flow, Security::Tls);
+            events.send(&Ends::of(&report), &report, 0.0);
         }
         let first = listener.try_recv();
         assert_eq!(first, Err(broadcast::error::TryRecvError::Lagged(1)));

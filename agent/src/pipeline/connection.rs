@@ -363,6 +363,7 @@ impl Connection {
             is_final,
             rule: judgement.rule.map(str::to_owned),
             carried_from: None,
+            wire_client_auth: judgement.wire_client_auth,
             tls_version: None,
             offered_versions: Vec::new(),
             cipher: None,
@@ -414,7 +415,9 @@ fn describe(report: &mut ConnectionReport, wire: &WireHandshake, transcript: Opt
     {
         report.client_certificate = certificate::facts(chain).ok();
     }
-    report.verify_error = transcript.and_then(|transcript| transcript.server_verify_error);
+    report.verify_error = transcript
+        .and_then(|transcript| transcript.server_verification)
+        .map(|verification| verification.error);
     let seen = wire.alert().map(|seen| (seen.sender, seen.description));
     let received = transcript
         .and_then(|transcript| transcript.alert_received)

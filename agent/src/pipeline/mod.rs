@@ -17,7 +17,7 @@ use crate::{
     model::{
         ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp, vocabulary,
     },
-    report::{ConnectionReport, Verdict},
+    report::{CarriedFrom, ConnectionReport, Verdict},
     tls::transcript::{TranscriptLimits, Transcripts},
     verdict::{Certainty, Judgement},
 };
@@ -129,7 +129,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct Pipeline {
     limits: Limits,
-    entries: HashMap<FlowId, Entry>,
+    /// Boxed: a table that grows moves its slots, and half of them are empty.
+    entries: HashMap<FlowId, Box<Entry>>,
     /// Heap bytes held for the streams of all entries.
     stream_bytes: usize,
     /// Flows in order of opening.
@@ -196,7 +197,7 @@ impl Pipeline {
                 let connection = Connection::new(flow, origin, destination, beginning, at, limits);
                 let entry =
                     Entry { connection, held: 0, said: None, released: false, deadline_set: false };
-                match self.entries.insert(flow, entry) {
+                match self.entries.insert(flow, Box::new(entry)) {
                     None => self.order.push_back(flow),
                     Some(old) => self.stream_bytes -= old.held,
                 }
@@ -310,47 +311,80 @@ impl Pipeline {
 
     fn review(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if let Some(key) = entry.connection.handshake_key() {
+        let key = entry.connection.handshake_key();
+        if let Some(key) = key {
             self.flow_of_random.insert(key, flow);
         }
-        let Some((judgement, has_transcript, library_has_spoken)) = self.judge(flow) else {
-            return;
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let mut judgement = entry.connection.judge(transcript);
+        let settled = match judgement.certainty {
+            Certainty::Open => return,
+            Certainty::Decided => false,
+            Certainty::Settled => true,
         };
-        let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if judgement.certainty == Certainty::Settled && !entry.released {
+        if settled && !entry.released {
             entry.released = true;
             out.push(Update::Done(flow));
         }
-        let ended = entry.connection.ended();
-        match judgement.certainty {
-            Certainty::Open => {}
-            Certainty::Settled if ended || !has_transcript || library_has_spoken => {
-                self.finish_flow(flow, at, out);
-            }
-            Certainty::Settled | Certainty::Decided => self.say_early(flow, at, out),
+        // What the library may still add is awaited: after the result of the chain the check of the
+        // name, and after a bad answer its consequence, an application that ends the connection.
+        let library_may_add = transcript.is_some_and(|transcript| !transcript.is_accepted());
+        let is_final = settled && (entry.connection.ended() || !library_may_add);
+        let from = carry(&mut judgement, &entry.connection, &self.full_handshakes, at);
+        if !is_final && entry.said == Some(judgement.verdict) {
+            return;
+        }
+        let mut report = entry.connection.report(&judgement, transcript, is_final);
+        report.carried_from = from;
+        if is_final {
+            self.conclude(flow, report, at, out);
+        } else {
+            self.say_early(flow, report, at, out);
         }
     }
 
-    /// Reports what is certain already, and waits for the rest no longer than the grace.
-    fn say_early(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some((report, _)) = self.compose(flow, at, false) else { return };
+    /// Reports what is certain already and new, and waits for the rest no longer than the grace.
+    fn say_early(
+        &mut self,
+        flow: FlowId,
+        report: ConnectionReport,
+        at: Timestamp,
+        out: &mut Vec<Update>,
+    ) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
         let first = entry.said.is_none();
         if first {
             set_deadline(&mut self.settle_deadlines, at, self.limits.settle_grace, flow);
         }
-        if entry.said != Some(report.verdict) {
-            entry.said = Some(report.verdict);
-            out.push(Update::Report { report: Box::new(report), first });
-        }
+        entry.said = Some(report.verdict);
+        out.push(Update::Report { report: Box::new(report), first });
     }
 
+    /// Judges a flow for the last time, whatever is missing.
     fn finish_flow(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some((report, judgement)) = self.compose(flow, at, true) else { return };
+        let Some(entry) = self.entries.get(&flow) else { return };
+        let connection = &entry.connection;
+        let key = connection.handshake_key();
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let mut judgement = connection.judge(transcript);
+        let from = carry(&mut judgement, connection, &self.full_handshakes, at);
+        let mut report = connection.report(&judgement, transcript, true);
+        report.carried_from = from;
+        self.conclude(flow, report, at, out);
+    }
+
+    /// Sends the last report on a flow and forgets it.
+    fn conclude(
+        &mut self,
+        flow: FlowId,
+        report: ConnectionReport,
+        at: Timestamp,
+        out: &mut Vec<Update>,
+    ) {
         let Some(entry) = self.entries.remove(&flow) else { return };
         self.stream_bytes -= entry.held;
         self.counters.reassembly_drops.add(&entry.connection.drops());
-        self.counters.evidence_conflicts += u64::from(judgement.conflict);
+        self.counters.evidence_conflicts += u64::from(report.is_conflict());
         self.counters.transcripts_matched +=
             u64::from(report.verdict.evidence == Evidence::Library);
         if let Some(key) = entry.connection.handshake_key() {
@@ -366,42 +400,29 @@ impl Pipeline {
         }
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
+}
 
-    /// The judgement on a tracked flow, whether its library shows it, and whether that is final.
-    fn judge(&mut self, flow: FlowId) -> Option<(Judgement, bool, bool)> {
-        let entry = self.entries.get(&flow)?;
-        let key = entry.connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        // A bad answer is awaited to its consequence: an application that ends the connection.
-        let spoken = transcript.is_some_and(|t| t.application_verify_error == Some(0));
-        Some((entry.connection.judge(transcript), transcript.is_some(), spoken))
+/// Gives the judgement on a resumed connection what its full handshake showed, and says where that
+/// comes from.
+fn carry(
+    judgement: &mut Judgement,
+    connection: &Connection,
+    full_handshakes: &FullHandshakes,
+    at: Timestamp,
+) -> Option<CarriedFrom> {
+    let verdict = &mut judgement.verdict;
+    if judgement.resumed != Some(true) || verdict.client_auth != ClientAuth::Unknown {
+        return None;
     }
-
-    fn compose(
-        &mut self,
-        flow: FlowId,
-        at: Timestamp,
-        is_final: bool,
-    ) -> Option<(ConnectionReport, Judgement)> {
-        let entry = self.entries.get(&flow)?;
-        let connection = &entry.connection;
-        let key = connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let judgement = connection.judge(transcript);
-        let mut report = connection.report(&judgement, transcript, is_final);
-        if judgement.resumed == Some(true)
-            && report.verdict.client_auth == ClientAuth::Unknown
-            && let Some(key) = session_key(connection)
-        {
-            match self.full_handshakes.carry(&key, report.verdict.outcome, at) {
-                Ok((verdict, from)) => {
-                    report.verdict = verdict;
-                    report.carried_from = Some(from);
-                }
-                Err(reason) => report.verdict.reason = Some(reason),
-            }
+    match full_handshakes.carry(&session_key(connection)?, verdict.outcome, at) {
+        Ok((carried, from)) => {
+            *verdict = carried;
+            Some(from)
         }
-        Some((report, judgement))
+        Err(reason) => {
+            verdict.reason = Some(reason);
+            None
+        }
     }
 }
 
@@ -433,5 +454,7 @@ fn set_deadline(
     }
 }
 
+#[cfg(test)]
+mod library_tests;
 #[cfg(test)]
 mod tests;

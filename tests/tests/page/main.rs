@@ -4,10 +4,15 @@
 
 mod webdriver;
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use hopsight_tests::{agent::sibling, process::Daemon, requirement, wait::wait_until};
+use hopsight_tests::{
+    agent::sibling,
+    process::{self, Daemon},
+    requirement,
+    wait::wait_until,
+};
 use serde_json::Value;
 use webdriver::{Browser, free_address};
 
@@ -71,8 +76,7 @@ impl Page {
 }
 
 fn demo_binary() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = process::cargo()
         .args(["build", "--quiet", "--package", "hopsight", "--example", "page_demo"])
         .status()
         .context("start cargo")?;

@@ -1,0 +1,6 @@
+//! The agent under a real Prometheus and Alertmanager. One binary, to link once.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
+
+mod alerts;
+mod panels;
