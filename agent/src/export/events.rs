@@ -152,8 +152,8 @@ impl Drop for FileOutput {
     }
 }
 
-/// Writes lines in batches until the queue is closed. What cannot be written (no space left, say)
-/// is counted and not tried again; a reader that went away ends the output.
+/// Writes lines in batches until the queue is closed. Lines that cannot be written (no space left,
+/// say) are counted and not tried again; a reader that went away ends the output.
 fn write_lines(mut output: Box<dyn Write + Send>, lines: &Receiver<Arc<str>>, dropped: &AtomicU64) {
     let mut is_failing = false;
     let mut batch = Vec::new();
@@ -171,14 +171,17 @@ fn write_lines(mut output: Box<dyn Write + Send>, lines: &Receiver<Arc<str>>, dr
             count += 1;
             next = if batch.len() < BATCH_BYTES { lines.try_recv().ok() } else { None };
         }
-        match output.write_all(&batch).and_then(|()| output.flush()) {
+        let (written, result) = write_as_far_as_possible(&mut *output, &batch);
+        match result.and_then(|()| output.flush()) {
             Ok(()) => {
                 if std::mem::replace(&mut is_failing, false) {
                     tracing::info!("connection events are written again");
                 }
             }
             Err(error) => {
-                dropped.fetch_add(count, Ordering::Relaxed);
+                let ends = batch[..written].iter().filter(|byte| **byte == b'\n').count() as u64;
+                let whole = ends.saturating_sub(u64::from(is_failing));
+                dropped.fetch_add(count - whole.min(count), Ordering::Relaxed);
                 if error.kind() == io::ErrorKind::BrokenPipe {
                     tracing::warn!("the reader of connection events went away; writing no more");
                     return;
@@ -189,6 +192,20 @@ fn write_lines(mut output: Box<dyn Write + Send>, lines: &Receiver<Arc<str>>, dr
             }
         }
     }
+}
+
+/// As [`Write::write_all`], but says how much was written before an error.
+fn write_as_far_as_possible(output: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }
 
 #[cfg(test)]
@@ -218,6 +235,49 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    /// A file with room for so many bytes.
+    struct Room(Arc<Mutex<Vec<u8>>>, usize);
+
+    impl Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut content = self.0.lock().expect("not poisoned");
+            let fits = bytes.len().min(self.1 - content.len());
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            content.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_line_is_written_or_counted() {
+        for room in [0, 1, 500, 3_000, 7_777] {
+            let content = Arc::<Mutex<Vec<u8>>>::default();
+            let mut events = Events::default();
+            events.write_to(Box::new(Room(content.clone(), room))).expect("thread");
+            let dropped = events.file.as_ref().expect("file").dropped.clone();
+            for flow in 0..50 {
+                events.send(&report(flow, Security::Tls), 0.0);
+            }
+            drop(events);
+            let content = content.lock().expect("not poisoned");
+            let text = String::from_utf8_lossy(&content);
+            let whole = text
+                .lines()
+                .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+                .count() as u64;
+            // A line that lacks but its end is whole to a reader, and still counted.
+            let cut = u64::from(!text.is_empty() && !text.ends_with('\n'));
+            let sum = whole + dropped.load(Ordering::SeqCst);
+            assert!((50..=50 + cut).contains(&sum), "room {room}: {whole} whole, {sum} in all");
         }
     }
 
