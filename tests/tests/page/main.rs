@@ -7,14 +7,9 @@ mod webdriver;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use hopsight_tests::{
-    agent::sibling,
-    process::{self, Daemon},
-    requirement,
-    wait::wait_until,
-};
+use hopsight_tests::{agent::MadeUp, requirement, wait::wait_until};
 use serde_json::Value;
-use webdriver::{Browser, free_address};
+use webdriver::Browser;
 
 const WAIT: Duration = Duration::from_secs(20);
 /// Rows and map lines the page draws at once; see `table.js` and `map.js`.
@@ -28,7 +23,7 @@ struct Page {
     browser: Browser,
     url: String,
     screenshots: Option<PathBuf>,
-    _demo: Daemon,
+    _demo: MadeUp,
     _dir: tempfile::TempDir,
 }
 
@@ -39,12 +34,9 @@ impl Page {
             return Ok(None);
         }
         let dir = tempfile::tempdir().context("make a directory")?;
-        let address = free_address()?;
-        let args = [hops.to_string(), address.to_string()];
-        let mut demo = Daemon::spawn(demo_binary()?, args, &dir.path().join("demo.log"))?;
-        demo.wait_listening(address)?;
+        let demo = MadeUp::start(dir.path(), hops)?;
         let browser = Browser::start(dir.path(), 1400, 1200)?;
-        let url = format!("http://{address}/");
+        let url = format!("http://{}/", demo.http);
         browser.open(&url)?;
         let screenshots = std::env::var_os("HOPSIGHT_SCREENSHOTS").map(PathBuf::from);
         let page = Self { browser, url, screenshots, _demo: demo, _dir: dir };
@@ -73,15 +65,6 @@ impl Page {
         std::fs::create_dir_all(dir)?;
         self.browser.screenshot(&dir.join(format!("{name}.png")))
     }
-}
-
-fn demo_binary() -> anyhow::Result<PathBuf> {
-    let status = process::cargo()
-        .args(["build", "--quiet", "--package", "hopsight", "--example", "page_demo"])
-        .status()
-        .context("start cargo")?;
-    anyhow::ensure!(status.success(), "building page_demo ended with {status}");
-    sibling("examples/page_demo")
 }
 
 #[test]
