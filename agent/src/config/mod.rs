@@ -3,6 +3,7 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod otlp;
 mod policy;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub use otlp::Otlp;
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub http: Http,
     /// Connection events.
     pub events: Events,
+    /// Export to an OpenTelemetry collector.
+    pub otlp: Otlp,
     /// The agent's own log.
     pub log: Log,
 }
@@ -367,10 +371,10 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        match rules.iter().chain(&policy.rules()).find(|(holds, _)| !holds) {
-            Some((_, message)) => anyhow::bail!("{message}"),
-            None => Ok(()),
+        if let Some((_, message)) = rules.iter().chain(&policy.rules()).find(|(holds, _)| !holds) {
+            anyhow::bail!("{message}");
         }
+        self.otlp.check()
     }
 }
 
