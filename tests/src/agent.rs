@@ -14,6 +14,7 @@ use hopsight::{export::hops::Snapshot, report::ConnectionReport};
 use crate::{
     case::{self, Case},
     http::{self, Response},
+    loopback,
     process::{self, Daemon},
     topology::Topology,
     wait::wait_until,
@@ -199,20 +200,45 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         return Ok(path.into());
     }
     BUILD
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .get_or_init(|| build(&["--bin", "hopsight"]).map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(anyhow::Error::msg)?;
     sibling("hopsight")
 }
 
-fn build() -> anyhow::Result<()> {
+/// An agent's HTTP side over made-up hops, without a kernel: the example `page_demo`.
+#[derive(Debug)]
+pub struct MadeUp {
+    /// The process.
+    pub daemon: Daemon,
+    /// Where it serves HTTP.
+    pub http: SocketAddr,
+}
+
+impl MadeUp {
+    /// Serves that many hops, the same in every run, on a free port.
+    ///
+    /// # Errors
+    /// When the example cannot be built or does not listen.
+    pub fn start(dir: &Path, hops: u64) -> anyhow::Result<Self> {
+        build(&["--example", "page_demo"])?;
+        let http = loopback::free_socket()?;
+        let args = [hops.to_string(), http.to_string()];
+        let demo = sibling("examples/page_demo")?;
+        let mut daemon = Daemon::spawn(demo, args, &dir.join("page_demo.log"))?;
+        daemon.wait_listening(http)?;
+        Ok(Self { daemon, http })
+    }
+}
+
+fn build(target: &[&str]) -> anyhow::Result<()> {
     let status = process::cargo()
-        .args(["build", "--quiet", "--package", "hopsight", "--bin", "hopsight"])
-        .args(["--features", "cri,kubernetes"])
+        .args(["build", "--quiet", "--package", "hopsight"])
+        .args(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("start cargo")?;
-    anyhow::ensure!(status.success(), "`cargo build --package hopsight` ended with {status}");
+    anyhow::ensure!(status.success(), "building {target:?} of hopsight ended with {status}");
     Ok(())
 }
 
