@@ -32,6 +32,8 @@ pub struct Config {
     pub stream: String,
     /// `worker_processes`; 0 means 1.
     pub workers: usize,
+    /// `worker_connections`; 0 means 1024.
+    pub connections: usize,
 }
 
 /// One JSON object per request, as [`crate::truth`] reads them.
@@ -99,8 +101,9 @@ fn render(dir: &Path, config: &Config) -> anyhow::Result<String> {
     writeln!(
         text,
         "daemon off;\nuser root;\nworker_processes {};\npid {dir}/nginx.pid;\nerror_log stderr info;\n\
-         events {{ worker_connections 1024; }}",
-        config.workers.max(1)
+         events {{ worker_connections {}; }}",
+        config.workers.max(1),
+        if config.connections == 0 { 1024 } else { config.connections }
     )?;
     if !config.http.is_empty() {
         writeln!(

@@ -40,6 +40,11 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
     Requirement {
+        what: "containerd and runc",
+        packages: &["containerd", "runc"],
+        present: || installed("containerd") && installed("runc"),
+    },
+    Requirement {
         what: "Prometheus and promtool",
         packages: &["prometheus"],
         present: || installed("prometheus") && installed("promtool"),
@@ -55,6 +60,8 @@ const REQUIREMENTS: &[Requirement] = &[
         present: || installed("chromium") && installed("chromedriver"),
     },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement { what: "valgrind", packages: &["valgrind"], present: || installed("valgrind") },
+    Requirement { what: "GNU time", packages: &["time"], present: || installed("time") },
     Requirement {
         what: "qemu for x86-64 (boots other kernels)",
         packages: &["qemu-system-x86"],

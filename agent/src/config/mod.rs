@@ -3,6 +3,8 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod kubernetes;
+mod otlp;
 mod policy;
 
 use std::{
@@ -12,11 +14,14 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub use kubernetes::{Cri, Kubernetes};
+pub use otlp::Otlp;
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{LiveOptions, LoadOptions, Sampling, Watched},
+    compliance::ComplianceOptions,
     export::{
         hops::HopLimits,
         http::{DEFAULT_ADDRESS, HttpLimits},
@@ -43,10 +48,16 @@ pub struct Config {
     pub hops: Hops,
     /// What connections are held against.
     pub policy: Policy,
+    /// Names of pods and services from the Kubernetes API.
+    pub kubernetes: Kubernetes,
+    /// Names of pods from the container runtime.
+    pub cri: Cri,
     /// The HTTP server.
     pub http: Http,
     /// Connection events.
     pub events: Events,
+    /// Export to an OpenTelemetry collector.
+    pub otlp: Otlp,
     /// The agent's own log.
     pub log: Log,
 }
@@ -306,12 +317,19 @@ impl Config {
         }
     }
 
+    /// What connections are held against, and where names come from.
+    #[must_use]
+    pub fn compliance(&self) -> ComplianceOptions {
+        let sources = self.kubernetes.sources(&self.cri);
+        ComplianceOptions { sources, ..self.policy.options(self.hops) }
+    }
+
     /// Checks the ranges of values, wherever they came from.
     ///
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, library, hops, http, policy, .. } = self;
+        let Self { watch, capture, flows, library, hops, http, policy, kubernetes, cri, .. } = self;
         let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
         let rules = [
             (
@@ -373,10 +391,11 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        match rules.iter().chain(&policy.rules()).find(|(holds, _)| !holds) {
-            Some((_, message)) => anyhow::bail!("{message}"),
-            None => Ok(()),
+        let others = policy.rules().into_iter().chain(kubernetes.rules(cri));
+        if let Some((_, message)) = rules.into_iter().chain(others).find(|(holds, _)| !holds) {
+            anyhow::bail!("{message}");
         }
+        self.otlp.check()
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
     model::{
         ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp, vocabulary,
     },
-    report::{ConnectionReport, Verdict},
-    tls::transcript::{Transcript, TranscriptLimits, Transcripts},
+    report::{CarriedFrom, ConnectionReport, Verdict},
+    tls::transcript::{TranscriptLimits, Transcripts},
     verdict::{Certainty, Judgement},
 };
 
@@ -129,7 +129,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct Pipeline {
     limits: Limits,
-    entries: HashMap<FlowId, Entry>,
+    /// Boxed: a table that grows moves its slots, and half of them are empty.
+    entries: HashMap<FlowId, Box<Entry>>,
     /// Heap bytes held for the streams of all entries.
     stream_bytes: usize,
     /// Flows in order of opening.
@@ -196,7 +197,7 @@ impl Pipeline {
                 let connection = Connection::new(flow, origin, destination, beginning, at, limits);
                 let entry =
                     Entry { connection, held: 0, said: None, released: false, deadline_set: false };
-                match self.entries.insert(flow, entry) {
+                match self.entries.insert(flow, Box::new(entry)) {
                     None => self.order.push_back(flow),
                     Some(old) => self.stream_bytes -= old.held,
                 }
@@ -315,7 +316,7 @@ impl Pipeline {
             self.flow_of_random.insert(key, flow);
         }
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let judgement = entry.connection.judge(transcript);
+        let mut judgement = entry.connection.judge(transcript);
         let settled = match judgement.certainty {
             Certainty::Open => return,
             Certainty::Decided => false,
@@ -329,8 +330,12 @@ impl Pipeline {
         // name, and after a bad answer its consequence, an application that ends the connection.
         let library_may_add = transcript.is_some_and(|transcript| !transcript.is_accepted());
         let is_final = settled && (entry.connection.ended() || !library_may_add);
-        let report =
-            compose(&entry.connection, &judgement, transcript, &self.full_handshakes, at, is_final);
+        let from = carry(&mut judgement, &entry.connection, &self.full_handshakes, at);
+        if !is_final && entry.said == Some(judgement.verdict) {
+            return;
+        }
+        let mut report = entry.connection.report(&judgement, transcript, is_final);
+        report.carried_from = from;
         if is_final {
             self.conclude(flow, report, at, out);
         } else {
@@ -338,7 +343,7 @@ impl Pipeline {
         }
     }
 
-    /// Reports what is certain already, and waits for the rest no longer than the grace.
+    /// Reports what is certain already and new, and waits for the rest no longer than the grace.
     fn say_early(
         &mut self,
         flow: FlowId,
@@ -351,19 +356,20 @@ impl Pipeline {
         if first {
             set_deadline(&mut self.settle_deadlines, at, self.limits.settle_grace, flow);
         }
-        if entry.said != Some(report.verdict) {
-            entry.said = Some(report.verdict);
-            out.push(Update::Report { report: Box::new(report), first });
-        }
+        entry.said = Some(report.verdict);
+        out.push(Update::Report { report: Box::new(report), first });
     }
 
     /// Judges a flow for the last time, whatever is missing.
     fn finish_flow(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some(Entry { connection, .. }) = self.entries.get(&flow) else { return };
+        let Some(entry) = self.entries.get(&flow) else { return };
+        let connection = &entry.connection;
         let key = connection.handshake_key();
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let judgement = connection.judge(transcript);
-        let report = compose(connection, &judgement, transcript, &self.full_handshakes, at, true);
+        let mut judgement = connection.judge(transcript);
+        let from = carry(&mut judgement, connection, &self.full_handshakes, at);
+        let mut report = connection.report(&judgement, transcript, true);
+        report.carried_from = from;
         self.conclude(flow, report, at, out);
     }
 
@@ -396,29 +402,28 @@ impl Pipeline {
     }
 }
 
-/// The report on a judged connection; of a resumed one, with what its full handshake showed.
-fn compose(
+/// Gives the judgement on a resumed connection what its full handshake showed, and says where that
+/// comes from.
+fn carry(
+    judgement: &mut Judgement,
     connection: &Connection,
-    judgement: &Judgement,
-    transcript: Option<&Transcript>,
     full_handshakes: &FullHandshakes,
     at: Timestamp,
-    is_final: bool,
-) -> ConnectionReport {
-    let mut report = connection.report(judgement, transcript, is_final);
-    if judgement.resumed == Some(true)
-        && report.verdict.client_auth == ClientAuth::Unknown
-        && let Some(key) = session_key(connection)
-    {
-        match full_handshakes.carry(&key, report.verdict.outcome, at) {
-            Ok((verdict, from)) => {
-                report.verdict = verdict;
-                report.carried_from = Some(from);
-            }
-            Err(reason) => report.verdict.reason = Some(reason),
+) -> Option<CarriedFrom> {
+    let verdict = &mut judgement.verdict;
+    if judgement.resumed != Some(true) || verdict.client_auth != ClientAuth::Unknown {
+        return None;
+    }
+    match full_handshakes.carry(&session_key(connection)?, verdict.outcome, at) {
+        Ok((carried, from)) => {
+            *verdict = carried;
+            Some(from)
+        }
+        Err(reason) => {
+            verdict.reason = Some(reason);
+            None
         }
     }
-    report
 }
 
 fn session_key(connection: &Connection) -> Option<SessionKey> {
