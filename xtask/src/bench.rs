@@ -25,6 +25,15 @@ pub enum Bench {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// What a real Prometheus needs for many made-up agents, by series, memory and time
+    Fleet {
+        /// Hops of each agent
+        #[arg(long, default_value_t = 20)]
+        hops: usize,
+        /// Sizes of the fleet, one after the other
+        #[arg(long, value_delimiter = ',', default_value = "250,500,1000")]
+        agents: Vec<usize>,
+    },
 }
 
 /// A program that reads the capture.
@@ -48,7 +57,23 @@ impl Reader {
 
 /// Runs a benchmark.
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
-    let Bench::Replay { connections, data, runs } = *bench;
+    match bench {
+        Bench::Replay { connections, data, runs } => replay(*connections, *data, *runs),
+        Bench::Fleet { hops, agents } => fleet(*hops, agents),
+    }
+}
+
+/// Builds what is measured with and becomes it.
+fn fleet(hops: usize, agents: &[usize]) -> anyhow::Result<()> {
+    let packages = ["build", "-q", "-p", "hopsight", "-p", "hopsight-tests"];
+    command::run(&mut cargo(&[&packages[..], &["--bins", "--example", "fleet"]].concat()))?;
+    let mut measure = Command::new(command::built("hopsight-fleet")?);
+    measure.env("HOPSIGHT_BIN", command::built("hopsight")?).arg(hops.to_string());
+    measure.args(agents.iter().map(ToString::to_string));
+    Err(command::replace(&mut measure))
+}
+
+fn replay(connections: usize, data: usize, runs: usize) -> anyhow::Result<()> {
     let build = ["build", "-q", "--release", "-p", "hopsight", "--bins", "--examples"];
     command::run(&mut cargo(&build))?;
     let release = command::built("hopsight")?

