@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    capture::{LibraryStatuses, LiveOptions, LiveSource, Source, record::Recording},
+    capture::{LibraryStatuses, LiveOptions, LiveSource, Source, StatsHandle, record::Recording},
     compliance::{ComplianceOptions, ComplianceThread},
     export::{
         Exporter,
@@ -24,8 +24,9 @@ use crate::{
         health::ComponentState,
         http::{self, HttpLimits},
     },
-    model::{Event, Security, Timestamp},
+    model::{ClientAuth, Event, Security, Timestamp},
     pipeline::{Limits, Pipeline, Update},
+    report::ConnectionReport,
 };
 
 /// How long the pipeline waits for events before it lets time pass.
@@ -66,9 +67,10 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
     let source = LiveSource::start(options.live)?;
     let waker = source.waker()?;
     let numbers = SharedPipelineNumbers::default();
+    let capture = source.stats();
     let library = probes_libraries.then(|| source.library_statuses());
     exporter.register(AgentMetrics {
-        capture: source.stats(),
+        capture: capture.clone(),
         library: source.library_statuses(),
         pipeline: Arc::clone(&numbers),
     });
@@ -84,6 +86,7 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
         pipeline: Pipeline::new(options.limits),
         exporter: exporter.clone(),
         compliance,
+        capture,
         library,
         numbers,
         stop: Arc::clone(&stop),
@@ -129,6 +132,7 @@ struct Worker {
     pipeline: Pipeline,
     exporter: Exporter,
     compliance: ComplianceThread,
+    capture: StatsHandle,
     /// Absent where libraries are not looked into.
     library: Option<LibraryStatuses>,
     numbers: SharedPipelineNumbers,
@@ -168,7 +172,9 @@ impl Worker {
                     if first && report.verdict.security != Security::Unknown {
                         self.exporter.observe_verdict_latency(now.since(report.decided_at));
                     }
-                    self.exporter.record(&report);
+                    if report.is_final && report.is_conflict() {
+                        warn_of_conflict(&report);
+                    }
                     self.compliance.submit(report, now);
                 }
             }
@@ -177,6 +183,13 @@ impl Worker {
 
     fn beat(&self) {
         self.exporter.tick(SystemTime::now());
+        if let Some(cgroup) = self.capture.detached_from() {
+            let detail = format!(
+                "the cgroup {} was removed, and the programs with it: restart hopsight",
+                cgroup.display()
+            );
+            self.exporter.health().set(KERNEL_PROGRAMS, ComponentState::Failed, detail);
+        }
         let (state, detail) = self
             .library
             .as_ref()
@@ -189,6 +202,21 @@ impl Worker {
         };
         *self.numbers.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
     }
+}
+
+/// Both sides of a disagreement, for whoever has to find out which is misread.
+fn warn_of_conflict(report: &ConnectionReport) {
+    let wire = report.wire_client_auth.unwrap_or(ClientAuth::Unknown);
+    tracing::warn!(
+        src = %report.src,
+        dst = %report.dst,
+        sni = report.sni.as_deref(),
+        tls_version = report.tls_version.as_deref(),
+        cipher = report.cipher.as_deref(),
+        library = %report.verdict.client_auth,
+        %wire,
+        "the TLS library and the wire disagree about client authentication; the library is reported"
+    );
 }
 
 /// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).

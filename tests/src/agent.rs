@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use hopsight::{export::hops::Snapshot, report::ConnectionReport};
 
 use crate::{
-    case::Proxy,
+    case::{self, Case},
     http::{self, Response},
     loopback,
     process::{self, Daemon},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long the agent may take to attach its programs.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 /// How long it may take from a request to its verdict, on a machine with much else to do.
 pub const VERDICT: Duration = Duration::from_secs(30);
 
@@ -41,6 +41,19 @@ impl Agent {
     /// # Errors
     /// When it does not get ready; the message carries its output.
     pub fn start(dir: &Path, http: SocketAddr, extra: &[&str]) -> anyhow::Result<Self> {
+        Self::start_program(&binary()?, dir, http, extra)
+    }
+
+    /// The same with another program, such as a script that becomes the agent.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_program(
+        program: &Path,
+        dir: &Path,
+        http: SocketAddr,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let events = dir.join("events.jsonl");
         let mut args: Vec<String> = ["run", "--http", &http.to_string(), "--events"]
@@ -49,7 +62,7 @@ impl Agent {
             .collect();
         args.push(crate::nginx::utf8(&events)?.to_owned());
         args.extend(extra.iter().map(ToString::to_string));
-        let daemon = Daemon::spawn(binary()?, args, &dir.join("agent.log"))?;
+        let daemon = Daemon::spawn(program, args, &dir.join("agent.log"))?;
         let mut agent = Self { daemon, http, events };
         wait_until("the agent to be ready", START, || {
             agent.daemon.ensure_running()?;
@@ -59,13 +72,14 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts an agent that watches every client of a topology, besides its default names.
+    /// Starts an agent that watches every client of a topology.
     ///
     /// # Errors
     /// As [`Agent::start`].
     pub fn watching_clients(topology: &Topology) -> anyhow::Result<Self> {
+        let cases: Vec<Case> = topology.hops.iter().map(|hop| hop.case).collect();
         let mut names = Vec::new();
-        for name in Proxy::PROCESS_NAMES {
+        for name in case::process_names(&cases) {
             names.extend(["--proxy", name]);
         }
         Self::start(&topology.dir().join("agent"), topology.spare_address(), &names)
@@ -109,6 +123,26 @@ impl Agent {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
         lines.filter(|event: &serde_json::Value| event.get("event").is_some()).collect()
+    }
+
+    /// Final reports in the event file, also where a full disk cut lines.
+    #[must_use]
+    pub fn whole_finals(&self) -> Vec<ConnectionReport> {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        let reports = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        reports.filter(|report: &ConnectionReport| report.is_final).collect()
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.daemon.pid());
+        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+        Ok(kib.context("find VmRSS")? * 1024)
     }
 
     /// The value of the first series in `/metrics` that begins with `name` and has all `labels`.

@@ -102,8 +102,8 @@ fn answer(stream: &TcpStream, shared: &Shared) -> anyhow::Result<()> {
     }
     let path = head.split(' ').nth(1).context("a request without path")?.to_owned();
     let length = head.lines().filter_map(|line| line.split_once(':'));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let length = length.filter_map(|(_, value)| value.trim().parse().ok()).next().unwrap_or(0);
+    let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.find_map(|(_, value)| value.trim().parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).context("read a body")?;
     let post = Post { path, head, body };

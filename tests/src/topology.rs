@@ -36,6 +36,8 @@ pub enum Network<'a> {
     MappedIpv4,
     /// Another network namespace, over a veth pair.
     Namespace(&'a NetNs),
+    /// As `Ipv4`, but the proxies connect to this address, a port of its own for each upstream.
+    Relayed(std::net::Ipv4Addr),
 }
 
 /// One hop that runs.
@@ -65,21 +67,29 @@ impl Hop {
     /// # Errors
     /// When the answer's status is not what the case says.
     pub fn request(&self) -> anyhow::Result<()> {
-        (0..self.case.requests).try_for_each(|_| self.request_once())
+        let times = match self.entry {
+            Entry::Front(_) => self.case.requests,
+            Entry::Run(_) => self.case.requests / self.case.requests_per_process(),
+        };
+        (0..times).try_for_each(|_| self.request_once())
     }
 
-    /// Sends one request.
+    /// Sends one request, or runs the client once.
     ///
     /// # Errors
     /// When the answer's status is not what the case says.
     pub fn request_once(&self) -> anyhow::Result<()> {
-        let status = match &self.entry {
-            Entry::Front(front) => http::get(*front, "/").map(|response| response.status),
-            Entry::Run(client) => client.request(),
+        let statuses = match &self.entry {
+            Entry::Front(front) => http::get(*front, "/").map(|response| vec![response.status]),
+            Entry::Run(client) => client.run(),
         };
         let Case { name, status: expected, .. } = self.case;
-        let status = status.with_context(|| format!("request through {name}"))?;
-        anyhow::ensure!(status == expected, "{name}: HTTP status {status} instead of {expected}");
+        for status in statuses.with_context(|| format!("request through {name}"))? {
+            anyhow::ensure!(
+                status == expected,
+                "{name}: HTTP status {status} instead of {expected}"
+            );
+        }
         Ok(())
     }
 
@@ -104,6 +114,8 @@ pub struct Topology {
     pub haproxy: Option<Haproxy>,
     /// Envoy as proxy, where a case wants it.
     pub envoy: Option<Envoy>,
+    /// The certificates of all of them.
+    pub pki: Pki,
     nginx_upstream: Option<Nginx>,
     haproxy_upstream: Option<Haproxy>,
     block: Loopback,
@@ -132,6 +144,7 @@ impl Topology {
             haproxy_upstream: None,
             block,
             dir,
+            pki: pki.clone(),
         };
         topology.start_upstreams(&pki, network)?;
         topology.start_proxies(&pki)?;
@@ -246,7 +259,7 @@ impl Topology {
                     bootstrap.add(case, front, *dial, pki)?;
                     envoy_at = Some(front);
                 }
-                Proxy::Curl | Proxy::Rustls => {}
+                Proxy::Curl | Proxy::Rustls | Proxy::Python => {}
             }
         }
         if let Some(front) = nginx_at {
@@ -275,6 +288,7 @@ fn place(
     let local = block.socket(10 + index, port);
     let (listen, dial) = match network {
         Network::Ipv4 => (local, local),
+        Network::Relayed(relay) => (local, SocketAddr::from((relay, 8000 + u16::from(index)))),
         Network::MappedIpv4 => {
             let mapped = block.host(10 + index).to_ipv6_mapped();
             (local, SocketAddr::from((mapped, port)))
@@ -291,6 +305,7 @@ fn place(
     let entry = match case.proxy {
         Proxy::Curl => Entry::Run(Client::curl(case, dial, pki)?),
         Proxy::Rustls => Entry::Run(Client::rustls(case, dial, pki)?),
+        Proxy::Python => Entry::Run(Client::python(case, dial, pki)?),
         _ => Entry::Front(block.socket(1, 7000 + u16::from(index))),
     };
     Ok(Hop { case: *case, listen, dial, entry })

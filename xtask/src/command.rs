@@ -63,6 +63,18 @@ pub fn output(program: &str, args: &[&str]) -> Option<String> {
     output.status.success().then_some(text)
 }
 
+/// What it says on standard output and error; an error where it fails.
+pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", name(command)))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    anyhow::ensure!(output.status.success(), "{} failed:\n{text}", line(command));
+    Ok(text)
+}
+
 /// Whether `program` is on `PATH`, or in a system directory that non-root users lack there.
 pub fn installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -3,11 +3,15 @@
 mod apt;
 mod bench;
 mod bpf;
+mod cache;
+mod cluster;
 mod command;
 mod demo;
+mod fuzz;
 mod lint;
 mod setup;
 mod test;
+mod vm;
 mod wheel;
 
 use anyhow::Context as _;
@@ -28,7 +32,11 @@ enum Task {
     /// Start real proxies and upstreams and show what hopsight says of every hop
     Demo(demo::Args),
     /// Run every test, the live ones included
-    Test,
+    Test(test::Args),
+    /// Run the live tests on Debian's kernels in virtual machines; print test × kernel
+    Vm(vm::Args),
+    /// Fuzz the parsers and the pipeline with cargo-fuzz
+    Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
     Lint,
     /// Write METRICS.md anew from the code
@@ -40,6 +48,8 @@ enum Task {
     /// Measure, beside other programs, in interleaved runs
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run a real Kubernetes node here and show nginx in a pod by its names; builds it if needed
+    Cluster(cluster::Args),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {
         /// JSON lines, one connection each
@@ -54,12 +64,15 @@ fn main() -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::run(),
         Task::Demo(args) => demo::run(&args),
-        Task::Test => test::run(),
+        Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
         Task::Dashboards => test::write_dashboards(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Cluster(args) => cluster::run(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }

@@ -32,8 +32,18 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { what: "haproxy", packages: &["haproxy"], present: || installed("haproxy") },
     Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
+    Requirement {
+        what: "the system's Python with its ssl module",
+        packages: &["python3"],
+        present: || output("/usr/bin/python3", &["-c", "import ssl"]).is_some(),
+    },
     Requirement { what: "iproute2", packages: &["iproute2"], present: || installed("ip") },
     Requirement { what: "setpriv", packages: &["util-linux"], present: || installed("setpriv") },
+    Requirement {
+        what: "containerd and runc",
+        packages: &["containerd", "runc"],
+        present: || installed("containerd") && installed("runc"),
+    },
     Requirement {
         what: "Prometheus and promtool",
         packages: &["prometheus"],
@@ -50,6 +60,26 @@ const REQUIREMENTS: &[Requirement] = &[
         present: || installed("chromium") && installed("chromedriver"),
     },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
+    Requirement { what: "valgrind", packages: &["valgrind"], present: || installed("valgrind") },
+    Requirement { what: "GNU time", packages: &["time"], present: || installed("time") },
+    Requirement {
+        what: "qemu for x86-64 (boots other kernels)",
+        packages: &["qemu-system-x86"],
+        present: || installed("qemu-system-x86_64"),
+    },
+    Requirement {
+        what: "busybox",
+        packages: &["busybox-static"],
+        present: || installed("busybox"),
+    },
+    Requirement { what: "cpio", packages: &["cpio"], present: || installed("cpio") },
+    Requirement { what: "xz", packages: &["xz-utils"], present: || installed("xz") },
+    Requirement { what: "tshark", packages: &["tshark"], present: || installed("tshark") },
+    Requirement {
+        what: "Debian's archive keys",
+        packages: &["debian-archive-keyring"],
+        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+    },
     Requirement {
         what: "pip (brings Envoy and rotel)",
         packages: &["python3-pip"],

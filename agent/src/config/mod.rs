@@ -3,6 +3,7 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod kubernetes;
 mod otlp;
 mod policy;
 
@@ -13,12 +14,14 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub use kubernetes::{Cri, Kubernetes};
 pub use otlp::Otlp;
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{LiveOptions, LoadOptions, Sampling, Watched},
+    compliance::ComplianceOptions,
     export::{
         hops::HopLimits,
         http::{DEFAULT_ADDRESS, HttpLimits},
@@ -45,6 +48,10 @@ pub struct Config {
     pub hops: Hops,
     /// What connections are held against.
     pub policy: Policy,
+    /// Names of pods and services from the Kubernetes API.
+    pub kubernetes: Kubernetes,
+    /// Names of pods from the container runtime.
+    pub cri: Cri,
     /// The HTTP server.
     pub http: Http,
     /// Connection events.
@@ -114,6 +121,8 @@ impl Default for Capture {
 pub struct Flows {
     /// Connections followed at once.
     pub max_flows: usize,
+    /// Bytes held for the streams of all connections.
+    pub max_stream_bytes: usize,
     /// Bytes held per direction while earlier ones are missing.
     pub reorder_window_bytes: usize,
     /// Seconds a handshake may take.
@@ -135,6 +144,7 @@ impl Default for Flows {
         let limits = Limits::default();
         Self {
             max_flows: limits.max_flows,
+            max_stream_bytes: limits.max_stream_bytes,
             reorder_window_bytes: limits.reorder_window,
             handshake_timeout_seconds: limits.handshake_timeout.as_secs(),
             settle_grace_milliseconds: limits.settle_grace.as_secs() * 1000,
@@ -166,7 +176,8 @@ pub struct Library {
     /// Seconds with probes at the beginning of every `sample_every_seconds`; TLS 1.3 hops are
     /// inferred in between.
     pub sample_seconds: u64,
-    /// Seconds from one sample to the next; 0: the probes are always in place.
+    /// Seconds from one sample to the next; 0: the probes are always in place, for about one
+    /// percent of a handshake's processor time (`cargo xtask bench probes`).
     pub sample_every_seconds: u64,
 }
 
@@ -294,6 +305,7 @@ impl Config {
         let flows = self.flows;
         Limits {
             max_flows: flows.max_flows,
+            max_stream_bytes: flows.max_stream_bytes,
             bytes_per_direction: self.capture.handshake_bytes.into(),
             reorder_window: flows.reorder_window_bytes,
             handshake_timeout: Duration::from_secs(flows.handshake_timeout_seconds),
@@ -305,12 +317,19 @@ impl Config {
         }
     }
 
+    /// What connections are held against, and where names come from.
+    #[must_use]
+    pub fn compliance(&self) -> ComplianceOptions {
+        let sources = self.kubernetes.sources(&self.cri);
+        ComplianceOptions { sources, ..self.policy.options(self.hops) }
+    }
+
     /// Checks the ranges of values, wherever they came from.
     ///
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, library, hops, http, policy, .. } = self;
+        let Self { watch, capture, flows, library, hops, http, policy, kubernetes, cri, .. } = self;
         let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
         let rules = [
             (
@@ -336,6 +355,7 @@ impl Config {
                 (1..=4_000_000).contains(&flows.max_flows),
                 "flows.max_flows must be between 1 and 4000000",
             ),
+            (flows.max_stream_bytes >= 1 << 20, "flows.max_stream_bytes must be at least 1048576"),
             (
                 (1_024..=1 << 20).contains(&flows.reorder_window_bytes),
                 "flows.reorder_window_bytes must be between 1024 and 1048576",
@@ -371,7 +391,8 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        if let Some((_, message)) = rules.iter().chain(&policy.rules()).find(|(holds, _)| !holds) {
+        let others = policy.rules().into_iter().chain(kubernetes.rules(cri));
+        if let Some((_, message)) = rules.into_iter().chain(others).find(|(holds, _)| !holds) {
             anyhow::bail!("{message}");
         }
         self.otlp.check()

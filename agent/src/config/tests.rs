@@ -9,7 +9,15 @@ fn the_documented_file_is_the_default() {
         let documented = &table[name];
         assert_eq!(documented, section, "[{name}]");
     }
-    for key in ["# cgroup = ", "# file = ", "# state_directory = ", "# endpoint = "] {
+    for key in [
+        "# cgroup = ",
+        "# file = ",
+        "# state_directory = ",
+        "# kubeconfig = ",
+        "# node = ",
+        "# socket = ",
+        "# endpoint = ",
+    ] {
         assert!(DEFAULT_FILE.contains(key), "{key}");
     }
 }
@@ -32,6 +40,8 @@ fn mistakes_are_named() {
         ("[watch]\nproxies = []\n", &["nothing would be watched"]),
         ("[library]\nmode = \"maybe\"\n", &["line 2", "unknown variant `maybe`", "`auto`"]),
         ("[library]\nsample_every_seconds = 60\n", &["library.sample_seconds must be"]),
+        ("[cri]\nsocket = \"cri.sock\"\n", &["cri.socket must be an absolute path"]),
+        ("[kubernetes]\nnode = \"\"\n", &["kubernetes.node", "NODE_NAME"]),
         ("[otlp]\nendpoint = \"collector\"\n", &["otlp.endpoint: collector is not http://"]),
         ("[hops\n", &["line 1"]),
         ("[hops]\nmax_hops = 1\nmax_hops = 2\n", &["line 3", "duplicate key"]),

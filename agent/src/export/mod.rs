@@ -4,6 +4,7 @@
 
 pub mod agent_metrics;
 pub mod drift;
+pub mod ends;
 pub mod events;
 pub mod health;
 pub mod hop;
@@ -18,6 +19,7 @@ pub mod otlp;
 pub mod page;
 mod process;
 pub mod samples;
+pub mod server;
 pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -34,6 +36,7 @@ use std::{
 use anyhow::Context as _;
 
 use self::{
+    ends::Ends,
     events::Events,
     health::Health,
     hop_context::HopContext,
@@ -116,9 +119,14 @@ impl Exporter {
 
     /// The same for a given wall-clock time.
     pub fn record_at(&self, report: &ConnectionReport, now: SystemTime) {
+        self.record_between(&Ends::of(report), report, now);
+    }
+
+    /// Takes in what was said of a connection whose ends were named.
+    pub fn record_between(&self, ends: &Ends, report: &ConnectionReport, now: SystemTime) {
         let now = time::unix_seconds(now);
-        self.state.hops().record(report, now);
-        self.state.events.send(report, now);
+        self.state.hops().record_between(ends, report, now);
+        self.state.events.send(ends, report, now);
     }
 
     /// Notes how long it took from the deciding byte leaving the kernel to the verdict.
@@ -129,6 +137,11 @@ impl Exporter {
     /// Says what is known of a hop beside its connections.
     pub fn describe(&self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
         self.state.hops().describe(proxy, upstream, context);
+    }
+
+    /// Forgets the hop from `proxy` to `upstream`, or (with `None`) every hop of a proxy.
+    pub fn forget(&self, proxy: &str, upstream: Option<&str>) {
+        self.state.hops().forget(proxy, upstream);
     }
 
     /// Tells listeners that a drift opened or closed, and notes how long that took.

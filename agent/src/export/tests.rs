@@ -128,6 +128,7 @@ fn drifts() -> Arc<DriftBoard> {
         open: vec![open],
         mended: vec![("nginx".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
         pending_reload: vec![("nginx".into(), true)],
+        workloads: vec![["web/edge".into(), "web".into(), "Deployment".into(), "edge".into()]],
         beyond_limit: 0,
     });
     board
@@ -195,9 +196,13 @@ fn series_of_expired_hops_disappear() {
     let exposition = exporter.gather().expect("exposition");
     let of_hops = exposition.lines().filter(|line| line.contains("{proxy="));
     let of_hops: Vec<_> = of_hops.filter(|line| !line.contains("drift")).collect();
-    let drift = ["hopsight_policy_violation", "hopsight_proxy_config_pending_reload"];
+    let drift = [
+        "hopsight_policy_violation",
+        "hopsight_proxy_config_pending_reload",
+        "hopsight_proxy_info",
+    ];
     let left = of_hops.iter().find(|line| !drift.iter().any(|name| line.starts_with(name)));
-    assert_eq!(left, None, "drift alone outlives its hop");
+    assert_eq!(left, None, "drift and proxies alone outlive a hop");
     assert!(exposition.contains("\nhopsight_hops_expired_total 6\n"), "{exposition}");
 }
 

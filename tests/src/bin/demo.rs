@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use hopsight::export::hops::Snapshot;
 use hopsight_tests::{
-    agent::{Agent, VERDICT, is_address},
+    agent::{Agent, VERDICT},
     case, interrupt,
     monitoring::{self, Alertmanager, Config, Prometheus},
     requirement,
@@ -70,7 +70,9 @@ fn main() -> anyhow::Result<ExitCode> {
         if let Some(hops) = watch.as_ref().filter(|_| !is_told).and_then(Watch::told) {
             is_told = true;
             println!("{}  {ALERT} is firing, Alertmanager has it:", since_start());
-            hops.iter().for_each(|hop| println!("         {hop}"));
+            for hop in &hops {
+                println!("         {hop}");
+            }
         }
         interrupt::sleep(PAUSE);
         for hop in &topology.hops {
@@ -149,7 +151,7 @@ fn show(topology: &Topology, agent: &Agent) -> anyhow::Result<usize> {
 fn rows<'a>(topology: &'a Topology, snapshot: &'a Snapshot) -> Vec<Row<'a>> {
     let view = |listen| {
         let mut views = snapshot.hops.iter().map(AsRef::as_ref);
-        views.find(|view| is_address(&view.upstream, listen))
+        views.find(|view| view.is_to(listen))
     };
     topology.hops.iter().map(|hop| Row::new(hop, view(hop.listen))).collect()
 }

@@ -5,7 +5,7 @@ use std::{fmt, fs, time::Duration};
 use anyhow::Context as _;
 use hopsight_tests::{
     agent::Agent,
-    case::{self, Proxy},
+    case,
     monitoring::{self, Config, Prometheus},
     nginx::utf8,
     requirement,
@@ -119,7 +119,8 @@ fn every_query_has_data() {
     if !requirement::met("every_query_has_data", &programs) {
         return;
     }
-    let topology = Topology::start(&case::named(CASES), Network::Ipv4).unwrap();
+    let cases = case::named(CASES);
+    let topology = Topology::start(&cases, Network::Ipv4).unwrap();
     let dir = topology.dir();
     let policy = dir.join("policy.toml");
     let mutual =
@@ -128,7 +129,7 @@ fn every_query_has_data() {
     let config = dir.join("hopsight.toml");
     fs::write(&config, "[capture]\nprogram_statistics = true\n").unwrap();
     let mut options = vec!["--policy", utf8(&policy).unwrap(), "--config", utf8(&config).unwrap()];
-    for name in Proxy::PROCESS_NAMES {
+    for name in case::process_names(&cases) {
         options.extend(["--proxy", name]);
     }
     let agent = Agent::start(&dir.join("agent"), topology.spare_address(), &options).unwrap();

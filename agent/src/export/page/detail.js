@@ -103,10 +103,12 @@ function policySection(hop) {
     ]));
   }
   const who = hop.proxy_identity;
-  if (who && (who.unit || who.container || who.pod)) {
+  const pod = who?.kubernetes;
+  if (who && (who.unit || who.container || who.pod || pod)) {
     parts.push(element("h3", {}, "The proxy"), definitions([
       ["Unit", who.unit], ["Container", who.container?.id.slice(0, 12)], ["Runtime", who.container?.runtime],
-      ["Pod", who.pod?.uid],
+      ["Pod", pod ? `${pod.namespace}/${pod.pod}` : who.pod?.uid],
+      ["Workload", pod && `${pod.workload.kind} ${pod.workload.name}`],
     ]));
   }
   return parts;

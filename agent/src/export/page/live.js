@@ -111,8 +111,7 @@ function listen() {
     // Only an open detail shows single connections.
     if (store.selected === null) return;
     const { time, ...report } = JSON.parse(event.data);
-    const upstream = report.destination.replace(/^\[::ffff:([\d.]+)\]/, "$1");
-    store.recent.unshift({ time, key: `${report.origin.process?.name} → ${upstream}`, report });
+    store.recent.unshift({ time, key: keyOf(report), report });
     store.recent.length = Math.min(store.recent.length, 500);
   });
 }
