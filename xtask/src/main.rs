@@ -7,12 +7,12 @@ mod cache;
 mod cluster;
 mod command;
 mod demo;
-mod envoy;
 mod fuzz;
 mod lint;
 mod setup;
 mod test;
 mod vm;
+mod wheel;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};

