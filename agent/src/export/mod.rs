@@ -139,8 +139,8 @@ impl Exporter {
         self.state.hops().describe(proxy, upstream, context);
     }
 
-    /// Forgets the hop from `proxy` to `upstream`, or (with `None`) every hop of a proxy.
-    pub fn forget(&self, proxy: &str, upstream: Option<&str>) {
+    /// Forgets the hop from `proxy` to `upstream`.
+    pub fn forget(&self, proxy: &str, upstream: &str) {
         self.state.hops().forget(proxy, upstream);
     }
 
