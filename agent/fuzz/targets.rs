@@ -3,7 +3,7 @@
 //! cargo-fuzz drives them with coverage (`cargo xtask fuzz`), `agent/tests/fuzz` drives the same
 //! functions on stable with mutations of the seeds.
 
-#![allow(dead_code, reason = "each fuzz target uses one function of many")]
+#![expect(dead_code, reason = "each fuzz target uses one function of many")]
 
 use std::{
     collections::HashMap,
