@@ -133,7 +133,9 @@ pub fn run(args: &Args) -> anyhow::Result<Value> {
         );
     }
     let word = if reached { "reached" } else { "not reached" };
-    println!("budget of {BUDGET_NS} ns for sockets not watched or done, the empty program's time included: {word}");
+    println!(
+        "budget of {BUDGET_NS} ns for sockets not watched or done, the empty program's time included: {word}"
+    );
     let sizes = sizes(&reader.stats)?;
     Ok(json!({
         "messages": args.messages,

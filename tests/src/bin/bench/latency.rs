@@ -68,7 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<Value> {
         thread::sleep(SETTLE);
         for share in SHARES {
             interrupt::check()?;
-            let script = (share < 100).then(|| pace(dir, peak * f64::from(share) / 100.0)).transpose()?;
+            let script =
+                (share < 100).then(|| pace(dir, peak * f64::from(share) / 100.0)).transpose()?;
             let load = Load { script: script.as_deref(), ..load };
             rounds.push(measure(share, &load, &observer)?);
         }
@@ -77,7 +78,9 @@ pub fn run(args: &Args) -> anyhow::Result<Value> {
         "{} rounds of {} s per rate; latencies in ms, interpolated in the buckets of {LATENCY}",
         args.rounds, args.seconds
     );
-    println!("LOAD    HANDSHAKES/s              P50                   P99                   MAX BELOW  REQUESTS  REPORTED   DECIDED  LOST  EVICTED");
+    println!(
+        "LOAD    HANDSHAKES/s              P50                   P99                   MAX BELOW  REQUESTS  REPORTED   DECIDED  LOST  EVICTED"
+    );
     for share in SHARES {
         let of = |figure: fn(&Round) -> f64| {
             Spread::of(rounds.iter().filter(|round| round.share == share).map(figure))
@@ -98,7 +101,9 @@ pub fn run(args: &Args) -> anyhow::Result<Value> {
             total(|round| round.evicted),
         );
     }
-    Ok(json!({ "seconds": args.seconds, "rounds": rounds.iter().map(Round::json).collect::<Vec<_>>() }))
+    Ok(
+        json!({ "seconds": args.seconds, "rounds": rounds.iter().map(Round::json).collect::<Vec<_>>() }),
+    )
 }
 
 impl Round {
@@ -124,7 +129,8 @@ fn measure(share: u32, load: &Load<'_>, observer: &Observer) -> anyhow::Result<R
     let seen = load.run()?;
     thread::sleep(SETTLE);
     let after = metrics()?;
-    let grown = |name: &str, labels: &[&str]| sum(&after, name, labels) - sum(&before, name, labels);
+    let grown =
+        |name: &str, labels: &[&str]| sum(&after, name, labels) - sum(&before, name, labels);
     let connections = "hopsight_upstream_connections_total";
     Ok(Round {
         share,

@@ -54,7 +54,8 @@ fn parse(text: &str) -> Option<Seen> {
         let line = text.lines().map(str::trim).find_map(|line| line.strip_prefix(label))?;
         Some(line.trim().to_owned())
     };
-    let requests = text.lines().find_map(|line| line.split_once(" requests in ")?.0.trim().parse().ok());
+    let requests =
+        text.lines().find_map(|line| line.split_once(" requests in ")?.0.trim().parse().ok());
     Some(Seen {
         requests: requests?,
         requests_per_second: after("Requests/sec:")?.parse().ok()?,
@@ -79,8 +80,7 @@ mod tests {
         let text = "Running 2s test @ http://127.0.0.1/\n  1 threads and 16 connections\n  \
             Latency Distribution\n     50%  635.00us\n     75%  700.00us\n     99%    1.20ms\n  \
             12345 requests in 2.00s, 1.23MB read\nRequests/sec:   6172.50\n";
-        let seen =
-            Seen { requests: 12345.0, requests_per_second: 6172.5, p50: 635.0, p99: 1200.0 };
+        let seen = Seen { requests: 12345.0, requests_per_second: 6172.5, p50: 635.0, p99: 1200.0 };
         assert_eq!(parse(text), Some(seen));
         assert_eq!(microseconds("1.5s"), Some(1_500_000.0));
     }

@@ -11,8 +11,8 @@ mod load;
 mod observer;
 mod overhead;
 mod processor;
-mod proxies;
 mod prometheus;
+mod proxies;
 mod spread;
 
 use std::{net::SocketAddr, path::PathBuf};

@@ -9,11 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use hopsight_tests::{
-    agent, http,
-    loopback::Loopback,
-    nginx::utf8,
-    process::Daemon,
-    requirement::find,
+    agent, http, loopback::Loopback, nginx::utf8, process::Daemon, requirement::find,
     wait::wait_until,
 };
 
@@ -73,8 +69,7 @@ impl Kind {
             Self::Library => return Observer::hopsight(&log, &[]),
             Self::Tcpdump => {
                 let port = upstream.port().to_string();
-                let args =
-                    ["-i", "lo", "-s", "0", "-U", "-w", "/dev/null", "tcp", "port", &port];
+                let args = ["-i", "lo", "-s", "0", "-U", "-w", "/dev/null", "tcp", "port", &port];
                 Some(Daemon::spawn("tcpdump", args, &log)?)
             }
             Self::Bpftrace => {
@@ -112,7 +107,8 @@ impl Observer {
     pub fn hopsight(log: &Path, options: &[&str]) -> anyhow::Result<Self> {
         let address = Loopback::reserve()?.socket(1, 9464);
         let http = address.to_string();
-        let args: Vec<&str> = ["run", "--http", &http].into_iter().chain(options.iter().copied()).collect();
+        let args: Vec<&str> =
+            ["run", "--http", &http].into_iter().chain(options.iter().copied()).collect();
         let mut daemon = Daemon::spawn(agent::binary()?, args, log)?;
         wait_until("hopsight to be ready", START, || {
             daemon.ensure_running()?;

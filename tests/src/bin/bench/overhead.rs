@@ -158,7 +158,9 @@ fn observe(
     let observer = kind.start(dir, proxies.back)?;
     let mut quiet_share = None;
     if traffic == Traffic::Idle {
-        Load { connections: IDLE, ..load(traffic, proxies, 2) }.run().context("open connections")?;
+        Load { connections: IDLE, ..load(traffic, proxies, 2) }
+            .run()
+            .context("open connections")?;
         let before = processor::seconds(&observer.pids());
         thread::sleep(QUIET);
         let used = processor::seconds(&observer.pids()) - before;
@@ -226,8 +228,12 @@ fn report(traffic: Traffic, observers: &[Kind], rounds: &[Vec<Round>], args: &Ar
             ratios(rounds, kind, |round| round.proxy_us).to_string(),
             figures(rounds, kind, |round| round.observer_seconds).median(),
             figures(rounds, kind, |round| round.observer_megabytes).median(),
-            rounds.iter().flatten().filter(|round| round.observer == kind)
-                .filter_map(|round| round.lost_events).fold(0.0, |sum, lost| sum + lost),
+            rounds
+                .iter()
+                .flatten()
+                .filter(|round| round.observer == kind)
+                .filter_map(|round| round.lost_events)
+                .fold(0.0, |sum, lost| sum + lost),
         );
         let quiet = figures(rounds, kind, |round| round.quiet_share.unwrap_or(f64::NAN));
         if !quiet.median().is_nan() {
