@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    capture::{LibraryStatuses, LiveOptions, LiveSource, Source, record::Recording},
+    capture::{LibraryStatuses, LiveOptions, LiveSource, Source, StatsHandle, record::Recording},
     compliance::{ComplianceOptions, ComplianceThread},
     export::{
         Exporter,
@@ -67,9 +67,10 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
     let source = LiveSource::start(options.live)?;
     let waker = source.waker()?;
     let numbers = SharedPipelineNumbers::default();
+    let capture = source.stats();
     let library = probes_libraries.then(|| source.library_statuses());
     exporter.register(AgentMetrics {
-        capture: source.stats(),
+        capture: capture.clone(),
         library: source.library_statuses(),
         pipeline: Arc::clone(&numbers),
     });
@@ -85,6 +86,7 @@ pub fn run(options: RunOptions, exporter: &Exporter) -> anyhow::Result<()> {
         pipeline: Pipeline::new(options.limits),
         exporter: exporter.clone(),
         compliance,
+        capture,
         library,
         numbers,
         stop: Arc::clone(&stop),
@@ -130,6 +132,7 @@ struct Worker {
     pipeline: Pipeline,
     exporter: Exporter,
     compliance: ComplianceThread,
+    capture: StatsHandle,
     /// Absent where libraries are not looked into.
     library: Option<LibraryStatuses>,
     numbers: SharedPipelineNumbers,
@@ -180,6 +183,13 @@ impl Worker {
 
     fn beat(&self) {
         self.exporter.tick(SystemTime::now());
+        if let Some(cgroup) = self.capture.detached_from() {
+            let detail = format!(
+                "the cgroup {} was removed, and the programs with it: restart hopsight",
+                cgroup.display()
+            );
+            self.exporter.health().set(KERNEL_PROGRAMS, ComponentState::Failed, detail);
+        }
         let (state, detail) = self
             .library
             .as_ref()

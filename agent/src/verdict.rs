@@ -136,8 +136,11 @@ impl Judgement {
         )
     }
 
-    fn failed(verdict: Verdict) -> Self {
-        Self::new(Certainty::Settled, verdict)
+    /// The handshake failed. While the connection is there, that is not settled: what said so may
+    /// have been forged by somebody on the way, and then the real bytes follow and contradict it.
+    fn failed(verdict: Verdict, circumstances: Circumstances) -> Self {
+        let ended = circumstances.ended;
+        Self::new(if ended { Certainty::Settled } else { Certainty::Decided }, verdict)
     }
 }
 
@@ -188,13 +191,13 @@ fn judge_clear(wire: &WireHandshake, circumstances: Circumstances) -> Judgement 
         return Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Malformed);
     }
     if let Some(seen) = wire.alert() {
-        return refused(facts, seen.sender, seen.description);
+        return refused(facts, seen.sender, seen.description, circumstances);
     }
     if wire.protected_alert().is_some() {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances);
     }
     if wire.answered_in_clear() {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances);
     }
     if let Some(reason) = wire.broken() {
         return Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason);
@@ -210,7 +213,12 @@ fn unfinished(circumstances: Circumstances) -> Judgement {
 }
 
 /// An alert in clear ended the handshake.
-fn refused(facts: &HandshakeFacts, sender: Direction, description: u8) -> Judgement {
+fn refused(
+    facts: &HandshakeFacts,
+    sender: Direction,
+    description: u8,
+    circumstances: Circumstances,
+) -> Judgement {
     let client_answered = match &facts.client_certificate {
         None => facts.client_key_exchange,
         Some(ClientCertificate::Empty) => true,
@@ -224,21 +232,21 @@ fn refused(facts: &HandshakeFacts, sender: Direction, description: u8) -> Judgem
         if sender == Direction::ToServer && alert::refuses_server_certificate(description) {
             verdict.server_verified = ServerVerified::No;
         }
-        return Judgement::failed(verdict);
+        return Judgement::failed(verdict, circumstances);
     }
     if !client_answered {
         // The client's answer may have been overtaken by the alert.
         let verdict = unknown(Outcome::Failed, Reason::HandshakeFailed);
         return Judgement::new(Certainty::Decided, verdict);
     }
-    Judgement::failed(known(facts.client_auth(), Outcome::Rejected, Evidence::Wire))
+    Judgement::failed(known(facts.client_auth(), Outcome::Rejected, Evidence::Wire), circumstances)
 }
 
 /// TLS 1.3 by its record lengths.
 fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
     if let Some(seen) = wire.alert() {
         // In clear although keys exist: one side could not follow the other.
-        return refused(wire.facts(), seen.sender, seen.description);
+        return refused(wire.facts(), seen.sender, seen.description, circumstances);
     }
     let Some(flights) = wire.flights() else {
         let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
@@ -275,12 +283,7 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgem
             judgement
         }
         FlightVerdict::Failed { .. } => {
-            let mut judgement =
-                Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
-            if wire.alert_is_partial() && circumstances.dead_end().is_none() {
-                judgement.certainty = Certainty::Decided;
-            }
-            judgement
+            Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances)
         }
         FlightVerdict::Ambiguous { why: Ambiguity::Incomplete } => {
             Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod api_stand_in;
 pub mod case;
+pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod containerd;
@@ -17,6 +18,7 @@ pub mod envoy;
 pub mod haproxy;
 pub mod http;
 pub mod interrupt;
+pub mod load;
 pub mod loopback;
 pub mod monitoring;
 pub mod netns;

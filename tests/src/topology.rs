@@ -36,6 +36,8 @@ pub enum Network<'a> {
     MappedIpv4,
     /// Another network namespace, over a veth pair.
     Namespace(&'a NetNs),
+    /// As `Ipv4`, but the proxies connect to this address, a port of its own for each upstream.
+    Relayed(std::net::Ipv4Addr),
 }
 
 /// One hop that runs.
@@ -286,6 +288,7 @@ fn place(
     let local = block.socket(10 + index, port);
     let (listen, dial) = match network {
         Network::Ipv4 => (local, local),
+        Network::Relayed(relay) => (local, SocketAddr::from((relay, 8000 + u16::from(index)))),
         Network::MappedIpv4 => {
             let mapped = block.host(10 + index).to_ipv6_mapped();
             (local, SocketAddr::from((mapped, port)))

@@ -8,6 +8,7 @@ mod cluster;
 mod command;
 mod demo;
 mod envoy;
+mod fuzz;
 mod lint;
 mod setup;
 mod test;
@@ -34,6 +35,8 @@ enum Task {
     Test(test::Args),
     /// Run the live tests on Debian's kernels in virtual machines; print test × kernel
     Vm(vm::Args),
+    /// Fuzz the parsers and the pipeline with cargo-fuzz
+    Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
     Lint,
     /// Write METRICS.md anew from the code
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
         Task::Dashboards => test::write_dashboards(),

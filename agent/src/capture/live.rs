@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::{
     Source, SourceState,
-    cgroup::{Cgroup, Scope},
+    cgroup::{Cgroup, Presence, Scope},
     library::{LibraryProbes, LibraryStatuses, LibraryThread, Sampling},
     loader::{self, LoadOptions},
     processes::{self, Watched, comm_of},
@@ -132,7 +132,13 @@ impl LiveSource {
         let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
         let probes =
             options.library.then(|| LibraryProbes::load(&mut ebpf, options.library_sampling));
-        let stats = StatsHandle::new(Arc::clone(&received), lost, library_counts, &ebpf)?;
+        let stats = StatsHandle::new(
+            Arc::clone(&received),
+            lost,
+            library_counts,
+            &ebpf,
+            Presence::of(&cgroup)?,
+        )?;
         let mut source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             done: loader::take_map(&mut ebpf, "DONE")?,

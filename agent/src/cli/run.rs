@@ -12,9 +12,11 @@ use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 use super::paint::ColorChoice;
+#[cfg(feature = "otlp")]
+use crate::export::otlp::{LogOutput, MetricExport};
 use crate::{
     config::{Config, LibraryMode},
-    export::Exporter,
+    export::{Exporter, events::Events},
     run::RunOptions,
 };
 
@@ -45,6 +47,10 @@ pub struct RunArgs {
     /// Append a line of JSON per connection report to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+
+    /// Send every event, and the metrics, to the OTLP/HTTP receiver of an OpenTelemetry collector.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
 
     /// Policy file to hold every hop against (`hopsight policy check` checks it).
     #[arg(long, value_name = "FILE")]
@@ -101,6 +107,9 @@ impl RunArgs {
         if self.events.is_some() {
             config.events.file.clone_from(&self.events);
         }
+        if self.otlp.is_some() {
+            config.otlp.endpoint.clone_from(&self.otlp);
+        }
         if self.policy.is_some() {
             config.policy.file.clone_from(&self.policy);
         }
@@ -127,6 +136,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
     start_log(&config);
     let exporter = exporter(&config)?;
+    #[cfg(feature = "otlp")]
+    let _metric_export = metric_export(&config, &exporter)?;
     let options = RunOptions {
         live: config.live_options(),
         limits: config.limits(),
@@ -141,11 +152,25 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn exporter(config: &Config) -> anyhow::Result<Exporter> {
-    let limits = config.hops.limits();
-    let Some(path) = &config.events.file else { return Ok(Exporter::new(limits)) };
-    let output = event_output(path)
-        .with_context(|| format!("open {} for connection events", path.display()))?;
-    Exporter::with_event_output(limits, output).context("start the events thread")
+    let mut events = Events::default();
+    if let Some(path) = &config.events.file {
+        let output = event_output(path)
+            .with_context(|| format!("open {} for connection events", path.display()))?;
+        events.write_to("file", output).context("start the events thread")?;
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(options) = config.otlp.options()? {
+        let output = Box::new(LogOutput::new(options.endpoint));
+        events.write_to("otlp", output).context("start the OTLP thread")?;
+    }
+    Ok(Exporter::with_events(config.hops.limits(), events))
+}
+
+#[cfg(feature = "otlp")]
+fn metric_export(config: &Config, exporter: &Exporter) -> anyhow::Result<Option<MetricExport>> {
+    let options = config.otlp.options()?.filter(|options| !options.metrics_interval.is_zero());
+    let start = |options| MetricExport::start(options, exporter);
+    options.map(start).transpose().context("start the OTLP thread")
 }
 
 fn event_output(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
@@ -232,6 +257,7 @@ mod tests {
             &["--library", "maybe"],
             &["--library", "auto", "--no-library"],
             &["--proxy", ""],
+            &["--otlp", "collector:4318"],
             &["--config", "/nonexistent/hopsight.toml"],
         ] {
             assert!(config(args).is_err(), "{args:?}");

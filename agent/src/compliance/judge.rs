@@ -64,8 +64,10 @@ pub(super) struct Judge {
     saved_at: UnixTime,
     /// A drift opened or closed since the state was saved.
     unsaved: bool,
-    /// The same since the metrics were.
+    /// A drift opened or closed since the metrics were shown.
     unshown: bool,
+    /// The last attempt to save failed.
+    cannot_save: bool,
 }
 
 impl Judge {
@@ -102,6 +104,7 @@ impl Judge {
             state,
             saved_at,
             unsaved: false,
+            cannot_save: false,
             unshown: false,
         };
         judge.show();
@@ -266,10 +269,15 @@ impl Judge {
         let health = self.exporter.health();
         match state.save(&self.tracker.snapshot()) {
             Ok(()) => {
+                self.cannot_save = false;
                 health.set(STATE, ComponentState::Ready, state.path().display().to_string());
             }
             Err(error) => {
-                tracing::warn!("{error:#}");
+                // Tried again at the next tick, told once.
+                self.unsaved = true;
+                if !std::mem::replace(&mut self.cannot_save, true) {
+                    tracing::warn!("{error:#}");
+                }
                 health.set(STATE, ComponentState::Degraded, format!("{error:#}"));
             }
         }

@@ -4,6 +4,7 @@
 //! keeps it equal to the defaults here.
 
 mod kubernetes;
+mod otlp;
 mod policy;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 pub use kubernetes::{Cri, Kubernetes};
+pub use otlp::Otlp;
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub http: Http,
     /// Connection events.
     pub events: Events,
+    /// Export to an OpenTelemetry collector.
+    pub otlp: Otlp,
     /// The agent's own log.
     pub log: Log,
 }
@@ -388,10 +392,10 @@ impl Config {
             ),
         ];
         let others = policy.rules().into_iter().chain(kubernetes.rules(cri));
-        match rules.into_iter().chain(others).find(|(holds, _)| !holds) {
-            Some((_, message)) => anyhow::bail!("{message}"),
-            None => Ok(()),
+        if let Some((_, message)) = rules.into_iter().chain(others).find(|(holds, _)| !holds) {
+            anyhow::bail!("{message}");
         }
+        self.otlp.check()
     }
 }
 

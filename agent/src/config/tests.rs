@@ -16,6 +16,7 @@ fn the_documented_file_is_the_default() {
         "# kubeconfig = ",
         "# node = ",
         "# socket = ",
+        "# endpoint = ",
     ] {
         assert!(DEFAULT_FILE.contains(key), "{key}");
     }
@@ -41,6 +42,7 @@ fn mistakes_are_named() {
         ("[library]\nsample_every_seconds = 60\n", &["library.sample_seconds must be"]),
         ("[cri]\nsocket = \"cri.sock\"\n", &["cri.socket must be an absolute path"]),
         ("[kubernetes]\nnode = \"\"\n", &["kubernetes.node", "NODE_NAME"]),
+        ("[otlp]\nendpoint = \"collector\"\n", &["otlp.endpoint: collector is not http://"]),
         ("[hops\n", &["line 1"]),
         ("[hops]\nmax_hops = 1\nmax_hops = 2\n", &["line 3", "duplicate key"]),
     ] {

@@ -170,6 +170,8 @@ metrics! {
 
     /// Connection events not written because the output could not keep up or failed, by output.
     EVENT_OUTPUT_DROPPED: Counter "hopsight_event_output_dropped_total" ["output"];
+    /// Exports of all metrics over OTLP, by result: sent or failed. Absent without OTLP.
+    OTLP_METRIC_EXPORTS: Counter "hopsight_otlp_metric_exports_total" ["result"];
     /// How a part of the agent is: 1 for its current state, 0 for the others.
     COMPONENT_STATE: Gauge "hopsight_component_state" ["component", "state"];
     /// Always 1; the labels say what is running.

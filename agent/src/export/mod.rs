@@ -14,6 +14,8 @@ pub mod hops;
 pub mod http;
 pub mod labels;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod page;
 mod process;
 pub mod samples;
@@ -28,7 +30,6 @@ pub mod time;
 
 use std::{
     fmt,
-    io::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
@@ -83,14 +84,12 @@ impl Exporter {
         Self::with_events(limits, Events::default())
     }
 
-    /// The same, which also writes every connection report as a line of JSON to `output`.
-    pub fn with_event_output(limits: HopLimits, output: Box<dyn Write + Send>) -> io::Result<Self> {
-        let mut events = Events::default();
-        events.write_to(output)?;
-        Ok(Self::with_events(limits, events))
-    }
-
-    fn with_events(limits: HopLimits, events: Events) -> Self {
+    /// The same, whose events also go to the outputs of `events`.
+    ///
+    /// # Panics
+    /// As [`Exporter::new`].
+    #[must_use]
+    pub fn with_events(limits: HopLimits, events: Events) -> Self {
         let latency = samples::histogram(VERDICT_LATENCY.info, VERDICT_LATENCY_BUCKETS);
         let drift_detection = samples::histogram(DRIFT_DETECTION.info, DRIFT_DETECTION_BUCKETS);
         let drift_remediation =
@@ -211,6 +210,11 @@ impl Exporter {
             (DRIFT_REMEDIATION.info, drift_remediation),
         ];
         Samples::text(&self.state, &histograms)
+    }
+
+    #[cfg(feature = "otlp")]
+    fn gather_families(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
     }
 }
 

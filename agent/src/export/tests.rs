@@ -10,14 +10,15 @@ use std::{
 use super::{
     Exporter,
     drift::{DriftBoard, DriftView},
+    events::Events,
     health::ComponentState,
     hop_context::{HopContext, IntentSummary},
     hops::HopLimits,
     metrics::{
         CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED,
         EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED, LIBRARY_BYTES,
-        LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, PROBES_ATTACHED,
-        PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
+        LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, OTLP_METRIC_EXPORTS,
+        PROBES_ATTACHED, PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
     },
     samples::Samples,
     testing::{certificate, process, rejected, report, to},
@@ -42,7 +43,9 @@ fn at(seconds: u64) -> SystemTime {
 /// One hop of every kind, hostile names included, and every number other parts would register.
 fn populated() -> Exporter {
     let limits = HopLimits { max_hops: 5, ..HopLimits::default() };
-    let exporter = Exporter::with_event_output(limits, Box::new(std::io::sink())).expect("thread");
+    let mut events = Events::default();
+    events.write_to("file", Box::new(std::io::sink())).expect("thread");
+    let exporter = Exporter::with_events(limits, events);
     let mut mutual = report(1, Mtls);
     mutual.verdict.server_verified = ServerVerified::Yes;
     mutual.server_certificate = Some(certificate("upstream", 1_800_000_000));
@@ -99,6 +102,7 @@ fn populated() -> Exporter {
         samples.count(PROGRAM_RUNS, ["egress"], 1000);
         samples.count(LIBRARY_PROCESSES, ["probed"], 2);
         samples.count(LIBRARY_TRANSCRIPTS, ["matched"], 7);
+        samples.count(OTLP_METRIC_EXPORTS, ["sent"], 3);
     });
     exporter
 }

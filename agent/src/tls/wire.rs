@@ -115,17 +115,6 @@ impl WireHandshake {
         self.alert
     }
 
-    /// An alert in clear has begun whose two bytes are not both there.
-    #[must_use]
-    pub fn alert_is_partial(&self) -> bool {
-        self.sides.iter().any(|side| {
-            let is_alert = |header: RecordHeader| {
-                header.content_type == ContentType::Alert && header.length == 2
-            };
-            side.records.in_record() && side.current.is_some_and(is_alert)
-        })
-    }
-
     /// True once both Finished passed (up to TLS 1.2).
     #[must_use]
     pub fn finished(&self) -> bool {

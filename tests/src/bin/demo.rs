@@ -70,7 +70,9 @@ fn main() -> anyhow::Result<ExitCode> {
         if let Some(hops) = watch.as_ref().filter(|_| !is_told).and_then(Watch::told) {
             is_told = true;
             println!("{}  {ALERT} is firing, Alertmanager has it:", since_start());
-            hops.iter().for_each(|hop| println!("         {hop}"));
+            for hop in &hops {
+                println!("         {hop}");
+            }
         }
         interrupt::sleep(PAUSE);
         for hop in &topology.hops {

@@ -146,9 +146,10 @@ fn script(row: &Row) -> String {
     let mut script = String::from(
         "#!/bin/busybox sh\n\
          /bin/busybox --install -s /bin\n\
-         export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp HOPSIGHT_BIN=/hopsight\n\
+         export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp HOPSIGHT_BIN=/hopsight NO_COLOR=1\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
+         mount -t securityfs securityfs /sys/kernel/security\n\
          mount -t devtmpfs devtmpfs /dev\n\
          mount -t tmpfs tmpfs /tmp\n\
          mount -t tmpfs tmpfs /run\n\
@@ -171,7 +172,7 @@ fn script(row: &Row) -> String {
         let exact = if tests.is_empty() { "" } else { "--exact" };
         let tests = tests.join(" ");
         script += &format!(
-            "echo '{MARK} {name}'\n/{name} --test-threads=2 --show-output {exact} {tests} 2>&1\n"
+            "echo '{MARK} {name}'\n/{name} --test-threads=1 --show-output {exact} {tests} 2>&1\n"
         );
     }
     script += &format!("echo '{MARK} done'\nsync\npoweroff -f\n");
