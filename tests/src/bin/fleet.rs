@@ -97,7 +97,7 @@ fn measure(
     println!(
         "{agents} ({up} up) | {:.0} | {series:.0} | {:.0} | {:.0} | {:.1} | {:.2} | {:.0}, {:.0} | {:.2}, {:.2} | {}",
         value(r#"avg(scrape_samples_scraped{job="hopsight"})"#)?,
-        value("rate(prometheus_tsdb_head_samples_appended_total[1m])")?,
+        value("sum(rate(prometheus_tsdb_head_samples_appended_total[1m]))")?,
         memory / 1_048_576.0,
         memory / 1024.0 / series,
         value(r#"rate(process_cpu_seconds_total{job="prometheus"}[1m])"#)?,
