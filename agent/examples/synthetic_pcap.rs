@@ -37,8 +37,9 @@ fn main() -> anyhow::Result<()> {
     let mut packets = 0_u64;
     for first in (0..connections).step_by(INTERLEAVED) {
         let last = (first + INTERLEAVED).min(connections);
-        let mut open: Vec<_> =
-            (first..last).map(|n| frames(n, &scripts[n % scripts.len()], data).into_iter()).collect();
+        let mut open: Vec<_> = (first..last)
+            .map(|n| frames(n, &scripts[n % scripts.len()], data).into_iter())
+            .collect();
         while !open.is_empty() {
             for frames in &mut open {
                 let Some(frame) = frames.next() else { continue };

@@ -14,11 +14,7 @@ use hopsight::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    recorded::scripts,
-    resident::resident,
-    traffic::Traffic,
-};
+use crate::{recorded::scripts, resident::resident, traffic::Traffic};
 
 const SCRAPES: usize = 11;
 
