@@ -14,7 +14,7 @@ pub struct Args {
 
 /// Sets up, builds and becomes the demo.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    setup::run()?;
+    setup::run(setup::Args::default())?;
     println!("build");
     let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
     command::run(&mut command::cargo(&packages))?;

@@ -7,6 +7,7 @@ mod command;
 mod demo;
 mod envoy;
 mod lint;
+mod package;
 mod setup;
 mod test;
 
@@ -24,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Install what is missing to build, test and demonstrate hopsight (Debian or Ubuntu, as root)
-    Setup,
+    Setup(setup::Args),
     /// Start real proxies and upstreams and show what hopsight says of every hop
     Demo(demo::Args),
     /// Run every test, the live ones included
@@ -38,6 +39,9 @@ enum Task {
     /// Measure, beside other programs, in interleaved runs
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Make what is handed to those who run hopsight, in target/package
+    #[command(subcommand)]
+    Package(package::Package),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {
         /// JSON lines, one connection each
@@ -50,13 +54,14 @@ fn main() -> anyhow::Result<()> {
     let here = std::env::current_dir().context("find the working directory")?;
     command::enter_workspace()?;
     match task {
-        Task::Setup => setup::run(),
+        Task::Setup(args) => setup::run(args),
         Task::Demo(args) => demo::run(&args),
         Task::Test => test::run(),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Package(package) => package::run_task(package),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }

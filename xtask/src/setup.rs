@@ -4,6 +4,14 @@ use std::path::Path;
 
 use crate::{apt, bpf, command::installed, command::output, envoy};
 
+/// What to set up for.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Only what building the agent needs, not what tests and demo run
+    #[arg(long)]
+    build_only: bool,
+}
+
 /// Something that must be on the machine.
 struct Requirement {
     what: &'static str,
@@ -12,7 +20,8 @@ struct Requirement {
     present: fn() -> bool,
 }
 
-const REQUIREMENTS: &[Requirement] = &[
+/// What the agent is built with.
+const FOR_BUILDING: &[Requirement] = &[
     Requirement {
         what: "C compiler (for crates with C code)",
         packages: &["build-essential"],
@@ -22,6 +31,15 @@ const REQUIREMENTS: &[Requirement] = &[
         what: "LLVM 22 or bpf-linker built with it",
         packages: &["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev"],
         present: || bpf::linker_ready() || llvm_ready(),
+    },
+];
+
+/// What tests, demo and packages need besides.
+const FOR_TESTS: &[Requirement] = &[
+    Requirement {
+        what: "musl (for the static binary)",
+        packages: &["musl-tools"],
+        present: || installed("musl-gcc"),
     },
     Requirement { what: "nginx", packages: &["nginx"], present: || installed("nginx") },
     Requirement {
@@ -44,22 +62,26 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 /// Installs what is missing.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(args: Args) -> anyhow::Result<()> {
     println!("setup");
+    let for_tests = if args.build_only { &[] } else { FOR_TESTS };
+    let wanted = FOR_BUILDING.iter().chain(for_tests);
     let missing: Vec<&Requirement> =
-        REQUIREMENTS.iter().filter(|requirement| !(requirement.present)()).collect();
+        wanted.clone().filter(|requirement| !(requirement.present)()).collect();
     if !missing.is_empty() {
         let packages: Vec<&str> =
             missing.iter().flat_map(|requirement| requirement.packages).copied().collect();
         apt::install(&packages)?;
     }
-    for Requirement { what, packages, present } in REQUIREMENTS {
+    for Requirement { what, packages, present } in wanted {
         anyhow::ensure!(present(), "{what} is still missing after installing {packages:?}");
         println!("  ok  {what}");
     }
     bpf::setup_toolchain()?;
     bpf::setup_linker()?;
-    envoy::setup();
+    if !args.build_only {
+        envoy::setup();
+    }
     Ok(())
 }
 
