@@ -9,7 +9,16 @@ fn the_documented_file_is_the_default() {
         let documented = &table[name];
         assert_eq!(documented, section, "[{name}]");
     }
-    for key in ["# cgroup = ", "# file = ", "# state_directory = "] {
+    for key in [
+        "# cgroup = ",
+        "# file = ",
+        "# state_directory = ",
+        "# health_address = ",
+        "# certificate = ",
+        "# key = ",
+        "# client_ca = ",
+        "# user = ",
+    ] {
         assert!(DEFAULT_FILE.contains(key), "{key}");
     }
 }
@@ -32,6 +41,9 @@ fn mistakes_are_named() {
         ("[watch]\nproxies = []\n", &["nothing would be watched"]),
         ("[library]\nmode = \"maybe\"\n", &["line 2", "unknown variant `maybe`", "`auto`"]),
         ("[library]\nsample_every_seconds = 60\n", &["library.sample_seconds must be"]),
+        ("[http.tls]\nkey = \"k\"\n", &["http.tls.certificate and http.tls.key go together"]),
+        ("[http.tls]\nclient_ca = \"c\"\n", &["http.tls.client_ca needs"]),
+        ("[privileges]\nuser = \"no such\"\n", &["line 2", "\"no such\" is no user"]),
         ("[hops\n", &["line 1"]),
         ("[hops]\nmax_hops = 1\nmax_hops = 2\n", &["line 3", "duplicate key"]),
     ] {
