@@ -41,6 +41,20 @@ impl Agent {
     /// # Errors
     /// When it does not get ready; the message carries its output.
     pub fn start(dir: &Path, http: SocketAddr, extra: &[&str]) -> anyhow::Result<Self> {
+        Self::start_through(&[], dir, http, extra)
+    }
+
+    /// The same through another program, such as `setpriv` with its options, which becomes the
+    /// agent.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_through(
+        launcher: &[&str],
+        dir: &Path,
+        http: SocketAddr,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let events = dir.join("events.jsonl");
         let mut args: Vec<String> = ["run", "--http", &http.to_string(), "--events"]
@@ -49,7 +63,16 @@ impl Agent {
             .collect();
         args.push(crate::nginx::utf8(&events)?.to_owned());
         args.extend(extra.iter().map(ToString::to_string));
-        let daemon = Daemon::spawn(binary()?, args, &dir.join("agent.log"))?;
+        let binary = binary()?;
+        let log = dir.join("agent.log");
+        let daemon = match launcher {
+            [] => Daemon::spawn(binary, args, &log)?,
+            [program, options @ ..] => {
+                let options = options.iter().map(ToString::to_string);
+                let binary = crate::nginx::utf8(&binary)?.to_owned();
+                Daemon::spawn(program, options.chain([binary]).chain(args), &log)?
+            }
+        };
         let mut agent = Self { daemon, http, events };
         wait_until("the agent to be ready", START, || {
             agent.daemon.ensure_running()?;

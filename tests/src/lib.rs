@@ -9,6 +9,7 @@ pub mod agent;
 pub mod case;
 pub mod client;
 pub mod envoy;
+pub mod golden;
 pub mod haproxy;
 pub mod http;
 pub mod interrupt;

@@ -21,7 +21,7 @@ pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> C
         Duty::Capture => {
             if needs.library {
                 // Probes in user space; whose libraries; and these where they belong to others.
-                set |= CapabilitySet::SYS_ADMIN | CapabilitySet::PERFMON;
+                set |= CapabilitySet::SYS_ADMIN;
                 set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
             }
             if needs.take_in {
@@ -77,12 +77,7 @@ mod tests {
             (Duty::Capture, &nothing, false, "none"),
             (Duty::Capture, &nothing, true, "CAP_BPF"),
             (Duty::Capture, &take_in, false, "CAP_SYS_PTRACE"),
-            (
-                Duty::Capture,
-                &library,
-                false,
-                "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON",
-            ),
+            (Duty::Capture, &library, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
             (Duty::Inspect, &library, true, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Write, &library, true, "none"),
             (Duty::Serve, &library, false, "none"),

@@ -1,6 +1,6 @@
 //! Landlock (landlock(7), Linux 5.13): what a thread may do with files and the network.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use landlock::{
@@ -11,13 +11,10 @@ use landlock::{
 /// The newest kind of rules that is asked for; older kernels enforce what they know of it.
 const ASKED: ABI = ABI::V6;
 
-/// Takes from the calling thread every access to files but reading below `readable` and `/proc`
-/// (its own numbers; other processes are out of reach under Landlock), every new listening socket,
-/// every outgoing TCP connection, and signals to others. What is open stays usable. Returns whether
-/// the kernel enforces any of it.
-pub(super) fn confine(readable: &[PathBuf]) -> anyhow::Result<bool> {
-    let proc = (!readable.is_empty()).then(|| Path::new("/proc"));
-    let readable = readable.iter().map(PathBuf::as_path).chain(proc);
+/// Takes from the calling thread every access to files but reading below `readable`, every new
+/// listening socket, every outgoing TCP connection, and signals to others. What is open stays
+/// usable. Returns whether the kernel enforces any of it.
+pub(super) fn confine(readable: &[&Path]) -> anyhow::Result<bool> {
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(ASKED))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(ASKED)))

@@ -15,7 +15,7 @@ mod user;
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     thread,
 };
@@ -169,9 +169,14 @@ impl Privileges {
         // Not where processes are looked into: Landlock forbids that to whoever it confines
         // (Linux, Documentation/userspace-api/landlock.rst, "Ptrace restrictions").
         if shared.options.landlock && matches!(duty, Duty::Write | Duty::Serve) {
-            let readable: &[PathBuf] =
-                if duty == Duty::Serve { &shared.needs.served_from } else { &[] };
-            let is_enforced = files::confine(readable).context("confine file access (landlock)")?;
+            let served_from = shared.needs.served_from.iter().map(PathBuf::as_path);
+            // `/proc` for the metrics of this process; others are out of reach under Landlock.
+            let readable: Vec<&Path> = match duty {
+                Duty::Serve => served_from.chain([Path::new("/proc")]).collect(),
+                _ => Vec::new(),
+            };
+            let is_enforced =
+                files::confine(&readable).context("confine file access (landlock)")?;
             shared.landlock.get_or_init(|| is_enforced);
         }
         Ok(())
