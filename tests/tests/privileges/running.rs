@@ -1,8 +1,17 @@
 //! The running agent, as the kernel describes it.
 
-use std::{collections::BTreeMap, fs, os::unix::process::ExitStatusExt as _, time::Duration};
+use std::{
+    collections::BTreeMap, fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration,
+};
 
-use hopsight_tests::{agent::Agent, loopback::Loopback, requirement};
+use hopsight::model::{Evidence, Security};
+use hopsight_tests::{
+    agent::Agent,
+    case,
+    loopback::Loopback,
+    process, requirement,
+    topology::{Network, Topology},
+};
 use rustix::process::Signal;
 
 /// Capability bits (linux/capability.h).
@@ -82,9 +91,9 @@ fn a_crash_leaves_no_core_dump() {
     for (options, dumps) in [(&[][..], false), (&["--keep-privileges"][..], true)] {
         let launcher = ["env", &here, "prlimit", "--core=unlimited:unlimited", "--"];
         let mut agent = Agent::start_through(&launcher, dir.path(), http, options).unwrap();
-        agent.daemon.signal(Signal::SEGV).unwrap();
+        agent.daemon.signal(Signal::ABORT).unwrap();
         let status = agent.daemon.wait_exit(Duration::from_secs(60)).unwrap();
-        assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()), "{options:?}");
+        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{options:?}");
         assert_eq!(status.core_dumped(), dumps, "{options:?}");
     }
 }
@@ -101,4 +110,50 @@ fn a_user_that_cannot_be_become_stops_the_agent() {
         Agent::start_through(&launcher, dir.path(), http, &["--user", "65532"]).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("become user 65532 (it takes CAP_SETUID and CAP_SETGID"), "{error}");
+}
+
+#[test]
+fn a_user_with_ambient_capabilities_suffices() {
+    // As systemd starts it (agent/deploy/hopsight.service).
+    if !requirement::met("a_user_with_ambient_capabilities_suffices", &["nginx"]) {
+        return;
+    }
+    let topology = Topology::start(&case::named(&["mtls13"]), Network::Ipv4).unwrap();
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/deploy/hopsight.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let line = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).unwrap();
+    let names: Vec<_> =
+        line.split(' ').map(|name| format!("+{}", name[4..].to_lowercase())).collect();
+    let names = names.join(",");
+    let (inheritable, ambient) = (format!("--inh-caps={names}"), format!("--ambient-caps={names}"));
+    let bounding = format!("--bounding-set=-all,{names}");
+    let launcher = [
+        "setpriv",
+        "--reuid=65532",
+        "--regid=65532",
+        "--clear-groups",
+        &inheritable,
+        &ambient,
+        &bounding,
+        "--no-new-privs",
+        "--",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    // The event file and the way to the program are this user's.
+    for path in [dir.path(), topology.dir()] {
+        process::run("chmod", ["777", path.to_str().unwrap()]).unwrap();
+    }
+    let files = dir.path().join("agent");
+    fs::create_dir(&files).unwrap();
+    process::run("chmod", ["777", files.to_str().unwrap()]).unwrap();
+    let agent = Agent::start_through(&launcher, &files, topology.spare_address(), &[]).unwrap();
+    let hop = topology.hop("mtls13").unwrap();
+    hop.request().unwrap();
+    let report = agent.wait_finals(hop.dial, 1).unwrap().remove(0);
+    assert_eq!(
+        (report.verdict.security, report.verdict.evidence),
+        (Security::Mtls, Evidence::Library)
+    );
+    let shown = agent.get("/readyz").unwrap().body;
+    assert!(shown.contains("user 65532;") && shown.contains("bounding set empty"), "{shown}");
 }

@@ -1,0 +1,6 @@
+//! What is deployed: the chart, and the manifests made from it.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
+
+mod chart;
+mod unit;
