@@ -31,7 +31,7 @@ const FOR_LIBRARIES: &str = "SYS_ADMIN";
 const KERNEL: &str = "6.18.";
 
 /// How long what the agent looks for by itself may take.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(3);
 
 /// What one agent could do.
 struct Outcome {
@@ -152,18 +152,21 @@ fn observe(
     let components: Value = serde_json::from_str(&agent.get("/readyz")?.body)?;
     let detail =
         |name: &str| components["components"][name]["detail"].as_str().unwrap_or("").to_owned();
-    let nginx_configuration = wait_until("nginx's configuration", SOON, || {
+    let master = topology.nginx.as_ref().context("find nginx")?.daemon.pid();
+    let unread = wait_until("a complaint about nginx's configuration", SOON, || {
         let components: Value = serde_json::from_str(&agent.get("/readyz")?.body)?;
         let detail = components["components"]["nginx_configuration"]["detail"].as_str();
-        // Not seen, where its process may not be looked at, or not permitted.
-        Ok(detail.is_some_and(|detail| detail.ends_with(" read")).then_some(()))
+        Ok(detail.is_some_and(|detail| detail.contains(&format!("master {master})"))).then_some(()))
     });
+    let components: Value = serde_json::from_str(&agent.get("/readyz")?.body)?;
+    let detail = |name: &str| components["components"][name]["detail"].as_str().unwrap_or("");
+    let seen = detail("nginx_configuration") != "no nginx seen yet";
     Ok(Outcome {
         refused: None,
         new_connections: evidence[0].security == Security::Plaintext,
         library: evidence[1].evidence == Evidence::Library,
         older_connections: older_connections.is_ok(),
-        nginx_configuration: nginx_configuration.is_ok(),
+        nginx_configuration: seen && unread.is_err(),
         bounding_set: detail("privileges").contains("bounding set empty"),
     })
 }
