@@ -68,6 +68,23 @@ impl Client {
         Ok(Self { program: crate::agent::sibling(RUSTLS)?, args })
     }
 
+    /// curl with `canary` in query, headers and body; another client as it is.
+    #[must_use]
+    pub fn carrying(&self, canary: &str) -> Self {
+        let mut client = self.clone();
+        if self.program == Path::new("curl") {
+            for (option, value) in [
+                ("--header", format!("X-Echo: {canary}")),
+                ("--header", format!("Authorization: Bearer {canary}")),
+                ("--url-query", format!("token={canary}")),
+                ("--data", canary.to_owned()),
+            ] {
+                client.args.extend([option.into(), value.into()]);
+            }
+        }
+        client
+    }
+
     /// Makes the request; the HTTP status, or 0 if there was no response.
     ///
     /// # Errors

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
 mod chart;
+mod https;
 mod unit;

@@ -149,9 +149,6 @@ fn observe(
         let reports = agent.reports()?;
         Ok(reports.iter().any(|report| is_address(&report.dst, older.dial)).then_some(()))
     });
-    let components: Value = serde_json::from_str(&agent.get("/readyz")?.body)?;
-    let detail =
-        |name: &str| components["components"][name]["detail"].as_str().unwrap_or("").to_owned();
     let master = topology.nginx.as_ref().context("find nginx")?.daemon.pid();
     let unread = wait_until("a complaint about nginx's configuration", SOON, || {
         let components: Value = serde_json::from_str(&agent.get("/readyz")?.body)?;
