@@ -4,4 +4,5 @@
 
 mod chart;
 mod https;
+mod packages;
 mod unit;

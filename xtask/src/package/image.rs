@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{VERSION, directory};
+use super::{VERSION, architecture, directory};
 use crate::command::{output, run};
 
 /// Name of the image where it is imported; `agent/deploy/chart/values.yaml` has the same.
@@ -38,7 +38,7 @@ pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {
     let uncompressed = sha256(&layer)?;
     run(Command::new("gzip").args(["--no-name", "-9"]).arg(&layer))?;
     let layer = Blob::take(&blobs, &layout.join("layer.tar.gz"))?;
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let arch = architecture();
     let config = Blob::write(&blobs, &config(arch, &uncompressed))?;
     let manifest = Blob::write(&blobs, &manifest(&config, &layer))?;
     text(&layout.join("index.json"), &index(&manifest))?;

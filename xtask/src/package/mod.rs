@@ -1,6 +1,10 @@
 //! `cargo xtask package`: what is handed to those who run hopsight, in `target/package`.
 
+mod deb;
 mod image;
+mod reproduce;
+mod sbom;
+mod tool;
 
 use std::{
     env, fs,
@@ -19,6 +23,16 @@ pub enum Package {
     Static,
     /// An OCI image of that binary, as a tar file that containerd, podman and skopeo read
     Image,
+    /// A Debian package: the static binary, its unit, manual page and completions
+    Deb,
+    /// The bill of materials of the binary, as CycloneDX
+    Sbom,
+    /// Make all of the above and test them
+    Check,
+    /// Build the kernel programs in two places and compare them byte for byte
+    Reproduce,
+    /// Check licences and sources of every dependency (deny.toml)
+    Deny,
 }
 
 /// Makes it and says where it is.
@@ -26,35 +40,61 @@ pub fn run_task(package: Package) -> anyhow::Result<()> {
     let path = match package {
         Package::Static => static_binary()?,
         Package::Image => image::write(&static_binary()?)?,
+        Package::Deb => deb::write(&static_binary()?)?,
+        Package::Sbom => sbom::write()?,
+        Package::Check => return check(),
+        Package::Reproduce => return reproduce::kernel_programs(),
+        Package::Deny => return sbom::deny(),
     };
     println!("{}", path.display());
     Ok(())
 }
 
+/// Makes everything and runs the tests that want it.
+fn check() -> anyhow::Result<()> {
+    let binary = static_binary()?;
+    image::write(&binary)?;
+    deb::write(&binary)?;
+    sbom::write()?;
+    let dir = directory()?;
+    let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
+    let args = ["test", "--package", "hopsight-tests", "--test", "deploy", "--", "--ignored"];
+    run(command::cargo(&args).arg("--nocapture").env("HOPSIGHT_PACKAGES", dir))
+}
+
 /// The version of every package of the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Where packages go.
+/// The target of the static binary.
+fn triple() -> String {
+    format!("{}-unknown-linux-musl", env::consts::ARCH)
+}
+
+/// What Debian and OCI call this machine.
+fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+/// Where packages go, whatever the target directory is: cargo-deb looks there.
 fn directory() -> anyhow::Result<PathBuf> {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let dir = target.join("package");
+    let dir = PathBuf::from("target/package");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     Ok(dir)
 }
 
 /// Builds the static binary and checks that it is one.
 fn static_binary() -> anyhow::Result<PathBuf> {
-    let triple = format!("{}-unknown-linux-musl", env::consts::ARCH);
+    let triple = triple();
     let installed = output("rustup", &["target", "list", "--installed"]).unwrap_or_default();
     if !installed.lines().any(|line| line == triple) {
         run(Command::new("rustup").args(["target", "add", &triple]))?;
     }
     let args = ["build", "--release", "--package", "hopsight", "--bin", "hopsight", "--target"];
     run(command::cargo(&args).arg(&triple))?;
-    let target = directory()?;
-    let built = target.with_file_name(&triple).join("release/hopsight");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let built = target.join(&triple).join("release/hopsight");
     ensure_static(&built)?;
-    let binary = target.join("hopsight");
+    let binary = directory()?.join("hopsight");
     fs::copy(&built, &binary)
         .with_context(|| format!("copy {} to {}", built.display(), binary.display()))?;
     Ok(binary)
