@@ -6,6 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
+use hopsight::config::Config;
 use hopsight_tests::{golden, requirement};
 
 /// Names the Python that has the Helm SDK; `cargo xtask test` sets it.
@@ -97,6 +98,27 @@ fn wrong_values_say_what_is_wrong() {
         let words = text(&output);
         assert!(!output.status.success() && words.contains(expected), "{values}: {words}");
     }
+}
+
+#[test]
+fn configuration_in_values_is_what_the_agent_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    let values = "config: {watch: {proxies: [nginx, 'a \"b\"'], rescan_seconds: 7}, \
+                  hops: {max_hops: 1000}, http: {limits: {max_connections: 32}}, \
+                  capture: {program_statistics: true}}";
+    fs::write(&file, values).unwrap();
+    let name = "configuration_in_values_is_what_the_agent_reads";
+    let Some(output) = render(name, file.to_str().unwrap()) else { return };
+    let rendered = text(&output);
+    let lines = rendered.lines().skip_while(|line| line.trim() != "hopsight.toml: |").skip(1);
+    let toml: String =
+        lines.map_while(|line| line.strip_prefix("    ")).flat_map(|line| [line, "\n"]).collect();
+    let config = Config::parse(&toml).unwrap_or_else(|error| panic!("{error:#} in {toml}"));
+    assert_eq!(config.watch.proxies, ["nginx", "a \"b\""]);
+    assert_eq!((config.watch.rescan_seconds, config.hops.max_hops), (7, 1000));
+    assert_eq!(config.http.limits.max_connections, 32);
+    assert!(config.capture.program_statistics);
 }
 
 #[test]

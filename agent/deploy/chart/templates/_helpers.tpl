@@ -43,10 +43,59 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* The user the agent becomes; 0 where it stays root. */}}
+{{- define "hopsight.user" -}}
+{{- ternary 0 (int .Values.user) .Values.criSocket.enabled }}
+{{- end }}
+
+{{/* A value of TOML. Helm's numbers are floats, also where they are whole. */}}
+{{- define "hopsight.tomlValue" -}}
+{{- if kindIs "float64" . }}
+{{- ternary (printf "%.0f" .) (printf "%v" .) (eq . (floor .)) }}
+{{- else }}
+{{- toJson . }}
+{{- end }}
+{{- end }}
+
+{{/* A section of TOML and the sections in it: takes (list NAME MAP). */}}
+{{- define "hopsight.tomlSection" -}}
+{{- $name := index . 0 }}
+{{- $map := index . 1 -}}
+[{{ $name }}]
+{{ range $key, $value := $map }}
+{{- if not (kindIs "map" $value) -}}
+{{ $key }} = {{ include "hopsight.tomlValue" $value }}
+{{ end }}
+{{- end }}
+{{- range $key, $value := $map }}
+{{- if kindIs "map" $value -}}
+{{ include "hopsight.tomlSection" (list (printf "%s.%s" $name $key) $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* hopsight.toml: the values' and what other values mean; empty if there is nothing to say. */}}
+{{- define "hopsight.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- $kubernetes := dict }}
+{{- range $key, $default := dict "enabled" true "services" false "gateway" false }}
+{{- if ne (index $.Values.kubernetes $key) $default }}
+{{- $_ := set $kubernetes $key (index $.Values.kubernetes $key) }}
+{{- end }}
+{{- end }}
+{{- if $kubernetes }}{{ $config = mergeOverwrite $config (dict "kubernetes" $kubernetes) }}{{ end }}
+{{- if .Values.criSocket.enabled }}
+{{- $config = mergeOverwrite $config (dict "cri" (dict "socket" .Values.criSocket.path)) }}
+{{- end }}
+{{- range $name, $section := $config }}
+{{- include "hopsight.tomlSection" (list $name $section) }}
+{{- end }}
+{{- end }}
+
 {{- define "hopsight.capabilities" -}}
 {{- $caps := .Values.capabilities }}
 {{- $add := concat $caps.base $caps.extra }}
-{{- if .Values.user }}{{ $add = concat $add $caps.user }}{{ end }}
+{{- if ne (include "hopsight.user" .) "0" }}{{ $add = concat $add $caps.user }}{{ end }}
 {{- if .Values.libraryProbes }}{{ $add = concat $add $caps.libraryProbes }}{{ end }}
 {{- toYaml (uniq $add) }}
 {{- end }}
