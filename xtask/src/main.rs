@@ -41,8 +41,7 @@ enum Task {
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Make what is handed to those who run hopsight, in target/package
-    #[command(subcommand)]
-    Package(package::Package),
+    Package(package::Args),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {
         /// JSON lines, one connection each
@@ -62,7 +61,7 @@ fn main() -> anyhow::Result<()> {
         Task::Metrics => test::write_metrics_page(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
-        Task::Package(package) => package::run_task(package),
+        Task::Package(args) => package::run_task(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }

@@ -17,8 +17,17 @@ use anyhow::Context as _;
 use crate::command::{self, output, run};
 
 /// What to make.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    package: Package,
+    /// Use this static binary instead of building one
+    #[arg(long, global = true, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
-pub enum Package {
+enum Package {
     /// A binary that needs nothing but a kernel (musl)
     Static,
     /// An OCI image of that binary, as a tar file that containerd, podman and skopeo read
@@ -36,13 +45,14 @@ pub enum Package {
 }
 
 /// Makes it and says where it is.
-pub fn run_task(package: Package) -> anyhow::Result<()> {
-    let path = match package {
-        Package::Static => static_binary()?,
-        Package::Image => image::write(&static_binary()?)?,
-        Package::Deb => deb::write(&static_binary()?)?,
+pub fn run_task(args: &Args) -> anyhow::Result<()> {
+    let binary = || static_binary(args.binary.as_deref());
+    let path = match args.package {
+        Package::Static => binary()?,
+        Package::Image => image::write(&binary()?)?,
+        Package::Deb => deb::write(&binary()?)?,
         Package::Sbom => sbom::write()?,
-        Package::Check => return check(),
+        Package::Check => return check(&binary()?),
         Package::Reproduce => return reproduce::kernel_programs(),
         Package::Deny => return sbom::deny(),
     };
@@ -51,10 +61,9 @@ pub fn run_task(package: Package) -> anyhow::Result<()> {
 }
 
 /// Makes everything and runs the tests that want it.
-fn check() -> anyhow::Result<()> {
-    let binary = static_binary()?;
-    image::write(&binary)?;
-    deb::write(&binary)?;
+fn check(binary: &Path) -> anyhow::Result<()> {
+    image::write(binary)?;
+    deb::write(binary)?;
     sbom::write()?;
     let dir = directory()?;
     let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
@@ -82,8 +91,17 @@ fn directory() -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-/// Builds the static binary and checks that it is one.
-fn static_binary() -> anyhow::Result<PathBuf> {
+/// Builds the static binary unless it is given, and checks that it is one.
+fn static_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let built = given.map_or_else(build, |path| Ok(path.to_owned()))?;
+    ensure_static(&built)?;
+    let binary = directory()?.join("hopsight");
+    fs::copy(&built, &binary)
+        .with_context(|| format!("copy {} to {}", built.display(), binary.display()))?;
+    Ok(binary)
+}
+
+fn build() -> anyhow::Result<PathBuf> {
     let triple = triple();
     let installed = output("rustup", &["target", "list", "--installed"]).unwrap_or_default();
     if !installed.lines().any(|line| line == triple) {
@@ -92,12 +110,7 @@ fn static_binary() -> anyhow::Result<PathBuf> {
     let args = ["build", "--release", "--package", "hopsight", "--bin", "hopsight", "--target"];
     run(command::cargo(&args).arg(&triple))?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let built = target.join(&triple).join("release/hopsight");
-    ensure_static(&built)?;
-    let binary = directory()?.join("hopsight");
-    fs::copy(&built, &binary)
-        .with_context(|| format!("copy {} to {}", built.display(), binary.display()))?;
-    Ok(binary)
+    Ok(target.join(&triple).join("release/hopsight"))
 }
 
 /// A static program asks for no interpreter and no library.
