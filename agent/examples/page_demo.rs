@@ -107,6 +107,7 @@ fn connection(hop: u64, flow: u64) -> ConnectionReport {
         is_final: true,
         rule: (evidence == Evidence::Inferred).then(|| "client_finished_only".into()),
         carried_from: None,
+        wire_client_auth: None,
         tls_version: is_tls.then(|| version.into()),
         offered_versions: vec![],
         cipher: is_tls.then(|| "TLS_AES_256_GCM_SHA384".into()),

@@ -9,6 +9,7 @@ pub mod compliance;
 pub mod config;
 pub mod export;
 pub mod flow;
+mod http_client;
 pub mod identity;
 pub mod model;
 pub mod pipeline;

@@ -100,7 +100,7 @@ vocabulary! {
     ServerVerified {
         /// Chain verified, and a failure would have ended the connection.
         Yes => "yes",
-        /// Verification failed or was off, and the connection went on.
+        /// Verification failed, or was off.
         No => "no",
         /// Not established.
         Unknown => "unknown",
@@ -352,17 +352,15 @@ pub enum LibraryObservation {
     /// The object became a client's (`SSL_set_connect_state`): what is seen of it from now on
     /// belongs to a new connection, even where an older one had the same address.
     ClientConnectionMade,
-    /// `SSL_do_handshake` or `SSL_connect` was entered.
-    HandshakeEntered,
-    /// `SSL_do_handshake` or `SSL_connect` returned this value.
-    HandshakeReturned {
-        /// 1 success, 0 or negative: not (yet).
-        value: i32,
-    },
     /// libssl read the result of chain verification (`X509_STORE_CTX_get_error`).
     VerifyResult {
         /// An `X509_V_*` code; 0 is `X509_V_OK`.
         error: i32,
+        /// libssl itself verified and would have ended the handshake over a bad result: the
+        /// connection's verify mode is not `SSL_VERIFY_NONE`, and no callback of the application
+        /// may overrule the result. False also where that was not seen.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        enforced: bool,
     },
     /// The application asked for the result itself (`SSL_get_verify_result`).
     ApplicationVerifyResult {
@@ -384,8 +382,6 @@ pub enum LibraryObservation {
         /// OpenSSL reason code.
         reason: u32,
     },
-    /// The client CertificateVerify content was signed (RFC 8446 section 4.4.3): role and possession.
-    ClientCertificateVerifySigned,
 }
 
 /// Lower-case hexadecimal digits of `bytes`.

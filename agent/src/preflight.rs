@@ -1,7 +1,10 @@
 //! Whether this machine lets hopsight work: each requirement with its state and what to do.
 
+mod names;
+
 use std::{collections::BTreeMap, fmt, fs};
 
+pub use names::check_names;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 

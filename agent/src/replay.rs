@@ -40,7 +40,19 @@ pub fn replay_with_progress(
     progress: &mut dyn FnMut(u64),
     sink: &mut dyn FnMut(ConnectionReport) -> anyhow::Result<()>,
 ) -> anyhow::Result<ReplayCounts> {
-    let mut source = ReplaySource::open(path)?;
+    replay_source(ReplaySource::open(path)?, limits, progress, sink)
+}
+
+/// The same, of a source that is open already.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_source(
+    mut source: ReplaySource,
+    limits: Limits,
+    progress: &mut dyn FnMut(u64),
+    sink: &mut dyn FnMut(ConnectionReport) -> anyhow::Result<()>,
+) -> anyhow::Result<ReplayCounts> {
     let mut pipeline = Pipeline::new(limits);
     let mut events = Vec::new();
     let mut updates = Vec::new();

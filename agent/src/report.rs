@@ -97,6 +97,9 @@ pub struct ConnectionReport {
     pub rule: Option<String>,
     /// Origin of a `carried` verdict.
     pub carried_from: Option<CarriedFrom>,
+    /// Where the verdict rests on `library`: what the wire alone says of client authentication, by
+    /// messages in clear up to TLS 1.2 and by record lengths in TLS 1.3.
+    pub wire_client_auth: Option<ClientAuth>,
     /// Negotiated version: `SSLv3`, `1.0` … `1.3`.
     pub tls_version: Option<String>,
     /// Versions the client offered, highest first.
@@ -125,4 +128,13 @@ pub struct ConnectionReport {
     pub starttls: Option<String>,
     /// `v1` or `v2` where a PROXY protocol prefix came first.
     pub proxy_protocol: Option<String>,
+}
+
+impl ConnectionReport {
+    /// Library and wire give different answers: one of them is misread. The library's is reported.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.wire_client_auth
+            .is_some_and(|wire| wire != ClientAuth::Unknown && wire != self.verdict.client_auth)
+    }
 }

@@ -17,15 +17,18 @@ use anyhow::Context as _;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "otlp")]
+use crate::export::otlp::{LogOutput, MetricExport, OtlpOptions};
 use crate::{
     capture::{
-        LibraryStatuses, LiveOptions, LiveSource, Source,
+        LibraryStatuses, LiveOptions, LiveSource, Source, StatsHandle,
         record::{RecordFile, Recording},
     },
     compliance::{ComplianceOptions, ComplianceThread},
     export::{
         Exporter,
         agent_metrics::{AgentMetrics, PipelineNumbers, SharedPipelineNumbers, library_health},
+        events::Events,
         health::ComponentState,
         hops::HopLimits,
         http::{
@@ -33,9 +36,10 @@ use crate::{
             tls::{Tls, TlsFiles},
         },
     },
-    model::{Event, Security, Timestamp},
+    model::{ClientAuth, Event, Security, Timestamp},
     pipeline::{Limits, Pipeline, Update},
     privileges::{Duty, Needs, PrivilegeOptions, Privileges, User},
+    report::ConnectionReport,
 };
 
 /// How long the pipeline waits for events before it lets time pass.
@@ -60,6 +64,9 @@ pub struct RunOptions {
     pub hops: HopLimits,
     /// Append a line per event to this file; `-` is standard output.
     pub events: Option<PathBuf>,
+    /// Export to this OpenTelemetry collector.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<OtlpOptions>,
     /// Where to serve HTTP.
     pub http: SocketAddr,
     /// Where to serve `/livez` and `/readyz` alone.
@@ -99,18 +106,39 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
         hand_over(directory, user)?;
     }
-    let source = LiveSource::start(options.live)?;
+    let attached = LiveSource::attach(options.live)?;
     let record = options.record.as_deref().map(RecordFile::create).transpose()?;
     let privileges = Privileges::drop_to(options.privileges, needs)?;
 
-    let exporter = privileges.confined(Duty::Write, || exporter(options.hops, output))?;
+    let mut events = Events::default();
+    if let Some(output) = output {
+        let start = || events.write_to("file", output).context("start the events thread");
+        privileges.confined(Duty::Write, start)?;
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(options) = &options.otlp {
+        let output = Box::new(LogOutput::new(options.endpoint.clone()));
+        let start = || events.write_to("otlp", output).context("start the OTLP thread");
+        privileges.confined(Duty::Send, start)?;
+    }
+    let exporter = Exporter::with_events(options.hops, events);
+    #[cfg(feature = "otlp")]
+    let _metric_export = match options.otlp {
+        Some(options) if !options.metrics_interval.is_zero() => {
+            let start = || MetricExport::start(options, &exporter).context("start the OTLP thread");
+            Some(privileges.confined(Duty::Send, start)?)
+        }
+        _ => None,
+    };
     let compliance = privileges
         .confined(Duty::Inspect, || ComplianceThread::start(options.compliance, &exporter))?;
+    let source = privileges.confined(Duty::Probe, || attached.start())?;
     let waker = source.waker()?;
     let numbers = SharedPipelineNumbers::default();
+    let capture = source.stats();
     let library = probes_libraries.then(|| source.library_statuses());
     exporter.register(AgentMetrics {
-        capture: source.stats(),
+        capture: capture.clone(),
         library: source.library_statuses(),
         pipeline: Arc::clone(&numbers),
     });
@@ -126,6 +154,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         pipeline: Pipeline::new(options.limits),
         exporter: exporter.clone(),
         compliance,
+        capture,
         library,
         numbers,
         stop: Arc::clone(&stop),
@@ -182,15 +211,6 @@ fn event_output(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.with_context(|| format!("open {} for connection events", path.display()))?;
     Ok(Box::new(file))
-}
-
-fn exporter(limits: HopLimits, output: Option<Box<dyn Write + Send>>) -> anyhow::Result<Exporter> {
-    match output {
-        None => Ok(Exporter::new(limits)),
-        Some(output) => {
-            Exporter::with_event_output(limits, output).context("start the events thread")
-        }
-    }
 }
 
 /// Gives the state directory and what is in it to the user that the agent becomes. Where that takes
@@ -251,6 +271,7 @@ struct Worker {
     pipeline: Pipeline,
     exporter: Exporter,
     compliance: ComplianceThread,
+    capture: StatsHandle,
     /// Absent where libraries are not looked into.
     library: Option<LibraryStatuses>,
     numbers: SharedPipelineNumbers,
@@ -290,7 +311,9 @@ impl Worker {
                     if first && report.verdict.security != Security::Unknown {
                         self.exporter.observe_verdict_latency(now.since(report.decided_at));
                     }
-                    self.exporter.record(&report);
+                    if report.is_final && report.is_conflict() {
+                        warn_of_conflict(&report);
+                    }
                     self.compliance.submit(report, now);
                 }
             }
@@ -299,6 +322,13 @@ impl Worker {
 
     fn beat(&self) {
         self.exporter.tick(SystemTime::now());
+        if let Some(cgroup) = self.capture.detached_from() {
+            let detail = format!(
+                "the cgroup {} was removed, and the programs with it: restart hopsight",
+                cgroup.display()
+            );
+            self.exporter.health().set(KERNEL_PROGRAMS, ComponentState::Failed, detail);
+        }
         let (state, detail) = self
             .library
             .as_ref()
@@ -311,6 +341,21 @@ impl Worker {
         };
         *self.numbers.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
     }
+}
+
+/// Both sides of a disagreement, for whoever has to find out which is misread.
+fn warn_of_conflict(report: &ConnectionReport) {
+    let wire = report.wire_client_auth.unwrap_or(ClientAuth::Unknown);
+    tracing::warn!(
+        src = %report.src,
+        dst = %report.dst,
+        sni = report.sni.as_deref(),
+        tls_version = report.tls_version.as_deref(),
+        cipher = report.cipher.as_deref(),
+        library = %report.verdict.client_auth,
+        %wire,
+        "the TLS library and the wire disagree about client authentication; the library is reported"
+    );
 }
 
 /// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).

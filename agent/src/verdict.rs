@@ -41,8 +41,8 @@ pub struct Judgement {
     pub resumed: Option<bool>,
     /// Rule of the flight classifier, for `inferred`.
     pub rule: Option<&'static str>,
-    /// Library and wire (or inference) disagree.
-    pub conflict: bool,
+    /// What the wire alone says of client authentication, beside a verdict of the library's.
+    pub wire_client_auth: Option<ClientAuth>,
 }
 
 /// The state of a connection beside its TLS bytes.
@@ -50,6 +50,9 @@ pub struct Judgement {
 pub struct Circumstances {
     /// Captured bytes were lost between the kernel and the agent.
     pub lost: bool,
+    /// Different bytes were seen in one place of a stream; see
+    /// [`Stream::contradicted`](crate::flow::reassembly::Stream::contradicted).
+    pub contradicted: bool,
     /// Why the next byte of each direction is not there.
     pub missing: [Missing; 2],
     /// The connection is closed, or given up.
@@ -108,7 +111,7 @@ const fn known(client_auth: ClientAuth, outcome: Outcome, evidence: Evidence) ->
 
 impl Judgement {
     const fn new(certainty: Certainty, verdict: Verdict) -> Self {
-        Self { certainty, verdict, resumed: None, rule: None, conflict: false }
+        Self { certainty, verdict, resumed: None, rule: None, wire_client_auth: None }
     }
 
     /// A connection of which nothing certain can be said.
@@ -133,8 +136,11 @@ impl Judgement {
         )
     }
 
-    fn failed(verdict: Verdict) -> Self {
-        Self::new(Certainty::Settled, verdict)
+    /// The handshake failed. While the connection is there, that is not settled: what said so may
+    /// have been forged by somebody on the way, and then the real bytes follow and contradict it.
+    fn failed(verdict: Verdict, circumstances: Circumstances) -> Self {
+        let ended = circumstances.ended;
+        Self::new(if ended { Certainty::Settled } else { Certainty::Decided }, verdict)
     }
 }
 
@@ -146,7 +152,9 @@ pub fn judge(
     circumstances: Circumstances,
 ) -> Judgement {
     let encrypted = wire.facts().version().is_some_and(TlsVersion::encrypts_handshake);
-    let mut judgement = if encrypted {
+    let mut judgement = if circumstances.contradicted {
+        contradicted(circumstances)
+    } else if encrypted {
         judge_encrypted(wire, circumstances)
     } else {
         judge_clear(wire, circumstances)
@@ -155,6 +163,12 @@ pub fn judge(
         apply_transcript(&mut judgement, wire, transcript, circumstances);
     }
     judgement
+}
+
+/// Which of the bytes the peers acted on is not known; only the library can tell.
+fn contradicted(circumstances: Circumstances) -> Judgement {
+    let certainty = if circumstances.ended { Certainty::Settled } else { Certainty::Decided };
+    Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)
 }
 
 /// TLS up to 1.2, and everything before a ServerHello.
@@ -177,13 +191,13 @@ fn judge_clear(wire: &WireHandshake, circumstances: Circumstances) -> Judgement 
         return Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Malformed);
     }
     if let Some(seen) = wire.alert() {
-        return refused(facts, seen.sender, seen.description);
+        return refused(facts, seen.sender, seen.description, circumstances);
     }
     if wire.protected_alert().is_some() {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances);
     }
     if wire.answered_in_clear() {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances);
     }
     if let Some(reason) = wire.broken() {
         return Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason);
@@ -199,7 +213,12 @@ fn unfinished(circumstances: Circumstances) -> Judgement {
 }
 
 /// An alert in clear ended the handshake.
-fn refused(facts: &HandshakeFacts, sender: Direction, description: u8) -> Judgement {
+fn refused(
+    facts: &HandshakeFacts,
+    sender: Direction,
+    description: u8,
+    circumstances: Circumstances,
+) -> Judgement {
     let client_answered = match &facts.client_certificate {
         None => facts.client_key_exchange,
         Some(ClientCertificate::Empty) => true,
@@ -209,21 +228,25 @@ fn refused(facts: &HandshakeFacts, sender: Direction, description: u8) -> Judgem
         && facts.certificate_request
         && alert::refuses_certificate(description);
     if !refuses {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed));
+        let mut verdict = unknown(Outcome::Failed, Reason::HandshakeFailed);
+        if sender == Direction::ToServer && alert::refuses_server_certificate(description) {
+            verdict.server_verified = ServerVerified::No;
+        }
+        return Judgement::failed(verdict, circumstances);
     }
     if !client_answered {
         // The client's answer may have been overtaken by the alert.
         let verdict = unknown(Outcome::Failed, Reason::HandshakeFailed);
         return Judgement::new(Certainty::Decided, verdict);
     }
-    Judgement::failed(known(facts.client_auth(), Outcome::Rejected, Evidence::Wire))
+    Judgement::failed(known(facts.client_auth(), Outcome::Rejected, Evidence::Wire), circumstances)
 }
 
 /// TLS 1.3 by its record lengths.
 fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
     if let Some(seen) = wire.alert() {
         // In clear although keys exist: one side could not follow the other.
-        return refused(wire.facts(), seen.sender, seen.description);
+        return refused(wire.facts(), seen.sender, seen.description, circumstances);
     }
     let Some(flights) = wire.flights() else {
         let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
@@ -260,7 +283,7 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgem
             judgement
         }
         FlightVerdict::Failed { .. } => {
-            Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed))
+            Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances)
         }
         FlightVerdict::Ambiguous { why: Ambiguity::Incomplete } => {
             Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)
@@ -289,15 +312,16 @@ fn apply_transcript(
     });
     if transcript.is_complete() && transcript.is_resumed() {
         judgement.resumed = Some(true);
+        if circumstances.contradicted {
+            judgement.verdict.outcome = Outcome::Established;
+        }
     } else if transcript.is_complete() && !transcript.damaged {
-        let client_auth = transcript.facts.client_auth();
-        let certain_wire = wire.client_auth != ClientAuth::Unknown;
-        judgement.conflict = certain_wire && wire.client_auth != client_auth;
+        judgement.wire_client_auth = Some(wire.client_auth);
         let outcome = match wire.outcome {
             Outcome::Incomplete => Outcome::Established,
             seen => seen,
         };
-        judgement.verdict = known(client_auth, outcome, Evidence::Library);
+        judgement.verdict = known(transcript.facts.client_auth(), outcome, Evidence::Library);
         judgement.resumed = Some(false);
         judgement.certainty = judgement.certainty.max(Certainty::Decided);
     }
@@ -308,7 +332,9 @@ fn apply_transcript(
         judgement.verdict.outcome = Outcome::Failed;
         judgement.certainty = Certainty::Settled;
     }
-    judgement.verdict.server_verified = server_verified(transcript);
+    if let seen @ (ServerVerified::Yes | ServerVerified::No) = server_verified(transcript) {
+        judgement.verdict.server_verified = seen;
+    }
     if application_refused(wire_handshake, transcript, circumstances) {
         judgement.verdict.outcome = Outcome::Failed;
     }
@@ -322,19 +348,28 @@ fn application_refused(
     circumstances: Circumstances,
 ) -> bool {
     let bad = transcript.application_verify_error.is_some_and(|error| error != 0)
-        || transcript.host_check == Some(0);
+        || name_mismatch(transcript);
     bad && circumstances.ended && !wire.client_sent_data()
 }
 
-/// `yes` needs a good result *and* a sign that a bad one would have been acted on: the
-/// application asked for it (nginx does so only under `proxy_ssl_verify on`).
+/// `X509_check_host` answered anything but 1, match.
+const fn name_mismatch(transcript: &Transcript) -> bool {
+    matches!(transcript.host_check, Some(result) if result != 1)
+}
+
+/// `yes` needs a good result *and* a sign that a bad one would have been acted on: the library
+/// itself would have ended the handshake, or the application asked for the result and checked the
+/// name (nginx does so only under `proxy_ssl_verify on`).
 fn server_verified(transcript: &Transcript) -> ServerVerified {
-    let application = transcript.application_verify_error;
-    match (transcript.server_verify_error, application) {
-        (Some(0), Some(0)) if transcript.host_check != Some(0) => ServerVerified::Yes,
-        (Some(error), _) if error != 0 => ServerVerified::No,
-        (_, Some(error)) if error != 0 => ServerVerified::No,
-        (Some(0), Some(0)) => ServerVerified::No,
+    let library = transcript.server_verification;
+    let is_bad = library.is_some_and(|verification| verification.error != 0)
+        || transcript.application_verify_error.is_some_and(|error| error != 0)
+        || name_mismatch(transcript);
+    match library {
+        _ if is_bad => ServerVerified::No,
+        Some(verification) if verification.enforced || transcript.is_accepted() => {
+            ServerVerified::Yes
+        }
         _ => ServerVerified::Unknown,
     }
 }

@@ -4,7 +4,6 @@ use std::{
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     sync::OnceLock,
     time::Duration,
 };
@@ -13,15 +12,16 @@ use anyhow::Context as _;
 use hopsight::{export::hops::Snapshot, report::ConnectionReport};
 
 use crate::{
-    case::Proxy,
+    case::{self, Case},
     http::{self, Response},
-    process::Daemon,
+    loopback,
+    process::{self, Daemon},
     topology::Topology,
     wait::wait_until,
 };
 
 /// How long the agent may take to attach its programs.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 /// How long it may take from a request to its verdict, on a machine with much else to do.
 pub const VERDICT: Duration = Duration::from_secs(30);
 
@@ -55,6 +55,34 @@ impl Agent {
         http: SocketAddr,
         extra: &[&str],
     ) -> anyhow::Result<Self> {
+        let binary = binary()?;
+        let [program, options @ ..] = launcher else {
+            return Self::start_program(&binary, dir, http, extra);
+        };
+        let binary = crate::nginx::utf8(&binary)?;
+        Self::start_with(Path::new(program), &[options, &[binary]].concat(), dir, http, extra)
+    }
+
+    /// The same with another program, such as a script that becomes the agent.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_program(
+        program: &Path,
+        dir: &Path,
+        http: SocketAddr,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
+        Self::start_with(program, &[], dir, http, extra)
+    }
+
+    fn start_with(
+        program: &Path,
+        before: &[&str],
+        dir: &Path,
+        http: SocketAddr,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let events = dir.join("events.jsonl");
         let mut args: Vec<String> = ["run", "--http", &http.to_string(), "--events"]
@@ -63,16 +91,7 @@ impl Agent {
             .collect();
         args.push(crate::nginx::utf8(&events)?.to_owned());
         args.extend(extra.iter().map(ToString::to_string));
-        let binary = binary()?;
-        let log = dir.join("agent.log");
-        let daemon = match launcher {
-            [] => Daemon::spawn(binary, args, &log)?,
-            [program, options @ ..] => {
-                let options = options.iter().map(ToString::to_string);
-                let binary = crate::nginx::utf8(&binary)?.to_owned();
-                Daemon::spawn(program, options.chain([binary]).chain(args), &log)?
-            }
-        };
+        let daemon = Daemon::spawn(program, args, &dir.join("agent.log"))?;
         let mut agent = Self { daemon, http, events };
         wait_until("the agent to be ready", START, || {
             agent.daemon.ensure_running()?;
@@ -82,13 +101,14 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts an agent that watches every client of a topology, besides its default names.
+    /// Starts an agent that watches every client of a topology.
     ///
     /// # Errors
     /// As [`Agent::start`].
     pub fn watching_clients(topology: &Topology) -> anyhow::Result<Self> {
+        let cases: Vec<Case> = topology.hops.iter().map(|hop| hop.case).collect();
         let mut names = Vec::new();
-        for name in Proxy::PROCESS_NAMES {
+        for name in case::process_names(&cases) {
             names.extend(["--proxy", name]);
         }
         Self::start(&topology.dir().join("agent"), topology.spare_address(), &names)
@@ -132,6 +152,26 @@ impl Agent {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
         lines.filter(|event: &serde_json::Value| event.get("event").is_some()).collect()
+    }
+
+    /// Final reports in the event file, also where a full disk cut lines.
+    #[must_use]
+    pub fn whole_finals(&self) -> Vec<ConnectionReport> {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        let reports = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        reports.filter(|report: &ConnectionReport| report.is_final).collect()
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.daemon.pid());
+        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+        Ok(kib.context("find VmRSS")? * 1024)
     }
 
     /// The value of the first series in `/metrics` that begins with `name` and has all `labels`.
@@ -189,20 +229,45 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         return Ok(path.into());
     }
     BUILD
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .get_or_init(|| build(&["--bin", "hopsight"]).map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(anyhow::Error::msg)?;
     sibling("hopsight")
 }
 
-fn build() -> anyhow::Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "hopsight", "--bin", "hopsight"])
+/// An agent's HTTP side over made-up hops, without a kernel: the example `page_demo`.
+#[derive(Debug)]
+pub struct MadeUp {
+    /// The process.
+    pub daemon: Daemon,
+    /// Where it serves HTTP.
+    pub http: SocketAddr,
+}
+
+impl MadeUp {
+    /// Serves that many hops, the same in every run, on a free port.
+    ///
+    /// # Errors
+    /// When the example cannot be built or does not listen.
+    pub fn start(dir: &Path, hops: u64) -> anyhow::Result<Self> {
+        build(&["--example", "page_demo"])?;
+        let http = loopback::free_socket()?;
+        let args = [hops.to_string(), http.to_string()];
+        let demo = sibling("examples/page_demo")?;
+        let mut daemon = Daemon::spawn(demo, args, &dir.join("page_demo.log"))?;
+        daemon.wait_listening(http)?;
+        Ok(Self { daemon, http })
+    }
+}
+
+fn build(target: &[&str]) -> anyhow::Result<()> {
+    let status = process::cargo()
+        .args(["build", "--quiet", "--package", "hopsight"])
+        .args(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("start cargo")?;
-    anyhow::ensure!(status.success(), "`cargo build --package hopsight` ended with {status}");
+    anyhow::ensure!(status.success(), "building {target:?} of hopsight ended with {status}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The hops, as one table: what is configured on both sides, and what must be observed.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use hopsight::model::{
     ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
@@ -24,6 +24,8 @@ pub enum Proxy {
     Curl,
     /// A client with rustls linked in, once per request.
     Rustls,
+    /// Python's `ssl` module, once per request.
+    Python,
 }
 
 impl Proxy {
@@ -36,12 +38,9 @@ impl Proxy {
             Self::Envoy => "envoy",
             Self::Curl => "curl",
             Self::Rustls => crate::client::RUSTLS,
+            Self::Python => "python3",
         }
     }
-
-    /// Every process name, for `--proxy`.
-    pub const PROCESS_NAMES: &'static [&'static str] =
-        &["nginx", "haproxy", "envoy", "curl", crate::client::RUSTLS];
 }
 
 /// The upstream.
@@ -99,6 +98,8 @@ pub enum Verify {
     On,
     /// Verified against another root.
     ForeignRoot,
+    /// Verified against the root that signed it, and a name that it does not have.
+    OtherName,
 }
 
 /// What must be observed of every connection of the hop.
@@ -138,7 +139,9 @@ pub struct Case {
 }
 
 impl Case {
-    const fn new(name: &'static str, proxy: Proxy, upstream: Upstream, holds: Holds) -> Self {
+    /// A hop in clear without verification, on which one request succeeds.
+    #[must_use]
+    pub const fn new(name: &'static str, proxy: Proxy, upstream: Upstream, holds: Holds) -> Self {
         let expected =
             Expected { security: Plaintext, client_auth: NotRequested, outcome: Established };
         Self {
@@ -184,14 +187,27 @@ impl Case {
     /// Server name that the proxy asks for.
     #[must_use]
     pub fn server_name(&self) -> String {
-        format!("{}.{}", self.name, crate::pki::DOMAIN)
+        let domain = match self.verify {
+            Verify::OtherName => "elsewhere.test",
+            _ => crate::pki::DOMAIN,
+        };
+        format!("{}.{domain}", self.name)
     }
 
     /// Requests that reach the upstream, or for a refusing haproxy the refusals that it logs: all,
     /// unless the proxy leaves because of the upstream's certificate.
     #[must_use]
     pub const fn logged(&self) -> usize {
-        if matches!(self.verify, Verify::ForeignRoot) { 0 } else { self.requests }
+        match self.verify {
+            Verify::Off | Verify::On => self.requests,
+            Verify::ForeignRoot | Verify::OtherName => 0,
+        }
+    }
+
+    /// Requests that one process makes where it ends after them. Sessions are kept in it.
+    #[must_use]
+    pub const fn requests_per_process(&self) -> usize {
+        if self.reuse { self.requests } else { 1 }
     }
 
     /// Whether this answer to "did the proxy check the upstream's certificate" is wrong; `unknown`
@@ -199,7 +215,10 @@ impl Case {
     #[must_use]
     pub const fn contradicts(&self, verified: ServerVerified) -> bool {
         match verified {
-            ServerVerified::Yes => !matches!(self.verify, Verify::On) || self.version().is_none(),
+            // Some compare the name themselves, when the chain has been verified.
+            ServerVerified::Yes => {
+                !matches!(self.verify, Verify::On | Verify::OtherName) || self.version().is_none()
+            }
             ServerVerified::No => matches!(self.verify, Verify::On),
             ServerVerified::Unknown => false,
         }
@@ -387,6 +406,12 @@ pub const KEEPALIVE: &[Case] = &[
     .is(Mtls, Presented, Established)
     .keepalive(),
 ];
+
+/// Names of the processes that connect in these cases, for `--proxy`.
+#[must_use]
+pub fn process_names(cases: &[Case]) -> BTreeSet<&'static str> {
+    cases.iter().map(|case| case.proxy.process_name()).collect()
+}
 
 /// The cases of [`ALL`] with these names.
 ///

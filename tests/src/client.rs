@@ -1,4 +1,4 @@
-//! Programs that open one connection per run: curl, and a client with rustls linked in.
+//! Programs that are run for their requests: curl, Python, and a client with rustls linked in.
 
 use std::{
     ffi::OsString,
@@ -18,11 +18,19 @@ use crate::{
 /// Process name of our rustls client, at most 15 bytes as the kernel keeps them.
 pub const RUSTLS: &str = "hopsight-rustls";
 
-/// How one request is made.
+/// The system's Python, which uses the system's OpenSSL; another one on the path may bring its own.
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// What our Python client runs.
+const PYTHON_SCRIPT: &str = include_str!("client.py");
+
+/// How requests are made.
 #[derive(Clone, Debug)]
 pub struct Client {
     program: PathBuf,
     args: Vec<OsString>,
+    /// Requests that one run makes, each on a connection of its own.
+    requests: usize,
 }
 
 impl Client {
@@ -32,15 +40,16 @@ impl Client {
     /// When a path is not UTF-8.
     pub fn curl(case: &Case, dial: SocketAddr, pki: &Pki) -> anyhow::Result<Self> {
         let mut args: Vec<OsString> =
-            ["-q", "--silent", "--output", "/dev/null", "--max-time", "10"]
+            // Without keepalive, every request has a connection of its own.
+            ["-q", "--silent", "--output", "/dev/null", "--max-time", "10", "--noproxy", "*"]
                 .into_iter()
-                .chain(["--noproxy", "*", "--write-out", "%{http_code}"])
+                .chain(["--header", "Connection: close", "--write-out", "%{http_code}\n"])
                 .map(OsString::from)
                 .collect();
         let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
         if case.version().is_none() {
             add(&[&format!("http://{dial}/")]);
-            return Ok(Self { program: "curl".into(), args });
+            return Ok(Self { program: "curl".into(), args, requests: 1 });
         }
         let (name, port) = (case.server_name(), dial.port());
         add(&["--resolve", &format!("{name}:{port}:{}", dial.ip())]);
@@ -51,8 +60,23 @@ impl Client {
             Some(root) => add(&["--cacert", utf8(root)?]),
             None => add(&["--insecure"]),
         }
-        add(&[&format!("https://{name}:{port}/")]);
-        Ok(Self { program: "curl".into(), args })
+        let requests = case.requests_per_process();
+        add(&[&format!("https://{name}:{port}/[1-{requests}]")]);
+        Ok(Self { program: "curl".into(), args, requests })
+    }
+
+    /// Python.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn python(case: &Case, dial: SocketAddr, pki: &Pki) -> anyhow::Result<Self> {
+        let mut args: Vec<OsString> = vec!["-c".into(), PYTHON_SCRIPT.into()];
+        args.extend([dial.ip().to_string(), dial.port().to_string()].map(OsString::from));
+        args.extend([case.server_name().into(), root(case, pki).unwrap_or(Path::new("")).into()]);
+        let (chain, key) = certificate(case, pki).unwrap_or((Path::new(""), Path::new("")));
+        let requests = case.requests_per_process();
+        args.extend([chain.into(), key.into(), requests.to_string().into()]);
+        Ok(Self { program: PYTHON.into(), args, requests })
     }
 
     /// The rustls client of this package.
@@ -65,7 +89,7 @@ impl Client {
         if let Some((chain, key)) = certificate(case, pki) {
             args.extend([chain.into(), key.into()]);
         }
-        Ok(Self { program: crate::agent::sibling(RUSTLS)?, args })
+        Ok(Self { program: crate::agent::sibling(RUSTLS)?, args, requests: 1 })
     }
 
     /// curl with `canary` in query, headers and body; another client as it is.
@@ -85,21 +109,25 @@ impl Client {
         client
     }
 
-    /// Makes the request; the HTTP status, or 0 if there was no response.
+    /// Runs the program once; the HTTP statuses of its requests, 0 where there was no response.
     ///
     /// # Errors
-    /// When the program cannot be started or prints something else.
-    pub fn request(&self) -> anyhow::Result<u16> {
+    /// When the program cannot be started, or prints anything but so many statuses.
+    pub fn run(&self) -> anyhow::Result<Vec<u16>> {
         let program = self.program.display();
         let output = Command::new(&self.program)
             .args(&self.args)
             .output()
             .with_context(|| format!("start {program}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        text.trim().parse().with_context(|| {
+        let wrong = || {
             let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-            format!("{program} printed {text:?} instead of a status: {errors}")
-        })
+            format!("{program} printed {text:?} instead of {} statuses: {errors}", self.requests)
+        };
+        let statuses = text.split_whitespace().map(str::parse).collect::<Result<Vec<u16>, _>>();
+        let statuses = statuses.with_context(wrong)?;
+        anyhow::ensure!(statuses.len() == self.requests, wrong());
+        Ok(statuses)
     }
 }
 
@@ -115,7 +143,7 @@ fn certificate<'a>(case: &Case, pki: &'a Pki) -> Option<(&'a Path, &'a Path)> {
 fn root<'a>(case: &Case, pki: &'a Pki) -> Option<&'a Path> {
     match case.verify {
         Verify::Off => None,
-        Verify::On => Some(&pki.root),
+        Verify::On | Verify::OtherName => Some(&pki.root),
         Verify::ForeignRoot => Some(&pki.foreign_root),
     }
 }

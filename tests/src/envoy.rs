@@ -170,6 +170,7 @@ fn client_tls(case: &Case, pki: &Pki) -> anyhow::Result<Value> {
     }
     match case.verify {
         Verify::Off => {}
+        Verify::OtherName => anyhow::bail!("{}: Envoy is not told a name to check", case.name),
         Verify::On => common["validation_context"] = trust(&pki.root)?,
         Verify::ForeignRoot => common["validation_context"] = trust(&pki.foreign_root)?,
     }

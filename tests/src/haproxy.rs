@@ -19,12 +19,13 @@ pub struct Haproxy {
 }
 
 /// Log line of an upstream's request, as [`crate::truth`] reads it.
-const LOG_FORMAT: &str = r#"'{"case":"%f","remote":"%ci","port":"%cp","protocol":"%sslv","cipher":"%sslc","verify":"%[ssl_c_verify]","subject":"%[ssl_c_s_dn]","reused":"%[ssl_fc_is_resumed]","status":"%ST"}'"#;
+const LOG_FORMAT: &str = r#"'{"case":"%f","remote":"%ci","port":"%cp","protocol":"%sslv","cipher":"%sslc","verify":"%[ssl_c_verify]","subject":"%[ssl_c_s_dn]","serial":"%[ssl_c_serial,hex]","reused":"%[ssl_fc_is_resumed]","status":"%ST"}'"#;
 /// Log line of a connection that ended before a request, such as in its handshake.
 const ERROR_FORMAT: &str =
     r#"'{"case":"%f","remote":"%ci","port":"%cp","error":"%[ssl_fc_err_str]"}'"#;
 
-const DEFAULTS: &str = "global\nlog stdout format raw daemon\n\
+/// One thread, because each keeps the sessions it resumes to itself.
+const DEFAULTS: &str = "global\nlog stdout format raw daemon\nnbthread 1\n\
     defaults\nmode http\nlog global\ntimeout connect 5s\ntimeout client 10s\ntimeout server 10s\nretries 0\n";
 
 impl Haproxy {
@@ -88,7 +89,10 @@ pub fn proxy_listen(
         }
         match case.verify {
             Verify::Off => text += " verify none",
-            Verify::On => write!(text, " verify required ca-file {}", utf8(&pki.root)?)?,
+            // Where no other name is given, the certificate must have that of the SNI.
+            Verify::On | Verify::OtherName => {
+                write!(text, " verify required ca-file {}", utf8(&pki.root)?)?;
+            }
             Verify::ForeignRoot => {
                 write!(text, " verify required ca-file {}", utf8(&pki.foreign_root)?)?;
             }

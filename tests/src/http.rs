@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Response {
     /// Status code.
     pub status: u16,
-    /// Body as sent (a chunked one is not decoded).
+    /// Body.
     pub body: String,
 }
 
@@ -29,8 +29,7 @@ pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Response> {
         .context("send request")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).with_context(|| format!("read response of {address}"))?;
-    parse(&String::from_utf8_lossy(&bytes))
-        .with_context(|| format!("{address} answered no HTTP response"))
+    parse(&bytes).with_context(|| format!("{address} answered no HTTP response"))
 }
 
 /// Sends one POST request that carries `canary` in its path, its headers and its body, and asks an
@@ -66,8 +65,54 @@ pub fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-fn parse(text: &str) -> Option<Response> {
-    let (head, body) = text.split_once("\r\n\r\n")?;
+fn parse(bytes: &[u8]) -> Option<Response> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(Response { status, body: body.to_owned() })
+    let is_chunked = head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+    let body = &bytes[end + 4..];
+    let body = if is_chunked { &dechunk(body)? } else { body };
+    Some(Response { status, body: String::from_utf8_lossy(body).into_owned() })
+}
+
+/// Decodes the chunked transfer coding (RFC 9112 section 7.1), without trailers.
+fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        let size = std::str::from_utf8(&rest[..end]).ok()?.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        let chunk = end + 2..end + 2 + size;
+        body.extend_from_slice(rest.get(chunk.clone())?);
+        rest = rest.get(chunk.end + 2..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies() {
+        for (name, answer, want) in [
+            ("to the end", "HTTP/1.1 200 OK\r\n\r\nabc", Some("abc")),
+            (
+                "chunked",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x\r\nc\r\n0\r\n\r\n",
+                Some("abc"),
+            ),
+            (
+                "cut within a chunk",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab",
+                None,
+            ),
+            ("no HTTP", "SSH-2.0\r\n\r\n", None),
+        ] {
+            let body = parse(answer.as_bytes()).map(|response| response.body);
+            assert_eq!(body.as_deref(), want, "{name}");
+        }
+    }
 }

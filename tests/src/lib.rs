@@ -6,18 +6,27 @@
 //! that is started is owned by a guard and stops with it.
 
 pub mod agent;
+pub mod api_stand_in;
 pub mod case;
+pub mod cgroup;
 pub mod client;
+pub mod cluster;
+pub mod containerd;
+pub mod cri;
+pub mod drift;
 pub mod envoy;
 pub mod golden;
 pub mod haproxy;
 pub mod http;
 pub mod interrupt;
+pub mod load;
 pub mod loopback;
+pub mod monitoring;
 pub mod netns;
 pub mod nginx;
 pub mod pki;
 pub mod process;
+pub mod receiver;
 pub mod requirement;
 pub mod table;
 pub mod topology;

@@ -55,6 +55,15 @@ impl Loopback {
     }
 }
 
+/// A free port on 127.0.0.1, for programs that listen nowhere else.
+///
+/// # Errors
+/// When there is none.
+pub fn free_socket() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    listener.local_addr().context("read the bound address")
+}
+
 /// A free port on `::1`, which has no siblings to be alone on.
 ///
 /// # Errors

@@ -32,10 +32,12 @@ pub struct Config {
     pub stream: String,
     /// `worker_processes`; 0 means 1.
     pub workers: usize,
+    /// `worker_connections`; 0 means 1024.
+    pub connections: usize,
 }
 
 /// One JSON object per request, as [`crate::truth`] reads them.
-const LOG_FORMAT: &str = r#"escape=json '{"remote":"$remote_addr","port":"$remote_port","protocol":"$ssl_protocol","cipher":"$ssl_cipher","verify":"$ssl_client_verify","subject":"$ssl_client_s_dn","reused":"$ssl_session_reused","status":"$status"}'"#;
+const LOG_FORMAT: &str = r#"escape=json '{"remote":"$remote_addr","port":"$remote_port","protocol":"$ssl_protocol","cipher":"$ssl_cipher","verify":"$ssl_client_verify","subject":"$ssl_client_s_dn","serial":"$ssl_client_serial","reused":"$ssl_session_reused","status":"$status"}'"#;
 
 impl Nginx {
     /// Starts nginx with everything it writes below `dir`, in `netns` if given, and waits until
@@ -99,8 +101,9 @@ fn render(dir: &Path, config: &Config) -> anyhow::Result<String> {
     writeln!(
         text,
         "daemon off;\nuser root;\nworker_processes {};\npid {dir}/nginx.pid;\nerror_log stderr info;\n\
-         events {{ worker_connections 1024; }}",
-        config.workers.max(1)
+         events {{ worker_connections {}; }}",
+        config.workers.max(1),
+        if config.connections == 0 { 1024 } else { config.connections }
     )?;
     if !config.http.is_empty() {
         writeln!(
@@ -171,6 +174,7 @@ pub fn upstream_server(
     Ok(text)
 }
 
+/// The session cache is for curl, which refuses tickets up to TLS 1.2.
 fn server_tls(
     version: Version,
     asks: Asks,
@@ -185,7 +189,8 @@ fn server_tls(
     };
     Ok(format!(
         "ssl_protocols {protocol};\nssl_certificate {};\nssl_certificate_key {};\n\
-         ssl_client_certificate {};\nssl_verify_client {verify};\nssl_verify_depth 3;\n",
+         ssl_client_certificate {};\nssl_verify_client {verify};\nssl_verify_depth 3;\n\
+         ssl_session_cache builtin;\n",
         utf8(&identity.chain)?,
         utf8(&identity.key)?,
         utf8(&pki.root)?,
@@ -255,7 +260,7 @@ fn client_tls(case: &Case, pki: &Pki) -> anyhow::Result<String> {
     }
     let root = match case.verify {
         Verify::Off => None,
-        Verify::On => Some(&pki.root),
+        Verify::On | Verify::OtherName => Some(&pki.root),
         Verify::ForeignRoot => Some(&pki.foreign_root),
     };
     if let Some(root) = root {

@@ -7,12 +7,15 @@ use std::{
 
 use anyhow::Context as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 
 /// Every upstream is known under a name of this domain.
 pub const DOMAIN: &str = "upstream.test";
+
+/// Common name of the authority that issues the trusted certificates.
+pub const ISSUER_NAME: &str = "hopsight test intermediate";
 
 /// Common name of the proxies' own certificate.
 pub const CLIENT_NAME: &str = "proxy.hopsight.test";
@@ -26,6 +29,10 @@ pub struct Identity {
     pub key: PathBuf,
     /// Both in one file, as haproxy wants them.
     pub bundle: PathBuf,
+    /// Subject of the leaf.
+    pub subject: String,
+    /// Serial number of the leaf, lower-case hexadecimal.
+    pub serial: String,
 }
 
 /// All key material of a run.
@@ -53,7 +60,7 @@ impl Pki {
     pub fn create(dir: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let root = Authority::root("hopsight test root")?;
-        let intermediate = root.intermediate("hopsight test intermediate")?;
+        let intermediate = root.intermediate(ISSUER_NAME)?;
         let foreign = Authority::root("hopsight foreign root")?;
 
         let server =
@@ -106,6 +113,9 @@ impl Authority {
         params: &CertificateParams,
     ) -> anyhow::Result<Identity> {
         let key = KeyPair::generate().context("generate key")?;
+        let serial = serial_number(&key);
+        let mut params = params.clone();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         let leaf = params.signed_by(&key, &self.issuer).context("sign leaf")?;
         let chain = leaf.pem() + &self.tail;
         let key = key.serialize_pem();
@@ -113,7 +123,27 @@ impl Authority {
             chain: write(dir, &format!("{name}.pem"), &chain)?,
             key: write(dir, &format!("{name}.key"), &key)?,
             bundle: write(dir, &format!("{name}.bundle"), &(chain + &key))?,
+            subject: common_name(&params),
+            serial: hopsight::model::hex(&serial),
         })
+    }
+}
+
+/// A number of its own for every key, positive and without leading zeros.
+fn serial_number(key: &KeyPair) -> [u8; 16] {
+    let mut serial = [0; 16];
+    for (to, from) in serial.iter_mut().zip(key.public_key_raw().iter().rev()) {
+        *to = *from;
+    }
+    serial[0] = serial[0] & 0x7f | 0x10;
+    serial
+}
+
+/// `CN=…`, all that the subjects here consist of.
+fn common_name(params: &CertificateParams) -> String {
+    match params.distinguished_name.get(&DnType::CommonName) {
+        Some(DnValue::Utf8String(name)) => format!("CN={name}"),
+        _ => String::new(),
     }
 }
 

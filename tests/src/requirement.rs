@@ -35,8 +35,8 @@ pub fn met(test: &str, programs: &[&str]) -> bool {
 #[must_use]
 pub fn runnable(cases: &[Case]) -> Vec<Case> {
     let installed = |case: &&Case| match case.proxy {
-        Proxy::Nginx | Proxy::NginxStream | Proxy::Haproxy | Proxy::Curl | Proxy::Rustls => true,
         Proxy::Envoy => envoy::binary().is_some(),
+        _ => true,
     };
     let (runnable, missing): (Vec<Case>, Vec<Case>) = cases.iter().partition(installed);
     if !missing.is_empty() {

@@ -36,6 +36,8 @@ pub enum Network<'a> {
     MappedIpv4,
     /// Another network namespace, over a veth pair.
     Namespace(&'a NetNs),
+    /// As `Ipv4`, but the proxies connect to this address, a port of its own for each upstream.
+    Relayed(std::net::Ipv4Addr),
 }
 
 /// One hop that runs.
@@ -65,21 +67,29 @@ impl Hop {
     /// # Errors
     /// When the answer's status is not what the case says.
     pub fn request(&self) -> anyhow::Result<()> {
-        (0..self.case.requests).try_for_each(|_| self.request_once())
+        let times = match self.entry {
+            Entry::Front(_) => self.case.requests,
+            Entry::Run(_) => self.case.requests / self.case.requests_per_process(),
+        };
+        (0..times).try_for_each(|_| self.request_once())
     }
 
-    /// Sends one request.
+    /// Sends one request, or runs the client once.
     ///
     /// # Errors
     /// When the answer's status is not what the case says.
     pub fn request_once(&self) -> anyhow::Result<()> {
-        let status = match &self.entry {
-            Entry::Front(front) => http::get(*front, "/").map(|response| response.status),
-            Entry::Run(client) => client.request(),
+        let statuses = match &self.entry {
+            Entry::Front(front) => http::get(*front, "/").map(|response| vec![response.status]),
+            Entry::Run(client) => client.run(),
         };
         let Case { name, status: expected, .. } = self.case;
-        let status = status.with_context(|| format!("request through {name}"))?;
-        anyhow::ensure!(status == expected, "{name}: HTTP status {status} instead of {expected}");
+        for status in statuses.with_context(|| format!("request through {name}"))? {
+            anyhow::ensure!(
+                status == expected,
+                "{name}: HTTP status {status} instead of {expected}"
+            );
+        }
         Ok(())
     }
 
@@ -116,6 +126,8 @@ pub struct Topology {
     pub haproxy: Option<Haproxy>,
     /// Envoy as proxy, where a case wants it.
     pub envoy: Option<Envoy>,
+    /// The certificates of all of them.
+    pub pki: Pki,
     nginx_upstream: Option<Nginx>,
     haproxy_upstream: Option<Haproxy>,
     block: Loopback,
@@ -144,6 +156,7 @@ impl Topology {
             haproxy_upstream: None,
             block,
             dir,
+            pki: pki.clone(),
         };
         topology.start_upstreams(&pki, network)?;
         topology.start_proxies(&pki)?;
@@ -190,7 +203,13 @@ impl Topology {
     /// An address that nothing here uses, for the agent.
     #[must_use]
     pub const fn spare_address(&self) -> SocketAddr {
-        self.block.socket(2, 9464)
+        self.spare_port(9464)
+    }
+
+    /// The same with another port, for what runs beside the agent. Envoy's is 9901.
+    #[must_use]
+    pub const fn spare_port(&self, port: u16) -> SocketAddr {
+        self.block.socket(2, port)
     }
 
     fn upstream_log(&self, case: &Case) -> PathBuf {
@@ -252,7 +271,7 @@ impl Topology {
                     bootstrap.add(case, front, *dial, pki)?;
                     envoy_at = Some(front);
                 }
-                Proxy::Curl | Proxy::Rustls => {}
+                Proxy::Curl | Proxy::Rustls | Proxy::Python => {}
             }
         }
         if let Some(front) = nginx_at {
@@ -262,7 +281,7 @@ impl Topology {
             self.haproxy = Some(Haproxy::start(&dir, &sections, front)?);
         }
         if let Some(front) = envoy_at {
-            let admin = self.block.socket(2, 9901);
+            let admin = self.spare_port(9901);
             self.envoy = Some(Envoy::start(&dir, &bootstrap, admin, front)?);
         }
         Ok(())
@@ -281,6 +300,7 @@ fn place(
     let local = block.socket(10 + index, port);
     let (listen, dial) = match network {
         Network::Ipv4 => (local, local),
+        Network::Relayed(relay) => (local, SocketAddr::from((relay, 8000 + u16::from(index)))),
         Network::MappedIpv4 => {
             let mapped = block.host(10 + index).to_ipv6_mapped();
             (local, SocketAddr::from((mapped, port)))
@@ -297,6 +317,7 @@ fn place(
     let entry = match case.proxy {
         Proxy::Curl => Entry::Run(Client::curl(case, dial, pki)?),
         Proxy::Rustls => Entry::Run(Client::rustls(case, dial, pki)?),
+        Proxy::Python => Entry::Run(Client::python(case, dial, pki)?),
         _ => Entry::Front(block.socket(1, 7000 + u16::from(index))),
     };
     Ok(Hop { case: *case, listen, dial, entry })

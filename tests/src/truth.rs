@@ -18,6 +18,8 @@ pub struct Seen {
     pub tls_version: Option<String>,
     /// Subject of the certificate that the client presented.
     pub client_subject: Option<String>,
+    /// Serial number of that certificate, lower-case hexadecimal.
+    pub client_serial: Option<String>,
     /// Whether the session was resumed.
     pub resumed: bool,
     /// Why the connection ended in its handshake.
@@ -33,6 +35,7 @@ struct Line {
     port: String,
     protocol: String,
     subject: String,
+    serial: String,
     reused: String,
     error: Option<String>,
 }
@@ -45,6 +48,7 @@ impl Default for Line {
             port: String::new(),
             protocol: String::new(),
             subject: String::new(),
+            serial: String::new(),
             reused: String::new(),
             error: None,
         }
@@ -89,6 +93,7 @@ impl Line {
             remote: SocketAddr::new(self.remote, port),
             tls_version: given(self.protocol).map(|name| name.replace("TLSv", "")),
             client_subject: given(self.subject),
+            client_serial: given(self.serial).map(|serial| serial.to_ascii_lowercase()),
             resumed: matches!(self.reused.as_str(), "r" | "1"),
             error: self.error,
         })

@@ -1,14 +1,10 @@
 //! Tools for the Helm chart, from PyPI: Helm's own SDK and the Kubernetes schemas.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 
-use crate::command::run;
+use crate::{cache, command::run};
 
 /// Helm's SDK (no `helm` binary is needed) and a strict check against Kubernetes' OpenAPI schemas.
 const REQUIREMENTS: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
@@ -47,9 +43,6 @@ fn try_setup() -> anyhow::Result<PathBuf> {
 }
 
 fn directory() -> Option<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
     let name = REQUIREMENTS.map(|requirement| requirement.replace("==", "-")).join("+");
-    Some(cache.join("hopsight").join(name))
+    Some(cache::directory().ok()?.join(name))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -22,6 +22,15 @@ pub fn enter_workspace() -> anyhow::Result<()> {
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
+    // What the outer cargo says about this package; build scripts that look at it (that of ring)
+    // would otherwise run again, and all that depends on them would be built again.
+    let about_us = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for name in env::vars_os().map(|(name, _)| name).filter(about_us) {
+        command.env_remove(name);
+    }
     // The default stays unsaid: a changed variable would build the kernel programs again.
     if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
         command.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
@@ -52,6 +61,18 @@ pub fn output(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then_some(text)
+}
+
+/// What it says on standard output and error; an error where it fails.
+pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", name(command)))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    anyhow::ensure!(output.status.success(), "{} failed:\n{text}", line(command));
+    Ok(text)
 }
 
 /// Whether `program` is on `PATH`, or in a system directory that non-root users lack there.

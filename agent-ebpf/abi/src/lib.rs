@@ -10,7 +10,7 @@ mod record;
 mod state;
 mod wire;
 
-pub use library::{ERR_LIB_SSL, Library, LibraryCount, Observation, TRANSCRIPT_CAP};
+pub use library::{ERR_LIB_SSL, Library, LibraryCount, Observation, TRANSCRIPT_CAP, VerifyOffsets};
 pub use record::{
     Closed, DecodeError, Established, Fin, Header, Kind, Opened, Record, Segment, direction, flags,
 };

@@ -38,6 +38,49 @@ impl Observation {
     }
 }
 
+/// Where a build of libssl keeps what decides over a bad verification result, as offsets in bytes.
+/// It travels to the kernel program as the cookie of its probe.
+///
+/// What an application does to the result before libssl gets it, by a callback on the certificate
+/// store (`X509_STORE_set_verify_cb`) or by what it puts into the store, is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyOffsets {
+    /// Verify mode (32 bits) in the connection object.
+    pub mode: u16,
+    /// The application's verify callback in the connection object.
+    pub callback: u16,
+    /// Pointer to the context (`SSL_CTX`) in the connection object.
+    pub context: u16,
+    /// The function in the context that the application put in the place of verification.
+    pub replacement: u16,
+}
+
+impl VerifyOffsets {
+    /// As one number.
+    #[must_use]
+    pub const fn to_cookie(self) -> u64 {
+        self.mode as u64
+            | (self.callback as u64) << 16
+            | (self.context as u64) << 32
+            | (self.replacement as u64) << 48
+    }
+
+    /// From the number that [`Self::to_cookie`] gave.
+    #[must_use]
+    pub const fn from_cookie(cookie: u64) -> Self {
+        const fn low(bits: u64) -> u16 {
+            let bytes = bits.to_le_bytes();
+            u16::from_le_bytes([bytes[0], bytes[1]])
+        }
+        Self {
+            mode: low(cookie),
+            callback: low(cookie >> 16),
+            context: low(cookie >> 32),
+            replacement: low(cookie >> 48),
+        }
+    }
+}
+
 /// OpenSSL's number for errors of libssl (`ERR_LIB_SSL`, openssl/err.h).
 pub const ERR_LIB_SSL: u32 = 20;
 
@@ -51,8 +94,11 @@ wire_struct! {
     Library: 40 {
         /// An [`Observation`] as number.
         observation: u8,
+        /// 1 in [`Observation::VerifyResult`] where libssl itself ends a handshake over a bad result:
+        /// the mode says so, and the application put nothing in between. Else 0.
+        enforced: u8,
         /// Zero.
-        reserved: [u8; 3],
+        reserved: [u8; 2],
         /// Process (thread group) id in the initial pid namespace.
         tgid: u32,
         /// Address of the connection object (`SSL *`); 0 where it was made before the probes.
@@ -125,6 +171,13 @@ mod tests {
         for (index, count) in (0u32..).zip(LibraryCount::ALL) {
             assert_eq!(count as u32, index, "{}", count.as_str());
         }
+    }
+
+    #[test]
+    fn offsets_survive_as_a_cookie() {
+        let offsets =
+            VerifyOffsets { mode: 0x968, callback: 0x970, context: 0xffff, replacement: 1 };
+        assert_eq!(VerifyOffsets::from_cookie(offsets.to_cookie()), offsets);
     }
 
     #[test]

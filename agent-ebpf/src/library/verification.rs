@@ -1,12 +1,13 @@
 //! What libssl and the application learn about the peer's certificate, and errors.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
+    EbpfContext as _,
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_get_attach_cookie},
     macros::{map, uprobe},
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use hopsight_abi::{ERR_LIB_SSL, Library, Observation};
+use hopsight_abi::{ERR_LIB_SSL, Library, Observation, VerifyOffsets};
 
 use super::{CLIENT, connection, emit, enter, registers};
 
@@ -18,6 +19,14 @@ static ASKED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 #[uprobe]
 pub fn verify_result(ctx: ProbeContext) -> u32 {
     inside(&ctx, Observation::VerifyResult, signed(registers::returned(&ctx)));
+    0
+}
+
+/// As [`verify_result`], with a look at whether libssl would have ended the handshake over a bad
+/// result. Needs probes with a cookie, [`VerifyOffsets`]: Linux 5.15.
+#[uprobe]
+pub fn verify_enforced(ctx: ProbeContext) -> u32 {
+    verified(&ctx);
     0
 }
 
@@ -69,6 +78,39 @@ fn inside(ctx: &ProbeContext, observation: Observation, value: u64) -> Option<()
     let observation = observation as u8;
     emit::record(Library { observation, tgid, ssl, value, ..Library::default() });
     Some(())
+}
+
+#[inline(always)]
+fn verified(ctx: &ProbeContext) -> Option<()> {
+    let tgid = enter()?;
+    let ssl = connection::client(ctx, tgid)?;
+    // SAFETY: the context of a probe that was attached with a cookie.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let enforced = ssl != 0 && enforces(ssl, VerifyOffsets::from_cookie(cookie)).unwrap_or(false);
+    emit::record(Library {
+        observation: Observation::VerifyResult as u8,
+        enforced: enforced.into(),
+        tgid,
+        ssl,
+        value: signed(registers::returned(ctx)),
+        ..Library::default()
+    });
+    Some(())
+}
+
+/// Whether libssl's own answer stands between a bad certificate of the server and the connection
+/// at `ssl`; `None` where its memory cannot be read.
+#[inline(always)]
+fn enforces(ssl: u64, offsets: VerifyOffsets) -> Option<bool> {
+    const SSL_VERIFY_NONE: u32 = 0;
+    // SAFETY (of all): the helper checks the address.
+    let mode: u32 =
+        unsafe { bpf_probe_read_user((ssl + u64::from(offsets.mode)) as *const _) }.ok()?;
+    let pointer = |address: u64| unsafe { bpf_probe_read_user(address as *const u64) }.ok();
+    let callback = pointer(ssl + u64::from(offsets.callback))?;
+    let context = pointer(ssl + u64::from(offsets.context))?;
+    let replacement = pointer(context + u64::from(offsets.replacement))?;
+    Some(mode != SSL_VERIFY_NONE && callback == 0 && replacement == 0)
 }
 
 #[inline(always)]

@@ -135,7 +135,8 @@ fn events() -> Vec<Panel> {
         ),
         rates(
             "Connections given up",
-            "table_full: raise flows.max_flows. timeout: handshakes that never end.",
+            "table_full: raise flows.max_flows. memory: raise flows.max_stream_bytes. timeout: \
+             handshakes that never end.",
             "cps",
             FLOWS_EVICTED.info,
             "reason",
@@ -143,7 +144,8 @@ fn events() -> Vec<Panel> {
         ),
         rates(
             "Captured bytes not used",
-            "duplicate: retransmissions. over_limit and out_of_window: beyond the limits.",
+            "duplicate: retransmissions. over_limit and out_of_window: beyond the limits. \
+             contradictory: another copy than the first, somebody may be forging packets.",
             "Bps",
             REASSEMBLY_DROPPED_BYTES.info,
             "reason",

@@ -242,6 +242,11 @@ pub fn security_rank(metric: MetricInfo) -> String {
     format!("max by (cluster, namespace, instance, proxy, upstream) ({})", all.join(" or "))
 }
 
+fn title_case(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
 fn datasource() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
 }
@@ -324,7 +329,7 @@ impl Dashboard {
             // Machines outside of Kubernetes have no cluster and no namespace.
             let all = if matches!(label, "cluster" | "namespace") { ".*" } else { ".+" };
             list.push(json!({
-                "name": label, "label": label, "type": "query", "datasource": datasource(),
+                "name": label, "label": title_case(label), "type": "query", "datasource": datasource(),
                 "query": { "query": query, "refId": "labels" }, "definition": query,
                 "refresh": 2, "sort": 1, "hide": 0, "multi": true, "includeAll": true,
                 "allValue": all, "current": { "text": ["All"], "value": ["$__all"] },

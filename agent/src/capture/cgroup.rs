@@ -46,6 +46,30 @@ impl Cgroup {
     }
 }
 
+/// Whether a cgroup is still there. The kernel detaches programs from one that is removed without
+/// telling anybody (`cgroup_bpf_offline`).
+#[derive(Clone, Debug)]
+pub(super) struct Presence {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Presence {
+    pub(super) fn of(cgroup: &Cgroup) -> anyhow::Result<Self> {
+        let inode = cgroup.dir.metadata().context("read the number of the cgroup")?.ino();
+        Ok(Self { path: cgroup.path.clone(), inode })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Another cgroup of the same name has another number.
+    pub(super) fn is_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode)
+    }
+}
+
 /// Which processes are below a cgroup.
 #[derive(Debug)]
 pub(super) struct Scope {

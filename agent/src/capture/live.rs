@@ -24,8 +24,8 @@ use tracing::{debug, warn};
 
 use super::{
     Source, SourceState,
-    cgroup::{Cgroup, Scope},
-    library::{LibraryProbes, LibraryStatuses, Sampling},
+    cgroup::{Cgroup, Presence, Scope},
+    library::{LibraryProbes, LibraryStatuses, LibraryThread, Sampling},
     loader::{self, LoadOptions},
     processes::{self, Watched, comm_of},
     ring::append_events,
@@ -100,7 +100,7 @@ pub struct LiveSource {
     flows: Flows,
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
     known_processes: HashMap<u32, String>,
-    library: Option<LibraryProbes>,
+    library: Option<LibraryThread>,
     /// Hands what the programs logged to the `log` crate.
     flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
     scope: Scope,
@@ -111,17 +111,54 @@ pub struct LiveSource {
     stats: StatsHandle,
     wake: OwnedFd,
     _statistics: Option<OwnedFd>,
-    /// Owns the programs and their links.
+    /// Owns the programs and their links, where no [`LibraryThread`] does.
+    programs: Option<Ebpf>,
+}
+
+/// Kernel programs that are loaded and attached, and nothing that reads them yet.
+///
+/// What takes most privileges is done, in the calling thread and without another one.
+pub struct Attached {
+    source: LiveSource,
+    probes: Option<LibraryProbes>,
     ebpf: Ebpf,
 }
 
+impl Attached {
+    /// Looks at the processes that run, and probes and takes in what belongs to watched ones.
+    ///
+    /// # Errors
+    /// There can be no further thread.
+    pub fn start(self) -> anyhow::Result<LiveSource> {
+        let Self { mut source, probes, ebpf } = self;
+        match probes {
+            Some(probes) => source.library = Some(LibraryThread::start(probes, ebpf)?),
+            None => source.programs = Some(ebpf),
+        }
+        source.scan();
+        // What runs already is probed before anybody relies on it.
+        if let Some(library) = &source.library {
+            library.settle();
+        }
+        Ok(source)
+    }
+}
+
 impl LiveSource {
+    /// Loads and attaches the kernel programs, and starts.
+    ///
+    /// # Errors
+    /// As [`LiveSource::attach`] and [`Attached::start`].
+    pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
+        Self::attach(options)?.start()
+    }
+
     /// Loads and attaches the kernel programs.
     ///
     /// # Errors
     /// There is no cgroup v2 hierarchy, or the kernel refuses something; the message says what to
     /// do about it.
-    pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
+    pub fn attach(options: LiveOptions) -> anyhow::Result<Attached> {
         let cgroup = Cgroup::open(options.cgroup.as_deref())?;
         let mut ebpf = loader::open(&options.load)?;
         let flush_kernel_log =
@@ -130,29 +167,35 @@ impl LiveSource {
         let received = Arc::<Received>::default();
         let lost = loader::take_map(&mut ebpf, "LOST")?;
         let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
-        let library =
+        let probes =
             options.library.then(|| LibraryProbes::load(&mut ebpf, options.library_sampling));
-        let mut source = Self {
+        let stats = StatsHandle::new(
+            Arc::clone(&received),
+            lost,
+            library_counts,
+            &ebpf,
+            Presence::of(&cgroup)?,
+        )?;
+        let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             done: loader::take_map(&mut ebpf, "DONE")?,
             flows: loader::take_map(&mut ebpf, "FLOWS")?,
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
             known_processes: HashMap::new(),
-            library,
+            library: None,
             flush_kernel_log,
             scope: Scope::new(&cgroup),
             next_scan: Instant::now(),
             pending: Vec::new(),
-            stats: StatsHandle::new(Arc::clone(&received), lost, library_counts, &ebpf)?,
+            stats,
             received,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .context("create an eventfd")?,
             _statistics: options.program_statistics.then(enable_statistics).flatten(),
-            ebpf,
+            programs: None,
             options,
         };
-        source.scan();
-        Ok(source)
+        Ok(Attached { source, probes, ebpf })
     }
 
     /// Reads counts at any time, from any thread.
@@ -164,15 +207,7 @@ impl LiveSource {
     /// Which watched processes give library evidence, at any time, from any thread.
     #[must_use]
     pub fn library_statuses(&self) -> LibraryStatuses {
-        self.library.as_ref().map(LibraryProbes::statuses).unwrap_or_default()
-    }
-
-    /// Says whether there are hops that only the TLS libraries can prove (see
-    /// [`LibraryProbes::set_needed`]).
-    pub fn set_library_needed(&mut self, needed: bool) {
-        if let Some(library) = &mut self.library {
-            library.set_needed(needed);
-        }
+        self.library.as_ref().map(LibraryThread::statuses).unwrap_or_default()
     }
 
     /// Something that ends a waiting [`Source::poll`].
@@ -207,7 +242,7 @@ impl LiveSource {
             let _ = self.watched_processes.remove(pid);
         }
         if let Some(library) = &mut self.library {
-            library.scan(&mut self.ebpf, &running);
+            library.scan(&running);
         }
         self.known_processes = running;
     }
@@ -248,14 +283,12 @@ impl LiveSource {
         any
     }
 
-    /// Looks into the TLS libraries of processes that are new since the last scan.
+    /// Has the TLS libraries of processes looked into that are new since the last scan.
     fn meet(&mut self, events: &[Event]) {
         let Some(library) = &mut self.library else { return };
         for event in events {
             let Event::Opened { origin: Origin::Process(process), .. } = event else { continue };
-            if !library.knows(process.pid) {
-                library.observe(&mut self.ebpf, process.pid, &process.name);
-            }
+            library.meet(process.pid, &process.name);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::fd::{AsFd as _, AsRawFd as _},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,6 +18,8 @@ use aya::{
     programs::ProgramFd,
 };
 use hopsight_abi::{Kind, LibraryCount, Lost};
+
+use super::cgroup::Presence;
 
 /// Counts since the source started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +36,10 @@ pub struct CaptureStats {
     pub taken_in: u64,
     /// What the library probes saw and dropped (see [`LibraryCount`]).
     pub library: Vec<(&'static str, u64)>,
-    /// The attached kernel programs.
+    /// The kernel programs.
     pub programs: Vec<ProgramStats>,
+    /// The cgroup that they are attached to is gone, and with it their attachment.
+    pub detached_from: Option<PathBuf>,
 }
 
 /// One kernel program.
@@ -83,6 +88,7 @@ struct Sources {
     lost: PerCpuArray<MapData, u64>,
     library: PerCpuArray<MapData, u64>,
     programs: Vec<(String, ProgramFd)>,
+    cgroup: Presence,
 }
 
 impl StatsHandle {
@@ -91,19 +97,20 @@ impl StatsHandle {
         lost: PerCpuArray<MapData, u64>,
         library: PerCpuArray<MapData, u64>,
         ebpf: &Ebpf,
+        cgroup: Presence,
     ) -> anyhow::Result<Self> {
         let programs = ebpf
             .programs()
             .filter_map(|(name, program)| Some((name.to_owned(), program.fd().ok()?)))
             .map(|(name, fd)| Ok((name, fd.try_clone().context("keep a kernel program's handle")?)))
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self(Arc::new(Sources { received, lost, library, programs })))
+        Ok(Self(Arc::new(Sources { received, lost, library, programs, cgroup })))
     }
 
     /// The counts as of now.
     #[must_use]
     pub fn read(&self) -> CaptureStats {
-        let Sources { received, lost, library, programs } = &*self.0;
+        let Sources { received, lost, library, programs, .. } = &*self.0;
         let sum = |counts: &PerCpuArray<MapData, u64>, index: u32| -> u64 {
             counts.get(&index, 0).map_or(0, |values| values.iter().sum())
         };
@@ -124,7 +131,15 @@ impl StatsHandle {
                 .map(|what| (what.as_str(), sum(library, what as u32)))
                 .collect(),
             programs: programs.iter().map(|(name, fd)| program_stats(name, fd)).collect(),
+            detached_from: self.detached_from(),
         }
+    }
+
+    /// The cgroup that the programs were attached to, if it is gone.
+    #[must_use]
+    pub fn detached_from(&self) -> Option<PathBuf> {
+        let cgroup = &self.0.cgroup;
+        (!cgroup.is_there()).then(|| cgroup.path().to_owned())
     }
 }
 

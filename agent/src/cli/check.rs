@@ -43,7 +43,9 @@ enum Format {
 /// The configuration is wrong, or standard output cannot be written.
 pub fn check(args: &CheckArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
     let config = args.config.as_deref().map(Path::new).map(Config::read).transpose()?;
-    let requirements = preflight::check(&config.unwrap_or_default().live_options());
+    let config = config.unwrap_or_default();
+    let mut requirements = preflight::check(&config.live_options());
+    requirements.extend(preflight::check_names(&config.compliance()));
     let text = match args.output {
         Format::Table => lines(&requirements, color.for_stdout()),
         Format::Json => serde_json::to_string_pretty(&requirements)? + "\n",

@@ -1,21 +1,13 @@
 //! Asks a running agent over HTTP.
-//!
-//! HTTP/1.0 with one request per connection needs a few lines over `TcpStream`; a client crate
-//! would bring more code than the rest of the command line.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{TcpStream, ToSocketAddrs as _},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::http_client::Server;
+
 /// Time to connect, and time without an answer or more of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Largest answer that is read.
-const MAX_ANSWER: u64 = 256 << 20;
 
 /// The host and port in `HOST:PORT`, `http://HOST:PORT` or `http://HOST:PORT/`.
 ///
@@ -40,46 +32,14 @@ pub fn parse_address(address: &str) -> anyhow::Result<&str> {
 /// Nobody listens there, or what listens does not answer with status 200.
 pub fn get(address: &str, path: &str) -> anyhow::Result<String> {
     let host = parse_address(address)?;
-    let (status, body) = exchange(host, path).with_context(|| {
+    let server = Server { host, timeout: TIMEOUT };
+    let (status, body) = server.get(path).with_context(|| {
         format!("ask the agent at http://{host} (is `hopsight run` running there? see --address)")
     })?;
     if status != 200 {
         bail!("http://{host}{path} answered {status}: {}", body.trim());
     }
     Ok(body)
-}
-
-fn exchange(host: &str, path: &str) -> anyhow::Result<(u16, String)> {
-    let mut last_error = None;
-    for address in host.to_socket_addrs().context("resolve the address")? {
-        match TcpStream::connect_timeout(&address, TIMEOUT) {
-            Ok(stream) => return exchange_over(stream, host, path),
-            Err(error) => last_error = Some(error),
-        }
-    }
-    match last_error {
-        Some(error) => Err(error).context("connect"),
-        None => bail!("the name has no address"),
-    }
-}
-
-fn exchange_over(mut stream: TcpStream, host: &str, path: &str) -> anyhow::Result<(u16, String)> {
-    stream.set_read_timeout(Some(TIMEOUT)).context("set the timeout")?;
-    stream.set_write_timeout(Some(TIMEOUT)).context("set the timeout")?;
-    stream
-        .write_all(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes())
-        .context("send the request")?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).context("read the answer")?;
-    parse_answer(&answer).context("read the answer: it is not that of an HTTP server")
-}
-
-/// Status and body of an HTTP/1.0 answer.
-fn parse_answer(answer: &[u8]) -> Option<(u16, String)> {
-    let text = String::from_utf8_lossy(answer);
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
 }
 
 #[cfg(test)]
@@ -98,18 +58,6 @@ mod tests {
             ("node-1:99999", None),
         ] {
             assert_eq!(parse_address(input).ok(), want, "{input}");
-        }
-    }
-
-    #[test]
-    fn answers() {
-        for (name, answer, want) in [
-            ("ok", "HTTP/1.0 200 OK\r\na: b\r\n\r\n{}", Some((200, "{}".to_owned()))),
-            ("error", "HTTP/1.1 503 Busy\r\n\r\n", Some((503, String::new()))),
-            ("not http", "SSH-2.0-OpenSSH\r\n", None),
-            ("cut", "HTTP/1.0 200 OK\r\na: b\r\n", None),
-        ] {
-            assert_eq!(parse_answer(answer.as_bytes()), want, "{name}");
         }
     }
 

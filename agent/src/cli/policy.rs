@@ -65,7 +65,8 @@ fn suggestion(snapshot: &Snapshot) -> String {
 /// Each kind of connection the hop had, with their number.
 fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let lowest = hop.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
-    let address = hop.upstream.parse().ok();
+    // Those of the servers differ at most in what a policy by network or port would say.
+    let address = hop.servers.iter().find_map(|server| server.address.parse().ok());
     address.into_iter().flat_map(move |address| {
         hop.connections.iter().map(move |tally| {
             let refused = matches!(tally.outcome, Outcome::Rejected | Outcome::Failed);
@@ -82,7 +83,8 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
             };
             let seen = Observation {
                 proxy: &hop.proxy,
-                namespace: None,
+                process: &hop.proxy,
+                namespace: hop.context.namespace(),
                 upstream: &hop.upstream,
                 name: hop.context.name.as_deref(),
                 address,

@@ -87,7 +87,7 @@ pub fn replay(args: &ReplayArgs, color: ColorChoice) -> anyhow::Result<ExitCode>
             &mut sink,
         )
         .with_context(|| format!("replay {file}"))?;
-        bar.clear();
+        drop(bar);
         if let Some(damage) = counts.damaged {
             is_damaged = true;
             eprintln!("hopsight: {file}: damaged after {} packets: {damage}", counts.read);
@@ -144,9 +144,12 @@ impl Bar {
             eprint!("\r[{}{}] {percent:3} %", "#".repeat(done), " ".repeat(50 - done));
         }
     }
+}
 
-    fn clear(&mut self) {
-        if self.shown.take().is_some() {
+/// Leaves an empty line, for what is printed next.
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
             eprint!("\r\u{1b}[K");
         }
     }

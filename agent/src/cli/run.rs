@@ -64,6 +64,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
 
+    /// Send every event, and the metrics, to the OTLP/HTTP receiver of an OpenTelemetry collector.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+
     /// Policy file to hold every hop against (`hopsight policy check` checks it).
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -142,6 +146,9 @@ impl RunArgs {
         if self.events.is_some() {
             config.events.file.clone_from(&self.events);
         }
+        if self.otlp.is_some() {
+            config.otlp.endpoint.clone_from(&self.otlp);
+        }
         if self.policy.is_some() {
             config.policy.file.clone_from(&self.policy);
         }
@@ -172,11 +179,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         limits: config.limits(),
         hops: config.hops.limits(),
         events: config.events.file.clone(),
+        #[cfg(feature = "otlp")]
+        otlp: config.otlp.options()?,
         http: config.http.address,
         health: config.http.health_address,
         tls: config.http.tls.clone(),
         http_limits: config.http.limits,
-        compliance: config.policy.options(config.hops),
+        compliance: config.compliance(),
         record: args.record.clone(),
         privileges: config.privileges.options(),
     };
@@ -266,6 +275,7 @@ mod tests {
             &["--user", "1", "--keep-privileges"],
             &["--library", "auto", "--no-library"],
             &["--proxy", ""],
+            &["--otlp", "collector:4318"],
             &["--config", "/nonexistent/hopsight.toml"],
         ] {
             assert!(config(args).is_err(), "{args:?}");

@@ -1,21 +1,31 @@
 //! One nginx: the configuration it runs with, and whether another one waits on disk.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::names::Names;
 use crate::{
+    export::labels,
     identity::{
         foreign_root::ForeignRoot,
         nginx::{NginxInstance, is_newer},
     },
     policy::{
-        certificate,
-        intent::{Intent, Scheme, ServerAddress, UpstreamIntent},
+        certificate::{self, CertificateFinding},
+        intent::{Intent, Scheme, ServerAddress, Target, UpstreamIntent},
         lookup::{Found, UpstreamIndex},
         time::UnixTime,
     },
-    report::CertificateFacts,
 };
+
+/// How long connections wait for the addresses of host names in a configuration that is new.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long workers of an older configuration may go on opening connections.
+const RETIRE_AFTER: Duration = Duration::from_secs(60);
 
 /// One configuration as it was loaded.
 #[derive(Debug, Default)]
@@ -23,7 +33,7 @@ pub(super) struct Configuration {
     intent: Intent,
     index: UpstreamIndex,
     /// Per upstream the client certificate its first TLS route names.
-    certificates: Vec<Option<CertificateFacts>>,
+    certificates: Vec<Option<Arc<CertificateFinding>>>,
 }
 
 impl Configuration {
@@ -42,8 +52,26 @@ impl Configuration {
     }
 
     /// The client certificate that is configured for it.
-    pub(super) fn client_certificate(&self, at: usize) -> Option<&CertificateFacts> {
+    pub(super) fn client_certificate(&self, at: usize) -> Option<&Arc<CertificateFinding>> {
         self.certificates.get(at)?.as_ref()
+    }
+
+    /// The labels its upstreams have.
+    fn labels(&self) -> HashSet<Arc<str>> {
+        let label = |upstream: &UpstreamIntent| match &upstream.target {
+            Target::Address(ServerAddress::Ip(address)) => Some(labels::address(*address)),
+            _ => upstream.stable_name().map(|name| labels::label(&name)),
+        };
+        self.intent.upstreams.iter().filter_map(label).collect()
+    }
+
+    /// The host names in it.
+    fn hosts(&self) -> impl Iterator<Item = &str> {
+        let servers = self.intent.upstreams.iter().flat_map(|upstream| &upstream.servers);
+        servers.filter_map(|server| match &server.address {
+            ServerAddress::Host(host, _) => Some(host.as_str()),
+            ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
+        })
     }
 
     fn name(&mut self, names: &Names) {
@@ -69,11 +97,22 @@ pub(super) struct Instance {
     changed_at: Option<UnixTime>,
     pending: bool,
     problem: Option<String>,
+    /// When the current configuration was taken in.
+    adopted_at: Instant,
+    /// Labels of upstreams that a newer configuration does not have any more, and since when.
+    retired: Vec<(Arc<str>, Instant)>,
+    /// Whether private keys may be read, to say whether they belong to their certificates.
+    read_keys: bool,
 }
 
 impl Instance {
     /// The instance with what its files say now.
-    pub(super) fn new(nginx: NginxInstance, label: Arc<str>, names: &Names) -> Self {
+    pub(super) fn new(
+        nginx: NginxInstance,
+        label: Arc<str>,
+        read_keys: bool,
+        names: &mut Names,
+    ) -> Self {
         let mut instance = Self {
             nginx,
             label,
@@ -84,6 +123,9 @@ impl Instance {
             changed_at: None,
             pending: false,
             problem: None,
+            adopted_at: Instant::now(),
+            retired: Vec::new(),
+            read_keys,
         };
         instance.read(names);
         instance
@@ -107,6 +149,18 @@ impl Instance {
         }
     }
 
+    /// Whether its upstreams cannot be told apart yet, because their host names are being looked up.
+    pub(super) fn is_resolving(&self, names: &Names) -> bool {
+        names.waits_for(self.current.hosts()) && self.adopted_at.elapsed() < RESOLVE_PATIENCE
+    }
+
+    /// The labels of upstreams that its configuration does not have any more, each once, after the
+    /// workers that knew them had the time to end.
+    pub(super) fn take_retired(&mut self) -> Vec<Arc<str>> {
+        let over = self.retired.extract_if(.., |(_, since)| since.elapsed() >= RETIRE_AFTER);
+        over.map(|(label, _)| label).collect()
+    }
+
     /// Whether the configuration on disk is newer.
     pub(super) const fn is_pending(&self) -> bool {
         self.pending
@@ -119,7 +173,7 @@ impl Instance {
     }
 
     /// Looks whether files changed, and if so whether they were loaded.
-    pub(super) fn refresh(&mut self, names: &Names) {
+    pub(super) fn refresh(&mut self, names: &mut Names) {
         let files = match self.current.intent.files.as_slice() {
             [] => &[self.nginx.main_file.clone()][..],
             files => files,
@@ -133,7 +187,7 @@ impl Instance {
     /// Reads the files if they were loaded, or changed, since they were last read. A new
     /// configuration is in force when workers were started with it: what is on disk only is
     /// checked for mistakes, and counts as pending.
-    pub(super) fn read(&mut self, names: &Names) {
+    pub(super) fn read(&mut self, names: &mut Names) {
         let reading = match self.nginx.read() {
             Ok(reading) => reading,
             Err(error) => {
@@ -168,23 +222,20 @@ impl Instance {
         self.pending = self.changed_at.is_some_and(|changed| is_newer(changed, reading.loaded_at));
     }
 
-    fn adopt(&mut self, intent: Intent, names: &Names) {
-        for upstream in &intent.upstreams {
-            for server in &upstream.servers {
-                if let ServerAddress::Host(host, _) = &server.address {
-                    names.ask(host);
-                }
-            }
-        }
+    fn adopt(&mut self, intent: Intent, names: &mut Names) {
         let root = ForeignRoot::of_process(self.nginx.master.pid);
         let now = UnixTime::from(SystemTime::now());
         let certificate = |upstream: &UpstreamIntent| {
             let route = upstream.routes.iter().find(|route| route.scheme == Scheme::Tls)?;
-            let found = certificate::configured(root.as_ref().ok()?, &route.tls, now, false);
-            found.ok().map(|configured| configured.facts)
+            let read =
+                certificate::configured(root.as_ref().ok()?, &route.tls, now, self.read_keys);
+            CertificateFinding::of(&read, now).map(Arc::new)
         };
         let certificates = intent.upstreams.iter().map(certificate).collect();
         let mut loaded = Configuration { intent, certificates, ..Configuration::default() };
+        for host in loaded.hosts() {
+            names.ask(host);
+        }
         loaded.name(names);
         if loaded.intent == self.current.intent {
             // The workers of one load do not start all at once.
@@ -192,8 +243,23 @@ impl Instance {
             return;
         }
         let replaced = std::mem::replace(&mut self.current, loaded);
+        self.tell_problems();
+        let now = Instant::now();
+        self.adopted_at = now;
+        let labels = self.current.labels();
+        self.retired.retain(|(label, _)| !labels.contains(label));
+        self.retired.extend(replaced.labels().difference(&labels).map(|gone| (gone.clone(), now)));
         self.previous = (!replaced.intent.files.is_empty()).then_some(replaced);
         self.generation.0 += 1;
+    }
+
+    fn tell_problems(&self) {
+        for (at, finding) in self.current.certificates.iter().enumerate() {
+            for problem in finding.iter().flat_map(|finding| &finding.problems) {
+                let upstream = self.current.intent.upstreams[at].target.to_string();
+                tracing::warn!(proxy = &*self.label, upstream, "client certificate: {problem}");
+            }
+        }
     }
 
     /// Indexes the upstreams anew by what is known of their names.

@@ -9,17 +9,18 @@ use std::{
 use super::{
     Submitted,
     policy_file::PolicyFile,
-    proxies::{Proxies, Proxy},
+    proxies::{Asked, Proxies, Proxy, Retired},
 };
 use crate::{
     export::{
         Exporter,
         drift::{DriftBoard, DriftView},
+        ends::Ends,
         health::ComponentState,
         hop_context::{HopCompliance, HopContext, IntentSummary},
         labels,
     },
-    model::{ClientAuth, Origin},
+    model::{ClientAuth, Origin, Security},
     policy::{
         drift::{Compliance, DriftEvent, DriftTracker, Options, Snapshot, assess},
         intent::UpstreamIntent,
@@ -36,6 +37,8 @@ const STATE: &str = "state";
 
 /// Between two writes of a state in which only counts and times advanced.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Reports that wait for names at most; further ones go by the process name.
+const MAX_WAITING: usize = 4_096;
 
 type HopKey = (Arc<str>, Arc<str>);
 
@@ -55,12 +58,16 @@ pub(super) struct Judge {
     tracker: DriftTracker,
     options: Options,
     hops: HashMap<HopKey, Newest>,
+    /// Reports on processes whose names are being looked up.
+    waiting: Vec<Submitted>,
     state: Option<StateFile>,
     saved_at: UnixTime,
     /// A drift opened or closed since the state was saved.
     unsaved: bool,
-    /// The same since the metrics were.
+    /// A drift opened or closed since the metrics were shown.
     unshown: bool,
+    /// The last attempt to save failed.
+    cannot_save: bool,
 }
 
 impl Judge {
@@ -93,9 +100,11 @@ impl Judge {
             tracker,
             options,
             hops: HashMap::new(),
+            waiting: Vec::new(),
             state,
             saved_at,
             unsaved: false,
+            cannot_save: false,
             unshown: false,
         };
         judge.show();
@@ -103,32 +112,86 @@ impl Judge {
         judge
     }
 
-    /// Takes in what was said about a connection.
-    pub(super) fn report(&mut self, Submitted { report, opened_at }: &Submitted) {
-        let Origin::Process(process) = &report.origin else { return };
-        let label = labels::proxy(&report.origin);
-        let upstream = labels::upstream(report);
-        let proxy = self.proxies.of(process.pid, &label);
+    /// Takes in what was said about a connection: it is counted, and held against policy if it
+    /// decides something. Waits for a while if what its ends are called is being looked up.
+    pub(super) fn report(&mut self, submitted: Submitted) {
+        let Origin::Process(process) = &submitted.report.origin else {
+            self.exporter.record(&submitted.report);
+            return;
+        };
+        match self.proxies.of(process.pid, &labels::proxy(&submitted.report.origin)) {
+            Asked::Known(proxy) => self.named(&submitted, Some(proxy)),
+            Asked::NotYet if self.waiting.len() < MAX_WAITING => self.waiting.push(submitted),
+            Asked::NotYet | Asked::Gone => self.named(&submitted, None),
+        }
+    }
+
+    /// Whether reports wait for names.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Looks again at the reports that wait for names, in their order.
+    pub(super) fn retry(&mut self) {
+        self.proxies.refresh_names();
+        for submitted in std::mem::take(&mut self.waiting) {
+            self.report(submitted);
+        }
+    }
+
+    /// Takes in what still waits, without names.
+    pub(super) fn give_up_waiting(&mut self) {
+        for submitted in std::mem::take(&mut self.waiting) {
+            self.named(&submitted, None);
+        }
+    }
+
+    /// Takes in a report on a process of which everything is known that will be.
+    fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
+        let process = labels::proxy(&report.origin);
+        let label = proxy.as_ref().map_or_else(|| process.clone(), |proxy| proxy.label.clone());
         let configuration = proxy.as_ref().and_then(|proxy| self.proxies.configuration(proxy));
         let found = configuration
             .map(|configuration| configuration.find(report.destination, report.sni.as_deref()))
             .unwrap_or_default();
-        let intents: Vec<&UpstreamIntent> = configuration
+        let mut intents: Vec<&UpstreamIntent> = configuration
             .map(|configuration| found.iter().map(|&at| configuration.upstream(at)).collect())
             .unwrap_or_default();
-        let (name, configured) = match (configuration, found.as_slice()) {
-            (Some(configuration), &[one]) => (
-                Some(labels::label(&configuration.upstream(one).target.to_string())),
-                configuration.client_certificate(one),
-            ),
+        let (configured, certificate) = match (configuration, found.as_slice()) {
+            (Some(configuration), &[one]) => {
+                (Some(configuration.upstream(one)), configuration.client_certificate(one).cloned())
+            }
             _ => (None, None),
         };
-        let now = UnixTime::from(SystemTime::now());
-        let mut seen = Observation::of(report, &label, None, &upstream, *opened_at);
+        let service = self.proxies.service(report.destination, report.dst.parse().ok());
+        let name = configured.map(|one| one.target.to_string());
+        let stable = configured.and_then(UpstreamIntent::stable_name);
+        let upstream = stable.or_else(|| service.as_ref().map(|service| service.label()));
+        let upstream = upstream.map_or_else(|| labels::upstream(report), |one| labels::label(&one));
+        let ends = Ends { proxy: label, upstream };
+        let now = SystemTime::now();
+        self.exporter.record_between(&ends, report, now);
+        if report.verdict.security == Security::Unknown && !report.is_final {
+            return;
+        }
+        let by_gateway = match (&proxy, &service) {
+            (Some(proxy), Some(service)) => self.proxies.gateway_intent(proxy, service),
+            _ => None,
+        };
+        if let Some(intent) = &by_gateway {
+            intents = vec![intent];
+        }
+        let name: Option<Arc<str>> =
+            name.or_else(|| Some(service?.label())).map(|name| labels::label(&name));
+        let now = UnixTime::from(now);
+        let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
+        let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, *opened_at);
+        seen.process = &process;
         seen.name = name.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
+            let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
             seen.client_certificate = seen.client_certificate.or(configured);
         }
         let policy = self.policies.policies().find(&seen.subject());
@@ -139,6 +202,7 @@ impl Judge {
             _ => None,
         };
         let events = self.tracker.observe(&seen, &assessment, now);
+        let Ends { proxy: label, upstream } = ends;
         let key = (label, upstream);
         let newest = Newest {
             context: HopContext {
@@ -146,6 +210,7 @@ impl Judge {
                 intent,
                 compliance: None,
                 proxy_identity: proxy.map(|proxy| proxy.identity),
+                configured_certificate: certificate,
             },
             policy,
             compliance: assessment.compliance(),
@@ -163,11 +228,21 @@ impl Judge {
         self.policies.refresh();
         self.proxies.tick();
         let now = UnixTime::from(SystemTime::now());
-        let events = self.tracker.tick(now);
+        let mut events = self.tracker.tick(now);
         for event in &events {
             if let DriftEvent::Closed(closed) = event {
                 self.describe(&(closed.drift.proxy.clone(), closed.drift.upstream.clone()));
             }
+        }
+        for retired in self.proxies.take_retired() {
+            let (proxy, upstream) = match &retired {
+                Retired::Proxy(proxy) => (proxy, None),
+                Retired::Upstream(proxy, upstream) => (proxy, Some(&**upstream)),
+            };
+            events.extend(self.tracker.give_up(proxy, upstream, now));
+            self.exporter.forget(proxy, upstream);
+            self.hops
+                .retain(|key, _| key.0 != *proxy || upstream.is_some_and(|one| *key.1 != *one));
         }
         self.tell(&events);
         let forget_after = self.options.forget_after;
@@ -194,10 +269,15 @@ impl Judge {
         let health = self.exporter.health();
         match state.save(&self.tracker.snapshot()) {
             Ok(()) => {
+                self.cannot_save = false;
                 health.set(STATE, ComponentState::Ready, state.path().display().to_string());
             }
             Err(error) => {
-                tracing::warn!("{error:#}");
+                // Tried again at the next tick, told once.
+                self.unsaved = true;
+                if !std::mem::replace(&mut self.cannot_save, true) {
+                    tracing::warn!("{error:#}");
+                }
                 health.set(STATE, ComponentState::Degraded, format!("{error:#}"));
             }
         }
@@ -250,6 +330,7 @@ impl Judge {
             open,
             mended,
             pending_reload: self.proxies.pending_reload(),
+            workloads: self.proxies.workloads(),
             beyond_limit: self.tracker.dropped(),
         });
     }
@@ -259,6 +340,9 @@ impl Judge {
         for (component, (state, detail)) in
             [(POLICY, self.policies.health()), (NGINX_CONFIGURATION, self.proxies.health())]
         {
+            health.set(component, state, detail);
+        }
+        for (component, state, detail) in self.proxies.source_health() {
             health.set(component, state, detail);
         }
     }

@@ -28,7 +28,8 @@ use anyhow::Context as _;
 use self::{judge::Judge, policy_file::PolicyFile, proxies::Proxies};
 use crate::{
     export::{Exporter, drift::DriftBoard},
-    model::{Security, Timestamp},
+    identity::sources::{PodSources, SourceOptions},
+    model::Timestamp,
     policy::{drift, time::UnixTime},
     report::ConnectionReport,
     state::StateFile,
@@ -36,6 +37,8 @@ use crate::{
 
 /// Between two looks at files and clocks.
 const TICK: Duration = Duration::from_secs(1);
+/// Between two looks at reports that wait for the names of their ends.
+const RETRY: Duration = Duration::from_millis(50);
 /// Reports judged before what they changed is shown.
 const BATCH: usize = 1_024;
 /// The state file's name in its directory.
@@ -52,11 +55,22 @@ pub struct ComplianceOptions {
     pub drift: drift::Options,
     /// Reports that wait to be judged at most.
     pub queue: usize,
+    /// Read the private keys of client certificates, to say whether they belong to them.
+    pub read_private_keys: bool,
+    /// Where names of pods and services come from.
+    pub sources: SourceOptions,
 }
 
 impl Default for ComplianceOptions {
     fn default() -> Self {
-        Self { policy: None, state: None, drift: drift::Options::default(), queue: 16_384 }
+        Self {
+            policy: None,
+            state: None,
+            drift: drift::Options::default(),
+            queue: 16_384,
+            read_private_keys: false,
+            sources: SourceOptions::default(),
+        }
     }
 }
 
@@ -71,6 +85,7 @@ struct Submitted {
 #[derive(Debug)]
 pub struct ComplianceThread {
     queue: Option<SyncSender<Submitted>>,
+    exporter: Exporter,
     board: Arc<DriftBoard>,
     thread: Option<JoinHandle<()>>,
 }
@@ -96,7 +111,8 @@ impl ComplianceThread {
             exporter.clone(),
             board.clone(),
             PolicyFile::new(options.policy),
-            Proxies::start().context("start the thread that resolves names")?,
+            Proxies::start(PodSources::new(options.sources), options.read_private_keys)
+                .context("start the thread that resolves names")?,
             options.drift,
             state,
         );
@@ -105,22 +121,21 @@ impl ComplianceThread {
             .name("compliance".to_owned())
             .spawn(move || run(judge, &reports))
             .context("start the compliance thread")?;
-        Ok(Self { queue: Some(queue), board, thread: Some(thread) })
+        Ok(Self { queue: Some(queue), exporter: exporter.clone(), board, thread: Some(thread) })
     }
 
-    /// Hands over what was said about a connection at `now` (the source's clock), if it decides
-    /// something or is the last word. Never waits.
+    /// Hands over what was said about a connection at `now` (the source's clock): it gets the names
+    /// of its ends, is counted under them, and is held against policy. Never waits; what finds the
+    /// queue full is counted under the names it has by itself, and not held against policy.
     pub fn submit(&self, report: Box<ConnectionReport>, now: Timestamp) {
-        if report.verdict.security == Security::Unknown && !report.is_final {
-            return;
-        }
         let age = now.since(report.opened_at);
         let opened_at =
             UnixTime::from(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
         let Some(queue) = &self.queue else { return };
         match queue.try_send(Submitted { report, opened_at }) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+            Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) => {
+                self.exporter.record(&refused.report);
                 self.board.count_dropped();
             }
         }
@@ -139,24 +154,32 @@ impl Drop for ComplianceThread {
 
 fn run(mut judge: Judge, reports: &Receiver<Submitted>) {
     let mut ticked = Instant::now();
+    let mut retried = ticked;
     loop {
-        let left = TICK.saturating_sub(ticked.elapsed());
+        let pause = if judge.is_waiting() { RETRY } else { TICK };
+        let left = TICK.saturating_sub(ticked.elapsed()).min(pause);
         match reports.recv_timeout(left) {
             Ok(report) => {
-                judge.report(&report);
+                judge.report(report);
                 for report in reports.try_iter().take(BATCH) {
-                    judge.report(&report);
+                    judge.report(report);
                 }
                 judge.show_changes();
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        if judge.is_waiting() && retried.elapsed() >= RETRY {
+            retried = Instant::now();
+            judge.retry();
+            judge.show_changes();
+        }
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
             judge.tick();
         }
     }
+    judge.give_up_waiting();
     judge.tick();
     judge.save();
 }

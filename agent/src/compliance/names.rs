@@ -1,7 +1,7 @@
 //! Addresses of host names that configurations mention.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, ToSocketAddrs as _},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
@@ -17,6 +17,8 @@ const MAX_NAMES: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Names {
     known: HashMap<String, Vec<IpAddr>>,
+    /// Asked for and not answered yet.
+    waiting: HashSet<String>,
     questions: SyncSender<String>,
     answers: Receiver<(String, Vec<IpAddr>)>,
 }
@@ -37,7 +39,7 @@ impl Names {
                 }
             }
         })?;
-        Ok(Self { known: HashMap::new(), questions, answers })
+        Ok(Self { known: HashMap::new(), waiting: HashSet::new(), questions, answers })
     }
 
     /// What is known of a name now.
@@ -46,15 +48,24 @@ impl Names {
     }
 
     /// Asks for a name, again if it is known.
-    pub(super) fn ask(&self, name: &str) {
+    pub(super) fn ask(&mut self, name: &str) {
         // A full queue is that of a resolver that does not answer.
-        let _ = self.questions.try_send(name.to_owned());
+        if self.questions.try_send(name.to_owned()).is_ok() {
+            self.waiting.insert(name.to_owned());
+        }
+    }
+
+    /// Whether an answer is still to come that would be the first for one of `names`.
+    pub(super) fn waits_for<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+        !self.waiting.is_empty()
+            && names.any(|name| self.waiting.contains(name) && !self.known.contains_key(name))
     }
 
     /// Takes in the answers that have come; says whether they changed something.
     pub(super) fn refresh(&mut self) -> bool {
         let mut changed = false;
         while let Ok((name, addresses)) = self.answers.try_recv() {
+            self.waiting.remove(&name);
             if self.known.len() >= MAX_NAMES && !self.known.contains_key(&name) {
                 continue;
             }
@@ -79,11 +90,13 @@ mod tests {
         let mut names = Names::start().unwrap();
         assert!(names.addresses("localhost").is_empty());
         names.ask("localhost");
+        assert!(names.waits_for(["localhost"].into_iter()));
         let begin = Instant::now();
         while !names.refresh() {
             assert!(begin.elapsed() < Duration::from_secs(10), "no answer");
             thread::sleep(Duration::from_millis(5));
         }
+        assert!(!names.waits_for(["localhost"].into_iter()));
         assert!(names.addresses("localhost").iter().all(IpAddr::is_loopback));
     }
 }

@@ -1,8 +1,10 @@
-//! The processes that open connections, and the nginx instances among them.
+//! The processes that open connections: who they are, and the nginx instances among them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -10,17 +12,21 @@ use super::{
     names::Names,
 };
 use crate::{
-    export::health::ComponentState,
+    export::{health::ComponentState, labels},
     identity::{
-        cgroup::CgroupIdentity,
+        kubernetes::services::ServicePort,
         nginx::{NginxInstance, master_of},
+        pod::{PodIdentity, ProxyIdentity},
         process::{ProcessFacts, ProcessKey},
+        sources::{Lookup, PodSources, SourceState},
     },
-    policy::time::UnixTime,
+    policy::{intent::UpstreamIntent, time::UnixTime},
 };
 
 /// Processes remembered at most; those beyond are read again for each connection.
 const MAX_PROCESSES: usize = 65_536;
+/// Between two questions for the pod of one process.
+const ASK_AGAIN: Duration = Duration::from_millis(40);
 /// nginx instances at most.
 const MAX_INSTANCES: usize = 1_024;
 
@@ -28,9 +34,13 @@ const MAX_INSTANCES: usize = 1_024;
 #[derive(Clone, Debug)]
 pub(super) struct Proxy {
     key: ProcessKey,
+    /// `proxy` label of its hops.
+    pub(super) label: Arc<str>,
     /// Container, pod and unit.
-    pub(super) identity: Arc<CgroupIdentity>,
+    pub(super) identity: Arc<ProxyIdentity>,
     nginx: Option<Worker>,
+    /// When it was first asked for.
+    since: Instant,
 }
 
 /// A process of an nginx.
@@ -48,54 +58,128 @@ impl Proxy {
     pub(super) fn loaded_at(&self) -> Option<UnixTime> {
         self.nginx.map(|worker| worker.started_at)
     }
+
+    /// Its pod, where it is known by name.
+    pub(super) fn pod(&self) -> Option<&PodIdentity> {
+        self.identity.kubernetes.as_ref()
+    }
+}
+
+/// What is known of a process.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// A source of names has not answered yet; first and last asked then.
+    Waiting {
+        key: ProcessKey,
+        since: Instant,
+        asked: Instant,
+    },
+    Known(Proxy),
+    /// It could not be read; tried again after the next [`Proxies::tick`].
+    Unreadable,
+}
+
+/// The answer of [`Proxies::of`].
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    /// The process.
+    Known(Proxy),
+    /// Ask again shortly: what its hops are to be called is being looked up.
+    NotYet,
+    /// It could not be looked at.
+    Gone,
+}
+
+/// A name that will not be seen again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Retired {
+    /// A `proxy` label: its processes have got another name.
+    Proxy(Arc<str>),
+    /// An `upstream` label of a proxy: its configuration does not have it any more.
+    Upstream(Arc<str>, Arc<str>),
 }
 
 /// Everything known of the proxies; each process and each configuration is read once.
 #[derive(Debug)]
 pub(super) struct Proxies {
-    /// `None` for a process that could not be read; tried again after the next [`Proxies::tick`].
-    processes: HashMap<u32, Option<Proxy>>,
+    processes: HashMap<u32, Entry>,
     instances: HashMap<ProcessKey, Instance>,
     names: Names,
+    sources: PodSources,
+    /// Labels of processes that got another one.
+    renamed: HashSet<Arc<str>>,
+    /// Whether private keys may be read.
+    read_keys: bool,
 }
 
 impl Proxies {
     /// No proxies yet.
-    pub(super) fn start() -> std::io::Result<Self> {
-        let names = Names::start()?;
-        Ok(Self { processes: HashMap::new(), instances: HashMap::new(), names })
+    pub(super) fn start(sources: PodSources, read_keys: bool) -> std::io::Result<Self> {
+        Ok(Self {
+            processes: HashMap::new(),
+            instances: HashMap::new(),
+            names: Names::start()?,
+            sources,
+            renamed: HashSet::new(),
+            read_keys,
+        })
     }
 
-    /// The process `pid`, whose hops are labelled `label`. A process that is new is read, and so
-    /// is the configuration of its nginx: a new worker means that it was loaded.
-    pub(super) fn of(&mut self, pid: u32, label: &Arc<str>) -> Option<Proxy> {
-        if let Some(known) = self.processes.get(&pid) {
-            return known.clone();
-        }
-        let read = self.read(pid, label);
-        if let Err(error) = &read {
+    /// The process `pid` of this name. One that is new is read, and so is the configuration of its
+    /// nginx: a new worker means that it was loaded.
+    pub(super) fn of(&mut self, pid: u32, process: &Arc<str>) -> Asked {
+        let since = match self.processes.get(&pid) {
+            Some(Entry::Known(known)) if self.is_resolving(known) => return Asked::NotYet,
+            Some(Entry::Known(known)) => return Asked::Known(known.clone()),
+            Some(Entry::Unreadable) => return Asked::Gone,
+            Some(Entry::Waiting { asked, .. }) if asked.elapsed() < ASK_AGAIN => {
+                return Asked::NotYet;
+            }
+            Some(Entry::Waiting { since, .. }) => *since,
+            None => Instant::now(),
+        };
+        let entry = self.read(pid, process, since).unwrap_or_else(|error| {
             tracing::debug!(pid, "{error:#}");
+            Entry::Unreadable
+        });
+        if self.processes.len() < MAX_PROCESSES || self.processes.contains_key(&pid) {
+            self.processes.insert(pid, entry.clone());
         }
-        let proxy = read.ok();
-        if self.processes.len() < MAX_PROCESSES {
-            self.processes.insert(pid, proxy.clone());
+        match entry {
+            Entry::Known(proxy) if self.is_resolving(&proxy) => Asked::NotYet,
+            Entry::Known(proxy) => Asked::Known(proxy),
+            Entry::Waiting { .. } => Asked::NotYet,
+            Entry::Unreadable => Asked::Gone,
         }
-        proxy
     }
 
-    fn read(&mut self, pid: u32, label: &Arc<str>) -> anyhow::Result<Proxy> {
+    fn is_resolving(&self, proxy: &Proxy) -> bool {
+        let instance = proxy.nginx.and_then(|worker| self.instances.get(&worker.master));
+        instance.is_some_and(|instance| instance.is_resolving(&self.names))
+    }
+
+    fn read(&mut self, pid: u32, process: &Arc<str>, since: Instant) -> anyhow::Result<Entry> {
         let facts = ProcessFacts::read(pid)?;
+        let kubernetes = match self.sources.find(&facts.cgroup, since) {
+            Lookup::Pending => {
+                return Ok(Entry::Waiting { key: facts.key, since, asked: Instant::now() });
+            }
+            Lookup::Known(pod) => Some(*pod),
+            Lookup::Unknown => None,
+        };
+        let label = label_of(kubernetes.as_ref(), process);
         let master = master_of(&facts).unwrap_or_else(|error| {
             tracing::debug!(pid, "{error:#}");
             None
         });
         if let Some(master) = &master {
             if let Some(instance) = self.instances.get_mut(&master.key) {
-                instance.read(&self.names);
+                instance.read(&mut self.names);
             } else if self.instances.len() < MAX_INSTANCES {
                 match NginxInstance::of_master(master) {
                     Ok(nginx) => {
-                        let instance = Instance::new(nginx, label.clone(), &self.names);
+                        let instance =
+                            Instance::new(nginx, label.clone(), self.read_keys, &mut self.names);
                         self.instances.insert(master.key, instance);
                     }
                     Err(error) => tracing::warn!(pid, "find the nginx configuration: {error:#}"),
@@ -111,7 +195,8 @@ impl Proxies {
                 .unwrap_or_default(),
             started_at: facts.started_at,
         });
-        Ok(Proxy { key: facts.key, identity: Arc::new(facts.cgroup), nginx })
+        let identity = Arc::new(ProxyIdentity { cgroup: facts.cgroup, kubernetes });
+        Ok(Entry::Known(Proxy { key: facts.key, label, identity, nginx, since }))
     }
 
     /// The configuration that a process of an nginx runs with.
@@ -120,19 +205,112 @@ impl Proxies {
         Some(self.instances.get(&worker.master)?.configuration(worker.generation))
     }
 
-    /// Forgets processes that are gone and looks at the files of the others. Call it about once
-    /// a second.
-    pub(super) fn tick(&mut self) {
-        self.processes
-            .retain(|_, proxy| proxy.as_ref().is_some_and(|proxy| proxy.key.is_running()));
-        self.instances.retain(|_, instance| instance.is_running());
-        let renamed = self.names.refresh();
-        for instance in self.instances.values_mut() {
-            instance.refresh(&self.names);
-            if renamed {
+    /// The Service that one of these addresses belongs to: what was asked for comes before what the
+    /// service NAT made of it.
+    pub(super) fn service(
+        &self,
+        destination: SocketAddr,
+        remote: Option<SocketAddr>,
+    ) -> Option<Arc<ServicePort>> {
+        let remote = remote.filter(|remote| *remote != destination);
+        [Some(destination), remote].into_iter().flatten().find_map(|one| self.sources.service(one))
+    }
+
+    /// What the Gateway API intends for the hop from a proxy to a Service; it comes before what the
+    /// data plane's own configuration says, which was made from it.
+    pub(super) fn gateway_intent(&self, proxy: &Proxy, to: &ServicePort) -> Option<UpstreamIntent> {
+        self.sources.intent(proxy.pod()?, to)
+    }
+
+    /// Takes in names that have been looked up meanwhile.
+    pub(super) fn refresh_names(&mut self) {
+        if self.names.refresh() {
+            for instance in self.instances.values_mut() {
                 instance.name(&self.names);
             }
         }
+    }
+
+    /// Forgets processes that are gone and looks at the files of the others. Call it about once
+    /// a second.
+    pub(super) fn tick(&mut self) {
+        self.processes.retain(|_, entry| match entry {
+            Entry::Known(proxy) => proxy.key.is_running(),
+            Entry::Waiting { key, .. } => key.is_running(),
+            Entry::Unreadable => false,
+        });
+        self.name_late();
+        self.instances.retain(|_, instance| instance.is_running());
+        self.refresh_names();
+        for instance in self.instances.values_mut() {
+            instance.refresh(&mut self.names);
+        }
+    }
+
+    /// Asks again for the pods, and the containers in them, that were not known yet.
+    fn name_late(&mut self) {
+        for entry in self.processes.values_mut() {
+            let Entry::Known(proxy) = entry else { continue };
+            if proxy.pod().is_some_and(|pod| pod.container.is_some()) {
+                continue;
+            }
+            let Lookup::Known(pod) = self.sources.find(&proxy.identity.cgroup, proxy.since) else {
+                continue;
+            };
+            if proxy.pod() == Some(&*pod) {
+                continue;
+            }
+            let label = label_of(Some(&pod), &proxy.label);
+            let cgroup = proxy.identity.cgroup.clone();
+            proxy.identity = Arc::new(ProxyIdentity { cgroup, kubernetes: Some(*pod) });
+            let before = std::mem::replace(&mut proxy.label, label);
+            if before != proxy.label {
+                self.renamed.insert(before);
+                if let Some(worker) = proxy.nginx
+                    && let Some(instance) = self.instances.get_mut(&worker.master)
+                {
+                    instance.label = proxy.label.clone();
+                }
+            }
+        }
+    }
+
+    /// The names that will not be seen again, each once.
+    pub(super) fn take_retired(&mut self) -> Vec<Retired> {
+        let used: HashSet<_> = self
+            .processes
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::Known(proxy) => Some(proxy.label.clone()),
+                Entry::Waiting { .. } | Entry::Unreadable => None,
+            })
+            .collect();
+        let proxies = std::mem::take(&mut self.renamed).into_iter();
+        let mut retired: Vec<_> =
+            proxies.filter(|label| !used.contains(label)).map(Retired::Proxy).collect();
+        for instance in self.instances.values_mut() {
+            let gone = instance.take_retired().into_iter();
+            retired.extend(gone.map(|label| Retired::Upstream(instance.label.clone(), label)));
+        }
+        retired
+    }
+
+    /// The proxies that are in pods known by name: label, namespace, kind and name of the workload.
+    pub(super) fn workloads(&self) -> Vec<[Arc<str>; 4]> {
+        let pods = self.processes.values().filter_map(|entry| match entry {
+            Entry::Known(proxy) => Some((proxy.label.clone(), proxy.pod()?)),
+            Entry::Waiting { .. } | Entry::Unreadable => None,
+        });
+        let mut found: Vec<_> = pods
+            .map(|(label, pod)| {
+                let workload = &pod.workload;
+                let [kind, name] = [&workload.kind, &workload.name].map(|text| labels::label(text));
+                [label, labels::label(&pod.namespace), kind, name]
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// Per `proxy` label whether a configuration waits to be loaded.
@@ -154,4 +332,28 @@ impl Proxies {
             (problems, _) => (ComponentState::Degraded, problems.join("; ")),
         }
     }
+
+    /// The same for each source of names that is to be asked.
+    pub(super) fn source_health(&self) -> Vec<(&'static str, ComponentState, String)> {
+        let sources = [("kubernetes", self.sources.kubernetes()), ("cri", self.sources.runtime())];
+        let words = |state| match state {
+            SourceState::Idle(why) => (ComponentState::Ready, why.to_owned()),
+            // Names may follow; nothing waits for them for long.
+            SourceState::Starting => (ComponentState::Degraded, "no answer yet".to_owned()),
+            SourceState::Ready(what) => (ComponentState::Ready, what),
+            SourceState::Degraded(why) => {
+                (ComponentState::Degraded, format!("{why}; processes keep their own names"))
+            }
+        };
+        let named = |(name, state): (_, Option<_>)| {
+            let (state, detail) = words(state?);
+            Some((name, state, detail))
+        };
+        sources.into_iter().filter_map(named).collect()
+    }
+}
+
+/// `namespace/workload` of a pod; else the process name, or what the proxy is called already.
+fn label_of(pod: Option<&PodIdentity>, process: &Arc<str>) -> Arc<str> {
+    pod.map_or_else(|| process.clone(), |pod| labels::label(&pod.workload_name()))
 }

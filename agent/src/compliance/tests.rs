@@ -5,7 +5,7 @@ use crate::{
         hops::HopLimits,
         testing::{process, report, to},
     },
-    model::Origin,
+    model::{Origin, Security},
     policy::drift::{Compliance, Rule},
 };
 
@@ -33,7 +33,6 @@ impl Scene {
             process.pid = std::process::id();
         }
         report.opened_at = NOW;
-        self.exporter.record(&report);
         self.thread.submit(Box::new(report), NOW);
     }
 
@@ -117,12 +116,18 @@ fn what_is_broken_is_said_and_stops_nothing() {
 fn a_full_queue_is_counted() {
     let (queue, _reports) = sync_channel(1);
     let board = Arc::new(DriftBoard::default());
-    let thread = ComplianceThread { queue: Some(queue), board: board.clone(), thread: None };
     let exporter = Exporter::new(HopLimits::default());
+    let thread = ComplianceThread {
+        queue: Some(queue),
+        exporter: exporter.clone(),
+        board: board.clone(),
+        thread: None,
+    };
     exporter.register(board);
     for flow in 0..3 {
         thread.submit(Box::new(report(flow, Security::Tls)), NOW);
     }
     let text = exporter.gather().unwrap();
     assert!(text.contains("dropped_total{reason=\"queue_full\"} 2\n"), "{text}");
+    assert_eq!(exporter.hops().hops[0].count_of(|_| true), 2, "they are counted all the same");
 }

@@ -3,6 +3,8 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod kubernetes;
+mod otlp;
 mod policy;
 
 use std::{
@@ -12,11 +14,14 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub use kubernetes::{Cri, Kubernetes};
+pub use otlp::Otlp;
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{LiveOptions, LoadOptions, Sampling, Watched},
+    compliance::ComplianceOptions,
     export::{
         hops::HopLimits,
         http::{DEFAULT_ADDRESS, HttpLimits, tls::TlsFiles},
@@ -44,12 +49,18 @@ pub struct Config {
     pub hops: Hops,
     /// What connections are held against.
     pub policy: Policy,
+    /// Names of pods and services from the Kubernetes API.
+    pub kubernetes: Kubernetes,
+    /// Names of pods from the container runtime.
+    pub cri: Cri,
     /// The HTTP server.
     pub http: Http,
     /// Connection events.
     pub events: Events,
     /// What the agent gives up once it runs.
     pub privileges: Privileges,
+    /// Export to an OpenTelemetry collector.
+    pub otlp: Otlp,
     /// The agent's own log.
     pub log: Log,
 }
@@ -113,6 +124,8 @@ impl Default for Capture {
 pub struct Flows {
     /// Connections followed at once.
     pub max_flows: usize,
+    /// Bytes held for the streams of all connections.
+    pub max_stream_bytes: usize,
     /// Bytes held per direction while earlier ones are missing.
     pub reorder_window_bytes: usize,
     /// Seconds a handshake may take.
@@ -134,6 +147,7 @@ impl Default for Flows {
         let limits = Limits::default();
         Self {
             max_flows: limits.max_flows,
+            max_stream_bytes: limits.max_stream_bytes,
             reorder_window_bytes: limits.reorder_window,
             handshake_timeout_seconds: limits.handshake_timeout.as_secs(),
             settle_grace_milliseconds: limits.settle_grace.as_secs() * 1000,
@@ -165,7 +179,8 @@ pub struct Library {
     /// Seconds with probes at the beginning of every `sample_every_seconds`; TLS 1.3 hops are
     /// inferred in between.
     pub sample_seconds: u64,
-    /// Seconds from one sample to the next; 0: the probes are always in place.
+    /// Seconds from one sample to the next; 0: the probes are always in place, for about one
+    /// percent of a handshake's processor time (`cargo xtask bench probes`).
     pub sample_every_seconds: u64,
 }
 
@@ -336,6 +351,7 @@ impl Config {
         let flows = self.flows;
         Limits {
             max_flows: flows.max_flows,
+            max_stream_bytes: flows.max_stream_bytes,
             bytes_per_direction: self.capture.handshake_bytes.into(),
             reorder_window: flows.reorder_window_bytes,
             handshake_timeout: Duration::from_secs(flows.handshake_timeout_seconds),
@@ -347,12 +363,19 @@ impl Config {
         }
     }
 
+    /// What connections are held against, and where names come from.
+    #[must_use]
+    pub fn compliance(&self) -> ComplianceOptions {
+        let sources = self.kubernetes.sources(&self.cri);
+        ComplianceOptions { sources, ..self.policy.options(self.hops) }
+    }
+
     /// Checks the ranges of values, wherever they came from.
     ///
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, library, hops, http, policy, .. } = self;
+        let Self { watch, capture, flows, library, hops, http, policy, kubernetes, cri, .. } = self;
         let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
         let rules = [
             (
@@ -378,6 +401,7 @@ impl Config {
                 (1..=4_000_000).contains(&flows.max_flows),
                 "flows.max_flows must be between 1 and 4000000",
             ),
+            (flows.max_stream_bytes >= 1 << 20, "flows.max_stream_bytes must be at least 1048576"),
             (
                 (1_024..=1 << 20).contains(&flows.reorder_window_bytes),
                 "flows.reorder_window_bytes must be between 1024 and 1048576",
@@ -421,10 +445,11 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        match rules.iter().chain(&policy.rules()).find(|(holds, _)| !holds) {
-            Some((_, message)) => anyhow::bail!("{message}"),
-            None => Ok(()),
+        let others = policy.rules().into_iter().chain(kubernetes.rules(cri));
+        if let Some((_, message)) = rules.into_iter().chain(others).find(|(holds, _)| !holds) {
+            anyhow::bail!("{message}");
         }
+        self.otlp.check()
     }
 }
 

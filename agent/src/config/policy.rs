@@ -25,11 +25,14 @@ pub struct Policy {
     pub forget_after_seconds: u64,
     /// Drifts that are over and kept.
     pub max_closed: usize,
+    /// Read the private keys of client certificates, to say whether they belong to them.
+    pub read_private_keys: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        let ComplianceOptions { policy, state, drift, queue } = ComplianceOptions::default();
+        let ComplianceOptions { policy, state, drift, queue, read_private_keys, .. } =
+            ComplianceOptions::default();
         Self {
             file: policy,
             state_directory: state,
@@ -38,6 +41,7 @@ impl Default for Policy {
             resumed_unseen_after_seconds: drift.resumed_unseen_after.as_secs(),
             forget_after_seconds: drift.forget_after.as_secs(),
             max_closed: drift.max_closed,
+            read_private_keys,
         }
     }
 }
@@ -57,6 +61,8 @@ impl Policy {
                 max_closed: self.max_closed,
             },
             queue: self.queue,
+            read_private_keys: self.read_private_keys,
+            ..ComplianceOptions::default()
         }
     }
 

@@ -18,6 +18,10 @@ fn the_documented_file_is_the_default() {
         "# key = ",
         "# client_ca = ",
         "# user = ",
+        "# kubeconfig = ",
+        "# node = ",
+        "# socket = ",
+        "# endpoint = ",
     ] {
         assert!(DEFAULT_FILE.contains(key), "{key}");
     }
@@ -44,6 +48,9 @@ fn mistakes_are_named() {
         ("[http.tls]\nkey = \"k\"\n", &["http.tls.certificate and http.tls.key go together"]),
         ("[http.tls]\nclient_ca = \"c\"\n", &["http.tls.client_ca needs"]),
         ("[privileges]\nuser = \"no such\"\n", &["line 2", "\"no such\" is no user"]),
+        ("[cri]\nsocket = \"cri.sock\"\n", &["cri.socket must be an absolute path"]),
+        ("[kubernetes]\nnode = \"\"\n", &["kubernetes.node", "NODE_NAME"]),
+        ("[otlp]\nendpoint = \"collector\"\n", &["otlp.endpoint: collector is not http://"]),
         ("[hops\n", &["line 1"]),
         ("[hops]\nmax_hops = 1\nmax_hops = 2\n", &["line 3", "duplicate key"]),
     ] {

@@ -94,8 +94,9 @@ impl Collect for AgentMetrics {
             }
         }
         for program in NETWORK_PROGRAMS {
-            // Their links live exactly as long as the source these numbers come from.
-            samples.count(PROBES_ATTACHED, [program], 1);
+            // Their links live as long as the source these numbers come from, and the cgroup.
+            let attached = u64::from(capture.detached_from.is_none());
+            samples.count(PROBES_ATTACHED, [program], attached);
         }
         // Without the kernel's statistics every program has run zero times.
         for program in capture.programs.iter().filter(|program| program.run_count > 0) {
@@ -123,6 +124,7 @@ impl AgentMetrics {
         samples.count(FLOWS_TRACKED, [], numbers.tracked as u64);
         for (reason, count) in [
             (Eviction::TableFull, counters.evicted_table_full),
+            (Eviction::Memory, counters.evicted_memory),
             (Eviction::Timeout, counters.evicted_timeout),
         ] {
             samples.count(FLOWS_EVICTED, [reason.as_str()], count);

@@ -11,7 +11,10 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    metrics::{DRIFT_OPEN, POLICY_REPORTS_DROPPED, POLICY_VIOLATION, PROXY_CONFIG_PENDING_RELOAD},
+    metrics::{
+        DRIFT_OPEN, POLICY_REPORTS_DROPPED, POLICY_VIOLATION, PROXY_CONFIG_PENDING_RELOAD,
+        PROXY_INFO,
+    },
     samples::{Collect, Samples},
     time,
 };
@@ -32,6 +35,8 @@ pub struct DriftView {
     pub mended: Vec<Mended>,
     /// Per proxy label whether a configuration was changed and not loaded yet.
     pub pending_reload: Vec<(Arc<str>, bool)>,
+    /// Proxies in pods: proxy label, namespace, kind and name of the workload.
+    pub workloads: Vec<[Arc<str>; 4]>,
     /// Reports of hops beyond the limit.
     pub beyond_limit: u64,
 }
@@ -70,6 +75,9 @@ impl Collect for Arc<DriftBoard> {
         }
         for (proxy, pending) in &view.pending_reload {
             samples.count(PROXY_CONFIG_PENDING_RELOAD, [proxy], u64::from(*pending));
+        }
+        for [proxy, namespace, kind, name] in &view.workloads {
+            samples.count(PROXY_INFO, [&**proxy, namespace, kind, name], 1);
         }
         let queue_full = self.queue_full.load(Ordering::Relaxed);
         samples.count(POLICY_REPORTS_DROPPED, ["queue_full"], queue_full);

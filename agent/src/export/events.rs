@@ -13,11 +13,11 @@ use std::{
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::{drift::DriftLine, metrics::EVENT_OUTPUT_DROPPED, samples::Samples, time};
+use super::{drift::DriftLine, ends::Ends, metrics::EVENT_OUTPUT_DROPPED, samples::Samples, time};
 use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 
-/// Events a slow file or pipe may be behind before they are dropped and counted.
-const FILE_QUEUE: usize = 8_192;
+/// Events a slow output may be behind before they are dropped and counted.
+const OUTPUT_QUEUE: usize = 8_192;
 
 /// Events a slow listener may be behind before it misses some and is told how many.
 const LISTENER_QUEUE: usize = 1_024;
@@ -30,6 +30,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 struct Line<'a> {
     /// When it was reported, RFC 3339.
     time: String,
+    /// The hop's labels.
+    proxy: &'a str,
+    upstream: &'a str,
     #[serde(flatten)]
     report: &'a ConnectionReport,
 }
@@ -47,19 +50,24 @@ pub struct Message {
 #[derive(Debug)]
 pub struct Events {
     listeners: broadcast::Sender<Message>,
-    file: Option<FileOutput>,
+    outputs: Vec<Output>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { listeners: broadcast::Sender::new(LISTENER_QUEUE), file: None }
+        Self { listeners: broadcast::Sender::new(LISTENER_QUEUE), outputs: Vec::new() }
     }
 }
 
 impl Events {
-    /// Also writes every event as a line to `output`, from a thread of its own.
-    pub fn write_to(&mut self, output: Box<dyn Write + Send>) -> io::Result<()> {
-        self.file = Some(FileOutput::start(output)?);
+    /// Also writes every event as a line to `output`, from a thread of its own. `name` stands for
+    /// it in metrics. Each write is of whole lines; what it refuses is counted and not tried again.
+    pub fn write_to(
+        &mut self,
+        name: &'static str,
+        output: Box<dyn Write + Send>,
+    ) -> io::Result<()> {
+        self.outputs.push(Output::start(name, output)?);
         Ok(())
     }
 
@@ -70,9 +78,11 @@ impl Events {
     }
 
     /// Sends `report` at `now` (seconds since the Unix epoch). Never waits.
-    pub fn send(&self, report: &ConnectionReport, now: f64) {
+    pub fn send(&self, ends: &Ends, report: &ConnectionReport, now: f64) {
         if self.is_heard() {
-            self.send_line("connection", &Line { time: time::rfc3339(now), report });
+            let time = time::rfc3339(now);
+            let line = Line { time, proxy: &ends.proxy, upstream: &ends.upstream, report };
+            self.send_line("connection", &line);
         }
     }
 
@@ -84,7 +94,7 @@ impl Events {
     }
 
     fn is_heard(&self) -> bool {
-        self.file.is_some() || self.listeners.receiver_count() > 0
+        !self.outputs.is_empty() || self.listeners.receiver_count() > 0
     }
 
     fn send_line(&self, kind: &'static str, line: &impl Serialize) {
@@ -95,8 +105,8 @@ impl Events {
                 return;
             }
         };
-        if let Some(file) = &self.file {
-            file.send(json.clone());
+        for output in &self.outputs {
+            output.send(json.clone());
         }
         // An error means that the last listener has just left.
         let _ = self.listeners.send(Message { kind, json });
@@ -104,29 +114,30 @@ impl Events {
 
     /// Adds the number of events that were not written.
     pub fn collect(&self, samples: &mut Samples) {
-        if let Some(file) = &self.file {
-            samples.count(EVENT_OUTPUT_DROPPED, ["file"], file.dropped.load(Ordering::Relaxed));
+        for Output { name, dropped, .. } in &self.outputs {
+            samples.count(EVENT_OUTPUT_DROPPED, [name], dropped.load(Ordering::Relaxed));
         }
     }
 }
 
 /// A thread that writes lines; dropping it writes what is queued and waits for the thread.
 #[derive(Debug)]
-struct FileOutput {
+struct Output {
+    name: &'static str,
     queue: Option<SyncSender<Arc<str>>>,
     dropped: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl FileOutput {
-    fn start(output: Box<dyn Write + Send>) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(FILE_QUEUE);
+impl Output {
+    fn start(name: &'static str, output: Box<dyn Write + Send>) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(OUTPUT_QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let count = dropped.clone();
         let thread = std::thread::Builder::new()
-            .name("events".into())
-            .spawn(move || write_lines(output, &lines, &count))?;
-        Ok(Self { queue: Some(queue), dropped, thread: Some(thread) })
+            .name(format!("events-{name}"))
+            .spawn(move || write_lines(name, output, &lines, &count))?;
+        Ok(Self { name, queue: Some(queue), dropped, thread: Some(thread) })
     }
 
     fn send(&self, line: Arc<str>) {
@@ -137,7 +148,7 @@ impl FileOutput {
     }
 }
 
-impl Drop for FileOutput {
+impl Drop for Output {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
@@ -147,9 +158,14 @@ impl Drop for FileOutput {
     }
 }
 
-/// Writes lines in batches until the queue is closed. What cannot be written (no space left, say)
-/// is counted and not tried again; a reader that went away ends the output.
-fn write_lines(mut output: Box<dyn Write + Send>, lines: &Receiver<Arc<str>>, dropped: &AtomicU64) {
+/// Writes lines in batches until the queue is closed. Lines that cannot be written (no space left,
+/// say) are counted and not tried again; a reader that went away ends the output.
+fn write_lines(
+    name: &'static str,
+    mut output: Box<dyn Write + Send>,
+    lines: &Receiver<Arc<str>>,
+    dropped: &AtomicU64,
+) {
     let mut is_failing = false;
     let mut batch = Vec::new();
     while let Ok(first) = lines.recv() {
@@ -166,24 +182,44 @@ fn write_lines(mut output: Box<dyn Write + Send>, lines: &Receiver<Arc<str>>, dr
             count += 1;
             next = if batch.len() < BATCH_BYTES { lines.try_recv().ok() } else { None };
         }
-        match output.write_all(&batch).and_then(|()| output.flush()) {
+        let (written, result) = write_as_far_as_possible(&mut *output, &batch);
+        match result.and_then(|()| output.flush()) {
             Ok(()) => {
                 if std::mem::replace(&mut is_failing, false) {
-                    tracing::info!("connection events are written again");
+                    tracing::info!(output = name, "connection events are written again");
                 }
             }
             Err(error) => {
-                dropped.fetch_add(count, Ordering::Relaxed);
+                let ends = batch[..written].iter().filter(|byte| **byte == b'\n').count() as u64;
+                let whole = ends.saturating_sub(u64::from(is_failing));
+                dropped.fetch_add(count - whole.min(count), Ordering::Relaxed);
                 if error.kind() == io::ErrorKind::BrokenPipe {
-                    tracing::warn!("the reader of connection events went away; writing no more");
+                    tracing::warn!(
+                        output = name,
+                        "the reader of connection events went away; writing no more"
+                    );
                     return;
                 }
                 if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, "cannot write connection events; counting them instead");
+                    tracing::warn!(output = name, %error, "cannot write connection events; counting them instead");
                 }
             }
         }
     }
+}
+
+/// As [`Write::write_all`], but says how much was written before an error.
+fn write_as_far_as_possible(output: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }
 
 #[cfg(test)]
@@ -216,14 +252,58 @@ mod tests {
         }
     }
 
+    /// A file with room for so many bytes.
+    struct Room(Arc<Mutex<Vec<u8>>>, usize);
+
+    impl Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut content = self.0.lock().expect("not poisoned");
+            let fits = bytes.len().min(self.1 - content.len());
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            content.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_line_is_written_or_counted() {
+        for room in [0, 1, 500, 3_000, 7_777] {
+            let content = Arc::<Mutex<Vec<u8>>>::default();
+            let mut events = Events::default();
+            events.write_to("file", Box::new(Room(content.clone(), room))).expect("thread");
+            let dropped = events.outputs[0].dropped.clone();
+            for flow in 0..50 {
+                events.send(&report(flow, Security::Tls), 0.0);
+            }
+            drop(events);
+            let content = content.lock().expect("not poisoned");
+            let text = String::from_utf8_lossy(&content);
+            let whole = text
+                .lines()
+                .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+                .count() as u64;
+            // A line that lacks but its end is whole to a reader, and still counted.
+            let cut = u64::from(!text.is_empty() && !text.ends_with('\n'));
+            let sum = whole + dropped.load(Ordering::SeqCst);
+            assert!((50..=50 + cut).contains(&sum), "room {room}: {whole} whole, {sum} in all");
+        }
+    }
+
     fn send_and_wait(disk: &Disk, steps: &[(bool, u64)]) -> (Vec<String>, u64) {
         let mut events = Events::default();
-        events.write_to(Box::new(disk.clone())).expect("thread");
-        let dropped = events.file.as_ref().expect("file").dropped.clone();
+        events.write_to("file", Box::new(disk.clone())).expect("thread");
+        let dropped = events.outputs[0].dropped.clone();
         for &(full, flow) in steps {
             disk.full.store(full, Ordering::SeqCst);
             let before = disk.content.lock().expect("not poisoned").len();
-            events.send(&report(flow, Security::Tls), 0.0);
+            let report = report(flow, Security::Tls);
+            events.send(&Ends::of(&report), &report, 0.0);
             while disk.content.lock().expect("not poisoned").len() == before {
                 std::thread::yield_now();
             }
@@ -263,7 +343,8 @@ mod tests {
         let events = Events::default();
         let mut listener = events.listen();
         for flow in 0..=LISTENER_QUEUE as u64 {
-            events.send(&report(flow, Security::Tls), 0.0);
+            let report = report(flow, Security::Tls);
+            events.send(&Ends::of(&report), &report, 0.0);
         }
         let first = listener.try_recv();
         assert_eq!(first, Err(broadcast::error::TryRecvError::Lagged(1)));

@@ -1,12 +1,13 @@
 //! One hop: what its connections said so far, and what it is now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     hop_context::HopContext,
     labels::{self, OTHER, bounded_certificate},
+    server::{MAX_SERVERS, Server, worst},
     standing::{Standing, is_certain},
 };
 use crate::{
@@ -68,11 +69,12 @@ pub struct LastAlert {
 /// One hop: (proxy, upstream), the unit operators act on. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hop {
-    /// Process name of the proxy.
+    /// The proxy: `namespace/workload` of a pod, or a process name.
     pub proxy: Arc<str>,
-    /// `ip:port` the proxy connects to, or [`OTHER`] for the upstreams beyond the table's limit.
+    /// The upstream: its name in the configuration or as a service, or `ip:port`; [`OTHER`] stands
+    /// for the upstreams beyond the table's limit.
     pub upstream: Arc<str>,
-    /// What the hop is now.
+    /// What the hop is now: the worst of its servers that are in use.
     #[serde(flatten)]
     pub state: Standing,
     /// Since when `security` has its value.
@@ -89,6 +91,9 @@ pub struct Hop {
     pub unknown_reasons: BTreeMap<Reason, u64>,
     /// Rejected and failed handshakes by alert; by outcome where no alert was seen.
     pub failures: BTreeMap<String, u64>,
+    /// The addresses behind the upstream, [`MAX_SERVERS`] at most; none of an overflow hop.
+    #[serde(default)]
+    pub servers: Vec<Server>,
     /// Alerts by sender and description.
     pub alerts: Vec<AlertTally>,
     /// Finished connections by what was negotiated.
@@ -106,9 +111,6 @@ pub struct Hop {
     /// What is known of it beside its connections.
     #[serde(flatten)]
     pub context: HopContext,
-    /// State before the newest connection, to return to if that one is refused after all.
-    #[serde(skip)]
-    previous: Option<Standing>,
 }
 
 impl Hop {
@@ -126,6 +128,7 @@ impl Hop {
             connections: Vec::new(),
             unknown_reasons: BTreeMap::new(),
             failures: BTreeMap::new(),
+            servers: Vec::new(),
             alerts: Vec::new(),
             negotiated: Vec::new(),
             resumed_connections: 0,
@@ -134,7 +137,6 @@ impl Hop {
             server_certificate: None,
             client_certificate: None,
             context: HopContext::default(),
-            previous: None,
         }
     }
 
@@ -142,6 +144,13 @@ impl Hop {
     #[must_use]
     pub fn is_overflow(&self) -> bool {
         &*self.upstream == OTHER
+    }
+
+    /// Whether one of its servers has this address.
+    #[must_use]
+    pub fn is_to(&self, address: SocketAddr) -> bool {
+        let address = labels::address(address);
+        self.servers.iter().any(|server| server.address == address)
     }
 
     /// Finished connections whose verdict satisfies `wanted`.
@@ -158,7 +167,8 @@ impl Hop {
         if self.is_overflow() {
             self.adopt_worst(report);
         } else {
-            self.adopt_newest(report);
+            self.server(report, now).record(report, now);
+            self.state.clone_from(worst(&self.servers));
         }
         if self.state.security != before {
             self.security_since = now;
@@ -169,24 +179,24 @@ impl Hop {
         }
     }
 
-    /// The newest certain report wins. A connection that is later refused, or found to be
-    /// uncertain, takes its own earlier claim back and nobody else's.
-    fn adopt_newest(&mut self, report: &ConnectionReport) {
-        let flow = report.flow;
-        if is_certain(&report.verdict) {
-            let is_newest = self.state.source.is_none_or(|(_, at)| at <= report.decided_at);
-            if self.state.is_from(flow) {
-                self.state = Standing::of(report, &self.state);
-            } else if is_newest {
-                let state = Standing::of(report, &self.state);
-                let previous = std::mem::replace(&mut self.state, state);
-                self.previous = previous.source.is_some().then_some(previous);
+    /// The server that the connection went to.
+    fn server(&mut self, report: &ConnectionReport, now: f64) -> &mut Server {
+        let address = labels::upstream(report);
+        let known = self.servers.iter().position(|server| server.address == address);
+        let at = known.unwrap_or_else(|| {
+            if self.servers.len() >= MAX_SERVERS {
+                let silent = |(_, one): &(usize, &Server), (_, other): &(usize, &Server)| {
+                    one.last_seen.total_cmp(&other.last_seen)
+                };
+                let stalest = self.servers.iter().enumerate().min_by(silent);
+                if let Some((stalest, _)) = stalest {
+                    self.servers.swap_remove(stalest);
+                }
             }
-        } else if self.state.is_from(flow) {
-            self.state = self.previous.take().unwrap_or(Standing::UNKNOWN);
-        } else if self.previous.as_ref().is_some_and(|previous| previous.is_from(flow)) {
-            self.previous = None;
-        }
+            self.servers.push(Server::new(address, now));
+            self.servers.len() - 1
+        });
+        &mut self.servers[at]
     }
 
     /// A hop that stands for many upstreams shows the worst of them, and never `mtls`: that one

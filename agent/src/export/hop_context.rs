@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    identity::cgroup::CgroupIdentity,
+    identity::pod::ProxyIdentity,
     policy::{
+        certificate::CertificateFinding,
         drift::{Compliance, OpenDrift, Rule},
         intent::{Place, Scheme, Stated, UpstreamIntent},
     },
@@ -25,7 +26,18 @@ pub struct HopContext {
     pub compliance: Option<HopCompliance>,
     /// Container, pod and unit of the process that opened the newest connection; absent where it
     /// was gone before it could be looked at.
-    pub proxy_identity: Option<Arc<CgroupIdentity>>,
+    pub proxy_identity: Option<Arc<ProxyIdentity>>,
+    /// What is known of the client certificate that the configuration names; absent where it names
+    /// none, or several upstreams share the address.
+    pub configured_certificate: Option<Arc<CertificateFinding>>,
+}
+
+impl HopContext {
+    /// Kubernetes namespace of the proxy, where it is known.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        Some(&*self.proxy_identity.as_ref()?.kubernetes.as_ref()?.namespace)
+    }
 }
 
 /// What a configuration intends for one upstream.

@@ -8,11 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    hop::Hop,
-    hop_context::HopContext,
-    labels::{self, OTHER},
-};
+use super::{ends::Ends, hop::Hop, hop_context::HopContext, labels::OTHER};
 use crate::{model::Security, report::ConnectionReport};
 
 /// Overflow hops, one per proxy; the proxies beyond share one more.
@@ -94,9 +90,14 @@ impl HopTable {
         Self { limits, ..Self::default() }
     }
 
-    /// Takes a report in at `now` (seconds since the Unix epoch).
+    /// Takes a report in at `now` (seconds since the Unix epoch), its ends named by itself alone.
     pub fn record(&mut self, report: &ConnectionReport, now: f64) {
-        let key = self.key(report);
+        self.record_between(&Ends::of(report), report, now);
+    }
+
+    /// Takes in what was said of a connection between `ends`.
+    pub fn record_between(&mut self, ends: &Ends, report: &ConnectionReport, now: f64) {
+        let key = self.key(ends);
         let hop = self.hops.entry(key).or_insert_with_key(|(proxy, upstream)| {
             Arc::new(Hop::new(proxy.clone(), upstream.clone(), report.verdict, now))
         });
@@ -107,8 +108,8 @@ impl HopTable {
     }
 
     /// The key of an existing hop, of a new one if there is room, else of an overflow hop.
-    fn key(&mut self, report: &ConnectionReport) -> (Arc<str>, Arc<str>) {
-        let key = (labels::proxy(&report.origin), labels::upstream(report));
+    fn key(&mut self, ends: &Ends) -> (Arc<str>, Arc<str>) {
+        let key = (ends.proxy.clone(), ends.upstream.clone());
         if self.hops.contains_key(&key) || self.len() < self.limits.max_hops {
             return key;
         }
@@ -131,11 +132,23 @@ impl HopTable {
         }
     }
 
+    /// Forgets the hop from `proxy` to `upstream`, or (with `None`) every hop of a proxy: it will
+    /// not be seen again under this name.
+    pub fn forget(&mut self, proxy: &str, upstream: Option<&str>) {
+        self.retain(|hop| {
+            &*hop.proxy != proxy || upstream.is_some_and(|one| &*hop.upstream != one)
+        });
+    }
+
     /// Forgets hops that were silent for longer than the limit.
     pub fn expire(&mut self, now: f64) {
         let oldest = now - self.limits.idle_expiry.as_secs_f64();
+        self.retain(|hop| hop.last_seen >= oldest);
+    }
+
+    fn retain(&mut self, wanted: impl Fn(&Hop) -> bool) {
         let before = self.hops.len();
-        self.hops.retain(|_, hop| hop.last_seen >= oldest);
+        self.hops.retain(|_, hop| wanted(hop));
         let expired = before - self.hops.len();
         if expired > 0 {
             self.totals.expired_hops += expired as u64;

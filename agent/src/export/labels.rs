@@ -3,7 +3,7 @@
 //! Process names, server names and certificates are chosen by others. Here they lose what could
 //! break a line, a terminal or a screen reader, and get a bounded length.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     model::Origin,
@@ -68,7 +68,7 @@ fn is_plain(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// The `proxy` label of a report: the process name.
+/// The `proxy` label of a report whose process is in no pod that is known: the process name.
 #[must_use]
 pub fn proxy(origin: &Origin) -> Arc<str> {
     match origin {
@@ -77,11 +77,16 @@ pub fn proxy(origin: &Origin) -> Arc<str> {
     }
 }
 
-/// The `upstream` label of a report: `ip:port` as the process asked for it, an IPv4-mapped IPv6
-/// address as the IPv4 address it is.
+/// The `upstream` label of a report whose upstream has no name: `ip:port` as the process asked for
+/// it, an IPv4-mapped IPv6 address as the IPv4 address it is.
 #[must_use]
 pub fn upstream(report: &ConnectionReport) -> Arc<str> {
-    let mut address = report.destination;
+    address(report.destination)
+}
+
+/// An address as `upstream` label.
+#[must_use]
+pub fn address(mut address: SocketAddr) -> Arc<str> {
     address.set_ip(address.ip().to_canonical());
     label(&address.to_string())
 }

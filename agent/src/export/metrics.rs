@@ -114,6 +114,9 @@ metrics! {
     DRIFT_REMEDIATION: Histogram "hopsight_drift_remediation_seconds" [];
     /// Whether a proxy's configuration on disk is newer than the one it runs with: 1 or 0.
     PROXY_CONFIG_PENDING_RELOAD: Gauge "hopsight_proxy_config_pending_reload" ["proxy"];
+    /// Always 1; the labels say which workload a proxy in a pod is. Absent for proxies outside of Kubernetes, and where no source knows the pod.
+    PROXY_INFO: Gauge "hopsight_proxy_info"
+        ["proxy", "proxy_namespace", "proxy_workload_kind", "proxy_workload"];
     /// Connection reports that were not held against policy, by reason.
     POLICY_REPORTS_DROPPED: Counter "hopsight_policy_reports_dropped_total" ["reason"];
 
@@ -167,6 +170,8 @@ metrics! {
 
     /// Connection events not written because the output could not keep up or failed, by output.
     EVENT_OUTPUT_DROPPED: Counter "hopsight_event_output_dropped_total" ["output"];
+    /// Exports of all metrics over OTLP, by result: sent or failed. Absent without OTLP.
+    OTLP_METRIC_EXPORTS: Counter "hopsight_otlp_metric_exports_total" ["result"];
     /// How a part of the agent is: 1 for its current state, 0 for the others.
     COMPONENT_STATE: Gauge "hopsight_component_state" ["component", "state"];
     /// Always 1; the labels say what is running.
@@ -214,8 +219,17 @@ pub fn markdown() -> String {
          Generated from `agent/src/export/metrics.rs` by \
          `cargo xtask metrics`; a test compares the two.\n\n\
          The values of `security`, `client_auth`, `evidence`, `reason` and `server_verified` are \
-         the words of `agent/src/model.rs`. `upstream=\"~other\"` stands for the upstreams beyond \
-         the limit on hops. Series of a hop that was silent for `hops.expiry_seconds` \
+         the words of `agent/src/model.rs`. `proxy` is `namespace/workload` of a pod that is known by \
+         name (`hopsight_proxy_info` has the parts), else the process name. `upstream` is the \
+         upstream's name in the proxy's configuration (an `upstream` block, or a host and port), \
+         else the Kubernetes service connected to (`namespace/service:port`, where services are \
+         watched), else `ip:port`; the addresses behind a name are in `/hops`. The server name of \
+         a handshake is never a label, because a client may choose it. Where services are not \
+         watched, `ip:port` joins with `kube_pod_info` or `kube_endpoint_address` at query time: \
+         `label_replace(hopsight_hop_security, \"pod_ip\", \"$1\", \"upstream\", \"(.+):[0-9]+\") \
+         * on (pod_ip) group_left (namespace, pod) \
+         kube_pod_info{host_network=\"false\"}`. `upstream=\"~other\"` stands \
+         for the upstreams beyond the limit on hops. Series of a hop that was silent for `hops.expiry_seconds` \
          disappear.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n",
     );

@@ -4,6 +4,7 @@
 
 pub mod agent_metrics;
 pub mod drift;
+pub mod ends;
 pub mod events;
 pub mod health;
 pub mod hop;
@@ -13,9 +14,12 @@ pub mod hops;
 pub mod http;
 pub mod labels;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod page;
 mod process;
 pub mod samples;
+pub mod server;
 pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,7 +29,6 @@ pub mod time;
 
 use std::{
     fmt,
-    io::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
@@ -33,6 +36,7 @@ use std::{
 use anyhow::Context as _;
 
 use self::{
+    ends::Ends,
     events::Events,
     health::Health,
     hop_context::HopContext,
@@ -81,14 +85,12 @@ impl Exporter {
         Self::with_events(limits, Events::default())
     }
 
-    /// The same, which also writes every connection report as a line of JSON to `output`.
-    pub fn with_event_output(limits: HopLimits, output: Box<dyn Write + Send>) -> io::Result<Self> {
-        let mut events = Events::default();
-        events.write_to(output)?;
-        Ok(Self::with_events(limits, events))
-    }
-
-    fn with_events(limits: HopLimits, events: Events) -> Self {
+    /// The same, whose events also go to the outputs of `events`.
+    ///
+    /// # Panics
+    /// As [`Exporter::new`].
+    #[must_use]
+    pub fn with_events(limits: HopLimits, events: Events) -> Self {
         let latency = samples::histogram(VERDICT_LATENCY.info, VERDICT_LATENCY_BUCKETS);
         let drift_detection = samples::histogram(DRIFT_DETECTION.info, DRIFT_DETECTION_BUCKETS);
         let drift_remediation =
@@ -117,9 +119,14 @@ impl Exporter {
 
     /// The same for a given wall-clock time.
     pub fn record_at(&self, report: &ConnectionReport, now: SystemTime) {
+        self.record_between(&Ends::of(report), report, now);
+    }
+
+    /// Takes in what was said of a connection whose ends were named.
+    pub fn record_between(&self, ends: &Ends, report: &ConnectionReport, now: SystemTime) {
         let now = time::unix_seconds(now);
-        self.state.hops().record(report, now);
-        self.state.events.send(report, now);
+        self.state.hops().record_between(ends, report, now);
+        self.state.events.send(ends, report, now);
     }
 
     /// Notes how long it took from the deciding byte leaving the kernel to the verdict.
@@ -130,6 +137,11 @@ impl Exporter {
     /// Says what is known of a hop beside its connections.
     pub fn describe(&self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
         self.state.hops().describe(proxy, upstream, context);
+    }
+
+    /// Forgets the hop from `proxy` to `upstream`, or (with `None`) every hop of a proxy.
+    pub fn forget(&self, proxy: &str, upstream: Option<&str>) {
+        self.state.hops().forget(proxy, upstream);
     }
 
     /// Tells listeners that a drift opened or closed, and notes how long that took.
@@ -195,6 +207,11 @@ impl Exporter {
         prometheus::TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .context("encode the metrics")
+    }
+
+    #[cfg(feature = "otlp")]
+    fn gather_families(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
     }
 }
 

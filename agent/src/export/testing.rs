@@ -35,6 +35,7 @@ pub fn report(flow: u64, security: Security) -> ConnectionReport {
         is_final: true,
         rule: None,
         carried_from: None,
+        wire_client_auth: None,
         tls_version: is_tls.then(|| "1.2".into()),
         offered_versions: vec![],
         cipher: is_tls.then(|| "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".into()),

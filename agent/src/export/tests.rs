@@ -10,14 +10,15 @@ use std::{
 use super::{
     Exporter,
     drift::{DriftBoard, DriftView},
+    events::Events,
     health::ComponentState,
     hop_context::{HopContext, IntentSummary},
     hops::HopLimits,
     metrics::{
         CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED,
         EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED, LIBRARY_BYTES,
-        LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, PROBES_ATTACHED,
-        PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
+        LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS, OTLP_METRIC_EXPORTS,
+        PROBES_ATTACHED, PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
     },
     samples::Samples,
     testing::{certificate, process, rejected, report, to},
@@ -42,7 +43,9 @@ fn at(seconds: u64) -> SystemTime {
 /// One hop of every kind, hostile names included, and every number other parts would register.
 fn populated() -> Exporter {
     let limits = HopLimits { max_hops: 5, ..HopLimits::default() };
-    let exporter = Exporter::with_event_output(limits, Box::new(std::io::sink())).expect("thread");
+    let mut events = Events::default();
+    events.write_to("file", Box::new(std::io::sink())).expect("thread");
+    let exporter = Exporter::with_events(limits, events);
     let mut mutual = report(1, Mtls);
     mutual.verdict.server_verified = ServerVerified::Yes;
     mutual.server_certificate = Some(certificate("upstream", 1_800_000_000));
@@ -99,6 +102,7 @@ fn populated() -> Exporter {
         samples.count(PROGRAM_RUNS, ["egress"], 1000);
         samples.count(LIBRARY_PROCESSES, ["probed"], 2);
         samples.count(LIBRARY_TRANSCRIPTS, ["matched"], 7);
+        samples.count(OTLP_METRIC_EXPORTS, ["sent"], 3);
     });
     exporter
 }
@@ -124,6 +128,7 @@ fn drifts() -> Arc<DriftBoard> {
         open: vec![open],
         mended: vec![("nginx".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
         pending_reload: vec![("nginx".into(), true)],
+        workloads: vec![["web/edge".into(), "web".into(), "Deployment".into(), "edge".into()]],
         beyond_limit: 0,
     });
     board
@@ -191,9 +196,13 @@ fn series_of_expired_hops_disappear() {
     let exposition = exporter.gather().expect("exposition");
     let of_hops = exposition.lines().filter(|line| line.contains("{proxy="));
     let of_hops: Vec<_> = of_hops.filter(|line| !line.contains("drift")).collect();
-    let drift = ["hopsight_policy_violation", "hopsight_proxy_config_pending_reload"];
+    let drift = [
+        "hopsight_policy_violation",
+        "hopsight_proxy_config_pending_reload",
+        "hopsight_proxy_info",
+    ];
     let left = of_hops.iter().find(|line| !drift.iter().any(|name| line.starts_with(name)));
-    assert_eq!(left, None, "drift alone outlives its hop");
+    assert_eq!(left, None, "drift and proxies alone outlive a hop");
     assert!(exposition.contains("\nhopsight_hops_expired_total 6\n"), "{exposition}");
 }
 

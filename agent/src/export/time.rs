@@ -1,6 +1,6 @@
 //! Wall-clock time for people and for logs, in UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Seconds since the Unix epoch; negative before it.
 #[must_use]
@@ -18,6 +18,20 @@ pub fn rfc3339(unix_seconds: f64) -> String {
     let second = whole.rem_euclid(86_400);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", date(whole))
+}
+
+/// Reads what [`rfc3339`] writes for times since 1970.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.splitn(3, '-').map(str::parse);
+    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let (time, millis) = time.split_once('.')?;
+    let mut time = time.splitn(3, ':').map(str::parse::<u64>);
+    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
+    let days = u64::try_from(days_from_civil(year, month, day)).ok()?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    Some(UNIX_EPOCH + Duration::new(seconds, 0) + Duration::from_millis(millis.parse().ok()?))
 }
 
 /// `2026-11-23`.
@@ -43,6 +57,15 @@ pub fn age(seconds: f64) -> String {
 fn whole_and_millis(seconds: f64) -> (i64, i64) {
     let millis = (seconds * 1000.0).floor() as i64;
     (millis.div_euclid(1000), millis.rem_euclid(1000))
+}
+
+/// Days since 1970-01-01 of a proleptic Gregorian date; the inverse of [`civil_from_days`].
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let year_of_cycle = year.rem_euclid(400);
+    let day_of_cycle = year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
+    year.div_euclid(400) * 146_097 + day_of_cycle - 719_468
 }
 
 /// Proleptic Gregorian year, month and day of a number of days since 1970-01-01.
@@ -91,6 +114,18 @@ mod tests {
             [(-5.0, "0s"), (59.9, "59s"), (60.0, "1m"), (7199.0, "1h"), (172_800.0, "2d")]
         {
             assert_eq!(age(seconds), want);
+        }
+    }
+
+    #[test]
+    fn written_times_are_read_again() {
+        for seconds in [0.0, 951_782_399.125, 951_782_400.0, 1_795_444_500.5, 4_102_444_799.25] {
+            let text = rfc3339(seconds);
+            let read = parse_rfc3339(&text).map(unix_seconds);
+            assert_eq!(read, Some(seconds), "{text}");
+        }
+        for text in ["", "2026-11-23", "2026-11-23T14:35:00Z", "1960-01-01T00:00:00.000Z"] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }
 }

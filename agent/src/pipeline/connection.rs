@@ -163,7 +163,8 @@ impl Connection {
             for direction in [Direction::ToClient, Direction::ToServer] {
                 let stream = &mut self.streams[direction.index()];
                 if !stream.ready().is_empty() {
-                    wire.push(direction, &stream.take());
+                    wire.push(direction, stream.ready());
+                    stream.consume();
                 }
                 if stream.missing() == Missing::Finished
                     || closed && stream.missing() == Missing::NotYet
@@ -210,11 +211,10 @@ impl Connection {
                     WireHandshake::after_ssl2_hello(*hello)
                 });
                 for direction in [Direction::ToClient, Direction::ToServer] {
-                    let bytes = self.streams[direction.index()].take();
-                    wire.push(
-                        direction,
-                        bytes.get(start.at[direction.index()]..).unwrap_or_default(),
-                    );
+                    let stream = &mut self.streams[direction.index()];
+                    let bytes = stream.ready().get(start.at[direction.index()]..);
+                    wire.push(direction, bytes.unwrap_or_default());
+                    stream.consume();
                 }
                 self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
             }
@@ -286,6 +286,16 @@ impl Connection {
             || matches!(self.phase, Phase::MidStream { segments: 1.. } | Phase::TlsMidStream)
     }
 
+    /// Heap bytes held for the streams and for what was read of them, about.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let streams: usize = self.streams.iter().map(Stream::held).sum();
+        match &self.phase {
+            Phase::Tls { wire, .. } => streams + wire.held(),
+            _ => streams,
+        }
+    }
+
     /// Bytes that were captured but not used.
     #[must_use]
     pub fn drops(&self) -> DropCounts {
@@ -302,9 +312,13 @@ impl Connection {
             ended: self.ended(),
             given_up: self.given_up,
             lost: self.lost,
+            contradicted: self.streams.iter().any(Stream::contradicted),
         };
         match &self.phase {
             Phase::Tls { wire, .. } => verdict::judge(wire, transcript, circumstances),
+            _ if circumstances.contradicted => {
+                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Ambiguous)
+            }
             Phase::Plaintext(_) => Judgement::plaintext(),
             Phase::Opaque(_) => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)
@@ -349,6 +363,7 @@ impl Connection {
             is_final,
             rule: judgement.rule.map(str::to_owned),
             carried_from: None,
+            wire_client_auth: judgement.wire_client_auth,
             tls_version: None,
             offered_versions: Vec::new(),
             cipher: None,
@@ -400,7 +415,9 @@ fn describe(report: &mut ConnectionReport, wire: &WireHandshake, transcript: Opt
     {
         report.client_certificate = certificate::facts(chain).ok();
     }
-    report.verify_error = transcript.and_then(|transcript| transcript.server_verify_error);
+    report.verify_error = transcript
+        .and_then(|transcript| transcript.server_verification)
+        .map(|verification| verification.error);
     let seen = wire.alert().map(|seen| (seen.sender, seen.description));
     let received = transcript
         .and_then(|transcript| transcript.alert_received)

@@ -17,7 +17,7 @@ use crate::{
     model::{
         ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp, vocabulary,
     },
-    report::{ConnectionReport, Verdict},
+    report::{CarriedFrom, ConnectionReport, Verdict},
     tls::transcript::{TranscriptLimits, Transcripts},
     verdict::{Certainty, Judgement},
 };
@@ -27,6 +27,9 @@ use crate::{
 pub struct Limits {
     /// Most connections tracked at once; beyond it the oldest is given up as `evicted`.
     pub max_flows: usize,
+    /// Most heap bytes held for the streams of all connections; beyond it the oldest is given up as
+    /// `evicted`.
+    pub max_stream_bytes: usize,
     /// Bytes used per direction of a connection.
     pub bytes_per_direction: u64,
     /// Bytes held per direction behind a hole.
@@ -49,6 +52,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_flows: 262_144,
+            max_stream_bytes: 256 << 20,
             bytes_per_direction: 64 * 1024,
             reorder_window: 64 * 1024,
             handshake_timeout: Duration::from_secs(30),
@@ -83,6 +87,8 @@ vocabulary! {
     Eviction {
         /// The table was full.
         TableFull => "table_full",
+        /// The streams of all connections held too many bytes.
+        Memory => "memory",
         /// The handshake did not end in time.
         Timeout => "timeout",
     }
@@ -93,6 +99,8 @@ vocabulary! {
 pub struct Counters {
     /// Connections given up because the table was full.
     pub evicted_table_full: u64,
+    /// Connections given up because the streams held too many bytes.
+    pub evicted_memory: u64,
     /// Connections given up because their handshake did not end in time.
     pub evicted_timeout: u64,
     /// Library and wire evidence that disagreed.
@@ -108,6 +116,8 @@ pub struct Counters {
 #[derive(Debug)]
 struct Entry {
     connection: Connection,
+    /// What it holds of [`Pipeline::stream_bytes`].
+    held: usize,
     /// The last verdict said.
     said: Option<Verdict>,
     /// The kernel was told that it is done.
@@ -119,7 +129,10 @@ struct Entry {
 #[derive(Debug)]
 pub struct Pipeline {
     limits: Limits,
-    entries: HashMap<FlowId, Entry>,
+    /// Boxed: a table that grows moves its slots, and half of them are empty.
+    entries: HashMap<FlowId, Box<Entry>>,
+    /// Heap bytes held for the streams of all entries.
+    stream_bytes: usize,
     /// Flows in order of opening.
     order: VecDeque<FlowId>,
     handshake_deadlines: VecDeque<(Timestamp, FlowId)>,
@@ -137,6 +150,7 @@ impl Pipeline {
         Self {
             limits,
             entries: HashMap::new(),
+            stream_bytes: 0,
             order: VecDeque::new(),
             handshake_deadlines: VecDeque::new(),
             settle_deadlines: VecDeque::new(),
@@ -154,6 +168,12 @@ impl Pipeline {
     #[must_use]
     pub fn tracked(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Heap bytes held for the streams of the tracked connections, about.
+    #[must_use]
+    pub const fn stream_bytes(&self) -> usize {
+        self.stream_bytes
     }
 
     /// Counts since the start.
@@ -175,9 +195,11 @@ impl Pipeline {
                 self.make_room(out);
                 let limits = (self.limits.bytes_per_direction, self.limits.reorder_window);
                 let connection = Connection::new(flow, origin, destination, beginning, at, limits);
-                let entry = Entry { connection, said: None, released: false, deadline_set: false };
-                if self.entries.insert(flow, entry).is_none() {
-                    self.order.push_back(flow);
+                let entry =
+                    Entry { connection, held: 0, said: None, released: false, deadline_set: false };
+                match self.entries.insert(flow, Box::new(entry)) {
+                    None => self.order.push_back(flow),
+                    Some(old) => self.stream_bytes -= old.held,
                 }
             }
             Event::Established { flow, local, remote, .. } => {
@@ -191,12 +213,16 @@ impl Pipeline {
                     return;
                 };
                 entry.connection.segment(at, direction, offset, payload_len, &bytes);
+                let held = entry.connection.held();
+                self.stream_bytes = self.stream_bytes - entry.held + held;
+                entry.held = held;
                 if !entry.deadline_set {
                     entry.deadline_set = true;
                     let timeout = self.limits.handshake_timeout;
                     set_deadline(&mut self.handshake_deadlines, at, timeout, flow);
                 }
                 self.review(flow, at, out);
+                self.free_memory(out);
             }
             Event::Fin { flow, at, direction, offset } => {
                 if let Some(entry) = self.entries.get_mut(&flow) {
@@ -261,58 +287,104 @@ impl Pipeline {
 
     fn make_room(&mut self, out: &mut Vec<Update>) {
         while self.entries.len() >= self.limits.max_flows {
-            let Some(oldest) = self.order.pop_front() else { return };
-            if let Some(entry) = self.entries.get_mut(&oldest) {
-                let at = entry.connection.last_at();
-                self.counters.evicted_table_full += 1;
-                entry.connection.give_up(Reason::Evicted);
-                self.finish_flow(oldest, at, out);
-            }
+            let Some(evicted) = self.evict_oldest(out) else { return };
+            self.counters.evicted_table_full += u64::from(evicted);
         }
+    }
+
+    fn free_memory(&mut self, out: &mut Vec<Update>) {
+        while self.stream_bytes > self.limits.max_stream_bytes {
+            let Some(evicted) = self.evict_oldest(out) else { return };
+            self.counters.evicted_memory += u64::from(evicted);
+        }
+    }
+
+    /// Gives up the oldest connection; whether it was still there, `None` where none is left.
+    fn evict_oldest(&mut self, out: &mut Vec<Update>) -> Option<bool> {
+        let oldest = self.order.pop_front()?;
+        let Some(entry) = self.entries.get_mut(&oldest) else { return Some(false) };
+        let at = entry.connection.last_at();
+        entry.connection.give_up(Reason::Evicted);
+        self.finish_flow(oldest, at, out);
+        Some(true)
     }
 
     fn review(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if let Some(key) = entry.connection.handshake_key() {
+        let key = entry.connection.handshake_key();
+        if let Some(key) = key {
             self.flow_of_random.insert(key, flow);
         }
-        let Some((judgement, has_transcript, library_has_spoken)) = self.judge(flow) else {
-            return;
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let mut judgement = entry.connection.judge(transcript);
+        let settled = match judgement.certainty {
+            Certainty::Open => return,
+            Certainty::Decided => false,
+            Certainty::Settled => true,
         };
-        let Some(entry) = self.entries.get_mut(&flow) else { return };
-        if judgement.certainty == Certainty::Settled && !entry.released {
+        if settled && !entry.released {
             entry.released = true;
             out.push(Update::Done(flow));
         }
-        let ended = entry.connection.ended();
-        match judgement.certainty {
-            Certainty::Open => {}
-            Certainty::Settled if ended || !has_transcript || library_has_spoken => {
-                self.finish_flow(flow, at, out);
-            }
-            Certainty::Settled | Certainty::Decided => self.say_early(flow, at, out),
+        // What the library may still add is awaited: after the result of the chain the check of the
+        // name, and after a bad answer its consequence, an application that ends the connection.
+        let library_may_add = transcript.is_some_and(|transcript| !transcript.is_accepted());
+        let is_final = settled && (entry.connection.ended() || !library_may_add);
+        let from = carry(&mut judgement, &entry.connection, &self.full_handshakes, at);
+        if !is_final && entry.said == Some(judgement.verdict) {
+            return;
+        }
+        let mut report = entry.connection.report(&judgement, transcript, is_final);
+        report.carried_from = from;
+        if is_final {
+            self.conclude(flow, report, at, out);
+        } else {
+            self.say_early(flow, report, at, out);
         }
     }
 
-    /// Reports what is certain already, and waits for the rest no longer than the grace.
-    fn say_early(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some((report, _)) = self.compose(flow, at, false) else { return };
+    /// Reports what is certain already and new, and waits for the rest no longer than the grace.
+    fn say_early(
+        &mut self,
+        flow: FlowId,
+        report: ConnectionReport,
+        at: Timestamp,
+        out: &mut Vec<Update>,
+    ) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
         let first = entry.said.is_none();
         if first {
             set_deadline(&mut self.settle_deadlines, at, self.limits.settle_grace, flow);
         }
-        if entry.said != Some(report.verdict) {
-            entry.said = Some(report.verdict);
-            out.push(Update::Report { report: Box::new(report), first });
-        }
+        entry.said = Some(report.verdict);
+        out.push(Update::Report { report: Box::new(report), first });
     }
 
+    /// Judges a flow for the last time, whatever is missing.
     fn finish_flow(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some((report, judgement)) = self.compose(flow, at, true) else { return };
+        let Some(entry) = self.entries.get(&flow) else { return };
+        let connection = &entry.connection;
+        let key = connection.handshake_key();
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let mut judgement = connection.judge(transcript);
+        let from = carry(&mut judgement, connection, &self.full_handshakes, at);
+        let mut report = connection.report(&judgement, transcript, true);
+        report.carried_from = from;
+        self.conclude(flow, report, at, out);
+    }
+
+    /// Sends the last report on a flow and forgets it.
+    fn conclude(
+        &mut self,
+        flow: FlowId,
+        report: ConnectionReport,
+        at: Timestamp,
+        out: &mut Vec<Update>,
+    ) {
         let Some(entry) = self.entries.remove(&flow) else { return };
+        self.stream_bytes -= entry.held;
         self.counters.reassembly_drops.add(&entry.connection.drops());
-        self.counters.evidence_conflicts += u64::from(judgement.conflict);
+        self.counters.evidence_conflicts += u64::from(report.is_conflict());
         self.counters.transcripts_matched +=
             u64::from(report.verdict.evidence == Evidence::Library);
         if let Some(key) = entry.connection.handshake_key() {
@@ -328,42 +400,29 @@ impl Pipeline {
         }
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
+}
 
-    /// The judgement on a tracked flow, whether its library shows it, and whether that is final.
-    fn judge(&mut self, flow: FlowId) -> Option<(Judgement, bool, bool)> {
-        let entry = self.entries.get(&flow)?;
-        let key = entry.connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        // A bad answer is awaited to its consequence: an application that ends the connection.
-        let spoken = transcript.is_some_and(|t| t.application_verify_error == Some(0));
-        Some((entry.connection.judge(transcript), transcript.is_some(), spoken))
+/// Gives the judgement on a resumed connection what its full handshake showed, and says where that
+/// comes from.
+fn carry(
+    judgement: &mut Judgement,
+    connection: &Connection,
+    full_handshakes: &FullHandshakes,
+    at: Timestamp,
+) -> Option<CarriedFrom> {
+    let verdict = &mut judgement.verdict;
+    if judgement.resumed != Some(true) || verdict.client_auth != ClientAuth::Unknown {
+        return None;
     }
-
-    fn compose(
-        &mut self,
-        flow: FlowId,
-        at: Timestamp,
-        is_final: bool,
-    ) -> Option<(ConnectionReport, Judgement)> {
-        let entry = self.entries.get(&flow)?;
-        let connection = &entry.connection;
-        let key = connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let judgement = connection.judge(transcript);
-        let mut report = connection.report(&judgement, transcript, is_final);
-        if judgement.resumed == Some(true)
-            && report.verdict.client_auth == ClientAuth::Unknown
-            && let Some(key) = session_key(connection)
-        {
-            match self.full_handshakes.carry(&key, report.verdict.outcome, at) {
-                Ok((verdict, from)) => {
-                    report.verdict = verdict;
-                    report.carried_from = Some(from);
-                }
-                Err(reason) => report.verdict.reason = Some(reason),
-            }
+    match full_handshakes.carry(&session_key(connection)?, verdict.outcome, at) {
+        Ok((carried, from)) => {
+            *verdict = carried;
+            Some(from)
         }
-        Some((report, judgement))
+        Err(reason) => {
+            verdict.reason = Some(reason);
+            None
+        }
     }
 }
 
@@ -395,5 +454,7 @@ fn set_deadline(
     }
 }
 
+#[cfg(test)]
+mod library_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Beginning;
+use crate::model::{Beginning, Direction};
 
 fn open(pipeline: &mut Pipeline, flow: u64, updates: &mut Vec<Update>) {
     let opened = Event::Opened {
@@ -48,4 +48,37 @@ fn a_full_table_gives_up_the_oldest_as_evicted() {
         .collect();
     assert_eq!(evicted, [(0, Some(Reason::Evicted)), (1, Some(Reason::Evicted))]);
     assert_eq!((pipeline.tracked(), pipeline.counters().evicted_table_full), (3, 2));
+}
+
+#[test]
+fn the_bytes_of_all_streams_together_are_bounded() {
+    let max_stream_bytes = 1 << 20;
+    let mut pipeline = Pipeline::new(Limits { max_stream_bytes, ..Limits::default() });
+    let mut updates = Vec::new();
+    // Handshakes that never end: records are announced and filled with a message that goes on.
+    let mut hello = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff, 3, 3];
+    hello.resize(16_000, 7);
+    for flow in 0..1000 {
+        open(&mut pipeline, flow, &mut updates);
+        let segment = Event::Segment {
+            flow: FlowId(flow),
+            at: Timestamp(flow),
+            direction: Direction::ToServer,
+            offset: 0,
+            payload_len: 16_000,
+            bytes: hello.clone(),
+        };
+        pipeline.handle(segment, &mut updates);
+        assert!(pipeline.stream_bytes() <= max_stream_bytes);
+    }
+    let said = |reason| {
+        let is = |update: &&Update| matches!(update, Update::Report { report, .. } if report.verdict.reason == Some(reason));
+        updates.iter().filter(is).count() as u64
+    };
+    assert!(pipeline.tracked() > 10, "{} tracked", pipeline.tracked());
+    let evicted = pipeline.counters().evicted_memory;
+    assert_eq!(evicted + pipeline.tracked() as u64, 1000);
+    assert_eq!(said(Reason::Evicted), evicted);
+    pipeline.finish(Timestamp(2000), &mut updates);
+    assert_eq!(pipeline.stream_bytes(), 0);
 }

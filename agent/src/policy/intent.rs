@@ -39,13 +39,16 @@ vocabulary! {
 pub struct Place {
     /// The file as the proxy names it.
     pub file: Arc<str>,
-    /// Line, from 1.
+    /// Line, from 1; 0 stands for the whole of it (an object of an API has no lines).
     pub line: u32,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
     }
 }
 
@@ -273,6 +276,19 @@ pub struct UpstreamIntent {
 }
 
 impl UpstreamIntent {
+    /// What names the upstream for good: a group, or a host whose addresses may change. `None`
+    /// where it is one address, or the request decides.
+    #[must_use]
+    pub fn stable_name(&self) -> Option<String> {
+        match &self.target {
+            Target::Group(_) | Target::Address(ServerAddress::Host(..)) => {
+                Some(self.target.to_string())
+            }
+            Target::Address(ServerAddress::Ip(_) | ServerAddress::Unix(_))
+            | Target::Variable(_) => None,
+        }
+    }
+
     /// How all routes speak; `Unknown` if they differ.
     #[must_use]
     pub fn scheme(&self) -> Scheme {

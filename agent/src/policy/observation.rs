@@ -14,11 +14,13 @@ use crate::{
 /// One observed connection, with both ends named.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
-    /// Proxy name: pod, unit or process.
+    /// The proxy as its hop is labelled: `namespace/workload` of a pod, or the process name.
     pub proxy: &'a str,
+    /// Its process name.
+    pub process: &'a str,
     /// Kubernetes namespace of the proxy, if it has one.
     pub namespace: Option<&'a str>,
-    /// The upstream as its hop is labelled: `ip:port`.
+    /// The upstream as its hop is labelled.
     pub upstream: &'a str,
     /// The upstream's name in the configuration, where it has one.
     pub name: Option<&'a str>,
@@ -55,6 +57,7 @@ impl<'a> Observation<'a> {
     ) -> Self {
         Self {
             proxy,
+            process: proxy,
             namespace,
             upstream,
             name: None,
@@ -75,6 +78,7 @@ impl<'a> Observation<'a> {
     pub const fn subject(&self) -> Subject<'a> {
         Subject {
             proxy: self.proxy,
+            process: self.process,
             upstream: self.upstream_name(),
             namespace: self.namespace,
             address: self.address.ip(),

@@ -18,20 +18,24 @@ pub(super) const MAPS_BY_FD: (u32, u32) = (5, 19);
 pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> CapabilitySet {
     let mut set = CapabilitySet::empty();
     match duty {
-        Duty::Capture => {
+        Duty::Capture if needs.take_in => set |= CapabilitySet::SYS_PTRACE,
+        Duty::Probe => {
             if needs.library {
                 // Probes in user space; whose libraries; and these where they belong to others.
                 set |= CapabilitySet::SYS_ADMIN;
                 set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
             }
             if needs.take_in {
+                // Of what runs already; later it is the capture's.
                 set |= CapabilitySet::SYS_PTRACE;
             }
         }
         Duty::Inspect => set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH,
-        Duty::Write | Duty::Serve => {}
+        Duty::Capture | Duty::Send | Duty::Write | Duty::Serve => {}
     }
-    if maps_need_capability && matches!(duty, Duty::Capture | Duty::Serve) {
+    if maps_need_capability
+        && matches!(duty, Duty::Capture | Duty::Probe | Duty::Send | Duty::Serve)
+    {
         set |= CapabilitySet::BPF;
     }
     set
@@ -77,9 +81,13 @@ mod tests {
             (Duty::Capture, &nothing, false, "none"),
             (Duty::Capture, &nothing, true, "CAP_BPF"),
             (Duty::Capture, &take_in, false, "CAP_SYS_PTRACE"),
-            (Duty::Capture, &library, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
+            (Duty::Capture, &library, false, "none"),
+            (Duty::Probe, &nothing, false, "none"),
+            (Duty::Probe, &take_in, false, "CAP_SYS_PTRACE"),
+            (Duty::Probe, &library, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
             (Duty::Inspect, &library, true, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Write, &library, true, "none"),
+            (Duty::Send, &library, false, "none"),
             (Duty::Serve, &library, false, "none"),
             (Duty::Serve, &nothing, true, "CAP_BPF"),
         ] {

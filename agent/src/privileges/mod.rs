@@ -73,10 +73,14 @@ pub struct Needs {
 /// What a thread is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// Reads the kernel's events, attaches probes, takes in older connections.
+    /// Reads the kernel's events, takes in older connections.
     Capture,
+    /// Attaches probes to TLS libraries.
+    Probe,
     /// Reads the configuration of proxies through `/proc`.
     Inspect,
+    /// Sends events and metrics to a collector.
+    Send,
     /// Writes events to a file that is open already.
     Write,
     /// Answers HTTP.
@@ -84,12 +88,15 @@ pub enum Duty {
 }
 
 impl Duty {
-    const ALL: [Self; 4] = [Self::Capture, Self::Inspect, Self::Write, Self::Serve];
+    const ALL: [Self; 6] =
+        [Self::Capture, Self::Probe, Self::Inspect, Self::Send, Self::Write, Self::Serve];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Capture => "capture",
+            Self::Probe => "probe",
             Self::Inspect => "inspect",
+            Self::Send => "send",
             Self::Write => "write",
             Self::Serve => "serve",
         }

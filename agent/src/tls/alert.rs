@@ -66,6 +66,13 @@ pub const fn refuses_certificate(description: u8) -> bool {
     matches!(description, 40..=46 | 48 | 49 | 51 | 116)
 }
 
+/// Whether the alert, sent by a client, says that it verified the server's certificate and refused
+/// it. `handshake_failure` has other causes too.
+#[must_use]
+pub const fn refuses_server_certificate(description: u8) -> bool {
+    matches!(description, 42..=46 | 48)
+}
+
 /// Whether an alert at warning level ends nothing.
 #[must_use]
 pub const fn is_harmless_warning(level: u8, description: u8) -> bool {

@@ -1,5 +1,9 @@
 //! Handshake messages (RFC 8446 section 4): type, 24-bit length, body; reassembled across records.
 
+use super::buffer::Buffer;
+
+/// Bytes of type and length before a body.
+const HEADER: usize = 4;
 /// Longest message body kept. Certificate chains of post-quantum keys reach some 100 KiB.
 pub const MAX_MESSAGE: usize = 256 * 1024;
 
@@ -45,19 +49,12 @@ pub enum MessageError {
 
 /// Collects handshake messages from record fragments.
 #[derive(Debug, Default)]
-pub struct MessageReader {
-    bytes: Vec<u8>,
-    at: usize,
-}
+pub struct MessageReader(Buffer);
 
 impl MessageReader {
     /// Appends the content of one handshake record (or a piece of it).
     pub fn extend(&mut self, fragment: &[u8]) {
-        if self.at > 0 {
-            self.bytes.drain(..self.at);
-            self.at = 0;
-        }
-        self.bytes.extend_from_slice(fragment);
+        self.0.extend(fragment);
     }
 
     /// The next whole message as (type, body).
@@ -65,35 +62,33 @@ impl MessageReader {
     /// # Errors
     /// If the header there claims what cannot be followed. No memory is taken on its word.
     pub fn next_message(&mut self) -> Result<Option<(u8, &[u8])>, MessageError> {
-        let rest = &self.bytes[self.at..];
+        let rest = self.0.rest();
         let Some(&kind) = rest.first() else { return Ok(None) };
         if !is_handshake_type(kind) {
             return Err(MessageError::UnknownType(kind));
         }
-        let Some(length) = rest.get(1..4) else { return Ok(None) };
+        let Some(length) = rest.get(1..HEADER) else { return Ok(None) };
         let length =
             usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
         if length > MAX_MESSAGE {
             return Err(MessageError::TooLong(length));
         }
-        if rest.len() < 4 + length {
+        if rest.len() < HEADER + length {
             return Ok(None);
         }
-        let start = self.at + 4;
-        self.at = start + length;
-        Ok(Some((kind, &self.bytes[start..start + length])))
+        Ok(Some((kind, &self.0.consume(HEADER + length)[HEADER..])))
     }
 
     /// True if a message has begun and not ended.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        self.at < self.bytes.len()
+        !self.0.rest().is_empty()
     }
 
     /// Heap bytes held.
     #[must_use]
     pub const fn held(&self) -> usize {
-        self.bytes.capacity()
+        self.0.held()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The TLS record layer (RFC 8446 section 5.1, RFC 5246 section 6.2), walked header by header so
 //! that a capped prefix is read as far as it goes.
 
+use super::buffer::Buffer;
 use crate::model::vocabulary;
 
 /// Longest record payload any version allows (RFC 5246 section 6.2.3: 2^14 + 2048).
@@ -92,8 +93,7 @@ impl RecordHeader {
 /// Bytes of one direction, cut into records.
 #[derive(Debug, Default)]
 pub struct RecordReader {
-    bytes: Vec<u8>,
-    at: usize,
+    buffer: Buffer,
     /// Payload bytes of the current record that were not read yet.
     remaining: usize,
 }
@@ -101,11 +101,7 @@ pub struct RecordReader {
 impl RecordReader {
     /// Appends bytes in stream order.
     pub fn extend(&mut self, bytes: &[u8]) {
-        if self.at > 0 {
-            self.bytes.drain(..self.at);
-            self.at = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
+        self.buffer.extend(bytes);
     }
 
     /// True between a header and the last byte of its payload.
@@ -119,28 +115,26 @@ impl RecordReader {
     /// # Errors
     /// If the bytes there are not a record.
     pub fn peek(&self) -> Result<Option<RecordHeader>, NotARecord> {
-        RecordHeader::parse(&self.bytes[self.at..])
+        RecordHeader::parse(self.buffer.rest())
     }
 
     /// Consumes the header that [`RecordReader::peek`] showed.
     pub fn begin(&mut self, header: RecordHeader) {
-        self.at += HEADER;
+        self.buffer.consume(HEADER);
         self.remaining = usize::from(header.length);
     }
 
     /// Consumes what is there of the current record's payload; it may come in several pieces.
     pub fn read(&mut self) -> &[u8] {
-        let start = self.at;
-        let length = self.remaining.min(self.bytes.len() - start);
-        self.at += length;
-        self.remaining -= length;
-        &self.bytes[start..self.at]
+        let bytes = self.buffer.consume(self.remaining);
+        self.remaining -= bytes.len();
+        bytes
     }
 
     /// Heap bytes held.
     #[must_use]
     pub const fn held(&self) -> usize {
-        self.bytes.capacity()
+        self.buffer.held()
     }
 }
 

@@ -9,6 +9,15 @@ use std::collections::{HashMap, VecDeque};
 use super::{facts::HandshakeFacts, hello::TlsVersion, message::handshake_type as message};
 use crate::model::{Direction, LibraryEvent, LibraryObservation, Timestamp};
 
+/// The result of the library's own verification of the server's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// An `X509_V_*` code; 0 is `X509_V_OK`.
+    pub error: i32,
+    /// The library would have ended the handshake over a bad result.
+    pub enforced: bool,
+}
+
 /// One handshake as a library showed it.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
@@ -22,20 +31,14 @@ pub struct Transcript {
     pub facts: HandshakeFacts,
     /// Messages whose bodies contradict their types, or calls that the probe cut.
     pub damaged: bool,
-    /// Result of chain verification (`X509_V_*`) while the server's certificate was the newest.
-    pub server_verify_error: Option<i32>,
+    /// Chain verification while the server's certificate was the newest.
+    pub server_verification: Option<Verification>,
     /// The application's own look at the result (`SSL_get_verify_result`).
     pub application_verify_error: Option<i64>,
     /// The application's check of the name (`X509_check_host`): 1 matched.
     pub host_check: Option<i32>,
     /// Alert received.
     pub alert_received: Option<u8>,
-    /// The client's CertificateVerify was signed by this process: it is the client.
-    pub client_signed: bool,
-    /// Result of `SSL_do_handshake` that ended the handshake.
-    pub returned: Option<i32>,
-    /// A TLS error other than a received alert was raised.
-    pub tls_error: Option<u32>,
     /// A flow was found for it.
     pub matched: bool,
 }
@@ -47,12 +50,25 @@ impl Transcript {
         self.facts.finished[0] && self.facts.finished[1]
     }
 
-    /// No certificate was sent by a server that finished: the session was resumed.
+    /// The application itself asked for the result and checked the name, and found both good: it
+    /// has no more to say.
     #[must_use]
-    pub const fn is_resumed(&self) -> bool {
-        self.facts.finished[1]
-            && self.facts.server_certificate.is_none()
-            && !self.facts.server_hello_done
+    pub fn is_accepted(&self) -> bool {
+        self.application_verify_error == Some(0) && self.host_check == Some(1)
+    }
+
+    /// The session was resumed: in TLS 1.3 by a pre-shared key, before by a server that finished
+    /// without a flight of its own.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        let Some(hello) = &self.facts.server_hello else { return false };
+        if hello.version.encrypts_handshake() {
+            hello.pre_shared_key
+        } else {
+            self.facts.finished[1]
+                && self.facts.server_certificate.is_none()
+                && !self.facts.server_hello_done
+        }
     }
 
     /// Who sent the next message of this type; the transcript tells it by position only.
@@ -132,7 +148,7 @@ pub struct Transcripts {
     context_of: HashMap<(u32, u64), u64>,
     /// What was observed on an SSL object before its first transcript call (TLS 1.2 verifies
     /// before it hashes).
-    pending_verify: HashMap<(u32, u64), i32>,
+    pending_verification: HashMap<(u32, u64), Verification>,
     /// Given up without a flow.
     unmatched: u64,
 }
@@ -147,7 +163,7 @@ impl Transcripts {
             by_random: HashMap::new(),
             order: VecDeque::new(),
             context_of: HashMap::new(),
-            pending_verify: HashMap::new(),
+            pending_verification: HashMap::new(),
             unmatched: 0,
         }
     }
@@ -156,18 +172,6 @@ impl Transcripts {
     #[must_use]
     pub const fn unmatched(&self) -> u64 {
         self.unmatched
-    }
-
-    /// Transcripts kept.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.by_context.len()
-    }
-
-    /// True if none is kept.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_context.is_empty()
     }
 
     /// Takes in one observation; answers the client random of the handshake that it changed.
@@ -199,13 +203,17 @@ impl Transcripts {
         let begins = matches!(messages[0].0, message::CLIENT_HELLO | message::MESSAGE_HASH);
         if begins {
             self.make_room();
-            let pending = self.pending_verify.remove(&(event.pid, event.ssl));
+            let pending = self.pending_verification.remove(&(event.pid, event.ssl));
             let fresh = Transcript {
                 pid: event.pid,
                 ssl: event.ssl,
-                server_verify_error: pending,
+                server_verification: pending,
                 ..Transcript::default()
             };
+            if let Some(first) = self.by_context.get_mut(&key) {
+                // After a HelloRetryRequest the same handshake begins again, and nothing is lost.
+                first.matched |= messages[0].0 == message::MESSAGE_HASH;
+            }
             self.remove(key);
             self.by_context.insert(key, fresh);
             self.order.push_back(key);
@@ -232,7 +240,7 @@ impl Transcripts {
         let owner = (event.pid, event.ssl);
         if *observation == LibraryObservation::ClientConnectionMade {
             self.context_of.remove(&owner);
-            self.pending_verify.remove(&owner);
+            self.pending_verification.remove(&owner);
             return None;
         }
         let key = self.context_of.get(&owner).map(|context| (event.pid, *context));
@@ -243,19 +251,19 @@ impl Transcripts {
             .and_then(|key| self.by_context.get_mut(&key))
             .filter(|transcript| !(verifies && transcript.is_complete()));
         let Some(transcript) = current else {
-            if let LibraryObservation::VerifyResult { error } = observation {
-                if self.pending_verify.len() >= self.limits.max {
-                    self.pending_verify.clear();
+            if let LibraryObservation::VerifyResult { error, enforced } = *observation {
+                if self.pending_verification.len() >= self.limits.max {
+                    self.pending_verification.clear();
                 }
-                self.pending_verify.insert(owner, *error);
+                self.pending_verification.insert(owner, Verification { error, enforced });
             }
             return None;
         };
         match *observation {
-            LibraryObservation::VerifyResult { error } => {
+            LibraryObservation::VerifyResult { error, enforced } => {
                 // After the client's Certificate it is the server role verifying the client.
                 if transcript.facts.client_certificate.is_none() {
-                    transcript.server_verify_error = Some(error);
+                    transcript.server_verification = Some(Verification { error, enforced });
                 }
             }
             LibraryObservation::ApplicationVerifyResult { error } => {
@@ -267,13 +275,8 @@ impl Transcripts {
             LibraryObservation::AlertReceived { description } => {
                 transcript.alert_received.get_or_insert(description);
             }
-            LibraryObservation::TlsError { reason } => {
-                transcript.tls_error.get_or_insert(reason);
-            }
-            LibraryObservation::ClientCertificateVerifySigned => transcript.client_signed = true,
-            LibraryObservation::HandshakeReturned { value } => transcript.returned = Some(value),
-            LibraryObservation::ClientConnectionMade
-            | LibraryObservation::HandshakeEntered
+            LibraryObservation::TlsError { .. }
+            | LibraryObservation::ClientConnectionMade
             | LibraryObservation::TranscriptUpdate { .. } => {}
         }
         key
@@ -281,14 +284,14 @@ impl Transcripts {
 
     /// The client-side transcript of the handshake with this random in this process.
     ///
-    /// A process may hold both ends (a proxy that is its own upstream): then the one that
-    /// signed as client is taken, else the one that knows a verification of the server.
+    /// A process may hold both ends (a proxy that is its own upstream): then the one that knows a
+    /// verification of the server is taken.
     pub fn find(&mut self, pid: u32, random: &[u8; 32]) -> Option<&Transcript> {
         let contexts = self.by_random.get(&(pid, *random))?;
         let strength = |context: &u64| {
-            self.by_context.get(&(pid, *context)).map(|transcript| {
-                (transcript.client_signed, transcript.server_verify_error.is_some(), transcript.at)
-            })
+            self.by_context
+                .get(&(pid, *context))
+                .map(|transcript| (transcript.server_verification.is_some(), transcript.at))
         };
         let best = *contexts.iter().max_by_key(|context| strength(context))?;
         let best = self.by_context.get_mut(&(pid, best))?;
@@ -311,7 +314,7 @@ impl Transcripts {
         let known = &self.by_context;
         self.context_of.retain(|(pid, _), context| known.contains_key(&(*pid, *context)));
         if self.by_context.is_empty() {
-            self.pending_verify.clear();
+            self.pending_verification.clear();
         }
     }
 

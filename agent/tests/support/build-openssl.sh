@@ -4,6 +4,7 @@
 # The sources come from crates.io (openssl-src), so nothing is downloaded that cargo would not.
 # Takes some ten minutes on two cores; the result is kept in $XDG_CACHE_HOME/hopsight/openssl.
 set -eu
+[ $# -gt 0 ] || set -- 111.28.2 300.2.1 300.5.4
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hopsight/openssl
 registry=${CARGO_HOME:-$HOME/.cargo}/registry/src
@@ -31,7 +32,7 @@ TOML
         cd "$out"
         # The crate leaves out what OpenSSL 3 needs to build providers as modules, and the script
         # that writes the linker's list of exported symbols.
-        case $release in 111.*) modules= ;; *) modules=no-module ;; esac
+        case $release in 111.*) options= ;; *) options="no-module zlib" ;; esac
         [ -e util/mkdef.pl ] || cat > util/mkdef.pl <<'PERL'
 my ($numbers) = grep { /\.num$/ } @ARGV;
 open my $list, '<', $numbers or die "$numbers: $!";
@@ -42,7 +43,7 @@ while (<$list>) {
 }
 print "  local: *;\n};\n";
 PERL
-        ./config shared no-tests $modules >configure.log 2>&1
+        ./config shared no-tests $options >configure.log 2>&1
         nice -n 19 make -j2 build_libs >build.log 2>&1
         # The 1.1.1 client is a test subject too: no system program links that library. The crate
         # has no sources of the later ones, with which nginx runs instead.

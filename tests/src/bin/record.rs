@@ -13,8 +13,7 @@ use anyhow::Context as _;
 use hopsight::model::{Event, FlowId, Origin};
 use hopsight_tests::{
     agent::Agent,
-    case::{self, Proxy},
-    requirement,
+    case, requirement,
     topology::{Network, Topology},
 };
 
@@ -29,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     let recording = topology.dir().join("recording.jsonl");
     let path = recording.to_str().context("the temporary directory is not UTF-8")?;
     let mut options = vec!["--record", path];
-    for name in Proxy::PROCESS_NAMES {
+    for name in case::process_names(&cases) {
         options.extend(["--proxy", name]);
     }
     let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &options)?;

@@ -67,7 +67,7 @@ fn the_static_binary_works_alone_in_its_root() {
         wait_until(&format!("{name} to be {security}"), VERDICT, || {
             let hops: Snapshot = serde_json::from_str(&http::get(http, "/hops")?.body)?;
             let found = hops.hops.iter().find(|found| is_address(&found.upstream, hop.dial));
-            Ok(found.filter(|found| found.security.as_str() == security).map(drop))
+            Ok(found.filter(|found| found.state.security.as_str() == security).map(drop))
         })
         .unwrap();
     }

@@ -11,11 +11,15 @@ use std::{
 use hopsight::capture::LiveSource;
 
 use crate::support::{
-    Authority, Running, free_port, library_events, line, nginx, possible, source, source_of,
-    wait_for_port,
+    Authority, Running, free_port, get, library_events, line, nginx, nginx_with, possible, source,
+    source_of, wait_for_port,
 };
 
+/// The client verifies by a callback of its own, or looks at the result itself.
 const MUTUAL: &str = "made [1 2] 8 13 11 verify=0 15 20 11 15 20";
+
+/// OpenSSL itself enforces the result.
+const MUTUAL_ENFORCED: &str = "made [1 2] 8 13 11 verify=0! 15 20 11 15 20";
 
 fn certificates(here: &Path) {
     let authority = Authority::new(here, "ca");
@@ -64,7 +68,7 @@ fn curl_and_python() {
     curl.arg(format!("https://127.0.0.1:{port}/"));
     let shown = run(&mut source, &mut curl, Duration::ZERO);
     // It makes the object a client once more when it closes the connection.
-    assert_eq!(shown, format!("{MUTUAL} made"), "curl");
+    assert_eq!(shown, format!("{MUTUAL_ENFORCED} made"), "curl");
 
     let script = format!(
         "import ssl, socket, time\n\
@@ -81,7 +85,43 @@ fn curl_and_python() {
     let events = std::iter::repeat_with(|| library_events(&mut source, &[child.id()]));
     let shown = events.take(8).find(|events| !events.is_empty()).unwrap_or_default();
     child.wait().unwrap();
-    assert_eq!(line(&shown), MUTUAL, "python");
+    assert_eq!(line(&shown), MUTUAL_ENFORCED, "python");
+}
+
+#[test]
+fn haproxy() {
+    if !possible("haproxy", &["nginx", "haproxy"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    certificates(here);
+    let (d, tls_port, port) = (here.display(), free_port(), free_port());
+    let _upstream = nginx(
+        here,
+        "upstream",
+        &format!(
+            "server {{ listen 127.0.0.1:{tls_port} ssl; ssl_protocols TLSv1.3; \
+             ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
+             ssl_verify_client on; ssl_client_certificate {d}/ca.pem; \
+             location / {{ return 200 ok; }} }}"
+        ),
+    );
+    let [chain, key] = ["client.pem", "client.key"].map(|name| fs::read(here.join(name)).unwrap());
+    fs::write(here.join("client.bundle"), [chain, key].concat()).unwrap();
+    let config = here.join("haproxy.cfg");
+    let sections = format!(
+        "defaults\nmode http\ntimeout connect 5s\ntimeout client 5s\ntimeout server 5s\n\
+         listen hop\nbind 127.0.0.1:{port}\nserver upstream 127.0.0.1:{tls_port} ssl \
+         verify required ca-file {d}/ca.pem verifyhost localhost crt {d}/client.bundle\n"
+    );
+    fs::write(&config, sections).unwrap();
+    let haproxy = Running::start(Command::new("haproxy").arg("-db").arg("-f").arg(&config));
+    [tls_port, port].into_iter().for_each(wait_for_port);
+    let mut source = source("haproxy");
+    let status = get(port, "/");
+    assert!(status.contains("200"), "{status}");
+    assert_eq!(line(&library_events(&mut source, &haproxy.pids())), MUTUAL);
 }
 
 /// OpenSSL releases that `agent/tests/support/build-openssl.sh` built.
@@ -154,7 +194,6 @@ fn flat(line: &str) -> String {
 
 #[test]
 fn nginx_on_other_openssl_releases() {
-    use crate::support::{get, nginx_with};
     if !possible("nginx_on_other_openssl_releases", &["nginx"]) {
         return;
     }
@@ -167,33 +206,49 @@ fn nginx_on_other_openssl_releases() {
         let directory = tempfile::tempdir().unwrap();
         let here = directory.path();
         certificates(here);
-        let (d, tls_port, port) = (here.display(), free_port(), free_port());
-        let _upstream = nginx(
-            here,
-            "upstream",
-            &format!(
+        let (d, port) = (here.display(), free_port());
+        let [system_port, same_port] = [free_port(), free_port()];
+        let upstream = |tls_port: u16| {
+            format!(
                 "server {{ listen 127.0.0.1:{tls_port} ssl; ssl_protocols TLSv1.3; \
                  ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
                  ssl_verify_client on; ssl_client_certificate {d}/ca.pem; \
                  location / {{ return 200 ok; }} }}"
-            ),
-        );
+            )
+        };
+        let location = |name: &str, tls_port: u16| {
+            format!("location /{name} {{ proxy_pass https://127.0.0.1:{tls_port}/; }}")
+        };
         let http = format!(
-            "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass https://127.0.0.1:{tls_port}; \
-             proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; \
+            "proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_session_reuse off; \
              proxy_ssl_trusted_certificate {d}/ca.pem; proxy_ssl_name localhost; \
-             proxy_ssl_certificate {d}/client.pem; proxy_ssl_certificate_key {d}/client.key; }} }}"
+             proxy_ssl_certificate {d}/client.pem; proxy_ssl_certificate_key {d}/client.key; \
+             server {{ listen 127.0.0.1:{port}; {} {} }}",
+            location("system", system_port),
+            location("same", same_port),
         );
-        let proxy = nginx_with(here, "proxy", &http, "/usr/sbin/nginx".as_ref(), |command| {
-            command.env("LD_LIBRARY_PATH", &release)
-        });
-        [tls_port, port].into_iter().for_each(wait_for_port);
+        let on_release = |name: &str, http: &str| {
+            nginx_with(here, name, http, "/usr/sbin/nginx".as_ref(), |command| {
+                command.env("LD_LIBRARY_PATH", &release)
+            })
+        };
+        let _system = nginx(here, "system", &upstream(system_port));
+        let _same = on_release("same", &upstream(same_port));
+        let proxy = on_release("proxy", &http);
+        [system_port, same_port, port].into_iter().for_each(wait_for_port);
         let mut source = source("nginx");
-        let status = get(port, "/");
-        assert!(status.contains("200"), "{}: {status}", release.display());
-        let shown = line(&library_events(&mut source, &proxy.pids()));
-        println!("{}: {shown}", release.display());
-        assert_eq!(shown, format!("{MUTUAL} asked=0 host=1"), "{}", release.display());
+        // With an upstream of its kind a release that has zlib compresses the client's certificate
+        // (RFC 8879), type 25.
+        for (path, client_certificate) in [("/system", "11"), ("/same", "25")] {
+            let status = get(port, path);
+            assert!(status.contains("200"), "{} {path}: {status}", release.display());
+            let shown = line(&library_events(&mut source, &proxy.pids()));
+            println!("{} {path}: {shown}", release.display());
+            let expected = format!(
+                "made [1 2] 8 13 11 verify=0 15 20 {client_certificate} 15 20 asked=0 host=1"
+            );
+            assert_eq!(shown, expected, "{} {path}", release.display());
+        }
         let mut out = std::io::stdout();
         for status in source.library_statuses().read() {
             let _ = writeln!(out, "{} {}: {}", status.pid, status.name, status.evidence);

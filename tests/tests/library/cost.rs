@@ -1,6 +1,6 @@
 //! What the probes cost the proxy, in processor time per upstream handshake.
 //!
-//! `cargo test -p hopsight-tests --test library -- --ignored --nocapture cost`
+//! `cargo xtask bench probes`
 
 use std::{
     fs,
@@ -18,8 +18,15 @@ use crate::support::{
 };
 
 const NAME: &str = "hs-cost";
-const ROUNDS: usize = 40;
-const HANDSHAKES: usize = 60;
+
+/// A number from the environment.
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+fn handshakes() -> usize {
+    setting("HOPSIGHT_HANDSHAKES", 60)
+}
 
 /// Probe hits of one handshake, both sides: 11 in the client, 13 in the server, which asks for the
 /// verification result itself.
@@ -74,12 +81,12 @@ fn round(port: u16, proxy: &Running, upstream: &Running) -> [f64; 2] {
     let workers = |nginx: &Running| nginx.pids().split_off(1);
     let (proxy, upstream) = (workers(proxy), workers(upstream));
     let before = [processor_time(&proxy), processor_time(&upstream)];
-    for _ in 0..HANDSHAKES {
+    for _ in 0..handshakes() {
         assert!(get(port, "/").contains("200"));
     }
     let after = [processor_time(&proxy), processor_time(&upstream)];
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
-    [0, 1].map(|side| (after[side] - before[side]) as f64 / HANDSHAKES as f64)
+    [0, 1].map(|side| (after[side] - before[side]) as f64 / handshakes() as f64)
 }
 
 /// Runs `work` while `source` is read as the agent reads it; also the reader's processor time, in
@@ -100,7 +107,7 @@ fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> (T, f
             let unwatched = count(&source, "unwatched");
             let hits = count(&source, "hit") - unwatched;
             // They may hit between the two readings.
-            assert!(hits < 100 || hits >= HITS * HANDSHAKES as u64, "{hits} hits");
+            assert!(hits < 100 || hits >= HITS * handshakes() as u64, "{hits} hits");
             for program in source.stats().read().programs {
                 if program.run_count > 0 {
                     println!(
@@ -114,8 +121,8 @@ fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> (T, f
             drop(source);
             #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
             let nanoseconds = (time.tv_sec * 1_000_000_000 + time.tv_nsec) as f64;
-            #[expect(clippy::cast_precision_loss, reason = "a small constant")]
-            let handshakes = HANDSHAKES as f64;
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            let handshakes = handshakes() as f64;
             nanoseconds / handshakes
         });
         let result = work();
@@ -148,14 +155,24 @@ fn pairs<'a>(
     left.iter().zip(right).map(move |(left, right)| (left[side], right[side]))
 }
 
-fn ratio(left: &[[f64; 3]], right: &[[f64; 3]], side: usize) -> f64 {
-    median(pairs(left, right, side).map(|(left, right)| left / right))
+fn ratio(left: &[[f64; 3]], right: &[[f64; 3]], side: usize) -> Quartiles {
+    quartiles(pairs(left, right, side).map(|(left, right)| left / right))
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// Median and the quartiles on both sides of it.
+struct Quartiles([f64; 3]);
+
+impl std::fmt::Display for Quartiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [low, median, high] = self.0;
+        write!(f, "{median:.3} ({low:.3} to {high:.3})")
+    }
+}
+
+fn quartiles(values: impl Iterator<Item = f64>) -> Quartiles {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    Quartiles([1, 2, 3].map(|quarter| values[values.len() * quarter / 4]))
 }
 
 #[test]
@@ -188,7 +205,7 @@ fn cost() {
 
         // In turns, so that what else the machine does falls on all modes alike.
         let mut measured = [const { Vec::new() }; MODES.len()];
-        for turn in 0..ROUNDS {
+        for turn in 0..setting("HOPSIGHT_ROUNDS", 40) {
             for index in 0..MODES.len() {
                 let index = (index + turn) % MODES.len();
                 let source = start(MODES[index]);
@@ -198,18 +215,18 @@ fn cost() {
         }
         let source = source_with(NAME, |options| options.program_statistics = true);
         with_source(Some(source), || round(port, &proxy, &upstream));
-        let reader = |mode: usize| median(measured[mode].iter().map(|times| times[2] / 1e3));
-        println!("{kind} agent: {:.1} us per handshake, {:.1} with probes", reader(1), reader(2));
+        let [nothing, network, library] = &measured;
+        for (mode, name) in [(network, "network programs"), (library, "with library probes")] {
+            let time = quartiles(mode.iter().map(|times| times[2] / 1e3));
+            println!("{kind} agent, {name}: {time} us per handshake");
+        }
         for (side, name) in ["proxy", "upstream"].iter().enumerate() {
-            let [nothing, network, library] = &measured;
-            println!(
-                "{kind} {name}: {:.3} ms per handshake; network programs {:+.1} %; \
-                 library probes {:+.1} % more, {:+.1} us",
-                median(nothing.iter().map(|time| time[side] / 1e6)),
-                (ratio(network, nothing, side) - 1.0) * 100.0,
-                (ratio(library, network, side) - 1.0) * 100.0,
-                median(pairs(library, network, side).map(|(a, b)| (a - b) / 1e3)),
-            );
+            let time = quartiles(nothing.iter().map(|times| times[side] / 1e6));
+            println!("{kind} {name}: {time} ms per handshake without hopsight");
+            println!("{kind} {name}: x{} with network programs", ratio(network, nothing, side));
+            println!("{kind} {name}: x{} more with library probes", ratio(library, network, side));
+            let added = quartiles(pairs(library, network, side).map(|(a, b)| (a - b) / 1e3));
+            println!("{kind} {name}: {added} us added by library probes");
         }
     }
 }

@@ -119,20 +119,39 @@ fn while_reading(source: &mut LiveSource, work: impl FnOnce()) -> Vec<Event> {
 }
 
 #[test]
-fn nginx_reloads_and_its_workers_die() {
-    if !possible("nginx_reloads_and_its_workers_die", &["nginx"]) {
+fn nginx_reloads() {
+    if !possible("nginx_reloads", &["nginx"]) {
         return;
     }
     let hop = Hop::start("hs-reload");
     let mut source = source("hs-reload");
     let events = while_reading(&mut source, || {
-        hop.requests(REQUESTS / 4);
-        hop.proxy().signal(Signal::HUP);
-        hop.requests(REQUESTS / 4);
-        let worker = hop.proxy().pids()[1].cast_signed();
-        kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        hop.requests(REQUESTS / 2);
+        for _ in 0..5 {
+            hop.requests(REQUESTS / 5);
+            hop.proxy().signal(Signal::HUP);
+        }
+    });
+    assert_eq!(handshakes(&events), REQUESTS);
+    assert_eq!(count(&source, "lost"), 0);
+}
+
+#[test]
+fn workers_of_nginx_die() {
+    if !possible("workers_of_nginx_die", &["nginx"]) {
+        return;
+    }
+    let hop = Hop::start("hs-crash");
+    let mut source = source("hs-crash");
+    let events = while_reading(&mut source, || {
+        for _ in 0..5 {
+            let worker = hop.proxy().pids()[1];
+            kill_process(Pid::from_raw(worker.cast_signed()).unwrap(), Signal::KILL).unwrap();
+            // The master starts another one.
+            while hop.proxy().pids().get(1).is_none_or(|pid| *pid == worker) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            hop.requests(REQUESTS / 5);
+        }
     });
     assert_eq!(handshakes(&events), REQUESTS);
     assert_eq!(count(&source, "lost"), 0);
@@ -175,6 +194,31 @@ fn libssl_is_upgraded_under_a_running_proxy() {
     assert!(matches!(status.evidence, LibraryEvidence::Library(_)), "{:?}", status.evidence);
     let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));
     assert_eq!(handshakes(&events), REQUESTS / 2, "the new file");
+}
+
+#[test]
+fn a_new_library_is_probed_from_the_first_connection_on() {
+    let test = "a_new_library_is_probed_from_the_first_connection_on";
+    if !possible(test, &["nginx"]) || !Path::new(SYSTEM_LIBRARY).exists() {
+        return;
+    }
+    let mut hop = Hop::start("hs-new");
+    copy_library(&hop.libraries());
+    hop.proxy = None;
+    let mut source = source_with("hs-new", |options| options.rescan = Duration::from_hours(1));
+    hop.start_proxy();
+    // Its own handshake may be over before the probes are there.
+    while_reading(&mut source, || hop.requests(1));
+    let worker = hop.proxy().pids()[1];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !source.library_statuses().read().iter().any(|status| {
+        status.pid == worker && matches!(status.evidence, LibraryEvidence::Library(_))
+    }) {
+        assert!(Instant::now() < deadline, "{:?}", source.library_statuses().read());
+        while_reading(&mut source, || std::thread::sleep(Duration::from_millis(50)));
+    }
+    let events = while_reading(&mut source, || hop.requests(20));
+    assert_eq!(handshakes(&events), 20);
 }
 
 /// An overlay mount, taken away with the test.

@@ -232,13 +232,15 @@ pub fn line(events: &[LibraryEvent]) -> String {
                 format!("[{}]", messages.join(" "))
             }
         }
-        LibraryObservation::VerifyResult { error } => format!("verify={error}"),
+        // With an exclamation mark where the library itself would have ended the handshake.
+        LibraryObservation::VerifyResult { error, enforced } => {
+            format!("verify={error}{}", if *enforced { "!" } else { "" })
+        }
         LibraryObservation::ApplicationVerifyResult { error } => format!("asked={error}"),
         LibraryObservation::ApplicationCheckedHost { result } => format!("host={result}"),
         LibraryObservation::AlertReceived { description } => format!("alert={description}"),
         LibraryObservation::TlsError { reason } => format!("error={reason}"),
         LibraryObservation::ClientConnectionMade => "made".to_owned(),
-        other => format!("{other:?}"),
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -128,14 +128,22 @@ fn compare_with_log(report: &ConnectionReport, seen: &Seen, wrong: &mut Vec<Stri
         wrong.push(format!("resumed {:?}, logged {}", report.resumed, seen.resumed));
     }
     let presented = seen.client_subject.is_some();
+    let library = report.verdict.evidence == Evidence::Library;
+    if library != report.wire_client_auth.is_some() || report.is_conflict() {
+        wrong.push(format!("the wire alone says {:?}", report.wire_client_auth));
+    }
     if (report.verdict.client_auth == ClientAuth::Presented) != presented {
         wrong.push(format!("{}, logged {:?}", report.verdict.client_auth, seen.client_subject));
     }
     let on_the_wire = seen.tls_version.as_deref() == Some("1.2") && !seen.resumed;
-    if presented && on_the_wire {
-        let subject = report.client_certificate.as_ref().map(|facts| facts.subject.as_str());
-        if !subject.is_some_and(|subject| subject.contains(pki::CLIENT_NAME)) {
-            wrong.push(format!("client certificate {subject:?}"));
+    if presented && (on_the_wire || library) {
+        let certificate = report.client_certificate.as_ref();
+        let subject = certificate.map(|facts| facts.subject.as_str());
+        let serial = certificate.map(|facts| facts.serial.as_str());
+        if !subject.is_some_and(|subject| subject.contains(pki::CLIENT_NAME))
+            || serial != seen.client_serial.as_deref()
+        {
+            wrong.push(format!("client certificate {certificate:?}, logged {seen:?}"));
         }
     }
 }

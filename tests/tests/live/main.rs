@@ -5,6 +5,7 @@
 mod drift;
 mod hops;
 mod lifecycle;
+mod matrix;
 mod mid_stream;
 mod outputs;
 mod topology;

@@ -32,7 +32,10 @@ fn metrics_pass_promtool_and_count_every_connection() {
     assert!(ok && words.is_empty(), "promtool check metrics: {words}");
 
     let value = |metric: &str, hop: &str, labels: &[&str]| {
-        let upstream = format!("upstream=\"{}\"", topology.hop(hop).unwrap().dial);
+        let known = agent.hops().unwrap().hops;
+        let dial = topology.hop(hop).unwrap().dial;
+        let label = &known.iter().find(|one| one.is_to(dial)).unwrap().upstream;
+        let upstream = format!("upstream=\"{label}\"");
         let line = text.lines().find(|line| {
             line.starts_with(&format!("{metric}{{"))
                 && line.contains(&upstream)
@@ -67,9 +70,8 @@ fn pages_answer() {
     let hop = topology.hop("mtls12").unwrap();
     hop.request().unwrap();
     wait_until("the hop in /hops", hopsight_tests::agent::VERDICT, || {
-        let address = hop.dial.to_string();
         let hops = agent.hops()?.hops;
-        Ok(hops.into_iter().find(|hop| *hop.upstream == *address && !hop.connections.is_empty()))
+        Ok(hops.into_iter().find(|known| known.is_to(hop.dial) && !known.connections.is_empty()))
     })
     .unwrap();
     for (path, status, part) in [

@@ -4,17 +4,17 @@
 
 mod webdriver;
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use hopsight_tests::{agent::sibling, process::Daemon, requirement, wait::wait_until};
+use hopsight_tests::{agent::MadeUp, requirement, wait::wait_until};
 use serde_json::Value;
-use webdriver::{Browser, free_address};
+use webdriver::Browser;
 
 const WAIT: Duration = Duration::from_secs(20);
 /// Rows and map lines the page draws at once; see `table.js` and `map.js`.
 const TABLE_PAGE: u64 = 200;
-const MAP_HOPS: u64 = 40;
+const MAP_HOPS: u64 = 30;
 /// WebDriver's names of keys.
 const ENTER: char = '\u{e007}';
 const ESCAPE: char = '\u{e00c}';
@@ -23,7 +23,7 @@ struct Page {
     browser: Browser,
     url: String,
     screenshots: Option<PathBuf>,
-    _demo: Daemon,
+    _demo: MadeUp,
     _dir: tempfile::TempDir,
 }
 
@@ -34,12 +34,9 @@ impl Page {
             return Ok(None);
         }
         let dir = tempfile::tempdir().context("make a directory")?;
-        let address = free_address()?;
-        let args = [hops.to_string(), address.to_string()];
-        let mut demo = Daemon::spawn(demo_binary()?, args, &dir.path().join("demo.log"))?;
-        demo.wait_listening(address)?;
+        let demo = MadeUp::start(dir.path(), hops)?;
         let browser = Browser::start(dir.path(), 1400, 1200)?;
-        let url = format!("http://{address}/");
+        let url = format!("http://{}/", demo.http);
         browser.open(&url)?;
         let screenshots = std::env::var_os("HOPSIGHT_SCREENSHOTS").map(PathBuf::from);
         let page = Self { browser, url, screenshots, _demo: demo, _dir: dir };
@@ -70,23 +67,13 @@ impl Page {
     }
 }
 
-fn demo_binary() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "hopsight", "--example", "page_demo"])
-        .status()
-        .context("start cargo")?;
-    anyhow::ensure!(status.success(), "building page_demo ended with {status}");
-    sibling("examples/page_demo")
-}
-
 #[test]
 fn few_many_and_very_many_hops() -> anyhow::Result<()> {
     for hops in [3, 300, 3000] {
         let Some(page) = Page::open("few_many_and_very_many_hops", hops)? else { return Ok(()) };
         let rows = page.number("document.querySelectorAll('#rows tr').length")?;
         assert_eq!(rows, hops.min(TABLE_PAGE), "{hops} hops: table rows");
-        let lines = page.number("document.querySelectorAll('#map .hop').length")?;
+        let lines = page.number("document.querySelectorAll('#map .hop:not(.rest)').length")?;
         assert_eq!(lines, hops.min(MAP_HOPS), "{hops} hops: hops on the map");
         let note = page.value("!document.querySelector('#map-note').hidden")?;
         assert_eq!(note, hops > MAP_HOPS, "{hops} hops: a note says what the map leaves out");
@@ -94,6 +81,9 @@ fn few_many_and_very_many_hops() -> anyhow::Result<()> {
             "[...document.querySelectorAll('.chip:not(.violations) b')].reduce((n, b) => n + Number(b.textContent), 0)",
         )?;
         assert_eq!(chips, hops, "{hops} hops: the summary counts each once");
+        let proxies = "new Set(visibleHops().map((hop) => hop.proxy)).size";
+        let drawn = "document.querySelectorAll('#map .proxy').length";
+        assert_eq!(page.value(drawn)?, page.value(proxies)?, "{hops} hops: proxies on the map");
         let overflow = "document.documentElement.scrollWidth <= innerWidth";
         assert_eq!(page.value(overflow)?, true, "{hops} hops: no sideways scrolling");
         let first = "document.querySelector('#rows .badge').textContent";
@@ -159,6 +149,22 @@ fn filter_sort_and_detail_by_keyboard() -> anyhow::Result<()> {
         "byId('detail-body').textContent.includes('Certificate of the proxy')",
     )?;
     page.screenshot("detail-mtls")?;
+    assert_eq!(page.browser.complaints()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_count_on_the_map_leads_to_its_hops() -> anyhow::Result<()> {
+    let Some(page) = Page::open("a_count_on_the_map_leads_to_its_hops", 300)? else {
+        return Ok(());
+    };
+    page.browser.run("document.querySelector('#map .rest').focus();")?;
+    page.browser.press(ENTER)?;
+    let shown =
+        "new Set([...document.querySelectorAll('#rows tr')].map((r) => r.cells[0].textContent))";
+    page.wait_for("one proxy's hops", &format!("{shown}.size === 1"))?;
+    let listed = page.number("document.querySelectorAll('#rows tr').length")?;
+    assert!(listed > 30, "{listed} hops of that proxy");
     assert_eq!(page.browser.complaints()?, [""; 0]);
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
 };
 
 use anyhow::Context as _;
-use hopsight_tests::{http, process::Daemon};
+use hopsight_tests::{http, loopback::free_socket, process::Daemon};
 use serde_json::{Value, json};
 
 const FLAGS: [&str; 11] = [
@@ -34,7 +34,7 @@ pub struct Browser {
 impl Browser {
     /// Starts chromedriver and a browser with its profile in `dir`.
     pub fn start(dir: &Path, width: u32, height: u32) -> anyhow::Result<Self> {
-        let driver = free_address()?;
+        let driver = free_socket()?;
         let port = format!("--port={}", driver.port());
         let mut daemon = Daemon::spawn("chromedriver", [port], &dir.join("chromedriver.log"))?;
         daemon.wait_listening(driver)?;
@@ -108,12 +108,6 @@ impl Drop for Browser {
             eprintln!("close the browser: {error:#}");
         }
     }
-}
-
-/// An address nobody listens on.
-pub fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    listener.local_addr().context("read the address")
 }
 
 fn request(driver: SocketAddr, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {

@@ -1,4 +1,5 @@
-//! Whether the kernel programs are what their source says: built twice, in two folders.
+//! Whether the kernel programs are what their source says: built twice, in two folders, without the
+//! folders' names.
 
 use std::{
     env, fs,
@@ -43,15 +44,20 @@ fn build(place: &Path) -> anyhow::Result<PathBuf> {
     // What is tracked, with the changes of the working tree.
     let copy = format!("git ls-files -z | xargs -0 cp -P --parents -t '{}'", place.display());
     run(Command::new("sh").args(["-c", &copy]))?;
-    // As aya-build sets them for agent/build.rs.
-    let flags =
-        format!("--cfg=bpf_target_arch=\"{}\" -Cdebuginfo=2 -Clink-arg=--btf", env::consts::ARCH,);
+    // As aya-build sets them for agent/build.rs, but for the last: debug information names source
+    // files by their folder, which is all that two folders may differ in.
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        format!("--remap-path-prefix={}=/src", place.display()),
+    ];
     let mut cargo = Command::new("rustup");
     cargo
         .args(["run", bpf::toolchain_name(), "cargo", "build", "--quiet", "--release"])
         .args(["--package", "hopsight-ebpf", "-Z", "build-std=core", "--target", TARGET])
         .current_dir(place)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.replace(' ', "\u{1f}"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO");

@@ -1,14 +1,11 @@
 //! Cargo subcommands that packages are made with, in the user's cache directory.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
+use std::{path::PathBuf, process::Command};
+
+use crate::{
+    cache,
+    command::{output, run},
 };
-
-use anyhow::Context as _;
-
-use crate::command::{output, run};
 
 /// A program from crates.io, in one version.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +18,8 @@ pub(super) struct Tool {
 impl Tool {
     /// Installs it where it is missing; returns where it is.
     pub(super) fn install(&self) -> anyhow::Result<PathBuf> {
-        let cache = env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-            .context("find the cache directory; set HOME")?;
         let Self { package, binary, version } = self;
-        let root = cache.join(format!("hopsight/{package}-{version}"));
+        let root = cache::directory()?.join(format!("{package}-{version}"));
         let path = root.join("bin").join(binary);
         if path.exists() {
             return Ok(path);

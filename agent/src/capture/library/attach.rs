@@ -7,9 +7,11 @@ use aya::{
     Ebpf,
     programs::{
         UProbe,
-        uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
+use hopsight_abi::VerifyOffsets;
+use tracing::info;
 
 use super::placement::{Hook, Image, ProbePoint};
 
@@ -21,12 +23,16 @@ pub struct Attachment {
 
 impl Drop for Attachment {
     /// The kernel lets every removal of a probe wait for all processors, some 0.1 s: a thread of
-    /// its own waits, and the ring buffer is read on.
+    /// its own waits, and new processes are looked at meanwhile.
     fn drop(&mut self) {
         let links = std::mem::take(&mut self.links);
         std::thread::spawn(move || drop(links));
     }
 }
+
+/// The program for [`Hook::VerifyResult`] that also tells whether libssl enforces the result; in
+/// its place `verify_result` runs on kernels without probe cookies, before Linux 5.15.
+const VERIFY_ENFORCED: &str = "verify_enforced";
 
 /// Loads the kernel programs of all hooks.
 ///
@@ -34,7 +40,11 @@ impl Drop for Attachment {
 /// When the kernel refuses one; the message holds the verifier's.
 pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     for hook in Hook::ALL {
-        program(ebpf, *hook)?.load().with_context(|| format!("load the library probe {hook}"))?;
+        let program = program(ebpf, hook.as_str())?;
+        program.load().with_context(|| format!("load the library probe {hook}"))?;
+    }
+    if let Err(error) = program(ebpf, VERIFY_ENFORCED)?.load() {
+        info!("whether OpenSSL enforces its verification stays unknown: {error:#}");
     }
     Ok(())
 }
@@ -50,7 +60,7 @@ pub fn rehearse(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     let bytes = std::fs::read(THIS).context("read this program")?;
     let offset = Image::parse(&bytes)?.entry_offset().context("find this program's entry")?;
     let point = ProbePoint { hook: Hook::ConnectState, offset, emulated: false };
-    attach(ebpf, &File::open(THIS).context("open this program")?, &[point]).map(drop)
+    attach(ebpf, &File::open(THIS).context("open this program")?, &[point], None).map(drop)
 }
 
 /// Attaches to every point of `file`, in all processes that map it or will: proxies fork workers,
@@ -58,15 +68,29 @@ pub fn rehearse(ebpf: &mut Ebpf) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When a point cannot be attached; none stays attached then.
-pub fn attach(ebpf: &mut Ebpf, file: &File, points: &[ProbePoint]) -> anyhow::Result<Attachment> {
+pub fn attach(
+    ebpf: &mut Ebpf,
+    file: &File,
+    points: &[ProbePoint],
+    verify_offsets: Option<VerifyOffsets>,
+) -> anyhow::Result<Attachment> {
     // The path of an open descriptor leads to this very file, whatever its name is by now.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let mut links = Vec::with_capacity(points.len());
+    // Not loaded where the kernel knows no cookies.
+    let cookie = match program(ebpf, VERIFY_ENFORCED)?.fd() {
+        Ok(_) => verify_offsets.map(VerifyOffsets::to_cookie),
+        Err(_) => None,
+    };
     for point in points {
         let location = UProbeAttachLocation::AbsoluteOffset(point.offset);
-        let program = program(ebpf, point.hook)?;
+        let (name, cookie) = match (point.hook, cookie) {
+            (Hook::VerifyResult, Some(cookie)) => (VERIFY_ENFORCED, Some(cookie)),
+            (hook, _) => (hook.as_str(), None),
+        };
+        let program = program(ebpf, name)?;
         let link = program
-            .attach(location, &path, UProbeScope::AllProcesses)
+            .attach(UProbeAttachPoint { location, cookie }, &path, UProbeScope::AllProcesses)
             .and_then(|id| program.take_link(id))
             .with_context(|| format!("attach {} at offset {:#x}", point.hook, point.offset))?;
         links.push(link);
@@ -74,8 +98,7 @@ pub fn attach(ebpf: &mut Ebpf, file: &File, points: &[ProbePoint]) -> anyhow::Re
     Ok(Attachment { links })
 }
 
-fn program(ebpf: &mut Ebpf, hook: Hook) -> anyhow::Result<&mut UProbe> {
-    let name = hook.as_str();
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> anyhow::Result<&'e mut UProbe> {
     let program = ebpf.program_mut(name).with_context(|| format!("find the program {name}"))?;
     program.try_into().with_context(|| format!("use the program {name} as a uprobe"))
 }

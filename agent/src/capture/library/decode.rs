@@ -18,7 +18,10 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
             len: record.len,
             bytes: bytes.to_vec(),
         },
-        Observation::VerifyResult => LibraryObservation::VerifyResult { error: narrow(value) },
+        Observation::VerifyResult => LibraryObservation::VerifyResult {
+            error: narrow(value),
+            enforced: record.enforced != 0,
+        },
         Observation::Error => error(u32::try_from(value).unwrap_or(u32::MAX)),
         Observation::ResultAsked => LibraryObservation::ApplicationVerifyResult { error: value },
         Observation::ClientMade => LibraryObservation::ClientConnectionMade,
@@ -50,8 +53,18 @@ mod tests {
         use LibraryObservation as O;
         let bytes = [20, 0, 0, 1, 9];
         for (name, observation, value, expected) in [
-            ("verification passed", Observation::VerifyResult, 0, O::VerifyResult { error: 0 }),
-            ("verification failed", Observation::VerifyResult, 20, O::VerifyResult { error: 20 }),
+            (
+                "verification passed",
+                Observation::VerifyResult,
+                0,
+                O::VerifyResult { error: 0, enforced: false },
+            ),
+            (
+                "verification failed",
+                Observation::VerifyResult,
+                20,
+                O::VerifyResult { error: 20, enforced: false },
+            ),
             ("unknown_ca alert", Observation::Error, 1048, O::AlertReceived { description: 48 }),
             ("verify failed error", Observation::Error, 134, O::TlsError { reason: 134 }),
             ("beyond the alerts", Observation::Error, 1256, O::TlsError { reason: 1256 }),

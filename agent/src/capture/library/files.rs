@@ -3,6 +3,7 @@
 use std::{fs::File, io, time::Instant};
 
 use aya::Ebpf;
+use hopsight_abi::VerifyOffsets;
 use tracing::warn;
 
 use super::{
@@ -59,10 +60,11 @@ impl ProbedFile {
     /// Attaches paused probes.
     pub fn resume(&mut self, ebpf: &mut Ebpf) {
         if matches!(self.probes, Probes::Paused) {
-            self.probes = match attach::attach(ebpf, &self.file, self.points()) {
-                Ok(attachment) => Probes::Attached(attachment),
-                Err(error) => Probes::Refused(format!("{error:#}")),
-            };
+            self.probes =
+                match attach::attach(ebpf, &self.file, self.points(), self.verify_offsets()) {
+                    Ok(attachment) => Probes::Attached(attachment),
+                    Err(error) => Probes::Refused(format!("{error:#}")),
+                };
         }
     }
 
@@ -70,6 +72,13 @@ impl ProbedFile {
     pub fn pause(&mut self) {
         if !matches!(self.probes, Probes::Unwanted) {
             self.probes = Probes::Paused;
+        }
+    }
+
+    fn verify_offsets(&self) -> Option<VerifyOffsets> {
+        match &self.role {
+            Role::Library { placement, .. } => placement.verify_offsets,
+            _ => None,
         }
     }
 

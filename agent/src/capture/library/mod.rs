@@ -14,6 +14,7 @@ mod maps;
 pub mod placement;
 mod sampling;
 mod status;
+mod thread;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -33,6 +34,7 @@ use inspect::FileKey;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
+pub use thread::LibraryThread;
 
 /// A file keeps its probes for this long after its last process ended: a proxy that restarts is
 /// probed from its first handshake on. Probes that no process maps cost nothing.
@@ -40,6 +42,10 @@ const LINGER: Duration = Duration::from_mins(1);
 
 /// Looks at a process again until it has looked the same this many times.
 const SETTLED: u32 = 4;
+
+/// Processes beyond which those that ended are looked for and forgotten: where every process of the
+/// machine is watched, no scan says which still run.
+const MANY_PROCESSES: usize = 16_384;
 
 /// Attaches probes to the TLS libraries of watched processes and keeps account of them.
 pub struct LibraryProbes {
@@ -90,12 +96,6 @@ impl LibraryProbes {
         }
     }
 
-    /// Says whether there are hops that only the library can prove. While there are none, the
-    /// probes are taken away at the next scan; until told otherwise there are.
-    pub fn set_needed(&mut self, needed: bool) {
-        self.schedule.needed = needed;
-    }
-
     /// Takes the watched processes that run now (process id to name): attaches to the libraries of
     /// new ones, detaches from files that nobody uses any more, and follows the sampling mode.
     pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
@@ -136,6 +136,9 @@ impl LibraryProbes {
     /// Looks at one watched process, for example at its first connection: between two scans it may
     /// have started.
     pub fn observe(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
+        if self.processes.len() >= MANY_PROCESSES {
+            self.processes.retain(|pid, _| discovery::directory(*pid).exists());
+        }
         self.look_at(ebpf, pid, name);
         self.publish();
     }
@@ -166,12 +169,6 @@ impl LibraryProbes {
         let unchanged = if same { unchanged + 1 } else { 0 };
         let name = name.to_owned();
         self.processes.insert(pid, Watched { name, started, files, evidence, unchanged });
-    }
-
-    /// Whether the process has been looked at.
-    #[must_use]
-    pub fn knows(&self, pid: u32) -> bool {
-        self.processes.contains_key(&pid)
     }
 
     /// Which processes give library evidence, and why the others do not.

@@ -38,21 +38,19 @@ impl Sampling {
 pub struct Schedule {
     sampling: Sampling,
     started: Instant,
-    /// The caller has hops that only the library can prove.
-    pub needed: bool,
 }
 
 impl Schedule {
     /// Starts with a window.
     #[must_use]
     pub fn new(sampling: Sampling) -> Self {
-        Self { sampling, started: Instant::now(), needed: true }
+        Self { sampling, started: Instant::now() }
     }
 
     /// Whether probes are to be in place now.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.needed && self.sampling.wants(self.started.elapsed())
+        self.sampling.wants(self.started.elapsed())
     }
 }
 

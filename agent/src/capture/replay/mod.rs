@@ -5,7 +5,7 @@ mod tcp;
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Seek},
+    io::{self, BufRead as _, BufReader, Read},
     path::Path,
     sync::{
         Arc,
@@ -31,15 +31,15 @@ use crate::model::{Event, FlowId, Timestamp};
 /// Packets turned into events per call of [`Source::poll`].
 const BATCH: usize = 512;
 
-/// A file that counts what is read from it, also where another reader owns it.
+/// An input that counts what is read from it, also where another reader owns it.
 struct Counted {
-    file: File,
+    input: Box<dyn Read + Send>,
     read: Arc<AtomicU64>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
+        let read = self.input.read(buffer)?;
         self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
@@ -79,13 +79,22 @@ impl ReplaySource {
     /// # Errors
     /// If the file cannot be read or is none of these.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let mut magic = [0; 4];
-        let length = file.read(&mut magic).with_context(|| format!("read {}", path.display()))?;
-        file.rewind().context("rewind the file")?;
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Self::new(file, path)
+    }
+
+    /// Reads what [`ReplaySource::open`] does from any input; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no capture.
+    pub fn new(input: impl Read + Send + 'static, path: &Path) -> anyhow::Result<Self> {
         let bytes_read = Arc::<AtomicU64>::default();
-        let file = Counted { file, read: bytes_read.clone() };
-        let buffered = BufReader::with_capacity(1 << 20, file);
+        let counted = Counted { input: Box::new(input), read: bytes_read.clone() };
+        let mut buffered = BufReader::with_capacity(1 << 20, counted);
+        let beginning = buffered.fill_buf().with_context(|| format!("read {}", path.display()))?;
+        let mut magic = [0; 4];
+        let length = beginning.len().min(magic.len());
+        magic[..length].copy_from_slice(&beginning[..length]);
         let foreign =
             || format!("{} begins like a capture, but its header cannot be read", path.display());
         let reader = match &magic[..length] {

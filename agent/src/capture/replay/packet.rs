@@ -59,7 +59,7 @@ pub fn tcp_segment(link: DataLink, frame: &[u8]) -> Option<TcpSegment<'_>> {
         // BSD loopback: a four-byte address family in the host's order, then IP.
         DataLink::NULL | DataLink::LOOP => ip(frame.get(4..)?, 0),
         DataLink::LINUX_SLL => ether_payload(be16(frame, 14)?, frame.get(16..)?, 0),
-        DataLink::Unknown(276) => ether_payload(be16(frame, 0)?, frame.get(20..)?, 0),
+        DataLink::LINUX_SLL2 => ether_payload(be16(frame, 0)?, frame.get(20..)?, 0),
         _ => None,
     }
 }
@@ -136,5 +136,35 @@ fn ip(packet: &[u8], depth: usize) -> Option<TcpSegment<'_>> {
             ethernet(udp.payload().get(8..)?, depth + 1)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_link_type_of_linux_leads_to_the_segment() {
+        let mut packet = Vec::new();
+        etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .tcp(1000, 443, 7, 100)
+            .write(&mut packet, b"hello")
+            .unwrap();
+        let behind = |header: &[u8]| [header, &packet].concat();
+        let ethernet = [&[0; 12][..], &[8, 0]].concat();
+        // `tcpdump -i any`: of the first and of the second kind.
+        let cooked = [&[0; 14][..], &[8, 0]].concat();
+        let cooked2 = [&[8, 0][..], &[0; 18]].concat();
+        for (number, frame) in [
+            (1, behind(&ethernet)),
+            (12, packet.clone()),
+            (101, packet.clone()),
+            (113, behind(&cooked)),
+            (276, behind(&cooked2)),
+        ] {
+            let segment = tcp_segment(DataLink::from(number), &frame);
+            let payload = segment.map(|segment| segment.payload);
+            assert_eq!(payload, Some(&b"hello"[..]), "link type {number}");
+        }
     }
 }

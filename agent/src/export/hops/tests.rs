@@ -226,3 +226,59 @@ fn json_reads_back() {
     assert_eq!(back.hops[0].state.client_auth, ClientAuth::Unknown);
     assert_eq!(back.hops[0].connections[0].outcome, Outcome::Rejected);
 }
+
+/// A report between these ends, at this second.
+fn between(table: &mut HopTable, proxy: &str, upstream: &str, report: &ConnectionReport, at: f64) {
+    let ends = Ends { proxy: proxy.into(), upstream: upstream.into() };
+    table.record_between(&ends, report, at);
+}
+
+#[test]
+fn a_named_upstream_is_the_worst_of_its_servers_in_use() {
+    let (a, b) = ("10.0.0.1:443", "10.0.0.2:443");
+    for (name, reports, want) in [
+        ("all mutual", vec![(a, Mtls, 0.0), (b, Mtls, 1.0)], Mtls),
+        ("one is one-way", vec![(a, Tls, 0.0), (b, Mtls, 1.0)], Tls),
+        ("one is plaintext", vec![(a, Mtls, 0.0), (b, Plaintext, 1.0), (a, Mtls, 2.0)], Plaintext),
+        ("one is mended", vec![(a, Plaintext, 0.0), (b, Mtls, 1.0), (a, Mtls, 2.0)], Mtls),
+        ("one is not used any more", vec![(a, Plaintext, 0.0), (b, Mtls, 301.0)], Mtls),
+        ("one is not known", vec![(a, Unknown, 0.0), (b, Mtls, 1.0)], Mtls),
+        ("the one in use is not known", vec![(a, Tls, 0.0), (b, Unknown, 301.0)], Tls),
+        ("none is known", vec![(a, Unknown, 0.0), (b, Unknown, 1.0)], Unknown),
+    ] {
+        let mut table = table(10);
+        for (flow, (address, security, at)) in (1..).zip(reports) {
+            let report = to(report(flow, security), address);
+            between(&mut table, "nginx", "payments", &report, at);
+        }
+        let hops = table.snapshot(0.0).hops;
+        assert_eq!((hops.len(), hops[0].state.security), (1, want), "{name}");
+        assert_eq!(hops[0].servers.len(), 2, "{name}");
+    }
+}
+
+#[test]
+fn servers_are_bounded() {
+    let mut table = table(10);
+    for number in 0..200_u64 {
+        let address = format!("10.0.{}.1:443", number % 100);
+        let report = to(report(number, Mtls), &address);
+        between(&mut table, "nginx", "payments", &report, 1.0);
+    }
+    let hop = &table.snapshot(0.0).hops[0];
+    assert_eq!(hop.servers.len(), crate::export::server::MAX_SERVERS);
+    assert_eq!(hop.count_of(|_| true), 200);
+}
+
+#[test]
+fn names_that_are_gone_are_forgotten() {
+    let mut table = table(10);
+    for (proxy, upstream) in [("nginx", "a"), ("nginx", "b"), ("web/edge", "a")] {
+        between(&mut table, proxy, upstream, &report(1, Mtls), 1.0);
+    }
+    table.forget("nginx", Some("a"));
+    assert_eq!(table.len(), 2);
+    table.forget("nginx", None);
+    let left = table.snapshot(0.0).hops;
+    assert_eq!((left.len(), &*left[0].proxy), (1, "web/edge"));
+}

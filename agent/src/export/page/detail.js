@@ -11,8 +11,14 @@ function timeline(hop) {
   }
   if (hop.starttls) add("seen", "Upgrade", `to TLS within ${hop.starttls}`, EVIDENCE_TEXT.wire);
   if (hop.security === "unknown") {
-    const reason = hop.last_verdict.reason;
-    add("hidden", "Not established", reason ? `because: ${reason}` : "no certain connection yet", "");
+    const { reason, outcome } = hop.last_verdict;
+    if (outcome === "rejected" || outcome === "failed") {
+      const alert = hop.last_alert;
+      const from = alert && (alert.from === "client" ? "the proxy" : "the upstream");
+      const said = alert ? `${from} said ${alert.description} (alert ${alert.code})` : "no alert was seen";
+      add("failed", outcome === "rejected" ? "Refused by the upstream" : "The handshake failed", said, "");
+    }
+    add("hidden", "No connection has worked", reason ? `the newest is unknown because: ${reason}` : "so there is nothing to judge", "");
     return steps;
   }
   const messages = hop.evidence === "inferred"
@@ -97,10 +103,12 @@ function policySection(hop) {
     ]));
   }
   const who = hop.proxy_identity;
-  if (who && (who.unit || who.container || who.pod)) {
+  const pod = who?.kubernetes;
+  if (who && (who.unit || who.container || who.pod || pod)) {
     parts.push(element("h3", {}, "The proxy"), definitions([
       ["Unit", who.unit], ["Container", who.container?.id.slice(0, 12)], ["Runtime", who.container?.runtime],
-      ["Pod", who.pod?.uid],
+      ["Pod", pod ? `${pod.namespace}/${pod.pod}` : who.pod?.uid],
+      ["Workload", pod && `${pod.workload.kind} ${pod.workload.name}`],
     ]));
   }
   return parts;
@@ -118,7 +126,7 @@ function recentSection(hop) {
 function verdictText(hop) {
   if (hop.security === "unknown") {
     const reason = hop.last_verdict.reason;
-    return `No connection of this hop has shown what it is${reason ? ` (last reason: ${reason})` : ""}.`;
+    return `No connection of this hop has shown how it is protected${reason ? ` (last reason: ${reason})` : ""}.`;
   }
   if (hop.security === "plaintext") return "Application bytes cross this hop without TLS.";
   const verified = { yes: "The proxy checks the upstream's certificate.", unknown: "Whether the proxy checks the upstream's certificate is not known.", no: "The proxy does not check the upstream's certificate." };

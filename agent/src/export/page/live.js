@@ -22,6 +22,9 @@ function renderSummary() {
     chip.setAttribute("aria-pressed", store.shown.has(word));
     chip.querySelector("b").textContent = counts[word];
   }
+  byId("mix").replaceChildren(...SECURITY.filter((word) => counts[word] > 0)
+    .map((word) => element("span", { class: word, style: `flex-grow: ${counts[word]}` })));
+  document.title = counts.plaintext > 0 ? `${counts.plaintext} plaintext – hopsight` : "hopsight";
   const violating = [...store.hops.values()].filter((hop) => violationsOf(hop).length > 0).length;
   const only = byId("chip-violations");
   only.setAttribute("aria-pressed", store.onlyViolations);
@@ -108,8 +111,7 @@ function listen() {
     // Only an open detail shows single connections.
     if (store.selected === null) return;
     const { time, ...report } = JSON.parse(event.data);
-    const upstream = report.destination.replace(/^\[::ffff:([\d.]+)\]/, "$1");
-    store.recent.unshift({ time, key: `${report.origin.process?.name} → ${upstream}`, report });
+    store.recent.unshift({ time, key: keyOf(report), report });
     store.recent.length = Math.min(store.recent.length, 500);
   });
 }
@@ -124,10 +126,16 @@ async function showHealth() {
   } catch { /* the live mark says that the agent is not reachable */ }
 }
 
+function setFilter(text) {
+  byId("filter").value = text;
+  Object.assign(store, { filter: text, limit: 200 });
+  render();
+}
+
 function start() {
   makeChips();
   renderHeadings();
-  byId("filter").addEventListener("input", (event) => { store.filter = event.target.value; store.limit = 200; render(); });
+  byId("filter").addEventListener("input", (event) => setFilter(event.target.value));
   byId("more").addEventListener("click", () => { store.limit += 500; render(); });
   byId("close").addEventListener("click", closeDetail);
   addEventListener("keydown", (event) => { if (event.key === "Escape" && store.selected) closeDetail(); });

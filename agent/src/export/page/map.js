@@ -1,18 +1,31 @@
 // The map: proxies on the left, their upstreams on the right, a line for every hop.
-const MAP_HOPS = 40; // hops drawn one by one
+const MAP_HOPS = 30; // hops drawn one by one
 const MAP_GROUPS = 12; // lines for the rest, one per proxy
 const ROW = 30;
 const LABEL = 176;
 const NODE = { proxy: 150, upstream: 310 };
 
-/** What is drawn: single hops worst first, and the rest counted by proxy. */
+/** Hops worst first; of equally bad ones each proxy's first, then each proxy's second, and so on. */
+function fairOrder(hops) {
+  const seen = new Map();
+  const turns = [...hops].sort(worstFirst).map((hop) => {
+    const kind = `${hop.security} ${hop.proxy}`;
+    const turn = (seen.get(kind) ?? 0) + 1;
+    seen.set(kind, turn);
+    return { hop, turn };
+  });
+  return turns.sort((a, b) => rank(a.hop) - rank(b.hop) || a.turn - b.turn || byPlace(a.hop, b.hop))
+    .map(({ hop }) => hop);
+}
+
+/** What is drawn: the worst hops one by one, and the rest counted by proxy. */
 function mapRows(hops) {
-  const sorted = [...hops].sort(worstFirst);
-  const single = sorted.slice(0, MAP_HOPS).map((hop) => ({
+  const fair = fairOrder(hops);
+  const single = fair.slice(0, MAP_HOPS).sort(worstFirst).map((hop) => ({
     key: keyOf(hop), proxy: hop.proxy, upstream: hop.upstream, hop,
   }));
   const rest = new Map();
-  for (const hop of sorted.slice(MAP_HOPS)) {
+  for (const hop of fair.slice(MAP_HOPS)) {
     const counts = rest.get(hop.proxy) ?? rest.set(hop.proxy, {}).get(hop.proxy);
     counts[hop.security] = (counts[hop.security] ?? 0) + 1;
   }
@@ -24,9 +37,9 @@ function mapRows(hops) {
   }
   if (groups.length > MAP_GROUPS) drawn.push([`${groups.length - MAP_GROUPS} more proxies`, others]);
   const grouped = drawn.map(([proxy, counts]) => ({
-    key: `rest ${proxy}`, proxy, upstream: `${sum(Object.values(counts))} more upstreams`, counts,
+    key: `rest ${proxy}`, proxy, isProxy: rest.has(proxy), upstream: `${sum(Object.values(counts))} more upstreams`, counts,
   }));
-  return { rows: [...single, ...grouped], hidden: Math.max(0, sorted.length - MAP_HOPS) };
+  return { rows: [...single, ...grouped], hidden: Math.max(0, fair.length - MAP_HOPS) };
 }
 
 /** Places of proxies and upstreams; an upstream is as high as it has lines. */
@@ -80,10 +93,7 @@ function mapHop(row, proxy, right) {
   const to = [right - LABEL - 8, row.y];
   const bend = Math.max(40, (to[0] - from[0]) * 0.5);
   const path = `M${from[0]} ${from[1]} C${from[0] + bend} ${from[1]} ${to[0] - bend} ${to[1]} ${to[0]} ${to[1]} H${right}`;
-  if (row.counts) {
-    const worst = SECURITY.find((word) => row.counts[word]);
-    return svg("path", { class: `edge ${worst}`, d: path, "stroke-opacity": 0.6 });
-  }
+  if (row.counts) return mapRest(row, path, right);
   const { hop } = row;
   const select = () => openDetail(row.key);
   const group = svg("g", {
@@ -97,28 +107,39 @@ function mapHop(row, proxy, right) {
     (violationsOf(hop).length > 0 ? "⚠ " : "") + short(`${hop.security} · ${whyOf(hop)}`, 25)),
   svg("rect", { class: "node", x: right, y: row.y - (ROW - 6) / 2, width: NODE.upstream, height: ROW - 6, rx: 6 }),
   svg("text", { x: right + 10, y: row.y + 5 }, short(nameOf(hop) ? `${hop.upstream}  ${nameOf(hop)}` : hop.upstream, 43)));
-  group.addEventListener("click", select);
+  return asButton(group, select);
+}
+
+/** Lets mouse and keyboard press a drawing. */
+function asButton(group, press) {
+  group.addEventListener("click", press);
   group.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); select(); }
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); press(); }
   });
   return group;
 }
 
-/** The rest of a proxy's upstreams: how many, and a bar of what they are. */
-function mapRest(row, right) {
+/** The rest of a proxy's upstreams: how many, and a bar of what they are. A press filters by it. */
+function mapRest(row, path, right) {
   const total = sum(Object.values(row.counts));
   const parts = SECURITY.filter((word) => row.counts[word]);
   const text = parts.map((word) => `${row.counts[word]} ${word}`).join(", ");
-  const group = svg("g", { role: "img", "aria-label": `${row.proxy}: ${row.upstream}: ${text}` },
+  const attributes = row.isProxy
+    ? { class: "hop rest", tabindex: 0, role: "button", "data-key": row.key, "aria-label": `Show only ${row.proxy}, which has ${row.upstream}: ${text}` }
+    : { class: "rest", role: "img", "aria-label": `${row.proxy}: ${row.upstream}: ${text}` };
+  const group = svg("g", attributes,
+    svg("path", { class: `edge ${parts[0]}`, d: path, "stroke-opacity": 0.5 }),
+    svg("rect", { class: "pill rest", x: right - LABEL - 8, y: row.y - 10, width: LABEL, height: 20, rx: 10 }),
+    svg("text", { class: "pill-text soft", x: right - LABEL / 2 - 8, y: row.y + 4, "text-anchor": "middle" }, `${total} more`),
     svg("rect", { class: "node", x: right, y: row.y - (ROW - 6) / 2, width: NODE.upstream, height: ROW - 6, rx: 6, "stroke-dasharray": "4 3" }),
-    svg("text", { x: right + 10, y: row.y + 2, class: "soft" }, short(`${total} more: ${text}`, 50)));
+    svg("text", { x: right + 10, y: row.y + 2, class: "soft" }, short(text, 50)));
   let x = right + 10;
   for (const word of parts) {
     const width = (NODE.upstream - 20) * row.counts[word] / total;
     group.append(svg("rect", { class: `share ${word}`, x, y: row.y + 6, width, height: 3 }));
     x += width;
   }
-  return group;
+  return row.isProxy ? asButton(group, () => setFilter(row.proxy)) : group;
 }
 
 let mapDrawn = "";
@@ -132,7 +153,7 @@ function renderMap(hops) {
   mapDrawn = state;
   const note = byId("map-note");
   note.hidden = hidden === 0;
-  note.textContent = `${hops.length} hops: the ${MAP_HOPS} worst are drawn one by one, the other ${hidden} are counted by proxy. Filter to see others; the table lists all.`;
+  note.textContent = `The ${MAP_HOPS} worst of ${hops.length} hops are drawn one by one, the other ${hidden} are counted by proxy: press such a count, or filter, to see them. The table lists all.`;
   const focused = document.activeElement?.dataset?.key;
   if (rows.length === 0) {
     const none = store.at === 0 ? "Asking the agent …" : "No hops yet: no watched proxy has connected to an upstream.";
@@ -142,10 +163,7 @@ function renderMap(hops) {
   const { proxies, height, right } = mapLayout(rows, width);
   const drawing = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Map of proxies and upstreams" });
   for (const proxy of proxies) {
-    for (const row of proxy.lines) {
-      drawing.append(mapHop(row, proxy, right));
-      if (row.counts) drawing.append(mapRest(row, right));
-    }
+    for (const row of proxy.lines) drawing.append(mapHop(row, proxy, right));
   }
   for (const proxy of proxies) {
     const upstreams = proxy.lines.filter((row) => row.hop).length

@@ -41,8 +41,8 @@ const failed = (hop) => sum(hop.connections
   .map((tally) => tally.connections));
 
 const violationsOf = (hop) => hop.compliance?.violations ?? [];
-/** Its name in the proxy's configuration, else the server name the proxy asks for. */
-const nameOf = (hop) => hop.name ?? hop.sni;
+/** Its name in the proxy's configuration, else the server name the proxy asks for; where that is not its label already. */
+const nameOf = (hop) => [hop.name, hop.sni].find((name) => name && name !== hop.upstream);
 
 /** Seconds on the agent's clock now. */
 const agentNow = () => store.at + (Date.now() - store.asked) / 1000;
@@ -67,6 +67,7 @@ function searchText(hop) {
     .flatMap((facts) => [facts.subject, facts.issuer, ...facts.sans]);
   return [hop.proxy, hop.upstream, hop.security, hop.client_auth, hop.evidence, hop.tls_version,
     hop.cipher, hop.name, hop.sni, hop.alpn, hop.compliance?.status, hop.proxy_identity?.unit,
+    hop.proxy_identity?.kubernetes?.pod, hop.proxy_identity?.kubernetes?.namespace, ...(hop.servers ?? []).map((server) => server.address),
     ...violationsOf(hop).map((violation) => violation.rule), hop.protocol, ...Object.keys(hop.unknown_reasons),
     ...Object.keys(hop.failures), ...certificates].filter(Boolean).join(" ").toLowerCase();
 }

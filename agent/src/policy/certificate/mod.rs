@@ -3,6 +3,7 @@
 
 mod chain;
 mod configured;
+mod finding;
 mod key;
 
 use thiserror::Error;
@@ -10,6 +11,7 @@ use x509_parser::{certificate::X509Certificate, pem::Pem, prelude::FromDer as _}
 
 pub use chain::{Chain, chain};
 pub use configured::{Configured, NotConfigured, configured};
+pub use finding::{CertificateFinding, ChainWord, KeyWord};
 pub use key::{KeyMatch, NoAnswer, key_matches};
 
 use crate::{report::CertificateFacts, tls::certificate::facts};

@@ -62,7 +62,8 @@ vocabulary! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Match {
-    /// Proxy names, as patterns of [`glob::matches`].
+    /// Proxy names, as patterns of [`glob::matches`]: `namespace/workload` of one in a pod, or the
+    /// process name of any.
     #[serde(deserialize_with = "values::one_or_many")]
     pub proxy: Vec<String>,
     /// Upstream names, as patterns.
@@ -115,8 +116,10 @@ pub struct Policy {
 /// The hop a policy is looked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// Proxy name.
+    /// The proxy as its hop is labelled.
     pub proxy: &'a str,
+    /// Its process name.
+    pub process: &'a str,
     /// Upstream name.
     pub upstream: &'a str,
     /// Namespace of the proxy, if it has one.
@@ -135,7 +138,7 @@ impl Match {
             patterns.is_empty()
                 || value.is_some_and(|value| patterns.iter().any(|one| glob::matches(one, value)))
         };
-        pattern(&self.proxy, Some(hop.proxy))
+        (pattern(&self.proxy, Some(hop.proxy)) || pattern(&self.proxy, Some(hop.process)))
             && pattern(&self.upstream, Some(hop.upstream))
             && pattern(&self.namespace, hop.namespace)
             && (self.cidr.is_empty() || self.cidr.iter().any(|cidr| cidr.contains(hop.address)))

@@ -1,7 +1,14 @@
 use super::*;
 
 fn subject<'a>(proxy: &'a str, upstream: &'a str, address: &str) -> Subject<'a> {
-    Subject { proxy, upstream, namespace: None, address: address.parse().unwrap(), port: 443 }
+    Subject {
+        proxy,
+        process: proxy,
+        upstream,
+        namespace: None,
+        address: address.parse().unwrap(),
+        port: 443,
+    }
 }
 
 #[test]
@@ -167,4 +174,24 @@ fn the_built_in_policies_are_what_they_are_said_to_be() {
     assert_eq!(outside.verify_upstream, VerifyUpstream::UnlessMtls);
     let loopback = set.find(&subject("edge", "x", "127.0.0.53"));
     assert_eq!(loopback.require, Require::PlaintextAllowed);
+}
+
+#[test]
+fn a_proxy_is_matched_by_its_label_or_its_process() {
+    let set = PolicySet::parse(
+        "[[policies]]\nmatch.proxy = \"web/edge\"\nrequire = \"mtls\"\n\
+         [[policies]]\nmatch.proxy = \"nginx\"\nrequire = \"plaintext-allowed\"\n",
+    )
+    .unwrap();
+    for (proxy, process, expected) in [
+        ("web/edge", "nginx", "policy-1"),
+        ("web/other", "nginx", "policy-2"),
+        ("nginx", "nginx", "policy-2"),
+        ("web/other", "envoy", "default"),
+    ] {
+        let hop = Subject { process, ..subject(proxy, "payments", "10.0.0.1") };
+        let found = set.find(&hop);
+        let name = if found.built_in { "default" } else { &found.name };
+        assert_eq!(name, expected, "{proxy} {process}");
+    }
 }

@@ -95,3 +95,40 @@ pub fn third_argument_is_constant(body: Code<'_>, call: u64) -> bool {
     let near = body.slice(call.saturating_sub(NEAR).max(body.address), call);
     words(near).any(|(_, word)| word & 0xffe0_001f == 0x5280_0002)
 }
+
+/// Offset of the member that a getter of the form `return object->member` reads: of the one
+/// `ldr w0|x0, [xN, #offset]` that is returned. `None` where there are several, or none.
+pub fn member_returned(body: Code<'_>) -> Option<u64> {
+    const RET: u32 = 0xd65f_03c0;
+    let words: Vec<u32> = words(body).map(|(_, word)| word).collect();
+    let mut offsets: Vec<u64> = words
+        .iter()
+        .enumerate()
+        .filter_map(|(at, word)| {
+            let offset = match word & 0xffc0_001f {
+                0xb940_0000 => u64::from(word >> 10 & 0xfff) * 4,
+                0xf940_0000 => u64::from(word >> 10 & 0xfff) * 8,
+                _ => return None,
+            };
+            // Some builds clear the registers they used: `mov xN, #0`.
+            let mut after = words[at + 1..].iter();
+            let next = after.find(|word| **word & 0x7fff_ffe0 != 0x5280_0000)?;
+            (*next == RET).then_some(offset)
+        })
+        .collect();
+    offsets.dedup();
+    <[u64; 1]>::try_from(offsets).ok().map(|[offset]| offset)
+}
+
+/// Offset at which a setter of the form `object->member = value` stores its second argument:
+/// `str x1, [x0, #offset]`, or `stp x1, x2, [x0, #offset]`, before any branch.
+pub fn member_set(body: Code<'_>) -> Option<u64> {
+    words(body).take(4).find_map(|(_, word)| {
+        let pair = u64::from(word >> 15 & 0x7f) * 8;
+        match (word & 0xffc0_03ff, word & 0xffc0_7fff) {
+            (0xf900_0001, _) => Some(u64::from(word >> 10 & 0xfff) * 8),
+            (_, 0xa900_0801) => Some(pair),
+            _ => None,
+        }
+    })
+}

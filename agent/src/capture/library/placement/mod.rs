@@ -11,6 +11,7 @@ mod x86_64;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use hopsight_abi::VerifyOffsets;
 use image::Code;
 pub use image::{Image, ImageError, Isa};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,8 @@ pub struct Placement {
     pub digest_calls: usize,
     /// Which of them are probed.
     pub selection: Selection,
+    /// Where the library keeps what decides over a bad verification result, if that was found.
+    pub verify_offsets: Option<VerifyOffsets>,
 }
 
 impl Placement {
@@ -128,7 +131,36 @@ pub fn of_library(image: &Image<'_>) -> Option<Placement> {
     points.extend(Hook::VerifyResult, verify.iter().filter_map(|call| after_call(image, call)));
     points.extend(Hook::ErrorRaised, calls.of("ERR_vset_error").map(|call| call.at));
     points.extend(Hook::ErrorPut, fatal_put_error(image, &calls));
-    Some(Placement { points: points.sorted(), digest_calls: digest_calls.count(), selection })
+    Some(Placement {
+        points: points.sorted(),
+        digest_calls: digest_calls.count(),
+        selection,
+        verify_offsets: verify_offsets(image),
+    })
+}
+
+/// Reads the offsets from the library's own getters and setter of these members, so that they fit
+/// this very build.
+fn verify_offsets(image: &Image<'_>) -> Option<VerifyOffsets> {
+    let member = |name: &str, x86_64: fn(Code<'_>) -> Option<u64>, aarch64: fn(Code<'_>) -> _| {
+        let body = image.function_around(image.function(name)?)?;
+        let offset = match image.isa {
+            Isa::X86_64 => x86_64(body),
+            Isa::Aarch64 => aarch64(body),
+        };
+        u16::try_from(offset?).ok()
+    };
+    let returned = |name| member(name, x86_64::member_returned, aarch64::member_returned);
+    Some(VerifyOffsets {
+        mode: returned("SSL_get_verify_mode")?,
+        callback: returned("SSL_get_verify_callback")?,
+        context: returned("SSL_get_SSL_CTX")?,
+        replacement: member(
+            "SSL_CTX_set_cert_verify_callback",
+            x86_64::member_set,
+            aarch64::member_set,
+        )?,
+    })
 }
 
 /// Places the probes of an application whose questions about verification show that it enforces

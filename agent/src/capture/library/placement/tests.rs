@@ -48,6 +48,8 @@ fn every_openssl_release_at_hand_is_placed() {
         // Optimisation may give each of two paths a call of its own.
         let results = placement.count(Hook::VerifyResult);
         assert!((1..=2).contains(&results), "{name}: {results} verification results");
+        assert!(placement.verify_offsets.is_some(), "{name}: the members that decide are found");
+        println!("{name}: {:x?}", placement.verify_offsets);
         let errors = placement.count(Hook::ErrorRaised) + placement.count(Hook::ErrorPut);
         assert!((1..=16).contains(&errors), "{name}: {errors} error calls");
         let transcript = placement.points.iter().filter(|point| point.hook == Hook::Transcript);
@@ -176,6 +178,54 @@ fn x86_64_constant_reasons_are_told_from_variable_ones() {
     ] {
         let call = BASE + bytes.len() as u64 - 5;
         assert_eq!(x86_64::third_argument_is_constant(code(bytes), call), expected, "{name}");
+    }
+}
+
+#[test]
+fn x86_64_members_are_read_from_getters_and_setters() {
+    for (name, bytes, expected) in [
+        ("plain getter", &[0x8b, 0x87, 0x68, 9, 0, 0, 0xc3][..], Some(0x968)),
+        ("64 bits, registers cleared", &[0x48, 0x8b, 0x47, 8, 0x31, 0xff, 0xc3], Some(8)),
+        (
+            "after a check of the type",
+            &[0x8b, 7, 0x85, 0xc0, 0x75, 7, 0x8b, 0x87, 0x68, 9, 0, 0, 0xc3, 0x31, 0xc0, 0xc3],
+            Some(0x968),
+        ),
+        ("overwritten", &[0x8b, 0x47, 8, 0x31, 0xc0, 0xc3], None),
+        ("two answers", &[0x8b, 0x47, 8, 0xc3, 0x8b, 0x47, 12, 0xc3], None),
+        ("not a getter", &[0xe9, 0, 1, 0, 0], None),
+    ] {
+        assert_eq!(x86_64::member_returned(code(bytes)), expected, "{name}");
+    }
+    for (name, bytes, expected) in [
+        ("store", &[0x48, 0x89, 0xb7, 0xa8, 0, 0, 0, 0xc3][..], Some(0xa8)),
+        ("after a landing pad", &[0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x89, 0x77, 8, 0xc3], Some(8)),
+        ("another argument", &[0x48, 0x89, 0x57, 8, 0xc3], None),
+        ("behind a branch", &[0x74, 5, 0x48, 0x89, 0x77, 8, 0xc3], None),
+    ] {
+        assert_eq!(x86_64::member_set(code(bytes)), expected, "{name}");
+    }
+}
+
+#[test]
+fn aarch64_members_are_read_from_getters_and_setters() {
+    for (name, code_words, expected) in [
+        // ldr w0, [x0, #0x968]; ret
+        ("plain getter", &[0xb949_6800, 0xd65f_03c0][..], Some(0x968)),
+        // ldr x0, [x0, #8]; mov x1, #0; ret
+        ("64 bits, registers cleared", &[0xf940_0400, 0xd280_0001, 0xd65f_03c0], Some(8)),
+        // ldr x0, [x0, #8]; b
+        ("not returned", &[0xf940_0400, 0x1400_0003], None),
+    ] {
+        assert_eq!(aarch64::member_returned(code(&words(code_words))), expected, "{name}");
+    }
+    for (name, word, expected) in [
+        ("str x1, [x0, #0xa8]", 0xf900_5401, Some(0xa8)),
+        ("stp x1, x2, [x0, #0xa8]", 0xa90a_8801, Some(0xa8)),
+        ("str x2, [x0, #0xa8]", 0xf900_5402, None),
+    ] {
+        let bytes = words(&[word, 0xd65f_03c0]);
+        assert_eq!(aarch64::member_set(code(&bytes)), expected, "{name}");
     }
 }
 

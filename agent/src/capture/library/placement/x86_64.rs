@@ -103,6 +103,54 @@ fn forward(code: Code<'_>, keep: Register) -> Option<u64> {
     None
 }
 
+/// Offset of the member that a getter of the form `return object->member` reads: of the one load
+/// into `rax` that is returned. `None` where there are several, or none.
+pub fn member_returned(body: Code<'_>) -> Option<u64> {
+    let instructions: Vec<_> = decode(body).collect();
+    let mut offsets: Vec<u64> = instructions
+        .iter()
+        .enumerate()
+        .filter(|(_, load)| load.mnemonic() == Mnemonic::Mov && load.op1_kind() == OpKind::Memory)
+        .filter(|(_, load)| {
+            load.op0_register().full_register() == Register::RAX
+                && load.memory_index() == Register::None
+                && load.memory_base() != Register::RIP
+        })
+        .filter(|(at, _)| returns_with(&instructions[at + 1..], Register::RAX))
+        .map(|(_, load)| load.memory_displacement64())
+        .collect();
+    offsets.dedup();
+    <[u64; 1]>::try_from(offsets).ok().map(|[offset]| offset)
+}
+
+/// Whether these instructions lead straight to a return with `keep` unchanged.
+fn returns_with(instructions: &[Instruction], keep: Register) -> bool {
+    for instruction in instructions.iter().take(SEARCH_LIMIT) {
+        match instruction.flow_control() {
+            FlowControl::Return => return true,
+            FlowControl::Next if !writes(instruction, keep) => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Offset at which a setter of the form `object->member = value` stores its second argument.
+pub fn member_set(body: Code<'_>) -> Option<u64> {
+    let mut straight = decode(body)
+        .take(SEARCH_LIMIT)
+        .take_while(|instruction| instruction.flow_control() == FlowControl::Next);
+    let store = straight.find(|instruction| {
+        instruction.mnemonic() == Mnemonic::Mov
+            && instruction.op0_kind() == OpKind::Memory
+            && instruction.memory_base() == Register::RDI
+            && instruction.memory_index() == Register::None
+            && instruction.op1_kind() == OpKind::Register
+            && instruction.op1_register() == Register::RSI
+    })?;
+    Some(store.memory_displacement64())
+}
+
 fn writes(instruction: &Instruction, register: Register) -> bool {
     let mut factory = InstructionInfoFactory::new();
     let used = factory.info(instruction).used_registers().to_vec();

@@ -1,11 +1,15 @@
 //! Dashboards and rules: what they name exists, and they keep the rules that Grafana's
 //! dashboard-linter checks (no Grafana is needed for that).
 
+mod lint;
+
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 use hopsight::export::metrics::{METRICS, MetricKind};
-use serde_json::Value;
+use hopsight_tests::process;
+use lint::{RULES, expressions, label_queries, panels};
+use serde_json::{Value, json};
 
 fn directory() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "dashboards"].iter().collect()
@@ -35,23 +39,10 @@ fn dashboards() -> anyhow::Result<Vec<(PathBuf, Value)>> {
     parsed.collect()
 }
 
-/// Panels that show something, with a name for messages.
-fn panels(dashboard: &Value) -> Vec<(&Value, String)> {
-    let all = dashboard["panels"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let shown = all.iter().filter(|panel| panel["type"] != "row");
-    shown.map(|panel| (panel, format!("{} / {}", dashboard["uid"], panel["title"]))).collect()
-}
-
-fn expressions(panel: &Value) -> Vec<&str> {
-    let targets = panel["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
-    targets.iter().filter_map(|target| target["expr"].as_str()).collect()
-}
-
 #[test]
 fn dashboards_are_those_the_program_makes() -> anyhow::Result<()> {
     let made = tempfile::tempdir()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = process::cargo()
         .args(["run", "--quiet", "--package", "hopsight", "--example", "dashboards", "--"])
         .arg(made.path())
         .status()
@@ -61,7 +52,7 @@ fn dashboards_are_those_the_program_makes() -> anyhow::Result<()> {
         let name = path.file_name().context("a file name")?;
         let now = fs::read_to_string(made.path().join(name))
             .with_context(|| format!("{} is made by no program", path.display()))?;
-        let advice = "run `cargo run -p hopsight --example dashboards -- dashboards`";
+        let advice = "run `cargo xtask dashboards`";
         assert!(now == text, "{} differs; {advice}", path.display());
     }
     Ok(())
@@ -108,65 +99,83 @@ fn recorded_names_are_used_as_they_are_recorded() -> anyhow::Result<()> {
 }
 
 #[test]
-fn panels_keep_the_rules() -> anyhow::Result<()> {
+fn dashboards_keep_the_rules_of_the_linter() -> anyhow::Result<()> {
     for (path, dashboard) in dashboards()? {
-        let file = path.display();
-        assert_eq!(path.file_stem().and_then(|stem| stem.to_str()), dashboard["uid"].as_str());
-        assert_eq!(dashboard["editable"], false, "{file}");
-        let linked = dashboard["links"][0]["tags"] == serde_json::json!(["hopsight"]);
-        assert!(linked, "{file}: links to the other dashboards");
-        let variables = dashboard["templating"]["list"].as_array().context("no variables")?;
-        for name in ["datasource", "job", "instance", "cluster", "namespace"] {
-            assert!(variables.iter().any(|variable| variable["name"] == name), "{file}: {name}");
-        }
-        for variable in variables.iter().filter(|variable| variable["type"] == "query") {
-            let name = &variable["name"];
-            assert_eq!(variable["datasource"]["uid"], "${datasource}", "{file}: {name}");
-            assert_eq!(variable["refresh"], 2, "{file}: {name} follows the time range");
-        }
-        let mut ids = BTreeSet::new();
-        for (panel, name) in panels(&dashboard) {
-            assert!(ids.insert(panel["id"].as_u64()), "{name}: its id is unique");
-            for text in ["title", "description"] {
-                assert!(
-                    panel[text].as_str().is_some_and(|text| !text.is_empty()),
-                    "{name}: {text}"
-                );
-            }
-            let unit = &panel["fieldConfig"]["defaults"]["unit"];
-            assert!(unit.as_str().is_some_and(|unit| !unit.is_empty()), "{name}: unit");
-            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}");
-            assert!(!expressions(panel).is_empty(), "{name}: no query");
-            for expression in expressions(panel) {
-                check_expression(expression, &name);
-            }
+        for (name, rule) in RULES {
+            let complaints = rule(&dashboard);
+            assert!(complaints.is_empty(), "{}: {name}: {complaints:#?}", path.display());
         }
     }
     Ok(())
 }
 
-fn check_expression(expression: &str, panel: &str) {
-    for selector in expression.split('{').skip(1).filter_map(|rest| rest.split_once('}')) {
-        for matcher in [r#"job=~"$job""#, r#"instance=~"$instance""#] {
-            assert!(selector.0.contains(matcher), "{panel}: {matcher} is missing in {expression}");
+/// A rule that complains about nothing is none: each is broken in a good dashboard.
+#[test]
+fn every_rule_finds_what_it_is_for() -> anyhow::Result<()> {
+    let variable = |name: &str, dashboard: &Value| -> anyhow::Result<usize> {
+        let list = dashboard["templating"]["list"].as_array().context("no variables")?;
+        list.iter().position(|variable| variable["name"] == name).context("no such variable")
+    };
+    let job =
+        |dashboard: &Value| variable("job", dashboard).map(|at| format!("/templating/list/{at}"));
+    let (_, good) = dashboards()?.swap_remove(0);
+    let job = job(&good)?;
+    let instance = format!("/templating/list/{}", variable("instance", &good)?);
+    let at = panels(&good)[0].0["id"].as_u64().context("a panel without id")? - 1;
+    let panel = format!("/panels/{at}");
+    let expr = format!("{panel}/targets/0/expr");
+    let agents = r#"job=~"$job", instance=~"$instance""#;
+    for (rule, place, value) in [
+        ("template-datasource-rule", "/templating/list/0/name".into(), json!("ds")),
+        ("template-job-rule", format!("{job}/multi"), json!(false)),
+        ("template-instance-rule", format!("{instance}/allValue"), json!(".*")),
+        ("template-label-promql-rule", format!("{job}/query/query"), json!("values(up, job)")),
+        ("template-on-time-change-reload-rule", format!("{job}/refresh"), json!(1)),
+        ("panel-datasource-rule", format!("{panel}/targets/0/datasource/uid"), json!("prom")),
+        ("panel-title-description-rule", format!("{panel}/description"), json!("")),
+        ("panel-units-rule", format!("{panel}/fieldConfig/defaults/unit"), json!("furlong")),
+        ("panel-no-targets-rule", format!("{panel}/targets"), json!([])),
+        ("target-rate-interval-rule", expr.clone(), json!(format!("rate(a{{{agents}}}[5m])"))),
+        ("target-job-rule", expr.clone(), json!(r#"a{instance=~"$instance"}"#)),
+        ("target-instance-rule", expr.clone(), json!(r#"a{job=~"$job"}"#)),
+        ("target-counter-agg-rule", expr.clone(), json!(format!("sum(a_total{{{agents}}})"))),
+        ("uneditable-dashboard-rule", "/editable".into(), json!(true)),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(&place).with_context(|| format!("{rule}: no {place}"))? = value;
+        let (_, check) = RULES.iter().find(|(name, _)| *name == rule).context("no such rule")?;
+        assert!(!check(&bad).is_empty(), "{rule}: {place}");
+    }
+    Ok(())
+}
+
+#[test]
+fn dashboards_fit_together() -> anyhow::Result<()> {
+    for (path, dashboard) in dashboards()? {
+        let file = path.display();
+        assert_eq!(path.file_stem().and_then(|stem| stem.to_str()), dashboard["uid"].as_str());
+        let linked = dashboard["links"][0]["tags"] == json!(["hopsight"]);
+        assert!(linked, "{file}: links to the other dashboards");
+        let names: Vec<_> = label_queries(&dashboard).into_iter().map(|(name, ..)| name).collect();
+        for name in ["cluster", "namespace", "job", "instance"] {
+            assert!(names.contains(&name), "{file}: {name} cannot be chosen");
+        }
+        let mut ids = BTreeSet::new();
+        for (panel, name) in panels(&dashboard) {
+            assert!(ids.insert(panel["id"].as_u64()), "{name}: its id is unique");
         }
     }
-    for range in expression.split('[').skip(1).filter_map(|rest| rest.split_once(']')) {
-        assert_eq!(range.0, "$__rate_interval", "{panel}: {expression}");
-    }
-    for (at, _) in expression.match_indices("_total{") {
-        let start =
-            expression[..at].rfind("hopsight_").or_else(|| expression[..at].rfind("process_"));
-        let before = &expression[..start.unwrap_or(0)];
-        assert!(before.ends_with("rate("), "{panel}: a counter without rate in {expression}");
-    }
+    Ok(())
 }
 
 #[test]
 fn panels_query_valid_promql() -> anyhow::Result<()> {
     let mut rules = vec!["groups:\n- name: panels\n  rules:".to_owned()];
     for (_, dashboard) in dashboards()? {
-        for expression in panels(&dashboard).iter().flat_map(|(panel, _)| expressions(panel)) {
+        let panels = panels(&dashboard);
+        let shown = panels.iter().flat_map(|(panel, _)| expressions(panel));
+        let chosen = label_queries(&dashboard).into_iter().map(|(_, selector, _)| selector);
+        for expression in shown.chain(chosen) {
             let count = rules.len();
             let expression = expression.replace("$__rate_interval", "5m").replace('$', "");
             let expression = Value::from(expression);
@@ -214,11 +223,14 @@ fn every_alert_is_explained_and_tested() -> anyhow::Result<()> {
             assert!(text.contains(part), "{name}: its runbook has no {part}");
         }
         let mentions = format!("alertname: {name}\n");
-        let fires = tests
-            .split(&mentions)
-            .skip(1)
-            .any(|test| test.trim_start().starts_with("exp_alerts:\n"));
-        assert!(fires, "{name}: no test in which it fires");
+        let expects = |what: &str| {
+            tests.split(&mentions).skip(1).any(|test| test.trim_start().starts_with(what))
+        };
+        assert!(expects("exp_alerts:\n"), "{name}: no test in which it fires");
+        assert!(expects("exp_alerts: []\n"), "{name}: no test in which it stays silent");
+        if let Some(cause) = rule.lines().find_map(|line| line.trim().strip_prefix("cause: ")) {
+            assert!(tests.contains(&format!("cause: {cause},")), "{name}: {cause} is not tested");
+        }
         pages.insert(format!("{name}.md"));
     }
     for (path, _) in files("md")? {

@@ -1,0 +1,26 @@
+//! Runs one case of `benches/cases` so many times, for a tool that counts instructions:
+//! `instructions CASE TIMES`. Without arguments it lists the cases.
+
+#[path = "../benches/cases/mod.rs"]
+mod cases;
+#[path = "recorded/events.rs"]
+mod events;
+mod recorded;
+
+use anyhow::Context as _;
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [name, times] = args.as_slice() else {
+        cases::ALL.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(());
+    };
+    let times: u32 = times.parse().context("read TIMES")?;
+    let case = cases::ALL.iter().find(|(case, _)| case == name);
+    let (_, prepare) = case.with_context(|| format!("no case is called {name}"))?;
+    let mut run = prepare();
+    for _ in 0..times {
+        run();
+    }
+    Ok(())
+}

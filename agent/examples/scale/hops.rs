@@ -1,0 +1,91 @@
+//! `/metrics` of a large hop table, and what a scrape does to the pipeline meanwhile.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Instant,
+};
+
+use hopsight::{
+    export::{Exporter, hops::HopLimits},
+    model::Timestamp,
+    pipeline::{Limits, Pipeline, Update},
+    report::ConnectionReport,
+};
+use serde_json::{Value, json};
+
+use crate::{recorded::scripts, resident::resident, traffic::Traffic};
+
+const SCRAPES: usize = 11;
+
+/// Scrapes an exporter that has so many hops, each with connections of several kinds.
+pub fn measure(hops: usize) -> anyhow::Result<Value> {
+    let scripts = scripts()?;
+    let kinds = scripts.len();
+    let mut traffic = Traffic::new(scripts, hops, 0);
+    let exporter = Exporter::new(HopLimits { max_hops: hops, ..HopLimits::default() });
+    let mut reports: Vec<ConnectionReport> = Vec::new();
+    let mut pipeline = Pipeline::new(Limits::default());
+    let mut updates = Vec::new();
+    let mut events = Vec::new();
+    let mut now = Timestamp(1_000_000_000);
+    let before = resident("VmRSS")?;
+    // Two connections for each hop, of different recordings.
+    for _ in 0..(2 * hops).div_ceil(kinds) {
+        now.0 += 1_000_000;
+        traffic.batch(now, kinds, &mut events);
+        for event in events.drain(..) {
+            pipeline.handle(event, &mut updates);
+        }
+        for update in updates.drain(..) {
+            if let Update::Report { report, .. } = update {
+                exporter.record(&report);
+                if reports.len() < 4096 {
+                    reports.push(*report);
+                }
+            }
+        }
+    }
+    let table = resident("VmRSS")?.saturating_sub(before);
+
+    let mut scrapes = Vec::new();
+    let mut size = 0;
+    for _ in 0..SCRAPES {
+        let begun = Instant::now();
+        size = exporter.gather()?.len();
+        scrapes.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    // What the pipeline's thread does, while another one scrapes without a pause.
+    let stop = AtomicBool::new(false);
+    let mut records = thread::scope(|scope| {
+        let scraping = scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                let _ = exporter.gather();
+            }
+        });
+        let mut times = Vec::new();
+        for report in reports.iter().cycle().take(200_000) {
+            let begun = Instant::now();
+            exporter.record(report);
+            times.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        stop.store(true, Relaxed);
+        let _ = scraping.join();
+        times
+    });
+    scrapes.sort_by(f64::total_cmp);
+    records.sort_by(f64::total_cmp);
+    Ok(json!({
+        "hops": hops,
+        "table_bytes": table,
+        "scrapes": SCRAPES,
+        "scrape_ms_median": scrapes[SCRAPES / 2],
+        "scrape_ms_min": scrapes[0],
+        "scrape_ms_max": scrapes[SCRAPES - 1],
+        "size_bytes": size,
+        "peak_resident_bytes": resident("VmHWM")?,
+        "record_us_median_while_scraped": records[records.len() / 2],
+        "record_us_p99_while_scraped": records[records.len() / 100 * 99],
+        "record_us_max_while_scraped": records[records.len() - 1],
+    }))
+}

@@ -1,0 +1,554 @@
+//! What is fuzzed: each function takes any bytes and panics where something promised does not hold.
+//!
+//! cargo-fuzz drives them with coverage (`cargo xtask fuzz`), `agent/tests/fuzz` drives the same
+//! functions on stable with mutations of the seeds.
+
+#![allow(dead_code, reason = "each fuzz target uses one function of many")]
+
+use std::{
+    collections::HashMap,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
+
+use hopsight::{
+    capture::replay::ReplaySource,
+    config::Config,
+    flow::{
+        prelude::{self, Ending, Opening},
+        reassembly::Stream,
+    },
+    model::{
+        Beginning, ClientAuth, CloseCause, Direction, Event, Evidence, FlowId, LibraryEvent,
+        LibraryObservation, Origin, Process, Security, Timestamp,
+    },
+    pipeline::{Limits, Pipeline, Update},
+    policy::{certificate as pem, nginx, rules::PolicySet},
+    replay,
+    report::ConnectionReport,
+    tls::{
+        certificate,
+        flights::{FlightVerdict, Flights, HelloFacts},
+        hello::{ClientHello, ServerHello, encrypted_extensions_alpn},
+        message::MessageReader,
+        records::{HEADER, RecordReader},
+        transcript::{TranscriptLimits, Transcripts},
+        wire::WireHandshake,
+    },
+};
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("records", records),
+    ("wire", wire),
+    ("hello", hello),
+    ("certificate", certificate),
+    ("flights", flights),
+    ("prelude", prelude),
+    ("capture", capture),
+    ("nginx", nginx),
+    ("policy", policy),
+    ("transcript", transcript),
+    ("reassembly", reassembly),
+    ("pipeline", pipeline),
+];
+
+/// Takes bytes off the front; zeros where none are left.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn byte(&mut self) -> u8 {
+        self.bytes(1).first().copied().unwrap_or_default()
+    }
+
+    fn short(&mut self) -> u16 {
+        u16::from(self.byte()) << 8 | u16::from(self.byte())
+    }
+
+    fn bytes(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
+
+/// Record walker and message reassembly: the same records and messages however the bytes are cut,
+/// and never more memory than bytes.
+pub fn records(data: &[u8]) {
+    /// Headers and messages of a stream that arrives in pieces of `size` bytes.
+    fn read(data: &[u8], size: usize) -> (Vec<(u8, u16)>, Vec<(u8, Vec<u8>)>, bool) {
+        let (mut records, mut messages) = (RecordReader::default(), MessageReader::default());
+        let (mut headers, mut bodies, mut broken) = (Vec::new(), Vec::new(), false);
+        for piece in data.chunks(size) {
+            records.extend(piece);
+            loop {
+                if !records.in_record() {
+                    match records.peek() {
+                        Ok(Some(header)) => {
+                            headers.push((header.content_type.number(), header.length));
+                            records.begin(header);
+                            continue;
+                        }
+                        Ok(None) => break,
+                        Err(_) => return (headers, bodies, true),
+                    }
+                }
+                let fragment = records.read();
+                if fragment.is_empty() {
+                    break;
+                }
+                messages.extend(fragment);
+                while !broken {
+                    match messages.next_message() {
+                        Ok(Some((kind, body))) => bodies.push((kind, body.to_vec())),
+                        Ok(None) => break,
+                        Err(_) => broken = true,
+                    }
+                }
+            }
+            let most = 4 * (data.len() + HEADER) + 64;
+            assert!(records.held() + messages.held() <= most, "memory grows beyond the input");
+        }
+        (headers, bodies, broken)
+    }
+    let whole = read(data, data.len().max(1));
+    for size in [1, 7, 1448] {
+        assert_eq!(read(data, size), whole, "cut into pieces of {size}");
+    }
+}
+
+/// The handshake of both directions: the same facts however it is cut and interleaved.
+pub fn wire(data: &[u8]) {
+    let mut input = Input(data);
+    let size = usize::from(input.byte()).max(1);
+    let length = usize::from(input.short());
+    let (client, server) = (input.bytes(length), input.0);
+    let mut whole = WireHandshake::default();
+    whole.push(Direction::ToServer, client);
+    whole.push(Direction::ToClient, server);
+    let mut cut = WireHandshake::default();
+    for (direction, stream) in [(Direction::ToClient, server), (Direction::ToServer, client)] {
+        for piece in stream.chunks(size) {
+            cut.push(direction, piece);
+        }
+    }
+    assert_eq!(whole.facts(), cut.facts());
+    assert_eq!(whole.finished(), cut.finished());
+    assert_eq!(whole.abbreviated(), cut.abbreviated());
+    assert_eq!(whole.broken(), cut.broken());
+    let mut presented = whole.facts().client_certificate.is_some();
+    presented &= whole.facts().client_certificate_verify;
+    assert!(presented || whole.facts().client_auth() != ClientAuth::Presented);
+}
+
+/// Hello bodies.
+pub fn hello(data: &[u8]) {
+    if let Ok(hello) = ClientHello::parse(data) {
+        // Nothing in it is larger than what was sent.
+        let names = hello.alpn.iter().map(String::len).sum::<usize>();
+        assert!(names <= 3 * data.len() && hello.versions.len() <= data.len());
+    }
+    drop(ServerHello::parse(data));
+    if let Ok(Some((_, length))) = ClientHello::parse_ssl2(data) {
+        assert!(length <= data.len());
+    }
+    drop(encrypted_extensions_alpn(data));
+}
+
+/// Certificate messages, X.509 and PEM.
+pub fn certificate(data: &[u8]) {
+    for chain in [certificate::parse_chain(data), certificate::parse_chain_13(data)] {
+        let Ok(chain) = chain else { continue };
+        assert!(chain.iter().map(Vec::len).sum::<usize>() <= data.len());
+        if let Ok(facts) = certificate::facts(&chain) {
+            assert_eq!(facts.chain_length, chain.len());
+        }
+    }
+    drop(certificate::facts(&vec![data.to_vec()]));
+    drop(pem::read(data));
+}
+
+/// The TLS 1.3 classifier: any sequence of record lengths. "Presented" takes a client flight that
+/// has room for a certificate, its proof and a Finished.
+pub fn flights(data: &[u8]) {
+    let mut input = Input(data);
+    let suites = [0x1301, 0x1302, 0x1303, 0x1304, 0x1305];
+    let suite = suites[usize::from(input.byte()) % suites.len()];
+    let Ok(facts) = HelloFacts::for_cipher(suite) else { panic!("a suite of TLS 1.3") };
+    let bits = input.byte();
+    let facts = HelloFacts {
+        psk_offered: bits & 1 != 0,
+        psk_selected: bits & 2 != 0,
+        early_data_offered: bits & 4 != 0,
+        hello_retry_request: bits & 8 != 0,
+        post_handshake_auth_offered: bits & 16 != 0,
+        certificate_compression_offered: bits & 32 != 0,
+        application_settings_offered: bits & 64 != 0,
+        record_size_limit: (bits & 128 != 0).then(|| input.short()),
+        ..facts
+    };
+    let mut flights = Flights::new(facts);
+    let mut client_bytes = 0_u64;
+    while !input.0.is_empty() {
+        let what = input.byte();
+        let direction = if what & 1 == 0 { Direction::ToServer } else { Direction::ToClient };
+        if what & 0xf0 == 0xf0 {
+            flights.on_close(direction);
+            continue;
+        }
+        let content_type = [23, 23, 23, 21, 20, 22, 24, 0][usize::from(what >> 1) % 8];
+        let length = input.short();
+        if direction == Direction::ToServer {
+            client_bytes += u64::from(length);
+        }
+        flights.on_record(direction, content_type, length);
+    }
+    flights.finish();
+    if let FlightVerdict::Decided { client_auth: ClientAuth::Presented, .. } = flights.verdict() {
+        // Smallest: Certificate 4+4+3+2 around some 100 bytes, CertificateVerify 8+64, Finished 36.
+        assert!(client_bytes >= 200, "mutual after {client_bytes} bytes of the client");
+        assert!(!facts.psk_selected, "a resumed handshake shows no certificate");
+    }
+}
+
+/// What comes before TLS: an answer never becomes another one when more bytes come.
+pub fn prelude(data: &[u8]) {
+    let mut input = Input(data);
+    let length = usize::from(input.short());
+    let (client, server) = (input.bytes(length), input.0);
+    let mut answer: Option<Opening> = None;
+    let longest = client.len().max(server.len());
+    let step = (longest / 64).max(1);
+    for end in (0..=longest).step_by(step).chain([longest]) {
+        let [client, server] = [client, server].map(|stream| &stream[..end.min(stream.len())]);
+        let seen = prelude::inspect(client, server, Ending::Open).opening;
+        if let Opening::Tls(start) = &seen {
+            assert!(start.at[0] <= client.len() && start.at[1] <= server.len());
+        }
+        match &answer {
+            Some(before) => assert_eq!(*before, seen, "another answer with more bytes"),
+            None if seen != Opening::Pending => answer = Some(seen),
+            None => {}
+        }
+    }
+    for ending in [Ending::SourceEnded, Ending::Closed] {
+        drop(prelude::inspect(client, server, ending));
+    }
+    drop(prelude::inspect_mid_stream(data));
+}
+
+/// Captures and recorded event files: read to their end, or as far as they can be read.
+pub fn capture(data: &[u8]) {
+    let Ok(source) = ReplaySource::new(Cursor::new(data.to_vec()), Path::new("input")) else {
+        return;
+    };
+    let limits = Limits { max_flows: 64, max_stream_bytes: 4 << 20, ..replay::limits() };
+    let mut judge = Judge::default();
+    let replayed = replay::replay_source(source, limits, &mut |_| {}, &mut |report| {
+        judge.check(&report);
+        Ok(())
+    });
+    assert!(replayed.is_ok(), "{replayed:?}");
+}
+
+/// Files of an nginx configuration, all with the same content.
+struct OneFile<'a>(&'a [u8]);
+
+impl nginx::ConfigFiles for OneFile<'_> {
+    fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.to_vec())
+    }
+
+    fn glob(&self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+        Ok(vec![pattern.to_owned()])
+    }
+}
+
+/// An nginx configuration: an intent, or an error with its place.
+pub fn nginx(data: &[u8]) {
+    // Includes lead back to the same bytes: 48 levels of them take long without showing more.
+    let includes = data.windows(7).filter(|word| word == b"include").count();
+    if includes > 1 || data.len() > 20_000 {
+        return;
+    }
+    match nginx::read(&OneFile(data), Path::new("/etc/nginx/nginx.conf")) {
+        Ok(intent) => assert!(!intent.files.is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The agent's own files: policy and configuration.
+pub fn policy(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match PolicySet::parse(text) {
+        // The built-in ones are always there.
+        Ok(set) => assert!(!set.policies().is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    drop(Config::parse(text));
+}
+
+/// Library events of a few processes and contexts: bounded, and "presented" only after a
+/// CertificateVerify.
+pub fn transcript(data: &[u8]) {
+    let mut input = Input(data);
+    let max = 8;
+    let mut transcripts = Transcripts::new(TranscriptLimits { max, max_age_ns: 1000 });
+    let mut keys = Vec::new();
+    for at in 0.. {
+        if input.0.is_empty() {
+            break;
+        }
+        let (event, _) = library_event(&mut input, Timestamp(at * 10));
+        if let Some(key) = transcripts.observe(&event) {
+            keys.push(key);
+        }
+        if at % 16 == 0 {
+            transcripts.expire(Timestamp(at * 10));
+        }
+        for (pid, random) in keys.iter().rev().take(2) {
+            let Some(found) = transcripts.find(*pid, random) else { continue };
+            assert_eq!(found.pid, *pid);
+            let presented = found.facts.client_auth() == ClientAuth::Presented;
+            assert!(!presented || found.facts.client_certificate_verify);
+        }
+    }
+}
+
+/// An event of one of four processes with two contexts each.
+fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
+    let (who, what) = (input.byte(), input.byte());
+    let context = u64::from(who >> 2 & 1) + 1;
+    let observation = match what % 8 {
+        0 | 1 | 2 => {
+            let length = input.short();
+            let bytes = input.bytes(usize::from(length)).to_vec();
+            let len = if what & 0x80 == 0 { bytes.len() } else { bytes.len() + 1 };
+            let len = u32::try_from(len).unwrap_or(u32::MAX);
+            LibraryObservation::TranscriptUpdate { context, len, bytes }
+        }
+        3 => LibraryObservation::VerifyResult { error: i32::from(input.byte()) },
+        4 => LibraryObservation::ApplicationVerifyResult { error: i64::from(input.byte()) },
+        5 => LibraryObservation::ApplicationCheckedHost { result: i32::from(input.byte() & 1) },
+        6 => LibraryObservation::AlertReceived { description: input.byte() },
+        _ => LibraryObservation::ClientConnectionMade,
+    };
+    let pid = u32::from(who & 3);
+    (LibraryEvent { at, pid, ssl: context * 16, observation }, who)
+}
+
+/// What must hold of every report.
+#[derive(Default)]
+struct Judge {
+    finals: HashMap<FlowId, u32>,
+}
+
+impl Judge {
+    fn check(&mut self, report: &ConnectionReport) {
+        let verdict = report.verdict;
+        match verdict.security {
+            Security::Mtls => assert_eq!(verdict.client_auth, ClientAuth::Presented, "{report:?}"),
+            Security::Tls => assert!(
+                matches!(
+                    verdict.client_auth,
+                    ClientAuth::NotRequested | ClientAuth::RequestedNotPresented
+                ),
+                "{report:?}"
+            ),
+            Security::Plaintext => assert_eq!(verdict.evidence, Evidence::Wire, "{report:?}"),
+            Security::Unknown => assert!(verdict.reason.is_some(), "{report:?}"),
+        }
+        if verdict.security != Security::Unknown {
+            assert_ne!(verdict.evidence, Evidence::None, "{report:?}");
+        }
+        if report.is_final {
+            *self.finals.entry(report.flow).or_default() += 1;
+        }
+    }
+}
+
+/// Any events through the whole pipeline.
+///
+/// Byte code: see [`Code`]. Invariants: every report is consistent ([`Judge`]); each connection has
+/// one final report; memory stays within the limits; nothing is left at the end.
+pub fn pipeline(data: &[u8]) {
+    const MAX_STREAM_BYTES: usize = 256 * 1024;
+    let limits = Limits {
+        max_flows: 3,
+        max_stream_bytes: MAX_STREAM_BYTES,
+        max_sessions: 4,
+        max_transcripts: 4,
+        ..Limits::default()
+    };
+    let mut pipeline = Pipeline::new(limits);
+    let mut judge = Judge::default();
+    let mut opened: HashMap<FlowId, u32> = HashMap::new();
+    let mut updates = Vec::new();
+    let mut decoder = Decoder::new(data);
+    while let Some(step) = decoder.next_step() {
+        match step {
+            Step::Event(event) => {
+                if let Event::Opened { flow, .. } = &event {
+                    *opened.entry(*flow).or_default() += 1;
+                }
+                pipeline.handle(event, &mut updates);
+            }
+            Step::Tick(now) => pipeline.tick(now, &mut updates),
+        }
+        assert!(pipeline.tracked() <= limits.max_flows);
+        assert!(pipeline.stream_bytes() <= MAX_STREAM_BYTES);
+        for update in updates.drain(..) {
+            if let Update::Report { report, .. } = update {
+                judge.check(&report);
+            }
+        }
+    }
+    pipeline.finish(decoder.now(), &mut updates);
+    for update in updates.drain(..) {
+        if let Update::Report { report, .. } = update {
+            judge.check(&report);
+        }
+    }
+    assert_eq!((pipeline.tracked(), pipeline.stream_bytes()), (0, 0));
+    assert_eq!(judge.finals, opened);
+}
+
+/// One step of the pipeline's byte code.
+enum Step {
+    Event(Event),
+    Tick(Timestamp),
+}
+
+/// Operations of the byte code: the high nibble of the first byte; the low one is the flow (two
+/// bits) and the direction (one).
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub enum Code {
+    /// Opens the next flow.
+    Open = 0,
+    /// Addresses become known.
+    Established = 1,
+    /// Two bytes of length, then the bytes, where the direction's last segment ended.
+    Segment = 2,
+    /// The same, two bytes of signed distance from there before them.
+    Shifted = 3,
+    /// The same, with a capture that was cut: two bytes more of length that are not there.
+    Cut = 4,
+    /// FIN where the direction's last segment ended.
+    Fin = 5,
+    /// The connection closes.
+    Close = 6,
+    /// Events were lost.
+    Lost = 7,
+    /// A byte of seconds passes.
+    Tick = 8,
+    /// A library event, see [`library_event`].
+    Library = 9,
+}
+
+struct Decoder<'a> {
+    input: Input<'a>,
+    at: u64,
+    next_flow: u64,
+    flows: [FlowId; 4],
+    ends: [[u32; 2]; 4],
+}
+
+impl<'a> Decoder<'a> {
+    fn new(data: &'a [u8]) -> Self {
+        Self { input: Input(data), at: 1, next_flow: 1, flows: [FlowId(0); 4], ends: [[0; 2]; 4] }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.at)
+    }
+
+    fn next_step(&mut self) -> Option<Step> {
+        if self.input.0.is_empty() {
+            return None;
+        }
+        let first = self.input.byte();
+        let slot = usize::from(first & 3);
+        let direction = if first & 4 == 0 { Direction::ToServer } else { Direction::ToClient };
+        self.at += 1000;
+        let (flow, at) = (self.flows[slot], Timestamp(self.at));
+        let event = match first >> 4 {
+            0 => {
+                let flow = FlowId(self.next_flow);
+                self.next_flow += 1;
+                self.flows[slot] = flow;
+                self.ends[slot] = [0; 2];
+                let process = Process { pid: u32::from(first & 3), name: "p".into(), cgroup_id: 1 };
+                let beginning = if first & 8 == 0 { Beginning::Seen } else { Beginning::MidStream };
+                Event::Opened {
+                    flow,
+                    at,
+                    origin: Origin::Process(process),
+                    destination: ([10, 0, 0, 1], 443).into(),
+                    beginning,
+                }
+            }
+            1 => Event::Established {
+                flow,
+                at,
+                local: ([10, 0, 0, 2], 1024).into(),
+                remote: ([10, 0, 0, 1], 443).into(),
+            },
+            code @ 2..=4 => {
+                let shift = if code == 3 { self.input.short().cast_signed() } else { 0 };
+                let unseen = if code == 4 { self.input.short() } else { 0 };
+                let length = self.input.short();
+                let bytes = self.input.bytes(usize::from(length)).to_vec();
+                let end = &mut self.ends[slot][direction.index()];
+                let offset = end.wrapping_add_signed(i32::from(shift));
+                let captured = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                let payload_len = captured + u32::from(unseen);
+                if code != 3 {
+                    *end = end.wrapping_add(payload_len);
+                }
+                Event::Segment { flow, at, direction, offset, payload_len, bytes }
+            }
+            5 => Event::Fin { flow, at, direction, offset: self.ends[slot][direction.index()] },
+            6 => Event::Closed { flow, at, cause: CloseCause::Closed },
+            7 => Event::Lost { flow, at },
+            9 | 10 => Event::Library(library_event(&mut self.input, at).0),
+            _ => {
+                self.at += u64::from(self.input.byte()) * 1_000_000_000;
+                return Some(Step::Tick(self.now()));
+            }
+        };
+        Some(Step::Event(event))
+    }
+}
+
+/// A reassembled stream says the bytes that were sent, or that it was contradicted, however they
+/// were cut, repeated and shuffled.
+pub fn reassembly(data: &[u8]) {
+    let mut input = Input(data);
+    let mut stream = Stream::new(4096, 1024);
+    let mut first_copy: HashMap<u64, u8> = HashMap::new();
+    let mut read = Vec::new();
+    while !input.0.is_empty() {
+        let (offset, length) = (input.short() % 2048, input.byte());
+        let bytes = input.bytes(usize::from(length));
+        stream.push(
+            u32::from(offset),
+            u32::from(length.min(u8::try_from(bytes.len()).unwrap_or(0))),
+            bytes,
+        );
+        for (index, byte) in bytes.iter().enumerate() {
+            first_copy.entry(u64::from(offset) + index as u64).or_insert(*byte);
+        }
+        read.extend_from_slice(stream.ready());
+        stream.consume();
+        assert!(stream.held() <= 3 * 4096 + 1024);
+    }
+    if !stream.contradicted() && stream.drops().out_of_window == 0 {
+        let expected: Vec<u8> =
+            (0..read.len() as u64).filter_map(|at| first_copy.get(&at).copied()).collect();
+        assert_eq!(read, expected);
+    }
+}

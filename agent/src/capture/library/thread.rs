@@ -1,0 +1,117 @@
+//! The probes at work on a thread of their own.
+//!
+//! To look at a new process its files are read and disassembled, which takes tenths of a second
+//! for a big program: capture must not wait for that. What is lost meanwhile is the library's
+//! evidence on the first handshakes of a process whose TLS library no watched process used in
+//! the last minute; a library that is probed already is probed in every new process too.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread::JoinHandle,
+};
+
+use anyhow::Context as _;
+use aya::Ebpf;
+
+use super::{LibraryProbes, LibraryStatuses};
+
+/// Processes that are remembered as handed over; when there are more, all are forgotten, and handed
+/// over once more at their next connection.
+const KNOWN: usize = 65_536;
+
+/// Requests that may wait. One that finds no room is dropped: the next scan makes up for it.
+const QUEUE: usize = 64;
+
+enum Request {
+    /// These watched processes run now.
+    Scan(HashMap<u32, String>),
+    /// This process opened a connection.
+    Meet(u32, String),
+    /// Answer when everything before is done.
+    Settle(SyncSender<()>),
+}
+
+/// A handle to the thread. Dropping it detaches every program of the [`Ebpf`] it was given.
+pub struct LibraryThread {
+    requests: Option<SyncSender<Request>>,
+    thread: Option<JoinHandle<()>>,
+    /// Processes that the thread was told of.
+    known: HashSet<u32>,
+    statuses: LibraryStatuses,
+}
+
+impl LibraryThread {
+    /// Starts the thread, which owns the programs from now on.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(mut probes: LibraryProbes, mut ebpf: Ebpf) -> anyhow::Result<Self> {
+        let statuses = probes.statuses();
+        let (requests, queue) = mpsc::sync_channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("library".to_owned())
+            .spawn(move || serve(&queue, &mut probes, &mut ebpf))
+            .context("start the thread of the library probes")?;
+        let known = HashSet::new();
+        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses })
+    }
+
+    /// Which processes give library evidence, and why the others do not.
+    #[must_use]
+    pub fn statuses(&self) -> LibraryStatuses {
+        self.statuses.clone()
+    }
+
+    /// Hands over the watched processes that run now; see [`LibraryProbes::scan`].
+    pub fn scan(&mut self, running: &HashMap<u32, String>) {
+        if self.send(Request::Scan(running.clone())) {
+            self.known = running.keys().copied().collect();
+        }
+    }
+
+    /// Hands over a process that opened a connection, if it is new since the last scan.
+    pub fn meet(&mut self, pid: u32, name: &str) {
+        if !self.known.contains(&pid) && self.send(Request::Meet(pid, name.to_owned())) {
+            if self.known.len() >= KNOWN {
+                self.known.clear();
+            }
+            self.known.insert(pid);
+        }
+    }
+
+    /// Waits until everything handed over so far is done.
+    pub fn settle(&self) {
+        let (done, waiting) = mpsc::sync_channel(1);
+        if self.send(Request::Settle(done)) {
+            // An error means that the thread is gone, and with it what was waited for.
+            let _ = waiting.recv();
+        }
+    }
+
+    fn send(&self, request: Request) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.try_send(request).is_ok())
+    }
+}
+
+impl Drop for LibraryThread {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say; a panic was printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf) {
+    for request in queue {
+        match request {
+            Request::Scan(running) => probes.scan(ebpf, &running),
+            Request::Meet(pid, name) => probes.observe(ebpf, pid, &name),
+            Request::Settle(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+}

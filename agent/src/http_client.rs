@@ -1,0 +1,109 @@
+//! One HTTP request over a connection of its own.
+//!
+//! HTTP/1.0 needs a few lines over `TcpStream`; a client crate would bring more code than all that
+//! asks through this: the command line its agent, and the OTLP exporter its collector.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpStream, ToSocketAddrs as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+
+/// Largest answer that is read.
+const MAX_ANSWER: u64 = 256 << 20;
+
+/// A server that speaks HTTP in clear.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'a> {
+    /// `HOST:PORT`.
+    pub host: &'a str,
+    /// Time to connect, and time without an answer or more of it.
+    pub timeout: Duration,
+}
+
+impl Server<'_> {
+    /// Gets `path`: status and body.
+    ///
+    /// # Errors
+    /// Nobody listens there, or what listens does not speak HTTP.
+    pub fn get(self, path: &str) -> anyhow::Result<(u16, String)> {
+        self.exchange(&format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.host), &[])
+    }
+
+    /// Posts `body` to `path`: status and body of the answer.
+    ///
+    /// # Errors
+    /// As [`Server::get`].
+    pub fn post(
+        self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> anyhow::Result<(u16, String)> {
+        let head = format!(
+            "POST {path} HTTP/1.0\r\nHost: {}\r\nContent-Type: {content_type}\r\n\
+             Content-Length: {}\r\n\r\n",
+            self.host,
+            body.len()
+        );
+        self.exchange(&head, body)
+    }
+
+    fn exchange(self, head: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {
+        let mut last_error = None;
+        for address in self.host.to_socket_addrs().context("resolve the address")? {
+            match TcpStream::connect_timeout(&address, self.timeout) {
+                Ok(stream) => return self.exchange_over(stream, head, body),
+                Err(error) => last_error = Some(error),
+            }
+        }
+        match last_error {
+            Some(error) => Err(error).context("connect"),
+            None => bail!("the name has no address"),
+        }
+    }
+
+    fn exchange_over(
+        self,
+        mut stream: TcpStream,
+        head: &str,
+        body: &[u8],
+    ) -> anyhow::Result<(u16, String)> {
+        stream.set_read_timeout(Some(self.timeout)).context("set the timeout")?;
+        stream.set_write_timeout(Some(self.timeout)).context("set the timeout")?;
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body))
+            .context("send the request")?;
+        let mut answer = Vec::new();
+        stream.take(MAX_ANSWER).read_to_end(&mut answer).context("read the answer")?;
+        parse_answer(&answer).context("read the answer: it is not that of an HTTP server")
+    }
+}
+
+/// Status and body of an HTTP/1.0 answer.
+fn parse_answer(answer: &[u8]) -> Option<(u16, String)> {
+    let text = String::from_utf8_lossy(answer);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        for (name, answer, want) in [
+            ("ok", "HTTP/1.0 200 OK\r\na: b\r\n\r\n{}", Some((200, "{}".to_owned()))),
+            ("error", "HTTP/1.1 503 Busy\r\n\r\n", Some((503, String::new()))),
+            ("not http", "SSH-2.0-OpenSSH\r\n", None),
+            ("cut", "HTTP/1.0 200 OK\r\na: b\r\n", None),
+        ] {
+            assert_eq!(parse_answer(answer.as_bytes()), want, "{name}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Library handshakes beside the wire: recorded ones, and what is changed in them.
+
+use super::*;
+use crate::model::{LibraryEvent, LibraryObservation, Outcome, ServerVerified};
+
+const MTLS13: &str = include_str!("../../fixtures/handshakes/mtls13.jsonl");
+
+/// The recorded events of a hop (`fixtures/handshakes`).
+fn recorded(text: &str) -> Vec<Event> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn run(pipeline: &mut Pipeline, events: impl IntoIterator<Item = Event>) -> Vec<ConnectionReport> {
+    let mut updates = Vec::new();
+    events.into_iter().for_each(|event| pipeline.handle(event, &mut updates));
+    let reports = updates.into_iter().filter_map(|update| match update {
+        Update::Report { report, .. } => Some(*report),
+        Update::Done(_) => None,
+    });
+    reports.collect()
+}
+
+/// The bytes that a library event adds to the transcript.
+fn transcript_bytes(event: &mut Event) -> Option<(&mut Vec<u8>, &mut u32)> {
+    match event {
+        Event::Library(LibraryEvent {
+            observation: LibraryObservation::TranscriptUpdate { bytes, len, .. },
+            ..
+        }) => Some((bytes, len)),
+        _ => None,
+    }
+}
+
+/// The recorded mutual TLS 1.3 handshake with each transcript update, told by its first message,
+/// replaced by these ones.
+fn mtls13_with(mut replace: impl FnMut(u8, &[u8]) -> Vec<Vec<u8>>) -> Vec<Event> {
+    let mut events = Vec::new();
+    for mut event in recorded(MTLS13) {
+        let Some(original) = transcript_bytes(&mut event).map(|(bytes, _)| bytes.clone()) else {
+            events.push(event);
+            continue;
+        };
+        for update in replace(original[0], &original) {
+            let mut event = event.clone();
+            if let Some((bytes, len)) = transcript_bytes(&mut event) {
+                *len = u32::try_from(update.len()).unwrap();
+                *bytes = update;
+            }
+            events.push(event);
+        }
+    }
+    events
+}
+
+#[test]
+fn library_and_wire_that_disagree_are_both_reported_and_counted() {
+    let mut certificates = 0;
+    // The library's side without CertificateRequest and the client's flight.
+    let events = mtls13_with(|kind, bytes| {
+        certificates += u32::from(kind == 11);
+        let dropped = kind == 13 || certificates == 2 && matches!(kind, 11 | 15);
+        if dropped { Vec::new() } else { vec![bytes.to_vec()] }
+    });
+    let mut pipeline = Pipeline::new(Limits::default());
+    let last = run(&mut pipeline, events).pop().unwrap();
+    assert!(last.is_final);
+    assert_eq!(last.verdict.evidence, Evidence::Library);
+    assert_eq!(last.verdict.client_auth, ClientAuth::NotRequested);
+    assert_eq!(last.wire_client_auth, Some(ClientAuth::Presented));
+    assert!(last.is_conflict());
+    assert_eq!(pipeline.counters().evidence_conflicts, 1);
+}
+
+#[test]
+fn what_the_library_shows_in_other_forms() {
+    // RFC 8879: type, length, algorithm zlib, and a body that nobody here unpacks.
+    const COMPRESSED: [u8; 12] = [25, 0, 0, 8, 0, 1, 0, 0, 9, 0, 0, 0];
+    // RFC 8446 section 4.1.3: the random of a HelloRetryRequest.
+    const RETRY: [u8; 32] = [
+        0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8,
+        0x91, 0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8,
+        0x33, 0x9c,
+    ];
+    let as_recorded = mtls13_with(|_, bytes| vec![bytes.to_vec()]);
+    let compressed = mtls13_with(|kind, bytes| {
+        vec![if kind == 11 { COMPRESSED.to_vec() } else { bytes.to_vec() }]
+    });
+    let retried = mtls13_with(|kind, bytes| {
+        if kind != 1 {
+            return vec![bytes.to_vec()];
+        }
+        let (client, server) =
+            bytes.split_at(4 + usize::from(bytes[2]) * 256 + usize::from(bytes[3]));
+        let mut retry = server.to_vec();
+        // After type, length and version.
+        retry[6..38].copy_from_slice(&RETRY);
+        let hash = [&[254, 0, 0, 32][..], &[7; 32]].concat();
+        // As OpenSSL hashes it.
+        vec![client.to_vec(), [&hash, &retry[..], client, server].concat()]
+    });
+    let mut cut = as_recorded.clone();
+    for (bytes, len) in cut.iter_mut().filter_map(transcript_bytes) {
+        *len += if bytes[0] == 11 { 65_536 } else { 0 };
+    }
+    for (name, events, evidence, has_facts) in [
+        ("as recorded", as_recorded, Evidence::Library, true),
+        ("compressed certificates", compressed, Evidence::Library, false),
+        ("after a HelloRetryRequest", retried, Evidence::Library, true),
+        ("longer than a probe takes", cut, Evidence::Inferred, true),
+    ] {
+        let mut pipeline = Pipeline::new(Limits::default());
+        let last = run(&mut pipeline, events).pop().unwrap();
+        assert_eq!(last.verdict.evidence, evidence, "{name}");
+        assert_eq!(last.verdict.client_auth, ClientAuth::Presented, "{name}");
+        assert_eq!(last.resumed, Some(false), "{name}");
+        let shown = last.wire_client_auth.is_some();
+        assert_eq!(shown, evidence == Evidence::Library, "{name}");
+        assert!(!last.is_conflict(), "{name}");
+        let facts = last.server_certificate.is_some() && last.client_certificate.is_some();
+        assert_eq!(facts, has_facts && shown, "{name}");
+        pipeline.tick(Timestamp(u64::MAX), &mut Vec::new());
+        assert_eq!(pipeline.transcripts_unmatched(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_verified_chain_waits_for_the_check_of_the_name() {
+    let verified = include_str!("../../fixtures/handshakes/tls12-verified.jsonl");
+    for (name, result, expected) in [
+        ("matches", 1, (ServerVerified::Yes, Outcome::Established)),
+        ("another name", 0, (ServerVerified::No, Outcome::Failed)),
+    ] {
+        let mut pipeline = Pipeline::new(Limits::default());
+        let mut events = recorded(verified);
+        let is_check = |event: &Event| {
+            matches!(event, Event::Library(LibraryEvent { observation, .. })
+                if matches!(observation, LibraryObservation::ApplicationCheckedHost { .. }))
+        };
+        let check = events.iter().position(is_check).unwrap();
+        let rest = events.split_off(check);
+        let finished = run(&mut pipeline, events);
+        assert!(
+            finished.iter().all(|report| !report.is_final
+                && report.verdict.server_verified == ServerVerified::Unknown),
+            "{name}: {finished:?}"
+        );
+        let Some(Event::Library(mut event)) = rest.into_iter().next() else { unreachable!() };
+        event.observation = LibraryObservation::ApplicationCheckedHost { result };
+        let (flow, at) = (finished[0].flow, event.at);
+        let closed = Event::Closed { flow, at, cause: CloseCause::Closed };
+        let last = run(&mut pipeline, [Event::Library(event), closed]).pop().unwrap();
+        assert!(last.is_final, "{name}");
+        assert_eq!((last.verdict.server_verified, last.verdict.outcome), expected, "{name}");
+    }
+}

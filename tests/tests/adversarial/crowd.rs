@@ -1,0 +1,139 @@
+//! More connections than anybody looks after.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
+};
+
+use hopsight_tests::{
+    agent::{self, Agent},
+    case,
+    cgroup::Cgroup,
+    loopback::Loopback,
+    requirement,
+    topology::{Network, Topology},
+    wait::wait_until,
+};
+use rustix::process::{Resource, getrlimit};
+
+/// Connections in all; the machine's limits may allow fewer.
+const WANTED: u64 = 50_000;
+/// Processes on each side.
+const PARTS: u8 = 3;
+/// What an agent may take in resident memory with 50,000 silent connections.
+const BOUND: u64 = 256 << 20;
+
+/// A process of the crowd, which ends with its standard input.
+struct Part {
+    child: Child,
+    input: Option<ChildStdin>,
+    /// What it said last.
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Part {
+    /// Starts it in this cgroup.
+    fn start(cgroup: &Cgroup, args: &[String]) -> Self {
+        let program = agent::sibling("hopsight-crowd").unwrap();
+        let join = "echo $$ > \"$0/cgroup.procs\"; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", join]).arg(cgroup.path()).arg(program);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { input: child.stdin.take(), child, said }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn silent_connections_take_little_and_hide_nothing() {
+    let test = "silent_connections_take_little_and_hide_nothing";
+    if !requirement::met(test, &["nginx"]) {
+        return;
+    }
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let part = (WANTED / u64::from(PARTS)).min(descriptors.saturating_sub(100));
+    let count = part * u64::from(PARTS);
+    if count < WANTED - u64::from(PARTS) {
+        eprintln!("{test}: {count} connections, as the limit on open files is {descriptors}");
+    }
+    let topology =
+        Topology::start(&case::named(&["http", "mtls12", "mtls13"]), Network::Ipv4).unwrap();
+    // Nothing else of the machine, so that counts are exact.
+    let cgroup = Cgroup::create().unwrap();
+    cgroup.adopt(topology.nginx.as_ref().unwrap().daemon.pid()).unwrap();
+    let names = ["--proxy", "hopsight-crowd", "--proxy", "nginx", "--cgroup"];
+    let args = [&names[..], &[cgroup.path().to_str().unwrap()]].concat();
+    let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &args);
+    let agent = agent.unwrap();
+    let before = agent.resident().unwrap();
+
+    let block = Loopback::reserve().unwrap();
+    let mut servers = Vec::new();
+    let mut clients = Vec::new();
+    for number in 0..PARTS {
+        let address = block.socket(10 + number, 9000).to_string();
+        let mut server = Part::start(&cgroup, std::slice::from_ref(&address));
+        assert_eq!(server.line(), "listening");
+        servers.push(server);
+        clients.push(Part::start(&cgroup, &[address, part.to_string()]));
+    }
+    for client in &mut clients {
+        assert_eq!(client.line(), format!("{part} connections"));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a small count")]
+    let expected = count as f64;
+    wait_until("every silent connection to be followed", Duration::from_mins(1), || {
+        let tracked = agent.metric("hopsight_flows_tracked", &[])?;
+        Ok((tracked == Some(expected)).then_some(()))
+    })
+    .unwrap();
+    let after = agent.resident().unwrap();
+    println!(
+        "{count} silent connections: {} bytes each, {} MiB in all",
+        after.saturating_sub(before) / count,
+        after >> 20
+    );
+    assert!(after < BOUND, "{after} bytes resident");
+
+    // The others are judged as ever.
+    for hop in &topology.hops {
+        hop.request().unwrap();
+        let reports = agent.wait_finals(hop.dial, 1).unwrap();
+        assert_eq!(reports[0].verdict.security, hop.case.expected.security, "{}", hop.case.name);
+    }
+    drop(clients);
+    wait_until("every silent connection to be reported", Duration::from_mins(2), || {
+        let tracked = agent.metric("hopsight_flows_tracked", &[])?;
+        Ok((tracked == Some(0.0)).then_some(()))
+    })
+    .unwrap_or_else(|error| {
+        let metrics = agent.get("/metrics").unwrap().body;
+        let lines =
+            metrics.lines().filter(|line| line.contains("events_") || line.contains("flows_"));
+        panic!("{error:#}\n{}", lines.collect::<Vec<_>>().join("\n"))
+    });
+    // Counted and never guessed: no byte, no answer.
+    let mut reported = 0.0;
+    for number in 0..PARTS {
+        let upstream = format!("upstream=\"{}\"", block.socket(10 + number, 9000));
+        let labels = [upstream.as_str(), "reason=\"no_data\""];
+        reported += agent.metric("hopsight_upstream_unknown_total{", &labels).unwrap().unwrap();
+    }
+    assert!((reported - expected).abs() < 0.5, "{reported} of {expected} reported as no_data");
+    drop(servers);
+}

@@ -1,0 +1,200 @@
+//! From a hop in clear to somebody's pager, and back once it is mended.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use hopsight::model::Security;
+use hopsight_tests::{
+    agent::{Agent, VERDICT},
+    loopback::Loopback,
+    monitoring::{self, Alertmanager, Config, Prometheus},
+    nginx::{self, Nginx, utf8},
+    pki::Pki,
+    receiver::Receiver,
+    requirement,
+    wait::wait_until,
+};
+use serde_json::Value;
+
+/// How long a change may take to reach the webhook: two scrapes, an evaluation, a notification.
+const REACHED: Duration = Duration::from_secs(60);
+
+/// The shipped rules, each `for:` cut to a second so that nobody waits for minutes. Expressions,
+/// labels and annotations stay as they are.
+fn hastened_rules(dir: &Path) -> Vec<PathBuf> {
+    let hasten = |line: &str| match line.split_once("for: ") {
+        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: 1s\n"),
+        _ => format!("{line}\n"),
+    };
+    let copy = |path: PathBuf| {
+        let text: String = fs::read_to_string(&path).unwrap().lines().map(hasten).collect();
+        let hastened = dir.join(path.file_name().unwrap());
+        fs::write(&hastened, text).unwrap();
+        hastened
+    };
+    monitoring::rules().into_iter().map(copy).collect()
+}
+
+/// A proxy and its upstream, both in clear or both with TLS.
+struct Scene {
+    front: SocketAddr,
+    upstream: SocketAddr,
+    proxy: Nginx,
+    server: Nginx,
+    pki: Pki,
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn start(block: Loopback) -> Self {
+        let dir = tempfile::Builder::new().prefix("hopsight-").tempdir().unwrap();
+        let pki = Pki::create(&dir.path().join("pki")).unwrap();
+        let (front, upstream) = (block.socket(1, 7000), block.socket(10, 8080));
+        let (proxy, server) = Self::configs(front, upstream, None);
+        let server = Nginx::start(&dir.path().join("upstream"), &server, None, upstream).unwrap();
+        let proxy = Nginx::start(&dir.path().join("proxy"), &proxy, None, front).unwrap();
+        Self { front, upstream, proxy, server, pki, dir }
+    }
+
+    fn configs(
+        front: SocketAddr,
+        upstream: SocketAddr,
+        tls: Option<&Pki>,
+    ) -> (nginx::Config, nginx::Config) {
+        let (scheme, listen) = match tls {
+            None => ("http", String::new()),
+            Some(pki) => (
+                "https",
+                format!(
+                    " ssl; ssl_certificate {}; ssl_certificate_key {}",
+                    utf8(&pki.server.chain).unwrap(),
+                    utf8(&pki.server.key).unwrap()
+                ),
+            ),
+        };
+        let proxy = format!(
+            "server {{ listen {front}; location / {{ proxy_pass {scheme}://{upstream}; }} }}\n"
+        );
+        let server =
+            format!("server {{ listen {upstream}{listen}; location / {{ return 200 \"x\"; }} }}\n");
+        let config = |http| nginx::Config { http, ..nginx::Config::default() };
+        (config(proxy), config(server))
+    }
+
+    /// What an operator does about the alert.
+    fn mend(&self) {
+        let (proxy, server) = Self::configs(self.front, self.upstream, Some(&self.pki));
+        for (name, config, nginx) in
+            [("upstream", server, &self.server), ("proxy", proxy, &self.proxy)]
+        {
+            Nginx::write(&self.dir.path().join(name), &config).unwrap();
+            nginx.reload().unwrap();
+        }
+    }
+
+    fn request(&self) -> anyhow::Result<u16> {
+        Ok(hopsight_tests::http::get(self.front, "/")?.status)
+    }
+}
+
+/// Whether the webhook was told this `status` of an alert that has these labels.
+fn was_told(webhook: &Receiver, status: &str, labels: &[(&str, &str)]) -> Option<Value> {
+    let messages = webhook
+        .posts()
+        .into_iter()
+        .map(|post| serde_json::from_slice::<Value>(&post.body).expect("Alertmanager posts JSON"));
+    let alerts = messages.flat_map(|mut message| match message["alerts"].take() {
+        Value::Array(alerts) => alerts,
+        other => panic!("alerts are {other}"),
+    });
+    alerts.into_iter().find(|alert| {
+        alert["status"] == status
+            && labels.iter().all(|(name, value)| alert["labels"][name] == *value)
+    })
+}
+
+#[test]
+fn a_plaintext_hop_is_told_and_its_end_too() {
+    let name = "a_plaintext_hop_is_told_and_its_end_too";
+    let programs: Vec<_> = ["nginx"].into_iter().chain(monitoring::PROGRAMS).collect();
+    if !requirement::met(name, &programs) {
+        return;
+    }
+    let block = Loopback::reserve().unwrap();
+    let scene = Scene::start(block);
+    let dir = scene.dir.path();
+    let webhook = Receiver::start().unwrap();
+    let hook = format!("http://{}/", webhook.address);
+    // First Alertmanager: what it is not there for is sent again only after a minute.
+    let alertmanager =
+        Alertmanager::start(&dir.join("alertmanager"), block.socket(2, 9093), Some(&hook)).unwrap();
+    let mut agent = Agent::start(&dir.join("agent"), block.socket(2, 9464), &[]).unwrap();
+    let config = Config {
+        interval: Duration::from_secs(1),
+        scrapes: Config::agents(&[agent.http]),
+        rules: hastened_rules(dir),
+        alertmanager: Some(alertmanager.address),
+    };
+    let prometheus =
+        Prometheus::start(&dir.join("prometheus"), block.socket(2, 9090), &config).unwrap();
+    let instance = agent.http.to_string();
+    let upstream = scene.upstream.to_string();
+    let hop = [
+        ("alertname", "PlaintextUpstreamHop"),
+        ("severity", "critical"),
+        ("proxy", "nginx"),
+        ("upstream", &upstream),
+        ("instance", &instance),
+    ];
+    let told = |status, labels: &[_]| {
+        wait_until(&format!("{labels:?} to be {status}"), REACHED, || {
+            Ok(was_told(&webhook, status, labels))
+        })
+        .unwrap_or_else(|error| {
+            let (alerts, log) = (prometheus.alerts(), prometheus.daemon.log());
+            panic!("{error:#}\nPrometheus has {alerts:#?}\n{log}");
+        })
+    };
+
+    let begun = Instant::now();
+    assert_eq!(scene.request().unwrap(), 200);
+    let alert = told("firing", &hop);
+    println!("told of the plaintext hop after {:.1} s", begun.elapsed().as_secs_f64());
+    let summary = &alert["annotations"]["summary"];
+    assert_eq!(*summary, format!("nginx speaks plaintext to {upstream}"));
+    let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
+    assert!(monitoring::dashboards().parent().unwrap().join(runbook).exists(), "{runbook}");
+    let held = alertmanager.alerts().unwrap();
+    let is_it = |labels: &monitoring::Labels| {
+        hop.iter().all(|(name, value)| labels.get(*name).map(String::as_str) == Some(value))
+    };
+    assert!(held.iter().any(is_it), "{held:#?}");
+
+    let begun = Instant::now();
+    scene.mend();
+    wait_until("the hop to be TLS", VERDICT, || {
+        // 502 while only one of the two has loaded its configuration.
+        scene.request()?;
+        let hops = agent.hops()?.hops;
+        let hop = hops.iter().find(|hop| *hop.upstream == *upstream);
+        Ok(hop.is_some_and(|hop| hop.state.security == Security::Tls).then_some(()))
+    })
+    .unwrap();
+    told("resolved", &hop);
+    println!("told of its end after {:.1} s", begun.elapsed().as_secs_f64());
+    let firing = prometheus.alerts().unwrap();
+    assert!(!firing.iter().any(|alert| is_it(&alert.labels)), "{firing:#?}");
+    // TLS, but the proxy does not look at the certificate: the next thing to mend.
+    let unverified =
+        [("alertname", "UpstreamNotVerified"), ("upstream", &*upstream), ("instance", &instance)];
+    told("firing", &unverified);
+
+    agent.daemon.terminate().unwrap();
+    let blind = [("alertname", "AgentBlind"), ("cause", "agent_down"), ("instance", &*instance)];
+    wait_until("the silent agent to be told", REACHED, || Ok(was_told(&webhook, "firing", &blind)))
+        .unwrap();
+}

@@ -1,0 +1,219 @@
+//! The command line as people and scripts use it, on a pipe and on a terminal.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use hopsight::export::hops::Snapshot;
+use hopsight_tests::{
+    agent::{MadeUp, binary},
+    loopback::free_socket,
+};
+
+/// The command; timeout(1) ends one that goes on although it should not.
+fn hopsight(args: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(binary().unwrap());
+    command.args(args).env_remove("NO_COLOR").env("TERM", "xterm").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> (i32, String, String) {
+    said(&hopsight(args).output().unwrap())
+}
+
+fn said(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// What the command writes on a terminal (script(1) of util-linux makes one).
+fn on_terminal(args: &[&str], environment: &[(&str, &str)]) -> String {
+    let words: Vec<_> = args.iter().map(|word| format!("'{word}'")).collect();
+    let line = format!("'{}' {}", binary().unwrap().display(), words.join(" "));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    script.env_remove("NO_COLOR").env("TERM", "xterm").envs(environment.iter().copied());
+    let output = script.stdin(Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Three made-up hops: a mutual, a one-way and a plaintext one.
+fn made_up() -> (MadeUp, String, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = MadeUp::start(dir.path(), 3).unwrap();
+    let address = agent.http.to_string();
+    (agent, address, dir)
+}
+
+#[test]
+fn hops_in_every_format() {
+    let (_agent, address, _dir) = made_up();
+    let hops = |output: &str| {
+        let (code, text, errors) = run(&["hops", "--address", &address, "-o", output]);
+        assert_eq!((code, errors.as_str()), (0, ""), "{output}");
+        text
+    };
+    let words = |text: &str| text.lines().map(|line| line.split("  ").count()).max().unwrap();
+    let (table, wide) = (hops("table"), hops("wide"));
+    for text in [&table, &wide] {
+        assert_eq!(text.lines().count(), 4, "a heading and three hops: {text}");
+        assert!(text.starts_with("PROXY"), "{text}");
+        assert!(text.lines().nth(1).unwrap().contains("plaintext"), "worst first: {text}");
+    }
+    assert!(words(&wide) > words(&table));
+    assert!(wide.contains("UPSTREAM CERTIFICATE") && wide.contains("upstreams.conf:17"), "{wide}");
+    let json: Snapshot = serde_json::from_str(&hops("json")).unwrap();
+    assert_eq!(json.hops.len(), 3);
+    let yaml = hops("yaml");
+    for hop in &json.hops {
+        assert!(yaml.contains(&format!("\"upstream\": \"{}\"\n", hop.upstream)), "{yaml}");
+    }
+}
+
+#[test]
+fn exit_codes_tell_scripts() {
+    let (_agent, address, _dir) = made_up();
+    let nobody = free_socket().unwrap().to_string();
+    for (name, args, code) in [
+        ("nothing asked", vec!["--address", &address], 0),
+        ("a hop is plaintext", vec!["--address", &address, "--fail-on", "plaintext"], 1),
+        ("one of several words", vec!["--address", &address, "--fail-on", "unknown,tls"], 1),
+        ("no hop is unknown", vec!["--address", &address, "--fail-on", "unknown"], 0),
+        (
+            "not a hop of this proxy",
+            vec!["--address", &address, "--proxy", "envoy", "--fail-on", "plaintext"],
+            0,
+        ),
+        ("no such word", vec!["--address", &address, "--fail-on", "clear"], 2),
+        // Not 0: a script must not take silence for "no plaintext".
+        ("no agent there", vec!["--address", &nobody, "--fail-on", "plaintext"], 2),
+    ] {
+        let (got, _, errors) = run(&[vec!["hops"], args].concat());
+        assert_eq!(got, code, "{name}: {errors}");
+        assert_eq!(errors.is_empty(), code != 2, "{name}: {errors}");
+    }
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let (_agent, address, _dir) = made_up();
+    let args = ["hops", "--address", &address];
+    let red = "\u{1b}[1;31mplaintext\u{1b}[0m";
+    for (name, environment, colored) in [
+        ("a terminal", &[][..], true),
+        ("NO_COLOR", &[("NO_COLOR", "1")], false),
+        ("an empty NO_COLOR says nothing", &[("NO_COLOR", "")], true),
+        ("a dumb terminal", &[("TERM", "dumb")], false),
+    ] {
+        let text = on_terminal(&args, environment);
+        assert!(text.contains("plaintext"), "{name}: {text}");
+        assert_eq!(text.contains(red), colored, "{name}: {text:?}");
+        assert_eq!(text.contains('\u{1b}'), colored, "{name}: {text:?}");
+    }
+    let (_, piped, _) = run(&args);
+    assert!(!piped.contains('\u{1b}'), "{piped:?}");
+    let (_, forced, _) = run(&[&args[..], &["--color", "always"]].concat());
+    assert!(forced.contains(red), "{forced:?}");
+}
+
+#[test]
+fn completions_and_manual_are_of_use() {
+    for (shell, checker) in [("bash", Some("bash")), ("zsh", None), ("fish", None)] {
+        let (code, script, _) = run(&["completions", shell]);
+        assert_eq!(code, 0);
+        for word in ["replay", "fail-on"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        if let Some(checker) = checker {
+            let mut check = Command::new(checker).arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+            check.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+            assert!(check.wait().unwrap().success(), "{checker} -n");
+        }
+    }
+    let (code, page, _) = run(&["man"]);
+    assert!(code == 0 && page.contains(".TH hopsight 1"), "{page}");
+}
+
+/// A capture of UDP packets, this many bytes at least.
+fn write_capture(path: &Path, bytes: usize) {
+    // pcap, little endian, microseconds, Ethernet.
+    let header = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1];
+    let mut frame = vec![0; 1_400];
+    frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    frame[14..34].copy_from_slice(&[
+        0x45, 0, 0x05, 0x6a, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    let mut out = std::io::BufWriter::new(fs::File::create(path).unwrap());
+    let put = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    out.write_all(&put(&header)).unwrap();
+    let length = u32::try_from(frame.len()).unwrap();
+    for second in 0..u32::try_from(bytes / frame.len() + 1).unwrap() {
+        out.write_all(&put(&[second, 0, length, length])).unwrap();
+        out.write_all(&frame).unwrap();
+    }
+}
+
+#[test]
+fn replay_shows_how_far_it_is_on_a_terminal_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let [long, short] = [("long.pcap", 17 << 20), ("short.pcap", 1 << 20)].map(|(name, bytes)| {
+        let path = dir.path().join(name);
+        write_capture(&path, bytes);
+        path.to_str().unwrap().to_owned()
+    });
+    let text = on_terminal(&["replay", &long], &[]);
+    assert!(text.contains("#]") && text.contains("] 100 %"), "{text:?}");
+    assert!(text.contains("%\r\u{1b}[K"), "wiped before anything else is said: {text:?}");
+    assert!(!on_terminal(&["replay", &short], &[]).contains('%'), "a short file needs none");
+    let (code, _, errors) = run(&["replay", &long]);
+    assert!(code == 0 && !errors.contains('%'), "{errors:?}");
+}
+
+#[test]
+fn bad_values_are_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let file = |name: &str, text: &str| {
+        fs::write(path(name), text).unwrap();
+        path(name)
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let unknown_key = file("key.toml", "[watch]\nproxy = [\"nginx\"]\n");
+    let out_of_range = file("range.toml", "[hops]\nmax_hops = 0\n");
+    let (missing, directory) = (path("missing.toml"), path(""));
+    let no_directory = path("none/events.jsonl");
+    for (name, args, wants) in [
+        ("missing configuration", vec!["--config", &missing], vec!["missing.toml", "No such file"]),
+        ("unreadable configuration", vec!["--config", &directory], vec!["read configuration file"]),
+        (
+            "unknown key",
+            vec!["--config", &unknown_key],
+            vec!["key.toml", "line 2", "unknown field `proxy`", "`proxies`"],
+        ),
+        (
+            "value out of range",
+            vec!["--config", &out_of_range],
+            vec!["range.toml", "hops.max_hops must be between 1 and"],
+        ),
+        ("taken port", vec!["--http", &port], vec!["address already in use", &port, "--http"]),
+        ("no port", vec!["--http", "localhost"], vec!["--http", "invalid socket address"]),
+        ("unknown option", vec!["--prxy", "nginx"], vec!["--prxy", "--proxy"]),
+        (
+            "events to nowhere",
+            vec!["--events", &no_directory],
+            vec!["events.jsonl", "No such file"],
+        ),
+    ] {
+        let (code, _, errors) = run(&[vec!["run"], args].concat());
+        assert_eq!(code, 2, "{name}: {errors}");
+        for want in wants {
+            assert!(errors.contains(want), "{name}: {want:?} is not in: {errors}");
+        }
+    }
+}

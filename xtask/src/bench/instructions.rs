@@ -1,0 +1,120 @@
+//! Instructions, counted by callgrind: the same on a busy machine as on an idle one.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::Context as _;
+
+use super::{result_file, target};
+use crate::command::{self, cargo};
+
+/// The checked-in counts, one `CASE COUNT` per line.
+const BOUNDS: &str = "agent/benches/instructions.txt";
+
+/// A case may take so much more than its bound: compilers and libraries differ a little.
+const TOLERANCE: f64 = 1.10;
+
+/// Runs of a case under callgrind; the difference leaves out start and preparation.
+const TIMES: [u64; 2] = [50, 150];
+
+/// How to count.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write the counts as the new bounds
+    #[arg(long)]
+    bless: bool,
+}
+
+/// Counts the instructions of every case.
+///
+/// # Errors
+/// If a case takes more than its bound allows.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    anyhow::ensure!(command::installed("valgrind"), "valgrind is missing: run `cargo xtask setup`");
+    let program = build()?;
+    let names = Command::new(&program).output().context("list the cases")?;
+    let names = String::from_utf8(names.stdout).context("read the list of cases")?;
+    let bounds = read_bounds()?;
+    let mut counts = BTreeMap::new();
+    let mut over = Vec::new();
+    println!("CASE                     INSTRUCTIONS     BOUND   RATIO");
+    for name in names.lines() {
+        let [few, many] = [count(&program, name, TIMES[0])?, count(&program, name, TIMES[1])?];
+        let each = many.saturating_sub(few) / (TIMES[1] - TIMES[0]);
+        let bound = bounds.get(name).copied();
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let ratio = bound.map_or(f64::NAN, |bound| each as f64 / bound as f64);
+        println!("{name:<24} {each:>12} {:>9} {ratio:>7.3}", bound.unwrap_or_default());
+        // Without a bound the ratio is not a number, and that is not within it either.
+        if !(ratio <= TOLERANCE) {
+            over.push(name.to_owned());
+        }
+        counts.insert(name.to_owned(), each);
+    }
+    let lines: Vec<String> = counts.iter().map(|(name, n)| format!("  \"{name}\": {n}")).collect();
+    let file = result_file("instructions")?;
+    fs::write(&file, format!("{{\n{}\n}}\n", lines.join(",\n")))
+        .with_context(|| format!("write {}", file.display()))?;
+    if args.bless {
+        return bless(&counts);
+    }
+    anyhow::ensure!(
+        over.is_empty(),
+        "more than {:.0} % above the bound of {BOUNDS}: {}. Make it cheaper, or bless the new \
+         counts: `cargo xtask bench instructions --bless`",
+        (TOLERANCE - 1.0) * 100.0,
+        over.join(", ")
+    );
+    Ok(())
+}
+
+/// The counted program.
+fn build() -> anyhow::Result<PathBuf> {
+    let args = ["build", "-q", "--release", "-p", "hopsight", "--example", "instructions"];
+    command::run(&mut cargo(&args))?;
+    Ok(target()?.join("release/examples/instructions"))
+}
+
+fn count(program: &Path, case: &str, times: u64) -> anyhow::Result<u64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args([case, &times.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .context("start valgrind")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "valgrind: {}:\n{text}", output.status);
+    // "==1234== Collected : 5678"
+    text.lines()
+        .find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
+        .with_context(|| format!("find the count in what valgrind wrote:\n{text}"))
+}
+
+fn read_bounds() -> anyhow::Result<BTreeMap<String, u64>> {
+    let Ok(text) = fs::read_to_string(BOUNDS) else { return Ok(BTreeMap::new()) };
+    text.lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| {
+            let (name, count) =
+                line.split_once(' ').with_context(|| format!("read {BOUNDS}: {line}"))?;
+            let count = count.parse().with_context(|| format!("read {BOUNDS}: {line}"))?;
+            Ok((name.to_owned(), count))
+        })
+        .collect()
+}
+
+fn bless(counts: &BTreeMap<String, u64>) -> anyhow::Result<()> {
+    let mut text = String::from(
+        "# Instructions per run of each case of agent/benches/cases, by callgrind on x86_64.\n\
+         # Written by `cargo xtask bench instructions --bless`.\n",
+    );
+    for (name, count) in counts {
+        text += &format!("{name} {count}\n");
+    }
+    fs::write(BOUNDS, text).with_context(|| format!("write {BOUNDS}"))
+}

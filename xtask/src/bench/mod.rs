@@ -1,0 +1,130 @@
+//! `cargo xtask bench`: measurements as ratios of interleaved runs on one machine.
+
+mod instructions;
+mod replay;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context as _;
+
+use crate::command::{self, cargo};
+
+/// What to measure. Each result is also written to `target/bench/NAME.json`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Bench {
+    /// Requests per second, latency and processor time of nginx, with and without hopsight and others
+    Overhead(Passed),
+    /// Run time of each kernel program on watched and unwatched sockets
+    Kernel(Passed),
+    /// Time from the deciding byte to the metric, and lost events, up to the highest handshake rate
+    Latency(Passed),
+    /// Memory and processor time of an agent that has nothing to do
+    Idle(Passed),
+    /// A million flows, 20,000 handshakes per second, 10,000 hops, fed from memory
+    Scale(Passed),
+    /// Handshakes per second of replay, beside tshark and Suricata where they are installed
+    Replay(replay::Args),
+    /// Processor time of nginx per upstream handshake with and without hopsight, and with its
+    /// probes inside OpenSSL (root, two minutes, a quiet machine)
+    Probes {
+        /// Interleaved rounds of all three
+        #[arg(long, default_value_t = 40)]
+        rounds: usize,
+        /// Handshakes per round
+        #[arg(long, default_value_t = 60)]
+        handshakes: usize,
+    },
+    /// How long a change of configuration goes unseen while nginx is under load
+    Drift {
+        /// Runs, two changes each
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+        /// Connections from which requests come at once
+        #[arg(long, default_value_t = 64)]
+        connections: u32,
+    },
+    /// Instructions of the core's hot paths, held against the bounds in agent/benches
+    Instructions(instructions::Args),
+}
+
+/// Arguments for the program that measures; `-- --help` lists them.
+#[derive(Debug, clap::Args)]
+pub struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Runs a benchmark.
+pub fn run(bench: &Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Overhead(passed) => live("overhead", passed),
+        Bench::Kernel(passed) => live("kernel", passed),
+        Bench::Latency(passed) => live("latency", passed),
+        Bench::Idle(passed) => live("idle", passed),
+        Bench::Scale(passed) => scale(passed),
+        Bench::Replay(args) => replay::run(args),
+        Bench::Probes { rounds, handshakes } => probes(*rounds, *handshakes),
+        Bench::Drift { runs, connections } => drift(*runs, *connections),
+        Bench::Instructions(args) => instructions::run(args),
+    }
+}
+
+/// Hands over to the program of the test package, which drives real proxies.
+fn live(name: &str, Passed { args }: &Passed) -> anyhow::Result<()> {
+    let release = build_release(&["--bins"])?;
+    let driver = ["build", "-q", "-p", "hopsight-tests", "--bin", "hopsight-bench"];
+    command::run(&mut cargo(&driver))?;
+    let mut driver = Command::new(command::built("hopsight-bench")?);
+    driver.env("HOPSIGHT_BIN", release.join("hopsight"));
+    driver.arg(name).arg("--json").arg(result_file(name)?).args(args);
+    Err(command::replace(&mut driver))
+}
+
+/// The live tests have nginx, its certificates and the probes at hand.
+fn probes(rounds: usize, handshakes: usize) -> anyhow::Result<()> {
+    let test = ["test", "-q", "--release", "-p", "hopsight-tests", "--test", "library"];
+    let mut command = cargo(&test);
+    command.args(["--", "--ignored", "--nocapture", "--exact", "cost::cost"]);
+    command.env("HOPSIGHT_ROUNDS", rounds.to_string());
+    command.env("HOPSIGHT_HANDSHAKES", handshakes.to_string());
+    command::run(&mut command)
+}
+
+/// Becomes the measurement of the test package, in release.
+fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
+    let release = build_release(&["-p", "hopsight-tests", "--bins"])?;
+    let mut drift = Command::new(release.join("hopsight-drift"));
+    drift.args([runs.to_string(), connections.to_string()]);
+    Err(command::replace(drift.env("HOPSIGHT_BIN", release.join("hopsight"))))
+}
+
+fn scale(Passed { args }: &Passed) -> anyhow::Result<()> {
+    let release = build_release(&["--example", "scale"])?;
+    let mut scale = Command::new(release.join("examples/scale"));
+    scale.args(args).arg("--json").arg(result_file("scale")?);
+    Err(command::replace(&mut scale))
+}
+
+/// Builds targets of the agent's package; returns the folder that holds them.
+fn build_release(targets: &[&str]) -> anyhow::Result<PathBuf> {
+    let build = ["build", "-q", "--release", "-p", "hopsight"];
+    command::run(&mut cargo(&[&build, targets].concat()))?;
+    Ok(target()?.join("release"))
+}
+
+fn target() -> anyhow::Result<PathBuf> {
+    let own = command::built("hopsight")?;
+    let target = own.parent().and_then(Path::parent).context("find the target folder")?;
+    Ok(target.to_owned())
+}
+
+/// Where the result of this name is written.
+fn result_file(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = target()?.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    Ok(folder.join(format!("{name}.json")))
+}

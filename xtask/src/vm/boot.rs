@@ -1,0 +1,60 @@
+//! One boot under qemu.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::kernel::Kernel;
+use crate::command::installed;
+
+/// How long everything inside may take. Software emulation is some twenty times slower.
+const LIMIT: Duration = Duration::from_mins(15);
+
+/// Boots until it powers off and returns what was said on the console, which also stays in `log`.
+///
+/// # Errors
+/// When qemu is missing or it does not power off in time.
+pub fn boot(
+    kernel: &Kernel,
+    initrd: &Path,
+    parameters: &str,
+    log: &Path,
+) -> anyhow::Result<String> {
+    const QEMU: &str = "qemu-system-x86_64";
+    anyhow::ensure!(installed(QEMU), "{QEMU} is missing: `cargo xtask setup` installs it");
+    fs::write(log, "").with_context(|| format!("write {}", log.display()))?;
+    let mut qemu = Command::new(QEMU);
+    qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        // No KVM: the machines that run this are guests themselves.
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"])
+        .arg("-serial")
+        .arg(format!("file:{}", log.display()))
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(initrd)
+        .arg("-append")
+        .arg(format!("console=ttyS0 quiet panic=-1 {parameters}"))
+        .stdin(Stdio::null());
+    let mut child = qemu.spawn().context("start qemu")?;
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().context("wait for qemu")? {
+            break status;
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().and_then(|()| child.wait().map(drop)).context("end qemu")?;
+            anyhow::bail!("it did not power off within {LIMIT:?}; console in {}", log.display());
+        }
+        thread::sleep(Duration::from_millis(200));
+    };
+    anyhow::ensure!(status.success(), "qemu ended with {status}");
+    let console = fs::read(log).with_context(|| format!("read {}", log.display()))?;
+    Ok(String::from_utf8_lossy(&console).into_owned())
+}

@@ -1,0 +1,141 @@
+//! Debian's kernels, fetched and verified by apt.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context as _;
+
+use crate::command::{output_of, run};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const MIRROR: &str = "http://deb.debian.org/debian";
+
+/// A kernel and its modules, unpacked.
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// The image that boots.
+    pub image: PathBuf,
+    /// `lib/modules/RELEASE`.
+    pub modules: PathBuf,
+}
+
+/// The newest kernel of the release `suite` for x86-64: from the cache if one is there, else by
+/// apt, with lists and state of its own beside the packages, so that the machine's own apt stays
+/// as it is.
+///
+/// # Errors
+/// When apt cannot fetch or verify it.
+pub fn fetch(suite: &str, cache: &Path, refresh: bool) -> anyhow::Result<Kernel> {
+    let dir = cache.join(suite);
+    let root = dir.join("root");
+    if refresh && root.exists() {
+        fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))?;
+    }
+    if let Some(kernel) = unpacked(&root) {
+        return Ok(kernel);
+    }
+    println!("== fetching the kernel of {suite} into {}", dir.display());
+    let apt = Apt::new(suite, &dir)?;
+    run(&mut apt.command("apt-get", &["-qq", "update"]))?;
+    let packages = apt.packages()?;
+    let download = dir.join("packages");
+    if download.exists() {
+        fs::remove_dir_all(&download).with_context(|| format!("remove {}", download.display()))?;
+    }
+    fs::create_dir_all(&download).with_context(|| format!("create {}", download.display()))?;
+    let mut get = apt.command("apt-get", &["-qq", "download"]);
+    run(get.args(&packages).current_dir(&download))?;
+    // A folder that is whole or not there: an interrupted run leaves nothing that looks complete.
+    let part = dir.join("part");
+    for entry in fs::read_dir(&download).context("list the packages")? {
+        let package = entry.context("list the packages")?.path();
+        run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&part))?;
+    }
+    fs::rename(&part, &root).context("move the unpacked kernel to its place")?;
+    fs::remove_dir_all(&download).context("remove the packages")?;
+    unpacked(&root).with_context(|| format!("find a kernel in {packages:?}"))
+}
+
+fn unpacked(root: &Path) -> Option<Kernel> {
+    let image = fs::read_dir(root.join("boot")).ok()?.flatten().find_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_prefix("vmlinuz-").map(|release| (release.to_owned(), entry.path()))
+    });
+    let (release, image) = image?;
+    let below = |prefix: &str| root.join(prefix).join("lib/modules").join(&release);
+    // trixie merged /lib into /usr/lib.
+    let modules = [below("usr"), below("")].into_iter().find(|modules| modules.is_dir())?;
+    Some(Kernel { release, image, modules })
+}
+
+/// apt with its own sources, lists and state.
+struct Apt {
+    config: PathBuf,
+}
+
+impl Apt {
+    fn new(suite: &str, dir: &Path) -> anyhow::Result<Self> {
+        for folder in ["apt/lists/partial", "apt/archives/partial", "apt/none"] {
+            let folder = dir.join(folder);
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        let apt = dir.join("apt");
+        let at = apt.display();
+        let write = |name: &str, text: &str| {
+            let path = apt.join(name);
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        };
+        write("sources.list", &format!("deb [signed-by={KEYRING}] {MIRROR} {suite} main\n"))?;
+        write("status", "")?;
+        // Check-Valid-Until: a mirror may lag behind. What it serves is old then, but signed.
+        write(
+            "apt.conf",
+            &format!(
+                "Dir::Etc::SourceList \"{at}/sources.list\";\n\
+                 Dir::Etc::SourceParts \"{at}/none\";\n\
+                 Dir::Etc::Parts \"{at}/none\";\n\
+                 Dir::State::Lists \"{at}/lists\";\n\
+                 Dir::State::Status \"{at}/status\";\n\
+                 Dir::Cache \"{at}\";\n\
+                 APT::Architecture \"amd64\";\n\
+                 APT::Architectures {{ \"amd64\"; }};\n\
+                 APT::Sandbox::User \"root\";\n\
+                 Acquire::Languages \"none\";\n\
+                 Acquire::Check-Valid-Until \"false\";\n\
+                 Acquire::Retries \"3\";\n"
+            ),
+        )?;
+        Ok(Self { config: apt.join("apt.conf") })
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).env("APT_CONFIG", &self.config);
+        command
+    }
+
+    /// The packages of the kernel that `linux-image-amd64` stands for now.
+    fn packages(&self) -> anyhow::Result<Vec<String>> {
+        let image = self
+            .depends("linux-image-amd64")?
+            .into_iter()
+            .find(|package| package.starts_with("linux-image-"))
+            .context("find the kernel that linux-image-amd64 depends on")?;
+        // Since 2026 the image package is empty and depends on these.
+        let is_part = |package: &String| {
+            package.starts_with("linux-binary-") || package.starts_with("linux-modules-")
+        };
+        let parts = self.depends(&image)?.into_iter().filter(is_part);
+        Ok(std::iter::once(image.clone()).chain(parts).collect())
+    }
+
+    fn depends(&self, package: &str) -> anyhow::Result<Vec<String>> {
+        let text = output_of(&mut self.command("apt-cache", &["depends", package]))?;
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(names.map(str::to_owned).collect())
+    }
+}
