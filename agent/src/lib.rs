@@ -16,6 +16,7 @@ pub mod model;
 pub mod pipeline;
 pub mod policy;
 pub mod preflight;
+pub mod privileges;
 pub mod replay;
 pub mod report;
 pub mod run;

@@ -15,10 +15,11 @@ use crate::{
         processes,
     },
     model::vocabulary,
+    privileges,
 };
 
 /// Linux versions as `(major, minor)`.
-type Version = (u32, u32);
+pub(crate) type Version = (u32, u32);
 
 /// The oldest kernel hopsight is made for.
 const OLDEST: Version = (5, 10);
@@ -116,6 +117,7 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
     found.push(pid_namespace());
     found.push(lockdown(&read("/sys/kernel/security/lockdown")));
     found.push(jit(&read("/proc/sys/net/core/bpf_jit_enable")));
+    found.extend(confinement(&read("/proc/sys/kernel/seccomp/actions_avail")));
     let cgroup = Cgroup::open(options.cgroup.as_deref());
     found.push(match &cgroup {
         Ok(cgroup) => Requirement::ok("cgroup v2", cgroup.path.display().to_string()),
@@ -143,6 +145,11 @@ fn read(path: &str) -> String {
 fn parse_version(release: &str) -> Option<Version> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Version of the kernel that runs; `None` where it does not say.
+pub(crate) fn running_kernel() -> Option<Version> {
+    parse_version(&read("/proc/sys/kernel/osrelease"))
 }
 
 fn kernel(release: &str, version: Option<Version>) -> Requirement {
@@ -244,6 +251,31 @@ fn jit(enabled: &str) -> Requirement {
         _ => "on",
     };
     Requirement::unless(enabled != "0", "BPF JIT", detail, problem)
+}
+
+/// What the agent can confine itself with.
+fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
+    let landlock = Requirement::unless(
+        privileges::landlock_is_supported(),
+        "landlock",
+        if privileges::landlock_is_supported() { "on" } else { "not in this kernel, or off" },
+        (
+            State::Degraded,
+            "use Linux 5.13 or later with landlock among lsm=: without it the threads that serve \
+             and write are not kept from files",
+        ),
+    );
+    let has_errno = seccomp_actions.split(' ').any(|action| action == "errno");
+    let seccomp = Requirement::unless(
+        has_errno,
+        "seccomp",
+        if has_errno { "on" } else { "not in this kernel" },
+        (
+            State::Degraded,
+            "use a kernel with CONFIG_SECCOMP_FILTER: no system call is refused without",
+        ),
+    );
+    [landlock, seccomp]
 }
 
 fn watched_processes(watched: &Watched) -> Requirement {

@@ -41,7 +41,26 @@ impl Agent {
     /// # Errors
     /// When it does not get ready; the message carries its output.
     pub fn start(dir: &Path, http: SocketAddr, extra: &[&str]) -> anyhow::Result<Self> {
-        Self::start_program(&binary()?, dir, http, extra)
+        Self::start_through(&[], dir, http, extra)
+    }
+
+    /// The same through another program, such as `setpriv` with its options, which becomes the
+    /// agent.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_through(
+        launcher: &[&str],
+        dir: &Path,
+        http: SocketAddr,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
+        let binary = binary()?;
+        let [program, options @ ..] = launcher else {
+            return Self::start_program(&binary, dir, http, extra);
+        };
+        let binary = crate::nginx::utf8(&binary)?;
+        Self::start_with(Path::new(program), &[options, &[binary]].concat(), dir, http, extra)
     }
 
     /// The same with another program, such as a script that becomes the agent.
@@ -50,6 +69,16 @@ impl Agent {
     /// As [`Agent::start`].
     pub fn start_program(
         program: &Path,
+        dir: &Path,
+        http: SocketAddr,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
+        Self::start_with(program, &[], dir, http, extra)
+    }
+
+    fn start_with(
+        program: &Path,
+        before: &[&str],
         dir: &Path,
         http: SocketAddr,
         extra: &[&str],

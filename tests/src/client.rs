@@ -92,6 +92,23 @@ impl Client {
         Ok(Self { program: crate::agent::sibling(RUSTLS)?, args, requests: 1 })
     }
 
+    /// curl with `canary` in query, headers and body; another client as it is.
+    #[must_use]
+    pub fn carrying(&self, canary: &str) -> Self {
+        let mut client = self.clone();
+        if self.program == Path::new("curl") {
+            for (option, value) in [
+                ("--header", format!("X-Echo: {canary}")),
+                ("--header", format!("Authorization: Bearer {canary}")),
+                ("--url-query", format!("token={canary}")),
+                ("--data", canary.to_owned()),
+            ] {
+                client.args.extend([option.into(), value.into()]);
+            }
+        }
+        client
+    }
+
     /// Runs the program once; the HTTP statuses of its requests, 0 where there was no response.
     ///
     /// # Errors

@@ -32,6 +32,27 @@ pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Response> {
     parse(&bytes).with_context(|| format!("{address} answered no HTTP response"))
 }
 
+/// Sends one POST request that carries `canary` in its path, its headers and its body, and asks an
+/// upstream of [`crate::nginx`] to answer with it.
+///
+/// # Errors
+/// When there is no connection, or no HTTP response on it.
+pub fn post_canary(address: SocketAddr, canary: &str) -> anyhow::Result<Response> {
+    let mut stream = connect(address)?;
+    write!(
+        stream,
+        "POST /{canary}?token={canary} HTTP/1.1\r\nHost: {address}\r\nX-Echo: {canary}\r\n\
+         Authorization: Bearer {canary}\r\nCookie: session={canary}\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{canary}",
+        canary.len()
+    )
+    .context("send request")?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).with_context(|| format!("read response of {address}"))?;
+    parse(&String::from_utf8_lossy(&bytes))
+        .with_context(|| format!("{address} answered no HTTP response"))
+}
+
 /// Connects with timeouts on everything that follows.
 ///
 /// # Errors

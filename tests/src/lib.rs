@@ -15,6 +15,7 @@ pub mod containerd;
 pub mod cri;
 pub mod drift;
 pub mod envoy;
+pub mod golden;
 pub mod haproxy;
 pub mod http;
 pub mod interrupt;

@@ -167,7 +167,7 @@ pub fn upstream_server(
     }
     writeln!(
         text,
-        "access_log {} truth;\nlocation / {{ default_type text/plain; return 200 \"{}\\n\"; }}\n}}",
+        "access_log {} truth;\nlocation / {{ default_type text/plain; return 200 \"{}$http_x_echo\\n\"; }}\n}}",
         utf8(log)?,
         case.name
     )?;

@@ -93,6 +93,18 @@ impl Hop {
         Ok(())
     }
 
+    /// Sends one request with `canary` wherever payload can be; returns what came back, empty for
+    /// clients that keep it to themselves.
+    ///
+    /// # Errors
+    /// When there is no response at all.
+    pub fn request_carrying(&self, canary: &str) -> anyhow::Result<String> {
+        match &self.entry {
+            Entry::Front(front) => http::post_canary(*front, canary).map(|response| response.body),
+            Entry::Run(client) => client.carrying(canary).request().map(|_| String::new()),
+        }
+    }
+
     /// The proxy's own listener, where it has one.
     #[must_use]
     pub const fn front(&self) -> Option<SocketAddr> {

@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("  ok  Kubernetes ({})", bin.display());
         return Ok(());
     }
-    setup::run()?;
+    setup::run(setup::Args::default())?;
     println!("build");
     let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
     command::run(&mut command::cargo(&packages))?;

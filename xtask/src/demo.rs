@@ -15,7 +15,7 @@ pub struct Args {
 /// Sets up, builds and becomes the demo.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
-    setup::run()?;
+    setup::run(setup::Args::default())?;
     println!("build");
     let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
     command::run(&mut command::cargo(&packages))?;

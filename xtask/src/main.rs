@@ -4,11 +4,13 @@ mod apt;
 mod bench;
 mod bpf;
 mod cache;
+mod chart;
 mod cluster;
 mod command;
 mod demo;
 mod fuzz;
 mod lint;
+mod package;
 mod setup;
 mod test;
 mod vm;
@@ -28,7 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Install what is missing to build, test and demonstrate hopsight (Debian or Ubuntu, as root)
-    Setup,
+    Setup(setup::Args),
     /// Start real proxies and upstreams and show what hopsight says of every hop
     Demo(demo::Args),
     /// Run every test, the live ones included
@@ -48,6 +50,8 @@ enum Task {
     /// Measure, beside other programs, in interleaved runs
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Make what is handed to those who run hopsight, in target/package
+    Package(package::Args),
     /// Run a real Kubernetes node here and show nginx in a pod by its names; builds it if needed
     Cluster(cluster::Args),
     /// Judge the record-length classifier on a file of recorded flights
@@ -62,7 +66,7 @@ fn main() -> anyhow::Result<()> {
     let here = std::env::current_dir().context("find the working directory")?;
     command::enter_workspace()?;
     match task {
-        Task::Setup => setup::run(),
+        Task::Setup(args) => setup::run(args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
@@ -72,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         Task::Dashboards => test::write_dashboards(),
         Task::Bless => test::bless(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Package(args) => package::run_task(&args),
         Task::Cluster(args) => cluster::run(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
     }

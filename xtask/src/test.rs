@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
+    chart,
     command::{self, built, cargo},
     vm, wheel,
 };
@@ -51,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 pub fn bless() -> anyhow::Result<()> {
     write_metrics_page()?;
     write_dashboards()?;
-    command::run(cargo(&["test"]).env(BLESS_VARIABLE, "1"))
+    command::run(tests()?.env(BLESS_VARIABLE, "1"))
 }
 
 /// Writes METRICS.md.
@@ -78,6 +79,9 @@ fn tests() -> anyhow::Result<Command> {
     let mut command = cargo(&["test", "--no-fail-fast"]);
     command.env("HOPSIGHT_BIN", built("hopsight")?);
     wheel::announce(&mut command);
+    if let Some(path) = chart::python() {
+        command.env(chart::VARIABLE, path);
+    }
     Ok(command)
 }
 

@@ -115,13 +115,50 @@ pub struct LiveSource {
     programs: Option<Ebpf>,
 }
 
+/// Kernel programs that are loaded and attached, and nothing that reads them yet.
+///
+/// What takes most privileges is done, in the calling thread and without another one.
+pub struct Attached {
+    source: LiveSource,
+    probes: Option<LibraryProbes>,
+    ebpf: Ebpf,
+}
+
+impl Attached {
+    /// Looks at the processes that run, and probes and takes in what belongs to watched ones.
+    ///
+    /// # Errors
+    /// There can be no further thread.
+    pub fn start(self) -> anyhow::Result<LiveSource> {
+        let Self { mut source, probes, ebpf } = self;
+        match probes {
+            Some(probes) => source.library = Some(LibraryThread::start(probes, ebpf)?),
+            None => source.programs = Some(ebpf),
+        }
+        source.scan();
+        // What runs already is probed before anybody relies on it.
+        if let Some(library) = &source.library {
+            library.settle();
+        }
+        Ok(source)
+    }
+}
+
 impl LiveSource {
+    /// Loads and attaches the kernel programs, and starts.
+    ///
+    /// # Errors
+    /// As [`LiveSource::attach`] and [`Attached::start`].
+    pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
+        Self::attach(options)?.start()
+    }
+
     /// Loads and attaches the kernel programs.
     ///
     /// # Errors
     /// There is no cgroup v2 hierarchy, or the kernel refuses something; the message says what to
     /// do about it.
-    pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
+    pub fn attach(options: LiveOptions) -> anyhow::Result<Attached> {
         let cgroup = Cgroup::open(options.cgroup.as_deref())?;
         let mut ebpf = loader::open(&options.load)?;
         let flush_kernel_log =
@@ -139,7 +176,7 @@ impl LiveSource {
             &ebpf,
             Presence::of(&cgroup)?,
         )?;
-        let mut source = Self {
+        let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             done: loader::take_map(&mut ebpf, "DONE")?,
             flows: loader::take_map(&mut ebpf, "FLOWS")?,
@@ -158,16 +195,7 @@ impl LiveSource {
             programs: None,
             options,
         };
-        match probes {
-            Some(probes) => source.library = Some(LibraryThread::start(probes, ebpf)?),
-            None => source.programs = Some(ebpf),
-        }
-        source.scan();
-        // What runs already is probed before anybody relies on it.
-        if let Some(library) = &source.library {
-            library.settle();
-        }
-        Ok(source)
+        Ok(Attached { source, probes, ebpf })
     }
 
     /// Reads counts at any time, from any thread.

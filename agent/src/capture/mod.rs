@@ -13,7 +13,7 @@ mod take_in;
 
 pub use cgroup::Cgroup;
 pub use library::{LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Sampling};
-pub use live::{LiveOptions, LiveSource, Waker};
+pub use live::{Attached, LiveOptions, LiveSource, Waker};
 pub use loader::LoadOptions;
 pub use processes::Watched;
 pub use stats::{CaptureStats, ProgramStats, StatsHandle};

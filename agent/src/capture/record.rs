@@ -23,18 +23,29 @@ pub struct Recording<S> {
 }
 
 impl<S: Source> Recording<S> {
-    /// Records what `source` says to a new file at `path`.
+    /// Records what `source` says to an empty file.
+    pub fn new(source: S, file: RecordFile) -> Self {
+        Self { source, file: BufWriter::new(file.0) }
+    }
+}
+
+/// A new file for a recording.
+#[derive(Debug)]
+pub struct RecordFile(File);
+
+impl RecordFile {
+    /// Makes it at `path`.
     ///
     /// # Errors
     /// If the file exists or cannot be created.
-    pub fn new(source: S, path: &Path) -> anyhow::Result<Self> {
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new()
             .create_new(true)
             .write(true)
             .mode(0o600)
             .open(path)
             .with_context(|| format!("create the recording {}", path.display()))?;
-        Ok(Self { source, file: BufWriter::new(file) })
+        Ok(Self(file))
     }
 }
 

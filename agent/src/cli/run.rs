@@ -1,22 +1,14 @@
 //! `hopsight run`: the agent.
 
-use std::{
-    fs::OpenOptions,
-    io::Write,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 use super::paint::ColorChoice;
-#[cfg(feature = "otlp")]
-use crate::export::otlp::{LogOutput, MetricExport};
 use crate::{
-    config::{Config, LibraryMode},
-    export::{Exporter, events::Events},
+    config::{self, Config, LibraryMode},
+    privileges::User,
     run::RunOptions,
 };
 
@@ -31,6 +23,30 @@ pub struct RunArgs {
     /// Where to serve metrics, hops, events and the page.
     #[arg(long, value_name = "ADDRESS:PORT")]
     http: Option<SocketAddr>,
+
+    /// Where to answer /livez and /readyz alone, in clear even with TLS.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    health: Option<SocketAddr>,
+
+    /// Serve HTTPS with this certificate and its intermediates (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+
+    /// Answer only clients with a certificate of these authorities (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// User to become once the kernel programs are loaded: a name, UID or UID:GID.
+    #[arg(long, value_name = "USER")]
+    user: Option<User>,
+
+    /// Give up no capability, file access or system call (for diagnosis).
+    #[arg(long, conflicts_with = "user")]
+    keep_privileges: bool,
 
     /// Watch processes of this name instead of the well-known proxies; repeatable.
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
@@ -96,6 +112,29 @@ impl RunArgs {
         if let Some(address) = self.http {
             config.http.address = address;
         }
+        config.http.health_address = self.health.or(config.http.health_address);
+        let tls = &mut config.http.tls;
+        for (option, key) in [
+            (&self.tls_certificate, &mut tls.certificate),
+            (&self.tls_key, &mut tls.key),
+            (&self.tls_client_ca, &mut tls.client_ca),
+        ] {
+            if option.is_some() {
+                key.clone_from(option);
+            }
+        }
+        if self.user.is_some() {
+            config.privileges.user.clone_from(&self.user);
+        }
+        if self.keep_privileges {
+            config.privileges = config::Privileges {
+                user: None,
+                drop_capabilities: false,
+                landlock: false,
+                seccomp: false,
+                core_dumps: true,
+            };
+        }
         if !self.proxy.is_empty() {
             config.watch.proxies.clone_from(&self.proxy);
             config.watch.all = false;
@@ -135,49 +174,24 @@ impl RunArgs {
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
     start_log(&config);
-    let exporter = exporter(&config)?;
-    #[cfg(feature = "otlp")]
-    let _metric_export = metric_export(&config, &exporter)?;
     let options = RunOptions {
         live: config.live_options(),
         limits: config.limits(),
+        hops: config.hops.limits(),
+        events: config.events.file.clone(),
+        #[cfg(feature = "otlp")]
+        otlp: config.otlp.options()?,
         http: config.http.address,
+        health: config.http.health_address,
+        tls: config.http.tls.clone(),
         http_limits: config.http.limits,
         compliance: config.compliance(),
         record: args.record.clone(),
+        privileges: config.privileges.options(),
     };
-    crate::run::run(options, &exporter)?;
+    crate::run::run(options)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
-}
-
-fn exporter(config: &Config) -> anyhow::Result<Exporter> {
-    let mut events = Events::default();
-    if let Some(path) = &config.events.file {
-        let output = event_output(path)
-            .with_context(|| format!("open {} for connection events", path.display()))?;
-        events.write_to("file", output).context("start the events thread")?;
-    }
-    #[cfg(feature = "otlp")]
-    if let Some(options) = config.otlp.options()? {
-        let output = Box::new(LogOutput::new(options.endpoint));
-        events.write_to("otlp", output).context("start the OTLP thread")?;
-    }
-    Ok(Exporter::with_events(config.hops.limits(), events))
-}
-
-#[cfg(feature = "otlp")]
-fn metric_export(config: &Config, exporter: &Exporter) -> anyhow::Result<Option<MetricExport>> {
-    let options = config.otlp.options()?.filter(|options| !options.metrics_interval.is_zero());
-    let start = |options| MetricExport::start(options, exporter);
-    options.map(start).transpose().context("start the OTLP thread")
-}
-
-fn event_output(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(std::io::stdout()));
-    }
-    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
 }
 
 fn start_log(config: &Config) {
@@ -255,6 +269,10 @@ mod tests {
             &["--http", "nowhere"],
             &["--all", "--proxy", "a"],
             &["--library", "maybe"],
+            &["--tls-key", "k"],
+            &["--tls-client-ca", "c"],
+            &["--user", "no such user"],
+            &["--user", "1", "--keep-privileges"],
             &["--library", "auto", "--no-library"],
             &["--proxy", ""],
             &["--otlp", "collector:4318"],

@@ -24,9 +24,10 @@ use crate::{
     compliance::ComplianceOptions,
     export::{
         hops::HopLimits,
-        http::{DEFAULT_ADDRESS, HttpLimits},
+        http::{DEFAULT_ADDRESS, HttpLimits, tls::TlsFiles},
     },
     pipeline::Limits,
+    privileges::{PrivilegeOptions, User},
 };
 
 /// The documented configuration file with every key at its default.
@@ -56,6 +57,8 @@ pub struct Config {
     pub http: Http,
     /// Connection events.
     pub events: Events,
+    /// What the agent gives up once it runs.
+    pub privileges: Privileges,
     /// Export to an OpenTelemetry collector.
     pub otlp: Otlp,
     /// The agent's own log.
@@ -219,18 +222,27 @@ impl Hops {
 }
 
 /// The HTTP server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it answers `/livez` and `/readyz` only, in clear.
+    pub health_address: Option<SocketAddr>,
+    /// Certificates.
+    pub tls: TlsFiles,
     /// Its bounds.
     pub limits: HttpLimits,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { address: DEFAULT_ADDRESS, limits: HttpLimits::default() }
+        Self {
+            address: DEFAULT_ADDRESS,
+            health_address: None,
+            tls: TlsFiles::default(),
+            limits: HttpLimits::default(),
+        }
     }
 }
 
@@ -240,6 +252,40 @@ impl Default for Http {
 pub struct Events {
     /// File that gets a line of JSON per connection report (appended to); `-` is standard output.
     pub file: Option<PathBuf>,
+}
+
+/// What the agent gives up once its kernel programs are loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration file")]
+pub struct Privileges {
+    /// The user to become.
+    pub user: Option<User>,
+    /// Keep only the capabilities that are still needed.
+    pub drop_capabilities: bool,
+    /// Confine threads that need no files.
+    pub landlock: bool,
+    /// Refuse system calls that are never made.
+    pub seccomp: bool,
+    /// Whether memory may get into a core dump.
+    pub core_dumps: bool,
+}
+
+impl Default for Privileges {
+    fn default() -> Self {
+        let PrivilegeOptions { user, drop_capabilities, landlock, seccomp, core_dumps } =
+            PrivilegeOptions::default();
+        Self { user, drop_capabilities, landlock, seccomp, core_dumps }
+    }
+}
+
+impl Privileges {
+    /// The same, in the words of who drops them.
+    #[must_use]
+    pub fn options(&self) -> PrivilegeOptions {
+        let Self { user, drop_capabilities, landlock, seccomp, core_dumps } = self.clone();
+        PrivilegeOptions { user, drop_capabilities, landlock, seccomp, core_dumps }
+    }
 }
 
 /// The agent's own log, on standard error.
@@ -381,6 +427,14 @@ impl Config {
             ),
             ((1..=100_000).contains(&hops.max_hops), "hops.max_hops must be between 1 and 100000"),
             (hops.expiry_seconds >= 60, "hops.expiry_seconds must be at least 60"),
+            (
+                http.tls.certificate.is_some() == http.tls.key.is_some(),
+                "http.tls.certificate and http.tls.key go together",
+            ),
+            (
+                http.tls.client_ca.is_none() || http.tls.certificate.is_some(),
+                "http.tls.client_ca needs http.tls.certificate and http.tls.key",
+            ),
             (http.limits.max_connections >= 1, "http.limits.max_connections must be at least 1"),
             (
                 http.limits.header_timeout_seconds >= 1,

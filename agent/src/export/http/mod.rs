@@ -3,10 +3,14 @@
 //! It listens for scrapers, which are trusted with the data but not with the agent's memory and
 //! time: headers are bounded in size and time, connections and event streams in number, and a
 //! peer that stops reading is dropped by the kernel.
+//!
+//! Whoever reaches the address reads everything, unless [`tls`] asks clients for a certificate. The
+//! liveness and readiness probes of an orchestrator have none: they get a listener of their own.
 
 mod routes;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::{
     io,
@@ -22,7 +26,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+use self::tls::Tls;
 
 use super::Exporter;
 
@@ -52,6 +63,12 @@ impl Default for HttpLimits {
             header_timeout_seconds: 5,
             write_timeout_seconds: 30,
         }
+    }
+}
+
+impl HttpLimits {
+    fn header_timeout(self) -> Duration {
+        Duration::from_secs(self.header_timeout_seconds.max(1))
     }
 }
 
@@ -95,9 +112,51 @@ pub async fn serve(
     limits: HttpLimits,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    answer(listener, routes::router(exporter, limits), None, limits, stop).await
+}
+
+/// As [`serve`], over TLS. Certificates are read again when their files change; what cannot be used
+/// leaves the old ones in place, and `/readyz` says so.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    exporter: Exporter,
+    limits: HttpLimits,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let router = routes::router(exporter.clone(), limits);
+    tokio::select! {
+        () = tls.follow_files(&exporter) => Ok(()),
+        served = answer(listener, router, Some(tls.clone()), limits, stop) => served,
+    }
+}
+
+/// Serves `/livez` and `/readyz` only, which say nothing about hops.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_health(
+    listener: TcpListener,
+    exporter: Exporter,
+    limits: HttpLimits,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    answer(listener, routes::health_router(exporter, limits), None, limits, stop).await
+}
+
+async fn answer(
+    listener: TcpListener,
+    router: axum::Router,
+    tls: Option<Arc<Tls>>,
+    limits: HttpLimits,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let listener =
         tokio::net::TcpListener::from_std(listener).context("hand the listener to the runtime")?;
-    let service = TowerToHyperService::new(routes::router(exporter, limits));
+    let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(limits.max_connections.max(1)));
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -122,26 +181,40 @@ pub async fn serve(
             }
         };
         let service = service.clone();
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         connections.spawn(async move {
             let _place = place;
-            if let Err(error) = serve_connection(stream, service, limits).await {
-                tracing::debug!(%error, "HTTP connection");
+            let served = async {
+                bound_writes(&stream, limits)?;
+                let Some(acceptor) = acceptor else {
+                    return serve_connection(stream, service, limits).await;
+                };
+                let handshake =
+                    tokio::time::timeout(limits.header_timeout(), acceptor.accept(stream));
+                let stream = handshake.await.context("wait for the TLS handshake")?;
+                serve_connection(stream.context("shake hands")?, service, limits).await
+            };
+            if let Err(error) = served.await {
+                tracing::debug!(error = format!("{error:#}"), "HTTP connection");
             }
         });
     }
 }
 
+fn bound_writes(stream: &TcpStream, limits: HttpLimits) -> anyhow::Result<()> {
+    let write_timeout = limits.write_timeout_seconds.saturating_mul(1000);
+    rustix::net::sockopt::set_tcp_user_timeout(stream, write_timeout)
+        .context("set TCP_USER_TIMEOUT")
+}
+
 async fn serve_connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     service: TowerToHyperService<axum::Router>,
     limits: HttpLimits,
 ) -> anyhow::Result<()> {
-    let write_timeout = limits.write_timeout_seconds.saturating_mul(1000);
-    rustix::net::sockopt::set_tcp_user_timeout(&stream, write_timeout)
-        .context("set TCP_USER_TIMEOUT")?;
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits.header_timeout_seconds.max(1)))
+        .header_read_timeout(limits.header_timeout())
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service)

@@ -57,6 +57,18 @@ pub(super) fn router(exporter: Exporter, limits: HttpLimits) -> Router {
         .with_state(app)
 }
 
+/// What may be asked without a certificate.
+pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
+    let everything = router(exporter, limits);
+    everything.layer(middleware::from_fn(async |request: Request, next: Next| {
+        match request.uri().path() {
+            "/livez" | "/healthz" | "/readyz" => next.run(request).await,
+            _ => (StatusCode::NOT_FOUND, "not found; here are /livez and /readyz only\n")
+                .into_response(),
+        }
+    }))
+}
+
 /// Bounds the time of every request and says how its answer may be used.
 async fn guard(request: Request, next: Next) -> Response {
     let mut response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))

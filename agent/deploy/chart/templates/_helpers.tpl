@@ -1,0 +1,125 @@
+{{- define "hopsight.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "hopsight.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "hopsight.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "hopsight.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "hopsight.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "hopsight.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "hopsight.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "hopsight.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "hopsight.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "hopsight.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* The user the agent becomes; 0 where it stays root. */}}
+{{- define "hopsight.user" -}}
+{{- ternary 0 (int .Values.user) .Values.criSocket.enabled }}
+{{- end }}
+
+{{/* A value of TOML. Helm's numbers are floats, also where they are whole. */}}
+{{- define "hopsight.tomlValue" -}}
+{{- if kindIs "float64" . }}
+{{- ternary (printf "%.0f" .) (printf "%v" .) (eq . (floor .)) }}
+{{- else }}
+{{- toJson . }}
+{{- end }}
+{{- end }}
+
+{{/* A section of TOML and the sections in it: takes (list NAME MAP). */}}
+{{- define "hopsight.tomlSection" -}}
+{{- $name := index . 0 }}
+{{- $map := index . 1 -}}
+[{{ $name }}]
+{{ range $key, $value := $map }}
+{{- if not (kindIs "map" $value) -}}
+{{ $key }} = {{ include "hopsight.tomlValue" $value }}
+{{ end }}
+{{- end }}
+{{- range $key, $value := $map }}
+{{- if kindIs "map" $value -}}
+{{ include "hopsight.tomlSection" (list (printf "%s.%s" $name $key) $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* hopsight.toml: the values' and what other values mean; empty if there is nothing to say. */}}
+{{- define "hopsight.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- $kubernetes := dict }}
+{{- range $key, $default := dict "enabled" true "services" false "gateway" false }}
+{{- if ne (index $.Values.kubernetes $key) $default }}
+{{- $_ := set $kubernetes $key (index $.Values.kubernetes $key) }}
+{{- end }}
+{{- end }}
+{{- if $kubernetes }}{{ $config = mergeOverwrite $config (dict "kubernetes" $kubernetes) }}{{ end }}
+{{- if .Values.criSocket.enabled }}
+{{- $config = mergeOverwrite $config (dict "cri" (dict "socket" .Values.criSocket.path)) }}
+{{- end }}
+{{- range $name, $section := $config }}
+{{- include "hopsight.tomlSection" (list $name $section) }}
+{{- end }}
+{{- end }}
+
+{{- define "hopsight.capabilities" -}}
+{{- $caps := .Values.capabilities }}
+{{- $add := concat $caps.base $caps.extra }}
+{{- if ne (include "hopsight.user" .) "0" }}{{ $add = concat $add $caps.user }}{{ end }}
+{{- if .Values.libraryProbes }}{{ $add = concat $add $caps.libraryProbes }}{{ end }}
+{{- toYaml (uniq $add) }}
+{{- end }}
+
+{{- define "hopsight.endpoint" -}}
+{{- $monitor := .monitor -}}
+port: http
+path: /metrics
+interval: {{ $monitor.interval }}
+scrapeTimeout: {{ $monitor.scrapeTimeout }}
+{{- if .root.Values.http.tls.secretName }}
+scheme: https
+{{- with $monitor.tlsConfig }}
+tlsConfig: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+relabelings:
+  # Agents are told apart by node: pods come and go.
+  - sourceLabels: [__meta_kubernetes_pod_node_name]
+    targetLabel: instance
+  {{- with $monitor.relabelings }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $monitor.metricRelabelings }}
+metricRelabelings: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

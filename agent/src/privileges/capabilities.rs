@@ -1,0 +1,97 @@
+//! Capabilities (capabilities(7)) of threads.
+
+use rustix::{
+    io,
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
+        remove_capability_from_bounding_set, set_capabilities,
+    },
+};
+
+use super::{Duty, Needs};
+
+/// From this Linux on a map is used by whoever has its descriptor; before, every `bpf(2)` call
+/// wants CAP_BPF where `kernel.unprivileged_bpf_disabled` is set.
+pub(super) const MAPS_BY_FD: (u32, u32) = (5, 19);
+
+/// What a duty takes after the kernel programs are loaded and attached.
+pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> CapabilitySet {
+    let mut set = CapabilitySet::empty();
+    match duty {
+        Duty::Capture if needs.take_in => set |= CapabilitySet::SYS_PTRACE,
+        Duty::Probe => {
+            if needs.library {
+                // Probes in user space; whose libraries; and these where they belong to others.
+                set |= CapabilitySet::SYS_ADMIN;
+                set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+            }
+            if needs.take_in {
+                // Of what runs already; later it is the capture's.
+                set |= CapabilitySet::SYS_PTRACE;
+            }
+        }
+        Duty::Inspect => set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH,
+        Duty::Capture | Duty::Send | Duty::Write | Duty::Serve => {}
+    }
+    if maps_need_capability
+        && matches!(duty, Duty::Capture | Duty::Probe | Duty::Send | Duty::Serve)
+    {
+        set |= CapabilitySet::BPF;
+    }
+    set
+}
+
+/// Takes everything but `wanted` from the calling thread; what it does not have it does not get.
+pub(super) fn keep(wanted: CapabilitySet) -> io::Result<()> {
+    let kept = capabilities(None)?.permitted & wanted;
+    let inheritable = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
+}
+
+/// No program that this process could start gets a capability. Takes CAP_SETPCAP.
+pub(super) fn empty_bounding_set() -> io::Result<()> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match capability_is_in_bounding_set(capability) {
+            Ok(true) => remove_capability_from_bounding_set(capability)?,
+            Ok(false) => {}
+            // Beyond the last one this kernel knows.
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// As one writes them, such as `CAP_BPF`.
+pub(super) fn names(set: CapabilitySet) -> String {
+    let names: Vec<_> = set.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duty_has_what_it_needs_and_no_more() {
+        let nothing = Needs::default();
+        let take_in = Needs { take_in: true, ..Needs::default() };
+        let library = Needs { library: true, ..Needs::default() };
+        for (duty, needs, old_kernel, expected) in [
+            (Duty::Capture, &nothing, false, "none"),
+            (Duty::Capture, &nothing, true, "CAP_BPF"),
+            (Duty::Capture, &take_in, false, "CAP_SYS_PTRACE"),
+            (Duty::Capture, &library, false, "none"),
+            (Duty::Probe, &nothing, false, "none"),
+            (Duty::Probe, &take_in, false, "CAP_SYS_PTRACE"),
+            (Duty::Probe, &library, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
+            (Duty::Inspect, &library, true, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
+            (Duty::Write, &library, true, "none"),
+            (Duty::Send, &library, false, "none"),
+            (Duty::Serve, &library, false, "none"),
+            (Duty::Serve, &nothing, true, "CAP_BPF"),
+        ] {
+            assert_eq!(names(needed(duty, needs, old_kernel)), expected, "{duty:?} {needs:?}");
+        }
+    }
+}

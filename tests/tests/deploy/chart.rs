@@ -1,0 +1,160 @@
+//! The Helm chart, rendered with Helm's own SDK and held against Kubernetes' schemas.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use hopsight::config::Config;
+use hopsight_tests::{golden, requirement};
+
+/// Names the Python that has the Helm SDK; `cargo xtask test` sets it.
+const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/deploy")
+}
+
+/// Runs `render.py`; `None` (and a line that says so) without the SDK.
+fn render(test: &str, what: &str) -> Option<Output> {
+    let Some(python) = env::var_os(PYTHON) else {
+        requirement::skip(test, &format!("{PYTHON} is not set (`cargo xtask test` sets it)"));
+        return None;
+    };
+    let deploy = deploy();
+    let mut command = Command::new(python);
+    command.arg(deploy.join("render.py")).arg(deploy.join("chart")).arg(what);
+    Some(command.output().unwrap())
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn the_linter_finds_nothing() {
+    let Some(output) = render("the_linter_finds_nothing", "--lint") else { return };
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn every_set_of_values_renders_to_what_kubernetes_knows() {
+    let name = "every_set_of_values_renders_to_what_kubernetes_knows";
+    let mut sets: Vec<_> = fs::read_dir(deploy().join("chart/ci"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    sets.sort();
+    assert!(sets.len() >= 4, "{sets:?}");
+    for set in sets {
+        let Some(output) = render(name, set.to_str().unwrap()) else { return };
+        let rendered = text(&output);
+        assert!(output.status.success(), "{}: {rendered}", set.display());
+        let kinds = rendered.lines().filter_map(|line| line.strip_prefix("kind: "));
+        println!("{}: {}", set.file_name().unwrap().display(), kinds.collect::<Vec<_>>().join(" "));
+        let has = |line: &str| rendered.lines().any(|found| found.trim() == line);
+        assert!(has("hostPID: true") && has("hostNetwork: false"), "{}", set.display());
+        assert!(has("readOnlyRootFilesystem: true"), "{}", set.display());
+        let wants_privileged = set.ends_with("privileged.yaml");
+        assert_eq!(has("privileged: true"), wants_privileged, "{}", set.display());
+        assert_eq!(has("drop: [ALL]"), !wants_privileged, "{}", set.display());
+        let has_rights = rendered.contains("kind: ClusterRole\n");
+        assert_eq!(has_rights, !set.ends_with("least.yaml"), "{}", set.display());
+    }
+}
+
+#[test]
+fn capabilities_are_the_measured_ones() {
+    let name = "capabilities_are_the_measured_ones";
+    for (set, libraries) in [("default.yaml", true), ("least.yaml", false)] {
+        let path = deploy().join("chart/ci").join(set);
+        let Some(output) = render(name, path.to_str().unwrap()) else { return };
+        let rendered = text(&output);
+        let added = rendered.lines().skip_while(|line| line.trim() != "add:").skip(1);
+        let added = added.map_while(|line| line.trim().strip_prefix("- "));
+        let expected = "BPF NET_ADMIN PERFMON SYS_PTRACE DAC_READ_SEARCH SETUID SETGID SETPCAP";
+        let expected = expected.split(' ').chain(libraries.then_some("SYS_ADMIN"));
+        assert!(added.clone().eq(expected), "{set}: {:?}", added.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn wrong_values_say_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    for (values, expected) in [
+        ("tolerationz: []", "additional properties 'tolerationz' not allowed"),
+        ("http: {prot: 1}", "additional properties 'prot' not allowed"),
+        ("user: nobody", "at '/user': got string, want integer"),
+        ("image: {digest: latest}", "at '/image/digest'"),
+        ("capabilities: {extra: [CAP_SYS_RESOURCE]}", "at '/capabilities/extra/0'"),
+        ("http: {tls: {clientCaSecretName: x}}", "needs http.tls.secretName"),
+    ] {
+        fs::write(&file, values).unwrap();
+        let Some(output) = render("wrong_values_say_what_is_wrong", file.to_str().unwrap()) else {
+            return;
+        };
+        let words = text(&output);
+        assert!(!output.status.success() && words.contains(expected), "{values}: {words}");
+    }
+}
+
+#[test]
+fn configuration_in_values_is_what_the_agent_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    let values = "config: {watch: {proxies: [nginx, 'a \"b\"'], rescan_seconds: 7}, \
+                  hops: {max_hops: 1000}, http: {limits: {max_connections: 32}}, \
+                  capture: {program_statistics: true}}";
+    fs::write(&file, values).unwrap();
+    let name = "configuration_in_values_is_what_the_agent_reads";
+    let Some(output) = render(name, file.to_str().unwrap()) else { return };
+    let rendered = text(&output);
+    let lines = rendered.lines().skip_while(|line| line.trim() != "hopsight.toml: |").skip(1);
+    let toml: String =
+        lines.map_while(|line| line.strip_prefix("    ")).flat_map(|line| [line, "\n"]).collect();
+    let config = Config::parse(&toml).unwrap_or_else(|error| panic!("{error:#} in {toml}"));
+    assert_eq!(config.watch.proxies, ["nginx", "a \"b\""]);
+    assert_eq!((config.watch.rescan_seconds, config.hops.max_hops), (7, 1000));
+    assert_eq!(config.http.limits.max_connections, 32);
+    assert!(config.capture.program_statistics);
+}
+
+#[test]
+fn plain_manifests_are_those_of_the_chart() {
+    let path = deploy().join("chart/ci/default.yaml");
+    let name = "plain_manifests_are_those_of_the_chart";
+    let Some(output) = render(name, path.to_str().unwrap()) else { return };
+    let rendered = text(&output);
+    assert!(output.status.success(), "{rendered}");
+    let manifests = format!(
+        "# Rendered from ../chart with its default values; `cargo xtask bless` writes it anew.\n\
+         apiVersion: v1\nkind: Namespace\nmetadata:\n  name: hopsight\n  labels:\n\
+         \x20   # hostPID, hostPath and the capabilities are what Pod Security calls privileged.\n\
+         \x20   pod-security.kubernetes.io/enforce: privileged\n{rendered}"
+    )
+    // There is no Helm that manages them.
+    .replace("    app.kubernetes.io/managed-by: Helm\n", "")
+    .replace("    helm.sh/chart: hopsight-0.1.0\n", "");
+    golden::file(&deploy().join("manifests/hopsight.yaml"), &manifests).unwrap();
+}
+
+#[test]
+fn rules_and_dashboards_in_the_chart_are_those_of_the_repository() {
+    let files = deploy().join("chart/files");
+    let dashboards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards");
+    let mut shared: Vec<_> = fs::read_dir(&dashboards)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| path.file_name().unwrap().to_owned())
+        .collect();
+    shared.sort();
+    assert!(shared.len() >= 5, "{shared:?}");
+    for name in shared {
+        let link = files.join(&name);
+        let (here, there) = (fs::canonicalize(&link), fs::canonicalize(dashboards.join(&name)));
+        assert_eq!(here.unwrap_or_default(), there.unwrap(), "{} is a link", link.display());
+    }
+}

@@ -1,0 +1,163 @@
+//! The running agent, as the kernel describes it.
+
+use std::{
+    collections::BTreeMap, fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration,
+};
+
+use hopsight::model::{Evidence, Security};
+use hopsight_tests::{
+    agent::Agent,
+    case,
+    loopback::Loopback,
+    process, requirement,
+    topology::{Network, Topology},
+};
+use rustix::process::Signal;
+
+/// Capability bits (linux/capability.h).
+const DAC_READ_SEARCH: u64 = 1 << 2;
+const SYS_PTRACE: u64 = 1 << 19;
+const SYS_ADMIN: u64 = 1 << 21;
+
+/// `/proc/PID/task/TID/status` by the thread's name.
+fn threads(pid: u32) -> BTreeMap<String, BTreeMap<String, String>> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let status = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("status")).unwrap();
+        let lines = text.lines().filter_map(|line| line.split_once(":\t"));
+        let status: BTreeMap<_, _> =
+            lines.map(|(key, value)| (key.to_owned(), value.replace('\t', " "))).collect();
+        (status["Name"].clone(), status)
+    };
+    tasks.map(|task| status(task.unwrap())).collect()
+}
+
+#[test]
+fn every_thread_has_what_it_needs_and_no_more() {
+    if !requirement::met("every_thread_has_what_it_needs_and_no_more", &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let http = Loopback::reserve().unwrap().socket(2, 9464);
+    for (mode, capture) in [("auto", DAC_READ_SEARCH | SYS_PTRACE | SYS_ADMIN), ("off", SYS_PTRACE)]
+    {
+        let options = ["--library", mode, "--user", "65532", "--state", state.to_str().unwrap()];
+        let agent = Agent::start(&dir.path().join(mode), http, &options).unwrap();
+        let threads = threads(agent.daemon.pid());
+        let inspect = DAC_READ_SEARCH | SYS_PTRACE;
+        for (thread, kept) in [
+            ("hopsight", 0),
+            ("http", 0),
+            ("events", 0),
+            ("names", inspect),
+            ("compliance", inspect),
+            ("pipeline", SYS_PTRACE),
+            ("library", probe),
+        ] {
+            if thread == "library" && mode == "off" {
+                continue;
+            }
+            let status = threads.get(thread).unwrap_or_else(|| panic!("no {thread}: {threads:?}"));
+            for (key, expected) in [
+                ("CapPrm", format!("{kept:016x}")),
+                ("CapEff", format!("{kept:016x}")),
+                ("CapInh", format!("{:016x}", 0)),
+                ("CapBnd", format!("{:016x}", 0)),
+                ("CapAmb", format!("{:016x}", 0)),
+                ("Uid", "65532 65532 65532 65532".to_owned()),
+                ("Gid", "65532 65532 65532 65532".to_owned()),
+                ("Groups", " ".to_owned()),
+                ("NoNewPrivs", "1".to_owned()),
+                ("Seccomp", "2".to_owned()),
+            ] {
+                assert_eq!(status[key].trim(), expected.trim(), "{mode} {thread} {key}");
+            }
+        }
+        let shown = agent.get("/readyz").unwrap().body;
+        assert!(shown.contains("serve: none; bounding set empty; seccomp refuses"), "{shown}");
+        assert!(agent.daemon.log().contains("privileges: user 65532"), "{}", agent.daemon.log());
+        // Metrics of the process come from /proc, which the server still reads.
+        assert!(agent.metric("process_cpu_seconds_total", &[]).unwrap().is_some());
+        assert!(state.join("drift.json").exists() || mode == "auto", "written after the drop");
+    }
+}
+
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    if !requirement::met("a_crash_leaves_no_core_dump", &["prlimit"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let here = format!("--chdir={}", dir.path().display());
+    let http = Loopback::reserve().unwrap().socket(2, 9464);
+    // The second shows that this machine dumps where nothing forbids it.
+    for (options, dumps) in [(&[][..], false), (&["--keep-privileges"][..], true)] {
+        let launcher = ["env", &here, "prlimit", "--core=unlimited:unlimited", "--"];
+        let mut agent = Agent::start_through(&launcher, dir.path(), http, options).unwrap();
+        agent.daemon.signal(Signal::ABORT).unwrap();
+        let status = agent.daemon.wait_exit(Duration::from_secs(60)).unwrap();
+        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{options:?}");
+        assert_eq!(status.core_dumped(), dumps, "{options:?}");
+    }
+}
+
+#[test]
+fn a_user_that_cannot_be_become_stops_the_agent() {
+    if !requirement::met("a_user_that_cannot_be_become_stops_the_agent", &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let http = Loopback::reserve().unwrap().socket(2, 9464);
+    let launcher = ["setpriv", "--bounding-set=-setuid", "--inh-caps=-all", "--"];
+    let error =
+        Agent::start_through(&launcher, dir.path(), http, &["--user", "65532"]).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("become user 65532 (it takes CAP_SETUID and CAP_SETGID"), "{error}");
+}
+
+#[test]
+fn a_user_with_ambient_capabilities_suffices() {
+    // As systemd starts it (agent/deploy/hopsight.service).
+    if !requirement::met("a_user_with_ambient_capabilities_suffices", &["nginx"]) {
+        return;
+    }
+    let topology = Topology::start(&case::named(&["mtls13"]), Network::Ipv4).unwrap();
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/deploy/hopsight.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let line = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).unwrap();
+    let names: Vec<_> =
+        line.split(' ').map(|name| format!("+{}", name[4..].to_lowercase())).collect();
+    let names = names.join(",");
+    let (inheritable, ambient) = (format!("--inh-caps={names}"), format!("--ambient-caps={names}"));
+    let bounding = format!("--bounding-set=-all,{names}");
+    let launcher = [
+        "setpriv",
+        "--reuid=65532",
+        "--regid=65532",
+        "--clear-groups",
+        &inheritable,
+        &ambient,
+        &bounding,
+        "--no-new-privs",
+        "--",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    // The event file and the way to the program are this user's.
+    for path in [dir.path(), topology.dir()] {
+        process::run("chmod", ["777", path.to_str().unwrap()]).unwrap();
+    }
+    let files = dir.path().join("agent");
+    fs::create_dir(&files).unwrap();
+    process::run("chmod", ["777", files.to_str().unwrap()]).unwrap();
+    let agent = Agent::start_through(&launcher, &files, topology.spare_address(), &[]).unwrap();
+    let hop = topology.hop("mtls13").unwrap();
+    hop.request().unwrap();
+    let report = agent.wait_finals(hop.dial, 1).unwrap().remove(0);
+    assert_eq!(
+        (report.verdict.security, report.verdict.evidence),
+        (Security::Mtls, Evidence::Library)
+    );
+    let shown = agent.get("/readyz").unwrap().body;
+    assert!(shown.contains("user 65532;") && shown.contains("bounding set empty"), "{shown}");
+}

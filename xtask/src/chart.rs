@@ -1,0 +1,48 @@
+//! Tools for the Helm chart, from PyPI: Helm's own SDK and the Kubernetes schemas.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::Context as _;
+
+use crate::{cache, command::run};
+
+/// Helm's SDK (no `helm` binary is needed) and a strict check against Kubernetes' OpenAPI schemas.
+const REQUIREMENTS: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
+
+/// Where the tests look for the Python that has them.
+pub const VARIABLE: &str = "HOPSIGHT_CHART_PYTHON";
+
+/// Makes a virtual environment with both in the user's cache directory. Without it the chart is not
+/// rendered, so a failure here is told and not fatal.
+pub fn setup() {
+    match try_setup() {
+        Ok(path) => println!("  ok  Helm SDK and Kubernetes schemas ({})", path.display()),
+        Err(error) => println!("  --  the chart is not rendered: {error:#}"),
+    }
+}
+
+/// The installed Python, if there is one.
+pub fn python() -> Option<PathBuf> {
+    let dir = directory()?;
+    dir.join("complete").exists().then(|| dir.join("bin/python3"))
+}
+
+fn try_setup() -> anyhow::Result<PathBuf> {
+    if let Some(python) = python() {
+        return Ok(python);
+    }
+    let dir = directory().context("find the cache directory; set HOME")?;
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))
+        .context("make a virtual environment (Debian: python3-venv)")?;
+    let mut pip = Command::new(dir.join("bin/python3"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    run(pip.args(REQUIREMENTS))?;
+    let done = dir.join("complete");
+    fs::write(&done, "").with_context(|| format!("write {}", done.display()))?;
+    python().context("find the Python that was just installed")
+}
+
+fn directory() -> Option<PathBuf> {
+    let name = REQUIREMENTS.map(|requirement| requirement.replace("==", "-")).join("+");
+    Some(cache::directory().ok()?.join(name))
+}
