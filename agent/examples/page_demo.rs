@@ -76,7 +76,7 @@ fn describe(exporter: &Exporter, report: &ConnectionReport) {
             policy: "internal".into(),
             violations: is_violation.then_some(violation).into_iter().collect(),
         }),
-        proxy_identity: None,
+        ..HopContext::default()
     };
     exporter.describe(&labels::proxy(&report.origin), &labels::upstream(report), context);
 }

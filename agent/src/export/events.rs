@@ -283,7 +283,8 @@ mod tests {
             events.write_to("file", Box::new(Room(content.clone(), room))).expect("thread");
             let dropped = events.outputs[0].dropped.clone();
             for flow in 0..50 {
-                events.send(&report(flow, Security::Tls), 0.0);
+                let report = report(flow, Security::Tls);
+                events.send(&Ends::of(&report), &report, 0.0);
             }
             drop(events);
             let content = content.lock().expect("not poisoned");

@@ -6,6 +6,8 @@ pub mod agent_metrics;
 pub mod drift;
 pub mod ends;
 pub mod events;
+#[cfg(feature = "otlp")]
+mod families;
 pub mod health;
 pub mod hop;
 pub mod hop_context;
@@ -42,9 +44,9 @@ use self::{
     hops::{HopLimits, HopTable, Snapshot},
     metrics::{
         BUILD_INFO, DRIFT_DETECTION, DRIFT_DETECTION_BUCKETS, DRIFT_REMEDIATION,
-        DRIFT_REMEDIATION_BUCKETS, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS,
+        DRIFT_REMEDIATION_BUCKETS, MetricInfo, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS,
     },
-    samples::{Bridge, Collect, Samples},
+    samples::{Collect, Samples},
 };
 use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 
@@ -55,7 +57,6 @@ use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 #[derive(Clone)]
 pub struct Exporter {
     state: Arc<State>,
-    registry: prometheus::Registry,
 }
 
 struct State {
@@ -96,18 +97,14 @@ impl Exporter {
             samples::histogram(DRIFT_REMEDIATION.info, DRIFT_REMEDIATION_BUCKETS);
         let state = Arc::new(State {
             hops: Mutex::new(HopTable::new(limits)),
-            latency: latency.clone(),
-            drift_detection: drift_detection.clone(),
-            drift_remediation: drift_remediation.clone(),
+            latency,
+            drift_detection,
+            drift_remediation,
             sources: RwLock::default(),
             health: Health::default(),
             events,
         });
-        let registry = prometheus::Registry::new();
-        let histograms = vec![latency, drift_detection, drift_remediation];
-        let bridge = Bridge { collect: state.clone(), histograms };
-        registry.register(Box::new(bridge)).expect("the only collector of this registry");
-        Self { state, registry }
+        Self { state }
     }
 
     /// Takes a report in: each connection is counted at its final report, the hop's state follows
@@ -203,22 +200,24 @@ impl Exporter {
     /// # Errors
     /// If the library cannot encode a histogram.
     pub fn gather(&self) -> anyhow::Result<String> {
-        let State { latency, drift_detection, drift_remediation, .. } = &*self.state;
-        let histograms = [
-            (VERDICT_LATENCY.info, latency),
-            (DRIFT_DETECTION.info, drift_detection),
-            (DRIFT_REMEDIATION.info, drift_remediation),
-        ];
-        Samples::text(&self.state, &histograms)
+        Samples::text(&self.state, &self.state.histograms())
     }
 
     #[cfg(feature = "otlp")]
     fn gather_families(&self) -> Vec<prometheus::proto::MetricFamily> {
-        self.registry.gather()
+        Samples::families(&self.state, &self.state.histograms())
     }
 }
 
 impl State {
+    const fn histograms(&self) -> [(MetricInfo, &prometheus::Histogram); 3] {
+        [
+            (VERDICT_LATENCY.info, &self.latency),
+            (DRIFT_DETECTION.info, &self.drift_detection),
+            (DRIFT_REMEDIATION.info, &self.drift_remediation),
+        ]
+    }
+
     fn hops(&self) -> MutexGuard<'_, HopTable> {
         self.hops.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,14 +1,8 @@
-//! Numbers read at scrape time, and how they become Prometheus metric families.
+//! Numbers read at scrape time.
 
-use std::collections::BTreeMap;
-
-use prometheus::{
-    core::{Collector, Desc},
-    proto::{self, LabelPair, MetricFamily, MetricType},
-};
-
+#[cfg(feature = "otlp")]
+use super::families::Families;
 use super::{
-    labels,
     metrics::{METRICS, Metric, MetricInfo, MetricKind},
     text::Text,
 };
@@ -33,9 +27,13 @@ pub struct Samples(Form);
 /// What they become.
 #[derive(Debug)]
 enum Form {
-    Families(BTreeMap<&'static str, MetricFamily>),
     Text(Text),
+    #[cfg(feature = "otlp")]
+    Families(Families),
 }
+
+/// The histograms of the agent, which are observed as things happen.
+pub(super) type Histograms<'a> = [(MetricInfo, &'a prometheus::Histogram)];
 
 impl Samples {
     /// What `collect` has to show, with these histograms, in the text exposition format.
@@ -44,15 +42,29 @@ impl Samples {
     /// If the library cannot encode a histogram.
     pub(super) fn text(
         collect: &impl Collect,
-        histograms: &[(MetricInfo, &prometheus::Histogram)],
+        histograms: &Histograms<'_>,
     ) -> anyhow::Result<String> {
         let mut samples = Self(Form::Text(Text::default()));
         collect.collect(&mut samples);
-        let Form::Text(mut text) = samples.0 else { return Ok(String::new()) };
-        for (info, histogram) in histograms {
-            text.histogram(info, histogram)?;
+        match samples.0 {
+            Form::Text(text) => text.finish(histograms),
+            #[cfg(feature = "otlp")]
+            Form::Families(_) => Ok(String::new()),
         }
-        Ok(text.finish())
+    }
+
+    /// The same, as families of the Prometheus library.
+    #[cfg(feature = "otlp")]
+    pub(super) fn families(
+        collect: &impl Collect,
+        histograms: &Histograms<'_>,
+    ) -> Vec<prometheus::proto::MetricFamily> {
+        let mut samples = Self(Form::Families(Families::default()));
+        collect.collect(&mut samples);
+        match samples.0 {
+            Form::Families(families) => families.finish(histograms),
+            Form::Text(_) => Vec::new(),
+        }
     }
 
     /// Adds the value of a counter or gauge for these label values, which are sanitised here.
@@ -65,7 +77,8 @@ impl Samples {
         }
         match &mut self.0 {
             Form::Text(text) => text.sample(&metric.info, &values, value),
-            Form::Families(families) => add_to_family(families, metric, values, value),
+            #[cfg(feature = "otlp")]
+            Form::Families(families) => families.sample(&metric.info, &values, value),
         }
     }
 
@@ -73,69 +86,6 @@ impl Samples {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus samples are f64")]
     pub fn count<const N: usize>(&mut self, metric: Metric<N>, values: [&str; N], value: u64) {
         self.set(metric, values, value as f64);
-    }
-}
-
-fn add_to_family<const N: usize>(
-    families: &mut BTreeMap<&'static str, MetricFamily>,
-    metric: Metric<N>,
-    values: [&str; N],
-    value: f64,
-) {
-    let mut sample = proto::Metric::default();
-    let pairs = metric.info.labels.iter().zip(values).map(|(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        // Values made by the agent itself are the only ones that may begin with `~`.
-        pair.set_value(labels::printable(value, labels::MAX_LABEL_BYTES));
-        pair
-    });
-    sample.set_label(pairs.collect());
-    if metric.info.kind == MetricKind::Counter {
-        let mut counter = proto::Counter::default();
-        counter.set_value(value);
-        sample.set_counter(counter);
-    } else {
-        let mut gauge = proto::Gauge::default();
-        gauge.set_value(value);
-        sample.set_gauge(gauge);
-    }
-    let family = families.entry(metric.info.name).or_insert_with(|| {
-        let mut family = MetricFamily::default();
-        family.set_name(metric.info.name.to_owned());
-        family.set_help(metric.info.help().to_owned());
-        family.set_field_type(match metric.info.kind {
-            MetricKind::Counter => MetricType::COUNTER,
-            MetricKind::Gauge => MetricType::GAUGE,
-            MetricKind::Histogram => MetricType::HISTOGRAM,
-        });
-        family
-    });
-    family.mut_metric().push(sample);
-}
-
-/// Shows every source and the histograms to a Prometheus registry.
-pub(super) struct Bridge<C> {
-    /// Everything that is read at scrape time.
-    pub collect: C,
-    /// Instruments that are observed as things happen.
-    pub histograms: Vec<prometheus::Histogram>,
-}
-
-impl<C: Collect> Collector for Bridge<C> {
-    fn desc(&self) -> Vec<&Desc> {
-        // The registry uses descriptions to refuse a second collector of the same name; this is
-        // the only collector, and `metrics::tests` checks that names are unique.
-        self.histograms.iter().flat_map(Collector::desc).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut samples = Samples(Form::Families(BTreeMap::new()));
-        self.collect.collect(&mut samples);
-        let Form::Families(families) = samples.0 else { return Vec::new() };
-        let mut families: Vec<_> = families.into_values().collect();
-        families.extend(self.histograms.iter().flat_map(Collector::collect));
-        families
     }
 }
 

@@ -6,11 +6,12 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::Context as _;
-use prometheus::{Histogram, TextEncoder, core::Collector as _};
+use prometheus::{TextEncoder, core::Collector as _};
 
 use super::{
     labels::{MAX_LABEL_BYTES, printable},
     metrics::MetricInfo,
+    samples::Histograms,
 };
 
 /// Families by name, each with its head and its samples.
@@ -40,23 +41,20 @@ impl Text {
         let _ = writeln!(text, " {value}");
     }
 
-    /// Adds a histogram.
+    /// All families and the histograms, by name.
     ///
     /// # Errors
-    /// If the library cannot encode it.
-    pub fn histogram(&mut self, info: &MetricInfo, histogram: &Histogram) -> anyhow::Result<()> {
-        let text = self.families.entry(info.name).or_default();
-        TextEncoder::new()
-            .encode_utf8(&histogram.collect(), text)
-            .with_context(|| format!("encode {}", info.name))
-    }
-
-    /// All families, by name.
-    #[must_use]
-    pub fn finish(self) -> String {
+    /// If the library cannot encode a histogram.
+    pub fn finish(mut self, histograms: &Histograms<'_>) -> anyhow::Result<String> {
+        for (info, histogram) in histograms {
+            let text = self.families.entry(info.name).or_default();
+            TextEncoder::new()
+                .encode_utf8(&histogram.collect(), text)
+                .with_context(|| format!("encode {}", info.name))?;
+        }
         let mut all = String::with_capacity(self.families.values().map(String::len).sum());
         self.families.into_values().for_each(|family| all.push_str(&family));
-        all
+        Ok(all)
     }
 }
 
@@ -100,7 +98,7 @@ mod tests {
             let last = format!(
                 "hopsight_hop_last_seen_timestamp_seconds{{proxy=\"nginx\",upstream=\"{written}\"}} 1.5\n"
             );
-            assert!(text.finish().ends_with(&last), "{name}");
+            assert!(text.finish(&[]).expect("text").ends_with(&last), "{name}");
         }
     }
 }

@@ -320,7 +320,11 @@ impl Connection {
             _ if circumstances.contradicted => {
                 Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Ambiguous)
             }
-            Phase::Plaintext(_) => Judgement::plaintext(),
+            // The client's own request settles it. Elsewhere the server had a say (a greeting, a
+            // refusal to upgrade), and what seemed to be the server's may be contradicted yet.
+            Phase::Plaintext("http/1" | "h2c") => Judgement::plaintext(Certainty::Settled),
+            Phase::Plaintext(_) if self.ended() => Judgement::plaintext(Certainty::Settled),
+            Phase::Plaintext(_) => Judgement::plaintext(Certainty::Decided),
             Phase::Opaque(_) => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)
             }
