@@ -91,7 +91,8 @@ impl Agent {
             .collect();
         args.push(crate::nginx::utf8(&events)?.to_owned());
         args.extend(extra.iter().map(ToString::to_string));
-        let daemon = Daemon::spawn(program, args, &dir.join("agent.log"))?;
+        let before = before.iter().map(ToString::to_string);
+        let daemon = Daemon::spawn(program, before.chain(args), &dir.join("agent.log"))?;
         let mut agent = Self { daemon, http, events };
         wait_until("the agent to be ready", START, || {
             agent.daemon.ensure_running()?;

@@ -49,8 +49,7 @@ pub fn post_canary(address: SocketAddr, canary: &str) -> anyhow::Result<Response
     .context("send request")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).with_context(|| format!("read response of {address}"))?;
-    parse(&String::from_utf8_lossy(&bytes))
-        .with_context(|| format!("{address} answered no HTTP response"))
+    parse(&bytes).with_context(|| format!("{address} answered no HTTP response"))
 }
 
 /// Connects with timeouts on everything that follows.

@@ -101,7 +101,7 @@ impl Hop {
     pub fn request_carrying(&self, canary: &str) -> anyhow::Result<String> {
         match &self.entry {
             Entry::Front(front) => http::post_canary(*front, canary).map(|response| response.body),
-            Entry::Run(client) => client.carrying(canary).request().map(|_| String::new()),
+            Entry::Run(client) => client.carrying(canary).run().map(|_| String::new()),
         }
     }
 

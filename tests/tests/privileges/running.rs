@@ -49,7 +49,7 @@ fn every_thread_has_what_it_needs_and_no_more() {
         for (thread, kept) in [
             ("hopsight", 0),
             ("http", 0),
-            ("events", 0),
+            ("events-file", 0),
             ("names", inspect),
             ("compliance", inspect),
             ("pipeline", SYS_PTRACE),
@@ -75,7 +75,10 @@ fn every_thread_has_what_it_needs_and_no_more() {
             }
         }
         let shown = agent.get("/readyz").unwrap().body;
-        assert!(shown.contains("serve: none; bounding set empty; seccomp refuses"), "{shown}");
+        assert!(
+            shown.contains("write: none; serve: none; bounding set empty; seccomp refuses"),
+            "{shown}"
+        );
         assert!(agent.daemon.log().contains("privileges: user 65532"), "{}", agent.daemon.log());
         // Metrics of the process come from /proc, which the server still reads.
         assert!(agent.metric("process_cpu_seconds_total", &[]).unwrap().is_some());
