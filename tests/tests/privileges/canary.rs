@@ -9,7 +9,7 @@ use std::{
 
 use hopsight_tests::{
     agent::Agent,
-    case::{self, Proxy},
+    case::{self, Case},
     http, requirement,
     topology::{Network, Topology},
 };
@@ -26,7 +26,8 @@ fn payload_is_in_no_output() {
     let dir = topology.dir().join("agent");
     let state = dir.join("state");
     let mut options = vec!["--state", state.to_str().unwrap(), "--json-logs"];
-    for name in Proxy::PROCESS_NAMES {
+    let cases: Vec<Case> = topology.hops.iter().map(|hop| hop.case).collect();
+    for name in case::process_names(&cases) {
         options.extend(["--proxy", name]);
     }
     // Everything the agent would ever log.

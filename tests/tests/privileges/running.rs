@@ -40,8 +40,7 @@ fn every_thread_has_what_it_needs_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let http = Loopback::reserve().unwrap().socket(2, 9464);
-    for (mode, capture) in [("auto", DAC_READ_SEARCH | SYS_PTRACE | SYS_ADMIN), ("off", SYS_PTRACE)]
-    {
+    for (mode, probe) in [("auto", DAC_READ_SEARCH | SYS_PTRACE | SYS_ADMIN), ("off", 0)] {
         let options = ["--library", mode, "--user", "65532", "--state", state.to_str().unwrap()];
         let agent = Agent::start(&dir.path().join(mode), http, &options).unwrap();
         let threads = threads(agent.daemon.pid());
