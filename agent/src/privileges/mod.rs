@@ -173,6 +173,9 @@ impl Privileges {
         if shared.options.drop_capabilities {
             capabilities::keep(shared.needs_of(duty)).context("give up capabilities")?;
         }
+        if shared.refused_calls.is_some() && shared.needs.library && duty != Duty::Probe {
+            system_calls::refuse_loading()?;
+        }
         // Not where processes are looked into: Landlock forbids that to whoever it confines
         // (Linux, Documentation/userspace-api/landlock.rst, "Ptrace restrictions").
         if shared.options.landlock && matches!(duty, Duty::Write | Duty::Serve) {

@@ -91,8 +91,8 @@ const NEVER: &[i64] = &[
 /// Commands of bpf(2) (`enum bpf_cmd`, linux/bpf.h) that make or find objects: after the start only
 /// those are used whose descriptors are there.
 const BPF_COMMANDS: &[u64] = &[
-    0,  // BPF_MAP_CREATE
-    5,  // BPF_PROG_LOAD
+    0, // BPF_MAP_CREATE
+    BPF_PROG_LOAD,
     6,  // BPF_OBJ_PIN
     7,  // BPF_OBJ_GET
     8,  // BPF_PROG_ATTACH
@@ -108,6 +108,9 @@ const BPF_COMMANDS: &[u64] = &[
     36, // BPF_TOKEN_CREATE
 ];
 
+/// Loads a kernel program.
+const BPF_PROG_LOAD: u64 = 5;
+
 /// Families of sockets that are used: local, IPv4, IPv6, and netlink by the C library's resolver.
 const SOCKET_FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
@@ -115,14 +118,27 @@ const SOCKET_FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6,
 pub(super) fn refuse(needs: &Needs) -> anyhow::Result<usize> {
     let rules = rules(needs).context("compile the system call filter")?;
     let count = rules.len();
+    apply(rules)?;
+    Ok(count)
+}
+
+/// Refuses the loading of kernel programs to this thread and those it starts. Attaching a probe with
+/// a cookie loads one, to see whether the kernel knows cookies: so this is not for that thread.
+pub(super) fn refuse_loading() -> anyhow::Result<()> {
+    let load = first_argument(SeccompCmpOp::Eq, BPF_PROG_LOAD)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .context("compile the system call filter")?;
+    apply(Rules::from([(libc::SYS_bpf, vec![load])]))
+}
+
+fn apply(rules: Rules) -> anyhow::Result<()> {
     let arch = std::env::consts::ARCH.try_into().context("filter system calls of this machine")?;
     let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, eperm, arch)
         .context("compile the system call filter")?;
     let program: seccompiler::BpfProgram =
         filter.try_into().context("compile the system call filter")?;
-    seccompiler::apply_filter(&program).context("load the system call filter")?;
-    Ok(count)
+    seccompiler::apply_filter(&program).context("load the system call filter")
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -137,7 +153,9 @@ fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
     }
     let is_command =
         |command: &u64| SeccompRule::new(vec![first_argument(SeccompCmpOp::Eq, *command)?]);
-    rules.insert(libc::SYS_bpf, BPF_COMMANDS.iter().map(is_command).collect::<Result<_, _>>()?);
+    let commands =
+        BPF_COMMANDS.iter().filter(|command| !needs.library || **command != BPF_PROG_LOAD);
+    rules.insert(libc::SYS_bpf, commands.map(is_command).collect::<Result<_, _>>()?);
     let is_foreign = SOCKET_FAMILIES
         .iter()
         .map(|family| first_argument(SeccompCmpOp::Ne, u64::from(family.unsigned_abs())))
