@@ -2,6 +2,8 @@
 
 pub mod carried;
 pub mod connection;
+mod counters;
+mod limits;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,12 +11,13 @@ use self::{
     carried::{FullHandshakes, Owner, SessionKey},
     connection::Connection,
 };
+pub use self::{
+    counters::{Counters, Eviction},
+    limits::Limits,
+};
 use crate::{
     collections::HashMap,
-    flow::reassembly::DropCounts,
-    model::{
-        ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp, vocabulary,
-    },
+    model::{ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp},
     report::{CarriedFrom, ConnectionReport, Verdict},
     tls::{
         certificate::CertificateMemory,
@@ -22,49 +25,6 @@ use crate::{
     },
     verdict::{Certainty, Judgement},
 };
-
-/// Limits of the pipeline; everything it keeps is bounded by them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most connections tracked at once; beyond it the oldest is given up as `evicted`.
-    pub max_flows: usize,
-    /// Most heap bytes held for the streams of all connections; beyond it the oldest is given up as
-    /// `evicted`.
-    pub max_stream_bytes: usize,
-    /// Bytes used per direction of a connection.
-    pub bytes_per_direction: u64,
-    /// Bytes held per direction behind a hole.
-    pub reorder_window: usize,
-    /// From a connection's first byte until its handshake is given up as `timeout`.
-    pub handshake_timeout: Duration,
-    /// How long a decided verdict waits for its outcome and for the library's last word.
-    pub settle_grace: Duration,
-    /// Most full handshakes remembered for resumption.
-    pub max_sessions: usize,
-    /// Age after which a full handshake is no longer carried.
-    pub session_max_age: Duration,
-    /// Most library handshakes kept.
-    pub max_transcripts: usize,
-    /// Age after which a library handshake without a connection is given up.
-    pub transcript_max_age: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_flows: 262_144,
-            max_stream_bytes: 256 << 20,
-            bytes_per_direction: 64 * 1024,
-            reorder_window: 64 * 1024,
-            handshake_timeout: Duration::from_secs(30),
-            settle_grace: Duration::from_secs(1),
-            max_sessions: 65_536,
-            session_max_age: Duration::from_hours(24),
-            max_transcripts: 16_384,
-            transcript_max_age: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Flows in the queue of openings beyond twice the tracked ones before it is swept.
 const ORDER_SLACK: usize = 4096;
@@ -81,37 +41,6 @@ pub enum Update {
     },
     /// No more bytes of this flow are needed.
     Done(FlowId),
-}
-
-vocabulary! {
-    /// Why a connection left the table without a certain verdict of its own.
-    Eviction {
-        /// The table was full.
-        TableFull => "table_full",
-        /// The streams of all connections held too many bytes.
-        Memory => "memory",
-        /// The handshake did not end in time.
-        Timeout => "timeout",
-    }
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Connections given up because the table was full.
-    pub evicted_table_full: u64,
-    /// Connections given up because the streams held too many bytes.
-    pub evicted_memory: u64,
-    /// Connections given up because their handshake did not end in time.
-    pub evicted_timeout: u64,
-    /// Library and wire evidence that disagreed.
-    pub evidence_conflicts: u64,
-    /// Connections whose library handshake was found.
-    pub transcripts_matched: u64,
-    /// Captured bytes that reassembly did not use.
-    pub reassembly_drops: DropCounts,
-    /// Events about flows that are not tracked (any more).
-    pub untracked_events: u64,
 }
 
 #[derive(Debug)]
