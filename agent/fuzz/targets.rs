@@ -3,7 +3,7 @@
 //! cargo-fuzz drives them with coverage (`cargo xtask fuzz`), `agent/tests/fuzz` drives the same
 //! functions on stable with mutations of the seeds.
 
-#![allow(dead_code, reason = "each fuzz target uses one function of many")]
+#![expect(dead_code, reason = "each fuzz target uses one function of many")]
 
 use std::{
     collections::HashMap,
@@ -330,7 +330,10 @@ fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
             let len = u32::try_from(len).unwrap_or(u32::MAX);
             LibraryObservation::TranscriptUpdate { context, len, bytes }
         }
-        3 => LibraryObservation::VerifyResult { error: i32::from(input.byte()) },
+        3 => {
+            let error = i32::from(input.byte());
+            LibraryObservation::VerifyResult { error, enforced: what & 0x10 != 0 }
+        }
         4 => LibraryObservation::ApplicationVerifyResult { error: i64::from(input.byte()) },
         5 => LibraryObservation::ApplicationCheckedHost { result: i32::from(input.byte() & 1) },
         6 => LibraryObservation::AlertReceived { description: input.byte() },

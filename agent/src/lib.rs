@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod cli;
+mod collections;
 pub mod compliance;
 pub mod config;
 pub mod export;

@@ -122,9 +122,9 @@ impl Judgement {
 
     /// Application bytes crossed in clear.
     #[must_use]
-    pub const fn plaintext() -> Self {
+    pub const fn plaintext(certainty: Certainty) -> Self {
         Self::new(
-            Certainty::Settled,
+            certainty,
             Verdict {
                 security: Security::Plaintext,
                 client_auth: ClientAuth::NotRequested,

@@ -29,7 +29,7 @@ pub const VARIABLE: &str = "HOPSIGHT_KUBERNETES";
 /// The only node's name.
 pub const NODE: &str = "node-a";
 /// How long a program of the cluster may take to answer; they share the machine.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// The directory with `kube-apiserver` and the others.
 #[must_use]
@@ -263,12 +263,12 @@ impl Api {
         self.ask("POST", path, "application/json", Some(object))
     }
 
-    /// Merges a patch into an object or its status.
+    /// Merges a change into an object or its status.
     ///
     /// # Errors
     /// When the API server refuses.
-    pub fn patch(&self, path: &str, patch: &Value) -> anyhow::Result<Value> {
-        self.ask("PATCH", path, "application/merge-patch+json", Some(patch))
+    pub fn patch(&self, path: &str, change: &Value) -> anyhow::Result<Value> {
+        self.ask("PATCH", path, "application/merge-patch+json", Some(change))
     }
 
     /// Deletes an object at once.

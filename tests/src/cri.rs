@@ -14,7 +14,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 /// Starting a container takes some hundred milliseconds on an idle machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// `NamespaceMode.NODE`: the machine's own.
 const NODE: i32 = 2;
 

@@ -46,7 +46,7 @@ pub fn runnable(cases: &[Case]) -> Vec<Case> {
     runnable
 }
 
-/// Says that something is left out, and why.
+/// Says that `what` is left out, and why.
 ///
 /// # Panics
 /// As [`met`].

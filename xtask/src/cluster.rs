@@ -52,9 +52,10 @@ for dir in /run/containerd /var/log/containers /var/log/pods; do
     mount -t tmpfs tmpfs $dir
 done
 ip link set lo up
-ip link add node type dummy
+ip link add node type veth peer name wire
 ip address add 10.200.0.1/24 dev node
 ip link set node up
+ip link set wire up
 ip route add default via 10.200.0.254 dev node
 exec \"$0\"
 ";

@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Instant};
 
-use crate::{command, envoy, setup};
+use crate::{command, setup, wheel};
 
 /// What the demo takes.
 #[derive(Debug, clap::Args)]
@@ -25,8 +25,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.once {
         demo.arg("--once");
     }
-    if let Some(path) = envoy::installed() {
-        demo.env(envoy::VARIABLE, path);
-    }
+    wheel::announce(&mut demo);
     Err(command::replace(&mut demo))
 }

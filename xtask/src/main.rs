@@ -8,13 +8,13 @@ mod chart;
 mod cluster;
 mod command;
 mod demo;
-mod envoy;
 mod fuzz;
 mod lint;
 mod package;
 mod setup;
 mod test;
 mod vm;
+mod wheel;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};

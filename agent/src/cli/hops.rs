@@ -181,6 +181,9 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
             "NAME",
             "COMPLIANCE",
             "VIOLATIONS",
+            "SERVERS",
+            "POD",
+            "CONFIGURED CERTIFICATE",
         ]);
     }
     let mut table = Table::new(headings);
@@ -247,7 +250,42 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         hop.context.name.as_deref().unwrap_or_default().into(),
         compliance(hop),
         violations(hop, now).into(),
+        servers(hop).into(),
+        pod(hop).into(),
+        configured(hop),
     ]
+}
+
+/// The addresses behind the upstream, with what is not as the hop is.
+fn servers(hop: &Hop) -> String {
+    let words = hop.servers.iter().map(|server| match server.security {
+        security if security == hop.state.security => server.address.to_string(),
+        security => format!("{} ({security})", server.address),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Pod and container of the proxy; its unit, if it is in none that is known.
+fn pod(hop: &Hop) -> String {
+    let Some(identity) = &hop.context.proxy_identity else { return String::new() };
+    match &identity.kubernetes {
+        None => identity.cgroup.unit.clone().unwrap_or_default(),
+        Some(pod) => {
+            let container = pod.container.as_ref().map(|name| format!(" {name}"));
+            format!("{}/{}{}", pod.namespace, pod.pod, container.unwrap_or_default())
+        }
+    }
+}
+
+/// What is wrong with the configured client certificate, or where its chain leads.
+fn configured(hop: &Hop) -> Cell {
+    match hop.context.configured_certificate.as_deref() {
+        None => Cell::default(),
+        Some(finding) if finding.problems.is_empty() => {
+            format!("chain {}, key {}", finding.chain, finding.key).into()
+        }
+        Some(finding) => Cell::styled(finding.problems.join("; "), Style::Red),
+    }
 }
 
 fn compliance(hop: &Hop) -> Cell {

@@ -25,7 +25,7 @@ use crate::{
 /// How long connections wait for the addresses of host names in a configuration that is new.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long workers of an older configuration may go on opening connections.
-const RETIRE_AFTER: Duration = Duration::from_secs(60);
+const RETIRE_AFTER: Duration = Duration::from_mins(1);
 
 /// One configuration as it was loaded.
 #[derive(Debug, Default)]

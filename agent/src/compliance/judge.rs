@@ -168,7 +168,9 @@ impl Judge {
         let stable = configured.and_then(UpstreamIntent::stable_name);
         let upstream = stable.or_else(|| service.as_ref().map(|service| service.label()));
         let upstream = upstream.map_or_else(|| labels::upstream(report), |one| labels::label(&one));
-        let ends = Ends { proxy: label, upstream };
+        let pod = proxy.as_ref().and_then(Proxy::pod);
+        let pod = pod.map(|pod| labels::label(&format!("{}/{}", pod.namespace, pod.pod)));
+        let ends = Ends { proxy: label, upstream, pod };
         let now = SystemTime::now();
         self.exporter.record_between(&ends, report, now);
         if report.verdict.security == Security::Unknown && !report.is_final {
@@ -202,7 +204,7 @@ impl Judge {
             _ => None,
         };
         let events = self.tracker.observe(&seen, &assessment, now);
-        let Ends { proxy: label, upstream } = ends;
+        let Ends { proxy: label, upstream, .. } = ends;
         let key = (label, upstream);
         let newest = Newest {
             context: HopContext {
@@ -234,16 +236,7 @@ impl Judge {
                 self.describe(&(closed.drift.proxy.clone(), closed.drift.upstream.clone()));
             }
         }
-        for retired in self.proxies.take_retired() {
-            let (proxy, upstream) = match &retired {
-                Retired::Proxy(proxy) => (proxy, None),
-                Retired::Upstream(proxy, upstream) => (proxy, Some(&**upstream)),
-            };
-            events.extend(self.tracker.give_up(proxy, upstream, now));
-            self.exporter.forget(proxy, upstream);
-            self.hops
-                .retain(|key, _| key.0 != *proxy || upstream.is_some_and(|one| *key.1 != *one));
-        }
+        events.extend(self.retire(now));
         self.tell(&events);
         let forget_after = self.options.forget_after;
         self.hops.retain(|_, hop| now.since(hop.at) < forget_after);
@@ -252,6 +245,30 @@ impl Judge {
         if self.unsaved || now.since(self.saved_at) >= SAVE_INTERVAL {
             self.save();
         }
+    }
+
+    /// Forgets the hops whose names will not be seen again.
+    fn retire(&mut self, now: UnixTime) -> Vec<DriftEvent> {
+        let mut events = Vec::new();
+        for retired in self.proxies.take_retired() {
+            let keys: Vec<HopKey> = match retired {
+                Retired::Upstream(proxy, upstream) => vec![(proxy, upstream)],
+                // Other processes may go on under the same name.
+                Retired::Proxy(proxy, cgroup) => {
+                    let is_meant = |(key, newest): &(&HopKey, &Newest)| {
+                        let identity = newest.context.proxy_identity.as_ref();
+                        key.0 == proxy && identity.is_some_and(|one| one.cgroup == cgroup)
+                    };
+                    self.hops.iter().filter(is_meant).map(|(key, _)| key.clone()).collect()
+                }
+            };
+            for key in keys {
+                events.extend(self.tracker.give_up(&key.0, &key.1, now));
+                self.exporter.forget(&key.0, &key.1);
+                self.hops.remove(&key);
+            }
+        }
+        events
     }
 
     /// Shows what changed since the last time.

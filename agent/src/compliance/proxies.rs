@@ -14,6 +14,7 @@ use super::{
 use crate::{
     export::{health::ComponentState, labels},
     identity::{
+        cgroup::CgroupIdentity,
         kubernetes::services::ServicePort,
         nginx::{NginxInstance, master_of},
         pod::{PodIdentity, ProxyIdentity},
@@ -93,8 +94,8 @@ pub(super) enum Asked {
 /// A name that will not be seen again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Retired {
-    /// A `proxy` label: its processes have got another name.
-    Proxy(Arc<str>),
+    /// A `proxy` label of the processes in a cgroup: they have got another one.
+    Proxy(Arc<str>, CgroupIdentity),
     /// An `upstream` label of a proxy: its configuration does not have it any more.
     Upstream(Arc<str>, Arc<str>),
 }
@@ -106,8 +107,8 @@ pub(super) struct Proxies {
     instances: HashMap<ProcessKey, Instance>,
     names: Names,
     sources: PodSources,
-    /// Labels of processes that got another one.
-    renamed: HashSet<Arc<str>>,
+    /// Labels of processes that got another one, and their cgroups.
+    renamed: HashSet<(Arc<str>, CgroupIdentity)>,
     /// Whether private keys may be read.
     read_keys: bool,
 }
@@ -265,7 +266,7 @@ impl Proxies {
             proxy.identity = Arc::new(ProxyIdentity { cgroup, kubernetes: Some(*pod) });
             let before = std::mem::replace(&mut proxy.label, label);
             if before != proxy.label {
-                self.renamed.insert(before);
+                self.renamed.insert((before, proxy.identity.cgroup.clone()));
                 if let Some(worker) = proxy.nginx
                     && let Some(instance) = self.instances.get_mut(&worker.master)
                 {
@@ -277,17 +278,9 @@ impl Proxies {
 
     /// The names that will not be seen again, each once.
     pub(super) fn take_retired(&mut self) -> Vec<Retired> {
-        let used: HashSet<_> = self
-            .processes
-            .values()
-            .filter_map(|entry| match entry {
-                Entry::Known(proxy) => Some(proxy.label.clone()),
-                Entry::Waiting { .. } | Entry::Unreadable => None,
-            })
-            .collect();
-        let proxies = std::mem::take(&mut self.renamed).into_iter();
+        let renamed = std::mem::take(&mut self.renamed).into_iter();
         let mut retired: Vec<_> =
-            proxies.filter(|label| !used.contains(label)).map(Retired::Proxy).collect();
+            renamed.map(|(label, cgroup)| Retired::Proxy(label, cgroup)).collect();
         for instance in self.instances.values_mut() {
             let gone = instance.take_retired().into_iter();
             retired.extend(gone.map(|label| Retired::Upstream(instance.label.clone(), label)));

@@ -179,7 +179,7 @@ pub struct Library {
     /// Seconds with probes at the beginning of every `sample_every_seconds`; TLS 1.3 hops are
     /// inferred in between.
     pub sample_seconds: u64,
-    /// Seconds from one sample to the next; 0: the probes are always in place, for about one
+    /// Seconds from one sample to the next; 0: the probes are always in place, for a few
     /// percent of a handshake's processor time (`cargo xtask bench probes`).
     pub sample_every_seconds: u64,
 }

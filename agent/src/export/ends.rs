@@ -17,12 +17,14 @@ pub struct Ends {
     /// was connected to, else `ip:port`. Not the server name of the handshake: what a client can
     /// make the proxy send would be a label of the client's choice.
     pub upstream: Arc<str>,
+    /// `namespace/pod` of the proxy, where that is known; no label, because pods come and go.
+    pub pod: Option<Arc<str>>,
 }
 
 impl Ends {
     /// The ends as the connection alone shows them.
     #[must_use]
     pub fn of(report: &ConnectionReport) -> Self {
-        Self { proxy: labels::proxy(&report.origin), upstream: labels::upstream(report) }
+        Self { proxy: labels::proxy(&report.origin), upstream: labels::upstream(report), pod: None }
     }
 }

@@ -33,6 +33,9 @@ struct Line<'a> {
     /// The hop's labels.
     proxy: &'a str,
     upstream: &'a str,
+    /// `namespace/pod` of the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
     #[serde(flatten)]
     report: &'a ConnectionReport,
 }
@@ -81,7 +84,8 @@ impl Events {
     pub fn send(&self, ends: &Ends, report: &ConnectionReport, now: f64) {
         if self.is_heard() {
             let time = time::rfc3339(now);
-            let line = Line { time, proxy: &ends.proxy, upstream: &ends.upstream, report };
+            let Ends { proxy, upstream, pod } = ends;
+            let line = Line { time, proxy, upstream, pod: pod.as_deref(), report };
             self.send_line("connection", &line);
         }
     }
@@ -279,7 +283,8 @@ mod tests {
             events.write_to("file", Box::new(Room(content.clone(), room))).expect("thread");
             let dropped = events.outputs[0].dropped.clone();
             for flow in 0..50 {
-                events.send(&report(flow, Security::Tls), 0.0);
+                let report = report(flow, Security::Tls);
+                events.send(&Ends::of(&report), &report, 0.0);
             }
             drop(events);
             let content = content.lock().expect("not poisoned");

@@ -132,12 +132,9 @@ impl HopTable {
         }
     }
 
-    /// Forgets the hop from `proxy` to `upstream`, or (with `None`) every hop of a proxy: it will
-    /// not be seen again under this name.
-    pub fn forget(&mut self, proxy: &str, upstream: Option<&str>) {
-        self.retain(|hop| {
-            &*hop.proxy != proxy || upstream.is_some_and(|one| &*hop.upstream != one)
-        });
+    /// Forgets the hop from `proxy` to `upstream`: it will not be seen again under this name.
+    pub fn forget(&mut self, proxy: &str, upstream: &str) {
+        self.retain(|hop| (&*hop.proxy, &*hop.upstream) != (proxy, upstream));
     }
 
     /// Forgets hops that were silent for longer than the limit.

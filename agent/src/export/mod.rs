@@ -6,6 +6,8 @@ pub mod agent_metrics;
 pub mod drift;
 pub mod ends;
 pub mod events;
+#[cfg(feature = "otlp")]
+mod families;
 pub mod health;
 pub mod hop;
 pub mod hop_context;
@@ -25,6 +27,7 @@ pub mod standing;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod time;
 
 use std::{
@@ -32,8 +35,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
-
-use anyhow::Context as _;
 
 use self::{
     ends::Ends,
@@ -43,9 +44,9 @@ use self::{
     hops::{HopLimits, HopTable, Snapshot},
     metrics::{
         BUILD_INFO, DRIFT_DETECTION, DRIFT_DETECTION_BUCKETS, DRIFT_REMEDIATION,
-        DRIFT_REMEDIATION_BUCKETS, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS,
+        DRIFT_REMEDIATION_BUCKETS, MetricInfo, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS,
     },
-    samples::{Bridge, Collect, Samples},
+    samples::{Collect, Samples},
 };
 use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 
@@ -56,7 +57,6 @@ use crate::{policy::drift::DriftEvent, report::ConnectionReport};
 #[derive(Clone)]
 pub struct Exporter {
     state: Arc<State>,
-    registry: prometheus::Registry,
 }
 
 struct State {
@@ -97,18 +97,14 @@ impl Exporter {
             samples::histogram(DRIFT_REMEDIATION.info, DRIFT_REMEDIATION_BUCKETS);
         let state = Arc::new(State {
             hops: Mutex::new(HopTable::new(limits)),
-            latency: latency.clone(),
-            drift_detection: drift_detection.clone(),
-            drift_remediation: drift_remediation.clone(),
+            latency,
+            drift_detection,
+            drift_remediation,
             sources: RwLock::default(),
             health: Health::default(),
             events,
         });
-        let registry = prometheus::Registry::new();
-        let histograms = vec![latency, drift_detection, drift_remediation];
-        let bridge = Bridge { collect: state.clone(), histograms };
-        registry.register(Box::new(bridge)).expect("the only collector of this registry");
-        Self { state, registry }
+        Self { state }
     }
 
     /// Takes a report in: each connection is counted at its final report, the hop's state follows
@@ -139,8 +135,8 @@ impl Exporter {
         self.state.hops().describe(proxy, upstream, context);
     }
 
-    /// Forgets the hop from `proxy` to `upstream`, or (with `None`) every hop of a proxy.
-    pub fn forget(&self, proxy: &str, upstream: Option<&str>) {
+    /// Forgets the hop from `proxy` to `upstream`.
+    pub fn forget(&self, proxy: &str, upstream: &str) {
         self.state.hops().forget(proxy, upstream);
     }
 
@@ -198,24 +194,30 @@ impl Exporter {
         self.state.snapshot().sorted()
     }
 
-    /// Every metric in the text exposition format (version 0.0.4). Takes some 10 µs per hop; call
+    /// Every metric in the text exposition format (version 0.0.4). Takes microseconds per hop: call
     /// it outside of async code.
     ///
     /// # Errors
-    /// When a source gave samples that have no text form.
+    /// If the library cannot encode a histogram.
     pub fn gather(&self) -> anyhow::Result<String> {
-        prometheus::TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .context("encode the metrics")
+        Samples::text(&self.state, &self.state.histograms())
     }
 
     #[cfg(feature = "otlp")]
     fn gather_families(&self) -> Vec<prometheus::proto::MetricFamily> {
-        self.registry.gather()
+        Samples::families(&self.state, &self.state.histograms())
     }
 }
 
 impl State {
+    const fn histograms(&self) -> [(MetricInfo, &prometheus::Histogram); 3] {
+        [
+            (VERDICT_LATENCY.info, &self.latency),
+            (DRIFT_DETECTION.info, &self.drift_detection),
+            (DRIFT_REMEDIATION.info, &self.drift_remediation),
+        ]
+    }
+
     fn hops(&self) -> MutexGuard<'_, HopTable> {
         self.hops.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -227,7 +229,7 @@ impl State {
 
 impl Collect for Arc<State> {
     fn collect(&self, samples: &mut Samples) {
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot().sorted();
         hop_metrics::collect(&snapshot, samples);
         self.events.collect(samples);
         self.health.collect(samples);

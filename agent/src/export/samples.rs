@@ -1,15 +1,10 @@
-//! Numbers read at scrape time, and how they become Prometheus metric families.
+//! Numbers read at scrape time.
 
-use std::collections::BTreeMap;
-
-use prometheus::{
-    core::{Collector, Desc},
-    proto::{self, LabelPair, MetricFamily, MetricType},
-};
-
+#[cfg(feature = "otlp")]
+use super::families::Families;
 use super::{
-    labels,
     metrics::{METRICS, Metric, MetricInfo, MetricKind},
+    text::Text,
 };
 
 /// Something that has numbers to show. It is asked at each scrape, from a thread of its own;
@@ -26,86 +21,71 @@ impl<F: Fn(&mut Samples) + Send + Sync> Collect for F {
 }
 
 /// The samples of one scrape.
-#[derive(Debug, Default)]
-pub struct Samples {
-    families: BTreeMap<&'static str, MetricFamily>,
+#[derive(Debug)]
+pub struct Samples(Form);
+
+/// What they become.
+#[derive(Debug)]
+enum Form {
+    Text(Text),
+    #[cfg(feature = "otlp")]
+    Families(Families),
 }
 
+/// The histograms of the agent, which are observed as things happen.
+pub(super) type Histograms<'a> = [(MetricInfo, &'a prometheus::Histogram)];
+
 impl Samples {
+    /// What `collect` has to show, with these histograms, in the text exposition format.
+    ///
+    /// # Errors
+    /// If the library cannot encode a histogram.
+    pub(super) fn text(
+        collect: &impl Collect,
+        histograms: &Histograms<'_>,
+    ) -> anyhow::Result<String> {
+        let mut samples = Self(Form::Text(Text::default()));
+        collect.collect(&mut samples);
+        match samples.0 {
+            Form::Text(text) => text.finish(histograms),
+            #[cfg(feature = "otlp")]
+            Form::Families(_) => Ok(String::new()),
+        }
+    }
+
+    /// The same, as families of the Prometheus library.
+    #[cfg(feature = "otlp")]
+    pub(super) fn families(
+        collect: &impl Collect,
+        histograms: &Histograms<'_>,
+    ) -> Vec<prometheus::proto::MetricFamily> {
+        let mut samples = Self(Form::Families(Families::default()));
+        collect.collect(&mut samples);
+        match samples.0 {
+            Form::Families(families) => families.finish(histograms),
+            Form::Text(_) => Vec::new(),
+        }
+    }
+
     /// Adds the value of a counter or gauge for these label values, which are sanitised here.
     ///
     /// Each combination of label values may be given once per scrape.
     pub fn set<const N: usize>(&mut self, metric: Metric<N>, values: [&str; N], value: f64) {
-        let mut sample = proto::Metric::default();
-        let pairs = metric.info.labels.iter().zip(values).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            // Values made by the agent itself are the only ones that may begin with `~`.
-            pair.set_value(labels::printable(value, labels::MAX_LABEL_BYTES));
-            pair
-        });
-        sample.set_label(pairs.collect());
-        match metric.info.kind {
-            MetricKind::Counter => {
-                let mut counter = proto::Counter::default();
-                counter.set_value(value);
-                sample.set_counter(counter);
-            }
-            MetricKind::Gauge => {
-                let mut gauge = proto::Gauge::default();
-                gauge.set_value(value);
-                sample.set_gauge(gauge);
-            }
-            MetricKind::Histogram => {
-                debug_assert!(false, "{} is a histogram: observe it instead", metric.info.name);
-                return;
-            }
+        if metric.info.kind == MetricKind::Histogram {
+            debug_assert!(false, "{} is a histogram: observe it instead", metric.info.name);
+            return;
         }
-        self.family(metric.info).mut_metric().push(sample);
+        match &mut self.0 {
+            Form::Text(text) => text.sample(&metric.info, &values, value),
+            #[cfg(feature = "otlp")]
+            Form::Families(families) => families.sample(&metric.info, &values, value),
+        }
     }
 
     /// Adds a count. Beyond 2^53 (some 285 years of a million per second) it is rounded.
     #[expect(clippy::cast_precision_loss, reason = "Prometheus samples are f64")]
     pub fn count<const N: usize>(&mut self, metric: Metric<N>, values: [&str; N], value: u64) {
         self.set(metric, values, value as f64);
-    }
-
-    fn family(&mut self, info: MetricInfo) -> &mut MetricFamily {
-        self.families.entry(info.name).or_insert_with(|| {
-            let mut family = MetricFamily::default();
-            family.set_name(info.name.to_owned());
-            family.set_help(info.help().to_owned());
-            family.set_field_type(match info.kind {
-                MetricKind::Counter => MetricType::COUNTER,
-                MetricKind::Gauge => MetricType::GAUGE,
-                MetricKind::Histogram => MetricType::HISTOGRAM,
-            });
-            family
-        })
-    }
-}
-
-/// Shows every source and the histograms to a Prometheus registry.
-pub(super) struct Bridge<C> {
-    /// Everything that is read at scrape time.
-    pub collect: C,
-    /// Instruments that are observed as things happen.
-    pub histograms: Vec<prometheus::Histogram>,
-}
-
-impl<C: Collect> Collector for Bridge<C> {
-    fn desc(&self) -> Vec<&Desc> {
-        // The registry uses descriptions to refuse a second collector of the same name; this is
-        // the only collector, and `metrics::tests` checks that names are unique.
-        self.histograms.iter().flat_map(Collector::desc).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut samples = Samples::default();
-        self.collect.collect(&mut samples);
-        let mut families: Vec<_> = samples.families.into_values().collect();
-        families.extend(self.histograms.iter().flat_map(Collector::collect));
-        families
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{
     },
     report::{AlertFacts, ConnectionReport},
     tls::{
-        alert, certificate,
+        alert,
+        certificate::CertificateMemory,
         facts::{ClientCertificate, HandshakeFacts},
         hello::cipher_name,
         transcript::Transcript,
@@ -319,7 +320,11 @@ impl Connection {
             _ if circumstances.contradicted => {
                 Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Ambiguous)
             }
-            Phase::Plaintext(_) => Judgement::plaintext(),
+            // The client's own request settles it. Elsewhere the server had a say (a greeting, a
+            // refusal to upgrade), and what seemed to be the server's may be contradicted yet.
+            Phase::Plaintext("http/1" | "h2c") => Judgement::plaintext(Certainty::Settled),
+            Phase::Plaintext(_) if self.ended() => Judgement::plaintext(Certainty::Settled),
+            Phase::Plaintext(_) => Judgement::plaintext(Certainty::Decided),
             Phase::Opaque(_) => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)
             }
@@ -349,6 +354,7 @@ impl Connection {
         &self,
         judgement: &Judgement,
         transcript: Option<&Transcript>,
+        certificates: &mut CertificateMemory,
         is_final: bool,
     ) -> ConnectionReport {
         let mut report = ConnectionReport {
@@ -382,7 +388,7 @@ impl Connection {
         match &self.phase {
             Phase::Tls { wire, starttls } => {
                 report.starttls = starttls.map(str::to_owned);
-                describe(&mut report, wire, transcript);
+                describe(&mut report, wire, transcript, certificates);
             }
             Phase::Plaintext(protocol) | Phase::Opaque(protocol) => {
                 report.protocol = Some((*protocol).to_owned());
@@ -393,7 +399,12 @@ impl Connection {
     }
 }
 
-fn describe(report: &mut ConnectionReport, wire: &WireHandshake, transcript: Option<&Transcript>) {
+fn describe(
+    report: &mut ConnectionReport,
+    wire: &WireHandshake,
+    transcript: Option<&Transcript>,
+    certificates: &mut CertificateMemory,
+) {
     let facts = wire.facts();
     let shown = transcript.map(|transcript| &transcript.facts);
     if let Some(hello) = &facts.client_hello {
@@ -408,12 +419,12 @@ fn describe(report: &mut ConnectionReport, wire: &WireHandshake, transcript: Opt
     report.alpn = facts.alpn().or_else(|| shown?.alpn()).map(str::to_owned);
     let server_chain =
         facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());
-    report.server_certificate = server_chain.and_then(|chain| certificate::facts(chain).ok());
+    report.server_certificate = server_chain.and_then(|chain| certificates.facts(chain).ok());
     let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
     if let Some(ClientCertificate::Chain(chain)) = client
         && report.verdict.client_auth == ClientAuth::Presented
     {
-        report.client_certificate = certificate::facts(chain).ok();
+        report.client_certificate = certificates.facts(chain).ok();
     }
     report.verify_error = transcript
         .and_then(|transcript| transcript.server_verification)

@@ -3,22 +3,23 @@
 pub mod carried;
 pub mod connection;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use self::{
     carried::{FullHandshakes, Owner, SessionKey},
     connection::Connection,
 };
 use crate::{
+    collections::HashMap,
     flow::reassembly::DropCounts,
     model::{
         ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp, vocabulary,
     },
     report::{CarriedFrom, ConnectionReport, Verdict},
-    tls::transcript::{TranscriptLimits, Transcripts},
+    tls::{
+        certificate::CertificateMemory,
+        transcript::{TranscriptLimits, Transcripts},
+    },
     verdict::{Certainty, Judgement},
 };
 
@@ -140,6 +141,7 @@ pub struct Pipeline {
     transcripts: Transcripts,
     flow_of_random: HashMap<(u32, [u8; 32]), FlowId>,
     full_handshakes: FullHandshakes,
+    certificates: CertificateMemory,
     counters: Counters,
 }
 
@@ -149,7 +151,7 @@ impl Pipeline {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             stream_bytes: 0,
             order: VecDeque::new(),
             handshake_deadlines: VecDeque::new(),
@@ -158,8 +160,9 @@ impl Pipeline {
                 max: limits.max_transcripts,
                 max_age_ns: nanoseconds(limits.transcript_max_age),
             }),
-            flow_of_random: HashMap::new(),
+            flow_of_random: HashMap::default(),
             full_handshakes: FullHandshakes::new(limits.max_sessions, limits.session_max_age),
+            certificates: CertificateMemory::default(),
             counters: Counters::default(),
         }
     }
@@ -334,7 +337,8 @@ impl Pipeline {
         if !is_final && entry.said == Some(judgement.verdict) {
             return;
         }
-        let mut report = entry.connection.report(&judgement, transcript, is_final);
+        let certificates = &mut self.certificates;
+        let mut report = entry.connection.report(&judgement, transcript, certificates, is_final);
         report.carried_from = from;
         if is_final {
             self.conclude(flow, report, at, out);
@@ -368,7 +372,8 @@ impl Pipeline {
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
         let mut judgement = connection.judge(transcript);
         let from = carry(&mut judgement, connection, &self.full_handshakes, at);
-        let mut report = connection.report(&judgement, transcript, true);
+        let certificates = &mut self.certificates;
+        let mut report = connection.report(&judgement, transcript, certificates, true);
         report.carried_from = from;
         self.conclude(flow, report, at, out);
     }

@@ -8,7 +8,7 @@ use x509_parser::{
 };
 
 use super::hello::Malformed;
-use crate::{model::hex, report::CertificateFacts};
+use crate::{collections::HashMap, model::hex, report::CertificateFacts};
 
 /// Certificates of one Certificate message, end entity first, DER encoded.
 pub type Chain = Vec<Vec<u8>>;
@@ -72,6 +72,39 @@ pub fn facts(chain: &Chain) -> Result<CertificateFacts, Malformed> {
         signature: signature(&certificate),
         chain_length: chain.len(),
     })
+}
+
+/// Certificates whose facts are remembered.
+const MAX_REMEMBERED: usize = 256;
+/// Longest certificate whose facts are remembered, in bytes.
+const MAX_REMEMBERED_DER: usize = 4096;
+
+/// Facts of the certificates seen lately: a proxy meets the same few over and over.
+#[derive(Debug, Default)]
+pub struct CertificateMemory {
+    by_der: HashMap<Vec<u8>, CertificateFacts>,
+}
+
+impl CertificateMemory {
+    /// As [`facts`].
+    ///
+    /// # Errors
+    /// As [`facts`].
+    pub fn facts(&mut self, chain: &Chain) -> Result<CertificateFacts, Malformed> {
+        let der = chain.first().ok_or(Malformed("empty certificate chain"))?;
+        if let Some(known) = self.by_der.get(der) {
+            return Ok(CertificateFacts { chain_length: chain.len(), ..known.clone() });
+        }
+        let facts = facts(chain)?;
+        if der.len() <= MAX_REMEMBERED_DER {
+            // The few that matter are back with the next handshakes.
+            if self.by_der.len() >= MAX_REMEMBERED {
+                self.by_der.clear();
+            }
+            self.by_der.insert(der.clone(), facts.clone());
+        }
+        Ok(facts)
+    }
 }
 
 /// Hex of the serial number, without the zero byte that only keeps it positive.

@@ -162,6 +162,13 @@ fn is_grease(value: u16) -> bool {
     value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
 }
 
+/// In one allocation: all are offered, few are GREASE.
+fn without_grease(offered: impl ExactSizeIterator<Item = u16>) -> Vec<u16> {
+    let mut kept = Vec::with_capacity(offered.len());
+    kept.extend(offered.filter(|value| !is_grease(*value)));
+    kept
+}
+
 impl ClientHello {
     /// Reads a ClientHello body (without the message header).
     ///
@@ -173,7 +180,7 @@ impl ClientHello {
         let mut facts = Self {
             random: hello.random.try_into().map_err(|_| Malformed("ClientHello random"))?,
             session_id: hello.session_id.unwrap_or_default().to_vec(),
-            ciphers: hello.ciphers.iter().map(|id| id.0).filter(|id| !is_grease(*id)).collect(),
+            ciphers: without_grease(hello.ciphers.iter().map(|id| id.0)),
             versions: vec![TlsVersion(hello.version.0)],
             ..Self::default()
         };
@@ -216,7 +223,7 @@ impl ClientHello {
                 self.alpn = protocols.into_iter().map(text).collect();
             }
             TlsExtension::EllipticCurves(groups) => {
-                self.groups = groups.iter().map(|g| g.0).filter(|g| !is_grease(*g)).collect();
+                self.groups = without_grease(groups.iter().map(|group| group.0));
             }
             TlsExtension::SupportedVersions(versions) => {
                 let mut versions: Vec<_> =

@@ -18,9 +18,9 @@ use hopsight_tests::{
 use serde_json::{Value, json};
 
 /// How long pods may take to run on a busy machine.
-const PODS: Duration = Duration::from_secs(180);
+const PODS: Duration = Duration::from_mins(3);
 /// How long the agent may take to name the hop.
-const NAMED: Duration = Duration::from_secs(60);
+const NAMED: Duration = Duration::from_mins(1);
 /// Where the last run is written down.
 const PAGE: &str = "agent/deploy/CLUSTER.md";
 

@@ -84,10 +84,10 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
     );
     let config = nginx::Config { http: server, ..nginx::Config::default() };
     let _upstream = Nginx::start(&dir.path().join("upstream"), &config, None, upstream).unwrap();
-    let text = CONFIGURATION
+    let proxy = CONFIGURATION
         .replace("UPSTREAM", &upstream.to_string())
         .replace("FRONT", &front.to_string());
-    fs::write(dir.path().join("etc/nginx.conf"), text).unwrap();
+    fs::write(dir.path().join("etc/nginx.conf"), proxy).unwrap();
 
     let containerd = Containerd::start(&dir.path().join("c")).unwrap();
     let cri = containerd.cri().unwrap();
@@ -158,14 +158,14 @@ fn a_runtime_that_does_not_answer_is_told_and_stops_nothing() {
     let server = format!("server {{ listen {upstream}; location / {{ return 200 \"x\"; }} }}\n");
     let config = nginx::Config { http: server, ..nginx::Config::default() };
     let _upstream = Nginx::start(&dir.path().join("upstream"), &config, None, upstream).unwrap();
-    let text = CONFIGURATION
+    let proxy = CONFIGURATION
         .replace("https://", "http://")
         .lines()
         .filter(|line| !line.contains("proxy_ssl_certificate"))
         .fold(String::new(), |text, line| text + line + "\n")
         .replace("UPSTREAM", &upstream.to_string())
         .replace("FRONT", &front.to_string());
-    fs::write(dir.path().join("etc/nginx.conf"), text).unwrap();
+    fs::write(dir.path().join("etc/nginx.conf"), proxy).unwrap();
 
     let containerd = Containerd::start(&dir.path().join("c")).unwrap();
     let cri = containerd.cri().unwrap();

@@ -155,3 +155,29 @@ fn a_full_ring_is_counted_and_told() {
     let lost = stats.lost.iter().find(|(reason, _)| *reason == "segment").map(|(_, n)| *n);
     assert!(lost.is_some_and(|n| n > 0), "{stats:?}");
 }
+
+#[test]
+fn what_a_full_ring_loses_is_counted_exactly() {
+    if !privileged("what_a_full_ring_loses_is_counted_exactly") {
+        return;
+    }
+    let name = "hs-exact";
+    let [mut small, mut large] = [32_768, 4 << 20].map(|ring_bytes| {
+        let mut options = options(name);
+        options.load.ring_bytes = ring_bytes;
+        options.load.handshake_budget = 1 << 20;
+        start(options)
+    });
+    let (listener, to) = listen("127.0.0.1");
+    // Nobody reads either ring meanwhile. Each turn is a segment, and a record small enough for one
+    // chunk.
+    let turns = (0..1000).map(|_| pattern(HELLO, 100)).collect();
+    converse(name, listener, to, &turns);
+    collect_closed(&mut large);
+    collect_for(&mut small, Duration::from_millis(300));
+    let sum = |counts: &[(&'static str, u64)]| counts.iter().map(|(_, n)| n).sum::<u64>();
+    let [small, large] = [small.stats().read(), large.stats().read()];
+    assert_eq!(sum(&large.lost), 0, "{large:?}");
+    assert!(sum(&small.lost) > 0, "{small:?}");
+    assert_eq!(sum(&small.received) + sum(&small.lost), sum(&large.received));
+}

@@ -14,7 +14,7 @@ use hopsight_tests::{
 use serde_json::{Value, json};
 
 /// Longer than the watcher's first back-offs together.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_mins(1);
 
 fn pod(name: &str, digit: char) -> Value {
     json!({

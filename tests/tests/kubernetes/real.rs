@@ -20,7 +20,7 @@ use hopsight_tests::{
 use serde_json::{Value, json};
 
 /// A change travels through etcd and back.
-const CHANGE: Duration = Duration::from_secs(60);
+const CHANGE: Duration = Duration::from_mins(1);
 
 fn pod(name: &str, node: &str) -> Value {
     json!({

@@ -57,7 +57,9 @@ fn judge(cases: &[Case], network: Network<'_>) {
     }
     let mut wrong = Vec::new();
     for hop in &topology.hops {
-        let reports = agent.wait_finals(hop.dial, hop.case.requests).unwrap();
+        let reports = agent
+            .wait_finals(hop.dial, hop.case.requests)
+            .unwrap_or_else(|error| panic!("{}: {error:#}", hop.case.name));
         let seen = topology.wait_truth(hop, hop.case.logged()).unwrap();
         wrong.extend(compare(hop, &reports, &seen));
         wrong.extend(compare_with_envoy(&topology, hop, &reports));

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
-mod drift;
 mod hops;
 mod lifecycle;
 mod matrix;

@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
 mod alerts;
+mod otlp;
 mod panels;
 mod terminal;

@@ -12,21 +12,35 @@ use anyhow::Context as _;
 use super::{result_file, target};
 use crate::command::{self, cargo};
 
-/// The checked-in counts, one `CASE COUNT` per line.
-const BOUNDS: &str = "agent/benches/instructions.txt";
-
 /// A case may take so much more than its bound: compilers and libraries differ a little.
 const TOLERANCE: f64 = 1.10;
 
 /// Runs of a case under callgrind; the difference leaves out start and preparation.
-const TIMES: [u64; 2] = [50, 150];
+const TIMES: [u64; 2] = [4, 12];
 
 /// How to count.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Args {
+    /// Count in the unoptimised build, which the tests have made already
+    #[arg(long)]
+    debug: bool,
     /// Write the counts as the new bounds
     #[arg(long)]
     bless: bool,
+}
+
+impl Args {
+    /// In the build of the tests, against the bounds.
+    pub const IN_TESTS: Self = Self { debug: true, bless: false };
+
+    const fn profile(&self) -> &'static str {
+        if self.debug { "debug" } else { "release" }
+    }
+
+    /// The checked-in counts, one `CASE COUNT` per line.
+    fn bounds(&self) -> PathBuf {
+        Path::new("agent/benches/instructions").join(format!("{}.txt", self.profile()))
+    }
 }
 
 /// Counts the instructions of every case.
@@ -35,10 +49,11 @@ pub struct Args {
 /// If a case takes more than its bound allows.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     anyhow::ensure!(command::installed("valgrind"), "valgrind is missing: run `cargo xtask setup`");
-    let program = build()?;
+    let program = build(args)?;
     let names = Command::new(&program).output().context("list the cases")?;
     let names = String::from_utf8(names.stdout).context("read the list of cases")?;
-    let bounds = read_bounds()?;
+    let file = args.bounds();
+    let bounds = read_bounds(&file)?;
     let mut counts = BTreeMap::new();
     let mut over = Vec::new();
     println!("CASE                     INSTRUCTIONS     BOUND   RATIO");
@@ -56,27 +71,32 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         counts.insert(name.to_owned(), each);
     }
     let lines: Vec<String> = counts.iter().map(|(name, n)| format!("  \"{name}\": {n}")).collect();
-    let file = result_file("instructions")?;
-    fs::write(&file, format!("{{\n{}\n}}\n", lines.join(",\n")))
-        .with_context(|| format!("write {}", file.display()))?;
+    let result = result_file(&format!("instructions-{}", args.profile()))?;
+    fs::write(&result, format!("{{\n{}\n}}\n", lines.join(",\n")))
+        .with_context(|| format!("write {}", result.display()))?;
     if args.bless {
-        return bless(&counts);
+        return bless(&file, &counts);
     }
     anyhow::ensure!(
         over.is_empty(),
-        "more than {:.0} % above the bound of {BOUNDS}: {}. Make it cheaper, or bless the new \
-         counts: `cargo xtask bench instructions --bless`",
+        "more than {:.0} % above the bound of {}: {}. Make it cheaper, or bless the new counts: \
+         `cargo xtask bench instructions{} --bless`",
         (TOLERANCE - 1.0) * 100.0,
-        over.join(", ")
+        file.display(),
+        over.join(", "),
+        if args.debug { " --debug" } else { "" }
     );
     Ok(())
 }
 
 /// The counted program.
-fn build() -> anyhow::Result<PathBuf> {
-    let args = ["build", "-q", "--release", "-p", "hopsight", "--example", "instructions"];
-    command::run(&mut cargo(&args))?;
-    Ok(target()?.join("release/examples/instructions"))
+fn build(args: &Args) -> anyhow::Result<PathBuf> {
+    let mut build = vec!["build", "-q", "-p", "hopsight", "--example", "instructions"];
+    if !args.debug {
+        build.push("--release");
+    }
+    command::run(&mut cargo(&build))?;
+    Ok(target()?.join(args.profile()).join("examples/instructions"))
 }
 
 fn count(program: &Path, case: &str, times: u64) -> anyhow::Result<u64> {
@@ -95,26 +115,27 @@ fn count(program: &Path, case: &str, times: u64) -> anyhow::Result<u64> {
         .with_context(|| format!("find the count in what valgrind wrote:\n{text}"))
 }
 
-fn read_bounds() -> anyhow::Result<BTreeMap<String, u64>> {
-    let Ok(text) = fs::read_to_string(BOUNDS) else { return Ok(BTreeMap::new()) };
+fn read_bounds(file: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
+    let Ok(text) = fs::read_to_string(file) else { return Ok(BTreeMap::new()) };
     text.lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
         .map(|line| {
-            let (name, count) =
-                line.split_once(' ').with_context(|| format!("read {BOUNDS}: {line}"))?;
-            let count = count.parse().with_context(|| format!("read {BOUNDS}: {line}"))?;
-            Ok((name.to_owned(), count))
+            let wrong = || format!("read {}: {line}", file.display());
+            let (name, count) = line.split_once(' ').with_context(wrong)?;
+            Ok((name.to_owned(), count.parse().with_context(wrong)?))
         })
         .collect()
 }
 
-fn bless(counts: &BTreeMap<String, u64>) -> anyhow::Result<()> {
+fn bless(file: &Path, counts: &BTreeMap<String, u64>) -> anyhow::Result<()> {
     let mut text = String::from(
         "# Instructions per run of each case of agent/benches/cases, by callgrind on x86_64.\n\
-         # Written by `cargo xtask bench instructions --bless`.\n",
+         # Written by `cargo xtask bench instructions --bless` (`--debug`).\n",
     );
     for (name, count) in counts {
         text += &format!("{name} {count}\n");
     }
-    fs::write(BOUNDS, text).with_context(|| format!("write {BOUNDS}"))
+    let folder = file.parent().context("find the folder of the bounds")?;
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }

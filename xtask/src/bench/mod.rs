@@ -47,6 +47,15 @@ pub enum Bench {
         #[arg(long, default_value_t = 64)]
         connections: u32,
     },
+    /// What a real Prometheus needs for many made-up agents, by series, memory and time
+    Fleet {
+        /// Hops of each agent
+        #[arg(long, default_value_t = 20)]
+        hops: usize,
+        /// Sizes of the fleet, one after the other
+        #[arg(long, value_delimiter = ',', default_value = "250,500,1000")]
+        agents: Vec<usize>,
+    },
     /// Instructions of the core's hot paths, held against the bounds in agent/benches
     Instructions(instructions::Args),
 }
@@ -69,6 +78,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Replay(args) => replay::run(args),
         Bench::Probes { rounds, handshakes } => probes(*rounds, *handshakes),
         Bench::Drift { runs, connections } => drift(*runs, *connections),
+        Bench::Fleet { hops, agents } => fleet(*hops, agents),
         Bench::Instructions(args) => instructions::run(args),
     }
 }
@@ -100,6 +110,16 @@ fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
     let mut drift = Command::new(release.join("hopsight-drift"));
     drift.args([runs.to_string(), connections.to_string()]);
     Err(command::replace(drift.env("HOPSIGHT_BIN", release.join("hopsight"))))
+}
+
+/// Becomes the measurement of the test package. Prometheus is measured, not what it scrapes.
+fn fleet(hops: usize, agents: &[usize]) -> anyhow::Result<()> {
+    let packages = ["build", "-q", "-p", "hopsight", "-p", "hopsight-tests"];
+    command::run(&mut cargo(&[&packages[..], &["--bins", "--example", "fleet"]].concat()))?;
+    let mut measure = Command::new(command::built("hopsight-fleet")?);
+    measure.env("HOPSIGHT_BIN", command::built("hopsight")?).arg(hops.to_string());
+    measure.args(agents.iter().map(ToString::to_string));
+    Err(command::replace(&mut measure))
 }
 
 fn scale(Passed { args }: &Passed) -> anyhow::Result<()> {

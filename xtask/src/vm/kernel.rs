@@ -61,14 +61,17 @@ pub fn fetch(suite: &str, cache: &Path, refresh: bool) -> anyhow::Result<Kernel>
 }
 
 fn unpacked(root: &Path) -> Option<Kernel> {
-    let image = fs::read_dir(root.join("boot")).ok()?.flatten().find_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        name.strip_prefix("vmlinuz-").map(|release| (release.to_owned(), entry.path()))
-    });
-    let (release, image) = image?;
-    let below = |prefix: &str| root.join(prefix).join("lib/modules").join(&release);
     // trixie merged /lib into /usr/lib.
-    let modules = [below("usr"), below("")].into_iter().find(|modules| modules.is_dir())?;
+    let modules = ["usr/lib/modules", "lib/modules"]
+        .iter()
+        .filter_map(|folder| fs::read_dir(root.join(folder)).ok())
+        .find_map(|mut folder| folder.next()?.ok())?
+        .path();
+    let release = modules.file_name()?.to_str()?.to_owned();
+    // Since 2026 the image stands beside its modules.
+    let image = [modules.join("vmlinuz"), root.join(format!("boot/vmlinuz-{release}"))]
+        .into_iter()
+        .find(|image| image.exists())?;
     Some(Kernel { release, image, modules })
 }
 

@@ -22,11 +22,13 @@ pub struct Attachment {
 }
 
 impl Drop for Attachment {
-    /// The kernel lets every removal of a probe wait for all processors, some 0.1 s: a thread of
-    /// its own waits, and new processes are looked at meanwhile.
+    /// The kernel lets every removal of a probe wait for all processors, some 0.1 s. Threads of
+    /// their own wait, all at once: new processes are looked at meanwhile, and an agent that ends
+    /// does not wait for one probe after the other.
     fn drop(&mut self) {
-        let links = std::mem::take(&mut self.links);
-        std::thread::spawn(move || drop(links));
+        for link in std::mem::take(&mut self.links) {
+            std::thread::spawn(move || drop(link));
+        }
     }
 }
 

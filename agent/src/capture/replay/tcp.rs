@@ -1,9 +1,10 @@
 //! Follows TCP connections in a capture and turns their segments into events.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::hash_map::Entry, net::SocketAddr};
 
 use super::packet::TcpSegment;
 use crate::{
+    collections::HashMap,
     model::{Beginning, CloseCause, Direction, Event, FlowId, Origin, Timestamp},
     tls::records::{ContentType, RecordHeader},
 };
@@ -48,16 +49,21 @@ impl TcpTracker {
     pub fn segment(&mut self, at: Timestamp, segment: &TcpSegment<'_>, out: &mut Vec<Event>) {
         let key = key(segment.source, segment.destination);
         let opens = segment.syn && !segment.ack;
-        let reused = self.connections.get(&key).is_some_and(|tracked| {
-            opens && tracked.established && tracked.syn != Some(segment.sequence)
-        });
-        if reused {
+        let is_another =
+            |tracked: &Tracked| tracked.established && tracked.syn != Some(segment.sequence);
+        if opens && self.connections.get(&key).is_some_and(is_another) {
             self.close(key, at, out);
         }
-        if !self.connections.contains_key(&key) && !self.open(key, at, segment, out) {
-            return;
-        }
-        let Some(tracked) = self.connections.get_mut(&key) else { return };
+        let tracked = match self.connections.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let flow = FlowId(self.flows + 1);
+                let Some(tracked) = open(flow, at, segment, out) else { return };
+                self.flows += 1;
+                self.by_flow.insert(flow, key);
+                place.insert(tracked)
+            }
+        };
         let direction = if segment.source == tracked.client {
             Direction::ToServer
         } else {
@@ -107,50 +113,6 @@ impl TcpTracker {
         }
     }
 
-    fn open(
-        &mut self,
-        key: (SocketAddr, SocketAddr),
-        at: Timestamp,
-        segment: &TcpSegment<'_>,
-        out: &mut Vec<Event>,
-    ) -> bool {
-        let silent = segment.payload_len == 0 && !segment.syn;
-        if segment.rst || silent {
-            return false;
-        }
-        let from_server = if segment.syn { segment.ack } else { speaks_as_server(segment) };
-        let [client, server] = if from_server {
-            [segment.destination, segment.source]
-        } else {
-            [segment.source, segment.destination]
-        };
-        let begins = segment.syn
-            || RecordHeader::parse(segment.payload).is_ok_and(|header| {
-                header.is_some_and(|h| h.content_type == ContentType::Handshake)
-            });
-        self.flows += 1;
-        let flow = FlowId(self.flows);
-        let tracked = Tracked {
-            flow,
-            client,
-            base: [None; 2],
-            fin: [false; 2],
-            syn: None,
-            established: false,
-            done: false,
-        };
-        self.connections.insert(key, tracked);
-        self.by_flow.insert(flow, key);
-        out.push(Event::Opened {
-            flow,
-            at,
-            origin: Origin::PacketCapture,
-            destination: server,
-            beginning: if begins { Beginning::Seen } else { Beginning::MidStream },
-        });
-        true
-    }
-
     fn close(&mut self, key: (SocketAddr, SocketAddr), at: Timestamp, out: &mut Vec<Event>) {
         if let Some(tracked) = self.connections.remove(&key) {
             self.by_flow.remove(&tracked.flow);
@@ -158,6 +120,44 @@ impl TcpTracker {
             out.push(Event::Closed { flow: tracked.flow, at, cause });
         }
     }
+}
+
+/// A new connection, if this segment is of one; nothing follows from the end of an unknown one.
+fn open(
+    flow: FlowId,
+    at: Timestamp,
+    segment: &TcpSegment<'_>,
+    out: &mut Vec<Event>,
+) -> Option<Tracked> {
+    let silent = segment.payload_len == 0 && !segment.syn;
+    if segment.rst || silent {
+        return None;
+    }
+    let from_server = if segment.syn { segment.ack } else { speaks_as_server(segment) };
+    let [client, server] = if from_server {
+        [segment.destination, segment.source]
+    } else {
+        [segment.source, segment.destination]
+    };
+    let begins = segment.syn
+        || RecordHeader::parse(segment.payload)
+            .is_ok_and(|header| header.is_some_and(|h| h.content_type == ContentType::Handshake));
+    out.push(Event::Opened {
+        flow,
+        at,
+        origin: Origin::PacketCapture,
+        destination: server,
+        beginning: if begins { Beginning::Seen } else { Beginning::MidStream },
+    });
+    Some(Tracked {
+        flow,
+        client,
+        base: [None; 2],
+        fin: [false; 2],
+        syn: None,
+        established: false,
+        done: false,
+    })
 }
 
 /// Without a SYN: whether the sender of this segment is the server. A hello tells; else the lower

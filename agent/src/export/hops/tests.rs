@@ -229,7 +229,7 @@ fn json_reads_back() {
 
 /// A report between these ends, at this second.
 fn between(table: &mut HopTable, proxy: &str, upstream: &str, report: &ConnectionReport, at: f64) {
-    let ends = Ends { proxy: proxy.into(), upstream: upstream.into() };
+    let ends = Ends { proxy: proxy.into(), upstream: upstream.into(), pod: None };
     table.record_between(&ends, report, at);
 }
 
@@ -276,9 +276,9 @@ fn names_that_are_gone_are_forgotten() {
     for (proxy, upstream) in [("nginx", "a"), ("nginx", "b"), ("web/edge", "a")] {
         between(&mut table, proxy, upstream, &report(1, Mtls), 1.0);
     }
-    table.forget("nginx", Some("a"));
+    table.forget("nginx", "a");
     assert_eq!(table.len(), 2);
-    table.forget("nginx", None);
+    table.forget("nginx", "b");
     let left = table.snapshot(0.0).hops;
     assert_eq!((left.len(), &*left[0].proxy), (1, "web/edge"));
 }

@@ -119,15 +119,11 @@ fn record(event: &[u8], observed: u64) -> Option<LogRecord> {
 /// What a person reads first: who to whom, and what about it.
 fn sentence(event: &Map<String, Value>) -> String {
     let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-    match event.get("upstream") {
-        Some(_) => format!("{} → {}: {}", word("proxy"), word("upstream"), word("detail")),
-        None => {
-            let process = event.get("origin").and_then(|origin| origin.pointer("/process/name"));
-            let process = process.and_then(Value::as_str).unwrap_or_default();
-            let words = ["security", "outcome", "evidence"].map(word).join(", ");
-            format!("{process} → {}: {words}", word("dst"))
-        }
-    }
+    let what = match event.get("detail") {
+        Some(_) => word("detail").to_owned(),
+        None => ["security", "outcome", "evidence"].map(word).join(", "),
+    };
+    format!("{} → {}: {what}", word("proxy"), word("upstream"))
 }
 
 /// What is null says nothing and is left out.

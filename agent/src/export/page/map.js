@@ -92,7 +92,7 @@ function mapHop(row, proxy, right) {
   const from = [14 + NODE.proxy, proxy.y + 22];
   const to = [right - LABEL - 8, row.y];
   const bend = Math.max(40, (to[0] - from[0]) * 0.5);
-  const path = `M${from[0]} ${from[1]} C${from[0] + bend} ${from[1]} ${to[0] - bend} ${to[1]} ${to[0]} ${to[1]} H${right}`;
+  const path = `M${from[0]} ${from[1]} C${from[0] + bend} ${from[1]} ${to[0] - bend} ${to[1]} ${to[0]} ${to[1]}`;
   if (row.counts) return mapRest(row, path, right);
   const { hop } = row;
   const select = () => openDetail(row.key);

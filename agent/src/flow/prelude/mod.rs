@@ -92,7 +92,10 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         Opening::Tls(TlsStart { at: [client_at, 0], starttls: None, ssl2_hello })
     };
     if client.is_empty() {
+        // The client has the first word on what it speaks: a server (or somebody who forges its
+        // packets) that says something before must not decide for it.
         return match RecordHeader::parse(server) {
+            _ if ending == Ending::Open => Opening::Pending,
             Ok(Some(_)) => direct(None, 0),
             _ if server.starts_with(b"SSH-") => Opening::Plaintext("ssh"),
             _ if ended && !server.is_empty() => Opening::Plaintext(upgrades::named(client, server)),

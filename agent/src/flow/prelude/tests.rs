@@ -46,6 +46,7 @@ fn cases() -> Vec<Case> {
         ("nothing", vec![], vec![], "pending", "pending"),
         ("tls", client_hello(), vec![], "tls [0, 0] direct", "tls [0, 0] direct"),
         ("half a record header", vec![0x16, 3], vec![], "pending", "pending"),
+        ("the server's SSH before the client's", vec![], text("SSH-2.0-a"), "pending", "clear ssh"),
         ("http", text("GET / HTTP/1.1\r\n"), vec![], "clear http/1", "clear http/1"),
         ("half a method", text("GE"), vec![], "pending", "clear other"),
         ("h2c", text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), vec![], "clear h2c", "clear h2c"),
@@ -61,7 +62,7 @@ fn cases() -> Vec<Case> {
             "tls [16, 8] other",
         ),
         ("server first", vec![], text("220 hi\r\n"), "pending", "clear ftp"),
-        ("tls server only", vec![], server_hello(), "tls [0, 0] direct", "tls [0, 0] direct"),
+        ("tls server only", vec![], server_hello(), "pending", "tls [0, 0] direct"),
         (
             "proxy v1 and tls",
             tls(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"),

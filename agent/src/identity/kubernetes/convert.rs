@@ -35,11 +35,14 @@ pub(super) type Pod = Object<PodSpec, PodStatus>;
 pub(super) struct PodSpec {}
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 pub(super) struct PodStatus {
-    container_statuses: Vec<ContainerStatus>,
-    init_container_statuses: Vec<ContainerStatus>,
-    ephemeral_container_statuses: Vec<ContainerStatus>,
+    #[serde(rename = "containerStatuses")]
+    containers: Vec<ContainerStatus>,
+    #[serde(rename = "initContainerStatuses")]
+    init_containers: Vec<ContainerStatus>,
+    #[serde(rename = "ephemeralContainerStatuses")]
+    ephemeral_containers: Vec<ContainerStatus>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -63,10 +66,10 @@ pub(super) fn pod(pod: Pod, wanted_labels: &[String]) -> Option<PodRecord> {
     let workload = workload_of_owner(&name, labels, owner);
     let status = pod.status.unwrap_or_default();
     let statuses = status
-        .container_statuses
+        .containers
         .into_iter()
-        .chain(status.init_container_statuses)
-        .chain(status.ephemeral_container_statuses);
+        .chain(status.init_containers)
+        .chain(status.ephemeral_containers);
     Some(PodRecord {
         uid: uid.clone()?,
         static_uid: annotations.as_ref().and_then(|all| all.get(CONFIG_HASH)).cloned(),

@@ -198,7 +198,7 @@ async fn run(options: KubernetesOptions, tables: SharedTables, board: Board) {
             .await;
         }
     };
-    future::join3(pods, services, gateway).await;
+    Box::pin(future::join3(pods, services, gateway)).await;
 }
 
 async fn connect(options: &KubernetesOptions) -> anyhow::Result<Client> {

@@ -277,17 +277,12 @@ impl DriftTracker {
         events
     }
 
-    /// Forgets what will not be seen again under this name: an upstream, or (with `None`) every
-    /// upstream of a proxy. What is open of it ends as not seen.
-    pub fn give_up(
-        &mut self,
-        proxy: &str,
-        upstream: Option<&str>,
-        now: UnixTime,
-    ) -> Vec<DriftEvent> {
-        let meant = |key: &HopKey| *key.0 == *proxy && upstream.is_none_or(|one| *key.1 == *one);
-        let gone = self.hops.extract_if(|key, _| meant(key));
-        let open = gone.flat_map(|(_, hop)| hop.tracks.into_values()).filter_map(|one| one.open);
+    /// Forgets a hop that will not be seen again under this name. What is open of it ends as not
+    /// seen.
+    pub fn give_up(&mut self, proxy: &str, upstream: &str, now: UnixTime) -> Vec<DriftEvent> {
+        let gone = self.hops.remove(&(proxy.into(), upstream.into()));
+        let tracks = gone.into_iter().flat_map(|hop| hop.tracks.into_values());
+        let open = tracks.filter_map(|track| track.open);
         let closed: Vec<_> =
             open.map(|drift| ClosedDrift { drift, at: now, end: End::NotSeen }).collect();
         self.closed.extend(closed.iter().cloned());

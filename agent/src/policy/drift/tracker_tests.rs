@@ -213,3 +213,16 @@ fn the_number_of_hops_is_bounded() {
     assert_eq!(scene.tick(60).len(), 2);
     assert_eq!(scene.tracker.closed().count(), 1);
 }
+
+#[test]
+fn a_hop_that_got_another_name_is_given_up() {
+    let mut scene = Scene::new(Options::default());
+    for upstream in ["payments", "reports"] {
+        assert_eq!(scene.seen(upstream, PLAINTEXT, 0).len(), 1);
+    }
+    let closed = words(scene.tracker.give_up("edge", "payments", at(5)));
+    assert_eq!(closed, ["-payments plaintext NotSeen None"]);
+    let open: Vec<_> = scene.tracker.open().map(|drift| drift.upstream.to_string()).collect();
+    assert_eq!(open, ["reports"]);
+    assert!(scene.tracker.give_up("edge", "payments", at(6)).is_empty());
+}

