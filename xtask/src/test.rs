@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
+    bench::instructions,
     chart,
     command::{self, built, cargo},
     vm, wheel,
@@ -32,6 +33,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // The live tests run the binary, which `cargo test` alone does not have to build.
     if steps.run("cargo build", || command::run(&mut cargo(&["build"]))) {
         steps.run("cargo test", || command::run(&mut tests()?));
+        steps.run("cargo xtask bench instructions --debug", || {
+            instructions::run(&instructions::Args::IN_TESTS)
+        });
         if args.kernels {
             steps.run("cargo xtask vm", || vm::run_named(&vm::ENDS));
         }

@@ -64,8 +64,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let ratio = bound.map_or(f64::NAN, |bound| each as f64 / bound as f64);
         println!("{name:<24} {each:>12} {:>9} {ratio:>7.3}", bound.unwrap_or_default());
-        // Without a bound the ratio is not a number, and that is not within it either.
-        if !(ratio <= TOLERANCE) {
+        // Without a bound the ratio is not a number.
+        if ratio.is_nan() || ratio > TOLERANCE {
             over.push(name.to_owned());
         }
         counts.insert(name.to_owned(), each);

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measurements as ratios of interleaved runs on one machine.
 
-mod instructions;
+pub mod instructions;
 mod replay;
 
 use std::{
