@@ -200,7 +200,7 @@ fn helm(plane: &ControlPlane, args: &[&str]) -> anyhow::Result<String> {
     let python = env::var_os(PYTHON).map(PathBuf::from);
     let python = python.context("run `cargo xtask cluster`: no Python with Helm's SDK")?;
     let own = ["-c", HELM, utf8(&plane.admin)?, RELEASE];
-    let said = process::run(&python, [&own, args].concat());
+    let said = process::run(utf8(&python)?, [&own, args].concat());
     Ok(said.with_context(|| format!("helm {}", args[0]))?.trim().to_owned())
 }
 
