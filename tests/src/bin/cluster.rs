@@ -75,6 +75,12 @@ fn main() -> anyhow::Result<ExitCode> {
     // The kubelet ends first, or it would start the pods again.
     drop(plane.daemons.remove(0));
     let cleaned = containerd.cri().and_then(|cri| cri.remove_all_pods());
+    // A kubelet that has ended unmounts no volumes.
+    let unmount = format!(
+        "awk '$2 ~ \"^{}/k/kubelet/\" {{ print $2 }}' /proc/self/mounts | xargs --no-run-if-empty umount",
+        utf8(dir.path())?
+    );
+    process::run("sh", ["-c", &unmount])?;
     let shown = shown?;
     cleaned.context("remove the pods")?;
     let page = page(&shown, &bin)?;
@@ -144,7 +150,12 @@ fn show(
         Ok(named.map(|hop| Hop::clone(hop)))
     })
     .with_context(|| format!("{:#?}\n{:#?}\n{}", readyz(), hops(), logs(RELEASE)))?;
-    let readyz = readyz()?;
+    // It is written down anew every few seconds.
+    let readyz = wait_until("/readyz to say that pods are watched", NAMED, || {
+        let answer = readyz()?;
+        let kubernetes = answer["components"]["kubernetes"]["detail"].as_str();
+        Ok(kubernetes.is_some_and(|detail| detail.contains("pods")).then_some(answer))
+    })?;
     println!("  ok  {} to {}\n{readyz:#}", hop.proxy, hop.upstream);
     self::helm(plane, &["uninstall"])?;
     wait_until("the DaemonSet's pod to end", PODS, || {
