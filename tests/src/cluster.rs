@@ -64,12 +64,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When they do not answer in time.
-    pub fn start(
-        dir: &Path,
-        bin: &Path,
-        block: Loopback,
-        api: SocketAddr,
-    ) -> anyhow::Result<Self> {
+    pub fn start(dir: &Path, bin: &Path, block: Loopback, api: SocketAddr) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let (clients, peers) = (block.socket(3, 2379), block.socket(3, 2380));
         let url = |address: SocketAddr| format!("http://{address}");

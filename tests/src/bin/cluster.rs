@@ -167,12 +167,7 @@ fn show(
 }
 
 /// nginx as `web/edge` and its upstream, nginx as `shop/payments`, with mutual TLS between them.
-fn run_proxy(
-    api: &Api,
-    dir: &Path,
-    front: SocketAddr,
-    upstream: SocketAddr,
-) -> anyhow::Result<()> {
+fn run_proxy(api: &Api, dir: &Path, front: SocketAddr, upstream: SocketAddr) -> anyhow::Result<()> {
     let pki = Pki::create(&dir.join("etc/pki"))?;
     let certificates = format!(
         "ssl_certificate {}; ssl_certificate_key {}; ssl_client_certificate {};",
@@ -281,7 +276,8 @@ fn page(shown: &Shown, bin: &Path) -> anyhow::Result<String> {
     let pod = identity.kubernetes.as_ref().context("the hop has a pod")?;
     let container = &agent["spec"]["containers"][0];
     let capabilities = container["securityContext"]["capabilities"]["add"].as_array();
-    let capabilities: Vec<_> = capabilities.into_iter().flatten().filter_map(Value::as_str).collect();
+    let capabilities: Vec<_> =
+        capabilities.into_iter().flatten().filter_map(Value::as_str).collect();
     let components = readyz["components"].as_object().context("/readyz has components")?;
     let components: Vec<_> = components
         .iter()

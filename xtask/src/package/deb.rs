@@ -14,12 +14,8 @@ use super::{
 };
 use crate::command::{output, run};
 
-const CARGO_DEB: Tool = Tool {
-    package: "cargo-deb",
-    binary: "cargo-deb",
-    version: "3.8.0",
-    origin: Origin::CratesIo,
-};
+const CARGO_DEB: Tool =
+    Tool { package: "cargo-deb", binary: "cargo-deb", version: "3.8.0", origin: Origin::CratesIo };
 
 /// Makes the package and returns where it is.
 pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {

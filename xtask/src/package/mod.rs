@@ -67,9 +67,7 @@ pub fn image(binary: Option<&Path>) -> anyhow::Result<PathBuf> {
 
 /// Makes everything and runs the tests that want it.
 fn check(binary: &Path) -> anyhow::Result<()> {
-    let read = |path: PathBuf| {
-        fs::read(&path).with_context(|| format!("read {}", path.display()))
-    };
+    let read = |path: PathBuf| fs::read(&path).with_context(|| format!("read {}", path.display()));
     let images = [read(image::write(binary)?)?, read(image::write(binary)?)?];
     anyhow::ensure!(images[0] == images[1], "two images of the same binary differ");
     deb::write(binary)?;
