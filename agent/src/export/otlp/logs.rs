@@ -159,8 +159,8 @@ mod tests {
 
     #[test]
     fn records_keep_every_key_of_the_line() {
-        let line = br#"{"time":"2026-11-23T14:35:00.125Z","origin":{"process":{"name":"nginx"}},
-            "dst":"10.0.0.1:443","security":"mtls","outcome":"established","evidence":"wire",
+        let line = br#"{"time":"2026-11-23T14:35:00.125Z","proxy":"nginx","upstream":"10.0.0.1:443",
+            "origin":{"process":{"name":"nginx"}},"dst":"10.0.0.1:443","security":"mtls","outcome":"established","evidence":"wire",
             "sni":null,"offered_versions":["1.3","1.2"],"is_final":true,"opened_at":7}"#;
         let got = record(line, 9).expect("a record");
         assert_eq!(got.event_name, "hopsight.connection");
