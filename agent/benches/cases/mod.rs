@@ -4,10 +4,7 @@
 use std::{hint::black_box, net::SocketAddr};
 
 use hopsight::{
-    export::{
-        Exporter,
-        hops::{HopLimits, HopTable},
-    },
+    export::hops::{HopLimits, HopTable},
     flow::reassembly::Stream,
     model::{Direction, Event, FlowId, Timestamp},
     pipeline::{Limits, Pipeline, Update},
@@ -38,20 +35,18 @@ pub type Run = Box<dyn FnMut()>;
 type Case = (&'static str, fn() -> Run);
 
 /// Every case.
-pub const ALL: [Case; 13] = [
+pub const ALL: [Case; 11] = [
     ("client_hello", client_hello),
     ("server_hello", server_hello),
     ("certificate", certificate),
     ("records", records),
     ("reassembly_in_order", reassembly_in_order),
-    ("reassembly_backwards", reassembly_backwards),
     ("flights", flights),
     ("handshake_tls12", || handshake(&recorded("tls12"))),
     ("handshake_mtls12", || handshake(&recorded("mtls12"))),
     ("handshake_mtls13", || handshake(&recorded("mtls13"))),
     ("handshakes_recorded", handshakes),
     ("hop_lookup", hop_lookup),
-    ("metrics_of_100_hops", metrics),
 ];
 
 fn recorded(name: &str) -> Script {
@@ -145,16 +140,7 @@ fn segments() -> Vec<(u32, Vec<u8>)> {
 }
 
 fn reassembly_in_order() -> Run {
-    reassembly(segments())
-}
-
-fn reassembly_backwards() -> Run {
-    let mut segments = segments();
-    segments.reverse();
-    reassembly(segments)
-}
-
-fn reassembly(segments: Vec<(u32, Vec<u8>)>) -> Run {
+    let segments = segments();
     Box::new(move || {
         let mut stream = Stream::new(64 * 1024, 64 * 1024);
         for (offset, bytes) in &segments {
@@ -226,15 +212,5 @@ fn hop_lookup() -> Run {
     Box::new(move || {
         table.record(black_box(&reports[next % reports.len()]), 1.0);
         next += 1;
-    })
-}
-
-fn metrics() -> Run {
-    let exporter = Exporter::new(HopLimits::default());
-    for report in reports() {
-        exporter.record(&report);
-    }
-    Box::new(move || {
-        black_box(exporter.gather().expect("text"));
     })
 }
