@@ -57,15 +57,13 @@ impl LogOutput {
             if !unsent.is_worth_retrying {
                 return Err(unsent.why);
             }
-            match pauses.next() {
-                Some(pause) => thread::sleep(*pause),
-                None => {
-                    let silence = self.away.map_or(RETRIES[0], |(_, silence)| silence * 2);
-                    let silence = silence.min(MAX_SILENCE);
-                    self.away = Some((Instant::now() + silence, silence));
-                    return Err(unsent.why);
-                }
-            }
+            let Some(pause) = pauses.next() else {
+                let silence = self.away.map_or(RETRIES[0], |(_, silence)| silence * 2);
+                let silence = silence.min(MAX_SILENCE);
+                self.away = Some((Instant::now() + silence, silence));
+                return Err(unsent.why);
+            };
+            thread::sleep(*pause);
         }
     }
 }
