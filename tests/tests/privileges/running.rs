@@ -115,7 +115,7 @@ fn a_crash_leaves_no_core_dump() {
         let launcher = ["env", &here, "prlimit", "--core=unlimited:unlimited", "--"];
         let mut agent = Agent::start_through(&launcher, dir.path(), http, options).unwrap();
         agent.daemon.signal(Signal::ABORT).unwrap();
-        let status = agent.daemon.wait_exit(Duration::from_secs(60)).unwrap();
+        let status = agent.daemon.wait_exit(Duration::from_mins(1)).unwrap();
         assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{options:?}");
         assert_eq!(status.core_dumped(), dumps, "{options:?}");
     }
