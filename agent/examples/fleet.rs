@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
     let exporters: Vec<_> = (0..agents).map(|agent| exporter(agent, hops)).collect();
     let known = names(&exporters.first().context("at least one agent")?.gather()?);
     let rest = real.lines().filter(|line| !known.contains(name(line)));
-    let rest = rest.map(|line| format!("{line}\n")).collect();
+    let rest = rest.flat_map(|line| [line, "\n"]).collect();
     let flow = AtomicU64::new(agents * hops * BEFORE);
     let fleet = Arc::new(Fleet { agents: exporters, hops, flow, rest });
     let listener = TcpListener::bind(address).with_context(|| format!("bind {address}"))?;

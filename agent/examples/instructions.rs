@@ -12,7 +12,9 @@ use anyhow::Context as _;
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [name, times] = args.as_slice() else {
-        cases::ALL.iter().for_each(|(name, _)| println!("{name}"));
+        for (name, _) in cases::ALL {
+            println!("{name}");
+        }
         return Ok(());
     };
     let times: u32 = times.parse().context("read TIMES")?;

@@ -78,8 +78,11 @@ impl<'a> Input<'a> {
 /// Record walker and message reassembly: the same records and messages however the bytes are cut,
 /// and never more memory than bytes.
 pub fn records(data: &[u8]) {
-    /// Headers and messages of a stream that arrives in pieces of `size` bytes.
-    fn read(data: &[u8], size: usize) -> (Vec<(u8, u16)>, Vec<(u8, Vec<u8>)>, bool) {
+    /// Headers, messages, and whether it broke.
+    type Read = (Vec<(u8, u16)>, Vec<(u8, Vec<u8>)>, bool);
+
+    /// What a stream becomes that arrives in pieces of `size` bytes.
+    fn read(data: &[u8], size: usize) -> Read {
         let (mut records, mut messages) = (RecordReader::default(), MessageReader::default());
         let (mut headers, mut bodies, mut broken) = (Vec::new(), Vec::new(), false);
         for piece in data.chunks(size) {
@@ -323,7 +326,7 @@ fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
     let (who, what) = (input.byte(), input.byte());
     let context = u64::from(who >> 2 & 1) + 1;
     let observation = match what % 8 {
-        0 | 1 | 2 => {
+        0..=2 => {
             let length = input.short();
             let bytes = input.bytes(usize::from(length)).to_vec();
             let len = if what & 0x80 == 0 { bytes.len() } else { bytes.len() + 1 };

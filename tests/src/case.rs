@@ -184,6 +184,13 @@ impl Case {
         self
     }
 
+    /// Whether nothing but record lengths can tell. Then `unknown{ambiguous}` is a right answer,
+    /// too: one mutual flight in some dozens is by chance as long as a padded one.
+    #[must_use]
+    pub fn is_inferred(&self) -> bool {
+        matches!(self.proxy, Proxy::Envoy | Proxy::Rustls) && self.version() == Some(Version::V13)
+    }
+
     /// Server name that the proxy asks for.
     #[must_use]
     pub fn server_name(&self) -> String {

@@ -51,7 +51,9 @@ pub fn measure(load: &Load) -> anyhow::Result<Value> {
     for flow in 0..load.flows {
         let mut events = connection(&silent, &setting(flow as u64, now, flow % load.hops));
         events.truncate(events.len() - 1);
-        events.into_iter().for_each(|event| pipeline.handle(event, &mut updates));
+        for event in events {
+            pipeline.handle(event, &mut updates);
+        }
     }
     let mut traffic = Traffic::new(scripts()?, load.hops, load.flows as u64);
     let per_batch = usize::try_from(load.rate * BATCH_NS / 1_000_000_000)?;

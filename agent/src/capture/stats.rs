@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Once,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -18,8 +18,12 @@ use aya::{
     programs::ProgramFd,
 };
 use hopsight_abi::{Kind, LibraryCount, Lost};
+use tracing::error;
 
 use super::cgroup::Presence;
+
+/// Told once, not at every scrape: zeros in the metrics would otherwise pass for good news.
+static UNREADABLE: Once = Once::new();
 
 /// Counts since the source started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,7 +116,13 @@ impl StatsHandle {
     pub fn read(&self) -> CaptureStats {
         let Sources { received, lost, library, programs, .. } = &*self.0;
         let sum = |counts: &PerCpuArray<MapData, u64>, index: u32| -> u64 {
-            counts.get(&index, 0).map_or(0, |values| values.iter().sum())
+            match counts.get(&index, 0) {
+                Ok(values) => values.iter().sum(),
+                Err(error) => {
+                    UNREADABLE.call_once(|| error!(%error, "the kernel's counts cannot be read"));
+                    0
+                }
+            }
         };
         let count = |reason: Lost| sum(lost, reason as u32);
         let by_kind = Kind::ALL.iter().zip(&received.by_kind);

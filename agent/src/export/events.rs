@@ -194,7 +194,7 @@ fn write_lines(
                 }
             }
             Err(error) => {
-                let ends = batch[..written].iter().filter(|byte| **byte == b'\n').count() as u64;
+                let ends = memchr::memchr_iter(b'\n', &batch[..written]).count() as u64;
                 let whole = ends.saturating_sub(u64::from(is_failing));
                 dropped.fetch_add(count - whole.min(count), Ordering::Relaxed);
                 if error.kind() == io::ErrorKind::BrokenPipe {

@@ -43,6 +43,10 @@ pub fn label(value: &str) -> Arc<str> {
 /// most `max_bytes` remain, with `…` where something was cut.
 #[must_use]
 pub fn printable(value: &str, max_bytes: usize) -> String {
+    // Almost every value there is.
+    if value.len() <= max_bytes && value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return value.to_owned();
+    }
     let ellipsis = '…';
     let mut out = String::with_capacity(value.len().min(max_bytes));
     for (at, c) in value.char_indices() {

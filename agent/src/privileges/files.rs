@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
+    RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
 
 /// The newest kind of rules that is asked for; older kernels enforce what they know of it.
@@ -21,7 +21,7 @@ pub(super) fn confine(readable: &[&Path]) -> anyhow::Result<bool> {
         .and_then(|rules| rules.scope(Scope::from_all(ASKED)))
         .and_then(Ruleset::create)
         .and_then(|rules| rules.add_rules(path_beneath_rules(readable, AccessFs::from_read(ASKED))))
-        .and_then(|rules| rules.restrict_self())
+        .and_then(RulesetCreated::restrict_self)
         .context("restrict this thread")?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }

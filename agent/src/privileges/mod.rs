@@ -31,6 +31,10 @@ pub use user::User;
 
 use crate::{export::health::ComponentState, preflight};
 
+/// What metrics are read from: this process's own `/proc` (others are out of reach under Landlock),
+/// and how many processors there are, which aya asks at every look into a per-CPU map.
+const METRICS_FROM: [&str; 2] = ["/proc", "/sys/devices/system/cpu"];
+
 /// What the agent may give up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration")]
@@ -180,9 +184,8 @@ impl Privileges {
         // (Linux, Documentation/userspace-api/landlock.rst, "Ptrace restrictions").
         if shared.options.landlock && matches!(duty, Duty::Write | Duty::Serve) {
             let served_from = shared.needs.served_from.iter().map(PathBuf::as_path);
-            // `/proc` for the metrics of this process; others are out of reach under Landlock.
             let readable: Vec<&Path> = match duty {
-                Duty::Serve => served_from.chain([Path::new("/proc")]).collect(),
+                Duty::Serve => served_from.chain(METRICS_FROM.map(Path::new)).collect(),
                 _ => Vec::new(),
             };
             let is_enforced =

@@ -98,7 +98,7 @@ fn handshakes_that_never_end_are_given_up() {
             stream.write_all(HELLO).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
             let end = std::time::Instant::now() + Duration::from_secs(4);
-            let mut buffer = [0; 65_536];
+            let mut buffer = vec![0; 65_536];
             while std::time::Instant::now() < end && stream.read(&mut buffer).is_ok_and(|n| n > 0) {
             }
         });

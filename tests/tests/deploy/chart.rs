@@ -147,7 +147,7 @@ fn rules_and_dashboards_in_the_chart_are_those_of_the_repository() {
     let mut shared: Vec<_> = fs::read_dir(&dashboards)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file())
+        .filter(|path| path.extension().is_some_and(|end| end == "json" || end == "yaml"))
         .map(|path| path.file_name().unwrap().to_owned())
         .collect();
     shared.sort();

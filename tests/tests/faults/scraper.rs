@@ -80,10 +80,10 @@ fn hostile_scrapers_cost_neither_traffic_nor_verdicts() {
             // Slow ones hold places for the header timeout only: an honest scrape gets through.
             let start = Instant::now();
             let mut honest = send_scrape(agent.http);
-            let mut text = String::new();
-            honest.read_to_string(&mut text).unwrap();
+            let mut answer = String::new();
+            honest.read_to_string(&mut answer).unwrap();
             let waited = start.elapsed();
-            assert!(text.starts_with("HTTP/1.1 200"), "{text:.200}");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer:.200}");
             stop.store(true, Ordering::Relaxed);
             for refused in refused {
                 assert!(refused.join().unwrap(), "a header of 4 MB was taken");

@@ -54,12 +54,12 @@ fn a_stopped_agent_loses_what_it_counts_and_nothing_else() {
         value.unwrap_or_else(|| panic!("{name} has no {label}"))
     };
     let received = || count("hopsight_events_received_total", "opened");
-    let mut last = -1.0;
+    let mut before = -1.0;
     wait_until("the ring buffer to be read", Duration::from_secs(20), || {
         thread::sleep(Duration::from_millis(300));
-        let (now, before) = (received(), last);
-        last = now;
-        Ok(((now - before).abs() < 0.5).then_some(()))
+        let (now, then) = (received(), before);
+        before = now;
+        Ok(((now - then).abs() < 0.5).then_some(()))
     })
     .unwrap();
     let (opened, lost) = (received(), count("hopsight_events_lost_total", "opened"));

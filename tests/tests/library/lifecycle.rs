@@ -188,9 +188,12 @@ fn libssl_is_upgraded_under_a_running_proxy() {
 
     hop.start_proxy();
     let pid = hop.proxy().0.id();
-    while_reading(&mut source, || std::thread::sleep(Duration::from_secs(1)));
-    let statuses = source.library_statuses().read();
-    let status = statuses.iter().find(|status| status.pid == pid).unwrap();
+    let status = (0..20).find_map(|_| {
+        while_reading(&mut source, || std::thread::sleep(Duration::from_millis(500)));
+        let statuses = source.library_statuses().read();
+        statuses.into_iter().find(|status| status.pid == pid)
+    });
+    let status = status.expect("the new process is looked at");
     assert!(matches!(status.evidence, LibraryEvidence::Library(_)), "{:?}", status.evidence);
     let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));
     assert_eq!(handshakes(&events), REQUESTS / 2, "the new file");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use hopsight::{
-    model::{ClientAuth, Evidence, Origin, Outcome},
+    model::{ClientAuth, Evidence, Origin, Outcome, Reason},
     report::ConnectionReport,
 };
 use hopsight_tests::{
@@ -74,6 +74,10 @@ fn compare(hop: &Hop, reports: &[ConnectionReport], seen: &[Seen]) -> Vec<String
         wrong.push(format!("{} connections instead of {}", reports.len(), hop.case.requests));
     }
     for report in reports {
+        if hop.case.is_inferred() && report.verdict.reason == Some(Reason::Ambiguous) {
+            println!("{}: padded or not, its lengths do not tell", hop.case.name);
+            continue;
+        }
         compare_with_case(hop, report, &mut wrong);
         let logged = seen.iter().find(|seen| is_same(&report.src, seen.remote));
         match logged {

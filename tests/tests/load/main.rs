@@ -1,8 +1,6 @@
 //! Tests that drive proxies as fast as they go. A binary of its own, because an agent sees every
 //! nginx of the machine, and cargo runs one binary at a time.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
-
 mod drift;
 mod traffic;
 

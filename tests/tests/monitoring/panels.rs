@@ -15,7 +15,7 @@ use hopsight_tests::{
 use serde_json::Value;
 
 /// How long it may take until every query has data.
-const DATA: Duration = Duration::from_secs(120);
+const DATA: Duration = Duration::from_mins(2);
 
 /// One of each: clear, one-way and mutual TLS, resumed, refused with an alert, failed, unknown.
 const CASES: &[&str] = &[

@@ -1,16 +1,23 @@
 //! The running agent, as the kernel describes it.
 
 use std::{
-    collections::BTreeMap, fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration,
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    net::{TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    time::Duration,
 };
 
 use hopsight::model::{Evidence, Security};
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, VERDICT},
     case,
     loopback::Loopback,
     process, requirement,
     topology::{Network, Topology},
+    wait::wait_until,
 };
 use rustix::process::Signal;
 
@@ -41,7 +48,8 @@ fn every_thread_has_what_it_needs_and_no_more() {
     let state = dir.path().join("state");
     let http = Loopback::reserve().unwrap().socket(2, 9464);
     for (mode, probe) in [("auto", DAC_READ_SEARCH | SYS_PTRACE | SYS_ADMIN), ("off", 0)] {
-        let options = ["--library", mode, "--user", "65532", "--state", state.to_str().unwrap()];
+        let options =
+            ["--all", "--library", mode, "--user", "65532", "--state", state.to_str().unwrap()];
         let agent = Agent::start(&dir.path().join(mode), http, &options).unwrap();
         let threads = threads(agent.daemon.pid());
         let inspect = DAC_READ_SEARCH | SYS_PTRACE;
@@ -79,6 +87,15 @@ fn every_thread_has_what_it_needs_and_no_more() {
             "{shown}"
         );
         assert!(agent.daemon.log().contains("privileges: user 65532"), "{}", agent.daemon.log());
+        // The kernel's counts, which the server reads: a line longer than what classification wants.
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(upstream.local_addr().unwrap()).unwrap();
+        stream.write_all(format!("GET /{} HTTP/1.1\r\n", "x".repeat(4000)).as_bytes()).unwrap();
+        wait_until("the kernel's counts", VERDICT, || {
+            let cut = agent.metric("hopsight_capture_budget_reached_total", &[])?;
+            Ok(cut.filter(|cut| *cut > 0.0))
+        })
+        .unwrap();
         // Metrics of the process come from /proc, which the server still reads.
         assert!(agent.metric("process_cpu_seconds_total", &[]).unwrap().is_some());
         assert!(state.join("drift.json").exists() || mode == "auto", "written after the drop");
@@ -98,7 +115,7 @@ fn a_crash_leaves_no_core_dump() {
         let launcher = ["env", &here, "prlimit", "--core=unlimited:unlimited", "--"];
         let mut agent = Agent::start_through(&launcher, dir.path(), http, options).unwrap();
         agent.daemon.signal(Signal::ABORT).unwrap();
-        let status = agent.daemon.wait_exit(Duration::from_secs(60)).unwrap();
+        let status = agent.daemon.wait_exit(Duration::from_mins(1)).unwrap();
         assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{options:?}");
         assert_eq!(status.core_dumped(), dumps, "{options:?}");
     }

@@ -67,7 +67,7 @@ impl Reader {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Args { connections, data, runs, alone } = *args;
     anyhow::ensure!(command::installed("time"), "GNU time is missing: run `cargo xtask setup`");
-    let release = build_release(&["--bins", "--examples"])?;
+    let release = build_release(&["--bins", "--example", "synthetic_pcap"])?;
     let folder = tempdir()?;
     let file = folder.join("synthetic.pcap");
     let mut generate = Command::new(release.join("examples/synthetic_pcap"));

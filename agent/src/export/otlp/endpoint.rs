@@ -28,7 +28,7 @@ impl Endpoint {
             bail!("{url} is not http://HOST:PORT; for TLS send to a collector on this node");
         };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if !host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        if host.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
             bail!("{url} has no port; OTLP over HTTP is usually at 4318");
         }
         let path = path.trim_end_matches('/');

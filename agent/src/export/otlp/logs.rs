@@ -57,15 +57,13 @@ impl LogOutput {
             if !unsent.is_worth_retrying {
                 return Err(unsent.why);
             }
-            match pauses.next() {
-                Some(pause) => thread::sleep(*pause),
-                None => {
-                    let silence = self.away.map_or(RETRIES[0], |(_, silence)| silence * 2);
-                    let silence = silence.min(MAX_SILENCE);
-                    self.away = Some((Instant::now() + silence, silence));
-                    return Err(unsent.why);
-                }
-            }
+            let Some(pause) = pauses.next() else {
+                let silence = self.away.map_or(RETRIES[0], |(_, silence)| silence * 2);
+                let silence = silence.min(MAX_SILENCE);
+                self.away = Some((Instant::now() + silence, silence));
+                return Err(unsent.why);
+            };
+            thread::sleep(*pause);
         }
     }
 }
@@ -159,8 +157,8 @@ mod tests {
 
     #[test]
     fn records_keep_every_key_of_the_line() {
-        let line = br#"{"time":"2026-11-23T14:35:00.125Z","origin":{"process":{"name":"nginx"}},
-            "dst":"10.0.0.1:443","security":"mtls","outcome":"established","evidence":"wire",
+        let line = br#"{"time":"2026-11-23T14:35:00.125Z","proxy":"nginx","upstream":"10.0.0.1:443",
+            "origin":{"process":{"name":"nginx"}},"dst":"10.0.0.1:443","security":"mtls","outcome":"established","evidence":"wire",
             "sni":null,"offered_versions":["1.3","1.2"],"is_final":true,"opened_at":7}"#;
         let got = record(line, 9).expect("a record");
         assert_eq!(got.event_name, "hopsight.connection");

@@ -1,0 +1,193 @@
+//! The running agent: live capture, pipeline, exporter and HTTP server put together.
+
+mod server;
+mod worker;
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use anyhow::Context as _;
+
+use self::{server::Server, worker::Worker};
+#[cfg(feature = "otlp")]
+use crate::export::otlp::{LogOutput, MetricExport, OtlpOptions};
+use crate::{
+    capture::{
+        LiveOptions, LiveSource, Source,
+        record::{RecordFile, Recording},
+    },
+    compliance::{ComplianceOptions, ComplianceThread},
+    export::{
+        Exporter,
+        agent_metrics::{AgentMetrics, SharedPipelineNumbers},
+        events::Events,
+        health::ComponentState,
+        hops::HopLimits,
+        http::{HttpLimits, tls::TlsFiles},
+    },
+    pipeline::{Limits, Pipeline},
+    privileges::{Duty, Needs, PrivilegeOptions, Privileges, User},
+};
+
+/// Component name of the kernel programs in `/readyz`.
+const KERNEL_PROGRAMS: &str = "kernel_programs";
+/// Component name of what the agent gave up in `/readyz`.
+const PRIVILEGES: &str = "privileges";
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// What to capture.
+    pub live: LiveOptions,
+    /// The pipeline's limits.
+    pub limits: Limits,
+    /// The hop table's limits.
+    pub hops: HopLimits,
+    /// Append a line per event to this file; `-` is standard output.
+    pub events: Option<PathBuf>,
+    /// Export to this OpenTelemetry collector.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<OtlpOptions>,
+    /// Where to serve HTTP.
+    pub http: SocketAddr,
+    /// Where to serve `/livez` and `/readyz` alone.
+    pub health: Option<SocketAddr>,
+    /// The HTTP server's certificates.
+    pub tls: TlsFiles,
+    /// The HTTP server's limits.
+    pub http_limits: HttpLimits,
+    /// What connections are held against.
+    pub compliance: ComplianceOptions,
+    /// Record every event to this new file, for replay.
+    pub record: Option<PathBuf>,
+    /// What to give up once the kernel programs are loaded.
+    pub privileges: PrivilegeOptions,
+}
+
+/// Runs until SIGTERM or SIGINT; everything is detached when it returns.
+///
+/// # Errors
+/// If an address is taken, a file cannot be used, the kernel programs cannot be loaded or attached,
+/// or capture breaks.
+pub fn run(options: RunOptions) -> anyhow::Result<()> {
+    let probes_libraries = options.live.library;
+    // First what takes privileges, all of it in this one thread.
+    let server = Server::bind(&options)?;
+    let output = options.events.as_deref().map(event_output).transpose()?;
+    let needs = Needs {
+        library: probes_libraries,
+        take_in: options.live.take_in,
+        served_from: server.directories(),
+    };
+    if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
+        hand_over(directory, user)?;
+    }
+    let attached = LiveSource::attach(options.live)?;
+    let record = options.record.as_deref().map(RecordFile::create).transpose()?;
+    let privileges = Privileges::drop_to(options.privileges, needs)?;
+
+    let mut events = Events::default();
+    if let Some(output) = output {
+        let start = || events.write_to("file", output).context("start the events thread");
+        privileges.confined(Duty::Write, start)?;
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(options) = &options.otlp {
+        let output = Box::new(LogOutput::new(options.endpoint.clone()));
+        let start = || events.write_to("otlp", output).context("start the OTLP thread");
+        privileges.confined(Duty::Send, start)?;
+    }
+    let exporter = Exporter::with_events(options.hops, events);
+    #[cfg(feature = "otlp")]
+    let _metric_export = match options.otlp {
+        Some(options) if !options.metrics_interval.is_zero() => {
+            let start = || MetricExport::start(options, &exporter).context("start the OTLP thread");
+            Some(privileges.confined(Duty::Send, start)?)
+        }
+        _ => None,
+    };
+    let compliance = privileges
+        .confined(Duty::Inspect, || ComplianceThread::start(options.compliance, &exporter))?;
+    let source = privileges.confined(Duty::Probe, || attached.start())?;
+    let waker = source.waker()?;
+    let numbers = SharedPipelineNumbers::default();
+    let capture = source.stats();
+    let library = probes_libraries.then(|| source.library_statuses());
+    exporter.register(AgentMetrics {
+        capture: capture.clone(),
+        library: source.library_statuses(),
+        pipeline: Arc::clone(&numbers),
+    });
+    exporter.health().set(KERNEL_PROGRAMS, ComponentState::Ready, "attached");
+    let stop = Arc::new(AtomicBool::new(false));
+    let (broken, pipeline_ended) = tokio::sync::oneshot::channel();
+    let source: Box<dyn Source + Send> = match record {
+        Some(file) => Box::new(Recording::new(source, file)),
+        None => Box::new(source),
+    };
+    let worker = Worker {
+        source,
+        pipeline: Pipeline::new(options.limits),
+        exporter: exporter.clone(),
+        compliance,
+        capture,
+        library,
+        numbers,
+        stop: Arc::clone(&stop),
+    };
+    let capture = privileges.clone();
+    let pipeline = thread::Builder::new()
+        .name("pipeline".to_owned())
+        .spawn(move || {
+            let result = capture.confine(Duty::Capture).and_then(|()| worker.run());
+            // Nobody listens any more when the agent is stopping.
+            let _ = broken.send(());
+            result
+        })
+        .context("start the pipeline thread")?;
+    // The threads of the runtime inherit it.
+    privileges.confine(Duty::Serve)?;
+    let (state, detail) = privileges.describe();
+    tracing::info!(%state, "privileges: {detail}");
+    exporter.health().set(PRIVILEGES, state, detail);
+    let answer = server.run(&exporter, pipeline_ended);
+    stop.store(true, Ordering::Relaxed);
+    waker.wake();
+    let pipeline_result =
+        pipeline.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the pipeline panicked")));
+    answer.and(pipeline_result)
+}
+
+/// Opens the event file while we may.
+fn event_output(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(std::io::stdout()));
+    }
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("open {} for connection events", path.display()))?;
+    Ok(Box::new(file))
+}
+
+/// Gives the state directory and what is in it to the user that the agent becomes. Where that takes
+/// a capability it has not, the directory may be that user's already.
+fn hand_over(directory: &Path, user: &User) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("make the state directory {}", directory.display()))?;
+    let own = |path: &Path| std::os::unix::fs::lchown(path, Some(user.uid()), Some(user.gid()));
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("list the state directory {}", directory.display()))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    if let Err(error) = files.chain([directory.to_owned()]).try_for_each(|path| own(&path)) {
+        tracing::debug!(%error, %user, "the state directory stays whose it is");
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The HTTP server and what ends it.
+
+use std::{net::TcpListener, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+use super::RunOptions;
+use crate::export::{
+    Exporter,
+    http::{self, HttpLimits, tls::Tls},
+};
+
+/// What listens.
+pub struct Server {
+    listener: TcpListener,
+    health: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
+    limits: HttpLimits,
+}
+
+impl Server {
+    /// Listens at the addresses of `options`, with its certificates.
+    ///
+    /// # Errors
+    /// If an address is taken or a certificate cannot be used.
+    pub fn bind(options: &RunOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            listener: http::bind(options.http)?,
+            health: options.health.map(http::bind).transpose()?,
+            tls: Tls::load(&options.tls)?.map(Arc::new),
+            limits: options.http_limits,
+        })
+    }
+
+    /// Directories whose files are read again when they change.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        self.tls.as_ref().map(|tls| tls.directories()).unwrap_or_default()
+    }
+
+    /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended.
+    ///
+    /// # Errors
+    /// If there can be no further thread or no listener any more.
+    pub fn run(self, exporter: &Exporter, broken: oneshot::Receiver<()>) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .context("start the async runtime")?;
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+            let stopped = async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                    _ = broken => {}
+                }
+            };
+            let address = self.listener.local_addr().context("ask for our own address")?;
+            tracing::info!(%address, tls = self.tls.is_some(), "serving metrics and the hop table");
+            self.serve(exporter, stopped).await
+        })
+    }
+
+    async fn serve(
+        self,
+        exporter: &Exporter,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let Self { listener, health, tls, limits } = self;
+        let health = async {
+            match health {
+                None => std::future::pending().await,
+                Some(listener) => {
+                    let forever = std::future::pending();
+                    http::serve_health(listener, exporter.clone(), limits, forever).await
+                }
+            }
+        };
+        let everything = async {
+            match tls {
+                None => http::serve(listener, exporter.clone(), limits, stop).await,
+                Some(tls) => http::serve_tls(listener, tls, exporter.clone(), limits, stop).await,
+            }
+        };
+        tokio::select! {
+            served = everything => served,
+            served = health => served,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The pipeline thread.
+
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::KERNEL_PROGRAMS;
+use crate::{
+    capture::{LibraryStatuses, Source, StatsHandle},
+    compliance::ComplianceThread,
+    export::{
+        Exporter,
+        agent_metrics::{PipelineNumbers, SharedPipelineNumbers, library_health},
+        health::ComponentState,
+    },
+    model::{ClientAuth, Event, Security, Timestamp},
+    pipeline::{Pipeline, Update},
+    report::ConnectionReport,
+};
+
+/// How long the pipeline waits for events before it lets time pass.
+const POLL: Duration = Duration::from_millis(100);
+/// Between two heartbeats.
+const BEAT: Duration = Duration::from_secs(1);
+/// Component name of the library probes in `/readyz`.
+const LIBRARY_PROBES: &str = "library_probes";
+
+/// Owns what the pipeline thread works with.
+pub struct Worker {
+    /// Where events come from.
+    pub source: Box<dyn Source + Send>,
+    /// What makes reports of them.
+    pub pipeline: Pipeline,
+    /// Who shows them.
+    pub exporter: Exporter,
+    /// Who holds them against policy, and hands them on.
+    pub compliance: ComplianceThread,
+    /// Tells when the kernel programs are gone.
+    pub capture: StatsHandle,
+    /// Absent where libraries are not looked into.
+    pub library: Option<LibraryStatuses>,
+    /// Where the pipeline's numbers are left for the metrics.
+    pub numbers: SharedPipelineNumbers,
+    /// Ends the work.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Works until it is told to stop.
+    ///
+    /// # Errors
+    /// If capture breaks.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        let mut events: Vec<Event> = Vec::new();
+        let mut updates = Vec::new();
+        let mut last_beat = Timestamp::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            self.source.poll(POLL, &mut events).context("read events from the kernel")?;
+            for event in events.drain(..) {
+                self.pipeline.handle(event, &mut updates);
+            }
+            let now = monotonic_now();
+            self.pipeline.tick(now, &mut updates);
+            self.apply(&mut updates, now);
+            if now.since(last_beat) >= BEAT {
+                last_beat = now;
+                self.beat();
+            }
+        }
+        let now = monotonic_now();
+        self.pipeline.finish(now, &mut updates);
+        self.apply(&mut updates, now);
+        self.beat();
+        Ok(())
+    }
+
+    fn apply(&mut self, updates: &mut Vec<Update>, now: Timestamp) {
+        for update in updates.drain(..) {
+            match update {
+                Update::Done(flow) => self.source.done(flow),
+                Update::Report { report, first } => {
+                    if first && report.verdict.security != Security::Unknown {
+                        self.exporter.observe_verdict_latency(now.since(report.decided_at));
+                    }
+                    if report.is_final && report.is_conflict() {
+                        warn_of_conflict(&report);
+                    }
+                    self.compliance.submit(report, now);
+                }
+            }
+        }
+    }
+
+    fn beat(&self) {
+        self.exporter.tick(SystemTime::now());
+        if let Some(cgroup) = self.capture.detached_from() {
+            let detail = format!(
+                "the cgroup {} was removed, and the programs with it: restart hopsight",
+                cgroup.display()
+            );
+            self.exporter.health().set(KERNEL_PROGRAMS, ComponentState::Failed, detail);
+        }
+        let (state, detail) = self
+            .library
+            .as_ref()
+            .map_or_else(|| (ComponentState::Ready, "switched off".to_owned()), library_health);
+        self.exporter.health().set(LIBRARY_PROBES, state, detail);
+        let numbers = PipelineNumbers {
+            tracked: self.pipeline.tracked(),
+            counters: *self.pipeline.counters(),
+            transcripts_unmatched: self.pipeline.transcripts_unmatched(),
+        };
+        *self.numbers.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
+    }
+}
+
+/// Both sides of a disagreement, for whoever has to find out which is misread.
+fn warn_of_conflict(report: &ConnectionReport) {
+    let wire = report.wire_client_auth.unwrap_or(ClientAuth::Unknown);
+    tracing::warn!(
+        src = %report.src,
+        dst = %report.dst,
+        sni = report.sni.as_deref(),
+        tls_version = report.tls_version.as_deref(),
+        cipher = report.cipher.as_deref(),
+        library = %report.verdict.client_auth,
+        %wire,
+        "the TLS library and the wire disagree about client authentication; the library is reported"
+    );
+}
+
+/// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).
+fn monotonic_now() -> Timestamp {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or_default();
+    Timestamp(seconds * 1_000_000_000 + nanoseconds)
+}
