@@ -19,7 +19,6 @@ use crate::{
     containerd::Containerd,
     loopback::Loopback,
     nginx::utf8,
-    pki::Pki,
     process::{self, Daemon},
     wait::wait_until,
 };
@@ -56,18 +55,18 @@ pub struct ControlPlane {
     bin: PathBuf,
     dir: PathBuf,
     service_key: PathBuf,
+    /// What the API server's certificate is signed by, and the certificate.
+    authority: PathBuf,
 }
 
 impl ControlPlane {
-    /// Starts both with everything they write below `dir`.
+    /// Starts both with everything they write below `dir`; the API server listens on `api`.
     ///
     /// # Errors
     /// When they do not answer in time.
-    pub fn start(dir: &Path, bin: &Path, block: Loopback) -> anyhow::Result<Self> {
+    pub fn start(dir: &Path, bin: &Path, block: Loopback, api: SocketAddr) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let pki = Pki::create(&dir.join("pki"))?;
         let (clients, peers) = (block.socket(3, 2379), block.socket(3, 2380));
-        let api = block.socket(3, 6443);
         let url = |address: SocketAddr| format!("http://{address}");
         let mut etcd = Daemon::spawn(
             "etcd",
@@ -97,8 +96,8 @@ impl ControlPlane {
                 // The service network leads to no loopback address.
                 "--endpoint-reconciler-type=none".to_owned(),
                 "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-                format!("--tls-cert-file={}", utf8(&pki.server.chain)?),
-                format!("--tls-private-key-file={}", utf8(&pki.server.key)?),
+                // It makes its certificate itself.
+                format!("--cert-dir={}", utf8(dir)?),
                 format!("--token-auth-file={}", utf8(&tokens)?),
                 "--authorization-mode=RBAC".to_owned(),
                 format!("--service-account-key-file={}", utf8(&key)?),
@@ -108,12 +107,12 @@ impl ControlPlane {
             ],
             &dir.join("kube-apiserver.log"),
         )?;
+        let authority = dir.join("apiserver.crt");
         let kubeconfig = |user: &str| {
             let path = dir.join(format!("{user}.json"));
             let cluster = json!({
                 "server": format!("https://{api}"),
-                "certificate-authority": pki.root,
-                "tls-server-name": "api.upstream.test",
+                "certificate-authority": authority,
             });
             let config = json!({
                 "apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -130,23 +129,26 @@ impl ControlPlane {
             bin: bin.to_owned(),
             dir: dir.to_owned(),
             service_key: key,
+            authority: authority.clone(),
         };
-        let admin = Api::new(&plane.admin)?;
         wait_until("the API server to be ready", START, || {
             plane.daemons[0].ensure_running()?;
-            Ok(admin.get("/api/v1/namespaces/default").ok())
+            let namespace =
+                Api::new(&plane.admin).and_then(|admin| admin.get("/api/v1/namespaces/default"));
+            Ok(namespace.ok())
         })
         .with_context(|| tail(&plane.daemons[0]))?;
         Ok(plane)
     }
 
-    /// Adds the controllers, the scheduler and a node of its own containerd. Pods need the host's
-    /// network (there is no CNI) and a toleration for that.
+    /// Adds the controllers, the scheduler and a node of its own containerd. Its pods reach the
+    /// node and nothing else: there is no `kube-proxy`, so a service's address leads nowhere.
     ///
     /// # Errors
     /// When one of them does not start.
     pub fn add_node(&mut self, block: Loopback) -> anyhow::Result<Containerd> {
         let containerd = Containerd::start(&self.dir.join("c"))?;
+        containerd.add_network()?;
         let kubeconfig = format!("--kubeconfig={}", utf8(&self.admin)?);
         let key = utf8(&self.service_key)?;
         let log = |name: &str| self.dir.join(format!("{name}.log"));
@@ -155,6 +157,7 @@ impl ControlPlane {
             [
                 kubeconfig.clone(),
                 format!("--service-account-private-key-file={key}"),
+                format!("--root-ca-file={}", utf8(&self.authority)?),
                 "--leader-elect=false".into(),
                 "--port=0".into(),
                 "--secure-port=0".into(),

@@ -56,7 +56,7 @@ impl Containerd {
             Ok(containerd.ctr(&["version"]).ok())
         })
         .with_context(|| format!("containerd wrote:\n{}", containerd.daemon.log()))?;
-        containerd.ctr(&["images", "import", utf8(&image)?]).context("import the image")?;
+        containerd.import(&image)?;
         Ok(containerd)
     }
 
@@ -66,6 +66,36 @@ impl Containerd {
     /// When it does not answer.
     pub fn cri(&self) -> anyhow::Result<Cri> {
         Cri::connect(&self.socket)
+    }
+
+    /// Gives pods an address of their own and a way to the node (CNI's `ptp`), once Debian's
+    /// `containernetworking-plugins` are there.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn add_network(&self) -> anyhow::Result<()> {
+        let dir = self.socket.parent().context("the socket has a directory")?;
+        let conf = dir.join("cni/conf");
+        fs::create_dir_all(&conf).with_context(|| format!("create {}", conf.display()))?;
+        let ranges = json!([[{"subnet": "10.244.0.0/24"}]]);
+        let ipam = json!({
+            "type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}],
+            "dataDir": dir.join("cni/addresses"),
+        });
+        let network = json!({
+            "cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": ipam}],
+        });
+        let file = conf.join("10-pods.conflist");
+        fs::write(&file, network.to_string()).with_context(|| format!("write {}", file.display()))
+    }
+
+    /// Imports an image from an archive.
+    ///
+    /// # Errors
+    /// When containerd refuses it.
+    pub fn import(&self, archive: &Path) -> anyhow::Result<()> {
+        let imported = self.ctr(&["images", "import", utf8(archive)?]);
+        imported.with_context(|| format!("import {}", archive.display())).map(drop)
     }
 
     fn ctr(&self, args: &[&str]) -> anyhow::Result<String> {
@@ -91,7 +121,7 @@ disable_tcp_service = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{dir}/cni/bin"
+bin_dir = "/usr/lib/cni"
 conf_dir = "{dir}/cni/conf"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"

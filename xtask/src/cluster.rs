@@ -10,9 +10,9 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    apt, cache,
+    apt, cache, chart,
     command::{self, installed},
-    setup,
+    package, setup,
 };
 
 /// What the cluster takes.
@@ -21,11 +21,15 @@ pub struct Args {
     /// Build the programs and end
     #[arg(long)]
     build_only: bool,
+    /// Make the image of this static binary instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
 }
 
 /// What builds and runs it.
 const PACKAGES: &[&str] = &[
     "containerd",
+    "containernetworking-plugins",
     "dpkg-dev",
     "etcd-server",
     "golang-1.19-go",
@@ -44,14 +48,16 @@ KUBE_GIT_MAJOR=1
 KUBE_GIT_MINOR=20
 ";
 /// Mounts and a network of its own, which end with the last process: the kubelet wants shared mounts
-/// and an address that is not loopback, and writes to fixed places. `$0` is the program.
+/// and an address that is not loopback, and kubelet and CNI write to fixed places. 10.96.0.1 is the
+/// service `kubernetes`, at which pods look for the API server. `$0` is the program.
 const ISOLATION: &str = "
 mount --make-rshared /
-for dir in /run/containerd /var/log/containers /var/log/pods; do
+for dir in /run/containerd /run/netns /var/lib/cni /var/log/containers /var/log/pods; do
     mkdir -p $dir
     mount -t tmpfs tmpfs $dir
 done
 ip link set lo up
+ip address add 10.96.0.1/32 dev lo
 ip link add node type veth peer name wire
 ip address add 10.200.0.1/24 dev node
 ip link set node up
@@ -61,6 +67,8 @@ exec \"$0\"
 ";
 /// Where the harness looks for the programs.
 const VARIABLE: &str = "HOPSIGHT_KUBERNETES";
+/// Where the harness looks for the image.
+const IMAGE: &str = "HOPSIGHT_IMAGE";
 
 /// Builds Kubernetes if that was not done before (half an hour), and becomes the cluster's proof.
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -71,13 +79,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     setup::run(setup::Args::default())?;
     println!("build");
-    let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
-    command::run(&mut command::cargo(&packages))?;
+    let image = package::image(args.binary.as_deref())?;
+    command::run(&mut command::cargo(&["build", "--package", "hopsight-tests"]))?;
     let mut proof = Command::new("unshare");
     proof
         .args(["--mount", "--net", "--propagation", "private", "--", "sh", "-euc", ISOLATION])
         .arg(command::built("hopsight-cluster")?)
-        .env("HOPSIGHT_BIN", command::built("hopsight")?)
+        .env(IMAGE, image)
+        .env(chart::VARIABLE, chart::python().context("install Helm's SDK (`cargo xtask setup`)")?)
         .env(VARIABLE, bin);
     Err(command::replace(&mut proof))
 }
@@ -87,7 +96,8 @@ fn programs() -> anyhow::Result<PathBuf> {
     let cache = cache::directory()?.join("cluster");
     let bin = cache.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
-    let etcd_and_runtime = ["etcd", "containerd", "runc"].iter().all(|one| installed(one));
+    let etcd_and_runtime = ["etcd", "containerd", "runc"].iter().all(|one| installed(one))
+        && Path::new("/usr/lib/cni/ptp").exists();
     let missing: Vec<&str> =
         PROGRAMS.iter().copied().filter(|program| !bin.join(program).exists()).collect();
     if !missing.is_empty() || !etcd_and_runtime {

@@ -1,13 +1,19 @@
-//! `cargo xtask cluster`: a real Kubernetes node with nginx in a pod, and what hopsight calls it.
+//! `cargo xtask cluster`: a real Kubernetes node with nginx in pods and hopsight installed by its
+//! chart, and what that calls the hop.
 
-use std::{fs, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{
+    env, fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use hopsight::export::hop::Hop;
+use hopsight::export::{hop::Hop, hops::Snapshot};
 use hopsight_tests::{
-    agent::Agent,
-    cluster::{self, Api, ControlPlane, NODE},
-    containerd::IMAGE,
+    cluster::{self, Api, ControlPlane},
+    containerd::{Containerd, IMAGE},
     http, interrupt,
     loopback::Loopback,
     nginx::utf8,
@@ -23,6 +29,28 @@ const PODS: Duration = Duration::from_mins(3);
 const NAMED: Duration = Duration::from_mins(1);
 /// Where the last run is written down.
 const PAGE: &str = "agent/deploy/CLUSTER.md";
+/// The archive of hopsight's image, made by `cargo xtask package image`.
+const HOPSIGHT_IMAGE: &str = "HOPSIGHT_IMAGE";
+/// The Python that has Helm's SDK.
+const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
+const CHART: &str = "agent/deploy/chart";
+/// Release and namespace.
+const RELEASE: &str = "hopsight";
+/// The address of the service `kubernetes`, which the node has itself.
+const API: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)), 443);
+/// There is no `helm` to run, only its SDK.
+const HELM: &str = "
+import json, sys
+import helm_python as helm
+kubeconfig, release, action, *rest = sys.argv[1:]
+with helm.Config(kubeconfig_path=kubeconfig, namespace=release) as config:
+    if action == 'install':
+        chart, values = rest
+        config.install(chart, release, json.loads(values), namespace=release, create_namespace=True)
+    elif action == 'uninstall':
+        config.uninstall(release, timeout=60, wait='legacy')
+print(helm.helm_sdk_version())
+";
 
 fn main() -> anyhow::Result<ExitCode> {
     interrupt::install()?;
@@ -31,12 +59,12 @@ fn main() -> anyhow::Result<ExitCode> {
     let bin = cluster::binaries().context("find kube-apiserver; run `cargo xtask cluster`")?;
     let dir = tempfile::Builder::new().prefix("hs-").tempdir()?;
     let block = Loopback::reserve()?;
-    let mut plane = ControlPlane::start(&dir.path().join("k"), &bin, block)?;
+    let mut plane = ControlPlane::start(&dir.path().join("k"), &bin, block, API.into())?;
     println!("  ok  etcd and kube-apiserver");
     let containerd = plane.add_node(block)?;
     println!("  ok  kube-controller-manager, kube-scheduler, kubelet, containerd");
     let api = Api::new(&plane.admin)?;
-    let shown = show(&api, &plane, dir.path(), block);
+    let shown = show(&api, &plane, &containerd, dir.path(), block);
     if shown.is_err() {
         for daemon in plane.daemons.iter().chain([&containerd.daemon]) {
             let log = daemon.log();
@@ -47,20 +75,99 @@ fn main() -> anyhow::Result<ExitCode> {
     // The kubelet ends first, or it would start the pods again.
     drop(plane.daemons.remove(0));
     let cleaned = containerd.cri().and_then(|cri| cri.remove_all_pods());
-    let hop = shown?;
+    // A kubelet that has ended unmounts no volumes.
+    let unmount = format!(
+        "awk '$2 ~ \"^{}/k/kubelet/\" {{ print $2 }}' /proc/self/mounts | xargs --no-run-if-empty umount",
+        utf8(dir.path())?
+    );
+    process::run("sh", ["-c", &unmount])?;
+    let shown = shown?;
     cleaned.context("remove the pods")?;
-    let page = page(&hop, &bin)?;
+    let page = page(&shown, &bin)?;
     fs::write(PAGE, &page).with_context(|| format!("write {PAGE}"))?;
     println!("\n{page}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs proxy and upstream in pods, and the agent beside them; the hop as the agent names it.
-fn show(api: &Api, plane: &ControlPlane, dir: &Path, block: Loopback) -> anyhow::Result<Hop> {
-    let address = cluster::host_address()?;
+/// What a run has shown.
+struct Shown {
+    hop: Hop,
+    /// The agent's pod: name, image, container's security context.
+    agent: Value,
+    readyz: Value,
+    helm: String,
+}
+
+/// Runs proxy and upstream in pods, hopsight from its chart, and removes that again.
+fn show(
+    api: &Api,
+    plane: &ControlPlane,
+    containerd: &Containerd,
+    dir: &Path,
+    block: Loopback,
+) -> anyhow::Result<Shown> {
     let front = SocketAddr::from((block.host(1), 7000));
     // The node has one network: a port of a range that nothing else here takes.
-    let upstream = SocketAddr::from((address, 28_443));
+    let upstream = SocketAddr::from((cluster::host_address()?, 28_443));
+    run_proxy(api, dir, front, upstream)?;
+    let image = env::var_os(HOPSIGHT_IMAGE).context("run `cargo xtask cluster`: no image")?;
+    containerd.import(Path::new(&image))?;
+    let values = json!({"image": {"pullPolicy": "Never"}});
+    let helm = helm(plane, &["install", CHART, &values.to_string()])?;
+    println!("  ok  helm install ({helm})");
+    let agent = wait_until("the DaemonSet to be ready", PODS, || {
+        interrupt::check()?;
+        let pods = api.get(&format!("/api/v1/namespaces/{RELEASE}/pods"))?;
+        let pod = &pods["items"][0];
+        let ready = pod["status"]["containerStatuses"][0]["ready"] == true;
+        Ok(ready.then(|| pod.clone()))
+    })
+    .with_context(|| format!("{}\n{}", pods(api), logs(RELEASE)))?;
+    let address = agent["status"]["podIP"].as_str().context("the pod has an address")?;
+    let http = SocketAddr::new(address.parse().context("read the pod's address")?, 9464);
+    println!("  ok  DaemonSet {RELEASE}/{RELEASE}, ready at {http}");
+    wait_until("the pods to serve", PODS, || {
+        interrupt::check()?;
+        Ok(http::get(front, "/").ok().filter(|response| response.status == 200))
+    })
+    .with_context(|| pods(api))?;
+    println!("  ok  nginx in pods web/edge and shop/payments");
+    let hops = || -> anyhow::Result<Snapshot> {
+        serde_json::from_str(&http::get(http, "/hops")?.body).context("read /hops")
+    };
+    let readyz = || -> anyhow::Result<Value> {
+        serde_json::from_str(&http::get(http, "/readyz")?.body).context("read /readyz")
+    };
+    let hop = wait_until("the hop with its pod", NAMED, || {
+        let _ = http::get(front, "/");
+        let hops = hops()?.hops;
+        let hop = hops.iter().find(|hop| &*hop.proxy == "web/edge" && hop.is_to(upstream));
+        let named = hop.filter(|hop| {
+            let identity = hop.context.proxy_identity.as_ref();
+            let pod = identity.and_then(|identity| identity.kubernetes.as_ref());
+            pod.is_some_and(|pod| pod.container.is_some()) && hop.count_of(|_| true) > 0
+        });
+        Ok(named.map(|hop| Hop::clone(hop)))
+    })
+    .with_context(|| format!("{:#?}\n{:#?}\n{}", readyz(), hops(), logs(RELEASE)))?;
+    // It is written down anew every few seconds.
+    let readyz = wait_until("/readyz to say that pods are watched", NAMED, || {
+        let answer = readyz()?;
+        let kubernetes = answer["components"]["kubernetes"]["detail"].as_str();
+        Ok(kubernetes.is_some_and(|detail| detail.contains("pods")).then_some(answer))
+    })?;
+    println!("  ok  {} to {}\n{readyz:#}", hop.proxy, hop.upstream);
+    self::helm(plane, &["uninstall"])?;
+    wait_until("the DaemonSet's pod to end", PODS, || {
+        let pods = api.get(&format!("/api/v1/namespaces/{RELEASE}/pods"))?;
+        Ok(pods["items"].as_array().is_some_and(Vec::is_empty).then_some(()))
+    })?;
+    println!("  ok  helm uninstall");
+    Ok(Shown { hop, agent, readyz, helm })
+}
+
+/// nginx as `web/edge` and its upstream, nginx as `shop/payments`, with mutual TLS between them.
+fn run_proxy(api: &Api, dir: &Path, front: SocketAddr, upstream: SocketAddr) -> anyhow::Result<()> {
     let pki = Pki::create(&dir.join("etc/pki"))?;
     let certificates = format!(
         "ssl_certificate {}; ssl_certificate_key {}; ssl_client_certificate {};",
@@ -91,34 +198,16 @@ fn show(api: &Api, plane: &ControlPlane, dir: &Path, block: Loopback) -> anyhow:
         let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
         api.create(&path, &deployment(name, file, &dir.join("etc")))?;
     }
-    grant(api)?;
-    let config = dir.join("hopsight.toml");
-    let text = format!(
-        "[kubernetes]\nkubeconfig = \"{}\"\nnode = \"{NODE}\"\nlabels = [\"app\"]\n",
-        utf8(&plane.hopsight)?
-    );
-    fs::write(&config, text)?;
-    let agent =
-        Agent::start(&dir.join("agent"), block.socket(2, 9464), &["--config", utf8(&config)?])?;
-    println!("  ok  hopsight");
-    wait_until("the pods to serve", PODS, || {
-        interrupt::check()?;
-        Ok(http::get(front, "/").ok().filter(|response| response.status == 200))
-    })
-    .with_context(|| pods(api))?;
-    println!("  ok  nginx in pods web/edge and shop/payments");
-    wait_until("the hop with its pod", NAMED, || {
-        let _ = http::get(front, "/");
-        let hops = agent.hops()?.hops;
-        let hop = hops.iter().find(|hop| &*hop.proxy == "web/edge" && hop.is_to(upstream));
-        let named = hop.filter(|hop| {
-            let identity = hop.context.proxy_identity.as_ref();
-            let pod = identity.and_then(|identity| identity.kubernetes.as_ref());
-            pod.is_some_and(|pod| pod.container.is_some()) && hop.count_of(|_| true) > 0
-        });
-        Ok(named.map(|hop| Hop::clone(hop)))
-    })
-    .with_context(|| format!("{}\n{:#?}", agent.daemon.log(), agent.hops()))
+    Ok(())
+}
+
+/// Runs Helm's SDK as the cluster's administrator; its version.
+fn helm(plane: &ControlPlane, args: &[&str]) -> anyhow::Result<String> {
+    let python = env::var_os(PYTHON).map(PathBuf::from);
+    let python = python.context("run `cargo xtask cluster`: no Python with Helm's SDK")?;
+    let own = ["-c", HELM, utf8(&plane.admin)?, RELEASE];
+    let said = process::run(utf8(&python)?, [&own, args].concat());
+    Ok(said.with_context(|| format!("helm {}", args[0]))?.trim().to_owned())
 }
 
 /// A file of the PKI as the pods see it.
@@ -155,19 +244,10 @@ fn deployment(name: &str, file: &str, files: &Path) -> Value {
     })
 }
 
-/// What the agent may do: list and watch pods, and nothing else.
-fn grant(api: &Api) -> anyhow::Result<()> {
-    let group = "/apis/rbac.authorization.k8s.io/v1";
-    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
-    let role = json!({"metadata": {"name": "hopsight"}, "rules": rules});
-    api.create(&format!("{group}/clusterroles"), &role)?;
-    let subject =
-        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "hopsight"});
-    let binding = json!({
-        "metadata": {"name": "hopsight"}, "subjects": [subject],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "hopsight"},
-    });
-    api.create(&format!("{group}/clusterrolebindings"), &binding).map(drop)
+/// What the containers of a namespace have written, for an error.
+fn logs(namespace: &str) -> String {
+    let find = format!("tail -n 30 /var/log/pods/{namespace}_*/*/*.log");
+    process::run("sh", ["-c", &find]).unwrap_or_else(|error| format!("{error:#}"))
 }
 
 /// The pods and their states, for an error.
@@ -185,7 +265,8 @@ fn pods(api: &Api) -> String {
 }
 
 /// The run as a page.
-fn page(hop: &Hop, bin: &Path) -> anyhow::Result<String> {
+fn page(shown: &Shown, bin: &Path) -> anyhow::Result<String> {
+    let Shown { hop, agent, readyz, helm } = shown;
     let version = |program: &str, args: &[&str]| {
         let text = process::run(program, args).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").trim().to_owned()
@@ -193,18 +274,37 @@ fn page(hop: &Hop, bin: &Path) -> anyhow::Result<String> {
     let kubernetes = version(utf8(&bin.join("kube-apiserver"))?, &["--version"]);
     let identity = hop.context.proxy_identity.as_ref().context("the hop has an identity")?;
     let pod = identity.kubernetes.as_ref().context("the hop has a pod")?;
+    let container = &agent["spec"]["containers"][0];
+    let capabilities = container["securityContext"]["capabilities"]["add"].as_array();
+    let capabilities: Vec<_> =
+        capabilities.into_iter().flatten().filter_map(Value::as_str).collect();
+    let components = readyz["components"].as_object().context("/readyz has components")?;
+    let components: Vec<_> = components
+        .iter()
+        .map(|(name, component)| {
+            format!("{name} {}", component["state"].as_str().unwrap_or_default())
+        })
+        .collect();
     Ok(format!(
         "# A cluster on one machine\n\n\
          `cargo xtask cluster` builds Kubernetes from Debian's source package (the first time, many \
-         minutes), starts it beside etcd and containerd in directories of its own, runs nginx and \
-         its upstream in pods, and shows what hopsight calls the hop. It needs root, ends everything \
-         it started, and writes this page.\n\n\
+         minutes), starts it beside etcd and containerd in directories and a network of its own, runs \
+         nginx and its upstream in pods, imports the image that `cargo xtask package image` makes, \
+         installs [the chart](chart) with Helm's SDK, asks the DaemonSet's pod what it calls the hop, \
+         and uninstalls it. It needs root, ends everything it started, and writes this page.\n\n\
+         The only value that is not the chart's default is `image.pullPolicy: Never`. Not there: \
+         `kube-proxy` (the node itself has the address of the service `kubernetes`), AppArmor, \
+         SELinux, Pod Security.\n\n\
          The last run:\n\n\
          | | |\n|---|---|\n\
          | control plane and kubelet | {kubernetes} |\n\
          | etcd | {} |\n\
          | container runtime | {} |\n\
          | kernel | {} |\n\
+         | Helm's SDK | {helm} |\n\
+         | agent | pod {}, image {} |\n\
+         | its capabilities | {} |\n\
+         | its `/readyz` | ready: {}; {} |\n\
          | hop | `{}` to `{}` |\n\
          | security, evidence | {}, {} |\n\
          | namespace, workload | {}, {} {} |\n\
@@ -213,6 +313,11 @@ fn page(hop: &Hop, bin: &Path) -> anyhow::Result<String> {
         version("etcd", &["--version"]),
         version("containerd", &["--version"]),
         fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+        agent["metadata"]["name"].as_str().unwrap_or_default(),
+        container["image"].as_str().unwrap_or_default(),
+        capabilities.join(", "),
+        readyz["ready"],
+        components.join(", "),
         hop.proxy,
         hop.upstream,
         hop.state.security,

@@ -132,6 +132,7 @@ fn the_debian_package_has_what_a_host_needs() {
     let depends = control.lines().find_map(|line| line.strip_prefix("Depends:"));
     assert!(depends.is_none_or(|depends| depends.trim().is_empty()), "it is static: {control}");
     let program = dir.path().join("usr/bin/hopsight");
+    process::run("cmp", [text(&program), text(&package("/hopsight"))]).unwrap();
     let config = dir.path().join("etc/hopsight/hopsight.toml");
     let answer = process::run(text(&program), ["config", "--check", text(&config)]).unwrap();
     assert!(answer.contains("valid"), "{answer}");

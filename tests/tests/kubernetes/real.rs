@@ -95,7 +95,8 @@ fn the_watches_follow_a_real_api_server() {
     };
     let dir = tempfile::Builder::new().prefix("hs-").tempdir().unwrap();
     let block = Loopback::reserve().unwrap();
-    let plane = ControlPlane::start(&dir.path().join("k"), &bin, block).unwrap();
+    let plane =
+        ControlPlane::start(&dir.path().join("k"), &bin, block, block.socket(3, 6443)).unwrap();
     let api = Api::new(&plane.admin).unwrap();
     api.create("/api/v1/namespaces", &json!({"metadata": {"name": "web"}})).unwrap();
     let pods = "/api/v1/namespaces/web/pods";

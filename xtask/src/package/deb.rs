@@ -8,10 +8,14 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{directory, tool::Tool};
+use super::{
+    directory,
+    tool::{Origin, Tool},
+};
 use crate::command::{output, run};
 
-const CARGO_DEB: Tool = Tool { package: "cargo-deb", binary: "cargo-deb", version: "3.8.0" };
+const CARGO_DEB: Tool =
+    Tool { package: "cargo-deb", binary: "cargo-deb", version: "3.8.0", origin: Origin::CratesIo };
 
 /// Makes the package and returns where it is.
 pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {

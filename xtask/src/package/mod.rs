@@ -49,7 +49,7 @@ pub fn run_task(args: &Args) -> anyhow::Result<()> {
     let binary = || static_binary(args.binary.as_deref());
     let path = match args.package {
         Package::Static => binary()?,
-        Package::Image => image::write(&binary()?)?,
+        Package::Image => image(args.binary.as_deref())?,
         Package::Deb => deb::write(&binary()?)?,
         Package::Sbom => sbom::write()?,
         Package::Check => return check(&binary()?),
@@ -60,9 +60,16 @@ pub fn run_task(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the image, of this binary or of one that it builds; where it is.
+pub fn image(binary: Option<&Path>) -> anyhow::Result<PathBuf> {
+    image::write(&static_binary(binary)?)
+}
+
 /// Makes everything and runs the tests that want it.
 fn check(binary: &Path) -> anyhow::Result<()> {
-    image::write(binary)?;
+    let read = |path: PathBuf| fs::read(&path).with_context(|| format!("read {}", path.display()));
+    let images = [read(image::write(binary)?)?, read(image::write(binary)?)?];
+    anyhow::ensure!(images[0] == images[1], "two images of the same binary differ");
     deb::write(binary)?;
     sbom::write()?;
     let dir = directory()?;

