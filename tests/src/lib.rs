@@ -6,6 +6,7 @@
 //! that is started is owned by a guard and stops with it.
 
 pub mod agent;
+mod alone;
 pub mod api_stand_in;
 pub mod case;
 pub mod cgroup;
@@ -32,3 +33,5 @@ pub mod table;
 pub mod topology;
 pub mod truth;
 pub mod wait;
+
+pub use alone::alone;

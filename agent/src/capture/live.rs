@@ -256,7 +256,8 @@ impl LiveSource {
             Err(Errno::SRCH | Errno::NOENT) => {}
             Err(error) => warn!(
                 pid, name, %error,
-                "cannot take in the older connections of this process (needs CAP_SYS_PTRACE)"
+                "cannot take in the older connections of this process (needs CAP_SYS_PTRACE, and \
+                 CAP_DAC_READ_SEARCH as another user than root)"
             ),
         }
     }

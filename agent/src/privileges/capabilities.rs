@@ -17,8 +17,10 @@ pub(super) const MAPS_BY_FD: (u32, u32) = (5, 19);
 /// What a duty takes after the kernel programs are loaded and attached.
 pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> CapabilitySet {
     let mut set = CapabilitySet::empty();
+    // Descriptors of processes that are another user's.
+    let foreign_descriptors = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
     match duty {
-        Duty::Capture if needs.take_in => set |= CapabilitySet::SYS_PTRACE,
+        Duty::Capture if needs.take_in => set |= foreign_descriptors,
         Duty::Probe => {
             if needs.library {
                 // Probes in user space; whose libraries; and these where they belong to others.
@@ -27,7 +29,7 @@ pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> C
             }
             if needs.take_in {
                 // Of what runs already; later it is the capture's.
-                set |= CapabilitySet::SYS_PTRACE;
+                set |= foreign_descriptors;
             }
         }
         Duty::Inspect => set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH,
@@ -80,10 +82,10 @@ mod tests {
         for (duty, needs, old_kernel, expected) in [
             (Duty::Capture, &nothing, false, "none"),
             (Duty::Capture, &nothing, true, "CAP_BPF"),
-            (Duty::Capture, &take_in, false, "CAP_SYS_PTRACE"),
+            (Duty::Capture, &take_in, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Capture, &library, false, "none"),
             (Duty::Probe, &nothing, false, "none"),
-            (Duty::Probe, &take_in, false, "CAP_SYS_PTRACE"),
+            (Duty::Probe, &take_in, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Probe, &library, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
             (Duty::Inspect, &library, true, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Write, &library, true, "none"),

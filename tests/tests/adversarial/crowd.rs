@@ -65,6 +65,7 @@ fn silent_connections_take_little_and_hide_nothing() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let part = (WANTED / u64::from(PARTS)).min(descriptors.saturating_sub(100));
     let count = part * u64::from(PARTS);

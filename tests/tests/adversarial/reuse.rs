@@ -12,7 +12,7 @@ use std::{
 
 use hopsight::model::{Direction, Event, Security};
 use hopsight_tests::{agent::Agent, loopback::Loopback, requirement, wait::wait_until};
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 /// The turns of a recorded connection: who said what next.
 fn recorded(name: &str) -> Vec<(Direction, Vec<u8>)> {
@@ -48,7 +48,9 @@ fn speak(stream: &mut TcpStream, turns: &[(Direction, Vec<u8>)], mine: Direction
 
 /// A connection from exactly this address and port; closing it leaves no TIME_WAIT behind.
 fn connect_from(local: SocketAddr, remote: SocketAddr) -> TcpStream {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // A child of another test must not keep it open.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
     sockopt::set_socket_reuseaddr(&socket, true).unwrap();
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
     bind(&socket, &local).unwrap();
@@ -62,6 +64,7 @@ fn each_connection_of_one_address_pair_has_its_own_verdict() {
     if !requirement::met(test, &[]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let name = "hs-same-tuple";
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -114,6 +117,7 @@ fn short_lived_processes_are_seen_and_forgotten() {
     if !requirement::met(test, &["bash"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
     // A copy has a name of its own: other tests run bash, too.

@@ -46,6 +46,7 @@ fn odd_but_honest_segments_change_nothing() {
     if !requirement::met("odd_but_honest_segments_change_nothing", &["nginx", "ip"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     for mangle in [
         Mangle::Plain,
         Mangle::ByByte,
@@ -70,6 +71,7 @@ fn forged_segments_leave_the_verdict_unknown() {
     if !requirement::met("forged_segments_leave_the_verdict_unknown", &["nginx", "ip"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     for mangle in [
         Mangle::WrongChecksum,
         Mangle::ForgedHello,
@@ -97,6 +99,7 @@ fn the_library_is_not_deceived() {
     if !requirement::met("the_library_is_not_deceived", &["nginx", "ip"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     for mangle in [Mangle::WrongChecksum, Mangle::AheadOfAHole] {
         for (hop, report) in reports(mangle, &[]) {
             let verdict = report.verdict;

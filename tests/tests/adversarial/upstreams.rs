@@ -71,6 +71,7 @@ fn handshakes_that_never_end_are_given_up() {
     if !requirement::met(test, &[]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let name = "hs-endless";
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();

@@ -51,6 +51,7 @@ fn events_that_find_no_space_are_counted() {
     if !requirement::met(test, &["nginx", "mount"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
     let disk = SmallDisk::mount(topology.dir().join("small"), 64);
     // The agent's log is on the same disk: it cannot even say so.
@@ -114,6 +115,7 @@ fn a_state_that_finds_no_space_is_saved_later() {
     if !requirement::met(test, &["nginx", "mount"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
     let disk = SmallDisk::mount(topology.dir().join("small"), 64);
     let filler = disk.fill();

@@ -74,6 +74,7 @@ fn an_agent_lives_in_64_mib() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let Some(limit) = MemoryLimit::create() else {
         eprintln!("SKIP: {test}: no memory controller");
         return;

@@ -19,6 +19,7 @@ fn cgroups_below_come_and_go() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http", "mtls12"]), Network::Ipv4).unwrap();
     let proxy = topology.nginx.as_ref().unwrap().daemon.pid();
     let watched = Cgroup::create().unwrap();
@@ -52,6 +53,7 @@ fn the_end_of_the_watched_cgroup_is_said() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
     let watched = Cgroup::create().unwrap();
     let args = ["--no-library", "--cgroup", watched.path().to_str().unwrap()];
@@ -81,6 +83,7 @@ fn a_network_namespace_goes_with_its_connections() {
     if !requirement::met(test, &["nginx", "ip"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(dir.path(), block.socket(1, 9464), &["--no-library"]).unwrap();

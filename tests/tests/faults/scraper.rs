@@ -63,6 +63,7 @@ fn hostile_scrapers_cost_neither_traffic_nor_verdicts() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http", "mtls12"]), Network::Ipv4).unwrap();
     let dir = topology.dir().join("agent");
     let mut agent = Agent::start(&dir, topology.spare_address(), &["--no-library"]).unwrap();

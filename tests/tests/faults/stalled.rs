@@ -23,6 +23,7 @@ fn a_stopped_agent_loses_what_it_counts_and_nothing_else() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
+    let _alone = hopsight_tests::alone();
     let cases = case::named(&["http", "tls12", "mtls12", "mtls13"]);
     let topology = Topology::start(&cases, Network::Ipv4).unwrap();
     // Only this proxy: then the kernel's counts are exactly those of our requests.

@@ -30,7 +30,7 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     if !requirement::met(name, &["nginx", "wrk"]) {
         return;
     }
-    let _alone = crate::alone();
+    let _alone = hopsight_tests::alone();
     let scene = Scene::start().unwrap();
     let mut agent = scene.agent().unwrap();
     let _load = scene.load(4, 120, &scene.dir().join("wrk.log")).unwrap();

@@ -3,11 +3,3 @@
 
 mod drift;
 mod traffic;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// For the same reason one of these tests at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}

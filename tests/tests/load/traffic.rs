@@ -20,7 +20,7 @@ fn traffic_goes_on_while_the_agent_comes_and_goes() {
     }
     let topology =
         Topology::start(&case::named(&["http", "mtls12", "mtls13"]), Network::Ipv4).unwrap();
-    let _alone = crate::alone();
+    let _alone = hopsight_tests::alone();
     thread::scope(|scope| {
         let load: Vec<_> = topology
             .hops

@@ -59,7 +59,7 @@ fn every_thread_has_what_it_needs_and_no_more() {
             ("events-file", 0),
             ("names", inspect),
             ("compliance", inspect),
-            ("pipeline", SYS_PTRACE),
+            ("pipeline", inspect),
             ("library", probe),
         ] {
             if thread == "library" && mode == "off" {
