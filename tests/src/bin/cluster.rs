@@ -89,32 +89,60 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a run has shown.
+/// What an installation has shown.
 struct Shown {
+    /// Its values.
+    values: Value,
     hop: Hop,
-    /// The agent's pod: name, image, container's security context.
+    /// The agent's pod.
     agent: Value,
     readyz: Value,
     helm: String,
 }
 
-/// Runs proxy and upstream in pods, hopsight from its chart, and removes that again.
+/// Runs proxy and upstream in pods, and hopsight from its chart, once for each set of values.
 fn show(
     api: &Api,
     plane: &ControlPlane,
     containerd: &Containerd,
     dir: &Path,
     block: Loopback,
-) -> anyhow::Result<Shown> {
+) -> anyhow::Result<Vec<Shown>> {
     let front = SocketAddr::from((block.host(1), 7000));
     // The node has one network: a port of a range that nothing else here takes.
     let upstream = SocketAddr::from((cluster::host_address()?, 28_443));
     run_proxy(api, dir, front, upstream)?;
+    wait_until("the pods to serve", PODS, || {
+        interrupt::check()?;
+        Ok(http::get(front, "/").ok().filter(|response| response.status == 200))
+    })
+    .with_context(|| pods(api))?;
+    println!("  ok  nginx in pods web/edge and shop/payments");
     let image = env::var_os(HOPSIGHT_IMAGE).context("run `cargo xtask cluster`: no image")?;
     containerd.import(Path::new(&image))?;
-    let values = json!({"image": {"pullPolicy": "Never"}});
+    let image = json!({"pullPolicy": "Never"});
+    let sets = [
+        json!({"image": image}),
+        // The other source of names, and no CAP_SYS_ADMIN.
+        json!({
+            "image": image, "libraryProbes": false, "kubernetes": {"enabled": false},
+            "criSocket": {"enabled": true, "path": containerd.socket},
+        }),
+    ];
+    let shown = sets.into_iter().map(|values| install(api, plane, values, front, upstream));
+    shown.collect()
+}
+
+/// Installs the chart, asks its pod for the hop, and uninstalls it.
+fn install(
+    api: &Api,
+    plane: &ControlPlane,
+    values: Value,
+    front: SocketAddr,
+    upstream: SocketAddr,
+) -> anyhow::Result<Shown> {
     let helm = helm(plane, &["install", CHART, &values.to_string()])?;
-    println!("  ok  helm install ({helm})");
+    println!("  ok  helm install ({helm}) {values}");
     let agent = wait_until("the DaemonSet to be ready", PODS, || {
         interrupt::check()?;
         let pods = api.get(&format!("/api/v1/namespaces/{RELEASE}/pods"))?;
@@ -126,35 +154,32 @@ fn show(
     let address = agent["status"]["podIP"].as_str().context("the pod has an address")?;
     let http = SocketAddr::new(address.parse().context("read the pod's address")?, 9464);
     println!("  ok  DaemonSet {RELEASE}/{RELEASE}, ready at {http}");
-    wait_until("the pods to serve", PODS, || {
-        interrupt::check()?;
-        Ok(http::get(front, "/").ok().filter(|response| response.status == 200))
-    })
-    .with_context(|| pods(api))?;
-    println!("  ok  nginx in pods web/edge and shop/payments");
     let hops = || -> anyhow::Result<Snapshot> {
         serde_json::from_str(&http::get(http, "/hops")?.body).context("read /hops")
     };
     let readyz = || -> anyhow::Result<Value> {
         serde_json::from_str(&http::get(http, "/readyz")?.body).context("read /readyz")
     };
-    let hop = wait_until("the hop with its pod", NAMED, || {
+    let hop = wait_until("the hop with its pod and its security", NAMED, || {
         let _ = http::get(front, "/");
         let hops = hops()?.hops;
         let hop = hops.iter().find(|hop| &*hop.proxy == "web/edge" && hop.is_to(upstream));
         let named = hop.filter(|hop| {
             let identity = hop.context.proxy_identity.as_ref();
             let pod = identity.and_then(|identity| identity.kubernetes.as_ref());
-            pod.is_some_and(|pod| pod.container.is_some()) && hop.count_of(|_| true) > 0
+            let pod = pod.is_some_and(|pod| pod.container.is_some());
+            pod && hop.state.security.as_str() != "unknown"
         });
         Ok(named.map(|hop| Hop::clone(hop)))
     })
     .with_context(|| format!("{:#?}\n{:#?}\n{}", readyz(), hops(), logs(RELEASE)))?;
     // It is written down anew every few seconds.
-    let readyz = wait_until("/readyz to say that pods are watched", NAMED, || {
+    let readyz = wait_until("/readyz to say where names are from", NAMED, || {
         let answer = readyz()?;
-        let kubernetes = answer["components"]["kubernetes"]["detail"].as_str();
-        Ok(kubernetes.is_some_and(|detail| detail.contains("pods")).then_some(answer))
+        let details = ["kubernetes", "cri"].map(|name| &answer["components"][name]["detail"]);
+        let named =
+            details.iter().any(|detail| detail.as_str().is_some_and(|s| s.contains("pods")));
+        Ok(named.then_some(answer))
     })?;
     println!("  ok  {} to {}\n{readyz:#}", hop.proxy, hop.upstream);
     self::helm(plane, &["uninstall"])?;
@@ -163,7 +188,7 @@ fn show(
         Ok(pods["items"].as_array().is_some_and(Vec::is_empty).then_some(()))
     })?;
     println!("  ok  helm uninstall");
-    Ok(Shown { hop, agent, readyz, helm })
+    Ok(Shown { values, hop, agent, readyz, helm })
 }
 
 /// nginx as `web/edge` and its upstream, nginx as `shop/payments`, with mutual TLS between them.
@@ -179,9 +204,10 @@ fn run_proxy(api: &Api, dir: &Path, front: SocketAddr, upstream: SocketAddr) -> 
         "server {{ listen {upstream} ssl; {certificates} ssl_verify_client on; \
          ssl_verify_depth 3; location / {{ return 200 x; }} }}"
     );
+    // Whoever has not seen a session begin can say nothing of handshakes that resume it.
     let proxy = format!(
         "upstream payments {{ server {upstream}; }} server {{ listen {front}; location / {{ \
-         proxy_ssl_certificate {}; proxy_ssl_certificate_key {}; proxy_pass https://payments; }} }}",
+         proxy_ssl_session_reuse off; proxy_ssl_certificate {}; proxy_ssl_certificate_key {}; proxy_pass https://payments; }} }}",
         in_pod(&pki.client.chain)?,
         in_pod(&pki.client.key)?
     );
@@ -265,13 +291,44 @@ fn pods(api: &Api) -> String {
 }
 
 /// The run as a page.
-fn page(shown: &Shown, bin: &Path) -> anyhow::Result<String> {
-    let Shown { hop, agent, readyz, helm } = shown;
+fn page(shown: &[Shown], bin: &Path) -> anyhow::Result<String> {
     let version = |program: &str, args: &[&str]| {
         let text = process::run(program, args).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").trim().to_owned()
     };
     let kubernetes = version(utf8(&bin.join("kube-apiserver"))?, &["--version"]);
+    let installations = shown.iter().map(installation).collect::<anyhow::Result<String>>()?;
+    Ok(format!(
+        "# A cluster on one machine\n\n\
+         `cargo xtask cluster` builds Kubernetes from Debian's source package (the first time, many \
+         minutes), starts it beside etcd and containerd in directories and a network of its own, runs \
+         nginx and its upstream in pods with mutual TLS between them, imports the image that `cargo \
+         xtask package image` makes, installs [the chart](chart) with Helm's SDK, asks the \
+         DaemonSet's pod what it calls the hop, and uninstalls it; twice, with different values. It \
+         needs root, ends everything it started, and writes this page.\n\n\
+         Not there: `kube-proxy` (the node itself has the address of the service `kubernetes`), \
+         AppArmor, SELinux, Pod Security.\n\n\
+         The last run:\n\n\
+         | | |\n|---|---|\n\
+         | control plane and kubelet | {kubernetes} |\n\
+         | etcd | {} |\n\
+         | container runtime | {} |\n\
+         | kernel | {} |\n\
+         | Helm's SDK | {} |\n{installations}",
+        version("etcd", &["--version"]),
+        version("containerd", &["--version"]),
+        fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+        shown.first().map_or("", |one| &one.helm),
+    ))
+}
+
+fn installation(shown: &Shown) -> anyhow::Result<String> {
+    let Shown { values, hop, agent, readyz, helm: _ } = shown;
+    let mut values = values.clone();
+    if let Some(path) = values.pointer_mut("/criSocket/path") {
+        // In a directory that ends with the run.
+        *path = json!("…/containerd.sock");
+    }
     let identity = hop.context.proxy_identity.as_ref().context("the hop has an identity")?;
     let pod = identity.kubernetes.as_ref().context("the hop has a pod")?;
     let container = &agent["spec"]["containers"][0];
@@ -286,22 +343,7 @@ fn page(shown: &Shown, bin: &Path) -> anyhow::Result<String> {
         })
         .collect();
     Ok(format!(
-        "# A cluster on one machine\n\n\
-         `cargo xtask cluster` builds Kubernetes from Debian's source package (the first time, many \
-         minutes), starts it beside etcd and containerd in directories and a network of its own, runs \
-         nginx and its upstream in pods, imports the image that `cargo xtask package image` makes, \
-         installs [the chart](chart) with Helm's SDK, asks the DaemonSet's pod what it calls the hop, \
-         and uninstalls it. It needs root, ends everything it started, and writes this page.\n\n\
-         The only value that is not the chart's default is `image.pullPolicy: Never`. Not there: \
-         `kube-proxy` (the node itself has the address of the service `kubernetes`), AppArmor, \
-         SELinux, Pod Security.\n\n\
-         The last run:\n\n\
-         | | |\n|---|---|\n\
-         | control plane and kubelet | {kubernetes} |\n\
-         | etcd | {} |\n\
-         | container runtime | {} |\n\
-         | kernel | {} |\n\
-         | Helm's SDK | {helm} |\n\
+        "\n| values | `{values}` |\n|---|---|\n\
          | agent | pod {}, image {} |\n\
          | its capabilities | {} |\n\
          | its `/readyz` | ready: {}; {} |\n\
@@ -310,9 +352,6 @@ fn page(shown: &Shown, bin: &Path) -> anyhow::Result<String> {
          | namespace, workload | {}, {} {} |\n\
          | pod, container | {}, {} |\n\
          | named by | {} |\n",
-        version("etcd", &["--version"]),
-        version("containerd", &["--version"]),
-        fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
         agent["metadata"]["name"].as_str().unwrap_or_default(),
         container["image"].as_str().unwrap_or_default(),
         capabilities.join(", "),
