@@ -192,9 +192,11 @@ fn proxy_config(
         Flip::OneWay => format!("proxy_pass https://{UPSTREAM};"),
         Flip::Plaintext => format!("proxy_pass http://{UPSTREAM};"),
     };
+    // A few requests per connection, so that handshakes are not all that the processor does.
     let http = format!(
-        "upstream {UPSTREAM} {{ server {upstream}; }}\n\
-         server {{ listen {front}; location / {{ proxy_ssl_session_reuse off; {pass} }} }}\n"
+        "upstream {UPSTREAM} {{ server {upstream}; keepalive 64; keepalive_requests 10; }}\n\
+         server {{ listen {front}; location / {{ proxy_ssl_session_reuse off; \
+         proxy_http_version 1.1; proxy_set_header Connection \"\"; {pass} }} }}\n"
     );
     Ok(nginx::Config { http, ..nginx::Config::default() })
 }

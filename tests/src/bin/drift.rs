@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let good = worst <= LIMIT;
     println!(
         "slowest detection {worst:.3} s after the first offending connection, \
-         at {slowest:.0} requests/s or more, each a connection of its own: {}",
+         at {slowest:.0} requests/s or more, ten on a connection: {}",
         if good { "within a second" } else { "more than a second" }
     );
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
