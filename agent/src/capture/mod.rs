@@ -20,7 +20,9 @@ pub use stats::{CaptureStats, ProgramStats, StatsHandle};
 
 use std::time::Duration;
 
-use crate::model::{Event, FlowId};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::model::{Event, FlowId, Timestamp};
 
 /// What a source has to say about the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,4 +44,12 @@ pub trait Source {
 
     /// No more bytes of `flow` are wanted. A source that can stop producing them does.
     fn done(&mut self, flow: FlowId);
+}
+
+/// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).
+pub(crate) fn monotonic_now() -> Timestamp {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or_default();
+    Timestamp(seconds * 1_000_000_000 + nanoseconds)
 }

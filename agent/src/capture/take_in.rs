@@ -18,11 +18,10 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
-    time::{ClockId, clock_gettime},
 };
 
-use super::{cgroup::Scope, processes::comm_of};
-use crate::model::{Beginning, Event, FlowId, Origin, Process, Timestamp};
+use super::{cgroup::Scope, monotonic_now, processes::comm_of};
+use crate::model::{Beginning, Event, FlowId, Origin, Process};
 
 /// `BPF_NOEXIST`: a socket that is watched already was seen from its start.
 const NO_EXIST: u64 = 1;
@@ -69,7 +68,7 @@ pub(super) fn take_in(
         if flows.insert(&socket, state.to_bytes(), NO_EXIST).is_err() {
             continue;
         }
-        let (flow, at) = (FlowId(cookie), now());
+        let (flow, at) = (FlowId(cookie), monotonic_now());
         let origin = Origin::Process(process.clone());
         let beginning = Beginning::MidStream;
         out.push(Event::Opened { flow, at, origin, destination: remote, beginning });
@@ -134,11 +133,4 @@ fn connected(socket: &OwnedFd) -> Option<(SocketAddr, SocketAddr)> {
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// Now, on the clock of the kernel programs.
-fn now() -> Timestamp {
-    let now = clock_gettime(ClockId::Monotonic);
-    let [seconds, nanoseconds] = [now.tv_sec, now.tv_nsec].map(|n| u64::try_from(n).unwrap_or(0));
-    Timestamp(seconds * 1_000_000_000 + nanoseconds)
 }

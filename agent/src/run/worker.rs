@@ -9,11 +9,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::KERNEL_PROGRAMS;
 use crate::{
-    capture::{LibraryStatuses, Source, StatsHandle},
+    capture::{LibraryStatuses, Source, StatsHandle, monotonic_now},
     compliance::ComplianceThread,
     export::{
         Exporter,
@@ -134,12 +133,4 @@ fn warn_of_conflict(report: &ConnectionReport) {
         %wire,
         "the TLS library and the wire disagree about client authentication; the library is reported"
     );
-}
-
-/// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).
-fn monotonic_now() -> Timestamp {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or_default();
-    Timestamp(seconds * 1_000_000_000 + nanoseconds)
 }
