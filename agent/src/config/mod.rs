@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-pub use kubernetes::{Cri, Kubernetes};
+pub use kubernetes::Cri;
 pub use otlp::Otlp;
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,7 @@ use crate::{
         hops::HopLimits,
         http::{DEFAULT_ADDRESS, HttpLimits, tls::TlsFiles},
     },
+    identity::kubernetes::KubernetesOptions,
     pipeline::Limits,
     privileges::{PrivilegeOptions, User},
 };
@@ -50,7 +51,7 @@ pub struct Config {
     /// What connections are held against.
     pub policy: Policy,
     /// Names of pods and services from the Kubernetes API.
-    pub kubernetes: Kubernetes,
+    pub kubernetes: KubernetesOptions,
     /// Names of pods from the container runtime.
     pub cri: Cri,
     /// The HTTP server.
@@ -366,7 +367,7 @@ impl Config {
     /// What connections are held against, and where names come from.
     #[must_use]
     pub fn compliance(&self) -> ComplianceOptions {
-        let sources = self.kubernetes.sources(&self.cri);
+        let sources = kubernetes::sources(&self.kubernetes, &self.cri);
         ComplianceOptions { sources, ..self.policy.options(self.hops) }
     }
 
@@ -375,7 +376,7 @@ impl Config {
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, library, hops, http, policy, kubernetes, cri, .. } = self;
+        let Self { watch, capture, flows, library, hops, http, policy, cri, .. } = self;
         let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
         let rules = [
             (
@@ -445,7 +446,7 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        let others = policy.rules().into_iter().chain(kubernetes.rules(cri));
+        let others = policy.rules().into_iter().chain(kubernetes::rules(&self.kubernetes, cri));
         if let Some((_, message)) = rules.into_iter().chain(others).find(|(holds, _)| !holds) {
             anyhow::bail!("{message}");
         }

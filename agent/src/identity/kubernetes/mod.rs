@@ -18,6 +18,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 pub use self::watch::Watch;
 use self::{
     gateway::GatewayTable,
@@ -27,8 +29,9 @@ use self::{
 use super::pod::PodIdentity;
 use crate::policy::intent::UpstreamIntent;
 
-/// What to ask the API server for, and where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What to ask the API server for, and where it is; `[kubernetes]` of the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct KubernetesOptions {
     /// Ask at all; the first proxy found in a pod begins it.
     pub enabled: bool,
