@@ -32,7 +32,7 @@ pub fn boot(
     let mut qemu = Command::new(QEMU);
     qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         // No KVM: the machines that run this are guests themselves.
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"])
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", "2048"])
         .arg("-serial")
         .arg(format!("file:{}", log.display()))
         .arg("-kernel")
