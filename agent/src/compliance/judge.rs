@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
         health::ComponentState,
         hop_context::{HopCompliance, HopContext, IntentSummary},
         labels,
+        time::Moment,
     },
     model::{ClientAuth, Origin, Security},
     policy::{
@@ -47,7 +48,7 @@ struct Newest {
     context: HopContext,
     policy: Arc<str>,
     compliance: Compliance,
-    at: UnixTime,
+    at: Instant,
 }
 
 pub(super) struct Judge {
@@ -61,7 +62,7 @@ pub(super) struct Judge {
     /// Reports on processes whose names are being looked up.
     waiting: Vec<Submitted>,
     state: Option<StateFile>,
-    saved_at: UnixTime,
+    saved_at: Instant,
     /// A drift opened or closed since the state was saved.
     unsaved: bool,
     /// A drift opened or closed since the metrics were shown.
@@ -91,7 +92,6 @@ impl Judge {
         for drift in tracker.open() {
             exporter.observe_drift_detection(drift.detection());
         }
-        let saved_at = UnixTime::from(SystemTime::now());
         let judge = Self {
             exporter,
             board,
@@ -102,7 +102,7 @@ impl Judge {
             hops: HashMap::new(),
             waiting: Vec::new(),
             state,
-            saved_at,
+            saved_at: Instant::now(),
             unsaved: false,
             cannot_save: false,
             unshown: false,
@@ -171,8 +171,7 @@ impl Judge {
         let pod = proxy.as_ref().and_then(Proxy::pod);
         let pod = pod.map(|pod| labels::label(&format!("{}/{}", pod.namespace, pod.pod)));
         let ends = Ends { proxy: label, upstream, pod };
-        let now = SystemTime::now();
-        self.exporter.record_between(&ends, report, now);
+        self.exporter.record_between(&ends, report, Moment::now());
         if report.verdict.security == Security::Unknown && !report.is_final {
             return;
         }
@@ -185,7 +184,7 @@ impl Judge {
         }
         let name: Option<Arc<str>> =
             name.or_else(|| Some(service?.label())).map(|name| labels::label(&name));
-        let now = UnixTime::from(now);
+        let now = UnixTime::from(SystemTime::now());
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
         let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, *opened_at);
         seen.process = &process;
@@ -216,7 +215,7 @@ impl Judge {
             },
             policy,
             compliance: assessment.compliance(),
-            at: now,
+            at: Instant::now(),
         };
         if self.hops.len() < self.options.max_hops || self.hops.contains_key(&key) {
             self.hops.insert(key.clone(), newest);
@@ -239,10 +238,10 @@ impl Judge {
         events.extend(self.retire(now));
         self.tell(&events);
         let forget_after = self.options.forget_after;
-        self.hops.retain(|_, hop| now.since(hop.at) < forget_after);
+        self.hops.retain(|_, hop| hop.at.elapsed() < forget_after);
         self.show();
         self.show_health();
-        if self.unsaved || now.since(self.saved_at) >= SAVE_INTERVAL {
+        if self.unsaved || self.saved_at.elapsed() >= SAVE_INTERVAL {
             self.save();
         }
     }
@@ -281,7 +280,7 @@ impl Judge {
     /// Writes what has to outlive the agent.
     pub(super) fn save(&mut self) {
         self.unsaved = false;
-        self.saved_at = UnixTime::from(SystemTime::now());
+        self.saved_at = Instant::now();
         let Some(state) = &mut self.state else { return };
         let health = self.exporter.health();
         match state.save(&self.tracker.snapshot()) {

@@ -1,21 +1,24 @@
 //! One address behind an upstream's name.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Standing, is_certain};
+use super::{
+    standing::{Standing, is_certain},
+    time::Moment,
+};
 use crate::{
-    model::{FlowId, Security},
+    model::{FlowId, Security, Timestamp},
     report::ConnectionReport,
 };
 
 /// Servers kept apart per hop; beyond that the one that was silent for longest is forgotten.
 pub const MAX_SERVERS: usize = 64;
 
-/// A server that was silent for this many seconds while others of its hop were not has no say in
-/// what the hop is: pods come and go.
-pub const SERVER_SILENCE_SECONDS: f64 = 300.0;
+/// A server that was silent for this long while others of its hop were not has no say in what the
+/// hop is: pods come and go.
+pub const SERVER_SILENCE: Duration = Duration::from_mins(5);
 
 /// One server of an upstream. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub struct Server {
     pub security: Security,
     /// Last report.
     pub last_seen: f64,
+    /// The same on the clock that ages are reckoned in.
+    #[serde(skip)]
+    pub(super) heard: Timestamp,
     #[serde(skip, default = "unknown")]
     state: Standing,
     /// State before the newest connection, to return to if that one is refused after all.
@@ -40,11 +46,12 @@ const fn unknown() -> Standing {
 impl Server {
     /// A server without connections.
     #[must_use]
-    pub const fn new(address: Arc<str>, now: f64) -> Self {
+    pub const fn new(address: Arc<str>, now: Moment) -> Self {
         Self {
             address,
             security: Security::Unknown,
-            last_seen: now,
+            last_seen: now.unix_seconds,
+            heard: now.monotonic,
             state: Standing::UNKNOWN,
             previous: None,
         }
@@ -52,8 +59,9 @@ impl Server {
 
     /// Takes a report in. The newest certain report wins. A connection that is later refused, or
     /// found to be uncertain, takes its own earlier claim back and nobody else's.
-    pub fn record(&mut self, report: &ConnectionReport, now: f64) {
-        self.last_seen = now;
+    pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
+        self.last_seen = now.unix_seconds;
+        self.heard = now.monotonic;
         let flow: FlowId = report.flow;
         if is_certain(&report.verdict) {
             let is_newest = self.state.source.is_none_or(|(_, at)| at <= report.decided_at);
@@ -78,8 +86,8 @@ impl Server {
 #[must_use]
 pub fn worst(servers: &[Server]) -> &Standing {
     const UNKNOWN: &Standing = &Standing::UNKNOWN;
-    let newest = servers.iter().map(|server| server.last_seen).fold(0.0, f64::max);
-    let in_use = |server: &&Server| server.last_seen >= newest - SERVER_SILENCE_SECONDS;
+    let newest = servers.iter().map(|server| server.heard).max().unwrap_or_default();
+    let in_use = |server: &&Server| newest.since(server.heard) <= SERVER_SILENCE;
     let decided = |server: &&Server| server.security != Security::Unknown;
     let candidates = servers.iter().filter(decided);
     let rank = |server: &&Server| {
@@ -93,6 +101,6 @@ pub fn worst(servers: &[Server]) -> &Standing {
         (rank, std::cmp::Reverse(server.state.source.map(|(_, at)| at)))
     };
     let worst = candidates.clone().filter(in_use).min_by_key(rank);
-    let latest = || candidates.max_by(|one, other| one.last_seen.total_cmp(&other.last_seen));
+    let latest = || candidates.max_by_key(|server| server.heard);
     worst.or_else(latest).map_or(UNKNOWN, |server| &server.state)
 }
