@@ -10,6 +10,7 @@ use super::{
     Submitted,
     policy_file::PolicyFile,
     proxies::{Asked, Proxies, Proxy, Retired},
+    wall_clock::WallClock,
 };
 use crate::{
     export::{
@@ -62,6 +63,7 @@ pub(super) struct Judge {
     /// Reports on processes whose names are being looked up.
     waiting: Vec<Submitted>,
     state: Option<StateFile>,
+    clock: WallClock,
     saved_at: Instant,
     /// A drift opened or closed since the state was saved.
     unsaved: bool,
@@ -102,6 +104,7 @@ impl Judge {
             hops: HashMap::new(),
             waiting: Vec::new(),
             state,
+            clock: WallClock::new(),
             saved_at: Instant::now(),
             unsaved: false,
             cannot_save: false,
@@ -148,6 +151,7 @@ impl Judge {
 
     /// Takes in a report on a process of which everything is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
+        let now = self.now();
         let process = labels::proxy(&report.origin);
         let label = proxy.as_ref().map_or_else(|| process.clone(), |proxy| proxy.label.clone());
         let configuration = proxy.as_ref().and_then(|proxy| self.proxies.configuration(proxy));
@@ -184,9 +188,14 @@ impl Judge {
         }
         let name: Option<Arc<str>> =
             name.or_else(|| Some(service?.label())).map(|name| labels::label(&name));
-        let now = UnixTime::from(SystemTime::now());
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
-        let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, *opened_at);
+        let mut seen = Observation::of(
+            report,
+            &ends.proxy,
+            namespace,
+            &ends.upstream,
+            now - opened_at.elapsed(),
+        );
         seen.process = &process;
         seen.name = name.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
@@ -228,7 +237,7 @@ impl Judge {
     pub(super) fn tick(&mut self) {
         self.policies.refresh();
         self.proxies.tick();
-        let now = UnixTime::from(SystemTime::now());
+        let now = self.now();
         let mut events = self.tracker.tick(now);
         for event in &events {
             if let DriftEvent::Closed(closed) = event {
@@ -244,6 +253,17 @@ impl Judge {
         if self.unsaved || self.saved_at.elapsed() >= SAVE_INTERVAL {
             self.save();
         }
+    }
+
+    /// Now on the wall clock. If it was set, what is open keeps its age.
+    fn now(&mut self) -> UnixTime {
+        let (now, step) = self.clock.read();
+        if let Some(step) = step {
+            tracing::info!(?step, "the wall clock was set");
+            self.tracker.clock_was_set(step);
+            self.unsaved = true;
+        }
+        now
     }
 
     /// Forgets the hops whose names will not be seen again.

@@ -146,7 +146,7 @@ fn script(row: &Row) -> String {
     let mut script = String::from(
         "#!/bin/busybox sh\n\
          /bin/busybox --install -s /bin\n\
-         export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp HOPSIGHT_BIN=/hopsight NO_COLOR=1\n\
+         export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp HOPSIGHT_BIN=/hopsight HOPSIGHT_VM=1 NO_COLOR=1\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
          mount -t securityfs securityfs /sys/kernel/security\n\
@@ -176,7 +176,7 @@ fn script(row: &Row) -> String {
         let exact = if tests.is_empty() { "" } else { "--exact" };
         let tests = tests.join(" ");
         script += &format!(
-            "echo '{MARK} {name}'\n/{name} --test-threads=1 --show-output {exact} {tests} 2>&1\n"
+            "echo '{MARK} {name}'\n/{name} --test-threads=1 --show-output --include-ignored {exact} {tests} 2>&1\n"
         );
     }
     script += &format!("echo '{MARK} done'\nsync\npoweroff -f\n");

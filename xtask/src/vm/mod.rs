@@ -32,6 +32,9 @@ pub struct Args {
     /// Fetch the newest kernels instead of using those in the cache
     #[arg(long)]
     refresh: bool,
+    /// How long a row may take
+    #[arg(long, default_value_t = 15)]
+    minutes: u64,
 }
 
 /// A way to boot.
@@ -83,6 +86,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "hops::over_ipv6",
             "hops::over_ipv6_sockets_to_ipv4",
             "lifecycle::nothing_stays_in_the_kernel",
+            "clock::a_set_clock_changes_nothing",
         ],
     ),
     ("library", &["sequences::tls12_handshakes_of_nginx", "sequences::tls13_handshakes_of_nginx"]),
