@@ -13,10 +13,8 @@ use anyhow::Context as _;
 use super::kernel::Kernel;
 use crate::command::installed;
 
-/// How long everything inside may take. Software emulation is some twenty times slower.
-const LIMIT: Duration = Duration::from_mins(15);
-
-/// Boots until it powers off and returns what was said on the console, which also stays in `log`.
+/// Boots until it powers off, within `limit`, and returns what was said on the console, which also
+/// stays in `log`.
 ///
 /// # Errors
 /// When qemu is missing or it does not power off in time.
@@ -25,6 +23,7 @@ pub fn boot(
     initrd: &Path,
     parameters: &str,
     log: &Path,
+    limit: Duration,
 ) -> anyhow::Result<String> {
     const QEMU: &str = "qemu-system-x86_64";
     anyhow::ensure!(installed(QEMU), "{QEMU} is missing: `cargo xtask setup` installs it");
@@ -48,9 +47,9 @@ pub fn boot(
         if let Some(status) = child.try_wait().context("wait for qemu")? {
             break status;
         }
-        if start.elapsed() > LIMIT {
+        if start.elapsed() > limit {
             child.kill().and_then(|()| child.wait().map(drop)).context("end qemu")?;
-            anyhow::bail!("it did not power off within {LIMIT:?}; console in {}", log.display());
+            anyhow::bail!("it did not power off within {limit:?}; console in {}", log.display());
         }
         thread::sleep(Duration::from_millis(200));
     };

@@ -12,7 +12,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -22,6 +22,9 @@ use crate::{
     command::{built, cargo, output_of},
 };
 use results::Results;
+
+/// How long a row may take. Software emulation is some twenty times slower.
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// Which kernels, and how they are held down.
 #[derive(Debug, clap::Args)]
@@ -33,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     refresh: bool,
     /// How long a row may take
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = LIMIT.as_secs() / 60)]
     minutes: u64,
 }
 
@@ -98,7 +101,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
 /// When a kernel cannot be fetched or booted, or a test fails on one.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = |row: &&Row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name);
-    boot_rows(ROWS.iter().filter(wanted), args.refresh)
+    boot_rows(ROWS.iter().filter(wanted), args.refresh, Duration::from_mins(args.minutes))
 }
 
 /// Boots the rows of these names.
@@ -106,10 +109,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_named(names: &[&str]) -> anyhow::Result<()> {
-    boot_rows(ROWS.iter().filter(|row| names.contains(&row.name)), false)
+    boot_rows(ROWS.iter().filter(|row| names.contains(&row.name)), false, LIMIT)
 }
 
-fn boot_rows<'r>(rows: impl Iterator<Item = &'r Row>, refresh: bool) -> anyhow::Result<()> {
+fn boot_rows<'r>(
+    rows: impl Iterator<Item = &'r Row>,
+    refresh: bool,
+    limit: Duration,
+) -> anyhow::Result<()> {
     let cache = cache::directory()?.join("kernels");
     let binaries = build()?;
     let image = initramfs::Image::of(&binaries)?;
@@ -125,10 +132,11 @@ fn boot_rows<'r>(rows: impl Iterator<Item = &'r Row>, refresh: bool) -> anyhow::
         println!("== {}: Linux {}", row.name, kernel.release);
         let log = cache.join(format!("{}.log", row.name));
         // The rows behind one that hangs still run; its results end where its console does.
-        let console = boot::boot(kernel, &initrd, row.parameters, &log).or_else(|error| {
-            println!("   {error:#}");
-            fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))
-        })?;
+        let console =
+            boot::boot(kernel, &initrd, row.parameters, &log, limit).or_else(|error| {
+                println!("   {error:#}");
+                fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))
+            })?;
         let results = results::parse(&console);
         for line in &results.checks {
             println!("   {line}");
