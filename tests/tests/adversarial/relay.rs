@@ -63,8 +63,8 @@ const IN_FLIGHT: usize = 16 * 1024;
 /// `TCP_MIN_SND_MSS` of net/tcp.h.
 const SMALLEST: u16 = 48;
 /// Bytes of a flight for which [`Mangle::OneByteWindow`] is in force: the headers of record and
-/// message, and the beginning of what decides.
-pub const ONE_BY_ONE: usize = 16;
+/// message.
+pub const ONE_BY_ONE: usize = 9;
 const RETRANSMIT: Duration = Duration::from_millis(300);
 const ISN: u32 = 0xffff_f000;
 
