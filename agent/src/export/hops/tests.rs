@@ -202,7 +202,7 @@ const STEPS: [(&str, f64); 4] = [
 #[test]
 fn a_set_clock_forgets_no_hop_and_keeps_none() {
     for (name, step) in STEPS {
-        let limits = HopLimits { max_hops: 10, idle_expiry: Duration::from_secs(60) };
+        let limits = HopLimits { max_hops: 10, idle_expiry: Duration::from_mins(1) };
         let mut table = HopTable::new(limits);
         let moment = |seconds: f64, step: f64| Moment {
             unix_seconds: 1.8e9 + seconds + step,

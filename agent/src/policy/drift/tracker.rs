@@ -332,13 +332,15 @@ impl Track {
     /// (`good_load` is compared with other times of loading, which stay as they were read.)
     fn clock_was_set(&mut self, step: Step) {
         let Self { open, pending, good_again, last_good, good_load: _ } = self;
-        for time in [pending, good_again, last_good].into_iter().flatten() {
-            step.apply(time);
-        }
+        let mut times = vec![];
+        times.extend([pending, good_again, last_good].into_iter().flatten());
         if let Some(drift) = open {
             let OpenDrift { since, detected_at, changed_at, last_offending, .. } = drift;
-            [since, detected_at, last_offending].into_iter().for_each(|time| step.apply(time));
-            changed_at.iter_mut().for_each(|time| step.apply(time));
+            times.extend([since, detected_at, last_offending]);
+            times.extend(changed_at);
+        }
+        for time in times {
+            step.apply(time);
         }
     }
 
