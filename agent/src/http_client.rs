@@ -49,6 +49,7 @@ impl Server<'_> {
     ///
     /// # Errors
     /// As [`Server::get`].
+    #[cfg(feature = "otlp")]
     pub fn post(
         self,
         path: &str,
