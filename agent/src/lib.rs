@@ -13,6 +13,7 @@ pub mod flow;
 mod http_client;
 pub mod identity;
 pub mod model;
+mod pem;
 pub mod pipeline;
 pub mod policy;
 pub mod preflight;

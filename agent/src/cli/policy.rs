@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 
-use super::hops::{AgentArgs, fetch};
+use super::hops::{Selection, fetch};
 use crate::{
     export::{hop::Hop, hops::Snapshot},
     model::{Outcome, Reason, Security},
@@ -25,7 +25,7 @@ pub enum PolicyCommand {
         file: PathBuf,
     },
     /// Write a policy that every hop fulfils as a running agent has seen it so far.
-    Suggest(AgentArgs),
+    Suggest(Selection),
 }
 
 /// Runs `hopsight policy`.
@@ -49,8 +49,8 @@ pub fn policy(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
             println!("{}{separator}{words}", file.display());
             Ok(code)
         }
-        PolicyCommand::Suggest(agent) => {
-            print!("{}", suggestion(&fetch(agent)?));
+        PolicyCommand::Suggest(selection) => {
+            print!("{}", suggestion(&fetch(selection)?));
             Ok(ExitCode::SUCCESS)
         }
     }
