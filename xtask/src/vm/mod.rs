@@ -245,12 +245,14 @@ fn build(arch: Arch) -> anyhow::Result<Binaries> {
             crate::command::run(&mut cargo(&["build"]))?;
             built("hopsight")?
         }
-        Some(target) => {
-            crate::command::run(&mut cargo(&["build", "-p", "hopsight"]))?;
-            [CROSS_DIR, target, "debug", "hopsight"].iter().collect()
-        }
+        Some(target) => [CROSS_DIR, target, "debug", "hopsight"].iter().collect(),
     };
     let mut args = vec!["test", "--no-run"];
+    if arch.cross_target().is_some() {
+        // A test of the agent's own package brings the agent along, with the same features of its
+        // dependencies: `cargo build` would build many of them again.
+        args.extend(["--test", "tshark"]);
+    }
     for (name, _) in TESTS {
         args.extend(["--test", name]);
     }
