@@ -1,6 +1,6 @@
 //! One observed connection: from its segments to a judgement and a report.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::flow::{
     prelude::{self, Ending, Opening, ProxyVersion},
@@ -10,7 +10,7 @@ use crate::{
     model::{
         Beginning, ClientAuth, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp,
     },
-    report::{AlertFacts, ConnectionReport},
+    report::{AlertFacts, ConnectionReport, Word},
     tls::{
         alert,
         certificate::CertificateMemory,
@@ -54,7 +54,8 @@ pub struct Connection {
     /// When the newest byte passed that could decide.
     last_at: Timestamp,
     local: Option<SocketAddr>,
-    remote: Option<SocketAddr>,
+    /// The upstream's address, where service NAT made it another than the destination.
+    remote: Option<Box<SocketAddr>>,
     streams: [Stream; 2],
     phase: Phase,
     proxy_protocol: Option<ProxyVersion>,
@@ -96,9 +97,9 @@ impl Connection {
     }
 
     /// The TCP connection is established between these ends.
-    pub const fn established(&mut self, local: SocketAddr, remote: SocketAddr) {
+    pub fn established(&mut self, local: SocketAddr, remote: SocketAddr) {
         self.local = Some(local);
-        self.remote = Some(remote);
+        self.remote = (remote != self.destination).then(|| Box::new(remote));
     }
 
     /// Takes in one segment; see [`Stream::push`].
@@ -246,7 +247,7 @@ impl Connection {
     /// The upstream's address: as connected to, else as asked for.
     #[must_use]
     pub fn upstream(&self) -> SocketAddr {
-        self.remote.unwrap_or(self.destination)
+        self.remote.as_deref().copied().unwrap_or(self.destination)
     }
 
     /// The proxy's own address, once it is known.
@@ -269,8 +270,8 @@ impl Connection {
 
     /// The server name asked for.
     #[must_use]
-    pub fn server_name(&self) -> Option<&str> {
-        self.wire_facts()?.client_hello.as_ref()?.server_name.as_deref()
+    pub fn server_name(&self) -> Option<&Arc<str>> {
+        self.wire_facts()?.client_hello.as_ref()?.server_name.as_ref()
     }
 
     fn wire_facts(&self) -> Option<&HandshakeFacts> {
@@ -300,8 +301,8 @@ impl Connection {
     /// Bytes that were captured but not used.
     #[must_use]
     pub fn drops(&self) -> DropCounts {
-        let mut sum = *self.streams[0].drops();
-        sum.add(self.streams[1].drops());
+        let mut sum = self.streams[0].drops();
+        sum.add(&self.streams[1].drops());
         sum
     }
 
@@ -367,7 +368,7 @@ impl Connection {
             decided_at: self.last_at,
             verdict: judgement.verdict,
             is_final,
-            rule: judgement.rule.map(str::to_owned),
+            rule: judgement.rule.map(Word::Borrowed),
             carried_from: None,
             wire_client_auth: judgement.wire_client_auth,
             tls_version: None,
@@ -383,15 +384,15 @@ impl Connection {
             verify_error: None,
             protocol: None,
             starttls: None,
-            proxy_protocol: self.proxy_protocol.map(|version| version.as_str().to_owned()),
+            proxy_protocol: self.proxy_protocol.map(|version| version.as_str().into()),
         };
         match &self.phase {
             Phase::Tls { wire, starttls } => {
-                report.starttls = starttls.map(str::to_owned);
+                report.starttls = starttls.map(Word::Borrowed);
                 describe(&mut report, wire, transcript, certificates);
             }
             Phase::Plaintext(protocol) | Phase::Opaque(protocol) => {
-                report.protocol = Some((*protocol).to_owned());
+                report.protocol = Some(Word::Borrowed(protocol));
             }
             Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
         }
@@ -408,15 +409,15 @@ fn describe(
     let facts = wire.facts();
     let shown = transcript.map(|transcript| &transcript.facts);
     if let Some(hello) = &facts.client_hello {
-        report.offered_versions = hello.versions.iter().map(ToString::to_string).collect();
+        report.offered_versions = hello.versions.iter().map(|version| version.name()).collect();
         report.sni.clone_from(&hello.server_name);
         report.offered_alpn.clone_from(&hello.alpn);
     }
     if let Some(hello) = &facts.server_hello {
-        report.tls_version = Some(hello.version.to_string());
+        report.tls_version = Some(hello.version.name());
         report.cipher = Some(cipher_name(hello.cipher));
     }
-    report.alpn = facts.alpn().or_else(|| shown?.alpn()).map(str::to_owned);
+    report.alpn = facts.alpn().or_else(|| shown?.alpn()).cloned();
     let server_chain =
         facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());
     report.server_certificate = server_chain.and_then(|chain| certificates.facts(chain).ok());
@@ -435,8 +436,8 @@ fn describe(
         .map(|description| (Direction::ToClient, description));
     report.alert = seen.or(received).map(|(sender, code)| AlertFacts {
         from: match sender {
-            Direction::ToServer => "client".to_owned(),
-            Direction::ToClient => "server".to_owned(),
+            Direction::ToServer => "client".into(),
+            Direction::ToClient => "server".into(),
         },
         description: alert::name(code),
         code,

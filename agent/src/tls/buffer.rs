@@ -30,6 +30,13 @@ impl Buffer {
         &self.bytes[start..self.at]
     }
 
+    /// Frees what is not needed any more.
+    pub fn release(&mut self) {
+        if self.at == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+
     /// Heap bytes held.
     #[must_use]
     pub const fn held(&self) -> usize {

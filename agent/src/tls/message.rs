@@ -85,6 +85,11 @@ impl MessageReader {
         !self.0.rest().is_empty()
     }
 
+    /// Frees the memory of what was read.
+    pub fn release(&mut self) {
+        self.0.release();
+    }
+
     /// Heap bytes held.
     #[must_use]
     pub const fn held(&self) -> usize {

@@ -95,7 +95,7 @@ impl RecordHeader {
 pub struct RecordReader {
     buffer: Buffer,
     /// Payload bytes of the current record that were not read yet.
-    remaining: usize,
+    remaining: u16,
 }
 
 impl RecordReader {
@@ -121,14 +121,20 @@ impl RecordReader {
     /// Consumes the header that [`RecordReader::peek`] showed.
     pub fn begin(&mut self, header: RecordHeader) {
         self.buffer.consume(HEADER);
-        self.remaining = usize::from(header.length);
+        self.remaining = header.length;
     }
 
     /// Consumes what is there of the current record's payload; it may come in several pieces.
     pub fn read(&mut self) -> &[u8] {
-        let bytes = self.buffer.consume(self.remaining);
-        self.remaining -= bytes.len();
+        let bytes = self.buffer.consume(usize::from(self.remaining));
+        // No more than was asked for.
+        self.remaining -= u16::try_from(bytes.len()).unwrap_or(self.remaining);
         bytes
+    }
+
+    /// Frees the memory of what was read.
+    pub fn release(&mut self) {
+        self.buffer.release();
     }
 
     /// Heap bytes held.

@@ -29,7 +29,8 @@ struct Side {
     records: RecordReader,
     messages: MessageReader,
     current: Option<RecordHeader>,
-    alert: Vec<u8>,
+    /// The level of an alert whose description is still to come.
+    alert_level: Option<u8>,
     change_cipher_spec: bool,
     /// The first protected handshake record after ChangeCipherSpec, the Finished, was seen.
     finished: bool,
@@ -44,8 +45,8 @@ struct Side {
 pub struct WireHandshake {
     sides: [Side; 2],
     facts: HandshakeFacts,
-    /// Lengths of the records that carried the first ClientHello.
-    hello_records: Vec<u16>,
+    /// Records that carried the first ClientHello, and the length of the longest.
+    hello_records: (u16, u16),
     /// The first ClientHello offered early data; a second one may not repeat it.
     early_data_offered: bool,
     /// Protected client records that came before the final ServerHello (0-RTT data).
@@ -80,6 +81,10 @@ impl WireHandshake {
         self.advance(Direction::ToClient);
         self.advance(Direction::ToServer);
         self.advance(Direction::ToClient);
+        for side in &mut self.sides {
+            side.records.release();
+            side.messages.release();
+        }
     }
 
     /// This side sends no more.
@@ -229,7 +234,8 @@ impl WireHandshake {
             && header.content_type == ContentType::Handshake
             && !hello_done
         {
-            self.hello_records.push(header.length);
+            let (count, longest) = self.hello_records;
+            self.hello_records = (count.saturating_add(1), longest.max(header.length));
         }
         if encrypted {
             if let Some(flights) = &mut self.flights {
@@ -281,8 +287,13 @@ impl WireHandshake {
             }
             // A plaintext alert has two bytes; a protected one at least 8 more.
             ContentType::Alert if header.length == 2 && !side.change_cipher_spec => {
-                side.alert.extend_from_slice(piece);
-                self.alerts(direction);
+                match (side.alert_level.take(), piece) {
+                    (None, &[level]) => side.alert_level = Some(level),
+                    (Some(level), &[description]) | (None, &[level, description]) => {
+                        self.on_alert(direction, level, description);
+                    }
+                    _ => {}
+                }
             }
             _ => {}
         }
@@ -334,9 +345,12 @@ impl WireHandshake {
                 .and_then(|code| 1_u16.checked_shl(8 + u32::from(code))),
             certificate_compression_offered: client.compress_certificate,
             application_settings_offered: client.application_settings,
+            client_fragment: match self.hello_records {
+                (0 | 1, _) => None,
+                (_, longest) => Some(longest),
+            },
             ..facts
-        }
-        .with_client_hello_records(&self.hello_records);
+        };
         let mut flights = Flights::new(facts);
         for record in &self.early_records {
             let content_type = record.content_type.number();
@@ -350,19 +364,15 @@ impl WireHandshake {
         self.flights = Some(flights);
     }
 
-    fn alerts(&mut self, direction: Direction) {
-        let side = &mut self.sides[direction.index()];
-        while let [level, description, ..] = side.alert[..] {
-            side.alert.drain(..2);
-            if direction == Direction::ToServer
-                && description == alert::description::NO_CERTIFICATE
-                && self.facts.certificate_request
-            {
-                // How SSL 3.0 says what later versions say with an empty Certificate.
-                self.facts.client_certificate = Some(ClientCertificate::Empty);
-            } else if !alert::is_harmless_warning(level, description) {
-                self.alert.get_or_insert(SeenAlert { sender: direction, description });
-            }
+    fn on_alert(&mut self, direction: Direction, level: u8, description: u8) {
+        if direction == Direction::ToServer
+            && description == alert::description::NO_CERTIFICATE
+            && self.facts.certificate_request
+        {
+            // How SSL 3.0 says what later versions say with an empty Certificate.
+            self.facts.client_certificate = Some(ClientCertificate::Empty);
+        } else if !alert::is_harmless_warning(level, description) {
+            self.alert.get_or_insert(SeenAlert { sender: direction, description });
         }
     }
 }
