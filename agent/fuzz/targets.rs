@@ -31,7 +31,7 @@ use hopsight::{
         flights::{FlightVerdict, Flights, HelloFacts},
         hello::{ClientHello, ServerHello, encrypted_extensions_alpn},
         message::MessageReader,
-        records::{HEADER, RecordReader},
+        records::{HEADER, RecordHeader, RecordReader},
         transcript::{TranscriptLimits, Transcripts},
         wire::WireHandshake,
     },
@@ -85,35 +85,37 @@ pub fn records(data: &[u8]) {
     fn read(data: &[u8], size: usize) -> Read {
         let (mut records, mut messages) = (RecordReader::default(), MessageReader::default());
         let (mut headers, mut bodies, mut broken) = (Vec::new(), Vec::new(), false);
+        let mut unread = Vec::new();
         for piece in data.chunks(size) {
-            records.extend(piece);
+            unread.extend_from_slice(piece);
+            let mut rest = unread.as_slice();
             loop {
                 if !records.in_record() {
-                    match records.peek() {
+                    match RecordHeader::parse(rest) {
                         Ok(Some(header)) => {
                             headers.push((header.content_type.number(), header.length));
-                            records.begin(header);
+                            records.begin(header, &mut rest);
                             continue;
                         }
                         Ok(None) => break,
                         Err(_) => return (headers, bodies, true),
                     }
                 }
-                let fragment = records.read();
+                let mut fragment = records.read(&mut rest);
                 if fragment.is_empty() {
                     break;
                 }
-                messages.extend(fragment);
                 while !broken {
-                    match messages.next_message() {
+                    match messages.next_message(&mut fragment) {
                         Ok(Some((kind, body))) => bodies.push((kind, body.to_vec())),
                         Ok(None) => break,
                         Err(_) => broken = true,
                     }
                 }
             }
+            unread = rest.to_vec();
             let most = 4 * (data.len() + HEADER) + 64;
-            assert!(records.held() + messages.held() <= most, "memory grows beyond the input");
+            assert!(messages.held() <= most, "memory grows beyond the input");
         }
         (headers, bodies, broken)
     }

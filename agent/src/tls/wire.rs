@@ -27,6 +27,8 @@ pub struct SeenAlert {
 #[expect(clippy::struct_excessive_bools, reason = "each is something seen or not")]
 struct Side {
     records: RecordReader,
+    /// Bytes that wait: for the rest of a record header, or for the other side.
+    unread: Vec<u8>,
     messages: MessageReader,
     current: Option<RecordHeader>,
     /// The level of an alert whose description is still to come.
@@ -76,14 +78,27 @@ impl WireHandshake {
 
     /// Takes in the next bytes of one direction, in stream order.
     pub fn push(&mut self, direction: Direction, bytes: &[u8]) {
-        self.sides[direction.index()].records.extend(bytes);
+        let mut unread = std::mem::take(&mut self.sides[direction.index()].unread);
+        if unread.is_empty() {
+            let rest = self.advance(direction, bytes);
+            self.sides[direction.index()].unread = rest.to_vec();
+        } else {
+            unread.extend_from_slice(bytes);
+            self.resume(direction, unread);
+        }
         // Each side may unblock the other once.
-        self.advance(Direction::ToClient);
-        self.advance(Direction::ToServer);
-        self.advance(Direction::ToClient);
-        for side in &mut self.sides {
-            side.records.release();
-            side.messages.release();
+        for direction in [direction.reversed(), direction] {
+            let unread = std::mem::take(&mut self.sides[direction.index()].unread);
+            self.resume(direction, unread);
+        }
+    }
+
+    /// Goes on with what was not read before.
+    fn resume(&mut self, direction: Direction, mut unread: Vec<u8>) {
+        let rest = self.advance(direction, &unread).len();
+        if rest > 0 {
+            unread.drain(..unread.len() - rest);
+            self.sides[direction.index()].unread = unread;
         }
     }
 
@@ -182,32 +197,38 @@ impl WireHandshake {
     /// Heap bytes held for unread records and messages.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.sides.iter().map(|side| side.records.held() + side.messages.held()).sum()
+        self.sides.iter().map(|side| side.unread.capacity() + side.messages.held()).sum()
     }
 
     fn version(&self) -> Option<TlsVersion> {
         self.facts.version()
     }
 
-    fn advance(&mut self, direction: Direction) {
+    /// Reads as far as that is possible now; what is left of `bytes` has to be shown again.
+    fn advance<'a>(&mut self, direction: Direction, mut bytes: &'a [u8]) -> &'a [u8] {
         let index = direction.index();
         while self.sides[index].broken.is_none() {
-            if self.sides[index].records.in_record() {
-                if !self.payload(direction) {
-                    return;
+            let records = &mut self.sides[index].records;
+            if records.in_record() {
+                let piece = records.read(&mut bytes);
+                if piece.is_empty() {
+                    return bytes;
                 }
+                self.payload(direction, piece);
                 continue;
             }
-            match self.sides[index].records.peek() {
+            match RecordHeader::parse(bytes) {
                 Ok(Some(header)) if !self.waits(direction, header) => {
-                    self.sides[index].records.begin(header);
-                    self.sides[index].current = Some(header);
+                    let side = &mut self.sides[index];
+                    side.records.begin(header, &mut bytes);
+                    side.current = Some(header);
                     self.header(direction, header);
                 }
-                Ok(_) => return,
+                Ok(_) => return bytes,
                 Err(_) => self.sides[index].broken = Some(Reason::Malformed),
             }
         }
+        &[]
     }
 
     /// The client's ChangeCipherSpec and application data mean one thing in TLS 1.3 and another
@@ -271,19 +292,14 @@ impl WireHandshake {
         }
     }
 
-    /// Reads what is there of the current record; false if that was nothing.
-    fn payload(&mut self, direction: Direction) -> bool {
+    /// Reads a piece of the current record.
+    fn payload(&mut self, direction: Direction, piece: &[u8]) {
         let side = &mut self.sides[direction.index()];
-        let Some(header) = side.current else { return false };
-        let piece = side.records.read();
-        if piece.is_empty() {
-            return false;
-        }
+        let Some(header) = side.current else { return };
         match header.content_type {
             // (In TLS 1.3 protected handshake records call themselves application data.)
             ContentType::Handshake if !side.change_cipher_spec => {
-                side.messages.extend(piece);
-                self.messages(direction);
+                self.messages(direction, piece);
             }
             // A plaintext alert has two bytes; a protected one at least 8 more.
             ContentType::Alert if header.length == 2 && !side.change_cipher_spec => {
@@ -297,13 +313,12 @@ impl WireHandshake {
             }
             _ => {}
         }
-        true
     }
 
-    fn messages(&mut self, direction: Direction) {
+    fn messages(&mut self, direction: Direction, mut fragment: &[u8]) {
         loop {
             let side = &mut self.sides[direction.index()];
-            let broken = match side.messages.next_message() {
+            let broken = match side.messages.next_message(&mut fragment) {
                 Ok(None) => return,
                 Ok(Some((kind, body))) => {
                     self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)
