@@ -1,12 +1,12 @@
 //! One address behind an upstream's name.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::standing::{Standing, is_certain};
 use crate::{
-    model::{FlowId, Security},
+    model::{FlowId, Security, Timestamp},
     report::ConnectionReport,
 };
 
@@ -21,63 +21,75 @@ pub const SERVER_SILENCE_SECONDS: f64 = 300.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// `ip:port` the proxy connects to.
-    pub address: Arc<str>,
+    pub address: SocketAddr,
     /// How its newest certain connection was protected.
     pub security: Security,
     /// Last report.
     pub last_seen: f64,
-    #[serde(skip, default = "unknown")]
-    state: Standing,
-    /// State before the newest connection, to return to if that one is refused after all.
     #[serde(skip)]
-    previous: Option<Standing>,
+    claim: Option<Claim>,
+    /// The claim before the newest connection, to return to if that one is refused after all.
+    #[serde(skip)]
+    previous: Option<Claim>,
 }
 
-const fn unknown() -> Standing {
-    Standing::UNKNOWN
+/// What one connection said with certainty.
+#[derive(Clone, Debug, PartialEq)]
+struct Claim {
+    /// Shared with the hop, and with the claims of connections that say the same.
+    standing: Arc<Standing>,
+    flow: FlowId,
+    /// When it was decided.
+    at: Timestamp,
+}
+
+impl Claim {
+    fn of(report: &ConnectionReport, before: Option<&Arc<Standing>>) -> Self {
+        let standing = Standing::of(report, before.map_or(&Standing::UNKNOWN, |before| before));
+        let standing = match before {
+            Some(same) if **same == standing => same.clone(),
+            _ => Arc::new(standing),
+        };
+        Self { standing, flow: report.flow, at: report.decided_at }
+    }
 }
 
 impl Server {
     /// A server without connections.
     #[must_use]
-    pub const fn new(address: Arc<str>, now: f64) -> Self {
-        Self {
-            address,
-            security: Security::Unknown,
-            last_seen: now,
-            state: Standing::UNKNOWN,
-            previous: None,
-        }
+    pub const fn new(address: SocketAddr, now: f64) -> Self {
+        Self { address, security: Security::Unknown, last_seen: now, claim: None, previous: None }
     }
 
     /// Takes a report in. The newest certain report wins. A connection that is later refused, or
     /// found to be uncertain, takes its own earlier claim back and nobody else's.
     pub fn record(&mut self, report: &ConnectionReport, now: f64) {
         self.last_seen = now;
-        let flow: FlowId = report.flow;
+        let is_own = |claim: &Option<Claim>| claim.as_ref().is_some_and(|c| c.flow == report.flow);
         if is_certain(&report.verdict) {
-            let is_newest = self.state.source.is_none_or(|(_, at)| at <= report.decided_at);
-            if self.state.is_from(flow) {
-                self.state = Standing::of(report, &self.state);
-            } else if is_newest {
-                let state = Standing::of(report, &self.state);
-                let previous = std::mem::replace(&mut self.state, state);
-                self.previous = previous.source.is_some().then_some(previous);
+            let is_newest = self.claim.as_ref().is_none_or(|claim| claim.at <= report.decided_at);
+            let is_revised = is_own(&self.claim);
+            if is_revised || is_newest {
+                let before = self.claim.as_ref().map(|claim| &claim.standing);
+                let before = self.claim.replace(Claim::of(report, before));
+                if !is_revised {
+                    self.previous = before;
+                }
             }
-        } else if self.state.is_from(flow) {
-            self.state = self.previous.take().unwrap_or(Standing::UNKNOWN);
-        } else if self.previous.as_ref().is_some_and(|previous| previous.is_from(flow)) {
+        } else if is_own(&self.claim) {
+            self.claim = self.previous.take();
+        } else if is_own(&self.previous) {
             self.previous = None;
         }
-        self.security = self.state.security;
+        self.security =
+            self.claim.as_ref().map_or(Security::Unknown, |claim| claim.standing.security);
     }
 }
 
 /// What a hop with these servers is: the worst of those that are in use. That one of many is
-/// protected says nothing about the others.
+/// protected says nothing about the others. `None` while nothing is certain.
 #[must_use]
-pub fn worst(servers: &[Server]) -> &Standing {
-    const UNKNOWN: &Standing = &Standing::UNKNOWN;
+pub fn worst(servers: &[Server]) -> Option<&Arc<Standing>> {
     let newest = servers.iter().map(|server| server.last_seen).fold(0.0, f64::max);
     let in_use = |server: &&Server| server.last_seen >= newest - SERVER_SILENCE_SECONDS;
     let decided = |server: &&Server| server.security != Security::Unknown;
@@ -90,9 +102,9 @@ pub fn worst(servers: &[Server]) -> &Standing {
             Security::Unknown => 3,
         };
         // Of equals the newest has the facts.
-        (rank, std::cmp::Reverse(server.state.source.map(|(_, at)| at)))
+        (rank, std::cmp::Reverse(server.claim.as_ref().map(|claim| claim.at)))
     };
     let worst = candidates.clone().filter(in_use).min_by_key(rank);
     let latest = || candidates.max_by(|one, other| one.last_seen.total_cmp(&other.last_seen));
-    worst.or_else(latest).map_or(UNKNOWN, |server| &server.state)
+    worst.or_else(latest)?.claim.as_ref().map(|claim| &claim.standing)
 }

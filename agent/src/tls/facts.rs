@@ -1,5 +1,7 @@
 //! What the handshake messages say, wherever they were read: on the wire or in the library.
 
+use std::sync::Arc;
+
 use super::{
     certificate::{self, Chain},
     hello::{ClientHello, Malformed, ServerHello, TlsVersion, encrypted_extensions_alpn},
@@ -29,7 +31,7 @@ pub struct HandshakeFacts {
     /// The ServerHello.
     pub server_hello: Option<ServerHello>,
     /// Application protocol from EncryptedExtensions.
-    pub encrypted_alpn: Option<String>,
+    pub encrypted_alpn: Option<Arc<str>>,
     /// EncryptedExtensions was seen.
     pub encrypted_extensions: bool,
     /// The server's certificates.
@@ -89,7 +91,7 @@ impl HandshakeFacts {
             }
             (Direction::ToServer, handshake_type::CERTIFICATE) => {
                 let chain = self.chain(body)?;
-                self.client_certificate = Some(if chain.is_empty() {
+                self.client_certificate = Some(if chain.length == 0 {
                     ClientCertificate::Empty
                 } else {
                     ClientCertificate::Chain(chain)
@@ -126,9 +128,9 @@ impl HandshakeFacts {
 
     /// The negotiated application protocol, as far as it is visible.
     #[must_use]
-    pub fn alpn(&self) -> Option<&str> {
-        let clear = self.server_hello.as_ref().and_then(|hello| hello.alpn.as_deref());
-        clear.or(self.encrypted_alpn.as_deref())
+    pub fn alpn(&self) -> Option<&Arc<str>> {
+        let clear = self.server_hello.as_ref().and_then(|hello| hello.alpn.as_ref());
+        clear.or(self.encrypted_alpn.as_ref())
     }
 
     /// What the client did, given that its whole flight was seen.

@@ -1,7 +1,5 @@
 //! Handshake messages (RFC 8446 section 4): type, 24-bit length, body; reassembled across records.
 
-use super::buffer::Buffer;
-
 /// Bytes of type and length before a body.
 const HEADER: usize = 4;
 /// Longest message body kept. Certificate chains of post-quantum keys reach some 100 KiB.
@@ -49,47 +47,77 @@ pub enum MessageError {
 
 /// Collects handshake messages from record fragments.
 #[derive(Debug, Default)]
-pub struct MessageReader(Buffer);
+pub struct MessageReader {
+    /// A message of which the fragments before had only the beginning.
+    partial: Vec<u8>,
+    /// It is whole by now, and was handed out.
+    is_whole: bool,
+}
 
 impl MessageReader {
-    /// Appends the content of one handshake record (or a piece of it).
-    pub fn extend(&mut self, fragment: &[u8]) {
-        self.0.extend(fragment);
-    }
-
-    /// The next whole message as (type, body).
+    /// The next whole message as (type, body). `fragment` is the content of a handshake record (or a
+    /// piece of it), from which bytes are taken until there is no whole message left.
     ///
     /// # Errors
     /// If the header there claims what cannot be followed. No memory is taken on its word.
-    pub fn next_message(&mut self) -> Result<Option<(u8, &[u8])>, MessageError> {
-        let rest = self.0.rest();
-        let Some(&kind) = rest.first() else { return Ok(None) };
-        if !is_handshake_type(kind) {
-            return Err(MessageError::UnknownType(kind));
+    pub fn next_message<'m, 'f: 'm>(
+        &'m mut self,
+        fragment: &mut &'f [u8],
+    ) -> Result<Option<(u8, &'m [u8])>, MessageError> {
+        if self.is_whole {
+            *self = Self::default();
         }
-        let Some(length) = rest.get(1..HEADER) else { return Ok(None) };
-        let length =
-            usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
-        if length > MAX_MESSAGE {
-            return Err(MessageError::TooLong(length));
+        // Most messages lie in one fragment: they are read where they are.
+        if self.partial.is_empty()
+            && let Some(length) = message_length(fragment)?
+            && let Some((message, rest)) = fragment.split_at_checked(length)
+        {
+            *fragment = rest;
+            return Ok(Some((message[0], &message[HEADER..])));
         }
-        if rest.len() < HEADER + length {
+        self.fill(HEADER, fragment);
+        let Some(length) = message_length(&self.partial)? else { return Ok(None) };
+        self.fill(length, fragment);
+        if self.partial.len() < length {
             return Ok(None);
         }
-        Ok(Some((kind, &self.0.consume(HEADER + length)[HEADER..])))
+        self.is_whole = true;
+        Ok(Some((self.partial[0], &self.partial[HEADER..])))
+    }
+
+    fn fill(&mut self, length: usize, fragment: &mut &[u8]) {
+        let missing = length.saturating_sub(self.partial.len()).min(fragment.len());
+        let (taken, rest) = fragment.split_at(missing);
+        self.partial.extend_from_slice(taken);
+        *fragment = rest;
     }
 
     /// True if a message has begun and not ended.
     #[must_use]
-    pub fn is_partial(&self) -> bool {
-        !self.0.rest().is_empty()
+    pub const fn is_partial(&self) -> bool {
+        !self.partial.is_empty() && !self.is_whole
     }
 
     /// Heap bytes held.
     #[must_use]
     pub const fn held(&self) -> usize {
-        self.0.held()
+        self.partial.capacity()
     }
+}
+
+/// Length of the message at the front, with its header; `None` while that is cut.
+fn message_length(bytes: &[u8]) -> Result<Option<usize>, MessageError> {
+    let Some(&kind) = bytes.first() else { return Ok(None) };
+    if !is_handshake_type(kind) {
+        return Err(MessageError::UnknownType(kind));
+    }
+    let Some(length) = bytes.get(1..HEADER) else { return Ok(None) };
+    let length =
+        usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
+    if length > MAX_MESSAGE {
+        return Err(MessageError::TooLong(length));
+    }
+    Ok(Some(HEADER + length))
 }
 
 #[cfg(test)]
@@ -99,22 +127,32 @@ mod tests {
     #[test]
     fn messages_across_fragments() {
         let mut reader = MessageReader::default();
-        reader.extend(&[14, 0, 0, 0, 20, 0]);
-        assert_eq!(reader.next_message(), Ok(Some((14, &[][..]))));
-        assert_eq!(reader.next_message(), Ok(None));
-        assert!(reader.is_partial());
-        reader.extend(&[0, 2, 7]);
-        assert_eq!(reader.next_message(), Ok(None));
-        reader.extend(&[8]);
-        assert_eq!(reader.next_message(), Ok(Some((20, &[7, 8][..]))));
+        let mut fragment = &[14, 0, 0, 0, 20, 0][..];
+        assert_eq!(reader.next_message(&mut fragment), Ok(Some((14, &[][..]))));
+        assert_eq!(reader.next_message(&mut fragment), Ok(None));
+        assert!(reader.is_partial() && fragment.is_empty());
+        assert_eq!(reader.next_message(&mut &[0, 2, 7][..]), Ok(None));
+        let mut fragment = &[8, 14, 0][..];
+        assert_eq!(reader.next_message(&mut fragment), Ok(Some((20, &[7, 8][..]))));
         assert!(!reader.is_partial());
+        assert_eq!(reader.next_message(&mut fragment), Ok(None));
+        assert!(reader.is_partial() && fragment.is_empty());
+    }
+
+    #[test]
+    fn a_message_that_was_read_is_not_held() {
+        let mut reader = MessageReader::default();
+        assert_eq!(reader.next_message(&mut &[20, 0, 1, 0][..]), Ok(None));
+        assert!(reader.next_message(&mut &[7; 256][..]).unwrap().is_some());
+        assert_eq!(reader.next_message(&mut &[][..]), Ok(None));
+        assert_eq!(reader.held(), 0);
     }
 
     #[test]
     fn a_claim_of_16_mb_takes_no_memory() {
         let mut reader = MessageReader::default();
-        reader.extend(&[11, 0xff, 0xff, 0xff, 1, 2, 3]);
-        assert_eq!(reader.next_message(), Err(MessageError::TooLong(0xff_ffff)));
+        let claim = reader.next_message(&mut &[11, 0xff, 0xff, 0xff, 1, 2, 3][..]);
+        assert_eq!(claim, Err(MessageError::TooLong(0xff_ffff)));
         assert!(reader.held() < 64);
     }
 }
