@@ -5,7 +5,7 @@
 
 #![expect(dead_code, reason = "each fuzz target uses one function of many")]
 
-mod events;
+pub mod events;
 mod input;
 
 use std::{
