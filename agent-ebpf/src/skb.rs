@@ -3,9 +3,7 @@
 use core::hint::black_box;
 
 use aya_ebpf::{
-    bindings::__sk_buff,
-    helpers::generated::{bpf_sk_fullsock, bpf_skb_load_bytes},
-    macros::cgroup_skb,
+    bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use hopsight_abi::{Fin, FlowState, Kind, Lost, direction};
@@ -55,17 +53,12 @@ fn observe<const D: u8>(ctx: &SkBuffContext) {
 /// the whole cost.
 #[inline(always)]
 fn live_flow(skb: *mut __sk_buff) -> Option<&'static mut FlowState> {
-    // SAFETY: a field of the context and a helper that takes it; both may be null.
-    let sk = unsafe {
-        let sk = (*skb).__bindgen_anon_2.sk;
-        if sk.is_null() {
-            return None;
-        }
-        bpf_sk_fullsock(sk)
-    };
+    // SAFETY: a field of the context; it may be null.
+    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
     if sk.is_null() {
         return None;
     }
+    // A request socket or one in TIME-WAIT has no storage; the helper looks (bpf_sk_storage_get).
     flow_of(sk).filter(|flow| flow.done == 0)
 }
 

@@ -4,21 +4,34 @@
 //! asks through this: the command line its agent, and the OTLP exporter its collector.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{Read, Write},
     net::{TcpStream, ToSocketAddrs as _},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
 /// Largest answer that is read.
 const MAX_ANSWER: u64 = 256 << 20;
 
-/// A server that speaks HTTP in clear.
+/// What TLS is to prove.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whom to trust, and what to show.
+    pub config: Arc<ClientConfig>,
+    /// Whom the server's certificate has to name.
+    pub server_name: ServerName<'static>,
+}
+
+/// A server that speaks HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct Server<'a> {
     /// `HOST:PORT`.
     pub host: &'a str,
+    /// HTTP in clear if absent.
+    pub tls: Option<&'a Tls>,
     /// Time to connect, and time without an answer or more of it.
     pub timeout: Duration,
 }
@@ -36,6 +49,7 @@ impl Server<'_> {
     ///
     /// # Errors
     /// As [`Server::get`].
+    #[cfg(feature = "otlp")]
     pub fn post(
         self,
         path: &str,
@@ -67,20 +81,34 @@ impl Server<'_> {
 
     fn exchange_over(
         self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         head: &str,
         body: &[u8],
     ) -> anyhow::Result<(u16, String)> {
         stream.set_read_timeout(Some(self.timeout)).context("set the timeout")?;
         stream.set_write_timeout(Some(self.timeout)).context("set the timeout")?;
-        stream
-            .write_all(head.as_bytes())
-            .and_then(|()| stream.write_all(body))
-            .context("send the request")?;
-        let mut answer = Vec::new();
-        stream.take(MAX_ANSWER).read_to_end(&mut answer).context("read the answer")?;
-        parse_answer(&answer).context("read the answer: it is not that of an HTTP server")
+        let Some(Tls { config, server_name }) = self.tls else {
+            return request(stream, head, body);
+        };
+        let session =
+            ClientConnection::new(config.clone(), server_name.clone()).context("start TLS")?;
+        request(StreamOwned::new(session, stream), head, body)
     }
+}
+
+fn request(
+    mut stream: impl Read + Write,
+    head: &str,
+    body: &[u8],
+) -> anyhow::Result<(u16, String)> {
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body))
+        .and_then(|()| stream.flush())
+        .context("send the request")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).context("read the answer")?;
+    parse_answer(&answer).context("read the answer: it is not that of an HTTP server")
 }
 
 /// Status and body of an HTTP/1.0 answer.

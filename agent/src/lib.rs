@@ -14,6 +14,7 @@ mod http_client;
 pub mod identity;
 mod memory;
 pub mod model;
+mod pem;
 pub mod pipeline;
 pub mod policy;
 pub mod preflight;

@@ -2,12 +2,15 @@
 
 use crate::{bpf, command};
 
-/// Format and lints; the kernel programs for their own target.
+/// Format and lints; the agent also without its optional parts, the kernel programs for their own
+/// target.
 pub fn run() -> anyhow::Result<()> {
     command::run(&mut command::cargo(&["fmt", "--all", "--", "--check"]))?;
     let warnings = ["--", "-D", "warnings"];
     let all = ["clippy", "--all-targets"];
     command::run(&mut command::cargo(&[&all[..], &warnings].concat()))?;
+    let core = ["clippy", "-p", "hopsight", "--no-default-features"];
+    command::run(&mut command::cargo(&[&core[..], &warnings].concat()))?;
     let mut kernel = std::process::Command::new("rustup");
     kernel
         .args(["run", bpf::toolchain_name(), "cargo", "clippy", "--package", "hopsight-ebpf"])

@@ -1,45 +1,117 @@
-//! Asks a running agent over HTTP.
+//! Asks a running agent over HTTP or HTTPS.
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
+use rustls::{ClientConfig, pki_types::ServerName};
 
-use crate::http_client::Server;
+use crate::{
+    http_client::{Server, Tls},
+    pem,
+};
 
 /// Time to connect, and time without an answer or more of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The host and port in `HOST:PORT`, `http://HOST:PORT` or `http://HOST:PORT/`.
+/// Where the agent is, whom to trust there and what to show; files are named as curl names them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Agent {
+    /// The agent to ask: HOST:PORT, http://HOST:PORT or https://HOST:PORT.
+    #[arg(long, value_name = "URL", env = "HOPSIGHT_ADDRESS", default_value = "127.0.0.1:9464")]
+    pub address: String,
+
+    /// Authorities of the agent's certificate (PEM), for https.
+    #[arg(long, value_name = "FILE", env = "HOPSIGHT_CACERT")]
+    cacert: Option<PathBuf>,
+
+    /// Name in the agent's certificate, if it is not the address's host.
+    #[arg(long, value_name = "NAME", env = "HOPSIGHT_SERVER_NAME")]
+    server_name: Option<String>,
+
+    /// Certificate to show to the agent, followed by its intermediates (PEM), for https.
+    #[arg(long, value_name = "FILE", env = "HOPSIGHT_CERT", requires = "key")]
+    cert: Option<PathBuf>,
+
+    /// Private key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", env = "HOPSIGHT_KEY", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+/// How an agent is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// Scheme, and host with port, in `HOST:PORT`, `http://HOST:PORT` or `https://HOST:PORT/`.
 ///
 /// # Errors
 /// The address has another scheme, a path, or no port.
-pub fn parse_address(address: &str) -> anyhow::Result<&str> {
-    let host = match address.split_once("://") {
-        Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
-        Some((scheme, _)) => bail!("{scheme}:// is not supported; use http://HOST:PORT"),
-        None => address,
+fn parse_address(address: &str) -> anyhow::Result<(Scheme, &str)> {
+    let (scheme, rest) = match address.split_once("://") {
+        Some(("http", rest)) => (Scheme::Http, rest),
+        Some(("https", rest)) => (Scheme::Https, rest),
+        Some((scheme, _)) => bail!("{scheme}:// is not supported; use http or https"),
+        None => (Scheme::Http, address),
     };
+    let host = rest.strip_suffix('/').unwrap_or(rest);
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     if host.contains('/') || !has_port {
-        bail!("{address} is not an address; use HOST:PORT or http://HOST:PORT");
+        bail!("{address} is not an address; use HOST:PORT, http://HOST:PORT or https://HOST:PORT");
     }
-    Ok(host)
+    Ok((scheme, host))
 }
 
-/// Gets `path` from the agent at `address`.
-///
-/// # Errors
-/// Nobody listens there, or what listens does not answer with status 200.
-pub fn get(address: &str, path: &str) -> anyhow::Result<String> {
-    let host = parse_address(address)?;
-    let server = Server { host, timeout: TIMEOUT };
-    let (status, body) = server.get(path).with_context(|| {
-        format!("ask the agent at http://{host} (is `hopsight run` running there? see --address)")
-    })?;
-    if status != 200 {
-        bail!("http://{host}{path} answered {status}: {}", body.trim());
+impl Agent {
+    /// Gets `path`.
+    ///
+    /// # Errors
+    /// Nobody listens there, or what listens does not answer with status 200, or is not whom the
+    /// authorities vouch for.
+    pub fn get(&self, path: &str) -> anyhow::Result<String> {
+        let (scheme, host) = parse_address(&self.address)?;
+        let tls = match scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(self.tls(host)?),
+        };
+        let server = Server { host, tls: tls.as_ref(), timeout: TIMEOUT };
+        let (status, body) = server.get(path).with_context(|| {
+            format!("ask the agent at {host} (is `hopsight run` running there? see --address)")
+        })?;
+        if status != 200 {
+            bail!("{host}{path} answered {status}: {}", body.trim());
+        }
+        Ok(body)
     }
-    Ok(body)
+
+    fn tls(&self, host: &str) -> anyhow::Result<Tls> {
+        let Some(cacert) = &self.cacert else {
+            bail!("https needs the authorities of the agent's certificate: --cacert FILE");
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .context("use TLS 1.2 and 1.3")?
+            .with_root_certificates(pem::authorities(cacert)?);
+        let config = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => builder
+                .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
+                .with_context(|| {
+                    format!("use {} with the key {}", cert.display(), key.display())
+                })?,
+            _ => builder.with_no_client_auth(),
+        };
+        let name = self.server_name.as_deref().unwrap_or_else(|| without_port(host)).to_owned();
+        let server_name = ServerName::try_from(name).context("use the agent's name")?;
+        Ok(Tls { config: Arc::new(config), server_name })
+    }
+}
+
+/// The host alone, and an IPv6 address without its brackets.
+fn without_port(host: &str) -> &str {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -49,10 +121,11 @@ mod tests {
     #[test]
     fn addresses() {
         for (input, want) in [
-            ("127.0.0.1:9464", Some("127.0.0.1:9464")),
-            ("http://[::1]:9464/", Some("[::1]:9464")),
-            ("http://node-1:80", Some("node-1:80")),
-            ("https://node-1:443", None),
+            ("127.0.0.1:9464", Some((Scheme::Http, "127.0.0.1:9464"))),
+            ("http://[::1]:9464/", Some((Scheme::Http, "[::1]:9464"))),
+            ("http://node-1:80", Some((Scheme::Http, "node-1:80"))),
+            ("https://node-1:443", Some((Scheme::Https, "node-1:443"))),
+            ("ftp://node-1:21", None),
             ("node-1", None),
             ("http://node-1:80/hops", None),
             ("node-1:99999", None),
@@ -61,12 +134,28 @@ mod tests {
         }
     }
 
+    fn agent(address: &str) -> Agent {
+        Agent {
+            address: address.to_owned(),
+            cacert: None,
+            server_name: None,
+            cert: None,
+            key: None,
+        }
+    }
+
+    #[test]
+    fn https_without_authorities_says_what_is_missing() {
+        let error = agent("https://node-1:9464").get("/hops").expect_err("no authorities");
+        assert!(error.to_string().contains("--cacert"), "{error}");
+    }
+
     #[test]
     fn nobody_there_is_said_with_what_to_do() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("free port");
         let address = listener.local_addr().expect("bound").to_string();
         drop(listener);
-        let error = format!("{:#}", get(&address, "/hops").expect_err("nobody"));
+        let error = format!("{:#}", agent(&address).get("/hops").expect_err("nobody"));
         assert!(error.contains("hopsight run") && error.contains("refused"), "{error}");
     }
 }

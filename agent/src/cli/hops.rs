@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeSet, io::Write as _, process::ExitCode
 use anyhow::Context as _;
 
 use super::{
-    client,
+    client::Agent,
     paint::{ColorChoice, Style},
     table::{Cell, Table},
     yaml,
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct HopsArgs {
     #[command(flatten)]
-    pub agent: AgentArgs,
+    selection: Selection,
 
     /// How to print.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -43,12 +43,11 @@ pub enum Sort {
     Name,
 }
 
-/// Where the agent is, and which of its hops are asked for.
+/// Which agent, and which of its hops are asked for.
 #[derive(Clone, Debug, clap::Args)]
-pub struct AgentArgs {
-    /// The agent to ask: HOST:PORT or http://HOST:PORT.
-    #[arg(long, value_name = "URL", env = "HOPSIGHT_ADDRESS", default_value = "127.0.0.1:9464")]
-    pub address: String,
+pub struct Selection {
+    #[command(flatten)]
+    pub agent: Agent,
 
     /// Only hops of this proxy process.
     #[arg(long, value_name = "NAME")]
@@ -80,11 +79,11 @@ fn security_parser() -> impl clap::builder::TypedValueParser<Value = Security> {
 ///
 /// # Errors
 /// The agent does not answer, or not with hops.
-pub fn fetch(agent: &AgentArgs) -> anyhow::Result<Snapshot> {
-    let json = client::get(&agent.address, "/hops")?;
+pub fn fetch(selection: &Selection) -> anyhow::Result<Snapshot> {
+    let json = selection.agent.get("/hops")?;
     let mut snapshot: Snapshot = serde_json::from_str(&json)
         .context("understand the answer (is the agent of the same version?)")?;
-    if let Some(proxy) = &agent.proxy {
+    if let Some(proxy) = &selection.proxy {
         snapshot.hops.retain(|hop| &*hop.proxy == proxy);
     }
     order(&mut snapshot, Sort::WorstFirst);
@@ -96,7 +95,7 @@ pub fn fetch(agent: &AgentArgs) -> anyhow::Result<Snapshot> {
 /// # Errors
 /// The agent does not answer, or standard output cannot be written.
 pub fn hops(args: &HopsArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
-    let snapshot = fetch(&args.agent)?;
+    let snapshot = fetch(&args.selection)?;
     let text = match args.output {
         Format::Table => lines(&snapshot, false, color.for_stdout()),
         Format::Wide => lines(&snapshot, true, color.for_stdout()),

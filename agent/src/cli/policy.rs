@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 
-use super::hops::{AgentArgs, fetch};
+use super::hops::{Selection, fetch};
 use crate::{
     export::{hop::Hop, hops::Snapshot},
     model::{Outcome, Reason, Security},
@@ -25,7 +25,7 @@ pub enum PolicyCommand {
         file: PathBuf,
     },
     /// Write a policy that every hop fulfils as a running agent has seen it so far.
-    Suggest(AgentArgs),
+    Suggest(Selection),
 }
 
 /// Runs `hopsight policy`.
@@ -49,8 +49,8 @@ pub fn policy(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
             println!("{}{separator}{words}", file.display());
             Ok(code)
         }
-        PolicyCommand::Suggest(agent) => {
-            print!("{}", suggestion(&fetch(agent)?));
+        PolicyCommand::Suggest(selection) => {
+            print!("{}", suggestion(&fetch(selection)?));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -66,7 +66,7 @@ fn suggestion(snapshot: &Snapshot) -> String {
 fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let lowest = hop.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
     // Those of the servers differ at most in what a policy by network or port would say.
-    let address = hop.servers.iter().find_map(|server| Some(server.address));
+    let address = hop.servers.first().map(|server| server.address);
     address.into_iter().flat_map(move |address| {
         hop.connections.iter().map(move |tally| {
             let refused = matches!(tally.outcome, Outcome::Rejected | Outcome::Failed);

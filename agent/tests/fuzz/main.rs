@@ -4,7 +4,7 @@
 //! this keeps them honest in every test run. `HOPSIGHT_FUZZ_SEEDS` names a folder to write the
 //! seeds to, for cargo-fuzz; `HOPSIGHT_FUZZ_ROUNDS` sets the mutations per target.
 
-#[path = "../../fuzz/targets.rs"]
+#[path = "../../fuzz/targets/mod.rs"]
 mod targets;
 
 mod mutation;

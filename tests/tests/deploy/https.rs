@@ -137,6 +137,41 @@ fn only_clients_with_a_certificate_are_answered() {
 }
 
 #[test]
+fn the_command_line_speaks_https() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::create(&dir.path().join("pki")).unwrap();
+    let served = Served::start(dir.path(), &pki);
+    let hops = |options: &[&str]| {
+        let mut hops = Command::new(binary().unwrap());
+        hops.args(["hops", "-o", "json", "--address", &format!("https://{}", served.https)]);
+        hops.args(options).output().unwrap()
+    };
+    let [root, foreign, chain, key] =
+        [&*pki.root, &pki.foreign_root, &pki.client.chain, &pki.client.key]
+            .map(|path: &Path| path.to_str().unwrap());
+    let name = format!("agent.{DOMAIN}");
+    let client = ["--cert", chain, "--key", key];
+    let named = ["--cacert", root, "--server-name", &name];
+    let output = hops(&[&named[..], &client].concat());
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(words(&output).contains("\"hops\""), "{}", words(&output));
+    for (case, options, said) in [
+        ("no authorities", client.to_vec(), "--cacert"),
+        ("no certificate", named.to_vec(), "CertificateRequired"),
+        ("another name", [&named[..2], &client].concat(), "not valid for name"),
+        (
+            "another authority",
+            [&["--cacert", foreign, "--server-name", &name][..], &client].concat(),
+            "UnknownIssuer",
+        ),
+    ] {
+        let output = hops(&options);
+        assert_eq!(output.status.code(), Some(2), "{case}: {}", words(&output));
+        assert!(words(&output).contains(said), "{case}: {}", words(&output));
+    }
+}
+
+#[test]
 fn renewed_certificates_are_used_and_broken_ones_are_not() {
     let name = "renewed_certificates_are_used_and_broken_ones_are_not";
     if !requirement::met(name, &["curl", "openssl"]) {

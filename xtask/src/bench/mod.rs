@@ -112,12 +112,12 @@ fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
     Err(command::replace(drift.env("HOPSIGHT_BIN", release.join("hopsight"))))
 }
 
-/// Becomes the measurement of the test package. Prometheus is measured, not what it scrapes.
+/// Becomes the measurement of the test package, in release: what Prometheus scrapes has to leave
+/// it the processor.
 fn fleet(hops: usize, agents: &[usize]) -> anyhow::Result<()> {
-    let packages = ["build", "-q", "-p", "hopsight", "-p", "hopsight-tests"];
-    command::run(&mut cargo(&[&packages[..], &["--bins", "--example", "fleet"]].concat()))?;
-    let mut measure = Command::new(command::built("hopsight-fleet")?);
-    measure.env("HOPSIGHT_BIN", command::built("hopsight")?).arg(hops.to_string());
+    let release = build_release(&["-p", "hopsight-tests", "--bins", "--example", "fleet"])?;
+    let mut measure = Command::new(release.join("hopsight-fleet"));
+    measure.env("HOPSIGHT_BIN", release.join("hopsight")).arg(hops.to_string());
     measure.args(agents.iter().map(ToString::to_string));
     Err(command::replace(&mut measure))
 }

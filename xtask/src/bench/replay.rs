@@ -67,7 +67,8 @@ impl Reader {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Args { connections, data, runs, alone } = *args;
     anyhow::ensure!(command::installed("time"), "GNU time is missing: run `cargo xtask setup`");
-    let release = build_release(&["--bins", "--example", "synthetic_pcap"])?;
+    let release =
+        build_release(&["--bins", "--example", "synthetic_pcap", "--example", "replay_latency"])?;
     let folder = tempdir()?;
     let file = folder.join("synthetic.pcap");
     let mut generate = Command::new(release.join("examples/synthetic_pcap"));
@@ -85,8 +86,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             reader.runs.push(run);
         }
     }
-    fs::remove_dir_all(&folder).context("remove the capture")?;
     report(&readers, args, bytes);
+    let mut latency = Command::new(release.join("examples/replay_latency"));
+    command::run(latency.arg(&file))?;
+    fs::remove_dir_all(&folder).context("remove the capture")?;
     let result = result_file(if data > 0 { "replay-established" } else { "replay" })?;
     fs::write(&result, json(&readers, args, bytes))
         .with_context(|| format!("write {}", result.display()))

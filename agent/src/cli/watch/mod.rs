@@ -24,7 +24,7 @@ use self::{
     view::{Action, View},
 };
 use super::{
-    hops::{AgentArgs, fetch},
+    hops::{Selection, fetch},
     paint::ColorChoice,
 };
 
@@ -32,7 +32,7 @@ use super::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct WatchArgs {
     #[command(flatten)]
-    agent: AgentArgs,
+    selection: Selection,
 
     /// Seconds between two looks.
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1,
@@ -69,15 +69,15 @@ async fn watch_until_end(args: &WatchArgs, color: ColorChoice) -> anyhow::Result
     let mut resize = signal(SignalKind::window_change()).context("handle SIGWINCH")?;
     let mut keys = keys()?;
     let mut interval = tokio::time::interval(Duration::from_secs(args.interval));
-    let mut view = View::new(args.agent.address.clone(), args.wide);
+    let mut view = View::new(args.selection.agent.address.clone(), args.wide);
     let mut screen = Screen::open(color.for_stdout())?;
     let mut answer = None;
     loop {
         screen.draw(|size, colors| view.frame(size, colors))?;
         tokio::select! {
             _ = interval.tick(), if answer.is_none() => {
-                let agent = args.agent.clone();
-                answer = Some(tokio::task::spawn_blocking(move || fetch(&agent)));
+                let selection = args.selection.clone();
+                answer = Some(tokio::task::spawn_blocking(move || fetch(&selection)));
             }
             fetched = async { answer.as_mut().expect("checked by the branch").await },
                 if answer.is_some() =>

@@ -7,16 +7,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
-};
+use anyhow::Context as _;
+use rustls::{ServerConfig, server::WebPkiClientVerifier};
 use serde::{Deserialize, Serialize};
 use tokio_rustls::TlsAcceptor;
 
-use crate::export::{Exporter, health::ComponentState};
+use crate::{
+    export::{Exporter, health::ComponentState},
+    pem,
+};
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(2);
@@ -130,9 +129,8 @@ fn contents(files: &TlsFiles) -> Contents {
 fn server_config(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
     let certificate = files.certificate.as_deref().context("http.tls.certificate is missing")?;
     let key_file = files.key.as_deref().context("http.tls.key is missing")?;
-    let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key_file)
-        .with_context(|| format!("read the private key of TLS, {}", key_file.display()))?;
+    let chain = pem::certificates(certificate)?;
+    let key = pem::private_key(key_file)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -140,12 +138,7 @@ fn server_config(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for authority in certificates(path)? {
-                roots
-                    .add(authority)
-                    .with_context(|| format!("use the client authority of {}", path.display()))?;
-            }
+            let roots = pem::authorities(path)?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
                 .with_context(|| format!("use the client authorities of {}", path.display()))?;
@@ -157,12 +150,4 @@ fn server_config(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
     })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let read = || format!("read the certificates of {}", path.display());
-    let found = CertificateDer::pem_file_iter(path).with_context(read)?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().with_context(read)?;
-    ensure!(!found.is_empty(), "{} holds no certificate (PEM, BEGIN CERTIFICATE)", path.display());
-    Ok(found)
 }

@@ -38,7 +38,7 @@ impl Endpoint {
 
     /// Sends one request of a signal, `logs` or `metrics`.
     pub(super) fn send(&self, signal: &str, request: &impl Message) -> Result<(), Unsent> {
-        let server = Server { host: &self.host, timeout: TIMEOUT };
+        let server = Server { host: &self.host, tls: None, timeout: TIMEOUT };
         let path = format!("{}/v1/{signal}", self.prefix);
         match server.post(&path, "application/x-protobuf", &request.encode_to_vec()) {
             Ok((200..=299, _)) => Ok(()),

@@ -5,6 +5,10 @@ use std::{net::SocketAddr, path::Path};
 use anyhow::Context as _;
 use hopsight_tests::{nginx::utf8, process};
 
+/// A request that takes longer has failed. wrk's own two seconds are too few for the first of a
+/// thousand connections with a handshake each.
+const TIMEOUT: &str = "30s";
+
 /// What is requested.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
@@ -35,7 +39,7 @@ impl Load<'_> {
     /// # Errors
     /// When it fails, or a request did.
     pub fn run(&self) -> anyhow::Result<Seen> {
-        let mut args = vec!["-t1".to_owned(), "--latency".to_owned()];
+        let mut args = ["-t1", "--latency", "--timeout", TIMEOUT].map(str::to_owned).to_vec();
         args.push(format!("-c{}", self.connections));
         args.push(format!("-d{}s", self.seconds));
         if let Some(script) = self.script {
