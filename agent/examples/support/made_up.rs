@@ -69,7 +69,7 @@ pub fn connection(hop: u64, flow: u64) -> ConnectionReport {
         tls_version: is_tls.then(|| version.into()),
         offered_versions: vec![],
         cipher: is_tls.then(|| "TLS_AES_256_GCM_SHA384".into()),
-        sni: is_tls.then(|| format!("{name}.internal.example")),
+        sni: is_tls.then(|| format!("{name}.internal.example").into()),
         alpn: None,
         offered_alpn: vec![],
         resumed: is_tls.then_some(evidence == Evidence::Carried),

@@ -96,31 +96,49 @@ pub struct Stream {
     bytes: Vec<u8>,
     /// Stream position of `bytes[0]`.
     start: u64,
-    read: usize,
+    read: u32,
     disorder: Option<Box<Disorder>>,
     /// Position of the earliest byte known to be sent but not captured.
-    cut_at: Option<u64>,
-    fin_at: Option<u64>,
+    cut_at: At,
+    fin_at: At,
     contradicted: bool,
     limit: u64,
-    window: usize,
+    window: u32,
+}
+
+/// A position, or none, in the space of a position: some hundred thousand streams are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At(u64);
+
+impl At {
+    const NONE: Self = Self(u64::MAX);
+
+    fn known(self) -> Option<u64> {
+        (self != Self::NONE).then_some(self.0)
+    }
+
+    /// The earlier one of this and `position`.
+    fn or_earlier(self, position: u64) -> Self {
+        // None is later than everything.
+        Self(self.0.min(position))
+    }
 }
 
 impl Stream {
     /// A stream of which at most `limit` bytes are used and at most `window` bytes are held back
-    /// behind holes.
+    /// behind holes, which is never more than 4 GiB.
     #[must_use]
-    pub const fn new(limit: u64, window: usize) -> Self {
+    pub fn new(limit: u64, window: usize) -> Self {
         Self {
             bytes: Vec::new(),
             start: 0,
             read: 0,
             disorder: None,
-            cut_at: None,
-            fin_at: None,
+            cut_at: At::NONE,
+            fin_at: At::NONE,
             contradicted: false,
             limit,
-            window,
+            window: u32::try_from(window).unwrap_or(u32::MAX),
         }
     }
 
@@ -133,19 +151,20 @@ impl Stream {
     /// Bytes in order that were not consumed yet.
     #[must_use]
     pub fn ready(&self) -> &[u8] {
-        &self.bytes[self.read..]
+        &self.bytes[self.read as usize..]
     }
 
     /// Consumes the bytes in order.
     pub fn consume(&mut self) {
-        self.read = self.bytes.len();
         // No copy comes later than a window behind. Dropped in large pieces, each byte moves once.
-        if self.read > self.window.saturating_mul(2) {
-            let dropped = self.read - self.window;
+        let window = self.window as usize;
+        if self.bytes.len() > window.saturating_mul(2) {
+            let dropped = self.bytes.len() - window;
             self.bytes.drain(..dropped);
             self.start += dropped as u64;
-            self.read -= dropped;
         }
+        // At most two windows (of some megabytes, by the configuration) and a segment: it fits.
+        self.read = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
     }
 
     /// Copies of the same bytes differ, or bytes came after the end: somebody else than the sender
@@ -179,11 +198,12 @@ impl Stream {
     #[must_use]
     pub fn missing(&self) -> Missing {
         let end = self.end();
-        if self.fin_at.is_some_and(|fin| fin <= end) {
+        let (fin, cut) = (self.fin_at.known(), self.cut_at.known());
+        if fin.is_some_and(|fin| fin <= end) {
             Missing::Finished
-        } else if self.cut_at.is_some_and(|cut| cut <= end) || end >= self.limit {
+        } else if cut.is_some_and(|cut| cut <= end) || end >= self.limit {
             Missing::Truncated
-        } else if self.has_bytes_ahead() || self.fin_at.is_some() || self.cut_at.is_some() {
+        } else if self.has_bytes_ahead() || fin.is_some() || cut.is_some() {
             Missing::Hole
         } else {
             Missing::NotYet
@@ -193,7 +213,8 @@ impl Stream {
     /// This side sends nothing from `offset` (modulo 2^32) on.
     pub fn fin(&mut self, offset: u32) {
         if let Some(position) = self.position(offset) {
-            let fin = *self.fin_at.get_or_insert(position);
+            let fin = self.fin_at.known().unwrap_or(position);
+            self.fin_at = At(fin);
             self.contradicted |= fin != position || fin < self.end();
         }
     }
@@ -201,7 +222,7 @@ impl Stream {
     /// Marks that bytes of this direction were lost between the kernel and here.
     pub fn lost(&mut self) {
         let end = self.end();
-        self.cut_at = Some(self.cut_at.map_or(end, |cut| cut.min(end)));
+        self.cut_at = self.cut_at.or_earlier(end);
     }
 
     /// Adds one segment: `bytes` is the captured beginning of `payload_len` bytes that start
@@ -215,17 +236,17 @@ impl Stream {
         if captured < sent {
             let cut = start + captured;
             if cut >= self.end() {
-                self.cut_at = Some(self.cut_at.map_or(cut, |known| known.min(cut)));
+                self.cut_at = self.cut_at.or_earlier(cut);
             } else {
                 // A copy that cannot be compared.
                 self.contradicted = true;
             }
         }
-        if start > self.end() + self.window as u64 {
+        if start > self.end() + u64::from(self.window) {
             self.disorder().drops.out_of_window += captured;
             return;
         }
-        self.contradicted |= self.fin_at.is_some_and(|fin| fin < start + sent.max(captured));
+        self.contradicted |= self.fin_at.0 < start + sent.max(captured);
         let allowed = usize::try_from(self.limit.saturating_sub(start)).unwrap_or(usize::MAX);
         let kept = bytes.len().min(allowed);
         if kept < bytes.len() {
@@ -233,8 +254,8 @@ impl Stream {
         }
         self.place(start, &bytes[..kept]);
         self.advance();
-        if self.cut_at.is_some_and(|cut| cut < self.end()) {
-            self.cut_at = None;
+        if self.cut_at.0 < self.end() {
+            self.cut_at = At::NONE;
         }
     }
 
@@ -264,7 +285,7 @@ impl Stream {
             self.bytes.extend_from_slice(bytes);
             return;
         }
-        let window = self.window;
+        let window = self.window as usize;
         while !bytes.is_empty() {
             // Skip what an earlier segment ahead covers.
             let disorder = self.disorder.get_or_insert_default();

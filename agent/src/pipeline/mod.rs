@@ -5,7 +5,7 @@ pub mod connection;
 mod counters;
 mod limits;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 use self::{
     carried::{FullHandshakes, Owner, SessionKey},
@@ -51,7 +51,7 @@ struct Entry {
     /// The last verdict said.
     said: Option<Verdict>,
     /// What it is found by in [`Pipeline::flow_of_handshake`].
-    handshake: Option<u64>,
+    handshake: Option<NonZeroU64>,
     /// The kernel was told that it is done.
     released: bool,
     deadline_set: bool,
@@ -72,7 +72,7 @@ pub struct Pipeline {
     transcripts: Transcripts,
     /// The connection of a library handshake, by [`short`]. That it is the one is asked of
     /// [`Transcripts`], which knows the whole key.
-    flow_of_handshake: HashMap<u64, FlowId>,
+    flow_of_handshake: HashMap<NonZeroU64, FlowId>,
     full_handshakes: FullHandshakes,
     certificates: CertificateMemory,
     counters: Counters,
@@ -389,9 +389,9 @@ fn session_key(connection: &Connection) -> Option<SessionKey> {
 
 /// Of process and client random what tells handshakes apart: 64 bits of the random that hold no
 /// time of day, which older clients begin it with.
-fn short((pid, random): &(u32, [u8; 32])) -> u64 {
+fn short((pid, random): &(u32, [u8; 32])) -> NonZeroU64 {
     let (bits, _) = random[8..].split_first_chunk().unwrap_or((&[0; 8], &[]));
-    u64::from_ne_bytes(*bits) ^ u64::from(*pid)
+    NonZeroU64::MIN.saturating_add(u64::from_ne_bytes(*bits) ^ u64::from(*pid))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

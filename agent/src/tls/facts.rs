@@ -15,7 +15,7 @@ pub enum ClientCertificate {
     /// It was there and empty.
     Empty,
     /// It carried certificates, end entity first.
-    Chain(Chain),
+    Chain(Box<Chain>),
     /// It was compressed (RFC 8879): not empty, and not read.
     Compressed,
 }
@@ -35,7 +35,7 @@ pub struct HandshakeFacts {
     /// EncryptedExtensions was seen.
     pub encrypted_extensions: bool,
     /// The server's certificates.
-    pub server_certificate: Option<Chain>,
+    pub server_certificate: Option<Box<Chain>>,
     /// CertificateRequest was seen.
     pub certificate_request: bool,
     /// ServerHelloDone was seen: the server's first flight is complete (up to TLS 1.2).
@@ -78,7 +78,7 @@ impl HandshakeFacts {
                 self.encrypted_alpn = encrypted_extensions_alpn(body);
             }
             (Direction::ToClient, handshake_type::CERTIFICATE) => {
-                self.server_certificate = Some(self.chain(body)?);
+                self.server_certificate = Some(self.chain(body)?.into());
             }
             (Direction::ToClient, handshake_type::CERTIFICATE_REQUEST) => {
                 self.certificate_request = true;
@@ -94,7 +94,7 @@ impl HandshakeFacts {
                 self.client_certificate = Some(if chain.length == 0 {
                     ClientCertificate::Empty
                 } else {
-                    ClientCertificate::Chain(chain)
+                    ClientCertificate::Chain(chain.into())
                 });
             }
             (Direction::ToServer, handshake_type::COMPRESSED_CERTIFICATE) => {

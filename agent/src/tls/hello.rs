@@ -93,11 +93,11 @@ pub struct ClientHello {
     /// The client random.
     pub random: [u8; 32],
     /// Offered versions, highest first, without GREASE.
-    pub versions: Vec<TlsVersion>,
+    pub versions: Box<[TlsVersion]>,
     /// Server name, as sent.
     pub server_name: Option<Arc<str>>,
     /// Offered application protocols.
-    pub alpn: Vec<Arc<str>>,
+    pub alpn: Box<[Arc<str>]>,
     /// `pre_shared_key` is offered.
     pub pre_shared_key: bool,
     /// `early_data` is offered.
@@ -167,7 +167,7 @@ impl ClientHello {
             parse_tls_handshake_client_hello(body).map_err(|_| Malformed("ClientHello"))?;
         let mut facts = Self {
             random: hello.random.try_into().map_err(|_| Malformed("ClientHello random"))?,
-            versions: vec![TlsVersion(hello.version.0)],
+            versions: [TlsVersion(hello.version.0)].into(),
             ..Self::default()
         };
         for (number, whole, content) in extensions(hello.ext.unwrap_or_default()) {
@@ -213,7 +213,7 @@ impl ClientHello {
                 let mut versions: Vec<_> =
                     versions.iter().map(|v| TlsVersion(v.0)).filter(|v| v.is_known()).collect();
                 versions.sort_unstable_by(|a, b| b.cmp(a));
-                self.versions = versions;
+                self.versions = versions.into();
             }
             TlsExtension::MaxFragmentLength(code) => self.max_fragment_length = Some(code),
             _ => {}
@@ -252,7 +252,7 @@ impl ClientHello {
         random[32 - challenge..].copy_from_slice(challenge_bytes);
         let hello = Self {
             random,
-            versions: vec![TlsVersion(u16::try_from(version).unwrap_or_default())],
+            versions: [TlsVersion(u16::try_from(version).unwrap_or_default())].into(),
             ..Self::default()
         };
         Ok(Some((hello, 2 + length)))

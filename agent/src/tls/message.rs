@@ -48,8 +48,14 @@ pub enum MessageError {
 /// Collects handshake messages from record fragments.
 #[derive(Debug, Default)]
 pub struct MessageReader {
-    /// A message of which the fragments before had only the beginning.
-    partial: Vec<u8>,
+    /// Boxed: most messages lie in one fragment and need none.
+    partial: Option<Box<Partial>>,
+}
+
+/// A message of which the fragments before had only the beginning.
+#[derive(Debug, Default)]
+struct Partial {
+    bytes: Vec<u8>,
     /// It is whole by now, and was handed out.
     is_whole: bool,
 }
@@ -64,44 +70,47 @@ impl MessageReader {
         &'m mut self,
         fragment: &mut &'f [u8],
     ) -> Result<Option<(u8, &'m [u8])>, MessageError> {
-        if self.is_whole {
-            *self = Self::default();
+        self.partial.take_if(|partial| partial.is_whole);
+        if self.partial.is_none() {
+            // Read where it is.
+            if let Some(length) = message_length(fragment)?
+                && let Some((message, rest)) = fragment.split_at_checked(length)
+            {
+                *fragment = rest;
+                return Ok(Some((message[0], &message[HEADER..])));
+            }
+            if fragment.is_empty() {
+                return Ok(None);
+            }
         }
-        // Most messages lie in one fragment: they are read where they are.
-        if self.partial.is_empty()
-            && let Some(length) = message_length(fragment)?
-            && let Some((message, rest)) = fragment.split_at_checked(length)
-        {
-            *fragment = rest;
-            return Ok(Some((message[0], &message[HEADER..])));
-        }
-        self.fill(HEADER, fragment);
-        let Some(length) = message_length(&self.partial)? else { return Ok(None) };
-        self.fill(length, fragment);
-        if self.partial.len() < length {
-            return Ok(None);
-        }
-        self.is_whole = true;
-        Ok(Some((self.partial[0], &self.partial[HEADER..])))
-    }
-
-    fn fill(&mut self, length: usize, fragment: &mut &[u8]) {
-        let missing = length.saturating_sub(self.partial.len()).min(fragment.len());
-        let (taken, rest) = fragment.split_at(missing);
-        self.partial.extend_from_slice(taken);
-        *fragment = rest;
+        let partial = self.partial.get_or_insert_default();
+        partial.fill(HEADER, fragment);
+        let Some(length) = message_length(&partial.bytes)? else { return Ok(None) };
+        partial.fill(length, fragment);
+        partial.is_whole = partial.bytes.len() == length;
+        Ok(partial.is_whole.then(|| (partial.bytes[0], &partial.bytes[HEADER..])))
     }
 
     /// True if a message has begun and not ended.
     #[must_use]
-    pub const fn is_partial(&self) -> bool {
-        !self.partial.is_empty() && !self.is_whole
+    pub fn is_partial(&self) -> bool {
+        self.partial.as_ref().is_some_and(|partial| !partial.is_whole)
     }
 
     /// Heap bytes held.
     #[must_use]
-    pub const fn held(&self) -> usize {
-        self.partial.capacity()
+    pub fn held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity())
+    }
+}
+
+impl Partial {
+    /// Takes bytes until there are `length`.
+    fn fill(&mut self, length: usize, fragment: &mut &[u8]) {
+        let missing = length.saturating_sub(self.bytes.len()).min(fragment.len());
+        let (taken, rest) = fragment.split_at(missing);
+        self.bytes.extend_from_slice(taken);
+        *fragment = rest;
     }
 }
 

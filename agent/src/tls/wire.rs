@@ -81,27 +81,25 @@ impl WireHandshake {
 
     /// Takes in the next bytes of one direction, in stream order.
     pub fn push(&mut self, direction: Direction, bytes: &[u8]) {
-        let mut unread = std::mem::take(&mut self.sides[direction.index()].unread);
-        if unread.is_empty() {
-            let rest = self.advance(direction, bytes);
-            self.sides[direction.index()].unread = rest.to_vec();
-        } else {
-            unread.extend_from_slice(bytes);
-            self.resume(direction, unread);
-        }
+        self.read_on(direction, bytes);
         // Each side may unblock the other once.
-        for direction in [direction.reversed(), direction] {
-            let unread = std::mem::take(&mut self.sides[direction.index()].unread);
-            self.resume(direction, unread);
-        }
+        self.read_on(direction.reversed(), &[]);
+        self.read_on(direction, &[]);
     }
 
-    /// Goes on with what was not read before.
-    fn resume(&mut self, direction: Direction, mut unread: Vec<u8>) {
+    /// Reads what was not read before, and then `bytes`.
+    fn read_on(&mut self, direction: Direction, bytes: &[u8]) {
+        let index = direction.index();
+        let mut unread = std::mem::take(&mut self.sides[index].unread);
+        if unread.is_empty() {
+            self.sides[index].unread = self.advance(direction, bytes).to_vec();
+            return;
+        }
+        unread.extend_from_slice(bytes);
         let rest = self.advance(direction, &unread).len();
         if rest > 0 {
             unread.drain(..unread.len() - rest);
-            self.sides[direction.index()].unread = unread;
+            self.sides[index].unread = unread;
         }
     }
 

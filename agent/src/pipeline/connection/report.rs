@@ -74,7 +74,7 @@ fn describe(
     if let Some(hello) = &facts.client_hello {
         report.offered_versions = hello.versions.iter().map(|version| version.name()).collect();
         report.sni.clone_from(&hello.server_name);
-        report.offered_alpn.clone_from(&hello.alpn);
+        report.offered_alpn = hello.alpn.to_vec();
     }
     if let Some(hello) = &facts.server_hello {
         report.tls_version = Some(hello.version.name());
