@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 
@@ -58,27 +58,47 @@ impl Pki {
     /// # Errors
     /// When a file cannot be written.
     pub fn create(dir: &Path) -> anyhow::Result<Self> {
+        Self::padded(dir, 0, 0)
+    }
+
+    /// The same, with chains that are so many bytes larger, the upstream's and the proxies': half of
+    /// it in the leaf, half in the intermediate, as a private extension that everybody reads past.
+    ///
+    /// # Errors
+    /// As [`Pki::create`].
+    pub fn padded(dir: &Path, server: usize, client: usize) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let root = Authority::root("hopsight test root")?;
-        let intermediate = root.intermediate(ISSUER_NAME)?;
+        let (server_padding, client_padding) = (padding(server / 2), padding(client / 2));
+        let server_issuer = root.intermediate(ISSUER_NAME, server_padding.clone())?;
+        let client_issuer = root.intermediate(ISSUER_NAME, client_padding.clone())?;
         let foreign = Authority::root("hopsight foreign root")?;
 
-        let server =
+        let mut server =
             leaf("server", &[&format!("*.{DOMAIN}")], ExtendedKeyUsagePurpose::ServerAuth)?;
         let mut expired = server.clone();
         expired.not_before = date_time_ymd(2020, 1, 1);
         expired.not_after = date_time_ymd(2021, 1, 1);
-        let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
+        server.custom_extensions = server_padding;
+        let mut client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
+        client.custom_extensions = client_padding;
 
         Ok(Self {
             root: write(dir, "root.pem", &root.certificate)?,
             foreign_root: write(dir, "foreign-root.pem", &foreign.certificate)?,
-            server: intermediate.issue(dir, "server", &server)?,
-            expired_server: intermediate.issue(dir, "expired-server", &expired)?,
-            client: intermediate.issue(dir, "client", &client)?,
+            server: server_issuer.issue(dir, "server", &server)?,
+            expired_server: server_issuer.issue(dir, "expired-server", &expired)?,
+            client: client_issuer.issue(dir, "client", &client)?,
             foreign_client: foreign.issue(dir, "foreign-client", &client)?,
         })
     }
+}
+
+/// An extension of this many bytes under a number for documentation (RFC 5612); none for 0.
+fn padding(bytes: usize) -> Vec<CustomExtension> {
+    const OID: &[u64] = &[1, 3, 6, 1, 4, 1, 32_473, 1];
+    let extension = CustomExtension::from_oid_content(OID, vec![0x55; bytes]);
+    if bytes == 0 { Vec::new() } else { vec![extension] }
 }
 
 /// A certificate authority that can sign.
@@ -98,8 +118,9 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate, tail: String::new() })
     }
 
-    fn intermediate(&self, name: &str) -> anyhow::Result<Self> {
-        let params = authority_params(name)?;
+    fn intermediate(&self, name: &str, padding: Vec<CustomExtension>) -> anyhow::Result<Self> {
+        let mut params = authority_params(name)?;
+        params.custom_extensions = padding;
         let key = KeyPair::generate().context("generate key")?;
         let certificate = params.signed_by(&key, &self.issuer).context("sign intermediate")?.pem();
         let tail = certificate.clone();

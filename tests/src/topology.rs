@@ -140,11 +140,23 @@ impl Topology {
     /// # Errors
     /// When a program is missing or does not start.
     pub fn start(cases: &[Case], network: Network<'_>) -> anyhow::Result<Self> {
+        Self::start_with(cases, network, Pki::create)
+    }
+
+    /// The same with certificates that `pki` makes in a directory.
+    ///
+    /// # Errors
+    /// As [`Topology::start`].
+    pub fn start_with(
+        cases: &[Case],
+        network: Network<'_>,
+        pki: impl FnOnce(&Path) -> anyhow::Result<Pki>,
+    ) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("hopsight-")
             .tempdir()
             .context("create a temporary directory")?;
-        let pki = Pki::create(&dir.path().join("pki"))?;
+        let pki = pki(&dir.path().join("pki"))?;
         let block = Loopback::reserve()?;
         let place = |(index, case)| place(index, case, network, block, &pki);
         let mut topology = Self {

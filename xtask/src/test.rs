@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             instructions::run(&instructions::Args::IN_TESTS)
         });
         if args.kernels {
-            steps.run("cargo xtask vm", || vm::run_named(&vm::ENDS));
+            steps.run("cargo xtask vm", vm::run_ends);
         }
         for file in yaml_files(Path::new("dashboards"))? {
             let text = read(&file)?;

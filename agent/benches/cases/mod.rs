@@ -4,7 +4,10 @@
 use std::{hint::black_box, net::SocketAddr};
 
 use hopsight::{
-    export::hops::{HopLimits, HopTable},
+    export::{
+        hops::{HopLimits, HopTable},
+        time::Moment,
+    },
     flow::reassembly::Stream,
     model::{Direction, Event, FlowId, Timestamp},
     pipeline::{Limits, Pipeline, Update},
@@ -202,15 +205,20 @@ fn reports() -> Vec<ConnectionReport> {
     (0..HOPS).map(report).collect()
 }
 
+fn moment(second: u32) -> Moment {
+    let monotonic = Timestamp(u64::from(second) * 1_000_000_000);
+    Moment { unix_seconds: second.into(), monotonic }
+}
+
 fn hop_lookup() -> Run {
     let reports = reports();
     let mut table = HopTable::new(HopLimits::default());
     for report in &reports {
-        table.record(report, 0.0);
+        table.record(report, moment(0));
     }
     let mut next = 0;
     Box::new(move || {
-        table.record(black_box(&reports[next % reports.len()]), 1.0);
+        table.record(black_box(&reports[next % reports.len()]), moment(1));
         next += 1;
     })
 }

@@ -3,11 +3,11 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use hopsight::{
-    export::{Exporter, hops::HopLimits},
+    export::{Exporter, hops::HopLimits, time::Moment},
     model::Timestamp,
     pipeline::{Limits, Pipeline, Update},
 };
@@ -93,7 +93,7 @@ pub fn measure(load: &Load) -> anyhow::Result<Value> {
                 batches.push(begun.elapsed().as_secs_f64() * 1e3);
                 busy += processor_seconds() - used;
             }
-            exporter.tick(SystemTime::now());
+            exporter.tick(Moment::now().monotonic);
             if second % 10 == 0 {
                 memory.push(resident("VmRSS")?);
             }

@@ -1,8 +1,11 @@
 //! What capture itself did: counts for metrics, readable from any thread.
 
 use std::{
-    fs,
-    os::fd::{AsFd as _, AsRawFd as _},
+    fs::File,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
     path::PathBuf,
     sync::{
         Arc, Once,
@@ -40,7 +43,7 @@ pub struct CaptureStats {
     pub taken_in: u64,
     /// What the library probes saw and dropped (see [`LibraryCount`]).
     pub library: Vec<(&'static str, u64)>,
-    /// The kernel programs.
+    /// The kernel programs whose numbers can be read.
     pub programs: Vec<ProgramStats>,
     /// The cgroup that they are attached to is gone, and with it their attachment.
     pub detached_from: Option<PathBuf>,
@@ -91,7 +94,7 @@ struct Sources {
     received: Arc<Received>,
     lost: PerCpuArray<MapData, u64>,
     library: PerCpuArray<MapData, u64>,
-    programs: Vec<(String, ProgramFd)>,
+    programs: Vec<LoadedProgram>,
     cgroup: Presence,
 }
 
@@ -106,7 +109,7 @@ impl StatsHandle {
         let programs = ebpf
             .programs()
             .filter_map(|(name, program)| Some((name.to_owned(), program.fd().ok()?)))
-            .map(|(name, fd)| Ok((name, fd.try_clone().context("keep a kernel program's handle")?)))
+            .map(|(name, fd)| LoadedProgram::new(name, fd))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self(Arc::new(Sources { received, lost, library, programs, cgroup })))
     }
@@ -140,7 +143,7 @@ impl StatsHandle {
                 .into_iter()
                 .map(|what| (what.as_str(), sum(library, what as u32)))
                 .collect(),
-            programs: programs.iter().map(|(name, fd)| program_stats(name, fd)).collect(),
+            programs: programs.iter().filter_map(LoadedProgram::stats).collect(),
             detached_from: self.detached_from(),
         }
     }
@@ -153,23 +156,43 @@ impl StatsHandle {
     }
 }
 
-/// The kernel shows a program's run time in the fdinfo of its descriptor (Linux 5.1).
-fn program_stats(name: &str, fd: &ProgramFd) -> ProgramStats {
-    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    parse_fdinfo(name, &fs::read_to_string(path).unwrap_or_default())
+/// A program and the fdinfo of its descriptor, where the kernel shows its run time (Linux 5.1).
+///
+/// Opened while the agent may: as another user it could not any more. What is read is always as of
+/// now.
+struct LoadedProgram {
+    name: String,
+    fdinfo: File,
+    /// Kept open: the fdinfo is of this descriptor.
+    _fd: ProgramFd,
 }
 
-fn parse_fdinfo(name: &str, fdinfo: &str) -> ProgramStats {
-    let value = |key: &str| -> u64 {
-        let line = fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
-    };
-    ProgramStats {
-        name: name.to_owned(),
-        id: u32::try_from(value("prog_id")).unwrap_or(0),
-        run_time: Duration::from_nanos(value("run_time_ns")),
-        run_count: value("run_cnt"),
+impl LoadedProgram {
+    fn new(name: String, fd: &ProgramFd) -> anyhow::Result<Self> {
+        let fd = fd.try_clone().context("keep a kernel program's handle")?;
+        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        let fdinfo = File::open(&path).with_context(|| format!("open {path}"))?;
+        Ok(Self { name, fdinfo, _fd: fd })
     }
+
+    fn stats(&self) -> Option<ProgramStats> {
+        let mut text = [0; 4096];
+        let length = self.fdinfo.read_at(&mut text, 0).ok()?;
+        parse_fdinfo(&self.name, &String::from_utf8_lossy(&text[..length]))
+    }
+}
+
+fn parse_fdinfo(name: &str, fdinfo: &str) -> Option<ProgramStats> {
+    let value = |key: &str| -> Option<u64> {
+        let line = fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line?.trim().parse().ok()
+    };
+    Some(ProgramStats {
+        name: name.to_owned(),
+        id: u32::try_from(value("prog_id")?).ok()?,
+        run_time: Duration::from_nanos(value("run_time_ns")?),
+        run_count: value("run_cnt")?,
+    })
 }
 
 #[cfg(test)]
@@ -179,10 +202,9 @@ mod tests {
     #[test]
     fn fdinfo_of_a_program_is_read() {
         let fdinfo = "pos:\t0\nprog_type:\t8\nprog_id:\t9\nrun_time_ns:\t1234\nrun_cnt:\t56\n";
-        let stats = parse_fdinfo("egress", fdinfo);
+        let stats = parse_fdinfo("egress", fdinfo).expect("everything is there");
         assert_eq!((stats.id, stats.run_count), (9, 56));
         assert_eq!(stats.run_time, Duration::from_nanos(1234));
-        let empty = parse_fdinfo("egress", "pos:\t0\nflags:\t02\n");
-        assert_eq!((empty.id, empty.run_count, empty.run_time), (0, 0, Duration::ZERO));
+        assert_eq!(parse_fdinfo("egress", "pos:\t0\nflags:\t02\n"), None, "not zeros");
     }
 }

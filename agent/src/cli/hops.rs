@@ -330,7 +330,7 @@ mod tests {
         export::{
             hop_context::{HopCompliance, HopContext, HopViolation},
             hops::{HopLimits, HopTable},
-            testing::{certificate, rejected, report, to},
+            testing::{at, certificate, rejected, report, to},
         },
         policy::{drift::Rule, intent::Place},
     };
@@ -340,9 +340,9 @@ mod tests {
         let mut mutual = report(1, Security::Mtls);
         mutual.server_certificate = Some(certificate("upstream", 100 * 86_400).into());
         mutual.client_certificate = Some(certificate("proxy", 50).into());
-        table.record(&mutual, 10.0);
-        table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), 70.0);
-        table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), 80.0);
+        table.record(&mutual, at(10.0));
+        table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), at(70.0));
+        table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), at(80.0));
         let violation = HopViolation {
             rule: Rule::Plaintext,
             detail: "in clear".into(),

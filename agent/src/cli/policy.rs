@@ -109,7 +109,7 @@ mod tests {
         export::{
             hop_context::HopContext,
             hops::{HopLimits, HopTable},
-            testing::{rejected, report, to},
+            testing::{at, rejected, report, to},
         },
         policy::rules::Require,
     };
@@ -117,10 +117,10 @@ mod tests {
     #[test]
     fn what_was_seen_is_what_is_suggested() {
         let mut table = HopTable::new(HopLimits::default());
-        table.record(&report(1, Security::Mtls), 1.0);
-        table.record(&report(2, Security::Mtls), 1.0);
-        table.record(&rejected(report(3, Security::Mtls)), 1.0);
-        table.record(&to(report(4, Security::Plaintext), "10.0.0.2:80"), 1.0);
+        table.record(&report(1, Security::Mtls), at(1.0));
+        table.record(&report(2, Security::Mtls), at(1.0));
+        table.record(&rejected(report(3, Security::Mtls)), at(1.0));
+        table.record(&to(report(4, Security::Plaintext), "10.0.0.2:80"), at(1.0));
         let named = HopContext { name: Some("payments".into()), ..HopContext::default() };
         table.describe(&"nginx".into(), &"10.0.0.1:443".into(), named);
         let text = suggestion(&table.snapshot(2.0));

@@ -3,13 +3,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     Submitted,
     policy_file::PolicyFile,
     proxies::{Asked, Proxies, Proxy, Retired},
+    wall_clock::WallClock,
 };
 use crate::{
     export::{
@@ -19,6 +20,7 @@ use crate::{
         health::ComponentState,
         hop_context::{HopCompliance, HopContext, IntentSummary},
         labels,
+        time::Moment,
     },
     model::{ClientAuth, Origin, Security},
     policy::{
@@ -47,7 +49,7 @@ struct Newest {
     context: HopContext,
     policy: Arc<str>,
     compliance: Compliance,
-    at: UnixTime,
+    at: Instant,
 }
 
 pub(super) struct Judge {
@@ -61,7 +63,8 @@ pub(super) struct Judge {
     /// Reports on processes whose names are being looked up.
     waiting: Vec<Submitted>,
     state: Option<StateFile>,
-    saved_at: UnixTime,
+    clock: WallClock,
+    saved_at: Instant,
     /// A drift opened or closed since the state was saved.
     unsaved: bool,
     /// A drift opened or closed since the metrics were shown.
@@ -91,7 +94,6 @@ impl Judge {
         for drift in tracker.open() {
             exporter.observe_drift_detection(drift.detection());
         }
-        let saved_at = UnixTime::from(SystemTime::now());
         let judge = Self {
             exporter,
             board,
@@ -102,7 +104,8 @@ impl Judge {
             hops: HashMap::new(),
             waiting: Vec::new(),
             state,
-            saved_at,
+            clock: WallClock::new(),
+            saved_at: Instant::now(),
             unsaved: false,
             cannot_save: false,
             unshown: false,
@@ -148,6 +151,7 @@ impl Judge {
 
     /// Takes in a report on a process of which everything is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
+        let now = self.now();
         let process = labels::proxy(&report.origin);
         let label = proxy.as_ref().map_or_else(|| process.clone(), |proxy| proxy.label.clone());
         let configuration = proxy.as_ref().and_then(|proxy| self.proxies.configuration(proxy));
@@ -171,8 +175,7 @@ impl Judge {
         let pod = proxy.as_ref().and_then(Proxy::pod);
         let pod = pod.map(|pod| labels::label(&format!("{}/{}", pod.namespace, pod.pod)));
         let ends = Ends { proxy: label, upstream, pod };
-        let now = SystemTime::now();
-        self.exporter.record_between(&ends, report, now);
+        self.exporter.record_between(&ends, report, Moment::now());
         if report.verdict.security == Security::Unknown && !report.is_final {
             return;
         }
@@ -185,9 +188,14 @@ impl Judge {
         }
         let name: Option<Arc<str>> =
             name.or_else(|| Some(service?.label())).map(|name| labels::label(&name));
-        let now = UnixTime::from(now);
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
-        let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, *opened_at);
+        let mut seen = Observation::of(
+            report,
+            &ends.proxy,
+            namespace,
+            &ends.upstream,
+            now - opened_at.elapsed(),
+        );
         seen.process = &process;
         seen.name = name.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
@@ -216,7 +224,7 @@ impl Judge {
             },
             policy,
             compliance: assessment.compliance(),
-            at: now,
+            at: Instant::now(),
         };
         if self.hops.len() < self.options.max_hops || self.hops.contains_key(&key) {
             self.hops.insert(key.clone(), newest);
@@ -229,7 +237,7 @@ impl Judge {
     pub(super) fn tick(&mut self) {
         self.policies.refresh();
         self.proxies.tick();
-        let now = UnixTime::from(SystemTime::now());
+        let now = self.now();
         let mut events = self.tracker.tick(now);
         for event in &events {
             if let DriftEvent::Closed(closed) = event {
@@ -239,12 +247,23 @@ impl Judge {
         events.extend(self.retire(now));
         self.tell(&events);
         let forget_after = self.options.forget_after;
-        self.hops.retain(|_, hop| now.since(hop.at) < forget_after);
+        self.hops.retain(|_, hop| hop.at.elapsed() < forget_after);
         self.show();
         self.show_health();
-        if self.unsaved || now.since(self.saved_at) >= SAVE_INTERVAL {
+        if self.unsaved || self.saved_at.elapsed() >= SAVE_INTERVAL {
             self.save();
         }
+    }
+
+    /// Now on the wall clock. If it was set, what is open keeps its age.
+    fn now(&mut self) -> UnixTime {
+        let (now, step) = self.clock.read();
+        if let Some(step) = step {
+            tracing::info!(?step, "the wall clock was set");
+            self.tracker.clock_was_set(step);
+            self.unsaved = true;
+        }
+        now
     }
 
     /// Forgets the hops whose names will not be seen again.
@@ -281,7 +300,7 @@ impl Judge {
     /// Writes what has to outlive the agent.
     pub(super) fn save(&mut self) {
         self.unsaved = false;
-        self.saved_at = UnixTime::from(SystemTime::now());
+        self.saved_at = Instant::now();
         let Some(state) = &mut self.state else { return };
         let health = self.exporter.health();
         match state.save(&self.tracker.snapshot()) {

@@ -11,6 +11,7 @@ mod policy_file;
 mod proxies;
 #[cfg(test)]
 mod tests;
+mod wall_clock;
 
 use std::{
     fs,
@@ -20,7 +21,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -30,7 +31,7 @@ use crate::{
     export::{Exporter, drift::DriftBoard},
     identity::sources::{PodSources, SourceOptions},
     model::Timestamp,
-    policy::{drift, time::UnixTime},
+    policy::drift,
     report::ConnectionReport,
     state::StateFile,
 };
@@ -77,8 +78,8 @@ impl Default for ComplianceOptions {
 /// A report on its way.
 struct Submitted {
     report: Box<ConnectionReport>,
-    /// When the connection was opened, on the wall clock.
-    opened_at: UnixTime,
+    /// When the connection was opened.
+    opened_at: Instant,
 }
 
 /// The thread that judges; dropping this lets it finish what is queued, save and end.
@@ -129,8 +130,8 @@ impl ComplianceThread {
     /// queue full is counted under the names it has by itself, and not held against policy.
     pub fn submit(&self, report: Box<ConnectionReport>, now: Timestamp) {
         let age = now.since(report.opened_at);
-        let opened_at =
-            UnixTime::from(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
+        let now = Instant::now();
+        let opened_at = now.checked_sub(age).unwrap_or(now);
         let Some(queue) = &self.queue else { return };
         match queue.try_send(Submitted { report, opened_at }) {
             Ok(()) => {}

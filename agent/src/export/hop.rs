@@ -9,9 +9,10 @@ use super::{
     labels::{OTHER, bounded_certificate, sanitised},
     server::{MAX_SERVERS, Server, worst},
     standing::{Standing, is_certain},
+    time::Moment,
 };
 use crate::{
-    model::{ClientAuth, Evidence, Outcome, Reason, Security},
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, Timestamp},
     report::{AlertFacts, CertificateFacts, ConnectionReport, Verdict, Word},
 };
 
@@ -83,6 +84,9 @@ pub struct Hop {
     pub first_seen: f64,
     /// Last report.
     pub last_seen: f64,
+    /// The same on the clock that ages are reckoned in.
+    #[serde(skip)]
+    pub(super) heard: Timestamp,
     /// Verdict of the newest report, certain or not.
     pub last_verdict: Verdict,
     /// Finished connections by verdict.
@@ -116,14 +120,15 @@ pub struct Hop {
 impl Hop {
     /// A hop without connections, first seen at `now`.
     #[must_use]
-    pub fn new(proxy: Arc<str>, upstream: Arc<str>, verdict: Verdict, now: f64) -> Self {
+    pub fn new(proxy: Arc<str>, upstream: Arc<str>, verdict: Verdict, now: Moment) -> Self {
         Self {
             proxy,
             upstream,
             state: Arc::new(Standing::UNKNOWN),
-            security_since: now,
-            first_seen: now,
-            last_seen: now,
+            security_since: now.unix_seconds,
+            first_seen: now.unix_seconds,
+            last_seen: now.unix_seconds,
+            heard: now.monotonic,
             last_verdict: verdict,
             connections: Vec::new(),
             unknown_reasons: BTreeMap::new(),
@@ -159,8 +164,9 @@ impl Hop {
     }
 
     /// Takes a report in: the state follows every report, counts follow final ones.
-    pub fn record(&mut self, report: &ConnectionReport, now: f64) {
-        self.last_seen = now;
+    pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
+        self.last_seen = now.unix_seconds;
+        self.heard = now.monotonic;
         self.last_verdict = report.verdict;
         let before = self.state.security;
         if self.is_overflow() {
@@ -173,24 +179,22 @@ impl Hop {
             }
         }
         if self.state.security != before {
-            self.security_since = now;
+            self.security_since = now.unix_seconds;
         }
         self.note_certificates(report);
         if report.is_final {
-            self.count(report, now);
+            self.count(report, now.unix_seconds);
         }
     }
 
     /// The server that the connection went to.
-    fn server(&mut self, report: &ConnectionReport, now: f64) -> &mut Server {
+    fn server(&mut self, report: &ConnectionReport, now: Moment) -> &mut Server {
         let address = canonical(report.destination);
         let known = self.servers.iter().position(|server| server.address == address);
         let at = known.unwrap_or_else(|| {
             if self.servers.len() >= MAX_SERVERS {
-                let silent = |(_, one): &(usize, &Server), (_, other): &(usize, &Server)| {
-                    one.last_seen.total_cmp(&other.last_seen)
-                };
-                let stalest = self.servers.iter().enumerate().min_by(silent);
+                let heard = |(_, server): &(usize, &Server)| server.heard;
+                let stalest = self.servers.iter().enumerate().min_by_key(heard);
                 if let Some((stalest, _)) = stalest {
                     self.servers.swap_remove(stalest);
                 }

@@ -8,8 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ends::Ends, hop::Hop, hop_context::HopContext, labels::OTHER};
-use crate::{model::Security, report::ConnectionReport};
+use super::{ends::Ends, hop::Hop, hop_context::HopContext, labels::OTHER, time::Moment};
+use crate::{
+    model::{Security, Timestamp},
+    report::ConnectionReport,
+};
 
 /// Overflow hops, one per proxy; the proxies beyond share one more.
 const MAX_OVERFLOW_HOPS: usize = 256;
@@ -90,13 +93,13 @@ impl HopTable {
         Self { limits, ..Self::default() }
     }
 
-    /// Takes a report in at `now` (seconds since the Unix epoch), its ends named by itself alone.
-    pub fn record(&mut self, report: &ConnectionReport, now: f64) {
+    /// Takes a report in at `now`, its ends named by itself alone.
+    pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
         self.record_between(&Ends::of(report), report, now);
     }
 
     /// Takes in what was said of a connection between `ends`.
-    pub fn record_between(&mut self, ends: &Ends, report: &ConnectionReport, now: f64) {
+    pub fn record_between(&mut self, ends: &Ends, report: &ConnectionReport, now: Moment) {
         let key = (ends.proxy.clone(), ends.upstream.clone());
         if let Some(hop) = self.hops.get_mut(&key) {
             Arc::make_mut(hop).record(report, now);
@@ -142,9 +145,9 @@ impl HopTable {
     }
 
     /// Forgets hops that were silent for longer than the limit.
-    pub fn expire(&mut self, now: f64) {
-        let oldest = now - self.limits.idle_expiry.as_secs_f64();
-        self.retain(|hop| hop.last_seen >= oldest);
+    pub fn expire(&mut self, now: Timestamp) {
+        let limit = self.limits.idle_expiry;
+        self.retain(|hop| now.since(hop.heard) <= limit);
     }
 
     fn retain(&mut self, wanted: impl Fn(&Hop) -> bool) {
@@ -169,7 +172,7 @@ impl HopTable {
         self.hops.is_empty()
     }
 
-    /// The table as it is at `now`, in no particular order; [`Snapshot::sorted`] sorts it away
+    /// The table as it is at `now` (seconds since the Unix epoch), in no particular order; [`Snapshot::sorted`] sorts it away
     /// from the lock.
     #[must_use]
     pub fn snapshot(&self, now: f64) -> Snapshot {

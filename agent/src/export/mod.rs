@@ -47,8 +47,9 @@ use self::{
         DRIFT_REMEDIATION_BUCKETS, MetricInfo, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS,
     },
     samples::{Collect, Samples},
+    time::Moment,
 };
-use crate::{policy::drift::DriftEvent, report::ConnectionReport};
+use crate::{model::Timestamp, policy::drift::DriftEvent, report::ConnectionReport};
 
 /// Takes connection reports in and shows them: to Prometheus, to the page, to event listeners.
 ///
@@ -110,19 +111,18 @@ impl Exporter {
     /// Takes a report in: each connection is counted at its final report, the hop's state follows
     /// the newest certain one.
     pub fn record(&self, report: &ConnectionReport) {
-        self.record_at(report, SystemTime::now());
+        self.record_at(report, Moment::now());
     }
 
-    /// The same for a given wall-clock time.
-    pub fn record_at(&self, report: &ConnectionReport, now: SystemTime) {
+    /// The same at a given moment.
+    pub fn record_at(&self, report: &ConnectionReport, now: Moment) {
         self.record_between(&Ends::of(report), report, now);
     }
 
     /// Takes in what was said of a connection whose ends were named.
-    pub fn record_between(&self, ends: &Ends, report: &ConnectionReport, now: SystemTime) {
-        let now = time::unix_seconds(now);
+    pub fn record_between(&self, ends: &Ends, report: &ConnectionReport, now: Moment) {
         self.state.hops().record_between(ends, report, now);
-        self.state.events.send(ends, report, now);
+        self.state.events.send(ends, report, now.unix_seconds);
     }
 
     /// Notes how long it took from the deciding byte leaving the kernel to the verdict.
@@ -165,9 +165,9 @@ impl Exporter {
 
     /// To be called by the pipeline every second or so: shows that it is alive and forgets hops
     /// that were silent for too long.
-    pub fn tick(&self, now: SystemTime) {
+    pub fn tick(&self, now: Timestamp) {
         self.state.health.beat();
-        self.state.hops().expire(time::unix_seconds(now));
+        self.state.hops().expire(now);
     }
 
     /// Adds something that has numbers to show, such as the kernel's counters.

@@ -1,10 +1,13 @@
 //! One address behind an upstream's name.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Standing, is_certain};
+use super::{
+    standing::{Standing, is_certain},
+    time::Moment,
+};
 use crate::{
     model::{FlowId, Security, Timestamp},
     report::ConnectionReport,
@@ -13,9 +16,9 @@ use crate::{
 /// Servers kept apart per hop; beyond that the one that was silent for longest is forgotten.
 pub const MAX_SERVERS: usize = 64;
 
-/// A server that was silent for this many seconds while others of its hop were not has no say in
-/// what the hop is: pods come and go.
-pub const SERVER_SILENCE_SECONDS: f64 = 300.0;
+/// A server that was silent for this long while others of its hop were not has no say in what the
+/// hop is: pods come and go.
+pub const SERVER_SILENCE: Duration = Duration::from_mins(5);
 
 /// One server of an upstream. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub struct Server {
     pub security: Security,
     /// Last report.
     pub last_seen: f64,
+    /// The same on the clock that ages are reckoned in.
+    #[serde(skip)]
+    pub(super) heard: Timestamp,
     #[serde(skip)]
     claim: Option<Claim>,
     /// The claim before the newest connection, to return to if that one is refused after all.
@@ -57,14 +63,22 @@ impl Claim {
 impl Server {
     /// A server without connections.
     #[must_use]
-    pub const fn new(address: SocketAddr, now: f64) -> Self {
-        Self { address, security: Security::Unknown, last_seen: now, claim: None, previous: None }
+    pub const fn new(address: SocketAddr, now: Moment) -> Self {
+        Self {
+            address,
+            security: Security::Unknown,
+            last_seen: now.unix_seconds,
+            heard: now.monotonic,
+            claim: None,
+            previous: None,
+        }
     }
 
     /// Takes a report in. The newest certain report wins. A connection that is later refused, or
     /// found to be uncertain, takes its own earlier claim back and nobody else's.
-    pub fn record(&mut self, report: &ConnectionReport, now: f64) {
-        self.last_seen = now;
+    pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
+        self.last_seen = now.unix_seconds;
+        self.heard = now.monotonic;
         let is_own = |claim: &Option<Claim>| claim.as_ref().is_some_and(|c| c.flow == report.flow);
         if is_certain(&report.verdict) {
             let is_newest = self.claim.as_ref().is_none_or(|claim| claim.at <= report.decided_at);
@@ -90,8 +104,8 @@ impl Server {
 /// protected says nothing about the others. `None` while nothing is certain.
 #[must_use]
 pub fn worst(servers: &[Server]) -> Option<&Arc<Standing>> {
-    let newest = servers.iter().map(|server| server.last_seen).fold(0.0, f64::max);
-    let in_use = |server: &&Server| server.last_seen >= newest - SERVER_SILENCE_SECONDS;
+    let newest = servers.iter().map(|server| server.heard).max().unwrap_or_default();
+    let in_use = |server: &&Server| newest.since(server.heard) <= SERVER_SILENCE;
     let decided = |server: &&Server| server.security != Security::Unknown;
     let candidates = servers.iter().filter(decided);
     let rank = |server: &&Server| {
@@ -105,6 +119,6 @@ pub fn worst(servers: &[Server]) -> Option<&Arc<Standing>> {
         (rank, std::cmp::Reverse(server.claim.as_ref().map(|claim| claim.at)))
     };
     let worst = candidates.clone().filter(in_use).min_by_key(rank);
-    let latest = || candidates.max_by(|one, other| one.last_seen.total_cmp(&other.last_seen));
+    let latest = || candidates.max_by_key(|server| server.heard);
     worst.or_else(latest)?.claim.as_ref().map(|claim| &claim.standing)
 }

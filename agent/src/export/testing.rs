@@ -1,5 +1,8 @@
 //! Reports for tests, written as the words that matter.
 
+use std::time::Duration;
+
+use super::time::Moment;
 use crate::{
     model::{
         ClientAuth, Evidence, FlowId, Origin, Outcome, Process, Reason, Security, ServerVerified,
@@ -7,6 +10,12 @@ use crate::{
     },
     report::{AlertFacts, CertificateFacts, ConnectionReport, Verdict},
 };
+
+/// The moment at which both clocks show this many seconds.
+pub fn at(seconds: f64) -> Moment {
+    let monotonic = Duration::from_secs_f64(seconds).as_nanos().try_into().map(Timestamp);
+    Moment { unix_seconds: seconds, monotonic: monotonic.expect("a small number") }
+}
 
 /// A final report of flow `flow`, decided at second `flow`, from `nginx` to `10.0.0.1:443`.
 pub fn report(flow: u64, security: Security) -> ConnectionReport {

@@ -4,7 +4,7 @@ use std::{
     io::Write as _,
     process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
         PROBES_ATTACHED, PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
     },
     samples::Samples,
-    testing::{certificate, process, rejected, report, to},
+    testing::{at, certificate, process, rejected, report, to},
 };
 use crate::{
     model::{
@@ -36,9 +36,8 @@ use crate::{
     },
 };
 
-fn at(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
-}
+/// When the first report comes, seconds since the Unix epoch.
+const START: f64 = 1.7e9;
 
 /// One hop of every kind, hostile names included, and every number other parts would register.
 fn populated() -> Exporter {
@@ -67,7 +66,7 @@ fn populated() -> Exporter {
         to(report(8, Plaintext), "10.0.0.8:80"),
     ];
     for (second, report) in (0..).zip(&reports) {
-        exporter.record_at(report, at(second));
+        exporter.record_at(report, at(START + f64::from(second)));
     }
     let intent = IntentSummary {
         scheme: Scheme::Tls,
@@ -192,7 +191,7 @@ fn promtool_accepts_the_exposition() {
 fn series_of_expired_hops_disappear() {
     let exporter = populated();
     assert!(exporter.gather().expect("exposition").contains("10.0.0.2:443"));
-    exporter.tick(at(0) + Duration::from_hours(48));
+    exporter.tick(at(START + 48.0 * 3600.0).monotonic);
     let exposition = exporter.gather().expect("exposition");
     let of_hops = exposition.lines().filter(|line| line.contains("{proxy="));
     let of_hops: Vec<_> = of_hops.filter(|line| !line.contains("drift")).collect();
@@ -213,7 +212,7 @@ fn a_full_table_can_be_scraped() {
     for flow in 0..10_000 {
         let [_, _, high, low] = u32::to_be_bytes(flow);
         let report = to(report(flow.into(), Tls), &format!("10.1.{high}.{low}:443"));
-        exporter.record_at(&report, at(0));
+        exporter.record_at(&report, at(START));
     }
     let exposition = exporter.gather().expect("exposition");
     assert!(exposition.contains("\nhopsight_hops 10000\n"));

@@ -1,6 +1,26 @@
-//! Wall-clock time for people and for logs, in UTC.
+//! Time for people and for logs, in UTC, and beside it the time that ages are reckoned in.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::{capture::monotonic_now, model::Timestamp};
+
+/// A moment on two clocks. The wall clock is set now and then; what is as old as a limit allows
+/// must not depend on that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// By the wall clock, seconds since the Unix epoch: what is shown.
+    pub unix_seconds: f64,
+    /// By the monotonic clock: what ages are reckoned in.
+    pub monotonic: Timestamp,
+}
+
+impl Moment {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { unix_seconds: unix_seconds(SystemTime::now()), monotonic: monotonic_now() }
+    }
+}
 
 /// Seconds since the Unix epoch; negative before it.
 #[must_use]

@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -51,14 +54,15 @@ impl ForeignRoot {
     /// # Errors
     /// As `stat(2)`.
     pub fn changed_at(&self, path: &Path) -> io::Result<UnixTime> {
-        let file = self.open(path, OFlags::PATH)?;
-        let stat = rustix::fs::fstat(file.as_fd())?;
-        let micros = |seconds: i64, nanoseconds: u64| {
-            let seconds = u64::try_from(seconds).unwrap_or(0);
-            UnixTime(seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1_000))
+        let file = File::from(self.open(path, OFlags::PATH)?).metadata()?;
+        let micros = |seconds: i64, nanoseconds: i64| {
+            let part = |number: i64| u64::try_from(number).unwrap_or(0);
+            UnixTime(
+                part(seconds).saturating_mul(1_000_000).saturating_add(part(nanoseconds) / 1_000),
+            )
         };
-        let modified = micros(stat.st_mtime, stat.st_mtime_nsec);
-        Ok(modified.max(micros(stat.st_ctime, stat.st_ctime_nsec)))
+        let modified = micros(file.mtime(), file.mtime_nsec());
+        Ok(modified.max(micros(file.ctime(), file.ctime_nsec())))
     }
 
     fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {

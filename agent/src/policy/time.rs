@@ -1,7 +1,7 @@
 //! Points in time that mean the same after a restart.
 
 use std::{
-    ops::Add,
+    ops::{Add, Sub},
     time::{Duration, SystemTime},
 };
 
@@ -42,10 +42,38 @@ impl UnixTime {
     }
 }
 
+/// By how much the wall clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To a later time.
+    Forward(Duration),
+    /// To an earlier time.
+    Back(Duration),
+}
+
+impl Step {
+    /// What a time that was read before the step is after it.
+    pub(super) fn apply(self, time: &mut UnixTime) {
+        *time = match self {
+            Self::Forward(by) => *time + by,
+            Self::Back(by) => *time - by,
+        };
+    }
+}
+
 impl From<SystemTime> for UnixTime {
     /// A time before 1970 becomes 1970.
     fn from(time: SystemTime) -> Self {
         Self::default() + time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+impl Sub<Duration> for UnixTime {
+    type Output = Self;
+
+    /// Saturates at 1970.
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 

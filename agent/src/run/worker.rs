@@ -5,7 +5,7 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -70,13 +70,13 @@ impl Worker {
             self.apply(&mut updates, now);
             if now.since(last_beat) >= BEAT {
                 last_beat = now;
-                self.beat();
+                self.beat(now);
             }
         }
         let now = monotonic_now();
         self.pipeline.finish(now, &mut updates);
         self.apply(&mut updates, now);
-        self.beat();
+        self.beat(now);
         Ok(())
     }
 
@@ -97,8 +97,8 @@ impl Worker {
         }
     }
 
-    fn beat(&self) {
-        self.exporter.tick(SystemTime::now());
+    fn beat(&self, now: Timestamp) {
+        self.exporter.tick(now);
         if let Some(cgroup) = self.capture.detached_from() {
             let detail = format!(
                 "the cgroup {} was removed, and the programs with it: restart hopsight",

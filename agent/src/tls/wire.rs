@@ -142,12 +142,6 @@ impl WireHandshake {
         self.sides.iter().all(|side| side.finished)
     }
 
-    /// True once the client's plaintext flight is complete (up to TLS 1.2).
-    #[must_use]
-    pub const fn client_flight_complete(&self) -> bool {
-        self.sides[Direction::ToServer.index()].change_cipher_spec
-    }
-
     /// True if the server went to ChangeCipherSpec without a certificate flight: a resumed
     /// session, by session id or by ticket alike (RFC 5246 section 7.3, RFC 5077 section 3.1).
     #[must_use]

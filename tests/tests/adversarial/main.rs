@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
+mod chains;
 mod crowd;
 mod relay;
 mod reuse;

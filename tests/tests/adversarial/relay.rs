@@ -8,7 +8,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -29,9 +29,11 @@ pub enum Mangle {
     Backwards,
     /// Each segment repeats half of the one before.
     Overlapping,
-    /// The proxy may send 48 bytes at a time, the smallest segment that Linux makes. (With a window
-    /// of one byte it sends one whenever its persist timer runs out, and no request ends in time.)
+    /// The proxy may send 48 bytes at a time, the smallest segment that Linux makes by itself.
     SmallestWindow,
+    /// The window is one byte for the first [`ONE_BY_ONE`] bytes of each of the proxy's flights:
+    /// Linux sends one whenever its persist timer runs out, every 200 ms.
+    OneByteWindow,
     /// A forged segment far beyond the window before each.
     BeyondTheWindow,
     /// A reset with a sequence number beyond the window before each.
@@ -60,6 +62,9 @@ const FORGED_HELLO: &[u8] = &[
 const IN_FLIGHT: usize = 16 * 1024;
 /// `TCP_MIN_SND_MSS` of net/tcp.h.
 const SMALLEST: u16 = 48;
+/// Bytes of a flight for which [`Mangle::OneByteWindow`] is in force: the headers of record and
+/// message.
+pub const ONE_BY_ONE: usize = 9;
 const RETRANSMIT: Duration = Duration::from_millis(300);
 const ISN: u32 = 0xffff_f000;
 
@@ -74,6 +79,8 @@ struct Connection {
     sent: usize,
     acknowledged: usize,
     to_upstream: Vec<u8>,
+    /// Bytes that came since the upstream last spoke.
+    flight: usize,
     client_ended: bool,
     ended: bool,
     fin_sent: bool,
@@ -83,6 +90,7 @@ struct Connection {
 /// The relay runs until it is dropped.
 pub struct Relay {
     stop: Arc<AtomicBool>,
+    single_bytes: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,12 +98,24 @@ impl Relay {
     /// Relays connections to these ports of the interface's far address to these upstreams.
     pub fn start(tun: Tun, mangle: Mangle, upstreams: HashMap<u16, SocketAddr>) -> Self {
         let stop = Arc::<AtomicBool>::default();
-        let worker = Worker { tun, mangle, upstreams, connections: HashMap::new() };
+        let single_bytes = Arc::<AtomicUsize>::default();
+        let worker = Worker {
+            tun,
+            mangle,
+            upstreams,
+            connections: HashMap::new(),
+            single_bytes: Arc::clone(&single_bytes),
+        };
         let thread = thread::spawn({
             let stop = Arc::clone(&stop);
             move || worker.run(&stop)
         });
-        Self { stop, thread: Some(thread) }
+        Self { stop, single_bytes, thread: Some(thread) }
+    }
+
+    /// Segments of one byte that the proxies sent so far.
+    pub fn single_bytes(&self) -> usize {
+        self.single_bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -112,6 +132,7 @@ struct Worker {
     mangle: Mangle,
     upstreams: HashMap<u16, SocketAddr>,
     connections: HashMap<(u16, u16), Connection>,
+    single_bytes: Arc<AtomicUsize>,
 }
 
 impl Worker {
@@ -150,6 +171,8 @@ impl Worker {
         let payload = headers.payload.slice();
         let fresh = tcp.sequence_number == connection.receive_next;
         if fresh {
+            connection.flight += payload.len();
+            self.single_bytes.fetch_add(usize::from(payload.len() == 1), Ordering::Relaxed);
             connection.to_upstream.extend_from_slice(payload);
             let length = u32::try_from(payload.len()).expect("one packet");
             connection.receive_next = connection.receive_next.wrapping_add(length);
@@ -176,6 +199,7 @@ impl Worker {
             sent: 0,
             acknowledged: 0,
             to_upstream: Vec::new(),
+            flight: 0,
             client_ended: false,
             ended: false,
             fin_sent: false,
@@ -209,7 +233,11 @@ impl Worker {
     ) {
         let Some(connection) = self.connections.get(&key) else { return };
         let smallest = self.mangle == Mangle::SmallestWindow;
-        let window = if smallest { SMALLEST } else { 60_000 };
+        let window = match self.mangle {
+            Mangle::SmallestWindow => SMALLEST,
+            Mangle::OneByteWindow if connection.flight < ONE_BY_ONE => 1,
+            _ => 60_000,
+        };
         let mut tcp = TcpHeader::new(connection.port, connection.client_port, sequence, window);
         tcp.ack = true;
         tcp.acknowledgment_number = connection.receive_next;
@@ -241,6 +269,7 @@ impl Worker {
             let end = connection.stream.len().min(connection.acknowledged + IN_FLIGHT);
             let range = connection.sent..end;
             connection.sent = end;
+            connection.flight = 0;
             connection.last_sent = Instant::now();
             self.emit(key, range);
         } else if connection.acknowledged < connection.sent
@@ -275,6 +304,12 @@ impl Worker {
         match self.mangle {
             Mangle::Plain | Mangle::SmallestWindow | Mangle::WarningAlert => {
                 self.pieces(key, &cut(range, 1400));
+            }
+            // Only a segment further on than the last one makes a window smaller.
+            Mangle::OneByteWindow => {
+                let (first, rest) = (range.start..range.start + 1, range.start + 1..range.end);
+                self.pieces(key, &[first]);
+                self.pieces(key, &cut(rest, 1400));
             }
             Mangle::ByByte => self.pieces(key, &cut(range, 1)),
             Mangle::Backwards => {

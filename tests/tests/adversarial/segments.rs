@@ -1,6 +1,6 @@
 //! Hostile segments: the verdict is right, or unknown where nobody but the receiver can know.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, thread};
 
 use hopsight::{
     model::{Evidence, Reason, Security},
@@ -13,7 +13,7 @@ use hopsight_tests::{
 };
 
 use crate::{
-    relay::{Mangle, Relay},
+    relay::{Mangle, ONE_BY_ONE, Relay},
     tun::Tun,
 };
 
@@ -25,13 +25,23 @@ fn reports(mangle: Mangle, extra: &[&str]) -> Vec<(Hop, ConnectionReport)> {
     let topology = Topology::start(&case::named(CASES), Network::Relayed(tun.far)).unwrap();
     let upstreams: HashMap<_, _> =
         topology.hops.iter().map(|hop| (hop.dial.port(), hop.listen)).collect();
-    let _relay = Relay::start(tun, mangle, upstreams);
+    let relay = Relay::start(tun, mangle, upstreams);
     let dir = topology.dir().join("agent");
     let agent = Agent::start(&dir, topology.spare_address(), extra).unwrap();
-    for hop in &topology.hops {
-        // Traffic is as it would be without us; a mangling may break it by itself.
-        let answer = hop.request_once();
-        assert!(answer.is_ok() || mangle == Mangle::WarningAlert, "{mangle:?}: {answer:?}");
+    // All at once: with a window of one byte each takes seconds.
+    thread::scope(|scope| {
+        for hop in &topology.hops {
+            scope.spawn(move || {
+                // Traffic is as it would be without us; a mangling may break it by itself.
+                let answer = hop.request_once();
+                assert!(answer.is_ok() || mangle == Mangle::WarningAlert, "{mangle:?}: {answer:?}");
+            });
+        }
+    });
+    if mangle == Mangle::OneByteWindow {
+        // One flight in clear, two at least with TLS.
+        let single = relay.single_bytes();
+        assert!(single >= ONE_BY_ONE * (2 * topology.hops.len() - 1), "{single} single bytes");
     }
     let report = |hop: &Hop| {
         let mut reports = agent.wait_finals(hop.dial, 1).unwrap();
@@ -53,6 +63,7 @@ fn odd_but_honest_segments_change_nothing() {
         Mangle::Backwards,
         Mangle::Overlapping,
         Mangle::SmallestWindow,
+        Mangle::OneByteWindow,
         Mangle::BeyondTheWindow,
         Mangle::ResetBeyondTheWindow,
     ] {

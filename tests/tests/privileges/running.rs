@@ -40,6 +40,28 @@ fn threads(pid: u32) -> BTreeMap<String, BTreeMap<String, String>> {
 }
 
 #[test]
+fn run_time_is_shown_also_by_another_user() {
+    if !requirement::met("run_time_is_shown_also_by_another_user", &["nginx"]) {
+        return;
+    }
+    let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
+    let config = topology.dir().join("hopsight.toml");
+    fs::write(&config, "[capture]\nprogram_statistics = true\n").unwrap();
+    let config = config.to_str().unwrap();
+    for (mode, options) in [("as root", &[][..]), ("another user", &["--user", "65532"])] {
+        let options = [&["--config", config], options].concat();
+        let dir = topology.dir().join(mode);
+        let agent = Agent::start(&dir, topology.spare_address(), &options).unwrap();
+        topology.hops[0].request().unwrap();
+        agent.wait_finals(topology.hops[0].dial, 1).unwrap();
+        for name in ["hopsight_program_runs_total", "hopsight_program_run_seconds_total"] {
+            let value = agent.metric(name, &["program=\"egress\""]).unwrap();
+            assert!(value.is_some_and(|value| value > 0.0), "{mode}: {name} is {value:?}");
+        }
+    }
+}
+
+#[test]
 fn every_thread_has_what_it_needs_and_no_more() {
     if !requirement::met("every_thread_has_what_it_needs_and_no_more", &[]) {
         return;

@@ -10,29 +10,29 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::kernel::Kernel;
+use super::{Row, kernel::Kernel};
 use crate::command::installed;
 
-/// How long everything inside may take. Software emulation is some twenty times slower.
-const LIMIT: Duration = Duration::from_mins(15);
-
-/// Boots until it powers off and returns what was said on the console, which also stays in `log`.
+/// Boots until it powers off, within `limit`, and returns what was said on the console, which also
+/// stays in `log`.
 ///
 /// # Errors
 /// When qemu is missing or it does not power off in time.
 pub fn boot(
     kernel: &Kernel,
     initrd: &Path,
-    parameters: &str,
+    row: &Row,
     log: &Path,
+    limit: Duration,
 ) -> anyhow::Result<String> {
-    const QEMU: &str = "qemu-system-x86_64";
-    anyhow::ensure!(installed(QEMU), "{QEMU} is missing: `cargo xtask setup` installs it");
+    let program = row.arch.qemu();
+    anyhow::ensure!(installed(program), "{program} is missing: `cargo xtask setup` installs it");
     fs::write(log, "").with_context(|| format!("write {}", log.display()))?;
-    let mut qemu = Command::new(QEMU);
+    let mut qemu = Command::new(program);
     qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         // No KVM: the machines that run this are guests themselves.
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"])
+        .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048"])
+        .args(row.arch.machine())
         .arg("-serial")
         .arg(format!("file:{}", log.display()))
         .arg("-kernel")
@@ -40,7 +40,7 @@ pub fn boot(
         .arg("-initrd")
         .arg(initrd)
         .arg("-append")
-        .arg(format!("console=ttyS0 quiet panic=-1 {parameters}"))
+        .arg(format!("console={} quiet panic=-1 {}", row.arch.console(), row.parameters))
         .stdin(Stdio::null());
     let mut child = qemu.spawn().context("start qemu")?;
     let start = Instant::now();
@@ -48,9 +48,9 @@ pub fn boot(
         if let Some(status) = child.try_wait().context("wait for qemu")? {
             break status;
         }
-        if start.elapsed() > LIMIT {
+        if start.elapsed() > limit {
             child.kill().and_then(|()| child.wait().map(drop)).context("end qemu")?;
-            anyhow::bail!("it did not power off within {LIMIT:?}; console in {}", log.display());
+            anyhow::bail!("it did not power off within {limit:?}; console in {}", log.display());
         }
         thread::sleep(Duration::from_millis(200));
     };

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::export::{
         hops::{HopLimits, HopTable},
-        testing::{report, to},
+        testing::{at, report, to},
     };
 
     const SIZE: Size = Size { columns: 200, rows: 6 };
@@ -145,7 +145,7 @@ mod tests {
         let mut table = HopTable::new(HopLimits::default());
         for hop in 0..hops {
             let security = if hop == 1 { Security::Plaintext } else { Security::Tls };
-            table.record(&to(report(hop, security), &format!("10.0.0.{hop}:443")), 50.0);
+            table.record(&to(report(hop, security), &format!("10.0.0.{hop}:443")), at(50.0));
         }
         table.snapshot(3723.0).sorted()
     }

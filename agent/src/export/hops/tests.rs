@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    export::testing::{certificate, early, process, rejected, report, to},
+    export::testing::{at, certificate, early, process, rejected, report, to},
     model::{
         ClientAuth, Outcome, Reason,
         Security::{Mtls, Plaintext, Tls, Unknown},
@@ -12,10 +12,14 @@ fn table(max_hops: usize) -> HopTable {
     HopTable::new(HopLimits { max_hops, ..HopLimits::default() })
 }
 
+fn clock(seconds: f64) -> Timestamp {
+    at(seconds).monotonic
+}
+
 fn only_hop(reports: impl IntoIterator<Item = ConnectionReport>) -> Hop {
     let mut table = table(10);
     for (second, report) in reports.into_iter().enumerate() {
-        table.record(&report, f64::from(u32::try_from(second).expect("few reports")));
+        table.record(&report, at(u32::try_from(second).expect("few reports").into()));
     }
     let snapshot = table.snapshot(0.0);
     assert_eq!(snapshot.hops.len(), 1);
@@ -141,7 +145,7 @@ fn hops_beyond_the_limit_share_one_that_never_claims_mtls() {
     let mut table = table(2);
     for (flow, security) in [Mtls, Mtls, Mtls, Tls, Mtls].into_iter().enumerate() {
         let flow = flow as u64;
-        table.record(&to(report(flow, security), &format!("10.0.0.{flow}:443")), 1.0);
+        table.record(&to(report(flow, security), &format!("10.0.0.{flow}:443")), at(1.0));
     }
     let other = |table: &HopTable| {
         let snapshot = table.snapshot(1.0).sorted();
@@ -155,8 +159,8 @@ fn hops_beyond_the_limit_share_one_that_never_claims_mtls() {
     assert_eq!(hop.count_of(|t| t.security == Tls), 1);
     assert_eq!(totals.overflowed_connections, 3);
 
-    table.record(&to(report(9, Plaintext), "10.0.0.9:80"), 1.0);
-    table.record(&to(report(10, Tls), "10.0.0.10:443"), 1.0);
+    table.record(&to(report(9, Plaintext), "10.0.0.9:80"), at(1.0));
+    table.record(&to(report(10, Tls), "10.0.0.10:443"), at(1.0));
     assert_eq!(other(&table).0.state.security, Plaintext, "the worst of them");
 }
 
@@ -166,7 +170,7 @@ fn proxies_beyond_the_limit_are_bounded_too() {
     for proxy in 0..2_000 {
         let mut report = report(proxy, Tls);
         report.origin = process(&format!("p{proxy}"));
-        table.record(&report, 1.0);
+        table.record(&report, at(1.0));
     }
     assert_eq!(table.snapshot(1.0).hops.len(), 1 + MAX_OVERFLOW_HOPS + 1);
     assert_eq!(table.len(), 1);
@@ -175,24 +179,76 @@ fn proxies_beyond_the_limit_are_bounded_too() {
 #[test]
 fn silent_hops_are_forgotten_and_make_room() {
     let mut table = HopTable::new(HopLimits { max_hops: 1, idle_expiry: Duration::from_secs(10) });
-    table.record(&report(1, Tls), 0.0);
-    table.record(&to(report(2, Tls), "10.0.0.2:443"), 5.0);
-    table.expire(10.0);
+    table.record(&report(1, Tls), at(0.0));
+    table.record(&to(report(2, Tls), "10.0.0.2:443"), at(5.0));
+    table.expire(clock(10.0));
     assert_eq!(table.snapshot(10.0).hops.len(), 2, "not older than the limit");
-    table.expire(10.5);
+    table.expire(clock(10.5));
     assert_eq!(table.snapshot(10.5).totals.expired_hops, 1);
-    table.record(&to(report(3, Tls), "10.0.0.3:443"), 11.0);
+    table.record(&to(report(3, Tls), "10.0.0.3:443"), at(11.0));
     assert!(table.snapshot(11.0).hops.iter().any(|hop| &*hop.upstream == "10.0.0.3:443"));
-    table.expire(100.0);
+    table.expire(clock(100.0));
     assert!(table.is_empty());
+}
+
+/// Steps of the wall clock, in seconds, between two reports that are ten seconds apart.
+const STEPS: [(&str, f64); 4] = [
+    ("not set", 0.0),
+    ("set forward by a day", 86_400.0),
+    ("set back by a day", -86_400.0),
+    ("set to before the epoch", -2e9),
+];
+
+#[test]
+fn a_set_clock_forgets_no_hop_and_keeps_none() {
+    for (name, step) in STEPS {
+        let limits = HopLimits { max_hops: 10, idle_expiry: Duration::from_mins(1) };
+        let mut table = HopTable::new(limits);
+        let moment = |seconds: f64, step: f64| Moment {
+            unix_seconds: 1.8e9 + seconds + step,
+            monotonic: clock(seconds),
+        };
+        table.record(&report(1, Tls), moment(0.0, 0.0));
+        table.record(&to(report(2, Tls), "10.0.0.2:443"), moment(10.0, step));
+        table.expire(clock(60.0));
+        assert_eq!(table.len(), 2, "{name}: silent for 60 and 50 seconds");
+        table.expire(clock(61.0));
+        let left = table.snapshot(0.0).hops;
+        assert_eq!((left.len(), &*left[0].upstream), (1, "10.0.0.2:443"), "{name}");
+        assert!((left[0].last_seen - (1.8e9 + 10.0 + step)).abs() < 1e-3, "{name}: as shown");
+        table.expire(clock(71.0));
+        assert!(table.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_set_clock_takes_no_server_out_of_use() {
+    let (a, b) = ("10.0.0.1:443", "10.0.0.2:443");
+    for (name, step) in STEPS {
+        for (order, first, second) in [("clear first", Plaintext, Mtls), ("last", Mtls, Plaintext)]
+        {
+            let mut table = table(10);
+            for (address, security, seconds, step) in
+                [(a, first, 0.0, 0.0), (b, second, 10.0, step)]
+            {
+                let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+                let report = to(report(1, security), address);
+                let unix_seconds = 1.8e9 + seconds + step;
+                let moment = Moment { unix_seconds, monotonic: clock(seconds) };
+                table.record_between(&ends, &report, moment);
+            }
+            let security = table.snapshot(0.0).hops[0].state.security;
+            assert_eq!(security, Plaintext, "{name}, {order}");
+        }
+    }
 }
 
 #[test]
 fn a_snapshot_does_not_change() {
     let mut table = table(10);
-    table.record(&report(1, Tls), 1.0);
+    table.record(&report(1, Tls), at(1.0));
     let before = table.snapshot(1.0);
-    table.record(&report(2, Mtls), 2.0);
+    table.record(&report(2, Mtls), at(2.0));
     assert_eq!(before.hops[0].state.security, Tls);
     assert_eq!(table.snapshot(2.0).by_security()[&Mtls], 1);
 }
@@ -200,9 +256,9 @@ fn a_snapshot_does_not_change() {
 #[test]
 fn an_ipv4_mapped_destination_is_the_ipv4_hop() {
     let mut table = table(10);
-    table.record(&report(1, Tls), 1.0);
-    table.record(&to(report(2, Tls), "[::ffff:10.0.0.1]:443"), 1.0);
-    table.record(&to(report(3, Tls), "[2001:db8::1]:443"), 1.0);
+    table.record(&report(1, Tls), at(1.0));
+    table.record(&to(report(2, Tls), "[::ffff:10.0.0.1]:443"), at(1.0));
+    table.record(&to(report(3, Tls), "[2001:db8::1]:443"), at(1.0));
     let snapshot = table.snapshot(1.0).sorted();
     let upstreams: Vec<_> = snapshot.hops.iter().map(|hop| &*hop.upstream).collect();
     assert_eq!(upstreams, ["10.0.0.1:443", "[2001:db8::1]:443"]);
@@ -213,7 +269,7 @@ fn json_reads_back() {
     let mut report = rejected(report(1, Mtls));
     report.server_certificate = Some(certificate("server", 100).into());
     let mut table = table(10);
-    table.record(&report, 1.5);
+    table.record(&report, at(1.5));
     let snapshot = table.snapshot(2.0).sorted();
     let json = serde_json::to_value(&snapshot).expect("serialize");
     let hop = &json["hops"][0];
@@ -228,9 +284,15 @@ fn json_reads_back() {
 }
 
 /// A report between these ends, at this second.
-fn between(table: &mut HopTable, proxy: &str, upstream: &str, report: &ConnectionReport, at: f64) {
+fn between(
+    table: &mut HopTable,
+    proxy: &str,
+    upstream: &str,
+    report: &ConnectionReport,
+    seconds: f64,
+) {
     let ends = Ends { proxy: proxy.into(), upstream: upstream.into(), pod: None };
-    table.record_between(&ends, report, at);
+    table.record_between(&ends, report, at(seconds));
 }
 
 #[test]

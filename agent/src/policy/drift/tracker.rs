@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Assessment, Rule, Violation};
-use crate::policy::{observation::Observation, time::UnixTime};
+use crate::policy::{
+    observation::Observation,
+    time::{Step, UnixTime},
+};
 
 /// Limits and patience of a [`DriftTracker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +280,15 @@ impl DriftTracker {
         events
     }
 
+    /// The wall clock was set: the times of what is open or about to be are set with it, so that
+    /// nothing becomes older or younger. What is over keeps the times that were told.
+    pub fn clock_was_set(&mut self, step: Step) {
+        for hop in self.hops.values_mut() {
+            step.apply(&mut hop.last_seen);
+            hop.tracks.values_mut().for_each(|track| track.clock_was_set(step));
+        }
+    }
+
     /// Forgets a hop that will not be seen again under this name. What is open of it ends as not
     /// seen.
     pub fn give_up(&mut self, proxy: &str, upstream: &str, now: UnixTime) -> Vec<DriftEvent> {
@@ -317,6 +329,21 @@ impl DriftTracker {
 }
 
 impl Track {
+    /// (`good_load` is compared with other times of loading, which stay as they were read.)
+    fn clock_was_set(&mut self, step: Step) {
+        let Self { open, pending, good_again, last_good, good_load: _ } = self;
+        let mut times = vec![];
+        times.extend([pending, good_again, last_good].into_iter().flatten());
+        if let Some(drift) = open {
+            let OpenDrift { since, detected_at, changed_at, last_offending, .. } = drift;
+            times.extend([since, detected_at, last_offending]);
+            times.extend(changed_at);
+        }
+        for time in times {
+            step.apply(time);
+        }
+    }
+
     /// Whether no connection was good with the configuration loaded at `load`, or a newer one.
     /// Workers with an older one may go on opening good connections for a while.
     fn was_good_before(&self, load: UnixTime) -> bool {

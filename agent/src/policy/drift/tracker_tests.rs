@@ -5,7 +5,11 @@ use super::{
     *,
 };
 use crate::{
-    policy::{observation::Observation, rules::PolicySet, time::UnixTime},
+    policy::{
+        observation::Observation,
+        rules::PolicySet,
+        time::{Step, UnixTime},
+    },
     report::Verdict,
 };
 
@@ -113,6 +117,31 @@ fn late_reports_of_old_connections_do_not_reopen_the_wound() {
     scene.seen("payments", MUTUAL, 10);
     assert_eq!(scene.seen("payments", PLAINTEXT, 9), NONE);
     assert_eq!(scene.tick(15), ["-payments plaintext Remediated Some(9.75s)"]);
+}
+
+#[test]
+fn a_set_clock_makes_no_drift_older_or_younger() {
+    let day = Duration::from_hours(24);
+    let step_of = |before: u64, after: u64| match after.checked_sub(before) {
+        Some(_) => Step::Forward(day),
+        None => Step::Back(day),
+    };
+    for (before, after) in [(0, 86_400), (86_400, 0)] {
+        let mut scene = Scene::new(Options::default());
+        scene.seen("payments", PLAINTEXT, before + 10);
+        scene.seen("orders", RESUMED, before + 10);
+        scene.tracker.clock_was_set(step_of(before, after));
+        assert_eq!(scene.tick(after + 20), NONE);
+        let since: Vec<_> = scene.tracker.open().map(|drift| drift.since).collect();
+        assert_eq!(since, [at(after + 10)]);
+        assert_eq!(scene.seen("orders", RESUMED, after + 30), NONE);
+        scene.seen("payments", MUTUAL, after + 30);
+        assert_eq!(scene.tick(after + 31), ["-payments plaintext Remediated Some(19.75s)"]);
+        let patience = Options::default().resumed_unseen_after.as_secs();
+        assert_eq!(scene.seen("orders", RESUMED, after + 9 + patience), NONE);
+        let late = scene.seen("orders", RESUMED, after + 10 + patience);
+        assert_eq!(late.len(), 1, "{late:?}");
+    }
 }
 
 #[test]
