@@ -3,10 +3,12 @@
 //! Every enum here is part of the agent's public vocabulary: its `snake_case` name is the value in
 //! JSON, the value of a metric label and the word in a table. Nothing here performs I/O.
 
+mod address;
 mod hex_bytes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+pub use address::address_text;
 pub use hex_bytes::hex;
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use crate::{
-    model::Origin,
+    model::{Origin, address_text},
     report::{CertificateFacts, ConnectionReport},
 };
 
@@ -102,7 +102,7 @@ pub fn upstream(report: &ConnectionReport) -> Arc<str> {
 #[must_use]
 pub fn address(mut address: SocketAddr) -> Arc<str> {
     address.set_ip(address.ip().to_canonical());
-    address.to_string().into()
+    address_text(address).into()
 }
 
 /// A copy of `facts` whose size is bounded and whose text is printable.

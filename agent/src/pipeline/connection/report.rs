@@ -2,7 +2,7 @@
 
 use super::{Connection, Phase};
 use crate::{
-    model::{ClientAuth, Direction},
+    model::{ClientAuth, Direction, address_text},
     report::{AlertFacts, ConnectionReport, Word},
     tls::{
         alert, certificate::CertificateMemory, facts::ClientCertificate, hello::cipher_name,
@@ -24,8 +24,8 @@ impl Connection {
         let mut report = ConnectionReport {
             flow: self.flow,
             origin: self.origin.clone(),
-            src: self.local.map(|address| address.to_string()).unwrap_or_default(),
-            dst: self.upstream().to_string(),
+            src: self.local.map(address_text).unwrap_or_default(),
+            dst: address_text(self.upstream()),
             destination: self.destination,
             opened_at: self.opened_at,
             decided_at: self.last_at,
