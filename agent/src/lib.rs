@@ -12,6 +12,7 @@ pub mod export;
 pub mod flow;
 mod http_client;
 pub mod identity;
+mod memory;
 pub mod model;
 mod pem;
 pub mod pipeline;

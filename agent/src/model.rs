@@ -3,8 +3,13 @@
 //! Every enum here is part of the agent's public vocabulary: its `snake_case` name is the value in
 //! JSON, the value of a metric label and the word in a table. Nothing here performs I/O.
 
+mod address;
+mod hex_bytes;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+pub use address::address_text;
+pub use hex_bytes::hex;
 use serde::{Deserialize, Serialize};
 
 /// Declares an enum whose variants have one spelling everywhere: JSON, metric labels and tables.
@@ -382,34 +387,4 @@ pub enum LibraryObservation {
         /// OpenSSL reason code.
         reason: u32,
     },
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
-}
-
-/// Bytes as a string of hexadecimal digits.
-mod hex_bytes {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let hex = super::hex(bytes);
-        serializer.serialize_str(&hex)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let hex = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        hex.as_bytes()
-            .chunks(2)
-            .map(|pair| match pair {
-                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-                _ => None,
-            })
-            .collect::<Option<_>>()
-            .ok_or_else(|| D::Error::custom("not pairs of hexadecimal digits"))
-    }
 }

@@ -1,12 +1,16 @@
 //! What hopsight says about one connection: the verdict and the facts behind it.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ClientAuth, Evidence, FlowId, Origin, Outcome, Reason, Security, ServerVerified, Timestamp,
 };
+
+/// A word from a fixed list, such as a cipher suite's name: a constant of ours, owned only where it
+/// was read from JSON or has a number in it.
+pub type Word = Cow<'static, str>;
 
 /// The verdict on one connection.
 ///
@@ -55,9 +59,9 @@ pub struct CertificateFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertFacts {
     /// Who sent it: `client` or `server`.
-    pub from: String,
+    pub from: Word,
     /// RFC 8446 section 6 name, such as `unknown_ca`.
-    pub description: String,
+    pub description: Word,
     /// Its number.
     pub code: u8,
 }
@@ -94,40 +98,40 @@ pub struct ConnectionReport {
     /// True for the last report of this connection; an earlier one may be revised upward.
     pub is_final: bool,
     /// The rule that decided, for `inferred` evidence.
-    pub rule: Option<String>,
+    pub rule: Option<Word>,
     /// Origin of a `carried` verdict.
     pub carried_from: Option<CarriedFrom>,
     /// Where the verdict rests on `library`: what the wire alone says of client authentication, by
     /// messages in clear up to TLS 1.2 and by record lengths in TLS 1.3.
     pub wire_client_auth: Option<ClientAuth>,
     /// Negotiated version: `SSLv3`, `1.0` … `1.3`.
-    pub tls_version: Option<String>,
+    pub tls_version: Option<Word>,
     /// Versions the client offered, highest first.
-    pub offered_versions: Vec<String>,
+    pub offered_versions: Vec<Word>,
     /// Negotiated cipher suite, IANA name.
-    pub cipher: Option<String>,
+    pub cipher: Option<Word>,
     /// Server name the client asked for.
-    pub sni: Option<String>,
+    pub sni: Option<Arc<str>>,
     /// Negotiated application protocol, where it is visible.
-    pub alpn: Option<String>,
+    pub alpn: Option<Arc<str>>,
     /// Protocols the client offered.
-    pub offered_alpn: Vec<String>,
+    pub offered_alpn: Vec<Arc<str>>,
     /// Whether a session was resumed.
     pub resumed: Option<bool>,
     /// The alert that ended or marred the handshake.
     pub alert: Option<AlertFacts>,
     /// The upstream's certificate.
-    pub server_certificate: Option<CertificateFacts>,
+    pub server_certificate: Option<Arc<CertificateFacts>>,
     /// The proxy's certificate.
-    pub client_certificate: Option<CertificateFacts>,
+    pub client_certificate: Option<Arc<CertificateFacts>>,
     /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
     pub verify_error: Option<i32>,
     /// Clear-text protocol spoken first: `http/1`, `h2c`, or the upgrade (`starttls`) protocol.
-    pub protocol: Option<String>,
+    pub protocol: Option<Word>,
     /// Upgrade protocol after which TLS began, such as `postgresql`, `smtp`.
-    pub starttls: Option<String>,
+    pub starttls: Option<Word>,
     /// `v1` or `v2` where a PROXY protocol prefix came first.
-    pub proxy_protocol: Option<String>,
+    pub proxy_protocol: Option<Word>,
 }
 
 impl ConnectionReport {

@@ -170,10 +170,10 @@ fn tshark(file: &Path) -> Option<Vec<Seen>> {
 fn ours(report: &ConnectionReport) -> BTreeMap<&'static str, String> {
     let serial = report.server_certificate.as_ref().map(|facts| &facts.serial);
     let facts = [
-        ("sni", report.sni.clone()),
-        ("version", report.tls_version.clone()),
-        ("cipher", report.cipher.clone()),
-        ("alpn", report.alpn.clone()),
+        ("sni", report.sni.as_deref().map(str::to_owned)),
+        ("version", report.tls_version.as_deref().map(str::to_owned)),
+        ("cipher", report.cipher.as_deref().map(str::to_owned)),
+        ("alpn", report.alpn.as_deref().map(str::to_owned)),
         ("serial", serial.map(|serial| serial.trim_start_matches('0').to_owned())),
         ("resumed", report.resumed.filter(|resumed| *resumed).map(|_| "true".to_owned())),
     ];

@@ -16,7 +16,7 @@ use hopsight::{
         certificate,
         flights::{Flights, HelloFacts},
         hello::{ClientHello, ServerHello},
-        records::RecordReader,
+        records::{RecordHeader, RecordReader},
         wire::WireHandshake,
     },
 };
@@ -129,10 +129,10 @@ fn records() -> Run {
     let bytes: Vec<u8> = said.into_iter().flat_map(|(_, bytes)| bytes).collect();
     Box::new(move || {
         let mut reader = RecordReader::default();
-        reader.extend(black_box(&bytes));
-        while let Ok(Some(header)) = reader.peek() {
-            reader.begin(header);
-            black_box(reader.read());
+        let mut rest = black_box(bytes.as_slice());
+        while let Ok(Some(header)) = RecordHeader::parse(rest) {
+            reader.begin(header, &mut rest);
+            black_box(reader.read(&mut rest));
         }
     })
 }

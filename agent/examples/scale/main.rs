@@ -72,17 +72,23 @@ fn everything(short: bool, json_file: Option<&str>) -> anyhow::Result<()> {
         }
     }
     let mut hops = Vec::new();
-    println!("\nHOPS    SCRAPE ms (MIN-MAX)     SIZE kB   RECORD us (WORST, WHILE SCRAPED)");
+    println!(
+        "\nHOPS    SCRAPE, PROCESSOR ms (MIN-MAX)  SIZE kB  RECORD us WHILE SCRAPED (P99, WORST)  \
+         WAITED"
+    );
     for count in HOPS {
         let result = in_own_process(&["hops", &count.to_string()])?;
         println!(
-            "{count:<7} {:>6.2} ({:.2}-{:.2}) {:>13.0} {:>12.2} ({:.0})",
+            "{count:<7} {:>8.2} ({:.2}-{:.2}) {:>16.0} {:>10.2} ({:.1}, {:.0}) {:>20} of {}",
             number(&result, "scrape_ms_median"),
             number(&result, "scrape_ms_min"),
             number(&result, "scrape_ms_max"),
             number(&result, "size_bytes") / 1e3,
             number(&result, "record_us_median_while_scraped"),
+            number(&result, "record_us_p99_while_scraped"),
             number(&result, "record_us_max_while_scraped"),
+            number(&result, "records_that_waited_for_the_table"),
+            number(&result, "records"),
         );
         hops.push(result);
     }

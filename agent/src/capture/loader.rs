@@ -11,7 +11,7 @@ use aya::{
         SockOps,
     },
     sys::SyscallError,
-    util::KernelVersion,
+    util::{KernelVersion, online_cpus},
 };
 use hopsight_abi::{Config, config_flags};
 
@@ -44,6 +44,17 @@ pub struct LoadOptions {
     pub kernel_log: bool,
 }
 
+/// Size of a ring buffer for this machine: 2 MiB for each processor, between 4 and 64 MiB.
+///
+/// A core makes some 400 proxied handshakes with new keys a second, each some 10 KB of events with
+/// what the TLS library shows: 2 MiB are half a second in which nobody has to read.
+#[must_use]
+pub fn ring_bytes_for_this_machine() -> u32 {
+    let processors = online_cpus().map_or(1, |online| online.len());
+    let megabytes = 2 * u32::try_from(processors).unwrap_or(u32::MAX).clamp(2, 32);
+    megabytes.next_power_of_two() << 20
+}
+
 /// Creates the maps and prepares the programs. Nothing is given to the verifier yet.
 ///
 /// # Errors
@@ -62,6 +73,8 @@ pub fn open(options: &LoadOptions) -> anyhow::Result<Ebpf> {
     let log_level = if options.kernel_log { u8::MAX } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
+        // Nothing is relocated by the kernel's types: they take some megabytes.
+        .btf(None)
         .override_global("CONFIG", config.as_slice(), true)
         .override_global("AYA_LOG_LEVEL", &log_level, true)
         .map_max_entries("EVENTS", options.ring_bytes);

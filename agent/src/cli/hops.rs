@@ -210,7 +210,7 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         state.client_auth.as_str().into(),
         state.evidence.as_str().into(),
         Cell::styled(state.server_verified.as_str(), verified),
-        state.tls_version.clone().unwrap_or_default().into(),
+        state.tls_version.as_deref().unwrap_or_default().into(),
         hop.count_of(|_| true).to_string().into(),
         Cell::styled(failed.to_string(), if failed > 0 { Style::Red } else { Style::Plain }),
         time::age(now - hop.last_seen).into(),
@@ -219,12 +219,14 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
 
 fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
-    let text = |value: &Option<String>| Cell::from(value.clone().unwrap_or_default());
-    let subject = |facts: &Option<CertificateFacts>| {
-        facts.as_ref().map(|facts| facts.subject.clone()).unwrap_or_default().into()
+    let text = |value: Option<&str>| Cell::from(value.unwrap_or_default());
+    let subject = |facts: Option<&CertificateFacts>| {
+        facts.map(|facts| facts.subject.clone()).unwrap_or_default().into()
     };
+    let server_certificate = hop.server_certificate.as_deref();
+    let client_certificate = hop.client_certificate.as_deref();
     let protocol = [&state.proxy_protocol, &state.starttls, &state.protocol];
-    let protocol: Vec<_> = protocol.into_iter().flatten().map(String::as_str).collect();
+    let protocol: Vec<_> = protocol.into_iter().flatten().map(|word| &**word).collect();
     let alert = hop.last_alert.as_ref().map(|last| {
         let (from, name) = (&last.alert.from, &last.alert.description);
         format!("{name} from {from} {} ago", time::age(now - last.at))
@@ -235,15 +237,15 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     vec![
         time::age(now - hop.security_since).into(),
-        text(&state.cipher),
-        text(&state.sni),
-        text(&state.alpn),
+        text(state.cipher.as_deref()),
+        text(state.sni.as_deref()),
+        text(state.alpn.as_deref()),
         protocol.join("+").into(),
-        text(&state.rule),
-        subject(&hop.server_certificate),
-        ends(hop.server_certificate.as_ref(), now),
-        subject(&hop.client_certificate),
-        ends(hop.client_certificate.as_ref(), now),
+        text(state.rule.as_deref()),
+        subject(server_certificate),
+        ends(server_certificate, now),
+        subject(client_certificate),
+        ends(client_certificate, now),
         alert.unwrap_or_default().into(),
         reasons.join(", ").into(),
         hop.context.name.as_deref().unwrap_or_default().into(),
@@ -336,8 +338,8 @@ mod tests {
     fn snapshot() -> Snapshot {
         let mut table = HopTable::new(HopLimits::default());
         let mut mutual = report(1, Security::Mtls);
-        mutual.server_certificate = Some(certificate("upstream", 100 * 86_400));
-        mutual.client_certificate = Some(certificate("proxy", 50));
+        mutual.server_certificate = Some(certificate("upstream", 100 * 86_400).into());
+        mutual.client_certificate = Some(certificate("proxy", 50).into());
         table.record(&mutual, at(10.0));
         table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), at(70.0));
         table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), at(80.0));

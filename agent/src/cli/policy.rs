@@ -66,7 +66,7 @@ fn suggestion(snapshot: &Snapshot) -> String {
 fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let lowest = hop.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
     // Those of the servers differ at most in what a policy by network or port would say.
-    let address = hop.servers.iter().find_map(|server| server.address.parse().ok());
+    let address = hop.servers.first().map(|server| server.address);
     address.into_iter().flat_map(move |address| {
         hop.connections.iter().map(move |tally| {
             let refused = matches!(tally.outcome, Outcome::Rejected | Outcome::Failed);

@@ -106,7 +106,7 @@ pub fn replay(args: &ReplayArgs, color: ColorChoice) -> anyhow::Result<ExitCode>
 
 fn row(report: &ConnectionReport) -> Vec<Cell> {
     let verdict = report.verdict;
-    let text = |value: &Option<String>| Cell::from(value.clone().unwrap_or_default());
+    let text = |value: Option<&str>| Cell::from(value.unwrap_or_default());
     vec![
         report.src.clone().into(),
         report.dst.clone().into(),
@@ -114,10 +114,10 @@ fn row(report: &ConnectionReport) -> Vec<Cell> {
         verdict.client_auth.as_str().into(),
         verdict.outcome.as_str().into(),
         verdict.evidence.as_str().into(),
-        text(&report.tls_version),
-        text(&report.cipher),
-        text(&report.sni),
-        report.alert.as_ref().map(|alert| alert.description.clone()).unwrap_or_default().into(),
+        text(report.tls_version.as_deref()),
+        text(report.cipher.as_deref()),
+        text(report.sni.as_deref()),
+        text(report.alert.as_ref().map(|alert| &*alert.description)),
         verdict.reason.map(crate::model::Reason::as_str).unwrap_or_default().into(),
     ]
 }

@@ -101,7 +101,7 @@ pub struct Capture {
     pub classify_bytes: u32,
     /// Bytes per direction of a TLS connection.
     pub handshake_bytes: u32,
-    /// Bytes of the ring buffer between kernel and agent.
+    /// Bytes of the ring buffer between kernel and agent; 0: by the number of processors.
     pub ring_buffer_bytes: u32,
     /// Keep the kernel's statistics on program run time.
     pub program_statistics: bool,
@@ -113,7 +113,7 @@ impl Default for Capture {
         Self {
             classify_bytes: load.classify_budget,
             handshake_bytes: load.handshake_budget,
-            ring_buffer_bytes: load.ring_bytes,
+            ring_buffer_bytes: 0,
             program_statistics,
         }
     }
@@ -335,7 +335,10 @@ impl Config {
                 },
                 classify_budget: capture.classify_bytes,
                 handshake_budget: capture.handshake_bytes,
-                ring_bytes: capture.ring_buffer_bytes,
+                ring_bytes: match capture.ring_buffer_bytes {
+                    0 => LiveOptions::default().load.ring_bytes,
+                    chosen => chosen,
+                },
                 kernel_log: log.kernel,
             },
             library: library.mode == LibraryMode::Auto,
@@ -394,9 +397,10 @@ impl Config {
                 "capture.handshake_bytes must be between 4096 and 1048576",
             ),
             (
-                capture.ring_buffer_bytes.is_power_of_two()
-                    && (1 << 16..=1 << 30).contains(&capture.ring_buffer_bytes),
-                "capture.ring_buffer_bytes must be a power of two between 65536 and 1073741824",
+                capture.ring_buffer_bytes == 0
+                    || capture.ring_buffer_bytes.is_power_of_two()
+                        && (1 << 16..=1 << 30).contains(&capture.ring_buffer_bytes),
+                "capture.ring_buffer_bytes must be 0 or a power of two between 65536 and 1073741824",
             ),
             (
                 (1..=4_000_000).contains(&flows.max_flows),

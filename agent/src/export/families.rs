@@ -25,7 +25,7 @@ impl Families {
             let mut pair = LabelPair::default();
             pair.set_name((*name).to_owned());
             // Values made by the agent itself are the only ones that may begin with `~`.
-            pair.set_value(printable(value, MAX_LABEL_BYTES));
+            pair.set_value(printable(value, MAX_LABEL_BYTES).into_owned());
             pair
         });
         sample.set_label(pairs.collect());

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     hop_context::HopContext,
-    labels::{self, OTHER, bounded_certificate},
+    labels::{OTHER, bounded_certificate, sanitised},
     server::{MAX_SERVERS, Server, worst},
     standing::{Standing, is_certain},
     time::Moment,
 };
 use crate::{
     model::{ClientAuth, Evidence, Outcome, Reason, Security, Timestamp},
-    report::{AlertFacts, CertificateFacts, ConnectionReport, Verdict},
+    report::{AlertFacts, CertificateFacts, ConnectionReport, Verdict, Word},
 };
 
 /// Distinct (version, cipher) pairs and distinct failure reasons kept per hop; more are counted
@@ -39,9 +39,9 @@ pub struct Tally {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Negotiated {
     /// Protocol version, such as `1.3`.
-    pub version: String,
+    pub version: Word,
     /// IANA cipher suite name; `unknown` where it was not seen.
-    pub cipher: String,
+    pub cipher: Word,
     /// How many connections.
     pub connections: u64,
 }
@@ -50,9 +50,9 @@ pub struct Negotiated {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertTally {
     /// Who sent them: `client` or `server`.
-    pub from: String,
+    pub from: Word,
     /// RFC 8446 section 6 name.
-    pub alert: String,
+    pub alert: Word,
     /// How many.
     pub count: u64,
 }
@@ -77,7 +77,7 @@ pub struct Hop {
     pub upstream: Arc<str>,
     /// What the hop is now: the worst of its servers that are in use.
     #[serde(flatten)]
-    pub state: Standing,
+    pub state: Arc<Standing>,
     /// Since when `security` has its value.
     pub security_since: f64,
     /// First report.
@@ -109,9 +109,9 @@ pub struct Hop {
     /// The last alert.
     pub last_alert: Option<LastAlert>,
     /// The upstream's certificate as last seen, while the hop uses TLS.
-    pub server_certificate: Option<CertificateFacts>,
+    pub server_certificate: Option<Arc<CertificateFacts>>,
     /// The proxy's certificate as last seen, unless the hop now works without it.
-    pub client_certificate: Option<CertificateFacts>,
+    pub client_certificate: Option<Arc<CertificateFacts>>,
     /// What is known of it beside its connections.
     #[serde(flatten)]
     pub context: HopContext,
@@ -124,7 +124,7 @@ impl Hop {
         Self {
             proxy,
             upstream,
-            state: Standing::UNKNOWN,
+            state: Arc::new(Standing::UNKNOWN),
             security_since: now.unix_seconds,
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
@@ -154,8 +154,7 @@ impl Hop {
     /// Whether one of its servers has this address.
     #[must_use]
     pub fn is_to(&self, address: SocketAddr) -> bool {
-        let address = labels::address(address);
-        self.servers.iter().any(|server| server.address == address)
+        self.servers.iter().any(|server| server.address == canonical(address))
     }
 
     /// Finished connections whose verdict satisfies `wanted`.
@@ -174,7 +173,10 @@ impl Hop {
             self.adopt_worst(report);
         } else {
             self.server(report, now).record(report, now);
-            self.state.clone_from(worst(&self.servers));
+            match worst(&self.servers) {
+                Some(worst) => self.state.clone_from(worst),
+                None => self.state = Arc::new(Standing::UNKNOWN),
+            }
         }
         if self.state.security != before {
             self.security_since = now.unix_seconds;
@@ -187,7 +189,7 @@ impl Hop {
 
     /// The server that the connection went to.
     fn server(&mut self, report: &ConnectionReport, now: Moment) -> &mut Server {
-        let address = labels::upstream(report);
+        let address = canonical(report.destination);
         let known = self.servers.iter().position(|server| server.address == address);
         let at = known.unwrap_or_else(|| {
             if self.servers.len() >= MAX_SERVERS {
@@ -212,7 +214,10 @@ impl Hop {
             Security::Mtls | Security::Unknown => false,
         };
         if replaces && is_certain(&report.verdict) {
-            self.state = Standing::of(report, &Standing::UNKNOWN);
+            let standing = Standing::of(report, &Standing::UNKNOWN);
+            if *self.state != standing {
+                self.state = Arc::new(standing);
+            }
         }
     }
 
@@ -227,12 +232,8 @@ impl Hop {
                 self.server_certificate = None;
             }
         }
-        if let Some(facts) = &report.server_certificate {
-            self.server_certificate = Some(bounded_certificate(facts));
-        }
-        if let Some(facts) = &report.client_certificate {
-            self.client_certificate = Some(bounded_certificate(facts));
-        }
+        note_certificate(&mut self.server_certificate, report.server_certificate.as_ref());
+        note_certificate(&mut self.client_certificate, report.client_certificate.as_ref());
     }
 
     fn count(&mut self, report: &ConnectionReport, now: f64) {
@@ -243,37 +244,64 @@ impl Hop {
         }
         if matches!(verdict.outcome, Outcome::Rejected | Outcome::Failed) {
             let reason = failure_reason(report);
-            let full = self.failures.len() >= MAX_VARIANTS && !self.failures.contains_key(&reason);
-            *self.failures.entry(if full { OTHER.into() } else { reason }).or_default() += 1;
+            let full = self.failures.len() >= MAX_VARIANTS && !self.failures.contains_key(&*reason);
+            let reason = if full { OTHER } else { &reason };
+            if let Some(count) = self.failures.get_mut(reason) {
+                *count += 1;
+            } else {
+                self.failures.insert(reason.to_owned(), 1);
+            }
         }
         if let Some(version) = &report.tls_version {
-            let cipher = report.cipher.as_deref().unwrap_or("unknown");
-            count_negotiated(&mut self.negotiated, &labels::label(version), &labels::label(cipher));
+            let cipher = report.cipher.as_ref().unwrap_or(const { &Word::Borrowed("unknown") });
+            count_negotiated(&mut self.negotiated, label(version), label(cipher));
         }
         if let Some(resumed) = report.resumed {
             self.resumption_known += 1;
             self.resumed_connections += u64::from(resumed);
         }
         if let Some(alert) = &report.alert {
-            let (from, description) =
-                (labels::label(&alert.from), labels::label(&alert.description));
-            count_alert(&mut self.alerts, &from, &description);
-            self.last_alert = Some(LastAlert {
-                alert: AlertFacts {
-                    from: from.to_string(),
-                    description: description.to_string(),
-                    code: alert.code,
-                },
-                at: now,
-            });
+            let (from, description) = (label(&alert.from), label(&alert.description));
+            count_alert(&mut self.alerts, from.clone(), description.clone());
+            let alert = AlertFacts { from, description, code: alert.code };
+            self.last_alert = Some(LastAlert { alert, at: now });
         }
     }
 }
 
 /// The alert's name, or the outcome where no alert was seen.
-fn failure_reason(report: &ConnectionReport) -> String {
-    let outcome = report.verdict.outcome.as_str();
-    labels::label(report.alert.as_ref().map_or(outcome, |alert| &alert.description)).to_string()
+fn failure_reason(report: &ConnectionReport) -> Word {
+    match &report.alert {
+        Some(alert) => label(&alert.description),
+        None => report.verdict.outcome.as_str().into(),
+    }
+}
+
+/// A word as label value. Our own are label values already.
+fn label(word: &Word) -> Word {
+    match word {
+        Word::Borrowed(ours) => Word::Borrowed(*ours),
+        Word::Owned(read) => sanitised(read).into_owned().into(),
+    }
+}
+
+/// An IPv4-mapped IPv6 address is the IPv4 address.
+fn canonical(mut address: SocketAddr) -> SocketAddr {
+    address.set_ip(address.ip().to_canonical());
+    address
+}
+
+/// Shares the facts, or keeps a bounded copy where they are not bounded.
+fn note_certificate(
+    noted: &mut Option<Arc<CertificateFacts>>,
+    seen: Option<&Arc<CertificateFacts>>,
+) {
+    let Some(seen) = seen else { return };
+    if noted.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, seen) || noted == seen) {
+        return;
+    }
+    let bounded = bounded_certificate(seen);
+    *noted = Some(if bounded == **seen { seen.clone() } else { Arc::new(bounded) });
 }
 
 fn tally(tallies: &mut Vec<Tally>, verdict: Verdict) {
@@ -286,24 +314,28 @@ fn tally(tallies: &mut Vec<Tally>, verdict: Verdict) {
     }
 }
 
-fn count_negotiated(all: &mut Vec<Negotiated>, version: &str, cipher: &str) {
+fn count_negotiated(all: &mut Vec<Negotiated>, version: Word, cipher: Word) {
     let known = all.iter().any(|n| n.version == version && n.cipher == cipher);
-    let (version, cipher) =
-        if known || all.len() < MAX_VARIANTS { (version, cipher) } else { (OTHER, OTHER) };
+    let (version, cipher) = if known || all.len() < MAX_VARIANTS {
+        (version, cipher)
+    } else {
+        (OTHER.into(), OTHER.into())
+    };
     match all.iter_mut().find(|n| n.version == version && n.cipher == cipher) {
         Some(same) => same.connections += 1,
-        None => {
-            all.push(Negotiated { version: version.into(), cipher: cipher.into(), connections: 1 });
-        }
+        None => all.push(Negotiated { version, cipher, connections: 1 }),
     }
 }
 
-fn count_alert(all: &mut Vec<AlertTally>, from: &str, alert: &str) {
+fn count_alert(all: &mut Vec<AlertTally>, from: Word, alert: Word) {
     let known = all.iter().any(|a| a.from == from && a.alert == alert);
-    let (from, alert) =
-        if known || all.len() < MAX_VARIANTS { (from, alert) } else { (OTHER, OTHER) };
+    let (from, alert) = if known || all.len() < MAX_VARIANTS {
+        (from, alert)
+    } else {
+        (OTHER.into(), OTHER.into())
+    };
     match all.iter_mut().find(|a| a.from == from && a.alert == alert) {
         Some(same) => same.count += 1,
-        None => all.push(AlertTally { from: from.into(), alert: alert.into(), count: 1 }),
+        None => all.push(AlertTally { from, alert, count: 1 }),
     }
 }

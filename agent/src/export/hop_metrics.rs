@@ -46,11 +46,11 @@ fn collect_counts(hop: &Hop, samples: &mut Samples) {
         samples.count(UPSTREAM_HANDSHAKE_FAILURES, [proxy, upstream, reason], count);
     }
     for alert in &hop.alerts {
-        let values = [proxy, upstream, alert.from.as_str(), alert.alert.as_str()];
+        let values = [proxy, upstream, &*alert.from, &*alert.alert];
         samples.count(UPSTREAM_ALERTS, values, alert.count);
     }
     for negotiated in &hop.negotiated {
-        let values = [proxy, upstream, negotiated.version.as_str(), negotiated.cipher.as_str()];
+        let values = [proxy, upstream, &*negotiated.version, &*negotiated.cipher];
         samples.count(UPSTREAM_TLS_CONNECTIONS, values, negotiated.connections);
     }
     if hop.resumption_known > 0 {

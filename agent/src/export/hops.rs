@@ -100,7 +100,12 @@ impl HopTable {
 
     /// Takes in what was said of a connection between `ends`.
     pub fn record_between(&mut self, ends: &Ends, report: &ConnectionReport, now: Moment) {
-        let key = self.key(ends);
+        let key = (ends.proxy.clone(), ends.upstream.clone());
+        if let Some(hop) = self.hops.get_mut(&key) {
+            Arc::make_mut(hop).record(report, now);
+            return;
+        }
+        let key = self.new_key(key);
         let hop = self.hops.entry(key).or_insert_with_key(|(proxy, upstream)| {
             Arc::new(Hop::new(proxy.clone(), upstream.clone(), report.verdict, now))
         });
@@ -110,10 +115,9 @@ impl HopTable {
         Arc::make_mut(hop).record(report, now);
     }
 
-    /// The key of an existing hop, of a new one if there is room, else of an overflow hop.
-    fn key(&mut self, ends: &Ends) -> (Arc<str>, Arc<str>) {
-        let key = (ends.proxy.clone(), ends.upstream.clone());
-        if self.hops.contains_key(&key) || self.len() < self.limits.max_hops {
+    /// The key of a new hop if there is room, else of an overflow hop.
+    fn new_key(&mut self, key: (Arc<str>, Arc<str>)) -> (Arc<str>, Arc<str>) {
+        if self.len() < self.limits.max_hops {
             return key;
         }
         let mut key = (key.0, OTHER.into());

@@ -3,10 +3,10 @@
 //! Process names, server names and certificates are chosen by others. Here they lose what could
 //! break a line, a terminal or a screen reader, and get a bounded length.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use crate::{
-    model::Origin,
+    model::{Origin, address_text},
     report::{CertificateFacts, ConnectionReport},
 };
 
@@ -31,21 +31,28 @@ pub const MAX_SANS: usize = 32;
 /// Makes a label value: printable, not empty, at most [`MAX_LABEL_BYTES`], never beginning with `~`.
 #[must_use]
 pub fn label(value: &str) -> Arc<str> {
+    sanitised(value).into()
+}
+
+/// The same text as [`label`] makes, a copy only where it differs.
+#[must_use]
+pub fn sanitised(value: &str) -> Cow<'_, str> {
     let text = printable(value.trim(), MAX_LABEL_BYTES);
     match text.strip_prefix('~') {
         Some(rest) => format!("_{rest}").into(),
         None if text.is_empty() => UNNAMED.into(),
-        None => text.into(),
+        None => text,
     }
 }
 
 /// Replaces what is not plain printable text by `_` and cuts at a character boundary so that at
 /// most `max_bytes` remain, with `…` where something was cut.
 #[must_use]
-pub fn printable(value: &str, max_bytes: usize) -> String {
-    // Almost every value there is.
-    if value.len() <= max_bytes && value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return value.to_owned();
+pub fn printable(value: &str, max_bytes: usize) -> Cow<'_, str> {
+    // Almost every value there is. No early end, so that many bytes are looked at at once.
+    let odd = |seen: bool, byte: u8| seen | !matches!(byte, b' '..=b'~');
+    if value.len() <= max_bytes && !value.bytes().fold(false, odd) {
+        return value.into();
     }
     let ellipsis = '…';
     let mut out = String::with_capacity(value.len().min(max_bytes));
@@ -60,7 +67,7 @@ pub fn printable(value: &str, max_bytes: usize) -> String {
         }
         out.push(c);
     }
-    out
+    out.into()
 }
 
 /// Neither a control character nor one that changes the order or visibility of its neighbours
@@ -76,7 +83,10 @@ fn is_plain(c: char) -> bool {
 #[must_use]
 pub fn proxy(origin: &Origin) -> Arc<str> {
     match origin {
-        Origin::Process(process) => label(&process.name),
+        Origin::Process(process) => match sanitised(&process.name) {
+            Cow::Borrowed(same) if same == &*process.name => process.name.clone(),
+            other => other.into(),
+        },
         Origin::PacketCapture => PACKET_CAPTURE.into(),
     }
 }
@@ -92,13 +102,13 @@ pub fn upstream(report: &ConnectionReport) -> Arc<str> {
 #[must_use]
 pub fn address(mut address: SocketAddr) -> Arc<str> {
     address.set_ip(address.ip().to_canonical());
-    label(&address.to_string())
+    address_text(address).into()
 }
 
 /// A copy of `facts` whose size is bounded and whose text is printable.
 #[must_use]
 pub fn bounded_certificate(facts: &CertificateFacts) -> CertificateFacts {
-    let text = |value: &str| printable(value, MAX_TEXT_BYTES);
+    let text = |value: &str| printable(value, MAX_TEXT_BYTES).into_owned();
     let mut sans: Vec<_> = facts.sans.iter().take(MAX_SANS).map(|san| text(san)).collect();
     if let Some(more) = facts.sans.len().checked_sub(MAX_SANS).filter(|&more| more > 0) {
         sans.push(format!("… and {more} more"));

@@ -1,6 +1,6 @@
 //! One address behind an upstream's name.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub const SERVER_SILENCE: Duration = Duration::from_mins(5);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// `ip:port` the proxy connects to.
-    pub address: Arc<str>,
+    pub address: SocketAddr,
     /// How its newest certain connection was protected.
     pub security: Security,
     /// Last report.
@@ -32,27 +32,44 @@ pub struct Server {
     /// The same on the clock that ages are reckoned in.
     #[serde(skip)]
     pub(super) heard: Timestamp,
-    #[serde(skip, default = "unknown")]
-    state: Standing,
-    /// State before the newest connection, to return to if that one is refused after all.
     #[serde(skip)]
-    previous: Option<Standing>,
+    claim: Option<Claim>,
+    /// The claim before the newest connection, to return to if that one is refused after all.
+    #[serde(skip)]
+    previous: Option<Claim>,
 }
 
-const fn unknown() -> Standing {
-    Standing::UNKNOWN
+/// What one connection said with certainty.
+#[derive(Clone, Debug, PartialEq)]
+struct Claim {
+    /// Shared with the hop, and with the claims of connections that say the same.
+    standing: Arc<Standing>,
+    flow: FlowId,
+    /// When it was decided.
+    at: Timestamp,
+}
+
+impl Claim {
+    fn of(report: &ConnectionReport, before: Option<&Arc<Standing>>) -> Self {
+        let standing = Standing::of(report, before.map_or(&Standing::UNKNOWN, |before| before));
+        let standing = match before {
+            Some(same) if **same == standing => same.clone(),
+            _ => Arc::new(standing),
+        };
+        Self { standing, flow: report.flow, at: report.decided_at }
+    }
 }
 
 impl Server {
     /// A server without connections.
     #[must_use]
-    pub const fn new(address: Arc<str>, now: Moment) -> Self {
+    pub const fn new(address: SocketAddr, now: Moment) -> Self {
         Self {
             address,
             security: Security::Unknown,
             last_seen: now.unix_seconds,
             heard: now.monotonic,
-            state: Standing::UNKNOWN,
+            claim: None,
             previous: None,
         }
     }
@@ -62,30 +79,31 @@ impl Server {
     pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
-        let flow: FlowId = report.flow;
+        let is_own = |claim: &Option<Claim>| claim.as_ref().is_some_and(|c| c.flow == report.flow);
         if is_certain(&report.verdict) {
-            let is_newest = self.state.source.is_none_or(|(_, at)| at <= report.decided_at);
-            if self.state.is_from(flow) {
-                self.state = Standing::of(report, &self.state);
-            } else if is_newest {
-                let state = Standing::of(report, &self.state);
-                let previous = std::mem::replace(&mut self.state, state);
-                self.previous = previous.source.is_some().then_some(previous);
+            let is_newest = self.claim.as_ref().is_none_or(|claim| claim.at <= report.decided_at);
+            let is_revised = is_own(&self.claim);
+            if is_revised || is_newest {
+                let before = self.claim.as_ref().map(|claim| &claim.standing);
+                let before = self.claim.replace(Claim::of(report, before));
+                if !is_revised {
+                    self.previous = before;
+                }
             }
-        } else if self.state.is_from(flow) {
-            self.state = self.previous.take().unwrap_or(Standing::UNKNOWN);
-        } else if self.previous.as_ref().is_some_and(|previous| previous.is_from(flow)) {
+        } else if is_own(&self.claim) {
+            self.claim = self.previous.take();
+        } else if is_own(&self.previous) {
             self.previous = None;
         }
-        self.security = self.state.security;
+        self.security =
+            self.claim.as_ref().map_or(Security::Unknown, |claim| claim.standing.security);
     }
 }
 
 /// What a hop with these servers is: the worst of those that are in use. That one of many is
-/// protected says nothing about the others.
+/// protected says nothing about the others. `None` while nothing is certain.
 #[must_use]
-pub fn worst(servers: &[Server]) -> &Standing {
-    const UNKNOWN: &Standing = &Standing::UNKNOWN;
+pub fn worst(servers: &[Server]) -> Option<&Arc<Standing>> {
     let newest = servers.iter().map(|server| server.heard).max().unwrap_or_default();
     let in_use = |server: &&Server| newest.since(server.heard) <= SERVER_SILENCE;
     let decided = |server: &&Server| server.security != Security::Unknown;
@@ -98,9 +116,9 @@ pub fn worst(servers: &[Server]) -> &Standing {
             Security::Unknown => 3,
         };
         // Of equals the newest has the facts.
-        (rank, std::cmp::Reverse(server.state.source.map(|(_, at)| at)))
+        (rank, std::cmp::Reverse(server.claim.as_ref().map(|claim| claim.at)))
     };
     let worst = candidates.clone().filter(in_use).min_by_key(rank);
     let latest = || candidates.max_by_key(|server| server.heard);
-    worst.or_else(latest).map_or(UNKNOWN, |server| &server.state)
+    worst.or_else(latest)?.claim.as_ref().map(|claim| &claim.standing)
 }

@@ -1,11 +1,13 @@
 //! What a hop is now, and which verdicts may say so.
 
+use std::{borrow::Cow, sync::Arc};
+
 use serde::{Deserialize, Serialize};
 
 use super::labels::{MAX_TEXT_BYTES, printable};
 use crate::{
-    model::{ClientAuth, Evidence, FlowId, Outcome, Security, ServerVerified, Timestamp},
-    report::{CarriedFrom, ConnectionReport, Verdict},
+    model::{ClientAuth, Evidence, Outcome, Security, ServerVerified},
+    report::{CarriedFrom, ConnectionReport, Verdict, Word},
 };
 
 /// What a hop is now: the newest certain report's words and facts, or `unknown`.
@@ -22,28 +24,25 @@ pub struct Standing {
     /// Result of the proxy's chain verification (`X509_V_*`), where it was shown.
     pub verify_error: Option<i32>,
     /// The rule that decided, for `inferred` evidence.
-    pub rule: Option<String>,
+    pub rule: Option<Word>,
     /// Origin of a `carried` verdict.
     pub carried_from: Option<CarriedFrom>,
     /// Negotiated version.
-    pub tls_version: Option<String>,
+    pub tls_version: Option<Word>,
     /// Negotiated cipher suite.
-    pub cipher: Option<String>,
+    pub cipher: Option<Word>,
     /// Server name the proxy asked for.
-    pub sni: Option<String>,
+    pub sni: Option<Arc<str>>,
     /// Negotiated application protocol.
-    pub alpn: Option<String>,
+    pub alpn: Option<Arc<str>>,
     /// Whether that connection resumed a session.
     pub resumed: Option<bool>,
     /// Clear-text protocol.
-    pub protocol: Option<String>,
+    pub protocol: Option<Word>,
     /// Upgrade protocol after which TLS began.
-    pub starttls: Option<String>,
+    pub starttls: Option<Word>,
     /// PROXY protocol version.
-    pub proxy_protocol: Option<String>,
-    /// The connection this comes from, and when it was decided; absent while nothing is certain.
-    #[serde(skip)]
-    pub(super) source: Option<(FlowId, Timestamp)>,
+    pub proxy_protocol: Option<Word>,
 }
 
 impl Standing {
@@ -64,7 +63,6 @@ impl Standing {
         protocol: None,
         starttls: None,
         proxy_protocol: None,
-        source: None,
     };
 
     /// What `report` says after `before`. A resumed connection verifies no certificate, so it
@@ -72,8 +70,6 @@ impl Standing {
     pub(super) fn of(report: &ConnectionReport, before: &Self) -> Self {
         let says_nothing = report.verdict.server_verified == ServerVerified::Unknown;
         let keeps_verification = says_nothing && report.resumed == Some(true);
-        let text =
-            |value: &Option<String>| value.as_deref().map(|value| printable(value, MAX_TEXT_BYTES));
         Self {
             security: report.verdict.security,
             client_auth: report.verdict.client_auth,
@@ -88,24 +84,34 @@ impl Standing {
             } else {
                 report.verify_error
             },
-            rule: text(&report.rule),
+            rule: word(report.rule.as_ref()),
             carried_from: report.carried_from.clone(),
-            tls_version: text(&report.tls_version),
-            cipher: text(&report.cipher),
-            sni: text(&report.sni),
-            alpn: text(&report.alpn),
+            tls_version: word(report.tls_version.as_ref()),
+            cipher: word(report.cipher.as_ref()),
+            sni: text(report.sni.as_ref()),
+            alpn: text(report.alpn.as_ref()),
             resumed: report.resumed,
-            protocol: text(&report.protocol),
-            starttls: text(&report.starttls),
-            proxy_protocol: text(&report.proxy_protocol),
-            source: Some((report.flow, report.decided_at)),
+            protocol: word(report.protocol.as_ref()),
+            starttls: word(report.starttls.as_ref()),
+            proxy_protocol: word(report.proxy_protocol.as_ref()),
         }
     }
+}
 
-    /// Whether this is the claim of `flow`.
-    pub(super) fn is_from(&self, flow: FlowId) -> bool {
-        self.source.is_some_and(|(source, _)| source == flow)
-    }
+/// Our own words need no look.
+fn word(word: Option<&Word>) -> Option<Word> {
+    word.map(|word| match word {
+        Cow::Borrowed(ours) => Cow::Borrowed(*ours),
+        Cow::Owned(read) => printable(read, MAX_TEXT_BYTES).into_owned().into(),
+    })
+}
+
+/// The same text, shared, unless it has to be sanitised.
+fn text(text: Option<&Arc<str>>) -> Option<Arc<str>> {
+    text.map(|text| match printable(text, MAX_TEXT_BYTES) {
+        Cow::Borrowed(_) => text.clone(),
+        Cow::Owned(sanitised) => sanitised.into(),
+    })
 }
 
 /// Whether a verdict may become the state of its hop.

@@ -47,8 +47,8 @@ fn populated() -> Exporter {
     let exporter = Exporter::with_events(limits, events);
     let mut mutual = report(1, Mtls);
     mutual.verdict.server_verified = ServerVerified::Yes;
-    mutual.server_certificate = Some(certificate("upstream", 1_800_000_000));
-    mutual.client_certificate = Some(certificate("proxy", 1_750_000_000));
+    mutual.server_certificate = Some(certificate("upstream", 1_800_000_000).into());
+    mutual.client_certificate = Some(certificate("proxy", 1_750_000_000).into());
     let mut failed = to(report(5, Unknown), "10.0.0.4:443");
     failed.verdict.outcome = Outcome::Failed;
     let mut hostile = to(report(6, Tls), "[2001:db8::1]:8443");

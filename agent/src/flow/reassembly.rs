@@ -78,6 +78,16 @@ pub enum Missing {
 /// the window, so that single bytes ahead do not take eighty times their size.
 const PIECE_COST: usize = 80;
 
+/// What most streams never have: bytes behind a hole, or more than once.
+#[derive(Debug, Default)]
+struct Disorder {
+    /// Segments ahead of a hole, by position, without overlaps.
+    ahead: BTreeMap<u64, Vec<u8>>,
+    /// What they cost, see [`PIECE_COST`].
+    ahead_cost: usize,
+    drops: DropCounts,
+}
+
 /// One direction of a flow.
 #[derive(Debug)]
 pub struct Stream {
@@ -86,37 +96,49 @@ pub struct Stream {
     bytes: Vec<u8>,
     /// Stream position of `bytes[0]`.
     start: u64,
-    read: usize,
-    /// Segments ahead of a hole, by position, without overlaps.
-    ahead: BTreeMap<u64, Vec<u8>>,
-    /// What they cost, see [`PIECE_COST`].
-    ahead_cost: usize,
+    read: u32,
+    disorder: Option<Box<Disorder>>,
     /// Position of the earliest byte known to be sent but not captured.
-    cut_at: Option<u64>,
-    fin_at: Option<u64>,
+    cut_at: At,
+    fin_at: At,
     contradicted: bool,
     limit: u64,
-    window: usize,
-    drops: DropCounts,
+    window: u32,
+}
+
+/// A position, or none, in the space of a position: some hundred thousand streams are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At(u64);
+
+impl At {
+    const NONE: Self = Self(u64::MAX);
+
+    fn known(self) -> Option<u64> {
+        (self != Self::NONE).then_some(self.0)
+    }
+
+    /// The earlier one of this and `position`.
+    fn or_earlier(self, position: u64) -> Self {
+        // None is later than everything.
+        Self(self.0.min(position))
+    }
 }
 
 impl Stream {
     /// A stream of which at most `limit` bytes are used and at most `window` bytes are held back
-    /// behind holes.
+    /// behind holes, which is never more than 4 GiB.
     #[must_use]
-    pub const fn new(limit: u64, window: usize) -> Self {
+    pub fn new(limit: u64, window: usize) -> Self {
         Self {
             bytes: Vec::new(),
             start: 0,
             read: 0,
-            ahead: BTreeMap::new(),
-            ahead_cost: 0,
-            cut_at: None,
-            fin_at: None,
+            disorder: None,
+            cut_at: At::NONE,
+            fin_at: At::NONE,
             contradicted: false,
             limit,
-            window,
-            drops: DropCounts { duplicate: 0, out_of_window: 0, over_limit: 0, contradictory: 0 },
+            window: u32::try_from(window).unwrap_or(u32::MAX),
         }
     }
 
@@ -129,19 +151,20 @@ impl Stream {
     /// Bytes in order that were not consumed yet.
     #[must_use]
     pub fn ready(&self) -> &[u8] {
-        &self.bytes[self.read..]
+        &self.bytes[self.read as usize..]
     }
 
     /// Consumes the bytes in order.
     pub fn consume(&mut self) {
-        self.read = self.bytes.len();
         // No copy comes later than a window behind. Dropped in large pieces, each byte moves once.
-        if self.read > self.window.saturating_mul(2) {
-            let dropped = self.read - self.window;
+        let window = self.window as usize;
+        if self.bytes.len() > window.saturating_mul(2) {
+            let dropped = self.bytes.len() - window;
             self.bytes.drain(..dropped);
             self.start += dropped as u64;
-            self.read -= dropped;
         }
+        // At most two windows (of some megabytes, by the configuration) and a segment: it fits.
+        self.read = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
     }
 
     /// Copies of the same bytes differ, or bytes came after the end: somebody else than the sender
@@ -153,25 +176,34 @@ impl Stream {
 
     /// Counts of bytes that were not used.
     #[must_use]
-    pub const fn drops(&self) -> &DropCounts {
-        &self.drops
+    pub fn drops(&self) -> DropCounts {
+        self.disorder.as_ref().map(|disorder| disorder.drops).unwrap_or_default()
     }
 
     /// Heap bytes held.
     #[must_use]
-    pub const fn held(&self) -> usize {
-        self.bytes.capacity() + self.ahead_cost
+    pub fn held(&self) -> usize {
+        self.bytes.capacity() + self.disorder.as_ref().map_or(0, |disorder| disorder.ahead_cost)
+    }
+
+    fn has_bytes_ahead(&self) -> bool {
+        self.disorder.as_ref().is_some_and(|disorder| !disorder.ahead.is_empty())
+    }
+
+    fn disorder(&mut self) -> &mut Disorder {
+        self.disorder.get_or_insert_default()
     }
 
     /// Why there is no byte at [`Stream::end`].
     #[must_use]
     pub fn missing(&self) -> Missing {
         let end = self.end();
-        if self.fin_at.is_some_and(|fin| fin <= end) {
+        let (fin, cut) = (self.fin_at.known(), self.cut_at.known());
+        if fin.is_some_and(|fin| fin <= end) {
             Missing::Finished
-        } else if self.cut_at.is_some_and(|cut| cut <= end) || end >= self.limit {
+        } else if cut.is_some_and(|cut| cut <= end) || end >= self.limit {
             Missing::Truncated
-        } else if !self.ahead.is_empty() || self.fin_at.is_some() || self.cut_at.is_some() {
+        } else if self.has_bytes_ahead() || fin.is_some() || cut.is_some() {
             Missing::Hole
         } else {
             Missing::NotYet
@@ -181,7 +213,8 @@ impl Stream {
     /// This side sends nothing from `offset` (modulo 2^32) on.
     pub fn fin(&mut self, offset: u32) {
         if let Some(position) = self.position(offset) {
-            let fin = *self.fin_at.get_or_insert(position);
+            let fin = self.fin_at.known().unwrap_or(position);
+            self.fin_at = At(fin);
             self.contradicted |= fin != position || fin < self.end();
         }
     }
@@ -189,38 +222,40 @@ impl Stream {
     /// Marks that bytes of this direction were lost between the kernel and here.
     pub fn lost(&mut self) {
         let end = self.end();
-        self.cut_at = Some(self.cut_at.map_or(end, |cut| cut.min(end)));
+        self.cut_at = self.cut_at.or_earlier(end);
     }
 
     /// Adds one segment: `bytes` is the captured beginning of `payload_len` bytes that start
     /// `offset` bytes (modulo 2^32) after the first payload byte of the direction.
     pub fn push(&mut self, offset: u32, payload_len: u32, bytes: &[u8]) {
         let Some(start) = self.position(offset) else {
-            self.drops.duplicate += bytes.len() as u64;
+            self.disorder().drops.duplicate += bytes.len() as u64;
             return;
         };
         let (captured, sent) = (bytes.len() as u64, u64::from(payload_len));
         if captured < sent {
             let cut = start + captured;
             if cut >= self.end() {
-                self.cut_at = Some(self.cut_at.map_or(cut, |known| known.min(cut)));
+                self.cut_at = self.cut_at.or_earlier(cut);
             } else {
                 // A copy that cannot be compared.
                 self.contradicted = true;
             }
         }
-        if start > self.end() + self.window as u64 {
-            self.drops.out_of_window += captured;
+        if start > self.end() + u64::from(self.window) {
+            self.disorder().drops.out_of_window += captured;
             return;
         }
-        self.contradicted |= self.fin_at.is_some_and(|fin| fin < start + sent.max(captured));
+        self.contradicted |= self.fin_at.0 < start + sent.max(captured);
         let allowed = usize::try_from(self.limit.saturating_sub(start)).unwrap_or(usize::MAX);
         let kept = bytes.len().min(allowed);
-        self.drops.over_limit += (bytes.len() - kept) as u64;
+        if kept < bytes.len() {
+            self.disorder().drops.over_limit += (bytes.len() - kept) as u64;
+        }
         self.place(start, &bytes[..kept]);
         self.advance();
-        if self.cut_at.is_some_and(|cut| cut < self.end()) {
-            self.cut_at = None;
+        if self.cut_at.0 < self.end() {
+            self.cut_at = At::NONE;
         }
     }
 
@@ -246,13 +281,15 @@ impl Stream {
             bytes = &bytes[known..];
             start = end;
         }
-        if start == end && self.ahead.is_empty() {
+        if start == end && !self.has_bytes_ahead() {
             self.bytes.extend_from_slice(bytes);
             return;
         }
+        let window = self.window as usize;
         while !bytes.is_empty() {
             // Skip what an earlier segment ahead covers.
-            if let Some((&at, held)) = self.ahead.range(..=start).next_back() {
+            let disorder = self.disorder.get_or_insert_default();
+            if let Some((&at, held)) = disorder.ahead.range(..=start).next_back() {
                 let skipped = usize::try_from(start - at).unwrap_or(usize::MAX);
                 if let Some(held) = held.get(skipped..).filter(|held| !held.is_empty()) {
                     let known = held.len().min(bytes.len());
@@ -263,18 +300,18 @@ impl Stream {
                     continue;
                 }
             }
-            let free = self.ahead.range(start..).next().map_or(u64::MAX, |(&at, _)| at - start);
+            let free = disorder.ahead.range(start..).next().map_or(u64::MAX, |(&at, _)| at - start);
             let mut part = bytes.len().min(usize::try_from(free).unwrap_or(usize::MAX));
-            if start != self.end() {
-                let left = self.window.saturating_sub(self.ahead_cost + PIECE_COST);
+            if start != end {
+                let left = window.saturating_sub(disorder.ahead_cost + PIECE_COST);
                 part = part.min(left);
                 if part == 0 {
-                    self.drops.out_of_window += bytes.len() as u64;
+                    disorder.drops.out_of_window += bytes.len() as u64;
                     return;
                 }
             }
-            self.ahead_cost += part + PIECE_COST;
-            self.ahead.insert(start, bytes[..part].to_vec());
+            disorder.ahead_cost += part + PIECE_COST;
+            disorder.ahead.insert(start, bytes[..part].to_vec());
             bytes = &bytes[part..];
             start += part as u64;
         }
@@ -289,21 +326,26 @@ impl Stream {
     }
 
     fn count_copy(&mut self, length: usize, same: bool) {
+        if length == 0 {
+            return;
+        }
+        self.contradicted |= !same;
+        let drops = &mut self.disorder().drops;
         if same {
-            self.drops.duplicate += length as u64;
+            drops.duplicate += length as u64;
         } else {
-            self.drops.contradictory += length as u64;
-            self.contradicted = true;
+            drops.contradictory += length as u64;
         }
     }
 
     fn advance(&mut self) {
-        while let Some(entry) = self.ahead.first_entry() {
+        let Some(disorder) = &mut self.disorder else { return };
+        while let Some(entry) = disorder.ahead.first_entry() {
             if *entry.key() != self.start + self.bytes.len() as u64 {
                 break;
             }
             let bytes = entry.remove();
-            self.ahead_cost -= bytes.len() + PIECE_COST;
+            disorder.ahead_cost -= bytes.len() + PIECE_COST;
             self.bytes.extend_from_slice(&bytes);
         }
     }

@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +30,7 @@ pub struct SessionKey {
     /// The upstream.
     pub upstream: SocketAddr,
     /// SNI; `None` where the client sent none.
-    pub server_name: Option<String>,
+    pub server_name: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,24 +1,16 @@
 //! One observed connection: from its segments to a judgement and a report.
 
-use std::net::SocketAddr;
+mod report;
+
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::flow::{
     prelude::{self, Ending, Opening, ProxyVersion},
     reassembly::{DropCounts, Missing, Stream},
 };
 use crate::{
-    model::{
-        Beginning, ClientAuth, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp,
-    },
-    report::{AlertFacts, ConnectionReport},
-    tls::{
-        alert,
-        certificate::CertificateMemory,
-        facts::{ClientCertificate, HandshakeFacts},
-        hello::cipher_name,
-        transcript::Transcript,
-        wire::WireHandshake,
-    },
+    model::{Beginning, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp},
+    tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
     verdict::{self, Certainty, Circumstances, Judgement},
 };
 
@@ -54,7 +46,8 @@ pub struct Connection {
     /// When the newest byte passed that could decide.
     last_at: Timestamp,
     local: Option<SocketAddr>,
-    remote: Option<SocketAddr>,
+    /// The upstream's address, where service NAT made it another than the destination.
+    remote: Option<Box<SocketAddr>>,
     streams: [Stream; 2],
     phase: Phase,
     proxy_protocol: Option<ProxyVersion>,
@@ -96,9 +89,9 @@ impl Connection {
     }
 
     /// The TCP connection is established between these ends.
-    pub const fn established(&mut self, local: SocketAddr, remote: SocketAddr) {
+    pub fn established(&mut self, local: SocketAddr, remote: SocketAddr) {
         self.local = Some(local);
-        self.remote = Some(remote);
+        self.remote = (remote != self.destination).then(|| Box::new(remote));
     }
 
     /// Takes in one segment; see [`Stream::push`].
@@ -246,7 +239,7 @@ impl Connection {
     /// The upstream's address: as connected to, else as asked for.
     #[must_use]
     pub fn upstream(&self) -> SocketAddr {
-        self.remote.unwrap_or(self.destination)
+        self.remote.as_deref().copied().unwrap_or(self.destination)
     }
 
     /// The proxy's own address, once it is known.
@@ -269,8 +262,8 @@ impl Connection {
 
     /// The server name asked for.
     #[must_use]
-    pub fn server_name(&self) -> Option<&str> {
-        self.wire_facts()?.client_hello.as_ref()?.server_name.as_deref()
+    pub fn server_name(&self) -> Option<&Arc<str>> {
+        self.wire_facts()?.client_hello.as_ref()?.server_name.as_ref()
     }
 
     fn wire_facts(&self) -> Option<&HandshakeFacts> {
@@ -300,8 +293,8 @@ impl Connection {
     /// Bytes that were captured but not used.
     #[must_use]
     pub fn drops(&self) -> DropCounts {
-        let mut sum = *self.streams[0].drops();
-        sum.add(self.streams[1].drops());
+        let mut sum = self.streams[0].drops();
+        sum.add(&self.streams[1].drops());
         sum
     }
 
@@ -347,98 +340,4 @@ impl Connection {
             }
         }
     }
-
-    /// The report on this connection as judged. `carried_from` is left to the caller.
-    #[must_use]
-    pub fn report(
-        &self,
-        judgement: &Judgement,
-        transcript: Option<&Transcript>,
-        certificates: &mut CertificateMemory,
-        is_final: bool,
-    ) -> ConnectionReport {
-        let mut report = ConnectionReport {
-            flow: self.flow,
-            origin: self.origin.clone(),
-            src: self.local.map(|address| address.to_string()).unwrap_or_default(),
-            dst: self.upstream().to_string(),
-            destination: self.destination,
-            opened_at: self.opened_at,
-            decided_at: self.last_at,
-            verdict: judgement.verdict,
-            is_final,
-            rule: judgement.rule.map(str::to_owned),
-            carried_from: None,
-            wire_client_auth: judgement.wire_client_auth,
-            tls_version: None,
-            offered_versions: Vec::new(),
-            cipher: None,
-            sni: None,
-            alpn: None,
-            offered_alpn: Vec::new(),
-            resumed: judgement.resumed,
-            alert: None,
-            server_certificate: None,
-            client_certificate: None,
-            verify_error: None,
-            protocol: None,
-            starttls: None,
-            proxy_protocol: self.proxy_protocol.map(|version| version.as_str().to_owned()),
-        };
-        match &self.phase {
-            Phase::Tls { wire, starttls } => {
-                report.starttls = starttls.map(str::to_owned);
-                describe(&mut report, wire, transcript, certificates);
-            }
-            Phase::Plaintext(protocol) | Phase::Opaque(protocol) => {
-                report.protocol = Some((*protocol).to_owned());
-            }
-            Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
-        }
-        report
-    }
-}
-
-fn describe(
-    report: &mut ConnectionReport,
-    wire: &WireHandshake,
-    transcript: Option<&Transcript>,
-    certificates: &mut CertificateMemory,
-) {
-    let facts = wire.facts();
-    let shown = transcript.map(|transcript| &transcript.facts);
-    if let Some(hello) = &facts.client_hello {
-        report.offered_versions = hello.versions.iter().map(ToString::to_string).collect();
-        report.sni.clone_from(&hello.server_name);
-        report.offered_alpn.clone_from(&hello.alpn);
-    }
-    if let Some(hello) = &facts.server_hello {
-        report.tls_version = Some(hello.version.to_string());
-        report.cipher = Some(cipher_name(hello.cipher));
-    }
-    report.alpn = facts.alpn().or_else(|| shown?.alpn()).map(str::to_owned);
-    let server_chain =
-        facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());
-    report.server_certificate = server_chain.and_then(|chain| certificates.facts(chain).ok());
-    let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
-    if let Some(ClientCertificate::Chain(chain)) = client
-        && report.verdict.client_auth == ClientAuth::Presented
-    {
-        report.client_certificate = certificates.facts(chain).ok();
-    }
-    report.verify_error = transcript
-        .and_then(|transcript| transcript.server_verification)
-        .map(|verification| verification.error);
-    let seen = wire.alert().map(|seen| (seen.sender, seen.description));
-    let received = transcript
-        .and_then(|transcript| transcript.alert_received)
-        .map(|description| (Direction::ToClient, description));
-    report.alert = seen.or(received).map(|(sender, code)| AlertFacts {
-        from: match sender {
-            Direction::ToServer => "client".to_owned(),
-            Direction::ToClient => "server".to_owned(),
-        },
-        description: alert::name(code),
-        code,
-    });
 }

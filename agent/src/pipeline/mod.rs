@@ -5,7 +5,7 @@ pub mod connection;
 mod counters;
 mod limits;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 use self::{
     carried::{FullHandshakes, Owner, SessionKey},
@@ -50,6 +50,8 @@ struct Entry {
     held: usize,
     /// The last verdict said.
     said: Option<Verdict>,
+    /// What it is found by in [`Pipeline::flow_of_handshake`].
+    handshake: Option<NonZeroU64>,
     /// The kernel was told that it is done.
     released: bool,
     deadline_set: bool,
@@ -68,7 +70,9 @@ pub struct Pipeline {
     handshake_deadlines: VecDeque<(Timestamp, FlowId)>,
     settle_deadlines: VecDeque<(Timestamp, FlowId)>,
     transcripts: Transcripts,
-    flow_of_random: HashMap<(u32, [u8; 32]), FlowId>,
+    /// The connection of a library handshake, by [`short`]. That it is the one is asked of
+    /// [`Transcripts`], which knows the whole key.
+    flow_of_handshake: HashMap<NonZeroU64, FlowId>,
     full_handshakes: FullHandshakes,
     certificates: CertificateMemory,
     counters: Counters,
@@ -89,7 +93,7 @@ impl Pipeline {
                 max: limits.max_transcripts,
                 max_age_ns: nanoseconds(limits.transcript_max_age),
             }),
-            flow_of_random: HashMap::default(),
+            flow_of_handshake: HashMap::default(),
             full_handshakes: FullHandshakes::new(limits.max_sessions, limits.session_max_age),
             certificates: CertificateMemory::default(),
             counters: Counters::default(),
@@ -127,8 +131,14 @@ impl Pipeline {
                 self.make_room(out);
                 let limits = (self.limits.bytes_per_direction, self.limits.reorder_window);
                 let connection = Connection::new(flow, origin, destination, beginning, at, limits);
-                let entry =
-                    Entry { connection, held: 0, said: None, released: false, deadline_set: false };
+                let entry = Entry {
+                    connection,
+                    held: 0,
+                    said: None,
+                    handshake: None,
+                    released: false,
+                    deadline_set: false,
+                };
                 match self.entries.insert(flow, Box::new(entry)) {
                     None => self.order.push_back(flow),
                     Some(old) => self.stream_bytes -= old.held,
@@ -176,7 +186,8 @@ impl Pipeline {
             }
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);
-                if let Some(flow) = changed.and_then(|key| self.flow_of_random.get(&key)).copied() {
+                let flow = changed.and_then(|key| self.flow_of_handshake.get(&short(&key)));
+                if let Some(flow) = flow.copied() {
                     self.review(flow, event.at, out);
                 }
             }
@@ -244,8 +255,12 @@ impl Pipeline {
     fn review(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
         let Some(entry) = self.entries.get_mut(&flow) else { return };
         let key = entry.connection.handshake_key();
-        if let Some(key) = key {
-            self.flow_of_random.insert(key, flow);
+        let handshake = key.as_ref().map(short);
+        if handshake != entry.handshake {
+            if let Some(old) = std::mem::replace(&mut entry.handshake, handshake) {
+                self.flow_of_handshake.remove(&old);
+            }
+            self.flow_of_handshake.extend(handshake.map(|handshake| (handshake, flow)));
         }
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
         let mut judgement = entry.connection.judge(transcript);
@@ -321,8 +336,8 @@ impl Pipeline {
         self.counters.evidence_conflicts += u64::from(report.is_conflict());
         self.counters.transcripts_matched +=
             u64::from(report.verdict.evidence == Evidence::Library);
-        if let Some(key) = entry.connection.handshake_key() {
-            self.flow_of_random.remove(&key);
+        if let Some(handshake) = entry.handshake {
+            self.flow_of_handshake.remove(&handshake);
         }
         if !entry.released {
             out.push(Update::Done(flow));
@@ -368,8 +383,15 @@ fn session_key(connection: &Connection) -> Option<SessionKey> {
     Some(SessionKey {
         owner,
         upstream: connection.upstream(),
-        server_name: connection.server_name().map(str::to_owned),
+        server_name: connection.server_name().cloned(),
     })
+}
+
+/// Of process and client random what tells handshakes apart: 64 bits of the random that hold no
+/// time of day, which older clients begin it with.
+fn short((pid, random): &(u32, [u8; 32])) -> NonZeroU64 {
+    let (bits, _) = random[8..].split_first_chunk().unwrap_or((&[0; 8], &[]));
+    NonZeroU64::MIN.saturating_add(u64::from_ne_bytes(*bits) ^ u64::from(*pid))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -82,3 +82,9 @@ fn the_bytes_of_all_streams_together_are_bounded() {
     pipeline.finish(Timestamp(2000), &mut updates);
     assert_eq!(pipeline.stream_bytes(), 0);
 }
+
+#[test]
+fn little_is_kept_of_a_connection() {
+    let kept = size_of::<Entry>() + size_of::<crate::tls::wire::WireHandshake>();
+    assert!(kept <= 850, "{kept} bytes, without what is on the heap");
+}

@@ -159,6 +159,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let (state, detail) = privileges.describe();
     tracing::info!(%state, "privileges: {detail}");
     exporter.health().set(PRIVILEGES, state, detail);
+    crate::memory::give_back();
     let answer = server.run(&exporter, pipeline_ended);
     stop.store(true, Ordering::Relaxed);
     waker.wake();

@@ -1,5 +1,7 @@
 //! Alerts (RFC 8446 section 6, RFC 5246 section 7.2).
 
+use crate::report::Word;
+
 /// Fatal level.
 pub const FATAL: u8 = 2;
 
@@ -16,7 +18,7 @@ pub mod description {
 
 /// The alert's name, `snake_case` as in the RFCs, or `alert_N`.
 #[must_use]
-pub fn name(description: u8) -> String {
+pub fn name(description: u8) -> Word {
     let known = match description {
         0 => "close_notify",
         10 => "unexpected_message",
@@ -53,9 +55,9 @@ pub fn name(description: u8) -> String {
         116 => "certificate_required",
         120 => "no_application_protocol",
         121 => "ech_required",
-        other => return format!("alert_{other}"),
+        other => return format!("alert_{other}").into(),
     };
-    known.to_owned()
+    known.into()
 }
 
 /// Whether the alert, sent by a server after it asked for a certificate, refuses the client's

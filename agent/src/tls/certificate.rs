@@ -1,5 +1,7 @@
 //! Certificate messages (RFC 8446 section 4.4.2, RFC 5246 section 7.4.2) and X.509 facts (RFC 5280).
 
+use std::sync::Arc;
+
 use x509_parser::{
     extensions::GeneralName,
     objects::{oid_registry, oid2sn},
@@ -10,8 +12,23 @@ use x509_parser::{
 use super::hello::Malformed;
 use crate::{collections::HashMap, model::hex, report::CertificateFacts};
 
-/// Certificates of one Certificate message, end entity first, DER encoded.
-pub type Chain = Vec<Vec<u8>>;
+/// What is kept of the certificates in one Certificate message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// The first, which is the end entity's, DER encoded; empty if there is none.
+    pub end_entity: Box<[u8]>,
+    /// How many there are.
+    pub length: usize,
+}
+
+impl Chain {
+    fn add(&mut self, der: &[u8]) {
+        if self.length == 0 {
+            self.end_entity = der.into();
+        }
+        self.length += 1;
+    }
+}
 
 fn vector<const LENGTH: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let prefix = bytes.get(..LENGTH)?;
@@ -26,10 +43,10 @@ fn vector<const LENGTH: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn parse_chain(body: &[u8]) -> Result<Chain, Malformed> {
     const ERROR: Malformed = Malformed("Certificate");
     let (mut list, _) = vector::<3>(body).ok_or(ERROR)?;
-    let mut chain = Vec::new();
+    let mut chain = Chain::default();
     while !list.is_empty() {
         let (der, rest) = vector::<3>(list).ok_or(ERROR)?;
-        chain.push(der.to_vec());
+        chain.add(der);
         list = rest;
     }
     Ok(chain)
@@ -43,11 +60,11 @@ pub fn parse_chain_13(body: &[u8]) -> Result<Chain, Malformed> {
     const ERROR: Malformed = Malformed("Certificate");
     let (_context, rest) = vector::<1>(body).ok_or(ERROR)?;
     let (mut list, _) = vector::<3>(rest).ok_or(ERROR)?;
-    let mut chain = Vec::new();
+    let mut chain = Chain::default();
     while !list.is_empty() {
         let (data, rest) = vector::<3>(list).ok_or(ERROR)?;
         let (_extensions, rest) = vector::<2>(rest).ok_or(ERROR)?;
-        chain.push(data.to_vec());
+        chain.add(data);
         list = rest;
     }
     Ok(chain)
@@ -58,9 +75,8 @@ pub fn parse_chain_13(body: &[u8]) -> Result<Chain, Malformed> {
 /// # Errors
 /// If there is none, or it is not X.509 (a raw public key, RFC 7250, for one).
 pub fn facts(chain: &Chain) -> Result<CertificateFacts, Malformed> {
-    let der = chain.first().ok_or(Malformed("empty certificate chain"))?;
     let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|_| Malformed("X.509 certificate"))?;
+        X509Certificate::from_der(&chain.end_entity).map_err(|_| Malformed("X.509 certificate"))?;
     Ok(CertificateFacts {
         subject: certificate.subject().to_string(),
         issuer: certificate.issuer().to_string(),
@@ -70,7 +86,7 @@ pub fn facts(chain: &Chain) -> Result<CertificateFacts, Malformed> {
         not_after: certificate.validity().not_after.timestamp(),
         public_key: public_key(&certificate),
         signature: signature(&certificate),
-        chain_length: chain.len(),
+        chain_length: chain.length,
     })
 }
 
@@ -82,7 +98,7 @@ const MAX_REMEMBERED_DER: usize = 4096;
 /// Facts of the certificates seen lately: a proxy meets the same few over and over.
 #[derive(Debug, Default)]
 pub struct CertificateMemory {
-    by_der: HashMap<Vec<u8>, CertificateFacts>,
+    by_der: HashMap<Box<[u8]>, Arc<CertificateFacts>>,
 }
 
 impl CertificateMemory {
@@ -90,12 +106,16 @@ impl CertificateMemory {
     ///
     /// # Errors
     /// As [`facts`].
-    pub fn facts(&mut self, chain: &Chain) -> Result<CertificateFacts, Malformed> {
-        let der = chain.first().ok_or(Malformed("empty certificate chain"))?;
+    pub fn facts(&mut self, chain: &Chain) -> Result<Arc<CertificateFacts>, Malformed> {
+        let der = &chain.end_entity;
         if let Some(known) = self.by_der.get(der) {
-            return Ok(CertificateFacts { chain_length: chain.len(), ..known.clone() });
+            return Ok(if known.chain_length == chain.length {
+                known.clone()
+            } else {
+                CertificateFacts { chain_length: chain.length, ..(**known).clone() }.into()
+            });
         }
-        let facts = facts(chain)?;
+        let facts = Arc::new(facts(chain)?);
         if der.len() <= MAX_REMEMBERED_DER {
             // The few that matter are back with the next handshakes.
             if self.by_der.len() >= MAX_REMEMBERED {

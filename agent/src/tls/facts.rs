@@ -1,5 +1,7 @@
 //! What the handshake messages say, wherever they were read: on the wire or in the library.
 
+use std::sync::Arc;
+
 use super::{
     certificate::{self, Chain},
     hello::{ClientHello, Malformed, ServerHello, TlsVersion, encrypted_extensions_alpn},
@@ -13,7 +15,7 @@ pub enum ClientCertificate {
     /// It was there and empty.
     Empty,
     /// It carried certificates, end entity first.
-    Chain(Chain),
+    Chain(Box<Chain>),
     /// It was compressed (RFC 8879): not empty, and not read.
     Compressed,
 }
@@ -29,11 +31,11 @@ pub struct HandshakeFacts {
     /// The ServerHello.
     pub server_hello: Option<ServerHello>,
     /// Application protocol from EncryptedExtensions.
-    pub encrypted_alpn: Option<String>,
+    pub encrypted_alpn: Option<Arc<str>>,
     /// EncryptedExtensions was seen.
     pub encrypted_extensions: bool,
     /// The server's certificates.
-    pub server_certificate: Option<Chain>,
+    pub server_certificate: Option<Box<Chain>>,
     /// CertificateRequest was seen.
     pub certificate_request: bool,
     /// ServerHelloDone was seen: the server's first flight is complete (up to TLS 1.2).
@@ -76,7 +78,7 @@ impl HandshakeFacts {
                 self.encrypted_alpn = encrypted_extensions_alpn(body);
             }
             (Direction::ToClient, handshake_type::CERTIFICATE) => {
-                self.server_certificate = Some(self.chain(body)?);
+                self.server_certificate = Some(self.chain(body)?.into());
             }
             (Direction::ToClient, handshake_type::CERTIFICATE_REQUEST) => {
                 self.certificate_request = true;
@@ -89,10 +91,10 @@ impl HandshakeFacts {
             }
             (Direction::ToServer, handshake_type::CERTIFICATE) => {
                 let chain = self.chain(body)?;
-                self.client_certificate = Some(if chain.is_empty() {
+                self.client_certificate = Some(if chain.length == 0 {
                     ClientCertificate::Empty
                 } else {
-                    ClientCertificate::Chain(chain)
+                    ClientCertificate::Chain(chain.into())
                 });
             }
             (Direction::ToServer, handshake_type::COMPRESSED_CERTIFICATE) => {
@@ -126,9 +128,9 @@ impl HandshakeFacts {
 
     /// The negotiated application protocol, as far as it is visible.
     #[must_use]
-    pub fn alpn(&self) -> Option<&str> {
-        let clear = self.server_hello.as_ref().and_then(|hello| hello.alpn.as_deref());
-        clear.or(self.encrypted_alpn.as_deref())
+    pub fn alpn(&self) -> Option<&Arc<str>> {
+        let clear = self.server_hello.as_ref().and_then(|hello| hello.alpn.as_ref());
+        clear.or(self.encrypted_alpn.as_ref())
     }
 
     /// What the client did, given that its whole flight was seen.

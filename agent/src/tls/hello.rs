@@ -1,10 +1,14 @@
 //! ClientHello and ServerHello (RFC 8446 sections 4.1.2 and 4.1.3; RFC 5246 section 7.4.1).
 
+use std::sync::Arc;
+
 use tls_parser::{
     SNIType, TlsCipherSuite, TlsExtension, parse_tls_client_hello_extension,
     parse_tls_handshake_client_hello, parse_tls_handshake_server_hello,
     parse_tls_server_hello_extension,
 };
+
+use crate::report::Word;
 
 /// SHA-256 of "HelloRetryRequest": the random that marks one (RFC 8446 section 4.1.3).
 const HELLO_RETRY_REQUEST_RANDOM: [u8; 32] = [
@@ -12,19 +16,19 @@ const HELLO_RETRY_REQUEST_RANDOM: [u8; 32] = [
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-/// Extension numbers of the IANA registry that are read here and that the parser leaves opaque.
+/// Extension numbers of the IANA registry that are read here; all others are skipped.
 mod extension {
-    pub const RECORD_SIZE_LIMIT: u16 = 28;
+    pub const SERVER_NAME: u16 = 0;
+    pub const MAX_FRAGMENT_LENGTH: u16 = 1;
+    pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u16 = 16;
     pub const COMPRESS_CERTIFICATE: u16 = 27;
-    pub const CLIENT_CERTIFICATE_TYPE: u16 = 19;
-    pub const SESSION_TICKET: u16 = 35;
+    pub const RECORD_SIZE_LIMIT: u16 = 28;
     pub const PRE_SHARED_KEY: u16 = 41;
     pub const EARLY_DATA: u16 = 42;
     pub const SUPPORTED_VERSIONS: u16 = 43;
     pub const POST_HANDSHAKE_AUTH: u16 = 49;
     /// draft-vvv-tls-alps, both codepoints in use.
     pub const APPLICATION_SETTINGS: [u16; 2] = [17513, 17613];
-    pub const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 }
 
 /// A protocol version as it stands on the wire.
@@ -49,6 +53,21 @@ impl TlsVersion {
         matches!(self.0 >> 8, 0x7e | 0x7f | 0xfb)
     }
 
+    /// As it is written in reports: `SSLv2`, `SSLv3`, `1.0` … `1.3`.
+    #[must_use]
+    pub fn name(self) -> Word {
+        match self.0 {
+            0x0002 => "SSLv2".into(),
+            0x0300 => "SSLv3".into(),
+            0x0301 => "1.0".into(),
+            0x0302 => "1.1".into(),
+            0x0303 => "1.2".into(),
+            0x0304 => "1.3".into(),
+            other if self.is_draft() => format!("1.3-draft{}", other & 0xff).into(),
+            other => format!("0x{other:04x}").into(),
+        }
+    }
+
     const fn is_known(self) -> bool {
         matches!(self.0, 0x0002 | 0x0300..=0x0304) || self.is_draft()
     }
@@ -56,46 +75,29 @@ impl TlsVersion {
 
 impl std::fmt::Display for TlsVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            0x0002 => f.write_str("SSLv2"),
-            0x0300 => f.write_str("SSLv3"),
-            0x0301 => f.write_str("1.0"),
-            0x0302 => f.write_str("1.1"),
-            0x0303 => f.write_str("1.2"),
-            0x0304 => f.write_str("1.3"),
-            other if self.is_draft() => write!(f, "1.3-draft{}", other & 0xff),
-            other => write!(f, "0x{other:04x}"),
-        }
+        f.write_str(&self.name())
     }
 }
 
 /// IANA name of a cipher suite, or its number in hex.
 #[must_use]
-pub fn cipher_name(cipher: u16) -> String {
+pub fn cipher_name(cipher: u16) -> Word {
     TlsCipherSuite::from_id(cipher)
-        .map_or_else(|| format!("0x{cipher:04X}"), |suite| suite.name.to_owned())
+        .map_or_else(|| format!("0x{cipher:04X}").into(), |suite| suite.name.into())
 }
 
-/// Facts of a ClientHello.
+/// What is used of a ClientHello. One is kept for each connection whose handshake goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is the presence of one extension")]
 pub struct ClientHello {
     /// The client random.
     pub random: [u8; 32],
-    /// Legacy session id.
-    pub session_id: Vec<u8>,
     /// Offered versions, highest first, without GREASE.
-    pub versions: Vec<TlsVersion>,
-    /// Offered cipher suites.
-    pub ciphers: Vec<u16>,
+    pub versions: Box<[TlsVersion]>,
     /// Server name, as sent.
-    pub server_name: Option<String>,
+    pub server_name: Option<Arc<str>>,
     /// Offered application protocols.
-    pub alpn: Vec<String>,
-    /// Offered groups (`NamedGroup` numbers).
-    pub groups: Vec<u16>,
-    /// A non-empty session ticket is offered (RFC 5077).
-    pub session_ticket: bool,
+    pub alpn: Box<[Arc<str>]>,
     /// `pre_shared_key` is offered.
     pub pre_shared_key: bool,
     /// `early_data` is offered.
@@ -104,18 +106,12 @@ pub struct ClientHello {
     pub post_handshake_auth: bool,
     /// `compress_certificate` is offered (RFC 8879).
     pub compress_certificate: bool,
-    /// `client_certificate_type` is offered (RFC 7250).
-    pub client_certificate_type: bool,
     /// `application_settings` is offered.
     pub application_settings: bool,
-    /// `encrypted_client_hello` is offered: the visible server name may be a cover.
-    pub encrypted_client_hello: bool,
     /// `record_size_limit` (RFC 8449), in bytes.
     pub record_size_limit: Option<u16>,
     /// `max_fragment_length` code (RFC 6066 section 4).
     pub max_fragment_length: Option<u8>,
-    /// The hello came in SSLv2 framing.
-    pub ssl2_framing: bool,
 }
 
 /// Facts of a ServerHello or HelloRetryRequest.
@@ -125,14 +121,12 @@ pub struct ServerHello {
     pub version: TlsVersion,
     /// Negotiated cipher suite.
     pub cipher: u16,
-    /// Session id (up to TLS 1.2: the session's; in 1.3 an echo).
-    pub session_id: Vec<u8>,
     /// True for a HelloRetryRequest.
     pub hello_retry_request: bool,
     /// A pre-shared key was selected: the session is resumed (TLS 1.3).
     pub pre_shared_key: bool,
     /// Negotiated application protocol (up to TLS 1.2).
-    pub alpn: Option<String>,
+    pub alpn: Option<Arc<str>>,
 }
 
 /// The message's bytes contradict its format.
@@ -154,19 +148,13 @@ fn extensions(block: &[u8]) -> impl Iterator<Item = (u16, &[u8], &[u8])> {
     })
 }
 
-fn text(bytes: &[u8]) -> String {
-    bytes.escape_ascii().to_string()
-}
-
-fn is_grease(value: u16) -> bool {
-    value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
-}
-
-/// In one allocation: all are offered, few are GREASE.
-fn without_grease(offered: impl ExactSizeIterator<Item = u16>) -> Vec<u16> {
-    let mut kept = Vec::with_capacity(offered.len());
-    kept.extend(offered.filter(|value| !is_grease(*value)));
-    kept
+/// A name as text, escaped as [`slice::escape_ascii`] does it.
+fn text(bytes: &[u8]) -> Arc<str> {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\'' | b'"' | b'\\');
+    match std::str::from_utf8(bytes) {
+        Ok(plain) if bytes.iter().all(is_plain) => plain.into(),
+        _ => bytes.escape_ascii().to_string().into(),
+    }
 }
 
 impl ClientHello {
@@ -179,9 +167,7 @@ impl ClientHello {
             parse_tls_handshake_client_hello(body).map_err(|_| Malformed("ClientHello"))?;
         let mut facts = Self {
             random: hello.random.try_into().map_err(|_| Malformed("ClientHello random"))?,
-            session_id: hello.session_id.unwrap_or_default().to_vec(),
-            ciphers: without_grease(hello.ciphers.iter().map(|id| id.0)),
-            versions: vec![TlsVersion(hello.version.0)],
+            versions: [TlsVersion(hello.version.0)].into(),
             ..Self::default()
         };
         for (number, whole, content) in extensions(hello.ext.unwrap_or_default()) {
@@ -192,13 +178,10 @@ impl ClientHello {
 
     fn extension(&mut self, number: u16, whole: &[u8], content: &[u8]) {
         match number {
-            extension::SESSION_TICKET => self.session_ticket = !content.is_empty(),
             extension::PRE_SHARED_KEY => self.pre_shared_key = true,
             extension::EARLY_DATA => self.early_data = true,
             extension::POST_HANDSHAKE_AUTH => self.post_handshake_auth = true,
             extension::COMPRESS_CERTIFICATE => self.compress_certificate = true,
-            extension::CLIENT_CERTIFICATE_TYPE => self.client_certificate_type = true,
-            extension::ENCRYPTED_CLIENT_HELLO => self.encrypted_client_hello = true,
             extension::RECORD_SIZE_LIMIT => {
                 self.record_size_limit =
                     content.try_into().ok().map(|bytes: [u8; 2]| u16::from_be_bytes(bytes));
@@ -206,7 +189,11 @@ impl ClientHello {
             number if extension::APPLICATION_SETTINGS.contains(&number) => {
                 self.application_settings = true;
             }
-            _ => self.parsed_extension(whole),
+            extension::SERVER_NAME
+            | extension::MAX_FRAGMENT_LENGTH
+            | extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION
+            | extension::SUPPORTED_VERSIONS => self.parsed_extension(whole),
+            _ => {}
         }
     }
 
@@ -222,14 +209,11 @@ impl ClientHello {
             TlsExtension::ALPN(protocols) => {
                 self.alpn = protocols.into_iter().map(text).collect();
             }
-            TlsExtension::EllipticCurves(groups) => {
-                self.groups = without_grease(groups.iter().map(|group| group.0));
-            }
             TlsExtension::SupportedVersions(versions) => {
                 let mut versions: Vec<_> =
                     versions.iter().map(|v| TlsVersion(v.0)).filter(|v| v.is_known()).collect();
                 versions.sort_unstable_by(|a, b| b.cmp(a));
-                self.versions = versions;
+                self.versions = versions.into();
             }
             TlsExtension::MaxFragmentLength(code) => self.max_fragment_length = Some(code),
             _ => {}
@@ -266,17 +250,9 @@ impl ClientHello {
         let mut random = [0; 32];
         let challenge_bytes = &body[specs + session..];
         random[32 - challenge..].copy_from_slice(challenge_bytes);
-        let ciphers = body[..specs]
-            .chunks_exact(3)
-            .filter(|spec| spec[0] == 0)
-            .map(|spec| u16::from_be_bytes([spec[1], spec[2]]))
-            .collect();
         let hello = Self {
             random,
-            ciphers,
-            session_id: body[specs..specs + session].to_vec(),
-            versions: vec![TlsVersion(u16::try_from(version).unwrap_or_default())],
-            ssl2_framing: true,
+            versions: [TlsVersion(u16::try_from(version).unwrap_or_default())].into(),
             ..Self::default()
         };
         Ok(Some((hello, 2 + length)))
@@ -298,7 +274,6 @@ impl ServerHello {
         let mut facts = Self {
             version: TlsVersion(version),
             cipher: hello.cipher.0,
-            session_id: hello.session_id.unwrap_or_default().to_vec(),
             hello_retry_request: hello.random == HELLO_RETRY_REQUEST_RANDOM,
             pre_shared_key: false,
             alpn: None,
@@ -310,13 +285,14 @@ impl ServerHello {
                     facts.version = TlsVersion(u16::from_be_bytes(selected));
                 }
                 extension::PRE_SHARED_KEY => facts.pre_shared_key = true,
-                _ => {
+                extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION => {
                     if let Ok((_, TlsExtension::ALPN(protocols))) =
                         parse_tls_server_hello_extension(whole)
                     {
                         facts.alpn = protocols.first().map(|name| text(name));
                     }
                 }
+                _ => {}
             }
         }
         Ok(facts)
@@ -330,7 +306,6 @@ impl ServerHello {
         Ok(Self {
             version,
             cipher: u16::from_be_bytes([cipher[0], cipher[1]]),
-            session_id: Vec::new(),
             hello_retry_request: false,
             pre_shared_key: extensions(block).any(|(n, ..)| n == extension::PRE_SHARED_KEY),
             alpn: None,
@@ -340,11 +315,11 @@ impl ServerHello {
 
 /// The application protocol of an EncryptedExtensions body (RFC 8446 section 4.3.1).
 #[must_use]
-pub fn encrypted_extensions_alpn(body: &[u8]) -> Option<String> {
-    extensions(body.get(2..)?).find_map(|(_, whole, _)| {
-        match parse_tls_server_hello_extension(whole) {
+pub fn encrypted_extensions_alpn(body: &[u8]) -> Option<Arc<str>> {
+    extensions(body.get(2..)?)
+        .filter(|(number, ..)| *number == extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION)
+        .find_map(|(_, whole, _)| match parse_tls_server_hello_extension(whole) {
             Ok((_, TlsExtension::ALPN(protocols))) => protocols.first().map(|name| text(name)),
             _ => None,
-        }
-    })
+        })
 }

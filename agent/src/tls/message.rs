@@ -1,7 +1,5 @@
 //! Handshake messages (RFC 8446 section 4): type, 24-bit length, body; reassembled across records.
 
-use super::buffer::Buffer;
-
 /// Bytes of type and length before a body.
 const HEADER: usize = 4;
 /// Longest message body kept. Certificate chains of post-quantum keys reach some 100 KiB.
@@ -49,47 +47,86 @@ pub enum MessageError {
 
 /// Collects handshake messages from record fragments.
 #[derive(Debug, Default)]
-pub struct MessageReader(Buffer);
+pub struct MessageReader {
+    /// Boxed: most messages lie in one fragment and need none.
+    partial: Option<Box<Partial>>,
+}
+
+/// A message of which the fragments before had only the beginning.
+#[derive(Debug, Default)]
+struct Partial {
+    bytes: Vec<u8>,
+    /// It is whole by now, and was handed out.
+    is_whole: bool,
+}
 
 impl MessageReader {
-    /// Appends the content of one handshake record (or a piece of it).
-    pub fn extend(&mut self, fragment: &[u8]) {
-        self.0.extend(fragment);
-    }
-
-    /// The next whole message as (type, body).
+    /// The next whole message as (type, body). `fragment` is the content of a handshake record (or a
+    /// piece of it), from which bytes are taken until there is no whole message left.
     ///
     /// # Errors
     /// If the header there claims what cannot be followed. No memory is taken on its word.
-    pub fn next_message(&mut self) -> Result<Option<(u8, &[u8])>, MessageError> {
-        let rest = self.0.rest();
-        let Some(&kind) = rest.first() else { return Ok(None) };
-        if !is_handshake_type(kind) {
-            return Err(MessageError::UnknownType(kind));
+    pub fn next_message<'m, 'f: 'm>(
+        &'m mut self,
+        fragment: &mut &'f [u8],
+    ) -> Result<Option<(u8, &'m [u8])>, MessageError> {
+        self.partial.take_if(|partial| partial.is_whole);
+        if self.partial.is_none() {
+            // Read where it is.
+            if let Some(length) = message_length(fragment)?
+                && let Some((message, rest)) = fragment.split_at_checked(length)
+            {
+                *fragment = rest;
+                return Ok(Some((message[0], &message[HEADER..])));
+            }
+            if fragment.is_empty() {
+                return Ok(None);
+            }
         }
-        let Some(length) = rest.get(1..HEADER) else { return Ok(None) };
-        let length =
-            usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
-        if length > MAX_MESSAGE {
-            return Err(MessageError::TooLong(length));
-        }
-        if rest.len() < HEADER + length {
-            return Ok(None);
-        }
-        Ok(Some((kind, &self.0.consume(HEADER + length)[HEADER..])))
+        let partial = self.partial.get_or_insert_default();
+        partial.fill(HEADER, fragment);
+        let Some(length) = message_length(&partial.bytes)? else { return Ok(None) };
+        partial.fill(length, fragment);
+        partial.is_whole = partial.bytes.len() == length;
+        Ok(partial.is_whole.then(|| (partial.bytes[0], &partial.bytes[HEADER..])))
     }
 
     /// True if a message has begun and not ended.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        !self.0.rest().is_empty()
+        self.partial.as_ref().is_some_and(|partial| !partial.is_whole)
     }
 
     /// Heap bytes held.
     #[must_use]
-    pub const fn held(&self) -> usize {
-        self.0.held()
+    pub fn held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity())
     }
+}
+
+impl Partial {
+    /// Takes bytes until there are `length`.
+    fn fill(&mut self, length: usize, fragment: &mut &[u8]) {
+        let missing = length.saturating_sub(self.bytes.len()).min(fragment.len());
+        let (taken, rest) = fragment.split_at(missing);
+        self.bytes.extend_from_slice(taken);
+        *fragment = rest;
+    }
+}
+
+/// Length of the message at the front, with its header; `None` while that is cut.
+fn message_length(bytes: &[u8]) -> Result<Option<usize>, MessageError> {
+    let Some(&kind) = bytes.first() else { return Ok(None) };
+    if !is_handshake_type(kind) {
+        return Err(MessageError::UnknownType(kind));
+    }
+    let Some(length) = bytes.get(1..HEADER) else { return Ok(None) };
+    let length =
+        usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
+    if length > MAX_MESSAGE {
+        return Err(MessageError::TooLong(length));
+    }
+    Ok(Some(HEADER + length))
 }
 
 #[cfg(test)]
@@ -99,22 +136,32 @@ mod tests {
     #[test]
     fn messages_across_fragments() {
         let mut reader = MessageReader::default();
-        reader.extend(&[14, 0, 0, 0, 20, 0]);
-        assert_eq!(reader.next_message(), Ok(Some((14, &[][..]))));
-        assert_eq!(reader.next_message(), Ok(None));
-        assert!(reader.is_partial());
-        reader.extend(&[0, 2, 7]);
-        assert_eq!(reader.next_message(), Ok(None));
-        reader.extend(&[8]);
-        assert_eq!(reader.next_message(), Ok(Some((20, &[7, 8][..]))));
+        let mut fragment = &[14, 0, 0, 0, 20, 0][..];
+        assert_eq!(reader.next_message(&mut fragment), Ok(Some((14, &[][..]))));
+        assert_eq!(reader.next_message(&mut fragment), Ok(None));
+        assert!(reader.is_partial() && fragment.is_empty());
+        assert_eq!(reader.next_message(&mut &[0, 2, 7][..]), Ok(None));
+        let mut fragment = &[8, 14, 0][..];
+        assert_eq!(reader.next_message(&mut fragment), Ok(Some((20, &[7, 8][..]))));
         assert!(!reader.is_partial());
+        assert_eq!(reader.next_message(&mut fragment), Ok(None));
+        assert!(reader.is_partial() && fragment.is_empty());
+    }
+
+    #[test]
+    fn a_message_that_was_read_is_not_held() {
+        let mut reader = MessageReader::default();
+        assert_eq!(reader.next_message(&mut &[20, 0, 1, 0][..]), Ok(None));
+        assert!(reader.next_message(&mut &[7; 256][..]).unwrap().is_some());
+        assert_eq!(reader.next_message(&mut &[][..]), Ok(None));
+        assert_eq!(reader.held(), 0);
     }
 
     #[test]
     fn a_claim_of_16_mb_takes_no_memory() {
         let mut reader = MessageReader::default();
-        reader.extend(&[11, 0xff, 0xff, 0xff, 1, 2, 3]);
-        assert_eq!(reader.next_message(), Err(MessageError::TooLong(0xff_ffff)));
+        let claim = reader.next_message(&mut &[11, 0xff, 0xff, 0xff, 1, 2, 3][..]);
+        assert_eq!(claim, Err(MessageError::TooLong(0xff_ffff)));
         assert!(reader.held() < 64);
     }
 }

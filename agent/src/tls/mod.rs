@@ -1,7 +1,6 @@
 //! TLS: from bytes to facts. Nothing here knows where the bytes came from.
 
 pub mod alert;
-mod buffer;
 pub mod certificate;
 pub mod facts;
 pub mod flights;

@@ -1,7 +1,6 @@
 //! The TLS record layer (RFC 8446 section 5.1, RFC 5246 section 6.2), walked header by header so
 //! that a capped prefix is read as far as it goes.
 
-use super::buffer::Buffer;
 use crate::model::vocabulary;
 
 /// Longest record payload any version allows (RFC 5246 section 6.2.3: 2^14 + 2048).
@@ -90,51 +89,34 @@ impl RecordHeader {
     }
 }
 
-/// Bytes of one direction, cut into records.
+/// Cuts the bytes of one direction into records. It holds none of them: those it has not taken are
+/// shown again once more have come.
 #[derive(Debug, Default)]
 pub struct RecordReader {
-    buffer: Buffer,
     /// Payload bytes of the current record that were not read yet.
-    remaining: usize,
+    remaining: u16,
 }
 
 impl RecordReader {
-    /// Appends bytes in stream order.
-    pub fn extend(&mut self, bytes: &[u8]) {
-        self.buffer.extend(bytes);
-    }
-
     /// True between a header and the last byte of its payload.
     #[must_use]
     pub const fn in_record(&self) -> bool {
         self.remaining > 0
     }
 
-    /// The next header, without consuming it. Call it between records.
-    ///
-    /// # Errors
-    /// If the bytes there are not a record.
-    pub fn peek(&self) -> Result<Option<RecordHeader>, NotARecord> {
-        RecordHeader::parse(self.buffer.rest())
+    /// Takes the header that [`RecordHeader::parse`] read from the front of `bytes`.
+    pub fn begin(&mut self, header: RecordHeader, bytes: &mut &[u8]) {
+        *bytes = bytes.get(HEADER..).unwrap_or_default();
+        self.remaining = header.length;
     }
 
-    /// Consumes the header that [`RecordReader::peek`] showed.
-    pub fn begin(&mut self, header: RecordHeader) {
-        self.buffer.consume(HEADER);
-        self.remaining = usize::from(header.length);
-    }
-
-    /// Consumes what is there of the current record's payload; it may come in several pieces.
-    pub fn read(&mut self) -> &[u8] {
-        let bytes = self.buffer.consume(self.remaining);
-        self.remaining -= bytes.len();
-        bytes
-    }
-
-    /// Heap bytes held.
-    #[must_use]
-    pub const fn held(&self) -> usize {
-        self.buffer.held()
+    /// Takes what is there of the current record's payload; it may come in several pieces.
+    pub fn read<'a>(&mut self, bytes: &mut &'a [u8]) -> &'a [u8] {
+        let (piece, rest) = bytes.split_at(bytes.len().min(usize::from(self.remaining)));
+        *bytes = rest;
+        // Never more than what remained.
+        self.remaining -= u16::try_from(piece.len()).unwrap_or(self.remaining);
+        piece
     }
 }
 
@@ -164,14 +146,15 @@ mod tests {
     #[test]
     fn a_payload_comes_in_as_many_pieces_as_its_bytes() {
         let mut reader = RecordReader::default();
-        reader.extend(&[0x17, 3, 3, 0, 4, 1, 2]);
-        let header = reader.peek().unwrap().unwrap();
-        reader.begin(header);
-        assert_eq!(reader.read(), [1, 2]);
-        assert!(reader.in_record());
-        reader.extend(&[3, 4, 0x15, 3, 3, 0, 2]);
-        assert_eq!(reader.read(), [3, 4]);
+        let mut bytes = &[0x17, 3, 3, 0, 4, 1, 2][..];
+        let header = RecordHeader::parse(bytes).unwrap().unwrap();
+        reader.begin(header, &mut bytes);
+        assert_eq!(reader.read(&mut bytes), [1, 2]);
+        assert!(reader.in_record() && bytes.is_empty());
+        let mut bytes = &[3, 4, 0x15, 3, 3, 0, 2][..];
+        assert_eq!(reader.read(&mut bytes), [3, 4]);
         assert!(!reader.in_record());
-        assert_eq!(reader.peek().unwrap().unwrap().content_type, ContentType::Alert);
+        let header = RecordHeader::parse(bytes).unwrap().unwrap();
+        assert_eq!(header.content_type, ContentType::Alert);
     }
 }

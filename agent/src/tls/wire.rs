@@ -8,7 +8,7 @@ use super::{
     facts::{ClientCertificate, HandshakeFacts},
     flights::{FlightVerdict, Flights, HelloFacts},
     hello::{ClientHello, TlsVersion},
-    message::{MessageError, MessageReader},
+    message::{MessageError, MessageReader, handshake_type},
     records::{ContentType, RecordHeader, RecordReader},
 };
 use crate::model::{Direction, Reason};
@@ -27,9 +27,12 @@ pub struct SeenAlert {
 #[expect(clippy::struct_excessive_bools, reason = "each is something seen or not")]
 struct Side {
     records: RecordReader,
+    /// Bytes that wait: for the rest of a record header, or for the other side.
+    unread: Vec<u8>,
     messages: MessageReader,
     current: Option<RecordHeader>,
-    alert: Vec<u8>,
+    /// The level of an alert whose description is still to come.
+    alert_level: Option<u8>,
     change_cipher_spec: bool,
     /// The first protected handshake record after ChangeCipherSpec, the Finished, was seen.
     finished: bool,
@@ -44,8 +47,10 @@ struct Side {
 pub struct WireHandshake {
     sides: [Side; 2],
     facts: HandshakeFacts,
-    /// Lengths of the records that carried the first ClientHello.
-    hello_records: Vec<u16>,
+    /// ClientHellos that were read.
+    client_hellos: u8,
+    /// Records that carried the first ClientHello, and the length of the longest.
+    hello_records: (u16, u16),
     /// The first ClientHello offered early data; a second one may not repeat it.
     early_data_offered: bool,
     /// Protected client records that came before the final ServerHello (0-RTT data).
@@ -70,16 +75,32 @@ impl WireHandshake {
     pub fn after_ssl2_hello(hello: ClientHello) -> Self {
         let mut handshake = Self::default();
         handshake.facts.client_hello = Some(hello);
+        handshake.client_hellos = 1;
         handshake
     }
 
     /// Takes in the next bytes of one direction, in stream order.
     pub fn push(&mut self, direction: Direction, bytes: &[u8]) {
-        self.sides[direction.index()].records.extend(bytes);
+        self.read_on(direction, bytes);
         // Each side may unblock the other once.
-        self.advance(Direction::ToClient);
-        self.advance(Direction::ToServer);
-        self.advance(Direction::ToClient);
+        self.read_on(direction.reversed(), &[]);
+        self.read_on(direction, &[]);
+    }
+
+    /// Reads what was not read before, and then `bytes`.
+    fn read_on(&mut self, direction: Direction, bytes: &[u8]) {
+        let index = direction.index();
+        let mut unread = std::mem::take(&mut self.sides[index].unread);
+        if unread.is_empty() {
+            self.sides[index].unread = self.advance(direction, bytes).to_vec();
+            return;
+        }
+        unread.extend_from_slice(bytes);
+        let rest = self.advance(direction, &unread).len();
+        if rest > 0 {
+            unread.drain(..unread.len() - rest);
+            self.sides[index].unread = unread;
+        }
     }
 
     /// This side sends no more.
@@ -171,47 +192,59 @@ impl WireHandshake {
     /// Heap bytes held for unread records and messages.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.sides.iter().map(|side| side.records.held() + side.messages.held()).sum()
+        self.sides.iter().map(|side| side.unread.capacity() + side.messages.held()).sum()
     }
 
     fn version(&self) -> Option<TlsVersion> {
         self.facts.version()
     }
 
-    fn advance(&mut self, direction: Direction) {
+    /// Reads as far as that is possible now; what is left of `bytes` has to be shown again.
+    fn advance<'a>(&mut self, direction: Direction, mut bytes: &'a [u8]) -> &'a [u8] {
         let index = direction.index();
         while self.sides[index].broken.is_none() {
-            if self.sides[index].records.in_record() {
-                if !self.payload(direction) {
-                    return;
+            let records = &mut self.sides[index].records;
+            if records.in_record() {
+                let piece = records.read(&mut bytes);
+                if piece.is_empty() {
+                    return bytes;
                 }
+                self.payload(direction, piece);
                 continue;
             }
-            match self.sides[index].records.peek() {
+            match RecordHeader::parse(bytes) {
                 Ok(Some(header)) if !self.waits(direction, header) => {
-                    self.sides[index].records.begin(header);
-                    self.sides[index].current = Some(header);
+                    let side = &mut self.sides[index];
+                    side.records.begin(header, &mut bytes);
+                    side.current = Some(header);
                     self.header(direction, header);
                 }
-                Ok(_) => return,
+                Ok(_) => return bytes,
                 Err(_) => self.sides[index].broken = Some(Reason::Malformed),
             }
         }
+        &[]
     }
 
-    /// The client's ChangeCipherSpec and application data mean one thing in TLS 1.3 and another
-    /// before: they wait for the server's first answer. The server's protected records are read
-    /// by what the client offered: they wait for the ClientHello.
+    /// What follows a ClientHello means one thing in TLS 1.3 and another before: it waits for the
+    /// server's answer. What follows a HelloRetryRequest answers another ClientHello and waits for
+    /// that. The server's protected records are read by what the client offered: they wait for the
+    /// ClientHello.
     fn waits(&self, direction: Direction, header: RecordHeader) -> bool {
+        let answers = u8::from(self.facts.hello_retry_request);
         match direction {
-            Direction::ToServer => {
-                !matches!(header.content_type, ContentType::Handshake | ContentType::Alert)
-                    && self.facts.server_hello.is_none()
-                    && !self.facts.hello_retry_request
-            }
-            Direction::ToClient => {
+            Direction::ToServer if self.facts.server_hello.is_some() => false,
+            Direction::ToServer => match header.content_type {
+                ContentType::Alert => false,
+                ContentType::Handshake => self.client_hellos > answers,
+                _ => answers == 0,
+            },
+            Direction::ToClient if self.version().is_some() => {
                 self.facts.client_hello.is_none()
                     && self.version().is_some_and(TlsVersion::encrypts_handshake)
+            }
+            Direction::ToClient => {
+                header.content_type == ContentType::Handshake && self.client_hellos < 2 * answers
             }
         }
     }
@@ -223,7 +256,8 @@ impl WireHandshake {
             && header.content_type == ContentType::Handshake
             && !hello_done
         {
-            self.hello_records.push(header.length);
+            let (count, longest) = self.hello_records;
+            self.hello_records = (count.saturating_add(1), longest.max(header.length));
         }
         if encrypted {
             if let Some(flights) = &mut self.flights {
@@ -259,41 +293,49 @@ impl WireHandshake {
         }
     }
 
-    /// Reads what is there of the current record; false if that was nothing.
-    fn payload(&mut self, direction: Direction) -> bool {
+    /// Reads a piece of the current record.
+    fn payload(&mut self, direction: Direction, piece: &[u8]) {
         let side = &mut self.sides[direction.index()];
-        let Some(header) = side.current else { return false };
-        let piece = side.records.read();
-        if piece.is_empty() {
-            return false;
-        }
+        let Some(header) = side.current else { return };
         match header.content_type {
             // (In TLS 1.3 protected handshake records call themselves application data.)
             ContentType::Handshake if !side.change_cipher_spec => {
-                side.messages.extend(piece);
-                self.messages(direction);
+                self.messages(direction, piece);
             }
             // A plaintext alert has two bytes; a protected one at least 8 more.
             ContentType::Alert if header.length == 2 && !side.change_cipher_spec => {
-                side.alert.extend_from_slice(piece);
-                self.alerts(direction);
+                match (side.alert_level.take(), piece) {
+                    (None, &[level]) => side.alert_level = Some(level),
+                    (Some(level), &[description]) | (None, &[level, description]) => {
+                        self.on_alert(direction, level, description);
+                    }
+                    _ => {}
+                }
             }
             _ => {}
         }
-        true
     }
 
-    fn messages(&mut self, direction: Direction) {
+    fn messages(&mut self, direction: Direction, mut fragment: &[u8]) {
         loop {
             let side = &mut self.sides[direction.index()];
-            let broken = match side.messages.next_message() {
+            let retried = self.facts.hello_retry_request;
+            let mut asks = false;
+            let mut broken = match side.messages.next_message(&mut fragment) {
                 Ok(None) => return,
                 Ok(Some((kind, body))) => {
+                    asks = direction == Direction::ToServer && kind == handshake_type::CLIENT_HELLO;
                     self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)
                 }
                 Err(MessageError::TooLong(_)) => Some(Reason::Truncated),
                 Err(MessageError::UnknownType(_)) => Some(Reason::Malformed),
             };
+            self.client_hellos = self.client_hellos.saturating_add(u8::from(asks));
+            let awaits_answer = asks || retried != self.facts.hello_retry_request;
+            if awaits_answer && (!fragment.is_empty() || side.records.in_record()) {
+                // It ends its record (RFC 8446 section 5.1): the other side has the word.
+                broken = Some(Reason::Malformed);
+            }
             if broken.is_some() {
                 side.broken = broken;
                 return;
@@ -328,9 +370,12 @@ impl WireHandshake {
                 .and_then(|code| 1_u16.checked_shl(8 + u32::from(code))),
             certificate_compression_offered: client.compress_certificate,
             application_settings_offered: client.application_settings,
+            client_fragment: match self.hello_records {
+                (0 | 1, _) => None,
+                (_, longest) => Some(longest),
+            },
             ..facts
-        }
-        .with_client_hello_records(&self.hello_records);
+        };
         let mut flights = Flights::new(facts);
         for record in &self.early_records {
             let content_type = record.content_type.number();
@@ -344,19 +389,15 @@ impl WireHandshake {
         self.flights = Some(flights);
     }
 
-    fn alerts(&mut self, direction: Direction) {
-        let side = &mut self.sides[direction.index()];
-        while let [level, description, ..] = side.alert[..] {
-            side.alert.drain(..2);
-            if direction == Direction::ToServer
-                && description == alert::description::NO_CERTIFICATE
-                && self.facts.certificate_request
-            {
-                // How SSL 3.0 says what later versions say with an empty Certificate.
-                self.facts.client_certificate = Some(ClientCertificate::Empty);
-            } else if !alert::is_harmless_warning(level, description) {
-                self.alert.get_or_insert(SeenAlert { sender: direction, description });
-            }
+    fn on_alert(&mut self, direction: Direction, level: u8, description: u8) {
+        if direction == Direction::ToServer
+            && description == alert::description::NO_CERTIFICATE
+            && level != alert::FATAL
+        {
+            // How SSL 3.0 says what later versions say with an empty Certificate.
+            self.facts.client_certificate = Some(ClientCertificate::Empty);
+        } else if !alert::is_harmless_warning(level, description) {
+            self.alert.get_or_insert(SeenAlert { sender: direction, description });
         }
     }
 }

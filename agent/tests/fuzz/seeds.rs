@@ -7,7 +7,7 @@ use std::{
 
 use hopsight::model::{CloseCause, Direction, Event, FlowId, LibraryObservation};
 
-use crate::targets::Code;
+use crate::targets::events::Code;
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);

@@ -115,7 +115,7 @@ fn compare_with_case(hop: &Hop, report: &ConnectionReport, wrong: &mut Vec<Strin
         wrong.push(format!("opened by {name}"));
     }
     let sni = hop.case.version().map(|_| hop.case.server_name());
-    if report.sni != sni {
+    if report.sni.as_deref() != sni.as_deref() {
         wrong.push(format!("server name {:?} instead of {sni:?}", report.sni));
     }
 }
@@ -127,7 +127,7 @@ fn compare_with_log(report: &ConnectionReport, seen: &Seen, wrong: &mut Vec<Stri
         }
         return;
     }
-    if report.tls_version != seen.tls_version {
+    if report.tls_version.as_deref() != seen.tls_version.as_deref() {
         wrong.push(format!("version {:?}, logged {:?}", report.tls_version, seen.tls_version));
     }
     if seen.tls_version.is_some() && report.resumed != Some(seen.resumed) {

@@ -329,7 +329,7 @@ fn check_log(report: &ConnectionReport, seen: &[Seen], say: &mut impl FnMut(Stri
     };
     let presented = logged.client_subject.is_some();
     let certificate = report.client_certificate.as_ref();
-    let right = report.tls_version == logged.tls_version
+    let right = report.tls_version.as_deref() == logged.tls_version.as_deref()
         && report.resumed == Some(logged.resumed)
         && (report.verdict.client_auth == Presented) == presented
         && certificate.is_none_or(|facts| Some(&facts.serial) == logged.client_serial.as_ref());

@@ -102,8 +102,8 @@ fn since_is_the_last_change_of_security() {
 #[test]
 fn certificates_stay_while_they_are_in_use() {
     let with = |mut report: ConnectionReport| {
-        report.server_certificate = Some(certificate("server", 100));
-        report.client_certificate = Some(certificate("client", 200));
+        report.server_certificate = Some(certificate("server", 100).into());
+        report.client_certificate = Some(certificate("client", 200).into());
         report
     };
     for (name, reports, server, client) in [
@@ -267,7 +267,7 @@ fn an_ipv4_mapped_destination_is_the_ipv4_hop() {
 #[test]
 fn json_reads_back() {
     let mut report = rejected(report(1, Mtls));
-    report.server_certificate = Some(certificate("server", 100));
+    report.server_certificate = Some(certificate("server", 100).into());
     let mut table = table(10);
     table.record(&report, at(1.5));
     let snapshot = table.snapshot(2.0).sorted();

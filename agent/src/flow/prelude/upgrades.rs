@@ -215,8 +215,8 @@ fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
 
 /// Whether a line (or its beginning) is one that may come before an upgrade.
 fn before_upgrade(line: &[u8], complete: bool) -> bool {
-    let Ok(line) = std::str::from_utf8(line) else { return false };
-    let line = line.to_ascii_uppercase();
+    // All that counts here is ASCII; a character may be cut where the bytes end.
+    let line = String::from_utf8_lossy(line).to_ascii_uppercase();
     let mut words = line.split_ascii_whitespace();
     let Some(first) = words.next() else { return line.len() < 128 };
     let second = words.next();

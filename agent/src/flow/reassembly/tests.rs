@@ -102,7 +102,7 @@ fn single_bytes_ahead_do_not_take_more_than_the_window() {
     for n in 1..5000 {
         stream.push(n * 2, 1, b"x");
     }
-    assert!(stream.held() <= 10_000 && stream.ahead.len() * PIECE_COST <= 10_000);
+    assert!(stream.held() <= 10_000 && stream.disorder().ahead.len() * PIECE_COST <= 10_000);
     assert!(stream.drops().out_of_window > 0);
 }
 

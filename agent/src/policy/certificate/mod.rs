@@ -14,7 +14,7 @@ pub use configured::{Configured, NotConfigured, configured};
 pub use finding::{CertificateFinding, ChainWord, KeyWord};
 pub use key::{KeyMatch, NoAnswer, key_matches};
 
-use crate::{report::CertificateFacts, tls::certificate::facts};
+use crate::{report::CertificateFacts, tls::certificate as tls};
 
 /// Why a file could not be read as certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -43,10 +43,12 @@ pub enum CertificateError {
 pub fn read(pem: &[u8]) -> Result<Vec<CertificateFacts>, CertificateError> {
     let blocks = certificates(pem)?;
     parsed(&blocks)?;
-    let ders: Vec<_> = blocks.into_iter().map(|block| block.contents).collect();
-    (0..ders.len())
-        .map(|first| {
-            facts(&ders[first..].to_vec()).map_err(|problem| CertificateError::Malformed {
+    let total = blocks.len();
+    (0..)
+        .zip(blocks)
+        .map(|(first, block)| {
+            let chain = tls::Chain { end_entity: block.contents.into(), length: total - first };
+            tls::facts(&chain).map_err(|problem| CertificateError::Malformed {
                 position: first + 1,
                 problem: problem.to_string(),
             })

@@ -56,7 +56,7 @@ const APPLICATION_DATA: u8 = 23;
 #[derive(Clone, Debug)]
 struct Kept<const N: usize> {
     lengths: [u16; N],
-    count: usize,
+    count: u8,
 }
 
 impl<const N: usize> Kept<N> {
@@ -65,18 +65,18 @@ impl<const N: usize> Kept<N> {
     }
 
     fn push(&mut self, length: u16) {
-        if let Some(slot) = self.lengths.get_mut(self.count) {
+        if let Some(slot) = self.lengths.get_mut(usize::from(self.count)) {
             *slot = length;
             self.count += 1;
         }
     }
 
     fn as_slice(&self) -> &[u16] {
-        &self.lengths[..self.count]
+        &self.lengths[..usize::from(self.count)]
     }
 
     const fn is_full(&self) -> bool {
-        self.count == N
+        self.count as usize == N
     }
 }
 

@@ -16,10 +16,10 @@ use crate::model::Direction;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     /// Server records that are no alert, so far.
-    said: u32,
+    said: u16,
     /// `said` when the client's n-th record arrived.
-    said_before: [u32; KEPT],
-    client_records: usize,
+    said_before: [u16; KEPT],
+    client_records: u16,
     /// The client has sent, last of all, what may be an alert, or has closed.
     client_leaving: bool,
     /// Length of the alert the server sent unprompted, if nothing but alerts followed.
@@ -32,7 +32,7 @@ impl Progress {
     pub(super) fn on_encrypted(&mut self, a: Arithmetic, direction: Direction, length: u16) {
         match direction {
             Direction::ToServer => {
-                if let Some(slot) = self.said_before.get_mut(self.client_records) {
+                if let Some(slot) = self.said_before.get_mut(usize::from(self.client_records)) {
                     *slot = self.said;
                 }
                 self.client_records = self.client_records.saturating_add(1);
@@ -65,7 +65,7 @@ impl Progress {
     pub(super) fn server_went_on(&self, flight: usize) -> bool {
         flight
             .checked_sub(1)
-            .filter(|&last| last < self.client_records)
+            .filter(|&last| last < usize::from(self.client_records))
             .and_then(|last| self.said_before.get(last))
             .is_some_and(|&before| self.said > before)
     }

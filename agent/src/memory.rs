@@ -1,0 +1,40 @@
+//! How the C library's allocator holds memory. Others than glibc's need no such words.
+
+/// Arenas of the allocator. It would make one for each thread, and most threads here do little: the
+/// pipeline and the thread that judges are the two that allocate all the time.
+#[cfg(target_env = "gnu")]
+const ARENAS: i32 = 2;
+
+/// Bytes from which an allocation gets pages of its own, which go back to the kernel as soon as it
+/// is freed. glibc's own first value; unless it is set, freeing a large one raises it.
+#[cfg(target_env = "gnu")]
+const OWN_PAGES: i32 = 128 << 10;
+
+/// Sets both. Call it before there are threads.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "a call of the C library")]
+pub fn hold_little() {
+    // SAFETY: mallopt takes two numbers and changes the allocator's own settings.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES);
+    }
+}
+
+/// Gives back what was freed and stayed with the allocator, such as the remains of a start.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "a call of the C library")]
+pub fn give_back() {
+    // SAFETY: malloc_trim touches memory only that nobody holds.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Nothing to set.
+#[cfg(not(target_env = "gnu"))]
+pub const fn hold_little() {}
+
+/// Nothing to give back.
+#[cfg(not(target_env = "gnu"))]
+pub const fn give_back() {}
