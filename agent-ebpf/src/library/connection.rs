@@ -27,7 +27,7 @@ pub fn accept_state(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn set_role(ctx: &ProbeContext, role: u8) -> Option<()> {
     let tgid = enter()?;
-    let ssl = ctx.arg(0)?;
+    let [ssl, ..] = registers::arguments(ctx);
     // A full LRU map evicts; the connection then counts as unknown.
     let _ = CONNECTIONS.insert(Connection { tgid: tgid.into(), ssl }, role, 0);
     if role == CLIENT {

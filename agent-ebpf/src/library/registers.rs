@@ -1,4 +1,7 @@
 //! What the probed thread's registers hold.
+//!
+//! Read from the context itself: aya's `ProbeContext::arg` copies them with `bpf_probe_read`, which a
+//! kernel that is locked down for confidentiality refuses.
 
 use aya_ebpf::programs::ProbeContext;
 
@@ -8,6 +11,21 @@ use aya_ebpf::programs::ProbeContext;
 pub fn returned(ctx: &ProbeContext) -> u64 {
     // SAFETY: a field of the context, read as the verifier wants it.
     unsafe { (&raw const (*ctx.regs).rax).read_volatile() }
+}
+
+/// The first three integer arguments of the function or call that is probed: System V AMD64 ABI
+/// section 3.2.3.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn arguments(ctx: &ProbeContext) -> [u64; 3] {
+    // SAFETY: fields of the context, each read as the verifier wants it.
+    unsafe {
+        [
+            (&raw const (*ctx.regs).rdi).read_volatile(),
+            (&raw const (*ctx.regs).rsi).read_volatile(),
+            (&raw const (*ctx.regs).rdx).read_volatile(),
+        ]
+    }
 }
 
 /// Registers that a callee must preserve, where a function keeps what it needs after a call:
@@ -34,6 +52,20 @@ pub fn preserved(ctx: &ProbeContext) -> [u64; 6] {
 pub fn returned(ctx: &ProbeContext) -> u64 {
     // SAFETY: a field of the context, read as the verifier wants it.
     unsafe { (&raw const (*ctx.regs).regs[0]).read_volatile() }
+}
+
+/// The first three integer arguments of the function or call that is probed: AAPCS64 section 6.8.2.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn arguments(ctx: &ProbeContext) -> [u64; 3] {
+    // SAFETY: fields of the context, each read as the verifier wants it.
+    unsafe {
+        [
+            (&raw const (*ctx.regs).regs[0]).read_volatile(),
+            (&raw const (*ctx.regs).regs[1]).read_volatile(),
+            (&raw const (*ctx.regs).regs[2]).read_volatile(),
+        ]
+    }
 }
 
 /// Registers that a callee must preserve, where a function keeps what it needs after a call:

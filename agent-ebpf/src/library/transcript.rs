@@ -3,7 +3,7 @@
 use aya_ebpf::{helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
 use hopsight_abi::{Library, LibraryCount, Observation, TRANSCRIPT_CAP};
 
-use super::{add, connection, emit, enter};
+use super::{add, connection, emit, enter, registers};
 
 /// libssl calls `EVP_DigestUpdate(context, data, length)`.
 #[uprobe]
@@ -16,9 +16,7 @@ pub fn transcript(ctx: ProbeContext) -> u32 {
 fn update(ctx: &ProbeContext) -> Option<()> {
     let tgid = enter()?;
     let ssl = connection::client(ctx, tgid)?;
-    let context = ctx.arg(0)?;
-    let data: u64 = ctx.arg(1)?;
-    let len: u64 = ctx.arg(2)?;
+    let [context, data, len] = registers::arguments(ctx);
     // SAFETY: the helper checks the address.
     let Ok(start) = (unsafe { bpf_probe_read_user(data as *const [u8; 4]) }) else {
         add(LibraryCount::Unreadable, 1);

@@ -33,14 +33,16 @@ pub fn verify_enforced(ctx: ProbeContext) -> u32 {
 /// libssl calls `ERR_vset_error(library, reason, ...)`.
 #[uprobe]
 pub fn error_raised(ctx: ProbeContext) -> u32 {
-    error(&ctx, 1);
+    let [library, reason, _] = registers::arguments(&ctx);
+    error(&ctx, library, reason);
     0
 }
 
 /// libssl calls `ERR_put_error(library, function, reason, ...)`.
 #[uprobe]
 pub fn error_put(ctx: ProbeContext) -> u32 {
-    error(&ctx, 2);
+    let [library, _, reason] = registers::arguments(&ctx);
+    error(&ctx, library, reason);
     0
 }
 
@@ -114,11 +116,10 @@ fn enforces(ssl: u64, offsets: VerifyOffsets) -> Option<bool> {
 }
 
 #[inline(always)]
-fn error(ctx: &ProbeContext, reason_at: usize) -> Option<()> {
-    let library: u32 = ctx.arg(0)?;
-    let reason: u32 = ctx.arg(reason_at)?;
-    if library == ERR_LIB_SSL {
-        inside(ctx, Observation::Error, reason.into())?;
+fn error(ctx: &ProbeContext, library: u64, reason: u64) -> Option<()> {
+    // C `int`s: the upper halves are undefined.
+    if library as u32 == ERR_LIB_SSL {
+        inside(ctx, Observation::Error, u64::from(reason as u32))?;
     }
     Some(())
 }
@@ -126,7 +127,7 @@ fn error(ctx: &ProbeContext, reason_at: usize) -> Option<()> {
 #[inline(always)]
 fn asked(ctx: &ProbeContext) -> Option<()> {
     let tgid = enter()?;
-    let ssl = ctx.arg(0)?;
+    let [ssl, ..] = registers::arguments(ctx);
     let ssl = if connection::role(tgid, ssl) == Some(CLIENT) { ssl } else { 0 };
     // A full LRU map evicts; the answer then goes unreported.
     let _ = ASKED.insert(bpf_get_current_pid_tgid(), ssl, 0);
