@@ -1,7 +1,5 @@
-//! What the probed thread's registers hold.
-//!
-//! Read from the context itself: aya's `ProbeContext::arg` copies them with `bpf_probe_read`, which a
-//! kernel that is locked down for confidentiality refuses.
+//! What the probed thread's registers hold, read from the context itself: that takes no helper, and
+//! no right to read the kernel's memory, as aya's `ProbeContext::arg` does.
 
 use aya_ebpf::programs::ProbeContext;
 

@@ -196,6 +196,10 @@ fn script(row: &Row, tests: Tests) -> String {
     }
     script += &format!("echo '{MARK} check'\n/hopsight check 2>&1\n");
     for (name, tests) in tests {
+        // Confidentiality forbids what the library probes do; `hopsight check` says so.
+        if *name == "library" && !row.parameters.is_empty() {
+            continue;
+        }
         let exact = if tests.is_empty() { "" } else { "--exact" };
         let tests = tests.join(" ");
         script += &format!(
