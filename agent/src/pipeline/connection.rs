@@ -54,6 +54,8 @@ pub struct Connection {
     lost: bool,
     closed: Option<CloseCause>,
     given_up: Option<Reason>,
+    /// The source was told that no more is wanted: what does not come any more may have been sent.
+    released: bool,
 }
 
 impl Connection {
@@ -85,6 +87,7 @@ impl Connection {
             lost: false,
             closed: None,
             given_up: None,
+            released: false,
         }
     }
 
@@ -141,6 +144,11 @@ impl Connection {
         self.advance();
     }
 
+    /// No more bytes are wanted. False if that was said before.
+    pub const fn release(&mut self) -> bool {
+        !std::mem::replace(&mut self.released, true)
+    }
+
     /// The connection is closed, or given up.
     #[must_use]
     pub const fn ended(&self) -> bool {
@@ -151,7 +159,8 @@ impl Connection {
         if matches!(self.phase, Phase::Opening) {
             self.open();
         }
-        let closed = self.closed == Some(CloseCause::Closed);
+        // That a side sent nothing more before the end is known only of one that was listened to.
+        let closed = self.closed == Some(CloseCause::Closed) && !self.released;
         let ended = self.ended();
         if let Phase::Tls { wire, .. } = &mut self.phase {
             for direction in [Direction::ToClient, Direction::ToServer] {

@@ -1,7 +1,7 @@
 //! Library handshakes beside the wire: recorded ones, and what is changed in them.
 
 use super::*;
-use crate::model::{LibraryEvent, LibraryObservation, Outcome, ServerVerified};
+use crate::model::{Direction, LibraryEvent, LibraryObservation, Outcome, ServerVerified};
 
 const MTLS13: &str = include_str!("../../fixtures/handshakes/mtls13.jsonl");
 
@@ -121,6 +121,33 @@ fn what_the_library_shows_in_other_forms() {
         pipeline.tick(Timestamp(u64::MAX), &mut Vec::new());
         assert_eq!(pipeline.transcripts_unmatched(), 0, "{name}");
     }
+}
+
+#[test]
+fn silence_of_a_client_that_nobody_listens_to_is_no_failure() {
+    let mut events = mtls13_with(|_, bytes| vec![bytes.to_vec()]);
+    // The server's certificates go beyond the budget, on the wire and for the probe.
+    for (bytes, len) in events.iter_mut().filter_map(transcript_bytes) {
+        *len += if bytes[0] == 11 { 65_536 } else { 0 };
+    }
+    let is_answer = |event: &Event| matches!(event, Event::Segment { direction, .. } if *direction == Direction::ToClient);
+    let answer = events.iter().position(is_answer).unwrap();
+    if let Event::Segment { payload_len, .. } = &mut events[answer] {
+        *payload_len += 65_536;
+    }
+    let closed = events.iter().find(|event| matches!(event, Event::Closed { .. })).cloned();
+    // The server's last segment comes after what the library hashed of those before.
+    let mut rest = events.split_off(answer);
+    let answer = rest.remove(0);
+    events.extend(rest.into_iter().filter(|event| matches!(event, Event::Library(_))));
+    events.push(answer);
+    let mut pipeline = Pipeline::new(Limits::default());
+    let early = run(&mut pipeline, events);
+    assert!(!early.is_empty() && early.iter().all(|report| !report.is_final), "{early:?}");
+    let last = run(&mut pipeline, closed).pop().unwrap();
+    let verdict = last.verdict;
+    assert!(last.is_final);
+    assert_eq!((verdict.outcome, verdict.reason), (Outcome::Incomplete, Some(Reason::Truncated)));
 }
 
 #[test]

@@ -52,8 +52,6 @@ struct Entry {
     said: Option<Verdict>,
     /// What it is found by in [`Pipeline::flow_of_handshake`].
     handshake: Option<NonZeroU64>,
-    /// The kernel was told that it is done.
-    released: bool,
     deadline_set: bool,
 }
 
@@ -131,14 +129,8 @@ impl Pipeline {
                 self.make_room(out);
                 let limits = (self.limits.bytes_per_direction, self.limits.reorder_window);
                 let connection = Connection::new(flow, origin, destination, beginning, at, limits);
-                let entry = Entry {
-                    connection,
-                    held: 0,
-                    said: None,
-                    handshake: None,
-                    released: false,
-                    deadline_set: false,
-                };
+                let entry =
+                    Entry { connection, held: 0, said: None, handshake: None, deadline_set: false };
                 match self.entries.insert(flow, Box::new(entry)) {
                     None => self.order.push_back(flow),
                     Some(old) => self.stream_bytes -= old.held,
@@ -269,8 +261,7 @@ impl Pipeline {
             Certainty::Decided => false,
             Certainty::Settled => true,
         };
-        if settled && !entry.released {
-            entry.released = true;
+        if settled && entry.connection.release() {
             out.push(Update::Done(flow));
         }
         // What the library may still add is awaited: after the result of the chain the check of the
@@ -330,7 +321,7 @@ impl Pipeline {
         at: Timestamp,
         out: &mut Vec<Update>,
     ) {
-        let Some(entry) = self.entries.remove(&flow) else { return };
+        let Some(mut entry) = self.entries.remove(&flow) else { return };
         self.stream_bytes -= entry.held;
         self.counters.reassembly_drops.add(&entry.connection.drops());
         self.counters.evidence_conflicts += u64::from(report.is_conflict());
@@ -339,7 +330,7 @@ impl Pipeline {
         if let Some(handshake) = entry.handshake {
             self.flow_of_handshake.remove(&handshake);
         }
-        if !entry.released {
+        if entry.connection.release() {
             out.push(Update::Done(flow));
         }
         if report.resumed == Some(false)
