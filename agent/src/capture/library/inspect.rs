@@ -10,8 +10,9 @@ use memchr::memmem;
 
 use super::placement::{self, Image, Placement, ProbePoint};
 
-/// Files larger than this are not read whole; TLS libraries are a hundredth of it.
-const READ_LIMIT: u64 = 64 << 20;
+/// Files larger than this are not read whole, for that takes so much memory for a moment. TLS
+/// libraries are a fiftieth of it, proxies that are linked with one about a third.
+const READ_LIMIT: u64 = 32 << 20;
 
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY_FILESYSTEM: i64 = 0x794c_7630;
