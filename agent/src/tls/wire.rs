@@ -324,8 +324,14 @@ impl WireHandshake {
             let mut broken = match side.messages.next_message(&mut fragment) {
                 Ok(None) => return,
                 Ok(Some((kind, body))) => {
-                    asks = direction == Direction::ToServer && kind == handshake_type::CLIENT_HELLO;
-                    self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)
+                    let from_client = direction == Direction::ToServer;
+                    asks = from_client && kind == handshake_type::CLIENT_HELLO;
+                    if from_client && !asks && self.client_hellos == 0 {
+                        // A client begins with its hello; what else this is depends on the version.
+                        Some(Reason::Malformed)
+                    } else {
+                        self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)
+                    }
                 }
                 Err(MessageError::TooLong(_)) => Some(Reason::Truncated),
                 Err(MessageError::UnknownType(_)) => Some(Reason::Malformed),
