@@ -258,12 +258,14 @@ fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
         && !client.is_empty()
     {
         "xmpp"
-    } else if starts(&["EHLO", "HELO"]) || has(server, b"SMTP") {
+    } else if starts(&["EHLO", "HELO"]) {
         "smtp"
     } else if server.starts_with(b"* OK") || server.starts_with(b"* PREAUTH") {
         "imap"
     } else if server.starts_with(b"+OK") {
         "pop3"
+    } else if has(server, b"SMTP") {
+        "smtp"
     } else if starts(&["AUTH TLS", "AUTH SSL", "FEAT", "USER "]) || server.starts_with(b"220") {
         "ftp"
     } else if starts(&["CAP LS", "NICK "]) || starts(&["STARTTLS"]) && server.starts_with(b":") {
