@@ -8,7 +8,7 @@ mod hex_bytes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-pub use address::address_text;
+pub use address::{address_text, canonical};
 pub use hex_bytes::hex;
 use serde::{Deserialize, Serialize};
 

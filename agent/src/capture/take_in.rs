@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{cgroup::Scope, monotonic_now, processes::comm_of};
-use crate::model::{Beginning, Event, FlowId, Origin, Process};
+use crate::model::{Beginning, Event, FlowId, Origin, Process, canonical};
 
 /// `BPF_NOEXIST`: a socket that is watched already was seen from its start.
 const NO_EXIST: u64 = 1;
@@ -129,8 +129,4 @@ fn connected(socket: &OwnedFd) -> Option<(SocketAddr, SocketAddr)> {
     let remote = SocketAddr::try_from(getpeername(socket).ok()??).ok()?;
     let local = SocketAddr::try_from(getsockname(socket).ok()?).ok()?;
     Some((canonical(local), canonical(remote)))
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -20,7 +20,7 @@ pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    capture::{LiveOptions, LoadOptions, Sampling, Watched},
+    capture::{LiveOptions, LoadOptions, Sampling, Watched, ring_bytes_for_this_machine},
     compliance::ComplianceOptions,
     export::{
         hops::HopLimits,
@@ -336,7 +336,7 @@ impl Config {
                 classify_budget: capture.classify_bytes,
                 handshake_budget: capture.handshake_bytes,
                 ring_bytes: match capture.ring_buffer_bytes {
-                    0 => LiveOptions::default().load.ring_bytes,
+                    0 => ring_bytes_for_this_machine(),
                     chosen => chosen,
                 },
                 kernel_log: log.kernel,

@@ -12,7 +12,7 @@ use super::{
     time::Moment,
 };
 use crate::{
-    model::{ClientAuth, Evidence, Outcome, Reason, Security, Timestamp},
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, Timestamp, canonical},
     report::{AlertFacts, CertificateFacts, ConnectionReport, Verdict, Word},
 };
 
@@ -283,12 +283,6 @@ fn label(word: &Word) -> Word {
         Word::Borrowed(ours) => Word::Borrowed(*ours),
         Word::Owned(read) => sanitised(read).into_owned().into(),
     }
-}
-
-/// An IPv4-mapped IPv6 address is the IPv4 address.
-fn canonical(mut address: SocketAddr) -> SocketAddr {
-    address.set_ip(address.ip().to_canonical());
-    address
 }
 
 /// Shares the facts, or keeps a bounded copy where they are not bounded.

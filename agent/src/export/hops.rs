@@ -172,8 +172,8 @@ impl HopTable {
         self.hops.is_empty()
     }
 
-    /// The table as it is at `now` (seconds since the Unix epoch), in no particular order; [`Snapshot::sorted`] sorts it away
-    /// from the lock.
+    /// The table as it is at `now` (seconds since the Unix epoch), in no particular order;
+    /// [`Snapshot::sorted`] sorts it away from the lock.
     #[must_use]
     pub fn snapshot(&self, now: f64) -> Snapshot {
         Snapshot {

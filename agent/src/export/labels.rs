@@ -6,7 +6,7 @@
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use crate::{
-    model::{Origin, address_text},
+    model::{Origin, address_text, canonical},
     report::{CertificateFacts, ConnectionReport},
 };
 
@@ -100,9 +100,8 @@ pub fn upstream(report: &ConnectionReport) -> Arc<str> {
 
 /// An address as `upstream` label.
 #[must_use]
-pub fn address(mut address: SocketAddr) -> Arc<str> {
-    address.set_ip(address.ip().to_canonical());
-    address_text(address).into()
+pub fn address(address: SocketAddr) -> Arc<str> {
+    address_text(canonical(address)).into()
 }
 
 /// A copy of `facts` whose size is bounded and whose text is printable.

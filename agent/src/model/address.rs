@@ -1,6 +1,13 @@
-//! Addresses as text.
+//! Addresses: which are the same, and as text.
 
 use std::net::SocketAddr;
+
+/// The same address, but an IPv4-mapped IPv6 address as the IPv4 address it is (RFC 4291 section
+/// 2.5.5.2).
+#[must_use]
+pub const fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
 
 /// `ip:port`, as the address displays itself. Display is made for padding and takes ten times as
 /// long, and each report has addresses.

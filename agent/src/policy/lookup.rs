@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::intent::{Intent, ServerAddress, Servers, UpstreamIntent};
+use crate::model::canonical;
 
 /// The upstreams that may have been meant, as positions in [`Intent::upstreams`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,11 +95,6 @@ fn server_names(upstream: &UpstreamIntent) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-/// IPv4 written as IPv4, also where a socket of both families was used.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

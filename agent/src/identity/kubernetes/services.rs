@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::model::canonical;
+
 /// Services and slices kept at most: what this is for is a small cluster.
 const MAX_OBJECTS: usize = 20_000;
 
@@ -94,7 +96,7 @@ impl ServiceTable {
     /// Services may select the same pods).
     pub fn find(&mut self, address: SocketAddr) -> Option<Arc<ServicePort>> {
         let by_address = self.by_address.get_or_insert_with(|| index(&self.services, &self.slices));
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let address = canonical(address);
         let found = by_address.get(&address)?;
         let mut found = found.iter();
         found.next().filter(|_| found.next().is_none()).cloned()
