@@ -1,13 +1,12 @@
 //! The hops, as one table: what is configured on both sides, and what must be observed.
 
+mod table;
+
 use std::{collections::BTreeSet, fmt};
 
-use hopsight::model::{
-    ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
-    Outcome::{self, Established, Failed, Rejected},
-    Security::{self, Mtls, Plaintext, Tls},
-    ServerVerified,
-};
+use hopsight::model::{ClientAuth, Outcome, Security, ServerVerified};
+
+pub use self::table::{ALL, KEEPALIVE};
 
 /// The program that opens the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +129,9 @@ pub struct Case {
     pub reuse: bool,
     /// Whether one upstream connection carries many requests (nginx `keepalive`).
     pub keepalive: bool,
+    /// Whether the upstream lacks the group of the client's key share, and so answers its
+    /// ClientHello with a HelloRetryRequest.
+    pub retry: bool,
     /// Requests sent through it, each on an upstream connection of its own unless `keepalive`.
     pub requests: usize,
     /// HTTP status that the proxy's client gets; 0 for none at all.
@@ -142,8 +144,11 @@ impl Case {
     /// A hop in clear without verification, on which one request succeeds.
     #[must_use]
     pub const fn new(name: &'static str, proxy: Proxy, upstream: Upstream, holds: Holds) -> Self {
-        let expected =
-            Expected { security: Plaintext, client_auth: NotRequested, outcome: Established };
+        let expected = Expected {
+            security: Security::Plaintext,
+            client_auth: ClientAuth::NotRequested,
+            outcome: Outcome::Established,
+        };
         Self {
             name,
             proxy,
@@ -152,6 +157,7 @@ impl Case {
             verify: Verify::Off,
             reuse: false,
             keepalive: false,
+            retry: false,
             requests: 1,
             status: 200,
             expected,
@@ -176,6 +182,11 @@ impl Case {
 
     const fn keepalive(mut self) -> Self {
         self.keepalive = true;
+        self
+    }
+
+    const fn retry(mut self) -> Self {
+        self.retry = true;
         self
     }
 
@@ -242,177 +253,6 @@ impl Case {
         }
     }
 }
-
-/// Every hop of the demo and of the live tests.
-pub const ALL: &[Case] = {
-    use Asks::{Nothing as NoRequest, Optional, Required};
-    use Holds::{Foreign, Nothing, Trusted};
-    use Proxy::{Curl, Envoy, Haproxy, Nginx, NginxStream, Rustls};
-    use Upstream::{Expired, Haproxy as Strict, Http1, Http2, Nginx as Server};
-    use Verify::{ForeignRoot, On};
-    use Version::{V12, V13};
-    &[
-        Case::new("http", Nginx, Http1, Nothing),
-        Case::new("grpc", Nginx, Http2, Nothing),
-        Case::new("stream", NginxStream, Http1, Nothing),
-        Case::new("haproxy", Haproxy, Http1, Nothing),
-        Case::new("envoy", Envoy, Http1, Nothing),
-        Case::new("tls12", Nginx, Server(V12, NoRequest), Nothing).is(
-            Tls,
-            NotRequested,
-            Established,
-        ),
-        Case::new("tls12-unasked", Nginx, Server(V12, NoRequest), Trusted).is(
-            Tls,
-            NotRequested,
-            Established,
-        ),
-        Case::new("tls12-optional", Nginx, Server(V12, Optional), Nothing).is(
-            Tls,
-            RequestedNotPresented,
-            Established,
-        ),
-        Case::new("tls12-400", Nginx, Server(V12, Required), Nothing)
-            .is(Tls, RequestedNotPresented, Established)
-            .status(400),
-        Case::new("mtls12", Nginx, Server(V12, Required), Trusted).is(Mtls, Presented, Established),
-        Case::new("mtls12-stream", NginxStream, Server(V12, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("mtls12-haproxy", Haproxy, Server(V12, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("mtls12-envoy", Envoy, Server(V12, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("tls12-verified", Nginx, Server(V12, NoRequest), Nothing)
-            .is(Tls, NotRequested, Established)
-            .verify(On),
-        Case::new("tls12-wrong-root", Nginx, Server(V12, NoRequest), Nothing)
-            .is(Tls, NotRequested, Failed)
-            .verify(ForeignRoot)
-            .status(502),
-        Case::new("tls12-haproxy-wrong-root", Haproxy, Server(V12, NoRequest), Nothing)
-            .is(Security::Unknown, ClientAuth::Unknown, Failed)
-            .verify(ForeignRoot)
-            .status(503),
-        Case::new("tls12-expired", Nginx, Expired(V12), Nothing).is(Tls, NotRequested, Established),
-        Case::new("tls12-reuse", Nginx, Server(V12, NoRequest), Nothing)
-            .is(Tls, NotRequested, Established)
-            .reuse(4),
-        Case::new("mtls12-reuse", Nginx, Server(V12, Required), Trusted)
-            .is(Mtls, Presented, Established)
-            .reuse(4),
-        Case::new("tls12-no-cert", Nginx, Strict(V12), Nothing)
-            .is(Tls, RequestedNotPresented, Rejected)
-            .status(502),
-        Case::new("mtls12-foreign", Nginx, Strict(V12), Foreign)
-            .is(Mtls, Presented, Rejected)
-            .status(502),
-        Case::new("tls13", Nginx, Server(V13, NoRequest), Nothing).is(
-            Tls,
-            NotRequested,
-            Established,
-        ),
-        Case::new("tls13-optional", Nginx, Server(V13, Optional), Nothing).is(
-            Tls,
-            RequestedNotPresented,
-            Established,
-        ),
-        Case::new("mtls13", Nginx, Server(V13, Required), Trusted).is(Mtls, Presented, Established),
-        Case::new("mtls13-stream", NginxStream, Server(V13, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("mtls13-haproxy", Haproxy, Server(V13, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("tls13-envoy", Envoy, Server(V13, NoRequest), Nothing)
-            .is(Tls, NotRequested, Established)
-            .verify(On),
-        Case::new("tls13-envoy-optional", Envoy, Server(V13, Optional), Nothing).is(
-            Tls,
-            RequestedNotPresented,
-            Established,
-        ),
-        Case::new("mtls13-envoy", Envoy, Server(V13, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("tls13-curl", Curl, Server(V13, NoRequest), Nothing).is(
-            Tls,
-            NotRequested,
-            Established,
-        ),
-        Case::new("mtls13-curl", Curl, Server(V13, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("tls13-curl-wrong-root", Curl, Server(V13, NoRequest), Nothing)
-            .is(Security::Unknown, ClientAuth::Unknown, Failed)
-            .verify(ForeignRoot)
-            .status(0),
-        Case::new("tls13-rustls", Rustls, Server(V13, NoRequest), Nothing).is(
-            Tls,
-            NotRequested,
-            Established,
-        ),
-        Case::new("tls13-rustls-optional", Rustls, Server(V13, Optional), Nothing).is(
-            Tls,
-            RequestedNotPresented,
-            Established,
-        ),
-        Case::new("mtls13-rustls", Rustls, Server(V13, Required), Trusted).is(
-            Mtls,
-            Presented,
-            Established,
-        ),
-        Case::new("tls13-reuse", Nginx, Server(V13, NoRequest), Nothing)
-            .is(Tls, NotRequested, Established)
-            .reuse(4),
-        Case::new("mtls13-reuse", Nginx, Server(V13, Required), Trusted)
-            .is(Mtls, Presented, Established)
-            .reuse(4),
-        Case::new("tls13-no-cert", Nginx, Strict(V13), Nothing)
-            .is(Tls, RequestedNotPresented, Rejected)
-            .status(502),
-        Case::new("mtls13-foreign", Nginx, Strict(V13), Foreign)
-            .is(Mtls, Presented, Rejected)
-            .status(502),
-    ]
-};
-
-/// Hops whose connections stay open between requests.
-pub const KEEPALIVE: &[Case] = &[
-    Case::new("http-keepalive", Proxy::Nginx, Upstream::Http1, Holds::Nothing).keepalive(),
-    Case::new(
-        "mtls12-keepalive",
-        Proxy::Nginx,
-        Upstream::Nginx(Version::V12, Asks::Required),
-        Holds::Trusted,
-    )
-    .is(Mtls, Presented, Established)
-    .keepalive(),
-    Case::new(
-        "mtls13-keepalive",
-        Proxy::Nginx,
-        Upstream::Nginx(Version::V13, Asks::Required),
-        Holds::Trusted,
-    )
-    .is(Mtls, Presented, Established)
-    .keepalive(),
-];
 
 /// Names of the processes that connect in these cases, for `--proxy`.
 #[must_use]

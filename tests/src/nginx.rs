@@ -165,6 +165,10 @@ pub fn upstream_server(
         }
         Upstream::Haproxy(_) => anyhow::bail!("{} has a haproxy upstream", case.name),
     }
+    if case.retry {
+        // Clients send a key share of X25519 or P-256.
+        text += "ssl_ecdh_curve secp384r1;\n";
+    }
     writeln!(
         text,
         "access_log {} truth;\nlocation / {{ default_type text/plain; return 200 \"{}$http_x_echo\\n\"; }}\n}}",

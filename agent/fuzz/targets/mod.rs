@@ -109,6 +109,14 @@ pub fn records(data: &[u8]) {
 
 /// The handshake of both directions: the same answers however it is cut and interleaved.
 pub fn wire(data: &[u8]) {
+    /// What the lengths of a TLS 1.3 handshake say, once no more bytes come.
+    fn inferred(mut handshake: WireHandshake) -> Option<ClientAuth> {
+        handshake.finish();
+        match handshake.flights().map(Flights::verdict) {
+            Some(FlightVerdict::Decided { client_auth, .. }) => Some(client_auth),
+            _ => None,
+        }
+    }
     let mut input = Input(data);
     let size = usize::from(input.byte()).max(1);
     let length = usize::from(input.short());
@@ -116,6 +124,9 @@ pub fn wire(data: &[u8]) {
     let mut whole = WireHandshake::default();
     whole.push(Direction::ToServer, client);
     whole.push(Direction::ToClient, server);
+    let mut server_first = WireHandshake::default();
+    server_first.push(Direction::ToClient, server);
+    server_first.push(Direction::ToServer, client);
     let mut cut = WireHandshake::default();
     for (direction, stream) in [(Direction::ToClient, server), (Direction::ToServer, client)] {
         for piece in stream.chunks(size) {
@@ -134,7 +145,7 @@ pub fn wire(data: &[u8]) {
             in_turn.push(direction, piece.unwrap_or_default());
         }
     }
-    for other in [&cut, &in_turn] {
+    for other in [&server_first, &cut, &in_turn] {
         assert_eq!(whole.facts(), other.facts());
         assert_eq!(whole.finished(), other.finished());
         assert_eq!(whole.abbreviated(), other.abbreviated());
@@ -143,6 +154,10 @@ pub fn wire(data: &[u8]) {
     let mut presented = whole.facts().client_certificate.is_some();
     presented &= whole.facts().client_certificate_verify;
     assert!(presented || whole.facts().client_auth() != ClientAuth::Presented);
+    let said = inferred(whole);
+    for other in [server_first, cut, in_turn] {
+        assert_eq!(inferred(other), said);
+    }
 }
 
 /// Hello bodies.

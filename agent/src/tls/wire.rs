@@ -82,25 +82,30 @@ impl WireHandshake {
     /// Takes in the next bytes of one direction, in stream order.
     pub fn push(&mut self, direction: Direction, bytes: &[u8]) {
         self.read_on(direction, bytes);
-        // Each side may unblock the other once.
-        self.read_on(direction.reversed(), &[]);
-        self.read_on(direction, &[]);
+        // Each side may have waited for the other, with a HelloRetryRequest more than once.
+        let mut turn = direction.reversed();
+        while self.read_on(turn, &[]) {
+            turn = turn.reversed();
+        }
     }
 
-    /// Reads what was not read before, and then `bytes`.
-    fn read_on(&mut self, direction: Direction, bytes: &[u8]) {
+    /// Reads what was not read before, and then `bytes`. Says whether any of it could be read.
+    fn read_on(&mut self, direction: Direction, bytes: &[u8]) -> bool {
         let index = direction.index();
         let mut unread = std::mem::take(&mut self.sides[index].unread);
         if unread.is_empty() {
-            self.sides[index].unread = self.advance(direction, bytes).to_vec();
-            return;
+            let rest = self.advance(direction, bytes);
+            self.sides[index].unread = rest.to_vec();
+            return rest.len() < bytes.len();
         }
         unread.extend_from_slice(bytes);
         let rest = self.advance(direction, &unread).len();
+        let read = unread.len() - rest;
         if rest > 0 {
-            unread.drain(..unread.len() - rest);
+            unread.drain(..read);
             self.sides[index].unread = unread;
         }
+        read > 0
     }
 
     /// This side sends no more.
