@@ -124,6 +124,27 @@ fn cases() -> Vec<Case> {
         ("pop3 logs in", text("USER u\r\n"), text("+OK hi\r\n"), "clear pop3", "clear pop3"),
         ("ftp asks", text("AUTH TLS\r\n"), text("220 hi\r\n"), "pending", "clear ftp"),
         ("ftp logs in", text("USER u\r\n"), text("220 hi\r\n"), "clear ftp", "clear ftp"),
+        (
+            "half a greeting",
+            text("QUIT x\r\nUSER u\r\n"),
+            text("220-hi\r\n"),
+            "pending",
+            "clear ftp",
+        ),
+        (
+            "a greeting of two lines",
+            text("MAIL FROM:<a@b>\r\n"),
+            text("220-hi\r\n220 x ESMTP\r\n"),
+            "clear smtp",
+            "clear smtp",
+        ),
+        (
+            "an ftp server that knows of smtp",
+            text("USER u\r\n"),
+            text("220 hi\r\n500 no SMTP\r\n"),
+            "clear ftp",
+            "clear ftp",
+        ),
         ("ldap asks", ldap_starttls.clone(), vec![], "pending", "clear ldap"),
         (
             "ldap upgrades",

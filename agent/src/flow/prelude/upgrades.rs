@@ -200,6 +200,10 @@ fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
     if protocol == "ssh" {
         return (protocol, Stage::StaysClear);
     }
+    if !greeting(server).1 {
+        // Its next line may tell SMTP from FTP.
+        return (protocol, Stage::MayUpgrade);
+    }
     if protocol == "other" {
         let enough = client.len() >= UNKNOWN_PROTOCOL_BYTES;
         return (protocol, if enough { Stage::StaysClear } else { Stage::MayUpgrade });
@@ -246,6 +250,28 @@ fn is_imap_tag(word: &str) -> bool {
     word.len() <= 12 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
 }
 
+/// Longest greeting that is waited for.
+const GREETING_BYTES: usize = 1024;
+
+/// The reply that greets a client of SMTP or FTP, and whether it is whole: its last line has a
+/// space behind the code, the others a hyphen (RFC 5321 section 4.2.1, RFC 959 section 4.2).
+fn greeting(server: &[u8]) -> (&[u8], bool) {
+    let [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'-', ..] = server else {
+        return (&[], true);
+    };
+    let mut length = 0;
+    for line in server.split_inclusive(|byte| *byte == b'\n') {
+        length += line.len();
+        if length > GREETING_BYTES {
+            break;
+        }
+        if line.ends_with(b"\n") && line.get(3) != Some(&b'-') {
+            return (&server[..length], true);
+        }
+    }
+    (&server[..server.len().min(GREETING_BYTES)], server.len() > GREETING_BYTES)
+}
+
 fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
     let says = |bytes: &[u8], word: &str| {
         bytes.len() >= word.len() && bytes[..word.len()].eq_ignore_ascii_case(word.as_bytes())
@@ -264,7 +290,7 @@ fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
         "imap"
     } else if server.starts_with(b"+OK") {
         "pop3"
-    } else if has(server, b"SMTP") {
+    } else if has(greeting(server).0, b"SMTP") {
         "smtp"
     } else if starts(&["AUTH TLS", "AUTH SSL", "FEAT", "USER "]) || server.starts_with(b"220") {
         "ftp"
