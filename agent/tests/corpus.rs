@@ -1,11 +1,13 @@
 //! Captures that others made, each connection with its expected verdict, through replay.
 //!
-//! The captures are not ours to ship: the test reads them where they are present (the folder in
-//! `HOPSIGHT_SHARED`, else `../shared` beside the workspace) and says so where they are not.
+//! Where they are not present it says so.
+
+#[path = "support/shared.rs"]
+mod shared;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use hopsight::{
@@ -63,11 +65,6 @@ const NEGOTIATING: &str = "the capture ends in a negotiation (MySQL greeting, SO
 const MID_STREAM: &str = "its beginning was not captured, and the first bytes seen are not \
                           unmistakable: unknown{mid_stream}";
 
-fn shared() -> PathBuf {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    std::env::var_os("HOPSIGHT_SHARED").map_or_else(|| beside.into(), PathBuf::from)
-}
-
 /// What the table's word allows us to say.
 fn fits(expected: &str, report: &ConnectionReport) -> bool {
     let verdict = &report.verdict;
@@ -108,7 +105,7 @@ fn reports(path: &Path) -> Vec<ConnectionReport> {
 
 #[test]
 fn verdicts_fit_the_known_truth() {
-    let corpus = shared().join("corpus");
+    let corpus = shared::corpus();
     let Ok(table) = std::fs::read_to_string(corpus.join("TRUTH.tsv")) else {
         println!("SKIP: no corpus at {}", corpus.display());
         return;

@@ -1,16 +1,19 @@
 //! Facts of every connection beside what tshark reads of it, over captures that others made.
 //!
-//! The captures are not ours to ship: the test reads them where they are present (the folder in
-//! `HOPSIGHT_SHARED`, else `../shared` beside the workspace). Without them or without tshark it
-//! says so.
+//! Without the captures or without tshark it says so.
+
+#[path = "support/captures.rs"]
+mod captures;
+#[path = "support/shared.rs"]
+mod shared;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
+use captures::captures;
 use hopsight::{replay, report::ConnectionReport, tls::hello::cipher_name};
 
 /// Where we differ from tshark, and why. Everything else must agree.
@@ -180,25 +183,9 @@ fn ours(report: &ConnectionReport) -> BTreeMap<&'static str, String> {
     facts.into_iter().filter_map(|(fact, value)| Some((fact, value?))).collect()
 }
 
-fn captures(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("list the captures").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(captures(&path));
-        } else if path.extension().is_some_and(|e| e == "pcap" || e == "pcapng" || e == "cap") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
 #[test]
 fn facts_agree_with_tshark() {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let shared = std::env::var_os("HOPSIGHT_SHARED").map_or_else(|| beside.into(), PathBuf::from);
-    let corpus = shared.join("corpus");
+    let corpus = shared::corpus();
     if !corpus.exists() {
         println!("SKIP: no corpus at {}", corpus.display());
         return;

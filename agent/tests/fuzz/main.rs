@@ -4,6 +4,10 @@
 //! this keeps them honest in every test run. `HOPSIGHT_FUZZ_SEEDS` names a folder to write the
 //! seeds to, for cargo-fuzz; `HOPSIGHT_FUZZ_ROUNDS` sets the mutations per target.
 
+#[path = "../support/captures.rs"]
+mod captures;
+#[path = "../support/shared.rs"]
+mod shared;
 #[path = "../../fuzz/targets/mod.rs"]
 mod targets;
 

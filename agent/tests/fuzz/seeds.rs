@@ -1,4 +1,5 @@
-//! Seeds, made of our own recordings and configurations, in the form that each target reads.
+//! Seeds in the form that each target reads: made of our own recordings and configurations, and
+//! where they are present small captures of others.
 
 use std::{
     fs,
@@ -7,7 +8,10 @@ use std::{
 
 use hopsight::model::{CloseCause, Direction, Event, FlowId, LibraryObservation};
 
-use crate::targets::events::Code;
+use crate::{captures::captures, shared, targets::events::Code};
+
+/// Longest capture of others that is a seed: as long as cargo-fuzz makes an input.
+const CAPTURE_BYTES: usize = 8192;
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -153,6 +157,9 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             seeds.push(pcap());
             let small = contents("fixtures/handshakes").into_iter().filter(|f| f.len() < 20_000);
             seeds.extend(small.take(6));
+            let captures = captures(&shared::corpus()).into_iter();
+            let read = captures.map(|path| fs::read(path).expect("read a capture"));
+            seeds.extend(read.filter(|capture| capture.len() <= CAPTURE_BYTES));
         }
         "nginx" => seeds.extend(contents("fixtures/nginx")),
         "policy" => {
