@@ -161,7 +161,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             let read = captures.map(|path| fs::read(path).expect("read a capture"));
             seeds.extend(read.filter(|capture| capture.len() <= CAPTURE_BYTES));
         }
-        "nginx" => seeds.extend(contents("fixtures/nginx")),
+        "nginx_conf" => seeds.extend(contents("fixtures/nginx")),
         "policy" => {
             seeds.push(hopsight::config::DEFAULT_FILE.as_bytes().to_vec());
             seeds.push(POLICY.as_bytes().to_vec());
