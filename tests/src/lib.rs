@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod containerd;
 pub mod cri;
 pub mod drift;
+pub mod early_data;
 pub mod envoy;
 pub mod golden;
 pub mod haproxy;

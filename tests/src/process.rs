@@ -42,6 +42,20 @@ impl Daemon {
         args: impl IntoIterator<Item = impl Into<OsString>>,
         log: &Path,
     ) -> anyhow::Result<Self> {
+        Self::spawn_reading(Stdio::null(), program, args, log)
+    }
+
+    /// The same with a standard input, such as a pipe that stays open until
+    /// [`Daemon::close_input`].
+    ///
+    /// # Errors
+    /// As [`Daemon::spawn`].
+    pub fn spawn_reading(
+        input: Stdio,
+        program: impl AsRef<Path>,
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         let program = program.as_ref();
         let output = append(log)?;
         let errors = output.try_clone().context("duplicate log file")?;
@@ -49,12 +63,17 @@ impl Daemon {
             .args(["--pdeathsig", "TERM", "--"])
             .arg(program)
             .args(args.into_iter().map(Into::into))
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output)
             .stderr(errors)
             .spawn()
             .with_context(|| format!("start {} (through setpriv)", program.display()))?;
         Ok(Self { name: program.display().to_string(), child, log: log.to_owned() })
+    }
+
+    /// Ends its standard input.
+    pub fn close_input(&mut self) {
+        self.child.stdin = None;
     }
 
     /// Its process id.

@@ -53,8 +53,6 @@ pub struct WireHandshake {
     hello_records: (u16, u16),
     /// The first ClientHello offered early data; a second one may not repeat it.
     early_data_offered: bool,
-    /// Protected client records that came before the final ServerHello (0-RTT data).
-    early_records: Vec<RecordHeader>,
     flights: Option<Flights>,
     /// Lengths of the client's first protected TLS 1.3 records.
     client_records: Vec<u16>,
@@ -66,8 +64,6 @@ pub struct WireHandshake {
 const MAX_CLIENT_RECORDS: usize = 32;
 /// Longest protected alert: two bytes, content type, 16 bytes of padding, tag.
 const LONGEST_ALERT: u16 = 2 + 1 + 16 + 16;
-/// Client records remembered until the ServerHello; more 0-RTT data than this decides nothing.
-const MAX_EARLY_RECORDS: usize = 64;
 
 impl WireHandshake {
     /// For a connection that began with a hello in SSLv2 framing.
@@ -232,8 +228,10 @@ impl WireHandshake {
     }
 
     /// What follows a ClientHello means one thing in TLS 1.3 and another before: it waits for the
-    /// server's answer. What follows a HelloRetryRequest answers another ClientHello and waits for
-    /// that. The server's protected records are read by what the client offered: they wait for the
+    /// server's answer. If that is a HelloRetryRequest, data behind the first ClientHello is 0-RTT
+    /// data, which ends before the second one (RFC 8446 section 4.2.10) and belongs to no flight.
+    /// What follows a HelloRetryRequest answers another ClientHello and waits for that. The
+    /// server's protected records are read by what the client offered: they wait for the
     /// ClientHello.
     fn waits(&self, direction: Direction, header: RecordHeader) -> bool {
         let answers = u8::from(self.facts.hello_retry_request);
@@ -242,7 +240,7 @@ impl WireHandshake {
             Direction::ToServer => match header.content_type {
                 ContentType::Alert => false,
                 ContentType::Handshake => self.client_hellos > answers,
-                _ => answers == 0,
+                _ => answers == 0 || self.client_hellos > answers,
             },
             Direction::ToClient if self.version().is_some() => {
                 self.facts.client_hello.is_none()
@@ -285,14 +283,9 @@ impl WireHandshake {
             ContentType::Alert if side.change_cipher_spec && !side.finished => {
                 side.protected_alert = true;
             }
-            ContentType::ApplicationData => {
+            // Before the ServerHello it is 0-RTT data.
+            ContentType::ApplicationData if self.facts.server_hello.is_some() => {
                 side.application_data = true;
-                if direction == Direction::ToServer
-                    && self.facts.server_hello.is_none()
-                    && self.early_records.len() < MAX_EARLY_RECORDS
-                {
-                    self.early_records.push(header);
-                }
             }
             _ => {}
         }
@@ -388,10 +381,6 @@ impl WireHandshake {
             ..facts
         };
         let mut flights = Flights::new(facts);
-        for record in &self.early_records {
-            let content_type = record.content_type.number();
-            flights.on_record(Direction::ToServer, content_type, record.length);
-        }
         for direction in [Direction::ToServer, Direction::ToClient] {
             if self.closed[direction.index()] {
                 flights.on_close(direction);

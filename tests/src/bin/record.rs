@@ -1,5 +1,5 @@
-//! Records one real handshake per case of the demo as event files, the fixtures that the agent's
-//! own tests replay: `record DIRECTORY`.
+//! Records one real handshake per case of the demo, and per refused early data that lengths can tell,
+//! as event files: the fixtures that the agent's own tests replay. `record DIRECTORY`.
 
 use std::{
     collections::HashMap,
@@ -13,10 +13,14 @@ use anyhow::Context as _;
 use hopsight::model::{Event, FlowId, Origin};
 use hopsight_tests::{
     agent::Agent,
-    case, requirement,
+    case, early_data,
+    loopback::Loopback,
+    requirement,
     topology::{Network, Topology},
 };
 
+/// Bytes of early data: in one record, as long as one with a small certificate.
+const EARLY_DATA: usize = 600;
 /// Time for the last events to arrive after the last answer.
 const SETTLE: Duration = Duration::from_millis(1500);
 
@@ -28,21 +32,30 @@ fn main() -> anyhow::Result<()> {
     let recording = topology.dir().join("recording.jsonl");
     let path = recording.to_str().context("the temporary directory is not UTF-8")?;
     let mut options = vec!["--record", path];
-    for name in case::process_names(&cases) {
+    for name in case::process_names(&cases).into_iter().chain([early_data::CLIENT]) {
         options.extend(["--proxy", name]);
     }
     let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &options)?;
+    let mut files = Vec::new();
     for hop in &topology.hops {
         hop.request()?;
+        files.push((hop.case.name, hop.listen));
+    }
+    let block = Loopback::reserve()?;
+    for (port, case) in (10_000..).step_by(2).zip(early_data::ALL) {
+        let addresses = [port, port + 1].map(|port| block.socket(1, port));
+        case.run(&topology.dir().join("early-data"), &topology.pki, addresses, EARLY_DATA)?;
+        if case.is_told_by_lengths() {
+            files.push((case.name, addresses[1]));
+        }
     }
     thread::sleep(SETTLE);
     drop(agent);
     let text = fs::read_to_string(&recording).context("read the recording")?;
     let events = text.lines().map(serde_json::from_str).collect::<Result<Vec<Event>, _>>()?;
     fs::create_dir_all(&directory).context("create the directory of fixtures")?;
-    for hop in &topology.hops {
-        let path = directory.join(format!("{}.jsonl", hop.case.name));
-        write(&path, &events, hop.listen)?;
+    for (name, upstream) in files {
+        write(&directory.join(format!("{name}.jsonl")), &events, upstream)?;
     }
     Ok(())
 }

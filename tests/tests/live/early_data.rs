@@ -1,0 +1,55 @@
+//! Early data that the server refuses stands before the client's flight, and may be as long as
+//! a certificate.
+
+use hopsight::model::{ClientAuth, Evidence, Reason, Security};
+use hopsight_tests::{
+    agent::Agent,
+    early_data::{self, EarlyData},
+    loopback::Loopback,
+    pki::Pki,
+    requirement,
+};
+
+/// As long as a Finished, as no message, and as certificates.
+const LENGTHS: [usize; 4] = [36, 600, 900, 5000];
+
+#[test]
+fn refused_early_data_is_no_certificate() {
+    if !requirement::met("refused_early_data_is_no_certificate", &["openssl"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::create(&dir.path().join("pki")).unwrap();
+    let block = Loopback::reserve().unwrap();
+    let agent = |name: &str, host: u8, library: &str| {
+        let options = ["--proxy", early_data::CLIENT, "--library", library];
+        Agent::start(&dir.path().join(name), block.socket(host, 9464), &options).unwrap()
+    };
+    let (lengths_only, with_library) = (agent("lengths", 1, "off"), agent("library", 2, "auto"));
+    for (index, case) in early_data::ALL.iter().enumerate() {
+        for (round, bytes) in LENGTHS.into_iter().enumerate() {
+            let port = 10_000 + 2 * u16::try_from(index * LENGTHS.len() + round).unwrap();
+            let addresses = [port, port + 1].map(|port| block.socket(3, port));
+            case.run(&dir.path().join("openssl"), &pki, addresses, bytes).unwrap();
+            for (agent, lengths) in [(&lengths_only, true), (&with_library, false)] {
+                let reports = agent.wait_finals(addresses[1], 1).unwrap();
+                let [report] = reports.as_slice() else { panic!("{reports:#?}") };
+                let verdict = report.verdict;
+                let context = format!("{}, {bytes} bytes: {report:#?}", case.name);
+                if lengths && !case.is_told_by_lengths() {
+                    let said = (verdict.security, verdict.reason);
+                    assert_eq!(said, (Security::Unknown, Some(Reason::Ambiguous)), "{context}");
+                    continue;
+                }
+                assert_eq!(verdict.security, security(case), "{context}");
+                assert_eq!(verdict.client_auth, case.client_auth, "{context}");
+                let evidence = if lengths { Evidence::Inferred } else { Evidence::Library };
+                assert_eq!(verdict.evidence, evidence, "{context}");
+            }
+        }
+    }
+}
+
+fn security(case: &EarlyData) -> Security {
+    if case.client_auth == ClientAuth::Presented { Security::Mtls } else { Security::Tls }
+}
