@@ -1,6 +1,7 @@
 //! Which capability is for what: the agent runs with all it documents, and with one less at a time.
 //!
-//! The table is that of `agent/deploy/README.md`, and the capabilities are those of the chart.
+//! The table is that of `agent/deploy/README.md` and of `agent/RELIABILITY.md`, and the capabilities
+//! are those of the chart.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -86,8 +87,10 @@ fn every_capability_is_for_something() {
 
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     if release.starts_with(KERNEL) {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/deploy/README.md");
-        golden::section(&page, "capabilities", &table).unwrap();
+        for page in ["deploy/README.md", "RELIABILITY.md"] {
+            let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent").join(page);
+            golden::section(&page, "capabilities", &table).unwrap();
+        }
     } else {
         println!("the page has the table of Linux {KERNEL}x, this is {release}");
     }
