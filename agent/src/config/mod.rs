@@ -3,6 +3,7 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod capture;
 mod kubernetes;
 mod otlp;
 mod policy;
@@ -14,13 +15,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub use capture::{Capture, Library, LibraryMode, Watch};
 pub use kubernetes::Cri;
 pub use otlp::Otlp;
 pub use policy::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    capture::{LiveOptions, LoadOptions, Sampling, Watched, ring_bytes_for_this_machine},
     compliance::ComplianceOptions,
     export::{
         hops::HopLimits,
@@ -66,59 +67,6 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Which connections are watched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Watch {
-    /// Names of proxy processes; the kernel keeps 15 bytes of a name.
-    pub proxies: Vec<String>,
-    /// Watch every process instead.
-    pub all: bool,
-    /// cgroup v2 directory to attach to; the root of the hierarchy if absent.
-    pub cgroup: Option<PathBuf>,
-    /// Take in connections that are older than the agent.
-    pub take_in_existing: bool,
-    /// Seconds between two looks for new proxy processes.
-    pub rescan_seconds: u64,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        let LiveOptions { load, cgroup, take_in, rescan, .. } = LiveOptions::default();
-        let (proxies, all) = match load.watched {
-            Watched::Named(names) => (names, false),
-            Watched::All => (Vec::new(), true),
-        };
-        Self { proxies, all, cgroup, take_in_existing: take_in, rescan_seconds: rescan.as_secs() }
-    }
-}
-
-/// What the kernel programs may deliver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Capture {
-    /// Bytes per direction of a connection that has shown no TLS.
-    pub classify_bytes: u32,
-    /// Bytes per direction of a TLS connection.
-    pub handshake_bytes: u32,
-    /// Bytes of the ring buffer between kernel and agent; 0: by the number of processors.
-    pub ring_buffer_bytes: u32,
-    /// Keep the kernel's statistics on program run time.
-    pub program_statistics: bool,
-}
-
-impl Default for Capture {
-    fn default() -> Self {
-        let LiveOptions { load, program_statistics, .. } = LiveOptions::default();
-        Self {
-            classify_bytes: load.classify_budget,
-            handshake_bytes: load.handshake_budget,
-            ring_buffer_bytes: 0,
-            program_statistics,
-        }
-    }
-}
-
 /// How connections are followed; see [`Limits`] for what each bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -156,43 +104,6 @@ impl Default for Flows {
             session_max_age_seconds: limits.session_max_age.as_secs(),
             max_transcripts: limits.max_transcripts,
             transcript_max_age_seconds: limits.transcript_max_age.as_secs(),
-        }
-    }
-}
-
-/// Whether TLS libraries of watched processes are looked into.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum LibraryMode {
-    /// Where it is possible.
-    #[default]
-    Auto,
-    /// Never: TLS 1.3 verdicts rest on record lengths.
-    Off,
-}
-
-/// Looking into TLS libraries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Library {
-    /// Whether.
-    pub mode: LibraryMode,
-    /// Seconds with probes at the beginning of every `sample_every_seconds`; TLS 1.3 hops are
-    /// inferred in between.
-    pub sample_seconds: u64,
-    /// Seconds from one sample to the next; 0: the probes are always in place, for a few
-    /// percent of a handshake's processor time (`cargo xtask bench probes`).
-    pub sample_every_seconds: u64,
-}
-
-impl Library {
-    fn sampling(self) -> Sampling {
-        if self.sample_every_seconds == 0 {
-            return Sampling::Always;
-        }
-        Sampling::Interval {
-            window: Duration::from_secs(self.sample_seconds),
-            every: Duration::from_secs(self.sample_every_seconds),
         }
     }
 }
@@ -321,34 +232,6 @@ impl Config {
         Ok(config)
     }
 
-    /// What the live source is started with.
-    #[must_use]
-    pub fn live_options(&self) -> LiveOptions {
-        let Self { watch, capture, library, log, .. } = self;
-        LiveOptions {
-            cgroup: watch.cgroup.clone(),
-            load: LoadOptions {
-                watched: if watch.all {
-                    Watched::All
-                } else {
-                    Watched::Named(watch.proxies.clone())
-                },
-                classify_budget: capture.classify_bytes,
-                handshake_budget: capture.handshake_bytes,
-                ring_bytes: match capture.ring_buffer_bytes {
-                    0 => ring_bytes_for_this_machine(),
-                    chosen => chosen,
-                },
-                kernel_log: log.kernel,
-            },
-            library: library.mode == LibraryMode::Auto,
-            library_sampling: library.sampling(),
-            take_in: watch.take_in_existing,
-            rescan: Duration::from_secs(watch.rescan_seconds),
-            program_statistics: capture.program_statistics,
-        }
-    }
-
     /// The limits of the pipeline.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -379,29 +262,8 @@ impl Config {
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { watch, capture, flows, library, hops, http, policy, cri, .. } = self;
-        let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
+        let Self { flows, hops, http, policy, cri, .. } = self;
         let rules = [
-            (
-                watch.all || !watch.proxies.is_empty(),
-                "watch.proxies is empty and watch.all is false: nothing would be watched",
-            ),
-            (names_fit, "watch.proxies: a process name is not empty and has no zero byte"),
-            (watch.rescan_seconds >= 1, "watch.rescan_seconds must be at least 1"),
-            (
-                (64..=65_536).contains(&capture.classify_bytes),
-                "capture.classify_bytes must be between 64 and 65536",
-            ),
-            (
-                (4_096..=1 << 20).contains(&capture.handshake_bytes),
-                "capture.handshake_bytes must be between 4096 and 1048576",
-            ),
-            (
-                capture.ring_buffer_bytes == 0
-                    || capture.ring_buffer_bytes.is_power_of_two()
-                        && (1 << 16..=1 << 30).contains(&capture.ring_buffer_bytes),
-                "capture.ring_buffer_bytes must be 0 or a power of two between 65536 and 1073741824",
-            ),
             (
                 (1..=4_000_000).contains(&flows.max_flows),
                 "flows.max_flows must be between 1 and 4000000",
@@ -425,11 +287,6 @@ impl Config {
                 flows.transcript_max_age_seconds >= 1,
                 "flows.transcript_max_age_seconds must be at least 1",
             ),
-            (
-                library.sample_every_seconds == 0
-                    || (1..library.sample_every_seconds).contains(&library.sample_seconds),
-                "library.sample_seconds must be at least 1 and less than sample_every_seconds",
-            ),
             ((1..=100_000).contains(&hops.max_hops), "hops.max_hops must be between 1 and 100000"),
             (hops.expiry_seconds >= 60, "hops.expiry_seconds must be at least 60"),
             (
@@ -450,8 +307,9 @@ impl Config {
                 "http.limits.write_timeout_seconds must be at least 1",
             ),
         ];
-        let others = policy.rules().into_iter().chain(kubernetes::rules(&self.kubernetes, cri));
-        if let Some((_, message)) = rules.into_iter().chain(others).find(|(holds, _)| !holds) {
+        let names = policy.rules().into_iter().chain(kubernetes::rules(&self.kubernetes, cri));
+        let mut all = capture::rules(self).into_iter().chain(rules).chain(names);
+        if let Some((_, message)) = all.find(|(holds, _)| !holds) {
             anyhow::bail!("{message}");
         }
         self.otlp.check()
