@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use super::connection::Connection;
 use crate::{
-    model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
+    model::{ClientAuth, Evidence, Origin, Outcome, Reason, Timestamp},
     report::{CarriedFrom, Verdict},
 };
 
@@ -31,6 +32,23 @@ pub struct SessionKey {
     pub upstream: SocketAddr,
     /// SNI; `None` where the client sent none.
     pub server_name: Option<Arc<str>>,
+}
+
+impl SessionKey {
+    /// The key of the session that this connection begins or resumes; `None` for a capture that
+    /// does not show the client's address.
+    #[must_use]
+    pub fn of(connection: &Connection) -> Option<Self> {
+        let owner = match connection.origin() {
+            Origin::Process(process) => Owner::Process(process.pid),
+            Origin::PacketCapture => Owner::Address(connection.local()?.ip()),
+        };
+        Some(Self {
+            owner,
+            upstream: connection.upstream(),
+            server_name: connection.server_name().cloned(),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

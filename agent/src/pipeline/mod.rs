@@ -8,7 +8,7 @@ mod limits;
 use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 use self::{
-    carried::{FullHandshakes, Owner, SessionKey},
+    carried::{FullHandshakes, SessionKey},
     connection::Connection,
 };
 pub use self::{
@@ -17,7 +17,7 @@ pub use self::{
 };
 use crate::{
     collections::HashMap,
-    model::{ClientAuth, CloseCause, Event, Evidence, FlowId, Origin, Reason, Timestamp},
+    model::{ClientAuth, CloseCause, Event, Evidence, FlowId, Reason, Timestamp},
     report::{CarriedFrom, ConnectionReport, Verdict},
     tls::{
         certificate::CertificateMemory,
@@ -334,7 +334,7 @@ impl Pipeline {
             out.push(Update::Done(flow));
         }
         if report.resumed == Some(false)
-            && let Some(key) = session_key(&entry.connection)
+            && let Some(key) = SessionKey::of(&entry.connection)
         {
             self.full_handshakes.learn(key, report.verdict, at);
         }
@@ -354,7 +354,7 @@ fn carry(
     if judgement.resumed != Some(true) || verdict.client_auth != ClientAuth::Unknown {
         return None;
     }
-    match full_handshakes.carry(&session_key(connection)?, verdict.outcome, at) {
+    match full_handshakes.carry(&SessionKey::of(connection)?, verdict.outcome, at) {
         Ok((carried, from)) => {
             *verdict = carried;
             Some(from)
@@ -364,18 +364,6 @@ fn carry(
             None
         }
     }
-}
-
-fn session_key(connection: &Connection) -> Option<SessionKey> {
-    let owner = match connection.origin() {
-        Origin::Process(process) => Owner::Process(process.pid),
-        Origin::PacketCapture => Owner::Address(connection.local()?.ip()),
-    };
-    Some(SessionKey {
-        owner,
-        upstream: connection.upstream(),
-        server_name: connection.server_name().cloned(),
-    })
 }
 
 /// Of process and client random what tells handshakes apart: 64 bits of the random that hold no

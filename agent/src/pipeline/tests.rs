@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Beginning, Direction};
+use crate::model::{Beginning, Direction, Origin};
 
 fn open(pipeline: &mut Pipeline, flow: u64, updates: &mut Vec<Update>) {
     let opened = Event::Opened {

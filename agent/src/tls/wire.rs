@@ -1,7 +1,7 @@
 //! The handshake as it stands on the wire: records of both directions become facts.
 //!
-//! The two directions may be fed in any interleaving; what is said depends on their bytes only.
-//! To that end the client's bytes wait where their meaning depends on the ServerHello.
+//! The two directions may be fed in any interleaving; what is said depends on their bytes only. To
+//! that end bytes wait where their meaning depends on the other side.
 
 use super::{
     alert,
@@ -254,10 +254,8 @@ impl WireHandshake {
 
     fn header(&mut self, direction: Direction, header: RecordHeader) {
         let encrypted = self.version().is_some_and(TlsVersion::encrypts_handshake);
-        let hello_done = self.facts.client_hello.is_some();
-        if direction == Direction::ToServer
-            && header.content_type == ContentType::Handshake
-            && !hello_done
+        if (direction, header.content_type) == (Direction::ToServer, ContentType::Handshake)
+            && self.facts.client_hello.is_none()
         {
             let (count, longest) = self.hello_records;
             self.hello_records = (count.saturating_add(1), longest.max(header.length));
@@ -266,8 +264,8 @@ impl WireHandshake {
             if let Some(flights) = &mut self.flights {
                 flights.on_record(direction, header.content_type.number(), header.length);
             }
-            if direction == Direction::ToServer
-                && header.content_type == ContentType::ApplicationData
+            if (direction, header.content_type)
+                == (Direction::ToServer, ContentType::ApplicationData)
                 && self.client_records.len() < MAX_CLIENT_RECORDS
             {
                 self.client_records.push(header.length);

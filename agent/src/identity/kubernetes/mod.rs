@@ -5,6 +5,8 @@
 //! `kubernetes` has one that says so.
 
 #[cfg(feature = "kubernetes")]
+mod board;
+#[cfg(feature = "kubernetes")]
 mod convert;
 pub mod gateway;
 pub mod pods;

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     fmt, fs,
-    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -24,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{
     KubernetesOptions, SharedTables,
+    board::Board,
     convert::{self, kind, name_of},
     services::ObjectName,
 };
@@ -31,75 +31,8 @@ use crate::identity::sources::SourceState;
 
 /// Objects per page of a listing.
 const PAGE: u32 = 250;
-/// Without an error for so long a watch counts as working again: the longest back-off, the longest
-/// wait for a connection, and some.
-const RECOVERED_AFTER: Duration = Duration::from_secs(90);
 /// Between two attempts to find the API server's address and credentials.
 const RETRY: Duration = Duration::from_secs(30);
-
-/// How one watch goes.
-#[derive(Debug)]
-struct Progress {
-    what: &'static str,
-    listed: bool,
-    error: Option<(String, Instant)>,
-}
-
-/// How all of them go.
-#[derive(Clone, Debug, Default)]
-struct Board(Arc<Mutex<Vec<Progress>>>);
-
-impl Board {
-    fn update(&self, what: &'static str, change: impl FnOnce(&mut Progress)) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.iter().position(|one| one.what == what).unwrap_or_else(|| {
-            all.push(Progress { what, listed: false, error: None });
-            all.len() - 1
-        });
-        change(&mut all[at]);
-    }
-
-    fn works(&self, what: &'static str) {
-        self.update(what, |one| {
-            one.listed = true;
-            if one.error.take().is_some() {
-                tracing::info!(what, "the Kubernetes API answers again");
-            }
-        });
-    }
-
-    fn fails(&self, what: &'static str, error: String) {
-        self.update(what, |one| {
-            if one.error.as_ref().is_none_or(|(known, _)| *known != error) {
-                tracing::warn!(what, "Kubernetes API: {error}");
-            }
-            one.error = Some((error, Instant::now()));
-        });
-    }
-
-    fn state(&self, now: Instant) -> SourceState {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = |at: Instant| now.saturating_duration_since(at) < RECOVERED_AFTER;
-        let problems: Vec<_> = all
-            .iter()
-            .filter_map(|one| match &one.error {
-                // A watch that was never listed has nothing to show whatever it says now.
-                Some((error, at)) if recent(*at) || !one.listed => {
-                    Some(format!("{}: {error}", one.what))
-                }
-                _ => None,
-            })
-            .collect();
-        if !problems.is_empty() {
-            return SourceState::Degraded(problems.join("; "));
-        }
-        if all.is_empty() || all.iter().any(|one| !one.listed) {
-            return SourceState::Starting;
-        }
-        let kinds: Vec<_> = all.iter().map(|one| one.what).collect();
-        SourceState::Ready(format!("watching {}", kinds.join(", ")))
-    }
-}
 
 /// The running watches; dropping this ends them.
 pub struct Watch {
@@ -177,7 +110,7 @@ async fn run(options: KubernetesOptions, tables: SharedTables, board: Board) {
         }
         tokio::time::sleep(RETRY).await;
     };
-    board.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| one.what != CONNECTION);
+    board.forget(CONNECTION);
     let pods = watch_pods(&client, &options, &tables, &board);
     let (services, gateway) = (options.services || options.gateway, options.gateway);
     let services = async {
@@ -368,7 +301,7 @@ async fn follow<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    board.update(what, |_| {});
+    board.starts(what);
     // Without back-off an error would be asked for again at once, and for ever.
     let events = watcher(api, config.page_size(PAGE)).default_backoff();
     pin_mut!(events);
