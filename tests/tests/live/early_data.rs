@@ -10,8 +10,8 @@ use hopsight_tests::{
     requirement,
 };
 
-/// As long as a Finished, as no message, and as certificates.
-const LENGTHS: [usize; 4] = [36, 600, 900, 5000];
+/// As long as a Finished, as no message, as certificates, and as much as the server permits.
+const LENGTHS: [usize; 5] = [36, 600, 900, 5000, 16_384];
 
 #[test]
 fn refused_early_data_is_no_certificate() {

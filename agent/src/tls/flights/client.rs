@@ -66,8 +66,9 @@ pub(super) fn read(cx: Context<'_>, records: &[u16]) -> Reading {
     }) {
         return Reading::Unclear(Ambiguity::TinyFragments);
     }
+    // It may stand before the flight, in records as long as those of any flight.
     if cx.facts.early_data_rejected() {
-        return after_early_data(cx, records);
+        return Reading::Unclear(Ambiguity::EarlyDataRejected);
     }
     if first == a.alert(Padding::Bare) {
         return Reading::Alert;
@@ -228,32 +229,6 @@ fn small_certificate(cx: Context<'_>, records: &[u16]) -> Reading {
         }
     }
     Reading::Unclear(Ambiguity::UnexplainedLength)
-}
-
-/// Early data may stand before the flight, in records of any length. Where the server is known to
-/// have asked, Finished does not follow early data but the client's Certificate or CertificateVerify,
-/// so a flight of bare records can be read.
-fn after_early_data(cx: Context<'_>, records: &[u16]) -> Reading {
-    let a = cx.a;
-    let unclear = Reading::Unclear(Ambiguity::EarlyDataRejected);
-    let first = records[0];
-    if cx.server != Witness::Requested {
-        return unclear;
-    }
-    if first > a.longest_modestly_padded() {
-        return match certificate_verify(cx, records, &[Padding::Bare]) {
-            Structure::Missing => unclear,
-            Structure::Incomplete => Reading::Wait,
-            Structure::Found(found) => found,
-        };
-    }
-    if first != a.empty_certificate(Padding::Bare) {
-        return unclear;
-    }
-    match empty_certificate(cx, records) {
-        Reading::Unclear(_) => unclear,
-        reading => reading,
-    }
 }
 
 /// Whether the records are a Certificate, a CertificateVerify and a Finished, each its own.
