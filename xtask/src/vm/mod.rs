@@ -209,7 +209,9 @@ impl Machines {
     }
 
     fn finish(self) -> anyhow::Result<()> {
-        results::print_table(&self.columns);
+        if !self.columns.is_empty() {
+            results::print_table(&self.columns);
+        }
         let bad: Vec<&str> = self
             .columns
             .iter()
