@@ -154,9 +154,10 @@ pub fn wire(data: &[u8]) {
     let mut presented = whole.facts().client_certificate.is_some();
     presented &= whole.facts().client_certificate_verify;
     assert!(presented || whole.facts().client_auth() != ClientAuth::Presented);
-    let said = inferred(whole);
-    for other in [server_first, cut, in_turn] {
-        assert_eq!(inferred(other), said);
+    // Whether an alert stands in a flight's place rests on what came first.
+    let mut decided = [whole, server_first, cut, in_turn].map(inferred).into_iter().flatten();
+    if let Some(first) = decided.next() {
+        assert!(decided.all(|other| other == first));
     }
 }
 
