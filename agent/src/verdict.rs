@@ -224,9 +224,11 @@ fn refused(
         Some(ClientCertificate::Empty) => true,
         Some(_) => facts.client_certificate_verify,
     };
-    let refuses = sender == Direction::ToClient
-        && facts.certificate_request
-        && alert::refuses_certificate(description);
+    let says_so = match &facts.client_certificate {
+        Some(ClientCertificate::Empty) => alert::refuses_no_certificate(description),
+        _ => alert::refuses_certificate(description),
+    };
+    let refuses = sender == Direction::ToClient && facts.certificate_request && says_so;
     if !refuses {
         let mut verdict = unknown(Outcome::Failed, Reason::HandshakeFailed);
         if sender == Direction::ToServer && alert::refuses_server_certificate(description) {

@@ -174,6 +174,23 @@ fn the_recordings_say_what_their_names_say() {
     }
 }
 
+/// OpenSSL answers an empty Certificate with `handshake_failure`, GnuTLS with `decode_error`, wolfSSL
+/// with a `close_notify` at warning level.
+#[test]
+fn every_alert_that_refuses_an_empty_certificate() {
+    const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
+    let recordings = recordings();
+    let recorded = recordings.iter().find(|recorded| recorded.name == "tls12-no-cert");
+    let recorded = recorded.expect("a recording of a refused handshake");
+    assert_eq!(recorded.verdict.outcome, Outcome::Rejected);
+    for alert in [[2, 50], [1, 0], [2, 0]] {
+        let mut segments = recorded.segments.clone();
+        let bytes = segments.iter_mut().find(|(.., bytes)| bytes == HANDSHAKE_FAILURE);
+        bytes.expect("the alert").2[5..].copy_from_slice(&alert);
+        assert_eq!(verdict(&segments), recorded.verdict, "{alert:?}");
+    }
+}
+
 #[test]
 fn every_prefix() {
     for recorded in recordings() {

@@ -35,10 +35,13 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// The key of the session that this connection begins or resumes; `None` for a capture that
-    /// does not show the client's address.
+    /// The key of the session that this connection begins or resumes; `None` where it may rest on
+    /// a key that no session made, and for a capture that does not show the client's address.
     #[must_use]
     pub fn of(connection: &Connection) -> Option<Self> {
+        if connection.offers_external_psk() {
+            return None;
+        }
         let owner = match connection.origin() {
             Origin::Process(process) => Owner::Process(process.pid),
             Origin::PacketCapture => Owner::Address(connection.local()?.ip()),
@@ -55,7 +58,9 @@ impl SessionKey {
 struct Full {
     verdict: Verdict,
     at: Timestamp,
-    /// The newest full handshake that showed another `client_auth`.
+    /// When a session was last begun or resumed: it may live on for the age limit from then.
+    used_at: Timestamp,
+    /// The same of sessions from full handshakes that showed another `client_auth`.
     disagreed_at: Option<Timestamp>,
 }
 
@@ -84,9 +89,9 @@ impl FullHandshakes {
             let disagreed_at = if known.verdict.client_auth == verdict.client_auth {
                 known.disagreed_at
             } else {
-                Some(known.at)
+                Some(known.used_at)
             };
-            *known = Full { verdict, at, disagreed_at };
+            *known = Full { verdict, at, used_at: at, disagreed_at };
             return;
         }
         while self.last.len() >= self.max {
@@ -94,7 +99,7 @@ impl FullHandshakes {
             self.last.remove(&oldest);
         }
         self.order.push_back(key.clone());
-        self.last.insert(key, Full { verdict, at, disagreed_at: None });
+        self.last.insert(key, Full { verdict, at, used_at: at, disagreed_at: None });
     }
 
     /// The verdict on a session resumed at `at`, and where it is carried from.
@@ -102,10 +107,10 @@ impl FullHandshakes {
     /// # Errors
     /// [`Reason::HandshakeFailed`] if the resumption did not succeed;
     /// [`Reason::ResumedUnseen`] if no full handshake is known or it is too old;
-    /// [`Reason::Ambiguous`] if full handshakes within the age limit gave different answers, for
-    /// then nobody can tell which of them is resumed.
+    /// [`Reason::Ambiguous`] if full handshakes gave different answers and sessions of both may be
+    /// alive, for then nobody can tell which of them is resumed.
     pub fn carry(
-        &self,
+        &mut self,
         key: &SessionKey,
         outcome: Outcome,
         at: Timestamp,
@@ -113,13 +118,18 @@ impl FullHandshakes {
         if outcome != Outcome::Established {
             return Err(Reason::HandshakeFailed);
         }
-        let full = self.last.get(key).ok_or(Reason::ResumedUnseen)?;
+        let full = self.last.get_mut(key).ok_or(Reason::ResumedUnseen)?;
         let age = at.since(full.at);
+        full.used_at = at;
+        if let Some(other) = &mut full.disagreed_at
+            && at.since(*other) <= self.max_age
+        {
+            // It may be the one that is resumed, and gets a new ticket with it.
+            *other = at;
+            return Err(Reason::Ambiguous);
+        }
         if age > self.max_age {
             return Err(Reason::ResumedUnseen);
-        }
-        if full.disagreed_at.is_some_and(|other| at.since(other) <= self.max_age) {
-            return Err(Reason::Ambiguous);
         }
         let verdict = Verdict { outcome, evidence: Evidence::Carried, ..full.verdict };
         Ok((
@@ -195,6 +205,25 @@ mod tests {
             let client_auth = carried.map(|(verdict, _)| verdict.client_auth);
             assert_eq!(client_auth, *expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_session_in_use_disagrees_longer_than_its_handshake_is_remembered() {
+        use ClientAuth::{NotRequested, Presented};
+        const ESTABLISHED: Outcome = Outcome::Established;
+        let mut handshakes = FullHandshakes::new(10, Duration::from_hours(24));
+        let carry = |handshakes: &mut FullHandshakes, hour: u64| {
+            let carried = handshakes.carry(&key(), ESTABLISHED, Timestamp(hour * HOUR));
+            carried.map(|(verdict, _)| verdict.client_auth)
+        };
+        handshakes.learn(key(), verdict(NotRequested, ESTABLISHED), Timestamp(0));
+        assert_eq!(carry(&mut handshakes, 20), Ok(NotRequested));
+        handshakes.learn(key(), verdict(Presented, ESTABLISHED), Timestamp(30 * HOUR));
+        for hour in [40, 60, 80] {
+            assert_eq!(carry(&mut handshakes, hour), Err(Reason::Ambiguous), "hour {hour}");
+        }
+        handshakes.learn(key(), verdict(Presented, ESTABLISHED), Timestamp(100 * HOUR));
+        assert_eq!(carry(&mut handshakes, 110), Ok(Presented));
     }
 
     #[test]

@@ -268,7 +268,7 @@ impl Pipeline {
         // name, and after a bad answer its consequence, an application that ends the connection.
         let library_may_add = transcript.is_some_and(|transcript| !transcript.is_accepted());
         let is_final = settled && (entry.connection.ended() || !library_may_add);
-        let from = carry(&mut judgement, &entry.connection, &self.full_handshakes, at);
+        let from = carry(&mut judgement, &entry.connection, &mut self.full_handshakes, at);
         if !is_final && entry.said == Some(judgement.verdict) {
             return;
         }
@@ -306,7 +306,7 @@ impl Pipeline {
         let key = connection.handshake_key();
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
         let mut judgement = connection.judge(transcript);
-        let from = carry(&mut judgement, connection, &self.full_handshakes, at);
+        let from = carry(&mut judgement, connection, &mut self.full_handshakes, at);
         let certificates = &mut self.certificates;
         let mut report = connection.report(&judgement, transcript, certificates, true);
         report.carried_from = from;
@@ -347,7 +347,7 @@ impl Pipeline {
 fn carry(
     judgement: &mut Judgement,
     connection: &Connection,
-    full_handshakes: &FullHandshakes,
+    full_handshakes: &mut FullHandshakes,
     at: Timestamp,
 ) -> Option<CarriedFrom> {
     let verdict = &mut judgement.verdict;

@@ -11,6 +11,7 @@ pub mod description {
     pub const CLOSE_NOTIFY: u8 = 0;
     pub const HANDSHAKE_FAILURE: u8 = 40;
     pub const NO_CERTIFICATE: u8 = 41;
+    pub const DECODE_ERROR: u8 = 50;
     pub const USER_CANCELED: u8 = 90;
     pub const NO_RENEGOTIATION: u8 = 100;
     pub const CERTIFICATE_REQUIRED: u8 = 116;
@@ -66,6 +67,14 @@ pub fn name(description: u8) -> Word {
 #[must_use]
 pub const fn refuses_certificate(description: u8) -> bool {
     matches!(description, 40..=46 | 48 | 49 | 51 | 116)
+}
+
+/// Whether the alert, sent by a server in answer to an empty Certificate, refuses the absence of
+/// one: what GnuTLS and wolfSSL say counts as well.
+#[must_use]
+pub const fn refuses_no_certificate(number: u8) -> bool {
+    refuses_certificate(number)
+        || matches!(number, description::DECODE_ERROR | description::CLOSE_NOTIFY)
 }
 
 /// Whether the alert, sent by a client, says that it verified the server's certificate and refused

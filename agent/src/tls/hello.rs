@@ -100,6 +100,9 @@ pub struct ClientHello {
     pub alpn: Box<[Arc<str>]>,
     /// `pre_shared_key` is offered.
     pub pre_shared_key: bool,
+    /// One of the keys offered was not made by a session: its `obfuscated_ticket_age` is 0
+    /// (RFC 8446 section 4.2.11).
+    pub external_psk: bool,
     /// `early_data` is offered.
     pub early_data: bool,
     /// `post_handshake_auth` is offered.
@@ -178,7 +181,10 @@ impl ClientHello {
 
     fn extension(&mut self, number: u16, whole: &[u8], content: &[u8]) {
         match number {
-            extension::PRE_SHARED_KEY => self.pre_shared_key = true,
+            extension::PRE_SHARED_KEY => {
+                self.pre_shared_key = true;
+                self.external_psk = ticket_ages(content).any(|age| age == [0; 4]);
+            }
             extension::EARLY_DATA => self.early_data = true,
             extension::POST_HANDSHAKE_AUTH => self.post_handshake_auth = true,
             extension::COMPRESS_CERTIFICATE => self.compress_certificate = true,
@@ -259,6 +265,25 @@ impl ClientHello {
     }
 }
 
+/// The `obfuscated_ticket_age` of each identity in a client's `pre_shared_key`, as far as they are
+/// whole.
+fn ticket_ages(content: &[u8]) -> impl Iterator<Item = [u8; 4]> {
+    let take = |bytes: &mut &[u8]| -> Option<usize> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        *bytes = rest;
+        Some(u16::from_be_bytes(*length).into())
+    };
+    let mut rest = content;
+    let length = take(&mut rest).unwrap_or_default();
+    rest = rest.get(..length).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let identity = take(&mut rest)?;
+        let (age, after) = rest.get(identity..)?.split_first_chunk()?;
+        rest = after;
+        Some(*age)
+    })
+}
+
 impl ServerHello {
     /// Reads a ServerHello body (without the message header).
     ///
@@ -322,4 +347,24 @@ pub fn encrypted_extensions_alpn(body: &[u8]) -> Option<Arc<str>> {
             Ok((_, TlsExtension::ALPN(protocols))) => protocols.first().map(|name| text(name)),
             _ => None,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_no_session_made_have_no_age() {
+        let cases: [(&str, &[u8], &[u32]); 5] = [
+            ("a session's", b"\0\x08\0\x02me\x12\x34\x56\x78", &[0x1234_5678]),
+            ("an external one", b"\0\x08\0\x02me\0\0\0\0", &[0]),
+            ("both", b"\0\x0f\0\x02me\0\0\0\x01\0\x01x\0\0\0\0", &[1, 0]),
+            ("cut", b"\0\x08\0\x02me\0\0", &[]),
+            ("nothing", b"", &[]),
+        ];
+        for (name, content, expected) in cases {
+            let ages: Vec<_> = ticket_ages(content).map(u32::from_be_bytes).collect();
+            assert_eq!(ages, expected, "{name}");
+        }
+    }
 }

@@ -185,8 +185,15 @@ fn cases() -> Vec<Case> {
             "http connect declined",
             text("CONNECT a:443 HTTP/1.1\r\n\r\n"),
             text("HTTP/1.1 403 No\r\n\r\n"),
+            "pending",
             "clear http_connect",
-            "clear http_connect",
+        ),
+        (
+            "http connect declined, then with credentials",
+            tls(b"CONNECT a:1 HTTP/1.1\r\n\r\nCONNECT a:1 HTTP/1.1\r\nProxy-Authorization: x\r\n\r\n"),
+            answer(b"HTTP/1.1 407 No\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
+            "tls [72, 38] http_connect",
+            "tls [72, 38] http_connect",
         ),
         (
             "openvpn",

@@ -194,8 +194,8 @@ fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
         return (protocol, if working { Stage::StaysClear } else { Stage::MayUpgrade });
     }
     if protocol == "http_connect" {
-        let declined = server.len() >= 12 && !server[9..].starts_with(b"2");
-        return (protocol, if declined { Stage::StaysClear } else { Stage::MayUpgrade });
+        // A client that is refused may ask again with what was missing (RFC 9110 section 15.5.8).
+        return (protocol, Stage::MayUpgrade);
     }
     if protocol == "ssh" {
         return (protocol, Stage::StaysClear);
