@@ -64,6 +64,9 @@ impl HandshakeFacts {
             }
             (Direction::ToClient, handshake_type::SERVER_HELLO) => {
                 let hello = ServerHello::parse(body)?;
+                if self.server_hello.is_some() {
+                    return Err(Malformed("second ServerHello"));
+                }
                 if hello.hello_retry_request {
                     self.hello_retry_request = true;
                 } else {
