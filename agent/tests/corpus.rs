@@ -4,6 +4,8 @@
 
 #[path = "support/shared.rs"]
 mod shared;
+#[path = "support/words.rs"]
+mod words;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -81,16 +83,8 @@ fn fits(expected: &str, report: &ConnectionReport) -> bool {
 }
 
 fn said(report: &ConnectionReport) -> String {
-    let verdict = &report.verdict;
-    let reason = verdict.reason.map_or(String::new(), |reason| format!("{{{reason}}}"));
-    format!(
-        "{}{reason} {} {} {}{}",
-        verdict.security,
-        verdict.client_auth,
-        verdict.outcome,
-        verdict.evidence,
-        if report.resumed == Some(true) { " resumed" } else { "" }
-    )
+    let resumed = if report.resumed == Some(true) { " resumed" } else { "" };
+    format!("{}{resumed}", words::said(report))
 }
 
 fn reports(path: &Path) -> Vec<ConnectionReport> {

@@ -1,0 +1,105 @@
+//! Captures of real stacks in situations that once gave a false answer, and of those where lengths
+//! and clear text cannot give the right one.
+
+#[path = "support/words.rs"]
+mod words;
+
+use std::path::Path;
+
+use hopsight::replay;
+use words::said;
+
+/// File, what happened, and what is said of its connections.
+type Case = (&'static str, &'static str, &'static [&'static str]);
+
+const MUTUAL: &str = "mtls presented established inferred";
+const ONE_WAY: &str = "tls not_requested established inferred";
+const NONE_SENT: &str = "tls requested_not_presented established inferred";
+
+/// Each of these was a false answer.
+const RIGHT: &[Case] = &[
+    (
+        "external-psk",
+        "OpenSSL: a mutual handshake, then a key that no session made and no certificate",
+        &[MUTUAL, "unknown{resumed_unseen} unknown established none"],
+    ),
+    (
+        "external-psk-retry",
+        "the same with a HelloRetryRequest",
+        &[MUTUAL, "unknown{resumed_unseen} unknown established none"],
+    ),
+    ("connect-again-curl", "curl: CONNECT, 407, CONNECT with credentials, TLS", &[ONE_WAY]),
+    ("connect-again-mtls", "the same with a client certificate", &[MUTUAL]),
+    (
+        "empty-certificate-gnutls",
+        "TLS 1.2, GnuTLS refuses an empty Certificate with decode_error",
+        &["tls requested_not_presented rejected wire"],
+    ),
+    (
+        "empty-certificate-wolfssl",
+        "TLS 1.2, wolfSSL refuses an empty Certificate with close_notify",
+        &["tls requested_not_presented rejected wire"],
+    ),
+    (
+        "early-data-like-a-certificate",
+        "OpenSSL, no certificate: refused 0-RTT data in records as long as a mutual flight",
+        &[NONE_SENT, "unknown{ambiguous} unknown established none"],
+    ),
+    (
+        "early-data-like-none",
+        "OpenSSL, mutual: refused 0-RTT data in records as long as an empty Certificate and Finished",
+        &[MUTUAL, "unknown{ambiguous} unknown established none"],
+    ),
+];
+
+/// The README's "what it cannot know" names each of these.
+const LIMITS: &[Case] = &[
+    ("post-handshake-authentication", "OpenSSL: asked after the handshake, presented", &[ONE_WAY]),
+    (
+        "renegotiation",
+        "TLS 1.2, OpenSSL: asked in a second handshake, presented",
+        &["tls not_requested established wire"],
+    ),
+    ("block-padding", "OpenSSL padding to 37 bytes, asked, no certificate", &[ONE_WAY]),
+    ("random-padding", "OpenSSL padding at random to NSS, not asked", &[MUTUAL]),
+    (
+        "http-upgrade",
+        "Upgrade: TLS/1.0, then mutual TLS",
+        &["plaintext not_requested established wire"],
+    ),
+    (
+        "long-preamble",
+        "200 bytes in clear of an unknown protocol, then mutual TLS",
+        &["plaintext not_requested established wire"],
+    ),
+    (
+        "greeting-then-hello",
+        "the server greets in clear, then mutual TLS",
+        &["unknown{handshake_failed} unknown failed none"],
+    ),
+    (
+        "session-from-before",
+        "a session without certificate from before, a mutual handshake, the session resumed",
+        &[MUTUAL, "mtls presented established carried"],
+    ),
+];
+
+#[test]
+fn real_stacks_are_read_right_or_as_the_readme_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/stacks");
+    let mut wrong = Vec::new();
+    for (name, what, expected) in RIGHT.iter().chain(LIMITS) {
+        let mut seen = Vec::new();
+        replay::replay(&folder.join(format!("{name}.pcap")), replay::limits(), &mut |report| {
+            if report.is_final {
+                seen.push(said(&report));
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        if seen != *expected {
+            wrong.push(format!("{name} ({what}): {seen:?} instead of {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
