@@ -28,6 +28,11 @@ const RIGHT: &[Case] = &[
         "the same with a HelloRetryRequest",
         &[MUTUAL, "unknown{resumed_unseen} unknown established none"],
     ),
+    (
+        "session-from-before-tls12",
+        "TLS 1.2: a session without certificate from before, a mutual handshake, the session resumed",
+        &["mtls presented established wire", "unknown{resumed_unseen} unknown established none"],
+    ),
     ("connect-again-curl", "curl: CONNECT, 407, CONNECT with credentials, TLS", &[ONE_WAY]),
     ("connect-again-mtls", "the same with a client certificate", &[MUTUAL]),
     (
@@ -79,7 +84,7 @@ const LIMITS: &[Case] = &[
     ),
     (
         "session-from-before",
-        "a session without certificate from before, a mutual handshake, the session resumed",
+        "TLS 1.3: a session without certificate from before, a mutual handshake, the session resumed",
         &[MUTUAL, "mtls presented established carried"],
     ),
 ];

@@ -275,14 +275,9 @@ impl Connection {
         self.wire_facts()?.client_hello.as_ref()?.server_name.as_ref()
     }
 
-    /// Whether a key that no session made may stand in for its certificates.
+    /// What its handshake said on the wire; `None` where it is not TLS.
     #[must_use]
-    pub fn offers_external_psk(&self) -> bool {
-        let hello = self.wire_facts().and_then(|facts| facts.client_hello.as_ref());
-        hello.is_some_and(|hello| hello.external_psk)
-    }
-
-    fn wire_facts(&self) -> Option<&HandshakeFacts> {
+    pub fn wire_facts(&self) -> Option<&HandshakeFacts> {
         match &self.phase {
             Phase::Tls { wire, .. } => Some(wire.facts()),
             _ => None,

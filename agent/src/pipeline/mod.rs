@@ -8,7 +8,7 @@ mod limits;
 use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 use self::{
-    carried::{FullHandshakes, SessionKey},
+    carried::{FullHandshakes, Session},
     connection::Connection,
 };
 pub use self::{
@@ -334,9 +334,9 @@ impl Pipeline {
             out.push(Update::Done(flow));
         }
         if report.resumed == Some(false)
-            && let Some(key) = SessionKey::of(&entry.connection)
+            && let Some(session) = Session::of(&entry.connection)
         {
-            self.full_handshakes.learn(key, report.verdict, at);
+            self.full_handshakes.learn(session, report.verdict, at);
         }
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
@@ -354,7 +354,7 @@ fn carry(
     if judgement.resumed != Some(true) || verdict.client_auth != ClientAuth::Unknown {
         return None;
     }
-    match full_handshakes.carry(&SessionKey::of(connection)?, verdict.outcome, at) {
+    match full_handshakes.carry(&Session::of(connection)?, verdict.outcome, at) {
         Ok((carried, from)) => {
             *verdict = carried;
             Some(from)

@@ -6,6 +6,7 @@ use super::{
     certificate::{self, Chain},
     hello::{ClientHello, Malformed, ServerHello, TlsVersion, encrypted_extensions_alpn},
     message::handshake_type,
+    session::SessionName,
 };
 use crate::model::{ClientAuth, Direction};
 
@@ -30,6 +31,8 @@ pub struct HandshakeFacts {
     pub hello_retry_request: bool,
     /// The ServerHello.
     pub server_hello: Option<ServerHello>,
+    /// The ticket in a NewSessionTicket in clear (up to TLS 1.2).
+    pub session_ticket: Option<SessionName>,
     /// Application protocol from EncryptedExtensions.
     pub encrypted_alpn: Option<Arc<str>>,
     /// EncryptedExtensions was seen.
@@ -75,6 +78,9 @@ impl HandshakeFacts {
             }
             (Direction::ToClient, handshake_type::HELLO_RETRY_REQUEST_DRAFT) => {
                 self.hello_retry_request = true;
+            }
+            (Direction::ToClient, handshake_type::NEW_SESSION_TICKET) => {
+                self.session_ticket = SessionName::of_new_session_ticket(body);
             }
             (Direction::ToClient, handshake_type::ENCRYPTED_EXTENSIONS) => {
                 self.encrypted_extensions = true;

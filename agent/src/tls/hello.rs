@@ -8,6 +8,7 @@ use tls_parser::{
     parse_tls_server_hello_extension,
 };
 
+use super::session::SessionName;
 use crate::report::Word;
 
 /// SHA-256 of "HelloRetryRequest": the random that marks one (RFC 8446 section 4.1.3).
@@ -23,6 +24,7 @@ mod extension {
     pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u16 = 16;
     pub const COMPRESS_CERTIFICATE: u16 = 27;
     pub const RECORD_SIZE_LIMIT: u16 = 28;
+    pub const SESSION_TICKET: u16 = 35;
     pub const PRE_SHARED_KEY: u16 = 41;
     pub const EARLY_DATA: u16 = 42;
     pub const SUPPORTED_VERSIONS: u16 = 43;
@@ -92,6 +94,9 @@ pub fn cipher_name(cipher: u16) -> Word {
 pub struct ClientHello {
     /// The client random.
     pub random: [u8; 32],
+    /// The session to resume up to TLS 1.2: the ticket in `session_ticket` (RFC 5077), else
+    /// `legacy_session_id`.
+    pub session: Option<SessionName>,
     /// Offered versions, highest first, without GREASE.
     pub versions: Box<[TlsVersion]>,
     /// Server name, as sent.
@@ -124,6 +129,8 @@ pub struct ServerHello {
     pub version: TlsVersion,
     /// Negotiated cipher suite.
     pub cipher: u16,
+    /// The session that begins or goes on (up to TLS 1.2), if it has no ticket.
+    pub session_id: Option<SessionName>,
     /// True for a HelloRetryRequest.
     pub hello_retry_request: bool,
     /// A pre-shared key was selected: the session is resumed (TLS 1.3).
@@ -170,6 +177,7 @@ impl ClientHello {
             parse_tls_handshake_client_hello(body).map_err(|_| Malformed("ClientHello"))?;
         let mut facts = Self {
             random: hello.random.try_into().map_err(|_| Malformed("ClientHello random"))?,
+            session: hello.session_id.and_then(SessionName::of),
             versions: [TlsVersion(hello.version.0)].into(),
             ..Self::default()
         };
@@ -185,6 +193,7 @@ impl ClientHello {
                 self.pre_shared_key = true;
                 self.external_psk = ticket_ages(content).any(|age| age == [0; 4]);
             }
+            extension::SESSION_TICKET => self.session = SessionName::of(content).or(self.session),
             extension::EARLY_DATA => self.early_data = true,
             extension::POST_HANDSHAKE_AUTH => self.post_handshake_auth = true,
             extension::COMPRESS_CERTIFICATE => self.compress_certificate = true,
@@ -299,6 +308,7 @@ impl ServerHello {
         let mut facts = Self {
             version: TlsVersion(version),
             cipher: hello.cipher.0,
+            session_id: hello.session_id.and_then(SessionName::of),
             hello_retry_request: hello.random == HELLO_RETRY_REQUEST_RANDOM,
             pre_shared_key: false,
             alpn: None,
@@ -331,6 +341,7 @@ impl ServerHello {
         Ok(Self {
             version,
             cipher: u16::from_be_bytes([cipher[0], cipher[1]]),
+            session_id: None,
             hello_retry_request: false,
             pre_shared_key: extensions(block).any(|(n, ..)| n == extension::PRE_SHARED_KEY),
             alpn: None,

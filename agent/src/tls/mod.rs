@@ -7,5 +7,6 @@ pub mod flights;
 pub mod hello;
 pub mod message;
 pub mod records;
+pub mod session;
 pub mod transcript;
 pub mod wire;

@@ -1,0 +1,31 @@
+//! Sessions up to TLS 1.2, which both sides name in clear: by a session identifier (RFC 5246 section
+//! 7.4.1.2) or by a ticket (RFC 5077 section 3.2).
+
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    num::NonZeroU64,
+};
+
+/// What stands for an identifier or a ticket: 64 bits of a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionName(NonZeroU64);
+
+impl SessionName {
+    /// Of an identifier or ticket; `None` of an empty one, which names nothing.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        Some(Self(NonZeroU64::MIN.saturating_add(hasher.finish())))
+    }
+
+    /// Of the ticket in a NewSessionTicket body (RFC 5077 section 3.3).
+    #[must_use]
+    pub fn of_new_session_ticket(body: &[u8]) -> Option<Self> {
+        let (length, ticket) = body.get(4..)?.split_first_chunk()?;
+        Self::of(ticket.get(..u16::from_be_bytes(*length).into())?)
+    }
+}
