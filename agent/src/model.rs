@@ -89,7 +89,8 @@ vocabulary! {
     Evidence {
         /// Nothing.
         None => "none",
-        /// The last full handshake of the session or hop, which this connection resumed.
+        /// The full handshake that began the session (in TLS 1.3: the last one of the hop), which this
+        /// connection resumed.
         Carried => "carried",
         /// TLS 1.3 record lengths.
         Inferred => "inferred",
