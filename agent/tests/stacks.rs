@@ -46,6 +46,11 @@ const RIGHT: &[Case] = &[
         &["tls requested_not_presented rejected wire"],
     ),
     (
+        "bytes-behind-a-reset",
+        "GnuTLS: bytes of the server that were on their way when the client reset",
+        &[ONE_WAY, "tls not_requested established carried"],
+    ),
+    (
         "early-data-like-a-certificate",
         "OpenSSL, no certificate: refused 0-RTT data in records as long as a mutual flight",
         &[NONE_SENT, "unknown{ambiguous} unknown established none"],

@@ -1,6 +1,9 @@
 //! Follows TCP connections in a capture and turns their segments into events.
 
-use std::{collections::hash_map::Entry, net::SocketAddr};
+use std::{
+    collections::{VecDeque, hash_map::Entry},
+    net::SocketAddr,
+};
 
 use super::packet::TcpSegment;
 use crate::{
@@ -28,8 +31,13 @@ struct Tracked {
 pub struct TcpTracker {
     connections: HashMap<(SocketAddr, SocketAddr), Tracked>,
     by_flow: HashMap<FlowId, (SocketAddr, SocketAddr)>,
+    /// The last connections that were reset: what was on its way then still comes.
+    reset: VecDeque<(SocketAddr, SocketAddr)>,
     flows: u64,
 }
+
+/// Connections remembered as reset.
+const MAX_RESET: usize = 256;
 
 /// Both directions of a connection have the same key.
 fn key(a: SocketAddr, b: SocketAddr) -> (SocketAddr, SocketAddr) {
@@ -56,6 +64,7 @@ impl TcpTracker {
         }
         let tracked = match self.connections.entry(key) {
             Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if !segment.syn && self.reset.contains(&key) => return,
             Entry::Vacant(place) => {
                 let flow = FlowId(self.flows + 1);
                 let Some(tracked) = open(flow, at, segment, out) else { return };
@@ -107,6 +116,12 @@ impl TcpTracker {
             let offset = sequence.wrapping_add(segment.payload_len).wrapping_sub(base);
             out.push(Event::Fin { flow, at, direction, offset });
             tracked.fin[index] = true;
+        }
+        if segment.rst {
+            if self.reset.len() == MAX_RESET {
+                self.reset.pop_front();
+            }
+            self.reset.push_back(key);
         }
         if segment.rst || tracked.fin == [true, true] {
             self.close(key, at, out);
