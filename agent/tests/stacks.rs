@@ -45,6 +45,7 @@ const RIGHT: &[Case] = &[
         "TLS 1.2, wolfSSL refuses an empty Certificate with close_notify",
         &["tls requested_not_presented rejected wire"],
     ),
+    ("greeting-then-hello", "the server greets in clear, then mutual TLS", &[MUTUAL]),
     (
         "bytes-behind-a-reset",
         "GnuTLS: bytes of the server that were on their way when the client reset",
@@ -81,11 +82,6 @@ const LIMITS: &[Case] = &[
         "long-preamble",
         "200 bytes in clear of an unknown protocol, then mutual TLS",
         &["plaintext not_requested established wire"],
-    ),
-    (
-        "greeting-then-hello",
-        "the server greets in clear, then mutual TLS",
-        &["unknown{handshake_failed} unknown failed none"],
     ),
     (
         "session-from-before",

@@ -103,6 +103,17 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         };
     }
     match RecordHeader::parse(client) {
+        // The server spoke first, in clear, and the client answers with TLS. (One that comes before
+        // such bytes is answered in clear, and decided by then.)
+        Ok(Some(_)) if RecordHeader::parse(server).is_err() && ending == Ending::Open => {
+            return signatures::server_hello(server).map_or(Opening::Pending, |server_at| {
+                Opening::Tls(TlsStart {
+                    at: [0, server_at],
+                    starttls: Some(upgrades::named(&[], server)),
+                    ssl2_hello: None,
+                })
+            });
+        }
         Ok(Some(_)) => return direct(None, 0),
         // Even at the end: half a TLS record is not clear text.
         Ok(None) => return Opening::Pending,
