@@ -13,6 +13,10 @@ use anyhow::Context as _;
 use super::{Row, kernel::Kernel};
 use crate::command::installed;
 
+/// An emulated kernel may hang before its first word, which otherwise comes within a minute (Linux
+/// 7.2 hung once, on a loaded machine).
+const SILENCE: Duration = Duration::from_mins(3);
+
 /// Boots until it powers off, within `limit`, and returns what was said on the console, which also
 /// stays in `log`.
 ///
@@ -42,19 +46,48 @@ pub fn boot(
         .arg("-append")
         .arg(format!("console={} quiet panic=-1 {}", row.arch.console(), row.parameters))
         .stdin(Stdio::null());
-    let mut child = qemu.spawn().context("start qemu")?;
     let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().context("wait for qemu")? {
-            break status;
+    loop {
+        match run(&mut qemu, log, limit.saturating_sub(start.elapsed()))? {
+            End::PoweredOff => break,
+            End::Silent if start.elapsed() < limit => {
+                println!("   nothing on the console for {SILENCE:?}: it is started again");
+            }
+            End::Silent | End::TimedOut => {
+                anyhow::bail!("it did not power off within {limit:?}; console in {}", log.display())
+            }
         }
-        if start.elapsed() > limit {
-            child.kill().and_then(|()| child.wait().map(drop)).context("end qemu")?;
-            anyhow::bail!("it did not power off within {limit:?}; console in {}", log.display());
-        }
-        thread::sleep(Duration::from_millis(200));
-    };
-    anyhow::ensure!(status.success(), "qemu ended with {status}");
+    }
     let console = fs::read(log).with_context(|| format!("read {}", log.display()))?;
     Ok(String::from_utf8_lossy(&console).into_owned())
+}
+
+/// How a run of qemu ended.
+enum End {
+    PoweredOff,
+    /// The kernel said nothing for [`SILENCE`].
+    Silent,
+    TimedOut,
+}
+
+fn run(qemu: &mut Command, log: &Path, limit: Duration) -> anyhow::Result<End> {
+    let mut child = qemu.spawn().context("start qemu")?;
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().context("wait for qemu")? {
+            anyhow::ensure!(status.success(), "qemu ended with {status}");
+            return Ok(End::PoweredOff);
+        }
+        let silent = || fs::metadata(log).is_ok_and(|log| log.len() == 0);
+        let end = if start.elapsed() > limit {
+            End::TimedOut
+        } else if start.elapsed() > SILENCE && silent() {
+            End::Silent
+        } else {
+            thread::sleep(Duration::from_millis(200));
+            continue;
+        };
+        child.kill().and_then(|()| child.wait().map(drop)).context("end qemu")?;
+        return Ok(end);
+    }
 }
