@@ -308,7 +308,7 @@ impl ServerHello {
         let mut facts = Self {
             version: TlsVersion(version),
             cipher: hello.cipher.0,
-            session_id: hello.session_id.and_then(SessionName::of),
+            session_id: None,
             hello_retry_request: hello.random == HELLO_RETRY_REQUEST_RANDOM,
             pre_shared_key: false,
             alpn: None,
@@ -329,6 +329,9 @@ impl ServerHello {
                 }
                 _ => {}
             }
+        }
+        if !facts.version.encrypts_handshake() {
+            facts.session_id = hello.session_id.and_then(SessionName::of);
         }
         Ok(facts)
     }
