@@ -3,11 +3,12 @@
 
 use hopsight::model::{ClientAuth, Evidence, Reason, Security};
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, VERDICT},
     early_data::{self, EarlyData},
     loopback::Loopback,
     pki::Pki,
     requirement,
+    wait::wait_until,
 };
 
 /// As long as a Finished, as no message, as certificates, and as much as the server permits.
@@ -26,6 +27,17 @@ fn refused_early_data_is_no_certificate() {
         Agent::start(&dir.path().join(name), block.socket(host, 9464), &options).unwrap()
     };
     let (lengths_only, with_library) = (agent("lengths", 1, "off"), agent("library", 2, "auto"));
+    // A library is looked into once a watched process uses it.
+    let mut port = 20_000;
+    wait_until("the library to be probed", VERDICT, || {
+        port += 2;
+        let addresses = [port, port + 1].map(|port| block.socket(3, port));
+        early_data::ALL[0].run(&dir.path().join("openssl"), &pki, addresses, LENGTHS[0])?;
+        let reports = with_library.wait_finals(addresses[1], 1)?;
+        let probed = reports.iter().any(|report| report.verdict.evidence == Evidence::Library);
+        Ok(probed.then_some(()))
+    })
+    .unwrap();
     for (index, case) in early_data::ALL.iter().enumerate() {
         for (round, bytes) in LENGTHS.into_iter().enumerate() {
             let port = 10_000 + 2 * u16::try_from(index * LENGTHS.len() + round).unwrap();
