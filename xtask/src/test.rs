@@ -30,8 +30,9 @@ pub struct Args {
 /// Runs everything, one step after the other, and ends with a summary.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut steps = Steps::default();
-    // The live tests run the binary, which `cargo test` alone does not have to build.
-    if steps.run("cargo build", || command::run(&mut cargo(&["build"]))) {
+    // Builds the programs that the tests run, too: with what the tests ask of dependencies, so that
+    // nothing is built twice.
+    if steps.run("cargo test --no-run", || command::run(tests()?.arg("--no-run"))) {
         steps.run("cargo test", || command::run(&mut tests()?));
         steps.run("cargo xtask bench instructions --debug", || {
             instructions::run(&instructions::Args::IN_TESTS)

@@ -243,18 +243,12 @@ fn build(arch: Arch) -> anyhow::Result<Binaries> {
         cargo
     };
     let agent = match arch.cross_target() {
-        None => {
-            crate::command::run(&mut cargo(&["build"]))?;
-            built("hopsight")?
-        }
+        None => built("hopsight")?,
         Some(target) => [CROSS_DIR, target, "debug", "hopsight"].iter().collect(),
     };
-    let mut args = vec!["test", "--no-run"];
-    if arch.cross_target().is_some() {
-        // A test of the agent's own package brings the agent along, with the same features of its
-        // dependencies: `cargo build` would build many of them again.
-        args.extend(["--test", "tshark"]);
-    }
+    // A test of the agent's own package brings the agent along, with the same features of its
+    // dependencies: `cargo build` would build many of them again.
+    let mut args = vec!["test", "--no-run", "--test", "tshark"];
     for (name, _) in TESTS {
         args.extend(["--test", name]);
     }
