@@ -2,21 +2,18 @@
 //!
 //! Where they are not present it says so.
 
+#[path = "support/reports.rs"]
+mod reports;
 #[path = "support/shared.rs"]
 mod shared;
-#[path = "support/words.rs"]
-mod words;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use hopsight::{
     model::{Outcome, Security},
-    replay,
     report::ConnectionReport,
 };
+use reports::reports;
 
 /// Connections on which we differ from the table, and why. Everything else must fit.
 const DIFFERENCES: &[(&str, &str, &str)] = &[
@@ -84,17 +81,7 @@ fn fits(expected: &str, report: &ConnectionReport) -> bool {
 
 fn said(report: &ConnectionReport) -> String {
     let resumed = if report.resumed == Some(true) { " resumed" } else { "" };
-    format!("{}{resumed}", words::said(report))
-}
-
-fn reports(path: &Path) -> Vec<ConnectionReport> {
-    let mut reports = Vec::new();
-    let counts = replay::replay(path, replay::limits(), &mut |report| {
-        reports.push(report);
-        Ok(())
-    });
-    counts.unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
-    reports
+    format!("{}{resumed}", reports::said(report))
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! Captures of real stacks in situations that once gave a false answer, and of those where lengths
 //! and clear text cannot give the right one.
 
-#[path = "support/words.rs"]
-mod words;
+#[path = "support/reports.rs"]
+mod reports;
 
 use std::path::Path;
 
-use hopsight::replay;
-use words::said;
+use reports::{reports, said};
 
 /// File, what happened, and what is said of its connections.
 type Case = (&'static str, &'static str, &'static [&'static str]);
@@ -95,14 +94,8 @@ fn real_stacks_are_read_right_or_as_the_readme_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/stacks");
     let mut wrong = Vec::new();
     for (name, what, expected) in RIGHT.iter().chain(LIMITS) {
-        let mut seen = Vec::new();
-        replay::replay(&folder.join(format!("{name}.pcap")), replay::limits(), &mut |report| {
-            if report.is_final {
-                seen.push(said(&report));
-            }
-            Ok(())
-        })
-        .unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        let reports = reports(&folder.join(format!("{name}.pcap")));
+        let seen: Vec<_> = reports.iter().filter(|report| report.is_final).map(said).collect();
         if seen != *expected {
             wrong.push(format!("{name} ({what}): {seen:?} instead of {expected:?}"));
         }

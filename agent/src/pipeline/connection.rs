@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use crate::flow::{
     prelude::{self, Ending, Opening, ProxyVersion},
@@ -267,12 +267,6 @@ impl Connection {
     #[must_use]
     pub fn handshake_key(&self) -> Option<(u32, [u8; 32])> {
         self.pid().zip(self.client_random())
-    }
-
-    /// The server name asked for.
-    #[must_use]
-    pub fn server_name(&self) -> Option<&Arc<str>> {
-        self.wire_facts()?.client_hello.as_ref()?.server_name.as_ref()
     }
 
     /// What its handshake said on the wire; `None` where it is not TLS.

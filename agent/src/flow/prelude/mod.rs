@@ -107,11 +107,7 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         // such bytes is answered in clear, and decided by then.)
         Ok(Some(_)) if RecordHeader::parse(server).is_err() && ending == Ending::Open => {
             return signatures::server_hello(server).map_or(Opening::Pending, |server_at| {
-                Opening::Tls(TlsStart {
-                    at: [0, server_at],
-                    starttls: Some(upgrades::named(&[], server)),
-                    ssl2_hello: None,
-                })
+                upgrades::upgrade([0, server_at], upgrades::named(&[], server))
             });
         }
         Ok(Some(_)) => return direct(None, 0),

@@ -30,24 +30,15 @@ pub fn judge(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         _ if stage != Stage::MayUpgrade => {}
         Match::Yes => {
             let server_at = signatures::server_hello(server).or(ended.then_some(server.len()));
-            return server_at.map_or(Opening::Pending, |server_at| {
-                Opening::Tls(TlsStart {
-                    at: [client_at, server_at],
-                    starttls: Some(protocol),
-                    ssl2_hello: None,
-                })
-            });
+            return server_at
+                .map_or(Opening::Pending, |server_at| upgrade([client_at, server_at], protocol));
         }
         Match::Partial => return Opening::Pending,
         Match::No => {}
     }
     // The client's side may be missing; a server that says hello was asked to.
     if ended && let Some(server_at) = signatures::server_hello(server) {
-        return Opening::Tls(TlsStart {
-            at: [client.len(), server_at],
-            starttls: Some(protocol),
-            ssl2_hello: None,
-        });
+        return upgrade([client.len(), server_at], protocol);
     }
     match stage {
         // Of an unknown protocol no upgrade is known either.
@@ -60,6 +51,11 @@ pub fn judge(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         Stage::Opaque => Opening::Opaque(protocol),
         Stage::MayUpgrade | Stage::StaysClear => Opening::Plaintext(protocol),
     }
+}
+
+/// TLS begins at these places of both sides, behind this protocol in clear.
+pub const fn upgrade(at: [usize; 2], protocol: &'static str) -> Opening {
+    Opening::Tls(TlsStart { at, starttls: Some(protocol), ssl2_hello: None })
 }
 
 /// The protocol's name as far as it can be told.
@@ -183,7 +179,8 @@ const BEFORE_UPGRADE: &[&str] = &[
 ];
 
 fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
-    let protocol = text_protocol(client, server);
+    let (greeting, greeted) = greeting(server);
+    let protocol = text_protocol(client, server, greeting);
     if client.len() < 4 {
         return (protocol, Stage::MayUpgrade);
     }
@@ -200,7 +197,7 @@ fn text(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
     if protocol == "ssh" {
         return (protocol, Stage::StaysClear);
     }
-    if !greeting(server).1 {
+    if !greeted {
         // Its next line may tell SMTP from FTP.
         return (protocol, Stage::MayUpgrade);
     }
@@ -272,7 +269,7 @@ fn greeting(server: &[u8]) -> (&[u8], bool) {
     (&server[..server.len().min(GREETING_BYTES)], server.len() > GREETING_BYTES)
 }
 
-fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
+fn text_protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
     let says = |bytes: &[u8], word: &str| {
         bytes.len() >= word.len() && bytes[..word.len()].eq_ignore_ascii_case(word.as_bytes())
     };
@@ -290,7 +287,7 @@ fn text_protocol(client: &[u8], server: &[u8]) -> &'static str {
         "imap"
     } else if server.starts_with(b"+OK") {
         "pop3"
-    } else if has(greeting(server).0, b"SMTP") {
+    } else if has(greeting, b"SMTP") {
         "smtp"
     } else if starts(&["AUTH TLS", "AUTH SSL", "FEAT", "USER "]) || server.starts_with(b"220") {
         "ftp"
