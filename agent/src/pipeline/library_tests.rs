@@ -180,3 +180,22 @@ fn a_verified_chain_waits_for_the_check_of_the_name() {
         assert_eq!((last.verdict.server_verified, last.verdict.outcome), expected, "{name}");
     }
 }
+
+/// The housekeeping of a quiet agent comes between any two events of a handshake.
+#[test]
+fn a_tick_between_any_two_events_changes_nothing() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/handshakes");
+    for file in std::fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        let events = recorded(&std::fs::read_to_string(&path).unwrap());
+        let expected = run(&mut Pipeline::new(Limits::default()), events.clone());
+        let mut pipeline = Pipeline::new(Limits::default());
+        let mut reports = Vec::new();
+        for event in events {
+            let at = event.at();
+            reports.extend(run(&mut pipeline, [event]));
+            pipeline.tick(at, &mut Vec::new());
+        }
+        assert_eq!(reports, expected, "{}", path.display());
+    }
+}

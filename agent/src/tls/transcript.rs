@@ -147,8 +147,8 @@ pub struct Transcripts {
     /// The newest context of each SSL object, for observations that carry no context.
     context_of: HashMap<(u32, u64), u64>,
     /// What was observed on an SSL object before its first transcript call (TLS 1.2 verifies
-    /// before it hashes).
-    pending_verification: HashMap<(u32, u64), Verification>,
+    /// before it hashes), and when.
+    pending_verification: HashMap<(u32, u64), (Verification, Timestamp)>,
     /// Given up without a flow.
     unmatched: u64,
 }
@@ -207,7 +207,7 @@ impl Transcripts {
             let fresh = Transcript {
                 pid: event.pid,
                 ssl: event.ssl,
-                server_verification: pending,
+                server_verification: pending.map(|(verification, _)| verification),
                 ..Transcript::default()
             };
             if let Some(first) = self.by_context.get_mut(&key) {
@@ -255,7 +255,8 @@ impl Transcripts {
                 if self.pending_verification.len() >= self.limits.max {
                     self.pending_verification.clear();
                 }
-                self.pending_verification.insert(owner, Verification { error, enforced });
+                let verification = Verification { error, enforced };
+                self.pending_verification.insert(owner, (verification, event.at));
             }
             return None;
         };
@@ -301,11 +302,10 @@ impl Transcripts {
 
     /// Gives up what is older than the limit.
     pub fn expire(&mut self, now: Timestamp) {
+        let max_age_ns = self.limits.max_age_ns;
+        let is_young = |at: Timestamp| now.since(at).as_nanos() < max_age_ns.into();
         while let Some(&key) = self.order.front() {
-            let young = self.by_context.get(&key).is_some_and(|transcript| {
-                now.0.saturating_sub(transcript.at.0) < self.limits.max_age_ns
-            });
-            if young {
+            if self.by_context.get(&key).is_some_and(|transcript| is_young(transcript.at)) {
                 break;
             }
             self.order.pop_front();
@@ -313,9 +313,7 @@ impl Transcripts {
         }
         let known = &self.by_context;
         self.context_of.retain(|(pid, _), context| known.contains_key(&(*pid, *context)));
-        if self.by_context.is_empty() {
-            self.pending_verification.clear();
-        }
+        self.pending_verification.retain(|_, (_, at)| is_young(*at));
     }
 
     fn make_room(&mut self) {
