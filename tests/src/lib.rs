@@ -30,6 +30,7 @@ pub mod pki;
 pub mod process;
 pub mod receiver;
 pub mod requirement;
+pub mod stack;
 pub mod table;
 pub mod topology;
 pub mod truth;

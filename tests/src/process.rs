@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File, OpenOptions},
+    io::Write as _,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -69,6 +70,15 @@ impl Daemon {
             .spawn()
             .with_context(|| format!("start {} (through setpriv)", program.display()))?;
         Ok(Self { name: program.display().to_string(), child, log: log.to_owned() })
+    }
+
+    /// Writes to its standard input, which is a pipe.
+    ///
+    /// # Errors
+    /// When it reads no more, or from no pipe.
+    pub fn write_input(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let input = self.child.stdin.as_mut().context("find the pipe to its standard input")?;
+        input.write_all(bytes).with_context(|| format!("write to {}", self.name))
     }
 
     /// Ends its standard input.

@@ -51,6 +51,18 @@ const FOR_TESTS: &[Requirement] = &[
     Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
     Requirement {
+        what: "GnuTLS's client and server",
+        packages: &["gnutls-bin"],
+        present: || installed("gnutls-cli") && installed("gnutls-serv"),
+    },
+    Requirement {
+        what: "NSS's client, server and key tools",
+        packages: &["libnss3-tools"],
+        present: || {
+            ["tstclnt", "selfserv", "certutil", "pk12util"].iter().all(|tool| installed(tool))
+        },
+    },
+    Requirement {
         what: "the system's Python with its ssl module",
         packages: &["python3"],
         present: || output("/usr/bin/python3", &["-c", "import ssl"]).is_some(),

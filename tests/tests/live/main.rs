@@ -9,4 +9,5 @@ mod lifecycle;
 mod matrix;
 mod mid_stream;
 mod outputs;
+mod stacks;
 mod topology;
