@@ -3,11 +3,13 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use super::{
     Submitted,
+    kept::KeptState,
+    named::Named,
     policy_file::PolicyFile,
     proxies::{Asked, Proxies, Proxy, Retired},
     wall_clock::WallClock,
@@ -16,15 +18,13 @@ use crate::{
     export::{
         Exporter,
         drift::{DriftBoard, DriftView},
-        ends::Ends,
-        health::ComponentState,
         hop_context::{HopCompliance, HopContext, IntentSummary},
         labels,
         time::Moment,
     },
     model::{ClientAuth, Origin, Security},
     policy::{
-        drift::{Compliance, DriftEvent, DriftTracker, Options, Snapshot, assess},
+        drift::{Compliance, DriftEvent, DriftTracker, Options, assess},
         intent::UpstreamIntent,
         observation::Observation,
         time::UnixTime,
@@ -35,10 +35,7 @@ use crate::{
 /// Component names in `/readyz`.
 const POLICY: &str = "policy";
 const NGINX_CONFIGURATION: &str = "nginx_configuration";
-const STATE: &str = "state";
 
-/// Between two writes of a state in which only counts and times advanced.
-const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Reports that wait for names at most; further ones go by the process name.
 const MAX_WAITING: usize = 4_096;
 
@@ -62,15 +59,10 @@ pub(super) struct Judge {
     hops: HashMap<HopKey, Newest>,
     /// Reports on processes whose names are being looked up.
     waiting: Vec<Submitted>,
-    state: Option<StateFile>,
+    state: KeptState,
     clock: WallClock,
-    saved_at: Instant,
-    /// A drift opened or closed since the state was saved.
-    unsaved: bool,
     /// A drift opened or closed since the metrics were shown.
     unshown: bool,
-    /// The last attempt to save failed.
-    cannot_save: bool,
 }
 
 impl Judge {
@@ -83,7 +75,7 @@ impl Judge {
         options: Options,
         state: Option<StateFile>,
     ) -> Self {
-        let snapshot = state.as_ref().map(|state| restore(state, &exporter)).unwrap_or_default();
+        let (state, snapshot) = KeptState::load(state, exporter.health());
         let tracker = DriftTracker::new(options, snapshot);
         for closed in tracker.closed() {
             exporter.observe_drift_detection(closed.drift.detection());
@@ -105,9 +97,6 @@ impl Judge {
             waiting: Vec::new(),
             state,
             clock: WallClock::new(),
-            saved_at: Instant::now(),
-            unsaved: false,
-            cannot_save: false,
             unshown: false,
         };
         judge.show();
@@ -152,52 +141,18 @@ impl Judge {
     /// Takes in a report on a process of which everything is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
         let now = self.now();
-        let process = labels::proxy(&report.origin);
-        let label = proxy.as_ref().map_or_else(|| process.clone(), |proxy| proxy.label.clone());
-        let configuration = proxy.as_ref().and_then(|proxy| self.proxies.configuration(proxy));
-        let found = configuration
-            .map(|configuration| configuration.find(report.destination, report.sni.as_deref()))
-            .unwrap_or_default();
-        let mut intents: Vec<&UpstreamIntent> = configuration
-            .map(|configuration| found.iter().map(|&at| configuration.upstream(at)).collect())
-            .unwrap_or_default();
-        let (configured, certificate) = match (configuration, found.as_slice()) {
-            (Some(configuration), &[one]) => {
-                (Some(configuration.upstream(one)), configuration.client_certificate(one).cloned())
-            }
-            _ => (None, None),
-        };
-        let service = self.proxies.service(report.destination, report.dst.parse().ok());
-        let name = configured.map(|one| one.target.to_string());
-        let stable = configured.and_then(UpstreamIntent::stable_name);
-        let upstream = stable.or_else(|| service.as_ref().map(|service| service.label()));
-        let upstream = upstream.map_or_else(|| labels::upstream(report), |one| labels::label(&one));
-        let pod = proxy.as_ref().and_then(Proxy::pod);
-        let pod = pod.map(|pod| labels::label(&format!("{}/{}", pod.namespace, pod.pod)));
-        let ends = Ends { proxy: label, upstream, pod };
+        let Named { ends, upstream, intents, certificate } =
+            Named::find(report, proxy.as_ref(), &self.proxies);
         self.exporter.record_between(&ends, report, Moment::now());
         if report.verdict.security == Security::Unknown && !report.is_final {
             return;
         }
-        let by_gateway = match (&proxy, &service) {
-            (Some(proxy), Some(service)) => self.proxies.gateway_intent(proxy, service),
-            _ => None,
-        };
-        if let Some(intent) = &by_gateway {
-            intents = vec![intent];
-        }
-        let name: Option<Arc<str>> =
-            name.or_else(|| Some(service?.label())).map(|name| labels::label(&name));
+        let process = labels::proxy(&report.origin);
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
-        let mut seen = Observation::of(
-            report,
-            &ends.proxy,
-            namespace,
-            &ends.upstream,
-            now - opened_at.elapsed(),
-        );
+        let since = now - opened_at.elapsed();
+        let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, since);
         seen.process = &process;
-        seen.name = name.as_deref();
+        seen.name = upstream.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
@@ -205,6 +160,7 @@ impl Judge {
             seen.client_certificate = seen.client_certificate.or(configured);
         }
         let policy = self.policies.policies().find(&seen.subject());
+        let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let assessment = assess(policy, &intents, &seen, now);
         let policy: Arc<str> = policy.name.as_str().into();
         let intent = match intents.as_slice() {
@@ -212,11 +168,10 @@ impl Judge {
             _ => None,
         };
         let events = self.tracker.observe(&seen, &assessment, now);
-        let Ends { proxy: label, upstream, .. } = ends;
-        let key = (label, upstream);
+        let key = (ends.proxy, ends.upstream);
         let newest = Newest {
             context: HopContext {
-                name,
+                name: upstream,
                 intent,
                 compliance: None,
                 proxy_identity: proxy.map(|proxy| proxy.identity),
@@ -250,7 +205,7 @@ impl Judge {
         self.hops.retain(|_, hop| hop.at.elapsed() < forget_after);
         self.show();
         self.show_health();
-        if self.unsaved || self.saved_at.elapsed() >= SAVE_INTERVAL {
+        if self.state.is_due() {
             self.save();
         }
     }
@@ -261,7 +216,7 @@ impl Judge {
         if let Some(step) = step {
             tracing::info!(?step, "the wall clock was set");
             self.tracker.clock_was_set(step);
-            self.unsaved = true;
+            self.state.note_change();
         }
         now
     }
@@ -299,24 +254,7 @@ impl Judge {
 
     /// Writes what has to outlive the agent.
     pub(super) fn save(&mut self) {
-        self.unsaved = false;
-        self.saved_at = Instant::now();
-        let Some(state) = &mut self.state else { return };
-        let health = self.exporter.health();
-        match state.save(&self.tracker.snapshot()) {
-            Ok(()) => {
-                self.cannot_save = false;
-                health.set(STATE, ComponentState::Ready, state.path().display().to_string());
-            }
-            Err(error) => {
-                // Tried again at the next tick, told once.
-                self.unsaved = true;
-                if !std::mem::replace(&mut self.cannot_save, true) {
-                    tracing::warn!("{error:#}");
-                }
-                health.set(STATE, ComponentState::Degraded, format!("{error:#}"));
-            }
-        }
+        self.state.save(&self.tracker.snapshot(), self.exporter.health());
     }
 
     fn tell(&mut self, events: &[DriftEvent]) {
@@ -339,8 +277,10 @@ impl Judge {
                 ),
             }
         }
-        self.unsaved |= !events.is_empty();
-        self.unshown |= !events.is_empty();
+        if !events.is_empty() {
+            self.state.note_change();
+            self.unshown = true;
+        }
     }
 
     /// Shows a hop as its newest connection and its open drifts make it.
@@ -380,27 +320,6 @@ impl Judge {
         }
         for (component, state, detail) in self.proxies.source_health() {
             health.set(component, state, detail);
-        }
-    }
-}
-
-/// The state as it was saved; an empty one where that cannot be used.
-fn restore(state: &StateFile, exporter: &Exporter) -> Snapshot {
-    match state.load() {
-        Ok(snapshot) => {
-            let path = state.path().display().to_string();
-            exporter.health().set(STATE, ComponentState::Ready, path);
-            snapshot
-        }
-        Err(error) => {
-            let aside = match state.set_aside() {
-                Ok(path) => format!("kept as {}", path.display()),
-                Err(error) => format!("{error:#}"),
-            };
-            let detail = format!("started without open drift: {error:#} ({aside})");
-            tracing::warn!("{detail}");
-            exporter.health().set(STATE, ComponentState::Degraded, detail);
-            Snapshot::default()
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod instance;
 mod judge;
+mod kept;
+mod named;
 mod names;
 mod policy_file;
 mod proxies;

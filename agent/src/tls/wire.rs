@@ -358,26 +358,12 @@ impl WireHandshake {
         if server.version != TlsVersion::TLS13 {
             return;
         }
-        let Ok(facts) = HelloFacts::for_cipher(server.cipher) else { return };
-        let facts = HelloFacts {
-            psk_offered: client.pre_shared_key,
-            psk_selected: server.pre_shared_key,
-            early_data_offered: client.early_data || self.early_data_offered,
-            hello_retry_request: self.facts.hello_retry_request,
-            post_handshake_auth_offered: client.post_handshake_auth,
-            record_size_limit: client.record_size_limit,
-            // RFC 6066 section 4: code n stands for 2^(8+n) bytes.
-            max_fragment_length: client
-                .max_fragment_length
-                .and_then(|code| 1_u16.checked_shl(8 + u32::from(code))),
-            certificate_compression_offered: client.compress_certificate,
-            application_settings_offered: client.application_settings,
-            client_fragment: match self.hello_records {
-                (0 | 1, _) => None,
-                (_, longest) => Some(longest),
-            },
-            ..facts
-        };
+        let Ok(mut facts) = HelloFacts::of_hellos(client, server) else { return };
+        facts.early_data_offered |= self.early_data_offered;
+        facts.hello_retry_request = self.facts.hello_retry_request;
+        if let (2.., longest) = self.hello_records {
+            facts.client_fragment = Some(longest);
+        }
         let mut flights = Flights::new(facts);
         for direction in [Direction::ToServer, Direction::ToClient] {
             if self.closed[direction.index()] {

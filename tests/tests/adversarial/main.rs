@@ -5,6 +5,7 @@
 
 mod chains;
 mod crowd;
+mod mangle;
 mod relay;
 mod reuse;
 mod segments;

@@ -13,7 +13,8 @@ use hopsight_tests::{
 };
 
 use crate::{
-    relay::{Mangle, ONE_BY_ONE, Relay},
+    mangle::{Mangle, ONE_BY_ONE},
+    relay::Relay,
     tun::Tun,
 };
 

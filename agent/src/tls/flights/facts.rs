@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::tls::hello::{ClientHello, ServerHello};
+
 /// A cipher suite whose hash and tag lengths are not known, so that no length can be predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
@@ -99,6 +101,30 @@ impl HelloFacts {
             certificate_compression_offered: false,
             application_settings_offered: false,
             client_fragment: None,
+        })
+    }
+
+    /// What two hellos say by themselves; early data of an earlier ClientHello, a
+    /// HelloRetryRequest and the records they came in are to be added.
+    ///
+    /// # Errors
+    /// As [`HelloFacts::for_cipher`].
+    pub fn of_hellos(
+        client: &ClientHello,
+        server: &ServerHello,
+    ) -> Result<Self, UnknownCipherSuite> {
+        // RFC 6066 section 4: code n stands for 2^(8+n) bytes.
+        let fragment = |code| 1_u16.checked_shl(8 + u32::from(code));
+        Ok(Self {
+            psk_offered: client.pre_shared_key,
+            psk_selected: server.pre_shared_key,
+            early_data_offered: client.early_data,
+            post_handshake_auth_offered: client.post_handshake_auth,
+            record_size_limit: client.record_size_limit,
+            max_fragment_length: client.max_fragment_length.and_then(fragment),
+            certificate_compression_offered: client.compress_certificate,
+            application_settings_offered: client.application_settings,
+            ..Self::for_cipher(server.cipher)?
         })
     }
 

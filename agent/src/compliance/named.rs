@@ -1,0 +1,68 @@
+//! A connection's ends by their names, and what is configured between them.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::proxies::{Proxies, Proxy};
+use crate::{
+    export::{ends::Ends, labels},
+    policy::{certificate::CertificateFinding, intent::UpstreamIntent},
+    report::ConnectionReport,
+};
+
+/// What is known of a connection beside what it said itself.
+pub(super) struct Named<'p> {
+    /// The labels it is counted under.
+    pub(super) ends: Ends,
+    /// What configuration or cluster call the upstream.
+    pub(super) upstream: Option<Arc<str>>,
+    /// What is intended for it; several where the configuration leaves open which upstream it is.
+    pub(super) intents: Vec<Cow<'p, UpstreamIntent>>,
+    /// The client certificate that is configured for it.
+    pub(super) certificate: Option<Arc<CertificateFinding>>,
+}
+
+impl<'p> Named<'p> {
+    /// Looks it up; a process that could not be looked at has its own name and no configuration.
+    pub(super) fn find(
+        report: &ConnectionReport,
+        proxy: Option<&Proxy>,
+        proxies: &'p Proxies,
+    ) -> Self {
+        let label =
+            proxy.map_or_else(|| labels::proxy(&report.origin), |proxy| proxy.label.clone());
+        let configuration = proxy.and_then(|proxy| proxies.configuration(proxy));
+        let found = configuration
+            .map(|configuration| configuration.find(report.destination, report.sni.as_deref()))
+            .unwrap_or_default();
+        let (configured, certificate) = match (configuration, found.as_slice()) {
+            (Some(configuration), &[one]) => {
+                (Some(configuration.upstream(one)), configuration.client_certificate(one).cloned())
+            }
+            _ => (None, None),
+        };
+        let service = proxies.service(report.destination, report.dst.parse().ok());
+        let stable = configured.and_then(UpstreamIntent::stable_name);
+        let in_cluster = || service.as_ref().map(|service| service.label());
+        let name = configured.map(|one| one.target.to_string()).or_else(in_cluster);
+        let upstream = stable.or_else(in_cluster);
+        let by_gateway = match (proxy, &service) {
+            (Some(proxy), Some(service)) => proxies.gateway_intent(proxy, service),
+            _ => None,
+        };
+        let intents = match (by_gateway, configuration) {
+            (Some(intent), _) => vec![Cow::Owned(intent)],
+            (None, Some(configuration)) => {
+                found.iter().map(|&at| Cow::Borrowed(configuration.upstream(at))).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let pod = proxy.and_then(Proxy::pod);
+        let ends = Ends {
+            proxy: label,
+            upstream: upstream
+                .map_or_else(|| labels::upstream(report), |name| labels::label(&name)),
+            pod: pod.map(|pod| labels::label(&format!("{}/{}", pod.namespace, pod.pod))),
+        };
+        Self { ends, upstream: name.map(|name| labels::label(&name)), intents, certificate }
+    }
+}
