@@ -13,6 +13,8 @@ type Case = (&'static str, &'static str, &'static [&'static str]);
 
 const MUTUAL: &str = "mtls presented established inferred";
 const ONE_WAY: &str = "tls not_requested established inferred";
+const UNSEEN: &str = "unknown{resumed_unseen} unknown established none";
+const UNDECIDED: &str = "unknown{ambiguous} unknown established none";
 const NONE_SENT: &str = "tls requested_not_presented established inferred";
 
 /// Each of these was a false answer.
@@ -20,17 +22,13 @@ const RIGHT: &[Case] = &[
     (
         "external-psk",
         "OpenSSL: a mutual handshake, then a key that no session made and no certificate",
-        &[MUTUAL, "unknown{resumed_unseen} unknown established none"],
+        &[MUTUAL, UNSEEN],
     ),
-    (
-        "external-psk-retry",
-        "the same with a HelloRetryRequest",
-        &[MUTUAL, "unknown{resumed_unseen} unknown established none"],
-    ),
+    ("external-psk-retry", "the same with a HelloRetryRequest", &[MUTUAL, UNSEEN]),
     (
         "session-from-before-tls12",
         "TLS 1.2: a session without certificate from before, a mutual handshake, the session resumed",
-        &["mtls presented established wire", "unknown{resumed_unseen} unknown established none"],
+        &["mtls presented established wire", UNSEEN],
     ),
     ("connect-again-curl", "curl: CONNECT, 407, CONNECT with credentials, TLS", &[ONE_WAY]),
     ("connect-again-mtls", "the same with a client certificate", &[MUTUAL]),
@@ -53,13 +51,55 @@ const RIGHT: &[Case] = &[
     (
         "early-data-like-a-certificate",
         "OpenSSL, no certificate: refused 0-RTT data in records as long as a mutual flight",
-        &[NONE_SENT, "unknown{ambiguous} unknown established none"],
+        &[NONE_SENT, UNDECIDED],
     ),
     (
         "early-data-like-none",
         "OpenSSL, mutual: refused 0-RTT data in records as long as an empty Certificate and Finished",
-        &[MUTUAL, "unknown{ambiguous} unknown established none"],
+        &[MUTUAL, UNDECIDED],
     ),
+    (
+        "declined-psk",
+        "OpenSSL: mutual, without certificate behind an external key that the server declines, that session resumed",
+        &[MUTUAL, NONE_SENT, UNDECIDED],
+    ),
+    ("declined-psk-retry", "the same with a HelloRetryRequest", &[MUTUAL, NONE_SENT, UNDECIDED]),
+    (
+        "external-psk-session",
+        "OpenSSL: mutual, an external key, the session that began with that resumed",
+        &[MUTUAL, UNSEEN, UNDECIDED],
+    ),
+    (
+        "external-psk-session-before",
+        "OpenSSL: an external key, mutual, the session that began with the key resumed",
+        &[UNSEEN, MUTUAL, UNDECIDED],
+    ),
+    (
+        "undecided-padded",
+        "OpenSSL: mutual, padded without certificate, that session resumed",
+        &[MUTUAL, UNDECIDED, UNDECIDED],
+    ),
+    (
+        "undecided-early-data",
+        "OpenSSL: mutual, refused 0-RTT data without certificate, that session resumed",
+        &[MUTUAL, UNDECIDED, UNDECIDED],
+    ),
+    (
+        "nginx-two-names",
+        "nginx, two proxy_ssl_name with one upstream: mutual, without certificate, that session under the first name",
+        &[MUTUAL, NONE_SENT, UNDECIDED],
+    ),
+    (
+        "no-name",
+        "OpenSSL: mutual without server name, no certificate with one, that session without name",
+        &[MUTUAL, NONE_SENT, UNDECIDED],
+    ),
+    (
+        "application-settings",
+        "BoringSSL: settings of the application (ALPS) as long as a certificate, not asked for one",
+        &[UNDECIDED],
+    ),
+    ("application-settings-optional", "the same, asked for one", &[UNDECIDED]),
 ];
 
 /// The README's "what it cannot know" names each of these.
@@ -86,6 +126,11 @@ const LIMITS: &[Case] = &[
         "session-from-before",
         "TLS 1.3: a session without certificate from before, a mutual handshake, the session resumed",
         &[MUTUAL, "mtls presented established carried"],
+    ),
+    (
+        "other-address",
+        "TLS 1.3 without server name: mutual, without certificate at another address, that session at the first",
+        &[MUTUAL, NONE_SENT, "mtls presented established carried"],
     ),
 ];
 

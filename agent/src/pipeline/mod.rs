@@ -4,13 +4,11 @@ pub mod carried;
 pub mod connection;
 mod counters;
 mod limits;
+pub mod session;
 
 use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
-use self::{
-    carried::{FullHandshakes, Session},
-    connection::Connection,
-};
+use self::{carried::FullHandshakes, connection::Connection, session::Session};
 pub use self::{
     counters::{Counters, Eviction},
     limits::Limits,
@@ -333,10 +331,8 @@ impl Pipeline {
         if entry.connection.release() {
             out.push(Update::Done(flow));
         }
-        if report.resumed == Some(false)
-            && let Some(session) = Session::of(&entry.connection)
-        {
-            self.full_handshakes.learn(session, report.verdict, at);
+        if let Some(session) = Session::of(&entry.connection) {
+            self.full_handshakes.learn(session, report.resumed, report.verdict, at);
         }
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }

@@ -191,6 +191,10 @@ fn large(cx: Context<'_>, records: &[u16]) -> Reading {
         Structure::Incomplete => return Reading::Wait,
         Structure::Found(found) => return found,
     }
+    // A client's EncryptedExtensions (ALPS) may be as long, in one record with what follows.
+    if cx.facts.application_settings_offered {
+        return Reading::Unclear(Ambiguity::UnexplainedLength);
+    }
     let (first, rest) = (records[0], &records[1..]);
     let full = a.is_full(first, cx.facts);
     let may_be_one_block =

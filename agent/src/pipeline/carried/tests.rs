@@ -1,0 +1,233 @@
+use super::*;
+use crate::{
+    model::{Security, ServerVerified},
+    pipeline::session::Owner,
+};
+
+/// Of process, last byte of the upstream's address, and server name.
+fn key(pid: u32, host: u8, name: &str) -> SessionKey {
+    SessionKey {
+        owner: Owner::Process(pid),
+        upstream: ([10, 0, 0, host], 443).into(),
+        server_name: (!name.is_empty()).then(|| name.into()),
+    }
+}
+
+fn begun(key: SessionKey) -> Session {
+    Session::Unnamed(key, Basis::Certificates)
+}
+
+fn resumed(key: SessionKey) -> Session {
+    Session::Unnamed(key, Basis::Session)
+}
+
+fn named(offered: &str, given: [&str; 2]) -> Session {
+    let name = |text: &str| SessionName::of(text.as_bytes());
+    Session::Named { offered: name(offered), given: given.map(name) }
+}
+
+fn verdict(client_auth: ClientAuth, outcome: Outcome) -> Verdict {
+    Verdict {
+        security: Security::Mtls,
+        client_auth,
+        outcome,
+        evidence: Evidence::Library,
+        server_verified: ServerVerified::Yes,
+        reason: None,
+    }
+}
+
+const HOUR: u64 = 3_600_000_000_000;
+const DAY: Duration = Duration::from_hours(24);
+
+/// What happened before, in hours: a full handshake, or one with an external key.
+#[derive(Clone, Copy)]
+enum Seen {
+    Full(ClientAuth, Outcome, u64),
+    /// Under another server name, with the same upstream.
+    OtherName(ClientAuth, u64),
+    /// Under the same server name, with another upstream.
+    OtherUpstream(ClientAuth, u64),
+    /// With neither.
+    Elsewhere(ClientAuth, u64),
+    ExternalKey(u64),
+    Resumed(u64),
+}
+
+impl Seen {
+    fn happen(self, handshakes: &mut FullHandshakes) {
+        use Outcome::Established;
+        let external = || Session::Unnamed(own(), Basis::ExternalKey);
+        let (session, client_auth, outcome, hour) = match self {
+            Self::Full(client_auth, outcome, hour) => (begun(own()), client_auth, outcome, hour),
+            Self::OtherName(auth, hour) => (begun(key(7, 1, "b")), auth, Established, hour),
+            Self::OtherUpstream(auth, hour) => (begun(key(7, 2, "a")), auth, Established, hour),
+            Self::Elsewhere(auth, hour) => (begun(key(7, 2, "b")), auth, Established, hour),
+            Self::ExternalKey(hour) => (external(), ClientAuth::Unknown, Established, hour),
+            Self::Resumed(hour) => {
+                let at = Timestamp(hour * HOUR);
+                // What it is told does not matter here, that it was in use does.
+                let _ = handshakes.carry(&resumed(own()), Established, at);
+                return;
+            }
+        };
+        let at = Timestamp(hour * HOUR);
+        handshakes.learn(session, Some(false), verdict(client_auth, outcome), at);
+    }
+}
+
+fn own() -> SessionKey {
+    key(7, 1, "a")
+}
+
+/// Name, what was seen, the hour when one is resumed, what is carried.
+type Case<'c> = (&'c str, &'c [Seen], u64, Result<ClientAuth, Reason>);
+
+#[test]
+fn what_is_carried() {
+    use ClientAuth::{NotRequested, Presented, Unknown};
+    use Outcome::{Established, Incomplete, Rejected};
+    use Seen::{Elsewhere, ExternalKey, Full, OtherName, OtherUpstream, Resumed};
+    const UNSEEN: Result<ClientAuth, Reason> = Err(Reason::ResumedUnseen);
+    const AMBIGUOUS: Result<ClientAuth, Reason> = Err(Reason::Ambiguous);
+    let mutual = Full(Presented, Established, 0);
+    let cases: &[Case<'_>] = &[
+        ("nothing seen", &[], 1, UNSEEN),
+        ("seen", &[mutual], 1, Ok(Presented)),
+        ("too old", &[mutual], 25, UNSEEN),
+        ("rejected", &[Full(Presented, Rejected, 0)], 1, UNSEEN),
+        ("unknown", &[Full(Unknown, Established, 0)], 1, UNSEEN),
+        ("changed lately", &[mutual, Full(NotRequested, Established, 1)], 2, AMBIGUOUS),
+        (
+            "changed long ago",
+            &[mutual, Full(NotRequested, Established, 1), Full(NotRequested, Established, 20)],
+            30,
+            Ok(NotRequested),
+        ),
+        ("undecided since", &[mutual, Full(Unknown, Established, 1)], 2, AMBIGUOUS),
+        ("undecided before", &[Full(Unknown, Established, 0), mutual], 2, AMBIGUOUS),
+        (
+            "undecided, and in use for long",
+            &[mutual, Full(Unknown, Established, 1), Resumed(20), Full(Presented, Established, 24)],
+            30,
+            Ok(Presented),
+        ),
+        ("another refused", &[mutual, Full(NotRequested, Rejected, 1)], 2, Ok(Presented)),
+        (
+            "another whose end was not seen",
+            &[mutual, Full(NotRequested, Incomplete, 1)],
+            2,
+            AMBIGUOUS,
+        ),
+        ("an external key since", &[mutual, ExternalKey(1)], 2, AMBIGUOUS),
+        ("an external key before", &[ExternalKey(0), mutual], 2, AMBIGUOUS),
+        ("an external key only", &[ExternalKey(0)], 2, UNSEEN),
+        ("another name alike", &[mutual, OtherName(Presented, 1)], 2, Ok(Presented)),
+        ("another name that differs", &[mutual, OtherName(NotRequested, 1)], 2, AMBIGUOUS),
+        ("another name alone", &[OtherName(Presented, 1)], 2, UNSEEN),
+        ("another upstream that differs", &[mutual, OtherUpstream(NotRequested, 1)], 2, AMBIGUOUS),
+        ("another upstream alone", &[OtherUpstream(Presented, 1)], 2, UNSEEN),
+        ("elsewhere it differs", &[mutual, Elsewhere(NotRequested, 1)], 2, Ok(Presented)),
+        (
+            "one that differs in use for longer than it is remembered",
+            &[
+                Full(NotRequested, Established, 0),
+                Resumed(20),
+                Full(Presented, Established, 30),
+                Resumed(40),
+                Resumed(60),
+            ],
+            80,
+            AMBIGUOUS,
+        ),
+        (
+            "one that differs out of use",
+            &[
+                Full(NotRequested, Established, 0),
+                Resumed(20),
+                Full(Presented, Established, 30),
+                Resumed(40),
+                Full(Presented, Established, 60),
+            ],
+            70,
+            Ok(Presented),
+        ),
+    ];
+    for (name, seen, hour, expected) in cases {
+        let mut handshakes = FullHandshakes::new(10, DAY);
+        seen.iter().for_each(|seen| seen.happen(&mut handshakes));
+        let carried = handshakes.carry(&resumed(own()), Established, Timestamp(hour * HOUR));
+        assert_eq!(carried.map(|(verdict, _)| verdict.client_auth), *expected, "{name}");
+    }
+}
+
+#[test]
+fn another_process_carries_nothing() {
+    let mut handshakes = FullHandshakes::new(10, DAY);
+    let seen = verdict(ClientAuth::Presented, Outcome::Established);
+    handshakes.learn(begun(key(7, 1, "")), Some(false), seen, Timestamp(0));
+    let carried = handshakes.carry(&resumed(key(8, 1, "")), Outcome::Established, Timestamp(1));
+    assert_eq!(carried.unwrap_err(), Reason::ResumedUnseen);
+}
+
+#[test]
+fn a_session_with_a_name_is_carried_from_the_handshake_that_began_it() {
+    use ClientAuth::{NotRequested, Presented};
+    const ESTABLISHED: Outcome = Outcome::Established;
+    let mut handshakes = FullHandshakes::new(10, DAY);
+    let full = [
+        ("", ["mutual ticket", "mutual id"], Presented),
+        ("another", ["one-way ticket", ""], NotRequested),
+    ];
+    for (offered, given, client_auth) in full {
+        let verdict = verdict(client_auth, ESTABLISHED);
+        handshakes.learn(named(offered, given), Some(false), verdict, Timestamp(0));
+    }
+    let cases = [
+        ("by ticket", "mutual ticket", ["", "of the client"], 1, Ok(Presented)),
+        ("by identifier", "mutual id", ["", "mutual id"], 2, Ok(Presented)),
+        ("the other session", "one-way ticket", ["renewed", ""], 3, Ok(NotRequested)),
+        ("by the ticket it then got", "renewed", ["", ""], 4, Ok(NotRequested)),
+        ("from before", "another", ["new", ""], 5, Err(Reason::ResumedUnseen)),
+        ("by what that got", "new", ["", ""], 6, Err(Reason::ResumedUnseen)),
+        ("nothing offered", "", ["", ""], 7, Err(Reason::ResumedUnseen)),
+        ("too old", "mutual ticket", ["", ""], 25, Err(Reason::ResumedUnseen)),
+    ];
+    for (name, offered, given, hour, expected) in cases {
+        let session = named(offered, given);
+        let carried = handshakes.carry(&session, ESTABLISHED, Timestamp(hour * HOUR));
+        assert_eq!(carried.map(|(verdict, _)| verdict.client_auth), expected, "{name}");
+    }
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut handshakes = FullHandshakes::new(3, DAY);
+    let seen = verdict(ClientAuth::Presented, Outcome::Established);
+    for pid in 0..10 {
+        let given = [format!("ticket {pid}"), format!("id {pid}")];
+        let named = named("", given.each_ref().map(String::as_str));
+        for session in [begun(key(pid, 1, "a")), named] {
+            handshakes.learn(session, Some(false), seen, Timestamp(0));
+        }
+    }
+    let (named, last, uses) = (&handshakes.named, &handshakes.last, &handshakes.uses);
+    assert_eq!((named.entries.len(), last.entries.len(), uses.entries.len()), (3, 3, 6));
+    assert_eq!((named.order.len(), last.order.len(), uses.order.len()), (3, 3, 6));
+}
+
+#[test]
+fn what_is_forgotten_cannot_speak_against_a_handshake_and_takes_it_along() {
+    use ClientAuth::{NotRequested, Presented};
+    let mut handshakes = FullHandshakes::new(2, DAY);
+    let mut learn = |key, client_auth| {
+        let verdict = verdict(client_auth, Outcome::Established);
+        handshakes.learn(begun(key), Some(false), verdict, Timestamp(0));
+    };
+    learn(key(7, 1, "b"), NotRequested);
+    learn(key(8, 1, "a"), Presented);
+    learn(key(7, 1, "a"), Presented);
+    learn(key(9, 1, "a"), Presented);
+    let carried = handshakes.carry(&resumed(key(7, 1, "a")), Outcome::Established, Timestamp(1));
+    assert_eq!(carried.unwrap_err(), Reason::ResumedUnseen);
+}

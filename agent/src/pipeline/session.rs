@@ -1,0 +1,105 @@
+//! The session that a connection begins or resumes.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::connection::Connection;
+use crate::{model::Origin, tls::session::SessionName};
+
+/// Who a session belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A process: two proxies on one machine may treat the same upstream differently.
+    Process(u32),
+    /// In a packet capture, the client's address.
+    Address(IpAddr),
+}
+
+/// Whose session, with whom, under which server name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// The client.
+    pub owner: Owner,
+    /// The upstream.
+    pub upstream: SocketAddr,
+    /// SNI; `None` where the client sent none.
+    pub server_name: Option<Arc<str>>,
+}
+
+/// Whose sessions one client may take for another.
+///
+/// A TLS 1.3 session is bound to neither name nor address: nginx keeps one for each address of an
+/// upstream, whatever `proxy_ssl_name` says, others keep one for each name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// All with one upstream.
+    Upstream(Owner, SocketAddr),
+    /// All under one server name.
+    Name(Owner, Arc<str>),
+}
+
+impl SessionKey {
+    /// Where another session may be that is offered in place of this one.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
+        let by_name = self.server_name.clone().map(|name| Scope::Name(self.owner.clone(), name));
+        [Scope::Upstream(self.owner.clone(), self.upstream)].into_iter().chain(by_name)
+    }
+}
+
+/// What a TLS 1.3 handshake rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Certificates: the server selected no pre-shared key, whatever was offered.
+    Certificates,
+    /// A key that a session left behind.
+    Session,
+    /// A key that may be one that no session made.
+    ExternalKey,
+}
+
+/// The session that a connection begins or resumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// Up to TLS 1.2.
+    Named {
+        /// What the client offers to resume.
+        offered: Option<SessionName>,
+        /// The ticket and the identifier that it gets.
+        given: [Option<SessionName>; 2],
+    },
+    /// TLS 1.3: nothing on the wire tells one session from another.
+    Unnamed(SessionKey, Basis),
+}
+
+impl Session {
+    /// The session of this connection; `None` before its ServerHello, and for a capture that does
+    /// not show the client's address.
+    #[must_use]
+    pub fn of(connection: &Connection) -> Option<Self> {
+        let facts = connection.wire_facts()?;
+        let (client, server) = (facts.client_hello.as_ref()?, facts.server_hello.as_ref()?);
+        if !server.version.encrypts_handshake() {
+            return Some(Self::Named {
+                offered: client.session,
+                given: [facts.session_ticket, server.session_id],
+            });
+        }
+        let owner = match connection.origin() {
+            Origin::Process(process) => Owner::Process(process.pid),
+            Origin::PacketCapture => Owner::Address(connection.local()?.ip()),
+        };
+        let key = SessionKey {
+            owner,
+            upstream: connection.upstream(),
+            server_name: client.server_name.clone(),
+        };
+        let basis = match (server.pre_shared_key, client.external_psk) {
+            (false, _) => Basis::Certificates,
+            (true, false) => Basis::Session,
+            (true, true) => Basis::ExternalKey,
+        };
+        Some(Self::Unnamed(key, basis))
+    }
+}
