@@ -125,6 +125,23 @@ impl FullHandshakes {
         }
     }
 
+    /// Notes that a handshake stands whose connection goes on: its session may be resumed before
+    /// [`learn`](Self::learn) hears of it.
+    pub fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
+        let Session::Unnamed(key, basis) = session else { return };
+        let client_auth = match basis {
+            // It began with another one.
+            Basis::Session => return,
+            Basis::Certificates => verdict.client_auth,
+            Basis::ExternalKey => ClientAuth::Unknown,
+        };
+        if may_have_begun_a_session(verdict) {
+            for scope in key.scopes() {
+                *self.uses.entry(scope).of(client_auth) = Some(at);
+            }
+        }
+    }
+
     /// Learns from a connection that is over. Only an established full handshake with a certain
     /// answer can be carried; in TLS 1.3 every other one that may have begun a session stands
     /// against that.
@@ -135,27 +152,17 @@ impl FullHandshakes {
         verdict: Verdict,
         at: Timestamp,
     ) {
-        let is_certain =
-            verdict.outcome == Outcome::Established && verdict.client_auth != ClientAuth::Unknown;
+        self.note(&session, verdict, at);
+        if verdict.outcome != Outcome::Established
+            || verdict.client_auth == ClientAuth::Unknown
+            || resumed != Some(false)
+        {
+            return;
+        }
         let full = Full { verdict, at };
         match session {
-            Session::Named { given, .. } if is_certain && resumed == Some(false) => {
-                self.name(given, full);
-            }
-            Session::Named { .. } | Session::Unnamed(_, Basis::Session) => {}
-            Session::Unnamed(key, basis) if may_have_begun_a_session(verdict) => {
-                let client_auth = match basis {
-                    Basis::Certificates => verdict.client_auth,
-                    Basis::Session | Basis::ExternalKey => ClientAuth::Unknown,
-                };
-                for scope in key.scopes() {
-                    *self.uses.entry(scope).of(client_auth) = Some(at);
-                }
-                if is_certain {
-                    self.last.insert(key, full);
-                }
-            }
-            Session::Unnamed(..) => {}
+            Session::Named { given, .. } => self.name(given, full),
+            Session::Unnamed(key, _) => self.last.insert(key, full),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Library handshakes beside the wire: recorded ones, and what is changed in them.
 
 use super::*;
-use crate::model::{Direction, LibraryEvent, LibraryObservation, Outcome, ServerVerified};
+use crate::model::{
+    ClientAuth::{NotRequested, Presented, Unknown},
+    Direction, LibraryEvent, LibraryObservation, Outcome, ServerVerified,
+};
 
 const MTLS13: &str = include_str!("../../fixtures/handshakes/mtls13.jsonl");
 
@@ -197,5 +200,33 @@ fn a_tick_between_any_two_events_changes_nothing() {
             pipeline.tick(at, &mut Vec::new());
         }
         assert_eq!(reports, expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_session_of_a_connection_that_goes_on_may_be_the_one_that_is_resumed() {
+    let mut mutual = recorded(include_str!("../../fixtures/handshakes/mtls13-reuse.jsonl"));
+    let is_opened = |event: &Event| matches!(event, Event::Opened { .. });
+    let second = mutual.iter().skip(1).position(is_opened).unwrap() + 1;
+    let resumed = mutual.split_off(second);
+    let Event::Opened { destination: upstream, .. } = mutual[0] else { panic!("it is opened") };
+    // The same process with the same upstream, without a certificate.
+    let mut one_way = recorded(include_str!("../../fixtures/handshakes/tls13.jsonl"));
+    one_way.retain(|event| !matches!(event, Event::Fin { .. } | Event::Closed { .. }));
+    for event in &mut one_way {
+        if let Event::Opened { destination: address, .. }
+        | Event::Established { remote: address, .. } = event
+        {
+            *address = upstream;
+        }
+    }
+    let mut pipeline = Pipeline::new(Limits::default());
+    assert_eq!(run(&mut pipeline, mutual).pop().unwrap().verdict.client_auth, Presented);
+    let open = run(&mut pipeline, one_way).pop().unwrap();
+    assert_eq!((open.verdict.client_auth, open.is_final), (NotRequested, false));
+    let reports = run(&mut pipeline, resumed);
+    assert!(reports.iter().any(|report| report.is_final));
+    for ConnectionReport { verdict, .. } in &reports {
+        assert_eq!((verdict.client_auth, verdict.reason), (Unknown, Some(Reason::Ambiguous)));
     }
 }

@@ -261,6 +261,11 @@ impl Pipeline {
         };
         if settled && entry.connection.release() {
             out.push(Update::Done(flow));
+            if judgement.verdict.client_auth != ClientAuth::Unknown
+                && let Some(session) = Session::of(&entry.connection)
+            {
+                self.full_handshakes.note(&session, judgement.verdict, at);
+            }
         }
         // What the library may still add is awaited: after the result of the chain the check of the
         // name, and after a bad answer its consequence, an application that ends the connection.
