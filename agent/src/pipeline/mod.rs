@@ -259,18 +259,21 @@ impl Pipeline {
             Certainty::Decided => false,
             Certainty::Settled => true,
         };
-        if settled && entry.connection.release() {
+        let newly_settled = settled && entry.connection.release();
+        if newly_settled {
             out.push(Update::Done(flow));
-            if judgement.verdict.client_auth != ClientAuth::Unknown
-                && let Some(session) = Session::of(&entry.connection)
-            {
-                self.full_handshakes.note(&session, judgement.verdict, at);
-            }
         }
         // What the library may still add is awaited: after the result of the chain the check of the
         // name, and after a bad answer its consequence, an application that ends the connection.
         let library_may_add = transcript.is_some_and(|transcript| !transcript.is_accepted());
         let is_final = settled && (entry.connection.ended() || !library_may_add);
+        if newly_settled
+            && !is_final
+            && judgement.verdict.client_auth != ClientAuth::Unknown
+            && let Some(session) = Session::of(&entry.connection)
+        {
+            self.full_handshakes.note(&session, judgement.verdict, at);
+        }
         let from = carry(&mut judgement, &entry.connection, &mut self.full_handshakes, at);
         if !is_final && entry.said == Some(judgement.verdict) {
             return;
