@@ -83,12 +83,16 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
             *known = value;
             return;
         }
-        while self.entries.len() >= self.max {
+        while self.is_full() {
             let Some(oldest) = self.order.pop_front() else { break };
             self.entries.remove(&oldest);
         }
         self.order.push_back(key.clone());
         self.entries.insert(key, value);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.max
     }
 
     /// The value of this key, or a new one.
@@ -110,6 +114,8 @@ pub struct FullHandshakes {
     named: Bounded<SessionName, Full>,
     last: Bounded<SessionKey, Full>,
     uses: Bounded<Scope, Uses>,
+    /// When one of `uses` was last forgotten to make room.
+    forgot_at: Option<Timestamp>,
 }
 
 impl FullHandshakes {
@@ -122,6 +128,7 @@ impl FullHandshakes {
             named: Bounded::new(max),
             last: Bounded::new(max),
             uses: Bounded::new(max.saturating_mul(2)),
+            forgot_at: None,
         }
     }
 
@@ -129,15 +136,28 @@ impl FullHandshakes {
     /// [`learn`](Self::learn) hears of it.
     pub fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
         let Session::Unnamed(key, basis) = session else { return };
+        let given_up = matches!(verdict.reason, Some(Reason::Timeout | Reason::Evicted));
         let client_auth = match basis {
-            // It began with another one.
-            Basis::Session => return,
             Basis::Certificates => verdict.client_auth,
             Basis::ExternalKey => ClientAuth::Unknown,
+            // It may have gone on when nobody looked any more.
+            Basis::Unseen if given_up => ClientAuth::Unknown,
+            // A resumed session began with another handshake.
+            Basis::Session | Basis::Unseen => return,
         };
         if may_have_begun_a_session(verdict) {
             for scope in key.scopes() {
-                *self.uses.entry(scope).of(client_auth) = Some(at);
+                let (is_full, is_new) =
+                    (self.uses.is_full(), !self.uses.entries.contains_key(&scope));
+                if is_full && is_new {
+                    self.forgot_at = Some(at);
+                }
+                let uses = self.uses.entry(scope);
+                if is_new {
+                    // It may have been known before.
+                    uses.unknown = self.forgot_at;
+                }
+                *uses.of(client_auth) = Some(at);
             }
         }
     }

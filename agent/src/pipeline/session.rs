@@ -57,6 +57,8 @@ pub enum Basis {
     Session,
     /// A key that may be one that no session made.
     ExternalKey,
+    /// Any of these: the ServerHello was not seen.
+    Unseen,
 }
 
 /// The session that a connection begins or resumes.
@@ -74,13 +76,15 @@ pub enum Session {
 }
 
 impl Session {
-    /// The session of this connection; `None` before its ServerHello, and for a capture that does
+    /// The session of this connection; `None` before its ClientHello, and for a capture that does
     /// not show the client's address.
     #[must_use]
     pub fn of(connection: &Connection) -> Option<Self> {
         let facts = connection.wire_facts()?;
-        let (client, server) = (facts.client_hello.as_ref()?, facts.server_hello.as_ref()?);
-        if !server.version.encrypts_handshake() {
+        let (client, server) = (facts.client_hello.as_ref()?, facts.server_hello.as_ref());
+        if let Some(server) = server
+            && !server.version.encrypts_handshake()
+        {
             return Some(Self::Named {
                 offered: client.session,
                 given: [facts.session_ticket, server.session_id],
@@ -95,10 +99,11 @@ impl Session {
             upstream: connection.upstream(),
             server_name: client.server_name.clone(),
         };
-        let basis = match (server.pre_shared_key, client.external_psk) {
-            (false, _) => Basis::Certificates,
-            (true, false) => Basis::Session,
-            (true, true) => Basis::ExternalKey,
+        let basis = match server {
+            None => Basis::Unseen,
+            Some(server) if !server.pre_shared_key => Basis::Certificates,
+            Some(_) if client.external_psk => Basis::ExternalKey,
+            Some(_) => Basis::Session,
         };
         Some(Self::Unnamed(key, basis))
     }

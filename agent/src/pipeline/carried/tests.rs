@@ -51,6 +51,8 @@ enum Seen {
     /// With neither.
     Elsewhere(ClientAuth, u64),
     ExternalKey(u64),
+    /// Given up, or lost, before its ServerHello.
+    Unseen(Reason, u64),
     Resumed(u64),
 }
 
@@ -64,6 +66,13 @@ impl Seen {
             Self::OtherUpstream(auth, hour) => (begun(key(7, 2, "a")), auth, Established, hour),
             Self::Elsewhere(auth, hour) => (begun(key(7, 2, "b")), auth, Established, hour),
             Self::ExternalKey(hour) => (external(), ClientAuth::Unknown, Established, hour),
+            Self::Unseen(reason, hour) => {
+                let session = Session::Unnamed(own(), Basis::Unseen);
+                let verdict = verdict(ClientAuth::Unknown, Outcome::Incomplete);
+                let verdict = Verdict { reason: Some(reason), ..verdict };
+                handshakes.learn(session, None, verdict, Timestamp(hour * HOUR));
+                return;
+            }
             Self::Resumed(hour) => {
                 let at = Timestamp(hour * HOUR);
                 // What it is told does not matter here, that it was in use does.
@@ -87,7 +96,7 @@ type Case<'c> = (&'c str, &'c [Seen], u64, Result<ClientAuth, Reason>);
 fn what_is_carried() {
     use ClientAuth::{NotRequested, Presented, Unknown};
     use Outcome::{Established, Incomplete, Rejected};
-    use Seen::{Elsewhere, ExternalKey, Full, OtherName, OtherUpstream, Resumed};
+    use Seen::{Elsewhere, ExternalKey, Full, OtherName, OtherUpstream, Resumed, Unseen};
     const UNSEEN: Result<ClientAuth, Reason> = Err(Reason::ResumedUnseen);
     const AMBIGUOUS: Result<ClientAuth, Reason> = Err(Reason::Ambiguous);
     let mutual = Full(Presented, Established, 0);
@@ -122,6 +131,8 @@ fn what_is_carried() {
         ("an external key since", &[mutual, ExternalKey(1)], 2, AMBIGUOUS),
         ("an external key before", &[ExternalKey(0), mutual], 2, AMBIGUOUS),
         ("an external key only", &[ExternalKey(0)], 2, UNSEEN),
+        ("given up before it answered", &[Unseen(Reason::Timeout, 0), mutual], 2, AMBIGUOUS),
+        ("closed before it answered", &[Unseen(Reason::NoData, 0), mutual], 2, Ok(Presented)),
         ("another name alike", &[mutual, OtherName(Presented, 1)], 2, Ok(Presented)),
         ("another name that differs", &[mutual, OtherName(NotRequested, 1)], 2, AMBIGUOUS),
         ("another name alone", &[OtherName(Presented, 1)], 2, UNSEEN),
@@ -230,4 +241,21 @@ fn what_is_forgotten_cannot_speak_against_a_handshake_and_takes_it_along() {
     learn(key(9, 1, "a"), Presented);
     let carried = handshakes.carry(&resumed(key(7, 1, "a")), Outcome::Established, Timestamp(1));
     assert_eq!(carried.unwrap_err(), Reason::ResumedUnseen);
+}
+
+#[test]
+fn what_was_forgotten_may_have_spoken_against_a_handshake() {
+    use ClientAuth::{NotRequested, Presented};
+    let mut handshakes = FullHandshakes::new(2, DAY);
+    let mut learn = |key, client_auth| {
+        let verdict = verdict(client_auth, Outcome::Established);
+        handshakes.learn(begun(key), Some(false), verdict, Timestamp(0));
+    };
+    learn(own(), NotRequested);
+    for pid in 20..25 {
+        learn(key(pid, 1, "a"), Presented);
+    }
+    learn(own(), Presented);
+    let carried = handshakes.carry(&resumed(own()), Outcome::Established, Timestamp(1));
+    assert_eq!(carried.unwrap_err(), Reason::Ambiguous);
 }
