@@ -94,17 +94,6 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
     fn is_full(&self) -> bool {
         self.entries.len() >= self.max
     }
-
-    /// The value of this key, or a new one.
-    fn entry(&mut self, key: K) -> &mut V
-    where
-        V: Default,
-    {
-        if !self.entries.contains_key(&key) {
-            self.insert(key.clone(), V::default());
-        }
-        self.entries.entry(key).or_default()
-    }
 }
 
 /// The last full handshakes.
@@ -147,19 +136,23 @@ impl FullHandshakes {
         };
         if may_have_begun_a_session(verdict) {
             for scope in key.scopes() {
-                let (is_full, is_new) =
-                    (self.uses.is_full(), !self.uses.entries.contains_key(&scope));
-                if is_full && is_new {
-                    self.forgot_at = Some(at);
-                }
-                let uses = self.uses.entry(scope);
-                if is_new {
-                    // It may have been known before.
-                    uses.unknown = self.forgot_at;
-                }
-                *uses.of(client_auth) = Some(at);
+                self.note_use(scope, client_auth, at);
             }
         }
+    }
+
+    fn note_use(&mut self, scope: Scope, client_auth: ClientAuth, at: Timestamp) {
+        if let Some(known) = self.uses.entries.get_mut(&scope) {
+            *known.of(client_auth) = Some(at);
+            return;
+        }
+        if self.uses.is_full() {
+            self.forgot_at = Some(at);
+        }
+        // It may have been known before.
+        let mut uses = Uses { unknown: self.forgot_at, ..Uses::default() };
+        *uses.of(client_auth) = Some(at);
+        self.uses.insert(scope, uses);
     }
 
     /// Learns from a connection that is over. Only an established full handshake with a certain
