@@ -71,7 +71,7 @@ pub enum Session {
         /// The ticket and the identifier that it gets.
         given: [Option<SessionName>; 2],
     },
-    /// TLS 1.3: nothing on the wire tells one session from another.
+    /// TLS 1.3, or not known yet: nothing on the wire tells one session from another.
     Unnamed(SessionKey, Basis),
 }
 
