@@ -128,14 +128,15 @@ impl Stack {
         match self {
             Self::OpenSsl => {
                 args = vec!["s_client", "-quiet", "-connect", &connect];
-                args.extend(
-                    presents.then_some(["-cert", chain, "-key", key]).into_iter().flatten(),
-                );
+                if presents {
+                    args.extend(["-cert", chain, "-key", key]);
+                }
             }
             Self::GnuTls => {
                 args = vec!["--insecure", "--port", &port, &host];
-                let own = ["--x509certfile", chain, "--x509keyfile", key];
-                args.extend(presents.then_some(own).into_iter().flatten());
+                if presents {
+                    args.extend(["--x509certfile", chain, "--x509keyfile", key]);
+                }
             }
             Self::Nss => {
                 args = vec!["-h", &host, "-p", &port, "-d", utf8(&keys.nss)?, "-o"];

@@ -254,7 +254,7 @@ impl Judge {
 
     /// Writes what has to outlive the agent.
     pub(super) fn save(&mut self) {
-        self.state.save(&self.tracker.snapshot(), self.exporter.health());
+        self.state.save(|| self.tracker.snapshot(), self.exporter.health());
     }
 
     fn tell(&mut self, events: &[DriftEvent]) {

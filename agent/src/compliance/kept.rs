@@ -41,12 +41,12 @@ impl KeptState {
         self.changed || self.saved_at.elapsed() >= SAVE_INTERVAL
     }
 
-    /// Writes the state.
-    pub(super) fn save(&mut self, snapshot: &Snapshot, health: &Health) {
+    /// Writes the state, if there is a file for it.
+    pub(super) fn save(&mut self, snapshot: impl FnOnce() -> Snapshot, health: &Health) {
         self.changed = false;
         self.saved_at = Instant::now();
         let Some(file) = &mut self.file else { return };
-        match file.save(snapshot) {
+        match file.save(&snapshot()) {
             Ok(()) => {
                 self.cannot_save = false;
                 health.set(STATE, ComponentState::Ready, file.path().display().to_string());

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use crate::{model::Origin, tls::session::SessionName};
 
 /// Who a session belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// A process: two proxies on one machine may treat the same upstream differently.
     Process(u32),
@@ -43,8 +43,8 @@ pub enum Scope {
 impl SessionKey {
     /// Where another session may be that is offered in place of this one.
     pub fn scopes(&self) -> impl Iterator<Item = Scope> {
-        let by_name = self.server_name.clone().map(|name| Scope::Name(self.owner.clone(), name));
-        [Scope::Upstream(self.owner.clone(), self.upstream)].into_iter().chain(by_name)
+        let by_name = self.server_name.clone().map(|name| Scope::Name(self.owner, name));
+        [Scope::Upstream(self.owner, self.upstream)].into_iter().chain(by_name)
     }
 }
 

@@ -175,8 +175,7 @@ fn what_is_carried() {
 #[test]
 fn another_process_carries_nothing() {
     let mut handshakes = FullHandshakes::new(10, DAY);
-    let seen = verdict(ClientAuth::Presented, Outcome::Established);
-    handshakes.learn(begun(key(7, 1, "")), Some(false), seen, Timestamp(0));
+    learn_full(&mut handshakes, key(7, 1, ""), ClientAuth::Presented);
     let carried = handshakes.carry(&resumed(key(8, 1, "")), Outcome::Established, Timestamp(1));
     assert_eq!(carried.unwrap_err(), Reason::ResumedUnseen);
 }
@@ -227,14 +226,16 @@ fn memory_is_bounded() {
     assert_eq!((named.order.len(), last.order.len(), uses.order.len()), (3, 3, 6));
 }
 
+fn learn_full(handshakes: &mut FullHandshakes, key: SessionKey, client_auth: ClientAuth) {
+    let verdict = verdict(client_auth, Outcome::Established);
+    handshakes.learn(begun(key), Some(false), verdict, Timestamp(0));
+}
+
 #[test]
 fn what_is_forgotten_cannot_speak_against_a_handshake_and_takes_it_along() {
     use ClientAuth::{NotRequested, Presented};
     let mut handshakes = FullHandshakes::new(2, DAY);
-    let mut learn = |key, client_auth| {
-        let verdict = verdict(client_auth, Outcome::Established);
-        handshakes.learn(begun(key), Some(false), verdict, Timestamp(0));
-    };
+    let mut learn = |key, client_auth| learn_full(&mut handshakes, key, client_auth);
     learn(key(7, 1, "b"), NotRequested);
     learn(key(8, 1, "a"), Presented);
     learn(key(7, 1, "a"), Presented);
@@ -247,10 +248,7 @@ fn what_is_forgotten_cannot_speak_against_a_handshake_and_takes_it_along() {
 fn what_was_forgotten_may_have_spoken_against_a_handshake() {
     use ClientAuth::{NotRequested, Presented};
     let mut handshakes = FullHandshakes::new(2, DAY);
-    let mut learn = |key, client_auth| {
-        let verdict = verdict(client_auth, Outcome::Established);
-        handshakes.learn(begun(key), Some(false), verdict, Timestamp(0));
-    };
+    let mut learn = |key, client_auth| learn_full(&mut handshakes, key, client_auth);
     learn(own(), NotRequested);
     for pid in 20..25 {
         learn(key(pid, 1, "a"), Presented);
