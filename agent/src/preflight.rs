@@ -8,18 +8,16 @@ pub use names::check_names;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
-use crate::{
-    capture::{
-        Cgroup, LibraryEvidence, LiveOptions, LoadOptions, Watched, library,
-        loader::{self, NETWORK_PROGRAMS, Refused},
-        processes,
-    },
-    model::vocabulary,
-    privileges,
+use crate::privileges;
+use hopsight_capture::{
+    Cgroup, LibraryEvidence, LiveOptions, LoadOptions, library,
+    loader::{self, NETWORK_PROGRAMS, Refused},
 };
-
-/// Linux versions as `(major, minor)`.
-pub(crate) type Version = (u32, u32);
+use hopsight_core::vocabulary;
+use hopsight_system::{
+    kernel::{Version, parse_version, read},
+    names::{Watched, running},
+};
 
 /// The oldest kernel hopsight is made for.
 const OLDEST: Version = (5, 10);
@@ -135,21 +133,6 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
 #[must_use]
 pub fn is_ready(requirements: &[Requirement]) -> bool {
     requirements.iter().all(|requirement| requirement.state != State::Missing)
-}
-
-/// The text of a small file, without the end of line; empty where there is none.
-fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default().trim_end().to_owned()
-}
-
-fn parse_version(release: &str) -> Option<Version> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-/// Version of the kernel that runs; `None` where it does not say.
-pub(crate) fn running_kernel() -> Option<Version> {
-    parse_version(&read("/proc/sys/kernel/osrelease"))
 }
 
 fn kernel(release: &str, version: Option<Version>) -> Requirement {
@@ -279,15 +262,15 @@ fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
 }
 
 fn watched_processes(watched: &Watched) -> Requirement {
-    let running = processes::running(watched).len();
+    let count = running(watched).len();
     let problem = (State::Degraded, "none runs now; connections are seen once one starts");
-    Requirement::unless(running > 0, "watched processes", format!("{running} found"), problem)
+    Requirement::unless(count > 0, "watched processes", format!("{count} found"), problem)
 }
 
 /// What the TLS libraries of the watched processes would show, alike ones together.
 fn library_evidence(watched: &Watched) -> Vec<Requirement> {
     let mut alike: BTreeMap<String, (LibraryEvidence, Vec<String>)> = BTreeMap::new();
-    for (pid, name) in processes::running(watched) {
+    for (pid, name) in running(watched) {
         let evidence = library::survey(pid);
         let known = alike.entry(evidence.to_string());
         known.or_insert_with(|| (evidence, Vec::new())).1.push(format!("{name} {pid}"));

@@ -4,18 +4,17 @@ use std::{
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::OnceLock,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use hopsight::{export::hops::Snapshot, report::ConnectionReport};
+use hopsight_core::{hops::table::Snapshot, report::ConnectionReport};
 
 use crate::{
     case::{self, Case},
     http::{self, Response},
     loopback,
-    process::{self, Daemon},
+    process::Daemon,
     topology::Topology,
     wait::wait_until,
 };
@@ -220,23 +219,19 @@ pub fn is_address(text: &str, address: SocketAddr) -> bool {
     text.parse().is_ok_and(|parsed: SocketAddr| canonical(parsed) == canonical(address))
 }
 
-/// The agent's binary: `HOPSIGHT_BIN`, else built now, so that it is never an old one.
+/// The agent's binary: `HOPSIGHT_BIN`, else the one of this package, which cargo builds anew with the
+/// tests, so that it is never an old one.
 ///
 /// # Errors
-/// When it cannot be built.
+/// When it has not been built.
 pub fn binary() -> anyhow::Result<PathBuf> {
-    static BUILD: OnceLock<Result<(), String>> = OnceLock::new();
     if let Some(path) = env::var_os("HOPSIGHT_BIN") {
         return Ok(path.into());
     }
-    BUILD
-        .get_or_init(|| build(&["--bin", "hopsight"]).map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(anyhow::Error::msg)?;
-    sibling("hopsight")
+    sibling("hopsight-agent")
 }
 
-/// An agent's HTTP side over made-up hops, without a kernel: the example `page_demo`.
+/// An agent's HTTP side over made-up hops, without a kernel: `hopsight-page-demo`.
 #[derive(Debug)]
 pub struct MadeUp {
     /// The process.
@@ -249,27 +244,15 @@ impl MadeUp {
     /// Serves that many hops, the same in every run, on a free port.
     ///
     /// # Errors
-    /// When the example cannot be built or does not listen.
+    /// When it does not listen.
     pub fn start(dir: &Path, hops: u64) -> anyhow::Result<Self> {
-        build(&["--example", "page_demo"])?;
         let http = loopback::free_socket()?;
         let args = [hops.to_string(), http.to_string()];
-        let demo = sibling("examples/page_demo")?;
+        let demo = sibling("hopsight-page-demo")?;
         let mut daemon = Daemon::spawn(demo, args, &dir.join("page_demo.log"))?;
         daemon.wait_listening(http)?;
         Ok(Self { daemon, http })
     }
-}
-
-fn build(target: &[&str]) -> anyhow::Result<()> {
-    let status = process::cargo()
-        .args(["build", "--quiet", "--package", "hopsight"])
-        .args(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .context("start cargo")?;
-    anyhow::ensure!(status.success(), "building {target:?} of hopsight ended with {status}");
-    Ok(())
 }
 
 /// A binary of the same build as this one.

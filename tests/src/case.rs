@@ -4,7 +4,7 @@ mod table;
 
 use std::{collections::BTreeSet, fmt};
 
-use hopsight::model::{ClientAuth, Outcome, Security, ServerVerified};
+use hopsight_core::model::{ClientAuth, Outcome, Security, ServerVerified};
 
 pub use self::table::{ALL, KEEPALIVE};
 

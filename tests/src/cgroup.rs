@@ -24,7 +24,7 @@ impl Cgroup {
     /// Where there is no cgroup v2 hierarchy, or it may not be changed.
     pub fn create() -> anyhow::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let root = hopsight::capture::Cgroup::open(None)?.path;
+        let root = hopsight_capture::Cgroup::open(None)?.path;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = root.join(format!("hopsight-{}-{number}", process::id()));
         fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;

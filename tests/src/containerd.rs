@@ -220,7 +220,7 @@ fn json_bytes(value: &Value) -> anyhow::Result<Vec<u8>> {
 }
 
 fn hex(content: &[u8]) -> String {
-    hopsight::model::hex(digest(&SHA256, content).as_ref())
+    hopsight_core::model::hex(digest(&SHA256, content).as_ref())
 }
 
 /// This machine's architecture as Go names it.

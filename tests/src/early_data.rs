@@ -4,7 +4,7 @@
 use std::{fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
-use hopsight::model::ClientAuth;
+use hopsight_core::model::ClientAuth;
 
 use crate::{nginx::utf8, pki::Pki, process::Daemon, wait::wait_until};
 

@@ -145,7 +145,7 @@ impl Authority {
             key: write(dir, &format!("{name}.key"), &key)?,
             bundle: write(dir, &format!("{name}.bundle"), &(chain + &key))?,
             subject: common_name(&params),
-            serial: hopsight::model::hex(&serial),
+            serial: hopsight_core::model::hex(&serial),
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Programs that run beside a test and end with it.
 
 use std::{
-    env,
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::Write as _,
@@ -193,22 +192,6 @@ pub fn run(
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The cargo that runs the tests, without what it says about the test package: build scripts that
-/// look at that (that of ring) would otherwise run again, and all that depends on them would be
-/// built again.
-#[must_use]
-pub fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let about_us = |name: &OsString| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    };
-    for name in env::vars_os().map(|(name, _)| name).filter(about_us) {
-        command.env_remove(name);
-    }
-    command
 }
 
 fn append(path: &Path) -> anyhow::Result<File> {

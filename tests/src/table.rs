@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use hopsight::{
-    export::hop::{Hop as View, Tally},
+use hopsight_core::{
+    hops::hop::{Hop as View, Tally},
     model::{Evidence, Security},
 };
 

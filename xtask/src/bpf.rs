@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::command::{output, run};
 
-/// `agent/build.rs` builds the kernel programs with the toolchain that this names.
+/// `agent/capture/build.rs` builds the kernel programs with the toolchain that this names.
 pub const TOOLCHAIN_VARIABLE: &str = "HOPSIGHT_BPF_TOOLCHAIN";
 
 /// What it builds them with otherwise.

@@ -17,11 +17,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
     setup::run(setup::Args::default())?;
     println!("build");
-    let packages = ["build", "--package", "hopsight", "--package", "hopsight-tests"];
+    let packages = ["build", "--package", "hopsight-tests", "--bins"];
     command::run(&mut command::cargo(&packages))?;
     println!("set up and built in {:.1} s", start.elapsed().as_secs_f64());
     let mut demo = Command::new(command::built("hopsight-demo")?);
-    demo.env("HOPSIGHT_BIN", command::built("hopsight")?);
+    demo.env("HOPSIGHT_BIN", command::built("hopsight-agent")?);
     if args.once {
         demo.arg("--once");
     }

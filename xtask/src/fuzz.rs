@@ -64,7 +64,7 @@ fn targets() -> anyhow::Result<Vec<String>> {
 /// Lets the test that runs the targets on stable write its seeds to the corpus.
 fn seeds() -> anyhow::Result<()> {
     let here = env::current_dir().context("find the working directory")?;
-    let mut test = cargo(&["test", "--quiet", "--test", "fuzz"]);
+    let mut test = cargo(&["test", "--quiet", "-p", "hopsight-fuzz-targets", "--test", "fuzz"]);
     test.env("HOPSIGHT_FUZZ_SEEDS", here.join(FOLDER).join("corpus"));
     command::run(test.env("HOPSIGHT_FUZZ_ROUNDS", "1"))
 }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crate::{
     bench::instructions,
     chart,
-    command::{self, built, cargo},
+    command::{self, cargo},
     vm, wheel,
 };
 
@@ -32,8 +32,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     // Builds the programs that the tests run, too: with what the tests ask of dependencies, so that
     // nothing is built twice.
-    if steps.run("cargo test --no-run", || command::run(tests()?.arg("--no-run"))) {
-        steps.run("cargo test", || command::run(&mut tests()?));
+    if steps.run("cargo test --no-run", || command::run(tests().arg("--no-run"))) {
+        steps.run("cargo test", || command::run(&mut tests()));
         steps.run("cargo xtask bench instructions --debug", || {
             instructions::run(&instructions::Args::IN_TESTS)
         });
@@ -57,37 +57,36 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 pub fn bless() -> anyhow::Result<()> {
     write_metrics_page()?;
     write_dashboards()?;
-    command::run(tests()?.env(BLESS_VARIABLE, "1"))
+    command::run(tests().env(BLESS_VARIABLE, "1"))
 }
 
 /// Writes METRICS.md.
 pub fn write_metrics_page() -> anyhow::Result<()> {
-    let mut example = cargo(&["run", "-q", "-p", "hopsight", "--example", "metrics_doc"]);
-    let output = example.stderr(Stdio::inherit()).output().context("start cargo")?;
-    anyhow::ensure!(output.status.success(), "metrics_doc ended with {}", output.status);
+    let mut page = cargo(&["run", "-q", "-p", "hopsight-tools", "--bin", "metrics_page"]);
+    let output = page.stderr(Stdio::inherit()).output().context("start cargo")?;
+    anyhow::ensure!(output.status.success(), "metrics_page ended with {}", output.status);
     fs::write("METRICS.md", output.stdout).context("write METRICS.md")
 }
 
 /// Writes the Grafana dashboards.
 pub fn write_dashboards() -> anyhow::Result<()> {
-    let example = ["run", "-q", "-p", "hopsight", "--example", "dashboards", "--", "dashboards"];
-    command::run(&mut cargo(&example))
+    let write = ["run", "-q", "-p", "hopsight-tools", "--bin", "dashboards", "--", "dashboards"];
+    command::run(&mut cargo(&write))
 }
 
 /// Becomes the classifier's evaluation; its exit status is the verdict.
 pub fn eval_flights(file: &Path) -> anyhow::Result<()> {
-    let args = ["run", "-q", "--release", "-p", "hopsight", "--example", "eval_flights", "--"];
+    let args = ["run", "-q", "--release", "-p", "hopsight-tools", "--bin", "eval_flights", "--"];
     Err(command::replace(cargo(&args).arg(file)))
 }
 
-fn tests() -> anyhow::Result<Command> {
+fn tests() -> Command {
     let mut command = cargo(&["test", "--no-fail-fast"]);
-    command.env("HOPSIGHT_BIN", built("hopsight")?);
     wheel::announce(&mut command);
     if let Some(path) = chart::python() {
         command.env(chart::VARIABLE, path);
     }
-    Ok(command)
+    command
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

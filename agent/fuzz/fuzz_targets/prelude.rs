@@ -1,5 +1,3 @@
 #![no_main]
-#[path = "../targets/mod.rs"]
-mod targets;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::prelude(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hopsight_fuzz_targets::prelude(data));

@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use crate::{
-    http_client::{Server, Tls},
+use hopsight_export::http::{
+    client::{Server, Tls},
     pem,
 };
 

@@ -10,12 +10,13 @@ use super::{
     table::{Cell, Table},
     yaml,
 };
-use crate::{
-    export::{hop::Hop, hops::Snapshot, time},
+use hopsight_core::{
+    hops::{hop::Hop, table::Snapshot},
     model::{Outcome, Security, ServerVerified},
     policy::drift::Compliance,
-    report::CertificateFacts,
+    tls::certificate_facts::CertificateFacts,
 };
+use hopsight_export::time;
 
 /// Arguments of `hopsight hops`.
 #[derive(Debug, clap::Args)]
@@ -326,10 +327,10 @@ fn ends(facts: Option<&CertificateFacts>, now: f64) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        export::{
-            hop_context::{HopCompliance, HopContext, HopViolation},
-            hops::{HopLimits, HopTable},
+    use hopsight_core::{
+        hops::{
+            context::{HopCompliance, HopContext, HopViolation},
+            table::{HopLimits, HopTable},
             testing::{at, certificate, rejected, report, to},
         },
         policy::{drift::Rule, intent::Place},

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use crate::model::Security;
+use hopsight_core::model::Security;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 
 use super::hops::{Selection, fetch};
-use crate::{
-    export::{hop::Hop, hops::Snapshot},
+use hopsight_core::{
+    hops::{hop::Hop, table::Snapshot},
     model::{Outcome, Reason, Security},
     policy::{
         observation::Observation,
@@ -105,10 +105,10 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        export::{
-            hop_context::HopContext,
-            hops::{HopLimits, HopTable},
+    use hopsight_core::{
+        hops::{
+            context::HopContext,
+            table::{HopLimits, HopTable},
             testing::{at, rejected, report, to},
         },
         policy::rules::Require,

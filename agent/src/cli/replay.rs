@@ -13,7 +13,8 @@ use super::{
     paint::{ColorChoice, Style},
     table::{Cell, Table},
 };
-use crate::{replay as pipeline, report::ConnectionReport};
+use hopsight_capture::replay as pipeline;
+use hopsight_core::report::ConnectionReport;
 
 /// Files at least this large get a progress bar on a terminal.
 const LONG_FILE: u64 = 16 << 20;
@@ -118,7 +119,7 @@ fn row(report: &ConnectionReport) -> Vec<Cell> {
         text(report.cipher.as_deref()),
         text(report.sni.as_deref()),
         text(report.alert.as_ref().map(|alert| &*alert.description)),
-        verdict.reason.map(crate::model::Reason::as_str).unwrap_or_default().into(),
+        verdict.reason.map(hopsight_core::model::Reason::as_str).unwrap_or_default().into(),
     ]
 }
 

@@ -189,7 +189,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         record: args.record.clone(),
         privileges: config.privileges.options(),
     };
-    crate::memory::hold_little();
+    crate::run::memory::hold_little();
     crate::run::run(options)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

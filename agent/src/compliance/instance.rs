@@ -8,18 +8,18 @@ use std::{
 };
 
 use super::names::Names;
-use crate::{
-    export::labels,
-    identity::{
-        foreign_root::ForeignRoot,
-        nginx::{NginxInstance, is_newer},
-    },
+use hopsight_core::{
+    hops::labels,
     policy::{
         certificate::{self, CertificateFinding},
         intent::{Intent, Scheme, ServerAddress, Target, UpstreamIntent},
         lookup::{Found, UpstreamIndex},
         time::UnixTime,
     },
+};
+use hopsight_identity::{
+    foreign_root::ForeignRoot,
+    nginx::{NginxInstance, is_newer},
 };
 
 /// How long connections wait for the addresses of host names in a configuration that is new.

@@ -14,13 +14,11 @@ use super::{
     proxies::{Asked, Proxies, Proxy, Retired},
     wall_clock::WallClock,
 };
-use crate::{
-    export::{
-        Exporter,
-        drift::{DriftBoard, DriftView},
-        hop_context::{HopCompliance, HopContext, IntentSummary},
+use crate::compliance::state_file::StateFile;
+use hopsight_core::{
+    hops::{
+        context::{HopCompliance, HopContext, IntentSummary},
         labels,
-        time::Moment,
     },
     model::{ClientAuth, Origin, Security},
     policy::{
@@ -29,7 +27,10 @@ use crate::{
         observation::Observation,
         time::UnixTime,
     },
-    state::StateFile,
+};
+use hopsight_export::{
+    Exporter,
+    metrics::drift::{DriftBoard, DriftView},
 };
 
 /// Component names in `/readyz`.
@@ -143,7 +144,7 @@ impl Judge {
         let now = self.now();
         let Named { ends, upstream, intents, certificate } =
             Named::find(report, proxy.as_ref(), &self.proxies);
-        self.exporter.record_between(&ends, report, Moment::now());
+        self.exporter.record_between(&ends, report, hopsight_system::clock::now());
         if report.verdict.security == Security::Unknown && !report.is_final {
             return;
         }

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    export::health::{ComponentState, Health},
-    policy::drift::Snapshot,
-    state::StateFile,
-};
+use crate::compliance::state_file::StateFile;
+use hopsight_core::{health::ComponentState, policy::drift::Snapshot};
+use hopsight_export::health::Health;
 
 /// Component name in `/readyz`.
 const STATE: &str = "state";

@@ -1,6 +1,6 @@
 //! Every connection held against policy and the proxy's configuration, beside the pipeline.
 //!
-//! This is the edge around the pure [`crate::policy`]: it reads policy files, configurations and
+//! This is the edge around the pure [`hopsight_core::policy`]: it reads policy files, configurations and
 //! `/proc`, and keeps what has to outlive the agent. It has a thread of its own, for files may be
 //! slow and the pipeline must not wait; what the queue has no room for is counted and not judged.
 
@@ -11,6 +11,7 @@ mod named;
 mod names;
 mod policy_file;
 mod proxies;
+mod state_file;
 #[cfg(test)]
 mod tests;
 mod wall_clock;
@@ -29,14 +30,10 @@ use std::{
 use anyhow::Context as _;
 
 use self::{judge::Judge, policy_file::PolicyFile, proxies::Proxies};
-use crate::{
-    export::{Exporter, drift::DriftBoard},
-    identity::sources::{PodSources, SourceOptions},
-    model::Timestamp,
-    policy::drift,
-    report::ConnectionReport,
-    state::StateFile,
-};
+use crate::compliance::state_file::StateFile;
+use hopsight_core::{model::Timestamp, policy::drift, report::ConnectionReport};
+use hopsight_export::{Exporter, metrics::drift::DriftBoard};
+use hopsight_identity::sources::{PodSources, SourceOptions};
 
 /// Between two looks at files and clocks.
 const TICK: Duration = Duration::from_secs(1);

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::proxies::{Proxies, Proxy};
-use crate::{
-    export::{ends::Ends, labels},
+use hopsight_core::{
+    hops::{ends::Ends, labels},
     policy::{certificate::CertificateFinding, intent::UpstreamIntent},
     report::ConnectionReport,
 };

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::SystemTime};
 
 use anyhow::Context as _;
 
-use crate::{export::health::ComponentState, policy::rules::PolicySet};
+use hopsight_core::{health::ComponentState, policy::rules::PolicySet};
 
 /// The largest policy file that is read.
 const MAX_BYTES: u64 = 4 << 20;

@@ -11,18 +11,21 @@ use super::{
     instance::{Configuration, Generation, Instance},
     names::Names,
 };
-use crate::{
-    export::{health::ComponentState, labels},
-    identity::{
-        cgroup::CgroupIdentity,
-        kubernetes::services::ServicePort,
-        nginx::{NginxInstance, master_of},
-        pod::{PodIdentity, ProxyIdentity},
-        process::{ProcessFacts, ProcessKey},
-        sources::{Lookup, PodSources, SourceState},
-    },
+use hopsight_core::{
+    health::ComponentState,
+    hops::labels,
     policy::{intent::UpstreamIntent, time::UnixTime},
+    workload::{
+        cgroup::CgroupIdentity,
+        pod::{PodIdentity, ProxyIdentity},
+        services::ServicePort,
+    },
 };
+use hopsight_identity::{
+    nginx::{NginxInstance, master_of},
+    sources::{Lookup, PodSources, SourceState},
+};
+use hopsight_system::process::{ProcessFacts, ProcessKey};
 
 /// Processes remembered at most; those beyond are read again for each connection.
 const MAX_PROCESSES: usize = 65_536;

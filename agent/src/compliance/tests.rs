@@ -1,8 +1,8 @@
 use super::*;
-use crate::{
-    export::{
-        health::ComponentState,
-        hops::HopLimits,
+use hopsight_core::{
+    health::ComponentState,
+    hops::{
+        table::HopLimits,
         testing::{process, report, to},
     },
     model::{Origin, Security},

@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use crate::capture::{LiveOptions, LoadOptions, Sampling, Watched, ring_bytes_for_this_machine};
+use hopsight_capture::{LiveOptions, LoadOptions, Sampling, ring_bytes_for_this_machine};
+use hopsight_system::names::Watched;
 
 /// Which connections are watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{kubernetes::KubernetesOptions, sources::SourceOptions};
+use hopsight_identity::{kubernetes::KubernetesOptions, sources::SourceOptions};
 
 /// The container runtime.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,14 +23,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compliance::ComplianceOptions,
-    export::{
-        hops::HopLimits,
-        http::{DEFAULT_ADDRESS, HttpLimits, tls::TlsFiles},
-    },
-    identity::kubernetes::KubernetesOptions,
-    pipeline::Limits,
     privileges::{PrivilegeOptions, User},
 };
+use hopsight_core::{hops::table::HopLimits, pipeline::Limits};
+use hopsight_export::http::{DEFAULT_ADDRESS, HttpLimits, tls::TlsFiles};
+use hopsight_identity::kubernetes::KubernetesOptions;
 
 /// The documented configuration file with every key at its default.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");

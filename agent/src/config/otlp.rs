@@ -24,8 +24,8 @@ impl Otlp {
     ///
     /// # Errors
     /// The endpoint is no URL that can be exported to.
-    pub fn options(&self) -> anyhow::Result<Option<crate::export::otlp::OtlpOptions>> {
-        use crate::export::otlp::{Endpoint, OtlpOptions};
+    pub fn options(&self) -> anyhow::Result<Option<hopsight_export::otlp::OtlpOptions>> {
+        use hopsight_export::otlp::{Endpoint, OtlpOptions};
 
         let Some(url) = &self.endpoint else { return Ok(None) };
         let endpoint =

@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::Hops;
-use crate::{compliance::ComplianceOptions, policy::drift};
+use crate::compliance::ComplianceOptions;
+use hopsight_core::policy::drift;
 
 /// What connections are held against, and how drift is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

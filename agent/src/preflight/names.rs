@@ -6,11 +6,9 @@ use std::{
 };
 
 use super::{Requirement, State};
-use crate::{
-    compliance::ComplianceOptions,
-    identity::{cri::CriClient, kubernetes::Watch, sources::SourceState},
-    policy::rules::PolicySet,
-};
+use crate::compliance::ComplianceOptions;
+use hopsight_core::policy::rules::PolicySet;
+use hopsight_identity::{cri::CriClient, kubernetes::Watch, sources::SourceState};
 
 /// How long the Kubernetes API may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -87,7 +85,7 @@ fn degraded(name: &'static str, detail: String, advice: &str) -> Requirement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{kubernetes::KubernetesOptions, sources::SourceOptions};
+    use hopsight_identity::{kubernetes::KubernetesOptions, sources::SourceOptions};
 
     #[test]
     fn what_is_broken_is_told_and_nothing_is_missing() {

@@ -29,7 +29,7 @@ use rustix::{
 pub use files::is_supported as landlock_is_supported;
 pub use user::User;
 
-use crate::{export::health::ComponentState, preflight};
+use hopsight_core::health::ComponentState;
 
 /// What metrics are read from: this process's own `/proc` (others are out of reach under Landlock),
 /// and how many processors there are, which aya asks at every look into a per-CPU map.
@@ -133,7 +133,8 @@ impl Privileges {
             threads == 1,
             "privileges are dropped among {threads} threads: a defect of hopsight"
         );
-        let maps_need_capability = preflight::running_kernel() < Some(capabilities::MAPS_BY_FD);
+        let maps_need_capability =
+            hopsight_system::kernel::running_kernel() < Some(capabilities::MAPS_BY_FD);
         let mut shared = Shared {
             options,
             needs,

@@ -1,5 +1,7 @@
 //! The running agent: live capture, pipeline, exporter and HTTP server put together.
 
+pub(crate) mod memory;
+pub mod metrics;
 mod server;
 mod worker;
 
@@ -18,24 +20,26 @@ use std::{
 use anyhow::Context as _;
 
 use self::{server::Server, worker::Worker};
-#[cfg(feature = "otlp")]
-use crate::export::otlp::{LogOutput, MetricExport, OtlpOptions};
 use crate::{
-    capture::{
-        LiveOptions, LiveSource, Source,
-        record::{RecordFile, Recording},
-    },
     compliance::{ComplianceOptions, ComplianceThread},
-    export::{
-        Exporter,
-        agent_metrics::{AgentMetrics, SharedPipelineNumbers},
-        events::Events,
-        health::ComponentState,
-        hops::HopLimits,
-        http::{HttpLimits, tls::TlsFiles},
-    },
-    pipeline::{Limits, Pipeline},
     privileges::{Duty, Needs, PrivilegeOptions, Privileges, User},
+    run::metrics::{AgentMetrics, SharedPipelineNumbers},
+};
+use hopsight_capture::{
+    LiveOptions, LiveSource, Source,
+    record::{RecordFile, Recording},
+};
+use hopsight_core::{
+    health::ComponentState,
+    hops::table::HopLimits,
+    pipeline::{Limits, Pipeline},
+};
+#[cfg(feature = "otlp")]
+use hopsight_export::otlp::{LogOutput, MetricExport, OtlpOptions};
+use hopsight_export::{
+    Exporter,
+    events::Events,
+    http::{HttpLimits, tls::TlsFiles},
 };
 
 /// Component name of the kernel programs in `/readyz`.
@@ -159,7 +163,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let (state, detail) = privileges.describe();
     tracing::info!(%state, "privileges: {detail}");
     exporter.health().set(PRIVILEGES, state, detail);
-    crate::memory::give_back();
+    crate::run::memory::give_back();
     let answer = server.run(&exporter, pipeline_ended);
     stop.store(true, Ordering::Relaxed);
     waker.wake();

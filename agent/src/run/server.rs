@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::RunOptions;
-use crate::export::{
+use hopsight_export::{
     Exporter,
     http::{self, HttpLimits, tls::Tls},
 };

@@ -12,17 +12,18 @@ use anyhow::Context as _;
 
 use super::KERNEL_PROGRAMS;
 use crate::{
-    capture::{LibraryStatuses, Source, StatsHandle, monotonic_now},
     compliance::ComplianceThread,
-    export::{
-        Exporter,
-        agent_metrics::{PipelineNumbers, SharedPipelineNumbers, library_health},
-        health::ComponentState,
-    },
+    run::metrics::{PipelineNumbers, SharedPipelineNumbers, library_health},
+};
+use hopsight_capture::{LibraryStatuses, Source, StatsHandle};
+use hopsight_core::{
+    health::ComponentState,
     model::{ClientAuth, Event, Security, Timestamp},
     pipeline::{Pipeline, Update},
     report::ConnectionReport,
 };
+use hopsight_export::Exporter;
+use hopsight_system::clock::monotonic_now;
 
 /// How long the pipeline waits for events before it lets time pass.
 const POLL: Duration = Duration::from_millis(100);

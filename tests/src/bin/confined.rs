@@ -14,10 +14,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight::{
-    capture::{LiveOptions, LiveSource},
-    privileges::{Duty, Needs, PrivilegeOptions, Privileges},
-};
+use hopsight::privileges::{Duty, Needs, PrivilegeOptions, Privileges};
+use hopsight_capture::{LiveOptions, LiveSource};
 use rustix::{
     fs::{CWD, FileType, Gid, Mode, Uid},
     net::{AddressFamily, SocketFlags, SocketType},

@@ -61,7 +61,7 @@ fn measure(
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     let at = block.socket(4, address.port());
     let args = [agents.to_string(), hops.to_owned(), at.to_string(), utf8(real)?.to_owned()];
-    let mut fleet = Daemon::spawn(sibling("examples/fleet")?, args, &dir.join("fleet.log"))?;
+    let mut fleet = Daemon::spawn(sibling("fleet")?, args, &dir.join("fleet.log"))?;
     fleet.wait_listening(at)?;
     let targets = (0..agents).map(|agent| {
         format!(

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight::model::{Event, FlowId, Origin};
+use hopsight_core::model::{Event, FlowId, Origin};
 use hopsight_tests::{
     agent::Agent,
     case, early_data,

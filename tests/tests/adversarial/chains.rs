@@ -1,6 +1,6 @@
 //! Certificates as large as OpenSSL takes them, in handshakes that succeed.
 
-use hopsight::model::{ClientAuth, Reason, Security};
+use hopsight_core::model::{ClientAuth, Reason, Security};
 use hopsight_tests::{
     agent::Agent,
     case,

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use hopsight::model::{Direction, Event, Security};
+use hopsight_core::model::{Direction, Event, Security};
 use hopsight_tests::{agent::Agent, loopback::Loopback, requirement, wait::wait_until};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 /// The turns of a recorded connection: who said what next.
 fn recorded(name: &str) -> Vec<(Direction, Vec<u8>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../agent/fixtures/handshakes")
+        .join("../agent/core/fixtures/handshakes")
         .join(name)
         .with_extension("jsonl");
     let text = fs::read_to_string(path).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, thread};
 
-use hopsight::{
+use hopsight_core::{
     model::{Evidence, Reason, Security},
     report::ConnectionReport,
 };

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hopsight::model::{Reason, Security};
+use hopsight_core::model::{Reason, Security};
 use hopsight_tests::{agent::Agent, loopback::Loopback, requirement};
 
 /// A ClientHello record that OpenSSL would send, without extensions.

@@ -8,10 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hopsight::{
-    export::hop::Hop,
-    identity::pod::PodSource,
+use hopsight_core::{
+    hops::hop::Hop,
     model::{Evidence, Security},
+    workload::pod::PodSource,
 };
 use hopsight_tests::{
     agent::{Agent, VERDICT},

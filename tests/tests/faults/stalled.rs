@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, thread, time::Duration};
 
-use hopsight::model::{Reason, Security};
+use hopsight_core::model::{Reason, Security};
 use hopsight_tests::{
     agent::Agent,
     case,

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use hopsight::{
-    capture::Source as _,
-    model::{Direction, Event},
-};
+use hopsight_capture::Source as _;
+use hopsight_core::model::{Direction, Event};
 
 use crate::harness::{
     HELLO, captured, collect_closed, collect_for, collect_until, converse, flow_of, listen,
@@ -111,7 +109,7 @@ fn done_ends_the_segments_but_not_the_close() {
         events.iter().any(|e| matches!(e, Event::Segment { .. }))
     });
     source.done(flow_of(&before[0]));
-    let received = |source: &hopsight::capture::LiveSource| -> u64 {
+    let received = |source: &hopsight_capture::LiveSource| -> u64 {
         source.stats().read().received.iter().map(|(_, n)| n).sum()
     };
     let until_done = received(&source);

@@ -5,10 +5,9 @@ use std::{
     time::Duration,
 };
 
-use hopsight::{
-    capture::{LiveOptions, Watched},
-    model::{Beginning, CloseCause, Direction, Event, Origin},
-};
+use hopsight_capture::LiveOptions;
+use hopsight_core::model::{Beginning, CloseCause, Direction, Event, Origin};
+use hopsight_system::names::Watched;
 
 use crate::harness::{
     HELLO, Turns, as_thread, captured, collect_closed, collect_for, collect_until, converse,

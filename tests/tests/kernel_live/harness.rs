@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopsight::{
-    capture::{LiveOptions, LiveSource, LoadOptions, Source as _, Watched},
-    model::{Direction, Event, FlowId},
-};
+use hopsight_capture::{LiveOptions, LiveSource, LoadOptions, Source as _};
+use hopsight_core::model::{Direction, Event, FlowId};
+use hopsight_system::names::Watched;
 
 /// Whether live tests can run; says so when they cannot.
 pub fn privileged(test: &str) -> bool {

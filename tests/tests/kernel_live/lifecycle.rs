@@ -8,10 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopsight::{
-    capture::{Cgroup, LiveSource, Source as _},
-    model::Event,
-};
+use hopsight_capture::{Cgroup, LiveSource, Source as _};
+use hopsight_core::model::Event;
 
 use crate::harness::{
     as_thread, collect_closed, collect_for, collect_until, converse, listen, options, privileged,

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use hopsight::model::{Direction, Event};
+use hopsight_core::model::{Direction, Event};
 use rustix::{
     net::{AddressFamily, SendFlags, SocketType, sendto, socket},
     thread::{LinkNameSpaceType, move_into_link_name_space},

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use hopsight::model::{Beginning, Direction, Event, Origin};
+use hopsight_core::model::{Beginning, Direction, Event, Origin};
 
 use crate::harness::{captured, collect_until, flow_of, listen, options, privileged, start, whole};
 

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use hopsight::{capture::Cgroup, export::hop::Hop, policy::drift::Compliance};
+use hopsight_capture::Cgroup;
+use hopsight_core::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     api_stand_in::{Reply, StandIn},

@@ -2,8 +2,8 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use hopsight::identity::{
-    cgroup::CgroupIdentity,
+use hopsight_core::workload::cgroup::CgroupIdentity;
+use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
     sources::SourceState,
 };

@@ -3,14 +3,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use hopsight::{
-    identity::{
-        cgroup::CgroupIdentity,
-        kubernetes::{KubernetesOptions, Watch, services::ServicePort},
-        pod::PodIdentity,
-        sources::SourceState,
-    },
+use hopsight_core::{
     policy::intent::{Scheme, Stated},
+    workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
+};
+use hopsight_identity::{
+    kubernetes::{KubernetesOptions, Watch},
+    sources::SourceState,
 };
 use hopsight_tests::{
     cluster::{self, Api, ControlPlane, NODE},

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hopsight::capture::LiveSource;
+use hopsight_capture::LiveSource;
 
 use crate::support::{
     Authority, Running, free_port, get, library_events, line, nginx, nginx_with, possible, source,
@@ -124,7 +124,7 @@ fn haproxy() {
     assert_eq!(line(&library_events(&mut source, &haproxy.pids())), MUTUAL);
 }
 
-/// OpenSSL releases that `agent/tests/support/build-openssl.sh` built.
+/// OpenSSL releases that `tests/build-openssl.sh` built.
 fn releases() -> Vec<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
         || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
@@ -143,7 +143,7 @@ fn openssl_releases() {
     let built = releases().into_iter().map(|path| (path.join("apps/openssl"), path));
     programs.extend(built.filter(|(program, _)| program.exists()));
     if programs.len() == 1 {
-        println!("SKIP: other releases: build them with agent/tests/support/build-openssl.sh");
+        println!("SKIP: other releases: build them with tests/build-openssl.sh");
     }
     for (program, libraries) in programs {
         let directory = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ fn nginx_on_other_openssl_releases() {
     let releases: Vec<_> =
         releases().into_iter().filter(|path| path.join("libssl.so.3").exists()).collect();
     if releases.is_empty() {
-        println!("SKIP: build OpenSSL 3.x with agent/tests/support/build-openssl.sh");
+        println!("SKIP: build OpenSSL 3.x with tests/build-openssl.sh");
     }
     for release in releases {
         let directory = tempfile::tempdir().unwrap();

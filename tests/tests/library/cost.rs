@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hopsight::capture::{LiveSource, Source as _};
+use hopsight_capture::{LiveSource, Source as _};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{

@@ -8,10 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopsight::{
-    capture::{LibraryEvidence, LiveSource, NoLibrary, Sampling, Source as _},
-    model::{Event, LibraryObservation},
-};
+use hopsight_capture::{LibraryEvidence, LiveSource, NoLibrary, Sampling, Source as _};
+use hopsight_core::model::{Event, LibraryObservation};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{

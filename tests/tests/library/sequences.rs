@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use hopsight::{
-    capture::{LiveSource, NoLibrary},
-    model::{LibraryEvent, LibraryObservation},
-};
+use hopsight_capture::{LiveSource, NoLibrary};
+use hopsight_core::model::{LibraryEvent, LibraryObservation};
 
 use crate::support::{
     Authority, Running, count, free_port, get, library_events, line, nginx, possible, source,
@@ -274,7 +272,7 @@ fn certificates_longer_than_a_record_arrive_whole() {
 
 #[test]
 fn processes_without_openssl_say_why() {
-    use hopsight::capture::LibraryEvidence;
+    use hopsight_capture::LibraryEvidence;
     if !possible("processes_without_openssl_say_why", &["sleep"]) {
         return;
     }

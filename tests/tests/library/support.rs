@@ -9,10 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopsight::{
-    capture::{LiveOptions, LiveSource, LoadOptions, Source as _, Watched},
-    model::{Event, LibraryEvent, LibraryObservation},
-};
+use hopsight_capture::{LiveOptions, LiveSource, LoadOptions, Source as _};
+use hopsight_core::model::{Event, LibraryEvent, LibraryObservation};
+use hopsight_system::names::Watched;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 /// Whether live tests can run; says so when they cannot.

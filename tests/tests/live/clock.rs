@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env, fs, thread, time::Duration};
 
-use hopsight::model::Security;
+use hopsight_core::model::Security;
 use hopsight_tests::{
     agent::Agent,
     case,

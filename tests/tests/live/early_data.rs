@@ -1,7 +1,7 @@
 //! Early data that the server refuses stands before the client's flight, and may be as long as
 //! a certificate.
 
-use hopsight::model::{ClientAuth, Evidence, Reason, Security};
+use hopsight_core::model::{ClientAuth, Evidence, Reason, Security};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     early_data::{self, EarlyData},

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hopsight::{
+use hopsight_core::{
     model::{ClientAuth, Evidence, Origin, Outcome, Reason},
     report::ConnectionReport,
 };

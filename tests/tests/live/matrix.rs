@@ -4,12 +4,13 @@
 //! All four clients use OpenSSL as a shared library, so that every full handshake has `library`
 //! evidence, of TLS 1.2 too.
 
-use hopsight::{
+use hopsight_core::{
     model::{
         ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
         Evidence, Outcome, Security, ServerVerified,
     },
-    report::{CertificateFacts, ConnectionReport},
+    report::ConnectionReport,
+    tls::certificate_facts::CertificateFacts,
 };
 use hopsight_tests::{
     agent::{Agent, is_address},

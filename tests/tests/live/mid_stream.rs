@@ -1,6 +1,6 @@
 //! Connections that are older than the agent.
 
-use hopsight::model::{Reason, Security};
+use hopsight_core::model::{Reason, Security};
 use hopsight_tests::{
     agent::Agent,
     case, requirement,

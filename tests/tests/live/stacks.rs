@@ -1,7 +1,7 @@
 //! TLS stacks that no library probe looks into, each as client and as server of each: what the
 //! wire shows of them, and what the lengths of their encrypted records do.
 
-use hopsight::model::{
+use hopsight_core::model::{
     ClientAuth::{self, NotRequested, Presented, RequestedNotPresented},
     Evidence,
     Outcome::{self, Established, Rejected},

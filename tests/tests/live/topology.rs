@@ -1,6 +1,6 @@
 //! The harness itself: every hop really is what its case says, by the upstream's own log.
 
-use hopsight::model::{ClientAuth, Outcome};
+use hopsight_core::model::{ClientAuth, Outcome};
 use hopsight_tests::{
     case::{self, Case, Proxy, Version},
     requirement,

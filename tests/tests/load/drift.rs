@@ -3,7 +3,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use hopsight::{model::Security, policy::drift::Compliance};
+use hopsight_core::{model::Security, policy::drift::Compliance};
 use hopsight_tests::{
     agent::Agent,
     drift::{CHANGE, Flip, MISSING, PLAINTEXT, Scene, UPSTREAM, seconds_between},

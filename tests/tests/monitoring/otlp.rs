@@ -2,10 +2,10 @@
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
-use hopsight::export::{
+use hopsight_core::hops::table::HopLimits;
+use hopsight_export::{
     Exporter,
     events::Events,
-    hops::HopLimits,
     otlp::{Endpoint, LogOutput},
 };
 use hopsight_tests::{
@@ -96,7 +96,7 @@ fn a_collector_gets_every_event_and_the_metrics() {
 }
 
 /// An exporter whose events go to that collector, and a report for it.
-fn exporting(collector: &str) -> (Exporter, hopsight::report::ConnectionReport) {
+fn exporting(collector: &str) -> (Exporter, hopsight_core::report::ConnectionReport) {
     let mut events = Events::default();
     let output = LogOutput::new(Endpoint::parse(collector).unwrap());
     events.write_to("otlp", Box::new(output)).unwrap();

@@ -6,7 +6,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use hopsight::model::{Evidence, Security};
+use hopsight_core::model::{Evidence, Security};
 use hopsight_tests::{
     agent::{Agent, is_address},
     case, golden, process, requirement,

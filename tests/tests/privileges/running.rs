@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hopsight::model::{Evidence, Security};
+use hopsight_core::model::{Evidence, Security};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     case,

@@ -39,7 +39,7 @@ impl Args {
 
     /// The checked-in counts, one `CASE COUNT` per line.
     fn bounds(&self) -> PathBuf {
-        Path::new("agent/benches/instructions").join(format!("{}.txt", self.profile()))
+        Path::new("xtask/tools/benches/instructions").join(format!("{}.txt", self.profile()))
     }
 }
 
@@ -91,12 +91,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// The counted program.
 fn build(args: &Args) -> anyhow::Result<PathBuf> {
-    let mut build = vec!["build", "-q", "-p", "hopsight", "--example", "instructions"];
+    let mut build = vec!["build", "-q", "-p", "hopsight-tools", "--bin", "instructions"];
     if !args.debug {
         build.push("--release");
     }
     command::run(&mut cargo(&build))?;
-    Ok(target()?.join(args.profile()).join("examples/instructions"))
+    Ok(target()?.join(args.profile()).join("instructions"))
 }
 
 fn count(program: &Path, case: &str, times: u64) -> anyhow::Result<u64> {
@@ -129,7 +129,7 @@ fn read_bounds(file: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
 
 fn bless(file: &Path, counts: &BTreeMap<String, u64>) -> anyhow::Result<()> {
     let mut text = String::from(
-        "# Instructions per run of each case of agent/benches/cases, by callgrind on x86_64.\n\
+        "# Instructions per run of each case of xtask/tools/src/cases.rs, by callgrind on x86_64.\n\
          # Written by `cargo xtask bench instructions --bless` (`--debug`).\n",
     );
     for (name, count) in counts {

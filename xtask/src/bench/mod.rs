@@ -56,7 +56,7 @@ pub enum Bench {
         #[arg(long, value_delimiter = ',', default_value = "250,500,1000")]
         agents: Vec<usize>,
     },
-    /// Instructions of the core's hot paths, held against the bounds in agent/benches
+    /// Instructions of the core's hot paths, compared with the bounds in xtask/tools/benches
     Instructions(instructions::Args),
 }
 
@@ -115,7 +115,7 @@ fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
 /// Becomes the measurement of the test package, in release: what Prometheus scrapes has to leave
 /// it the processor.
 fn fleet(hops: usize, agents: &[usize]) -> anyhow::Result<()> {
-    let release = build_release(&["-p", "hopsight-tests", "--bins", "--example", "fleet"])?;
+    let release = build_release(&["-p", "hopsight-tests", "-p", "hopsight-tools", "--bins"])?;
     let mut measure = Command::new(release.join("hopsight-fleet"));
     measure.env("HOPSIGHT_BIN", release.join("hopsight")).arg(hops.to_string());
     measure.args(agents.iter().map(ToString::to_string));
@@ -123,8 +123,8 @@ fn fleet(hops: usize, agents: &[usize]) -> anyhow::Result<()> {
 }
 
 fn scale(Passed { args }: &Passed) -> anyhow::Result<()> {
-    let release = build_release(&["--example", "scale"])?;
-    let mut scale = Command::new(release.join("examples/scale"));
+    let release = build_release(&["-p", "hopsight-tools", "--bin", "scale"])?;
+    let mut scale = Command::new(release.join("scale"));
     scale.args(args).arg("--json").arg(result_file("scale")?);
     Err(command::replace(&mut scale))
 }

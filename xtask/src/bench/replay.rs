@@ -67,11 +67,10 @@ impl Reader {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Args { connections, data, runs, alone } = *args;
     anyhow::ensure!(command::installed("time"), "GNU time is missing: run `cargo xtask setup`");
-    let release =
-        build_release(&["--bins", "--example", "synthetic_pcap", "--example", "replay_latency"])?;
+    let release = build_release(&["-p", "hopsight-tools", "--bins"])?;
     let folder = tempdir()?;
     let file = folder.join("synthetic.pcap");
-    let mut generate = Command::new(release.join("examples/synthetic_pcap"));
+    let mut generate = Command::new(release.join("synthetic_pcap"));
     generate.arg(&file).args([connections.to_string(), data.to_string()]);
     command::run(&mut generate)?;
     let bytes = fs::metadata(&file).context("look at the capture")?.len();
@@ -87,7 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     report(&readers, args, bytes);
-    let mut latency = Command::new(release.join("examples/replay_latency"));
+    let mut latency = Command::new(release.join("replay_latency"));
     command::run(latency.arg(&file))?;
     fs::remove_dir_all(&folder).context("remove the capture")?;
     let result = result_file(if data > 0 { "replay-established" } else { "replay" })?;

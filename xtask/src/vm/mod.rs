@@ -243,12 +243,12 @@ fn build(arch: Arch) -> anyhow::Result<Binaries> {
         cargo
     };
     let agent = match arch.cross_target() {
-        None => built("hopsight")?,
-        Some(target) => [CROSS_DIR, target, "debug", "hopsight"].iter().collect(),
+        None => built("hopsight-agent")?,
+        Some(target) => [CROSS_DIR, target, "debug", "hopsight-agent"].iter().collect(),
     };
-    // A test of the agent's own package brings the agent along, with the same features of its
-    // dependencies: `cargo build` would build many of them again.
-    let mut args = vec!["test", "--no-run", "--test", "tshark"];
+    // The tests' package brings the agent along, with the same features of its dependencies:
+    // `cargo build` would build many of them again.
+    let mut args = vec!["test", "--no-run", "-p", "hopsight-tests"];
     for (name, _) in TESTS {
         args.extend(["--test", name]);
     }

@@ -1,14 +1,12 @@
 //! What `hopsight watch` shows, and what keys do. Knows no terminal.
 
 use super::screen::Size;
-use crate::{
-    cli::{
-        hops::{Sort, order, table},
-        paint::Style,
-    },
-    export::{hops::Snapshot, time},
-    model::Security,
+use crate::cli::{
+    hops::{Sort, order, table},
+    paint::Style,
 };
+use hopsight_core::{hops::table::Snapshot, model::Security};
+use hopsight_export::time;
 
 /// What a key asks of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +132,8 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::{
-        hops::{HopLimits, HopTable},
+    use hopsight_core::hops::{
+        table::{HopLimits, HopTable},
         testing::{at, report, to},
     };
 

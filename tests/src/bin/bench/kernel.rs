@@ -19,10 +19,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight::{
-    capture::{LiveOptions, LiveSource, Source as _, StatsHandle, Watched},
-    model::{Event, FlowId},
-};
+use hopsight_capture::{LiveOptions, LiveSource, Source as _, StatsHandle};
+use hopsight_core::model::{Event, FlowId};
+use hopsight_system::names::Watched;
 use hopsight_tests::{interrupt, loopback::Loopback};
 use serde_json::{Value, json};
 

@@ -1,0 +1,43 @@
+//! Where events come from: the live kernel, a packet capture or a recorded event file.
+
+mod cgroup;
+mod decode;
+mod existing;
+pub mod library;
+pub mod live;
+pub mod loader;
+pub mod record;
+pub mod replay;
+mod stats;
+
+pub use cgroup::Cgroup;
+pub use library::{LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Sampling};
+pub use live::{Attached, LiveOptions, LiveSource, Waker};
+pub use loader::{LoadOptions, ring_bytes_for_this_machine};
+pub use stats::{CaptureStats, ProgramStats, StatsHandle};
+
+use std::time::Duration;
+
+use hopsight_core::model::{Event, FlowId};
+
+/// What a source has to say about the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// More events may come.
+    Open,
+    /// There will be no more events.
+    Ended,
+}
+
+/// A stream of events. Live and replay differ only here; every line after it is shared.
+pub trait Source {
+    /// Waits at most `timeout` and appends what has arrived to `out`, in order.
+    /// May return early, also without events.
+    ///
+    /// # Errors
+    /// When the source itself broke; a malformed item within it is an event or is counted.
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> anyhow::Result<SourceState>;
+
+    /// No more bytes of `flow` are wanted. A source that can stop producing them does.
+    fn done(&mut self, flow: FlowId);
+}

@@ -1,0 +1,97 @@
+//! Library records as events.
+
+use hopsight_abi::{Header, Library, Observation};
+
+use hopsight_core::model::{LibraryEvent, LibraryObservation, Timestamp};
+
+/// OpenSSL's reason for "received alert n" is this plus n (`SSL_AD_REASON_OFFSET`).
+const ALERT_REASONS: u32 = 1000;
+
+/// The event a record tells of; `None` for an observation this agent does not know.
+#[must_use]
+pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEvent> {
+    let value = record.value.cast_signed();
+    let narrow = |value: i64| i32::try_from(value).unwrap_or(i32::MAX);
+    let observation = match Observation::from_number(record.observation)? {
+        Observation::Transcript => LibraryObservation::TranscriptUpdate {
+            context: record.context,
+            len: record.len,
+            bytes: bytes.to_vec(),
+        },
+        Observation::VerifyResult => LibraryObservation::VerifyResult {
+            error: narrow(value),
+            enforced: record.enforced != 0,
+        },
+        Observation::Error => error(u32::try_from(value).unwrap_or(u32::MAX)),
+        Observation::ResultAsked => LibraryObservation::ApplicationVerifyResult { error: value },
+        Observation::ClientMade => LibraryObservation::ClientConnectionMade,
+        Observation::HostChecked => {
+            LibraryObservation::ApplicationCheckedHost { result: narrow(value) }
+        }
+    };
+    Some(LibraryEvent {
+        at: Timestamp(header.at_ns),
+        pid: record.tgid,
+        ssl: record.ssl,
+        observation,
+    })
+}
+
+fn error(reason: u32) -> LibraryObservation {
+    let alert = reason.checked_sub(ALERT_REASONS).and_then(|alert| u8::try_from(alert).ok());
+    alert.map_or(LibraryObservation::TlsError { reason }, |description| {
+        LibraryObservation::AlertReceived { description }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_become_events() {
+        use LibraryObservation as O;
+        let bytes = [20, 0, 0, 1, 9];
+        for (name, observation, value, expected) in [
+            (
+                "verification passed",
+                Observation::VerifyResult,
+                0,
+                O::VerifyResult { error: 0, enforced: false },
+            ),
+            (
+                "verification failed",
+                Observation::VerifyResult,
+                20,
+                O::VerifyResult { error: 20, enforced: false },
+            ),
+            ("unknown_ca alert", Observation::Error, 1048, O::AlertReceived { description: 48 }),
+            ("verify failed error", Observation::Error, 134, O::TlsError { reason: 134 }),
+            ("beyond the alerts", Observation::Error, 1256, O::TlsError { reason: 1256 }),
+            ("asked", Observation::ResultAsked, 18, O::ApplicationVerifyResult { error: 18 }),
+            ("made", Observation::ClientMade, 0, O::ClientConnectionMade),
+            ("host", Observation::HostChecked, -1, O::ApplicationCheckedHost { result: -1 }),
+            (
+                "transcript",
+                Observation::Transcript,
+                0,
+                O::TranscriptUpdate { context: 3, len: 9, bytes: bytes.to_vec() },
+            ),
+        ] {
+            let record = Library {
+                observation: observation as u8,
+                tgid: 5,
+                ssl: 6,
+                context: 3,
+                value: i64::cast_unsigned(value),
+                len: 9,
+                ..Library::default()
+            };
+            let header = Header { at_ns: 4, ..Header::default() };
+            let event = event(&header, record, &bytes).unwrap();
+            assert_eq!(event.observation, expected, "{name}");
+            assert_eq!((event.at, event.pid, event.ssl), (Timestamp(4), 5, 6), "{name}");
+        }
+        assert_eq!(event(&Header::default(), Library::default(), &[]), None);
+    }
+}

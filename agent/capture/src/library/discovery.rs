@@ -1,0 +1,111 @@
+//! Which TLS library a process uses.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    inspect::{self, FileKey, Role},
+    status::NoLibrary,
+};
+use hopsight_system::maps::{self, Mapping};
+
+/// Names of TLS libraries other than OpenSSL, as they begin.
+const OTHER_LIBRARIES: [(&str, &str); 7] = [
+    ("libgnutls", "GnuTLS"),
+    ("libssl3.so", "NSS"),
+    ("libnss3", "NSS"),
+    ("libmbedtls", "Mbed TLS"),
+    ("libwolfssl", "wolfSSL"),
+    ("libs2n", "s2n-tls"),
+    ("libbotan", "Botan"),
+];
+
+/// A file of a process that may want probes.
+pub struct Candidate {
+    /// Where it is mapped.
+    pub mapping: Mapping,
+    /// The file.
+    pub file: File,
+    /// Its identity.
+    pub key: FileKey,
+}
+
+/// Why a process has no candidate that turned out to be a library.
+pub struct Absence {
+    /// The reason.
+    pub reason: NoLibrary,
+    /// What exactly.
+    pub detail: String,
+}
+
+impl Absence {
+    /// What an I/O error while looking means.
+    pub fn from_error(error: &io::Error, what: &Path) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::PermissionDenied => NoLibrary::NoPermission,
+            _ if error.raw_os_error() == Some(libc::EPERM) => NoLibrary::NoPermission,
+            // ESRCH: the process ended between two reads.
+            _ => NoLibrary::Gone,
+        };
+        Self { reason, detail: format!("{}: {error}", what.display()) }
+    }
+}
+
+/// `/proc` directory of a process.
+pub fn directory(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// The files of a process that may be a TLS library, or an application that asks one: the
+/// program, anything called libssl or libcrypto, and the modules nginx loads.
+///
+/// # Errors
+/// [`Absence`] when the process cannot be looked at.
+pub fn candidates(pid: u32) -> Result<(Vec<Mapping>, Vec<Candidate>), Absence> {
+    let process = directory(pid);
+    let fail = |error: io::Error| Absence::from_error(&error, &process);
+    let mappings = maps::executable_files(&process).map_err(fail)?;
+    let program = std::fs::read_link(process.join("exe")).map_err(fail)?;
+    let program = program.to_string_lossy();
+    let program = Path::new(program.strip_suffix(" (deleted)").unwrap_or(&program));
+    let mut candidates = Vec::new();
+    for mapping in &mappings {
+        let name = mapping.file_name();
+        let is_library = name.starts_with("libssl") || name.starts_with("libcrypto");
+        if mapping.path == program || is_library || name.starts_with("ngx_") {
+            let file = mapping.open(&process).map_err(fail)?;
+            let key = FileKey::of(&file).map_err(fail)?;
+            candidates.push(Candidate { mapping: mapping.clone(), file, key });
+        }
+    }
+    Ok((mappings, candidates))
+}
+
+/// Says why none of a process's files is a library that can be probed.
+pub fn absence(mappings: &[Mapping], candidates: &[Candidate], roles: &[&Role]) -> Absence {
+    if let Some(detail) = roles.iter().find_map(|role| match role {
+        Role::Unsupported(detail) => Some(detail.clone()),
+        _ => None,
+    }) {
+        return Absence { reason: NoLibrary::UnsupportedBuild, detail };
+    }
+    let names = mappings.iter().map(Mapping::file_name);
+    let other = names.into_iter().find_map(|name| {
+        OTHER_LIBRARIES.iter().find(|(start, _)| name.starts_with(start)).map(|(_, stack)| *stack)
+    });
+    if let Some(stack) = other {
+        return Absence { reason: NoLibrary::NotOpenssl, detail: format!("uses {stack}") };
+    }
+    let is_program = |candidate: &&Candidate| !candidate.mapping.file_name().starts_with("lib");
+    let program = candidates.iter().find(is_program);
+    if let Some(stack) =
+        program.and_then(|program| inspect::static_stack(&program.file).ok().flatten())
+    {
+        let detail = format!("linked into the program: {stack}");
+        return Absence { reason: NoLibrary::StaticTls, detail };
+    }
+    Absence { reason: NoLibrary::NoTlsLibrary, detail: "no TLS library is mapped".to_owned() }
+}

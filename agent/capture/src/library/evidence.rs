@@ -1,0 +1,117 @@
+//! From the files of a process to what is said about its library evidence.
+
+use super::{
+    discovery::{self, Absence, Candidate},
+    files::Probes,
+    inspect::{self, Role},
+    status::{LibraryEvidence, NoLibrary, ProbedLibrary},
+};
+use hopsight_system::maps::Mapping;
+
+/// Whether probes are, or could be, on a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Standing<'p> {
+    /// They are, or it is only asked whether they could be.
+    Placed,
+    /// They are taken away for a while.
+    Paused,
+    /// The kernel refused them.
+    Refused(&'p str),
+}
+
+impl<'p> From<&'p Probes> for Standing<'p> {
+    fn from(probes: &'p Probes) -> Self {
+        match probes {
+            Probes::Unwanted | Probes::Attached(_) => Self::Placed,
+            Probes::Paused => Self::Paused,
+            Probes::Refused(why) => Self::Refused(why),
+        }
+    }
+}
+
+/// What the files of a process, each with its role and standing, make of it.
+pub fn of_files(
+    mappings: &[Mapping],
+    candidates: &[Candidate],
+    files: &[(&Role, Standing<'_>)],
+) -> LibraryEvidence {
+    let mut library = None;
+    let mut crypto_version = None;
+    let mut sees_enforcement = false;
+    for (candidate, (role, standing)) in candidates.iter().zip(files) {
+        match (role, standing) {
+            (Role::Crypto { version }, _) => crypto_version.clone_from(version),
+            (Role::Application(_), Standing::Placed) => sees_enforcement = true,
+            (Role::Library { .. }, Standing::Refused(why)) => {
+                return inferred(NoLibrary::AttachFailed, (*why).to_owned());
+            }
+            (Role::Library { .. }, Standing::Paused) => {
+                return inferred(NoLibrary::Paused, "by the sampling mode".to_owned());
+            }
+            (Role::Library { placement, version, build_id }, Standing::Placed) => {
+                let path = candidate.mapping.path.clone();
+                let (version, build_id) = (version.clone(), build_id.clone());
+                library = Some(ProbedLibrary::new(path, version, build_id, placement));
+            }
+            _ => {}
+        }
+    }
+    let Some(library) = library else {
+        let roles: Vec<_> = files.iter().map(|(role, _)| *role).collect();
+        return discovery::absence(mappings, candidates, &roles).into();
+    };
+    let version = library.version.or(crypto_version);
+    LibraryEvidence::Library(ProbedLibrary { version, sees_enforcement, ..library })
+}
+
+/// What library evidence a process would give. Attaches nothing; needs the right to read the
+/// process's mappings (`CAP_SYS_PTRACE`) and files.
+#[must_use]
+pub fn survey(pid: u32) -> LibraryEvidence {
+    let (mappings, candidates) = match discovery::candidates(pid) {
+        Ok(found) => found,
+        Err(absence) => return absence.into(),
+    };
+    let mut roles = Vec::new();
+    for Candidate { mapping, file, .. } in &candidates {
+        match inspect::role(file, mapping.file_name()) {
+            Ok(role) => roles.push(role),
+            Err(error) => return Absence::from_error(&error, &mapping.path).into(),
+        }
+    }
+    let files: Vec<_> = roles.iter().map(|role| (role, Standing::Placed)).collect();
+    of_files(&mappings, &candidates, &files)
+}
+
+fn inferred(reason: NoLibrary, detail: String) -> LibraryEvidence {
+    LibraryEvidence::Inferred { reason, detail }
+}
+
+impl From<Absence> for LibraryEvidence {
+    fn from(Absence { reason, detail }: Absence) -> Self {
+        inferred(reason, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_no_openssl() {
+        let LibraryEvidence::Inferred { reason, detail } = survey(std::process::id()) else {
+            panic!("the test program links no OpenSSL")
+        };
+        // Its own strings name every stack, so that it looks like a static one.
+        assert!(matches!(reason, NoLibrary::StaticTls | NoLibrary::NoTlsLibrary), "{detail}");
+    }
+
+    #[test]
+    fn a_process_that_ended_is_gone() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let LibraryEvidence::Inferred { reason, .. } = survey(pid) else { panic!("it ended") };
+        assert_eq!(reason, NoLibrary::Gone);
+    }
+}

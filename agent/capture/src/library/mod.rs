@@ -1,0 +1,238 @@
+//! Evidence from inside the TLS library of a proxy.
+//!
+//! In TLS 1.3 the messages that decide are encrypted on the wire, but a library hashes each of
+//! them in the clear. Probes on OpenSSL's own calls of the hash function deliver them, whole and
+//! in order ([`placement`] says where the probes go; `agent-ebpf/src/library` is what runs there).
+
+mod attach;
+pub mod decode;
+mod discovery;
+mod evidence;
+mod files;
+mod inspect;
+pub mod placement;
+mod sampling;
+mod status;
+mod thread;
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use aya::Ebpf;
+use tracing::{debug, info, warn};
+
+pub use attach::rehearse;
+use discovery::{Absence, Candidate};
+use evidence::Standing;
+pub use evidence::survey;
+use files::ProbedFile;
+use inspect::FileKey;
+pub use sampling::Sampling;
+use sampling::Schedule;
+pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
+pub use thread::LibraryThread;
+
+/// A file keeps its probes for this long after its last process ended: a proxy that restarts is
+/// probed from its first handshake on. Probes that no process maps cost nothing.
+const LINGER: Duration = Duration::from_mins(1);
+
+/// Looks at a process again until it has looked the same this many times.
+const SETTLED: u32 = 4;
+
+/// Processes beyond which those that ended are looked for and forgotten: where every process of the
+/// machine is watched, no scan says which still run.
+const MANY_PROCESSES: usize = 16_384;
+
+/// Attaches probes to the TLS libraries of watched processes and keeps account of them.
+pub struct LibraryProbes {
+    files: HashMap<FileKey, ProbedFile>,
+    processes: HashMap<u32, Watched>,
+    statuses: LibraryStatuses,
+    schedule: Schedule,
+    /// Probes are in place.
+    open: bool,
+}
+
+/// Reads the [`LibraryStatus`] of every watched process, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct LibraryStatuses(Arc<RwLock<Vec<LibraryStatus>>>);
+
+impl LibraryStatuses {
+    /// The statuses as of now, by process id.
+    #[must_use]
+    pub fn read(&self) -> Vec<LibraryStatus> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+struct Watched {
+    name: String,
+    /// Start time, which tells a process from a later one of the same id.
+    started: u64,
+    files: Vec<FileKey>,
+    evidence: LibraryEvidence,
+    /// Looks in a row that showed the same files.
+    unchanged: u32,
+}
+
+impl LibraryProbes {
+    /// Gives the programs of the probes to the kernel. Nothing is attached yet. Where the kernel
+    /// refuses, every process will say so; the rest of the agent works without.
+    #[must_use]
+    pub fn load(ebpf: &mut Ebpf, sampling: Sampling) -> Self {
+        if let Err(error) = attach::load(ebpf) {
+            warn!("TLS 1.3 hops will be inferred, not seen inside their TLS library: {error:#}");
+        }
+        Self {
+            files: HashMap::new(),
+            processes: HashMap::new(),
+            statuses: LibraryStatuses::default(),
+            schedule: Schedule::new(sampling),
+            open: true,
+        }
+    }
+
+    /// Takes the watched processes that run now (process id to name): attaches to the libraries of
+    /// new ones, detaches from files that nobody uses any more, and follows the sampling mode.
+    pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
+        self.follow_schedule(ebpf);
+        self.processes.retain(|pid, _| running.contains_key(pid));
+        for (&pid, name) in running {
+            self.look_at(ebpf, pid, name);
+        }
+        self.publish();
+        let used: HashSet<FileKey> =
+            self.processes.values().flat_map(|process| process.files.iter().copied()).collect();
+        let now = Instant::now();
+        self.files.retain(|key, file| {
+            if used.contains(key) {
+                file.last_used = now;
+            }
+            now.duration_since(file.last_used) < LINGER
+        });
+    }
+
+    fn follow_schedule(&mut self, ebpf: &mut Ebpf) {
+        let open = self.schedule.is_open();
+        if open == self.open {
+            return;
+        }
+        self.open = open;
+        for file in self.files.values_mut() {
+            if open {
+                file.resume(ebpf);
+            } else {
+                file.pause();
+            }
+        }
+        // Their evidence has changed.
+        self.processes.values_mut().for_each(|process| process.unchanged = 0);
+    }
+
+    /// Looks at one watched process, for example at its first connection: between two scans it may
+    /// have started.
+    pub fn observe(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
+        if self.processes.len() >= MANY_PROCESSES {
+            self.processes.retain(|pid, _| discovery::directory(*pid).exists());
+        }
+        self.look_at(ebpf, pid, name);
+        self.publish();
+    }
+
+    fn look_at(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
+        let started = start_time(pid).unwrap_or_default();
+        let known = self.processes.get(&pid).filter(|known| known.started == started);
+        let unchanged = known.map_or(0, |known| known.unchanged);
+        let has_library =
+            known.is_some_and(|known| matches!(known.evidence, LibraryEvidence::Library(_)));
+        if has_library && unchanged >= SETTLED {
+            return;
+        }
+        let (files, evidence) = match discovery::candidates(pid) {
+            Ok((mappings, candidates)) => self.probe(ebpf, &mappings, &candidates),
+            Err(absence) => (Vec::new(), absence.into()),
+        };
+        let before = known_evidence(&self.processes, pid, started);
+        match before {
+            Some(before) if *before == evidence => {}
+            // Comes and goes with every window.
+            Some(before) if before.is_paused() || evidence.is_paused() => {
+                debug!(pid, name, %evidence, "evidence of a watched process");
+            }
+            _ => info!(pid, name, %evidence, "evidence of a watched process"),
+        }
+        let same = self.processes.get(&pid).is_some_and(|known| known.files == files);
+        let unchanged = if same { unchanged + 1 } else { 0 };
+        let name = name.to_owned();
+        self.processes.insert(pid, Watched { name, started, files, evidence, unchanged });
+    }
+
+    /// Which processes give library evidence, and why the others do not.
+    #[must_use]
+    pub fn statuses(&self) -> LibraryStatuses {
+        self.statuses.clone()
+    }
+
+    fn publish(&self) {
+        let processes = self.processes.iter();
+        let mut statuses: Vec<_> = processes
+            .map(|(&pid, process)| LibraryStatus {
+                pid,
+                name: process.name.clone(),
+                evidence: process.evidence.clone(),
+            })
+            .collect();
+        statuses.sort_unstable_by_key(|status| status.pid);
+        *self.statuses.0.write().unwrap_or_else(PoisonError::into_inner) = statuses;
+    }
+
+    /// Attaches to the files of a process that want it; returns those and what it makes of them.
+    fn probe(
+        &mut self,
+        ebpf: &mut Ebpf,
+        mappings: &[hopsight_system::maps::Mapping],
+        candidates: &[Candidate],
+    ) -> (Vec<FileKey>, LibraryEvidence) {
+        let mut files = Vec::new();
+        for candidate in candidates {
+            let file = match self.files.entry(candidate.key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => match ProbedFile::new(candidate) {
+                    Ok(file) => new.insert(file),
+                    Err(error) => {
+                        let absence = Absence::from_error(&error, &candidate.mapping.path);
+                        return (files, absence.into());
+                    }
+                },
+            };
+            if self.open {
+                file.resume(ebpf);
+            }
+            files.push(candidate.key);
+        }
+        let standing: Vec<_> = files
+            .iter()
+            .map(|key| (&self.files[key].role, Standing::from(&self.files[key].probes)))
+            .collect();
+        let evidence = evidence::of_files(mappings, candidates, &standing);
+        (files, evidence)
+    }
+}
+
+fn known_evidence(
+    processes: &HashMap<u32, Watched>,
+    pid: u32,
+    started: u64,
+) -> Option<&LibraryEvidence> {
+    processes.get(&pid).filter(|known| known.started == started).map(|known| &known.evidence)
+}
+
+/// Start time in clock ticks since boot: field 22 of `/proc/PID/stat` (`proc_pid_stat(5)`).
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(discovery::directory(pid).join("stat")).ok()?;
+    // The name in parentheses may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}

@@ -1,0 +1,328 @@
+//! Where in a TLS library's file the probes go.
+//!
+//! Everything is found by reading the file: which calls lead to which imported function (through
+//! the procedure linkage table or the global offset table), and in which function they stand.
+//! Stripped libraries will do: function boundaries come from the unwind tables, and the functions
+//! wanted are told from the others by what else they call.
+
+mod aarch64;
+mod image;
+mod x86_64;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use hopsight_abi::VerifyOffsets;
+use image::Code;
+pub use image::{Image, ImageError, Isa};
+use serde::{Deserialize, Serialize};
+
+use hopsight_core::vocabulary;
+
+vocabulary! {
+    /// What a probe observes; one kernel program each.
+    Hook {
+        /// `SSL_set_connect_state` entered: the connection object is a client.
+        ConnectState => "connect_state",
+        /// `SSL_set_accept_state` entered: the connection object is a server.
+        AcceptState => "accept_state",
+        /// libssl calls `EVP_DigestUpdate` to add handshake messages to the transcript.
+        Transcript => "transcript",
+        /// libssl got the result of chain verification from `X509_STORE_CTX_get_error`.
+        VerifyResult => "verify_result",
+        /// libssl calls `ERR_vset_error(library, reason, ...)` (OpenSSL 3).
+        ErrorRaised => "error_raised",
+        /// libssl calls `ERR_put_error(library, function, reason, ...)` (OpenSSL 1.1).
+        ErrorPut => "error_put",
+        /// The proxy calls `SSL_get_verify_result(connection)`.
+        ResultAsked => "result_asked",
+        /// The proxy got the answer of `SSL_get_verify_result`.
+        ResultGot => "result_got",
+        /// The proxy got the answer of `X509_check_host`.
+        HostChecked => "host_checked",
+    }
+}
+
+/// One place of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProbePoint {
+    /// What is observed there.
+    pub hook: Hook,
+    /// File offset of the instruction.
+    pub offset: u64,
+    /// The kernel emulates this instruction; others cost a second exception per hit.
+    pub emulated: bool,
+}
+
+/// How the calls that feed the transcript were told from libssl's other digest calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// By the names of the functions they stand in.
+    Named,
+    /// By what else the function calls.
+    Structural,
+    /// Not told apart: every digest call is probed and the kernel program sorts them.
+    All,
+}
+
+/// All probe points of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The points, without duplicates, in order.
+    pub points: Vec<ProbePoint>,
+    /// `EVP_DigestUpdate` calls in the file.
+    pub digest_calls: usize,
+    /// Which of them are probed.
+    pub selection: Selection,
+    /// Where the library keeps what decides over a bad verification result, if that was found.
+    pub verify_offsets: Option<VerifyOffsets>,
+}
+
+impl Placement {
+    /// Number of points with this hook.
+    #[must_use]
+    pub fn count(&self, hook: Hook) -> usize {
+        self.points.iter().filter(|point| point.hook == hook).count()
+    }
+}
+
+/// The functions of OpenSSL that add to the transcript (ssl/s3_enc.c), and the imported functions
+/// that each of them, and no other caller of `EVP_DigestUpdate`, calls too: handshake messages go
+/// to a memory BIO until the hash is known, which is then digested at once.
+const TRANSCRIPT_FUNCTIONS: [(&str, &[&str]); 2] = [
+    ("ssl3_finish_mac", &["BIO_write"]),
+    ("ssl3_digest_cached_records", &["BIO_ctrl", "EVP_DigestInit_ex", "BIO_free"]),
+];
+
+/// Only `ssl_verify_cert_chain` calls this too; `ssl_build_cert_chain` also asks for an error, but
+/// about the process's own chain.
+const VERIFY_COMPANION: &str = "X509_STORE_CTX_set_default";
+
+const LIBRARY_CALLEES: [&str; 9] = [
+    "EVP_DigestUpdate",
+    "BIO_write",
+    "BIO_ctrl",
+    "BIO_free",
+    "EVP_DigestInit_ex",
+    "X509_STORE_CTX_get_error",
+    VERIFY_COMPANION,
+    "ERR_vset_error",
+    "ERR_put_error",
+];
+
+/// Places the probes of a TLS library. `None` where the transcript calls cannot be found.
+#[must_use]
+pub fn of_library(image: &Image<'_>) -> Option<Placement> {
+    let calls = CallGraph::read(image, &LIBRARY_CALLEES);
+    let digest_calls = calls.of("EVP_DigestUpdate");
+    let (transcript, selection) = transcript_calls(image, &calls)?;
+    let mut points = PointSet::new(image);
+    points.extend(Hook::Transcript, transcript);
+    for (hook, name) in
+        [(Hook::ConnectState, "SSL_set_connect_state"), (Hook::AcceptState, "SSL_set_accept_state")]
+    {
+        points.extend(hook, image.function(name).map(|start| entry(image, start)));
+    }
+    let companions = calls.functions_calling(VERIFY_COMPANION);
+    let mut verify: Vec<_> = calls.of("X509_STORE_CTX_get_error").collect();
+    if verify.iter().any(|call| companions.contains(&call.function)) {
+        verify.retain(|call| companions.contains(&call.function));
+    }
+    points.extend(Hook::VerifyResult, verify.iter().filter_map(|call| after_call(image, call)));
+    points.extend(Hook::ErrorRaised, calls.of("ERR_vset_error").map(|call| call.at));
+    points.extend(Hook::ErrorPut, fatal_put_error(image, &calls));
+    Some(Placement {
+        points: points.sorted(),
+        digest_calls: digest_calls.count(),
+        selection,
+        verify_offsets: verify_offsets(image),
+    })
+}
+
+/// Reads the offsets from the library's own getters and setter of these members, so that they fit
+/// this very build.
+fn verify_offsets(image: &Image<'_>) -> Option<VerifyOffsets> {
+    let member = |name: &str, x86_64: fn(Code<'_>) -> Option<u64>, aarch64: fn(Code<'_>) -> _| {
+        let body = image.function_around(image.function(name)?)?;
+        let offset = match image.isa {
+            Isa::X86_64 => x86_64(body),
+            Isa::Aarch64 => aarch64(body),
+        };
+        u16::try_from(offset?).ok()
+    };
+    let returned = |name| member(name, x86_64::member_returned, aarch64::member_returned);
+    Some(VerifyOffsets {
+        mode: returned("SSL_get_verify_mode")?,
+        callback: returned("SSL_get_verify_callback")?,
+        context: returned("SSL_get_SSL_CTX")?,
+        replacement: member(
+            "SSL_CTX_set_cert_verify_callback",
+            x86_64::member_set,
+            aarch64::member_set,
+        )?,
+    })
+}
+
+/// Places the probes of an application whose questions about verification show that it enforces
+/// the answer. Empty where it asks none.
+#[must_use]
+pub fn of_application(image: &Image<'_>) -> Vec<ProbePoint> {
+    let calls = CallGraph::read(image, &["SSL_get_verify_result", "X509_check_host"]);
+    let mut points = PointSet::new(image);
+    let asked: Vec<_> = calls.of("SSL_get_verify_result").collect();
+    points.extend(Hook::ResultAsked, asked.iter().map(|call| call.at));
+    points.extend(Hook::ResultGot, asked.iter().filter_map(|call| after_call(image, call)));
+    let checked = calls.of("X509_check_host").filter_map(|call| after_call(image, &call));
+    points.extend(Hook::HostChecked, checked);
+    points.sorted()
+}
+
+/// Picks the digest calls that feed the transcript.
+fn transcript_calls(image: &Image<'_>, calls: &CallGraph) -> Option<(Vec<u64>, Selection)> {
+    let digest: Vec<_> = calls.of("EVP_DigestUpdate").collect();
+    if digest.is_empty() {
+        return None;
+    }
+    let within = |functions: &HashSet<u64>| -> Vec<u64> {
+        let inside = digest.iter().filter(|call| functions.contains(&call.function));
+        inside.map(|call| call.at).collect()
+    };
+    let select = |functions_of: &dyn Fn(&str, &[&str]) -> HashSet<u64>| {
+        let picked = TRANSCRIPT_FUNCTIONS.map(|(name, also)| within(&functions_of(name, also)));
+        // Half a transcript is worse than a few needless hits.
+        picked.iter().all(|calls| !calls.is_empty()).then(|| picked.concat())
+    };
+    let named = select(&|name, _| image.function(name).into_iter().collect());
+    if let Some(picked) = named {
+        return Some((picked, Selection::Named));
+    }
+    let structural = select(&|_, also| {
+        let sets = also.iter().map(|callee| calls.functions_calling(callee));
+        sets.reduce(|left, right| left.intersection(&right).copied().collect()).unwrap_or_default()
+    });
+    if let Some(picked) = structural {
+        return Some((picked, Selection::Structural));
+    }
+    // A statically linked image holds libcrypto too, whose own digest calls are far too many.
+    let is_library = image.imports("EVP_DigestUpdate");
+    is_library.then(|| (digest.iter().map(|call| call.at).collect(), Selection::All))
+}
+
+/// OpenSSL 1.1 calls `ERR_put_error` from hundreds of places, most of which cannot see an alert:
+/// keeps the one in `ossl_statem_fatal`, whose reason is an argument and not a constant.
+fn fatal_put_error(image: &Image<'_>, calls: &CallGraph) -> Vec<u64> {
+    let variable = calls.of("ERR_put_error").filter(|call| {
+        image.function_around(call.at).is_some_and(|body| match image.isa {
+            Isa::X86_64 => !x86_64::third_argument_is_constant(body, call.at),
+            Isa::Aarch64 => !aarch64::third_argument_is_constant(body, call.at),
+        })
+    });
+    variable.map(|call| call.at).collect()
+}
+
+fn entry(image: &Image<'_>, start: u64) -> u64 {
+    match (image.isa, image.function_around(start)) {
+        (Isa::X86_64, Some(body)) => x86_64::entry(body),
+        _ => start,
+    }
+}
+
+fn after_call(image: &Image<'_>, call: &Call) -> Option<u64> {
+    let body = image.function_around(call.at)?;
+    match image.isa {
+        Isa::X86_64 => x86_64::after_call(body, call.at),
+        Isa::Aarch64 => aarch64::after_call(body, call.at),
+    }
+}
+
+/// Probe points being collected, as file offsets.
+struct PointSet<'i, 'd> {
+    image: &'i Image<'d>,
+    points: BTreeSet<ProbePoint>,
+}
+
+impl<'i, 'd> PointSet<'i, 'd> {
+    fn new(image: &'i Image<'d>) -> Self {
+        Self { image, points: BTreeSet::new() }
+    }
+
+    fn extend(&mut self, hook: Hook, addresses: impl IntoIterator<Item = u64>) {
+        for address in addresses {
+            let Some(offset) = self.image.file_offset(address) else { continue };
+            let emulated = self.image.function_around(address).is_some_and(|body| {
+                let rest = body.slice(address, body.address + body.bytes.len() as u64);
+                match self.image.isa {
+                    Isa::X86_64 => x86_64::is_emulated(rest),
+                    Isa::Aarch64 => aarch64::is_emulated(rest),
+                }
+            });
+            self.points.insert(ProbePoint { hook, offset, emulated });
+        }
+    }
+
+    fn sorted(self) -> Vec<ProbePoint> {
+        self.points.into_iter().collect()
+    }
+}
+
+/// A call of one of the functions asked for.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    /// Address of the call instruction.
+    at: u64,
+    /// Start of the function it stands in.
+    function: u64,
+}
+
+/// Who calls which of the functions asked for.
+struct CallGraph {
+    calls: HashMap<&'static str, Vec<Call>>,
+}
+
+impl CallGraph {
+    fn read(image: &Image<'_>, names: &[&'static str]) -> Self {
+        let mut callees: HashMap<u64, &'static str> = HashMap::new();
+        for &name in names {
+            callees.extend(image.slots(name).iter().map(|&slot| (slot, name)));
+            callees.extend(image.function(name).map(|address| (address, name)));
+        }
+        let stubs = match image.isa {
+            Isa::X86_64 => table(&image.code, x86_64::stubs),
+            Isa::Aarch64 => table(&image.code, aarch64::stubs),
+        };
+        for (stub, slot) in stubs {
+            if let Some(&name) = callees.get(&slot) {
+                callees.insert(stub, name);
+            }
+        }
+        let mut calls: HashMap<&'static str, Vec<Call>> = HashMap::new();
+        for body in image.bodies() {
+            let found = |at, target| {
+                if let Some(name) = callees.get(&target) {
+                    calls.entry(name).or_default().push(Call { at, function: body.address });
+                }
+            };
+            match image.isa {
+                Isa::X86_64 => x86_64::calls(body, found),
+                Isa::Aarch64 => aarch64::calls(body, found),
+            }
+        }
+        Self { calls }
+    }
+
+    fn of(&self, name: &str) -> impl Iterator<Item = Call> + '_ {
+        self.calls.get(name).into_iter().flatten().copied()
+    }
+
+    fn functions_calling(&self, name: &str) -> HashSet<u64> {
+        self.of(name).map(|call| call.function).collect()
+    }
+}
+
+/// Linkage table stubs of all of `codes`, as stub address to slot address.
+fn table(codes: &[Code<'_>], stubs: fn(Code<'_>) -> Vec<(u64, u64)>) -> HashMap<u64, u64> {
+    codes.iter().filter(|code| code.is_plt).flat_map(|&code| stubs(code)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,388 @@
+//! The live source: the kernel programs of this machine.
+
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{HashMap as BpfHashMap, MapData, RingBuf},
+};
+use aya_log::EbpfLogger;
+use hopsight_abi::Record;
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    io::Errno,
+};
+use tracing::{debug, warn};
+
+use super::{
+    Source, SourceState,
+    cgroup::{Cgroup, Presence, Scope},
+    library::{LibraryProbes, LibraryStatuses, LibraryThread, Sampling},
+    loader::{self, LoadOptions},
+    stats::{Received, StatsHandle},
+};
+use crate::{
+    decode::append_events,
+    existing::{Flows, take_in},
+};
+use hopsight_core::model::{Event, FlowId, Origin};
+use hopsight_system::names::{self, Watched, comm_of};
+
+/// Records handled per [`Source::poll`], so that one call stays short and its events few.
+const BATCH: usize = 1024;
+
+/// Time for which records gather after the first one. The kernel wakes a reader that has caught up
+/// for every single record, in the middle of the proxy's handshake; one that lags is left alone.
+const COALESCE: Duration = Duration::from_millis(5);
+
+/// How to watch.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// cgroup v2 directory whose processes are watched; the root of the hierarchy if absent.
+    pub cgroup: Option<PathBuf>,
+    /// What the kernel programs are loaded with.
+    pub load: LoadOptions,
+    /// Look into the TLS libraries of the watched processes.
+    pub library: bool,
+    /// How much of the time.
+    pub library_sampling: Sampling,
+    /// Take in connections that are older than the agent.
+    pub take_in: bool,
+    /// Time between two looks for new processes whose threads have other names than the process.
+    pub rescan: Duration,
+    /// Switch the kernel's BPF statistics on while the source lives (`bpf_enable_stats`, all
+    /// programs of the machine, some ten nanoseconds per run; needs CAP_SYS_ADMIN).
+    pub program_statistics: bool,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            cgroup: None,
+            load: LoadOptions {
+                watched: Watched::well_known(),
+                classify_budget: 2 << 10,
+                handshake_budget: 64 << 10,
+                ring_bytes: loader::ring_bytes_for_this_machine(),
+                kernel_log: false,
+            },
+            library: true,
+            library_sampling: Sampling::Always,
+            take_in: true,
+            rescan: Duration::from_secs(5),
+            program_statistics: false,
+        }
+    }
+}
+
+/// Wakes a [`LiveSource`] that waits in [`Source::poll`], from any thread.
+#[derive(Debug)]
+pub struct Waker(OwnedFd);
+
+impl Waker {
+    /// The current or next `poll` returns at once.
+    pub fn wake(&self) {
+        // A full counter means that it is awake already.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// Events from this machine's kernel. Dropping it detaches everything.
+pub struct LiveSource {
+    ring: RingBuf<MapData>,
+    done: BpfHashMap<MapData, u64, u8>,
+    flows: Flows,
+    watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
+    known_processes: HashMap<u32, String>,
+    library: Option<LibraryThread>,
+    /// Hands what the programs logged to the `log` crate.
+    flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
+    scope: Scope,
+    options: LiveOptions,
+    next_scan: Instant,
+    pending: Vec<Event>,
+    received: Arc<Received>,
+    stats: StatsHandle,
+    wake: OwnedFd,
+    _statistics: Option<OwnedFd>,
+    /// Owns the programs and their links, where no [`LibraryThread`] does.
+    programs: Option<Ebpf>,
+}
+
+/// Kernel programs that are loaded and attached, and nothing that reads them yet.
+///
+/// What takes most privileges is done, in the calling thread and without another one.
+pub struct Attached {
+    source: LiveSource,
+    probes: Option<LibraryProbes>,
+    ebpf: Ebpf,
+}
+
+impl Attached {
+    /// Looks at the processes that run, and probes and takes in what belongs to watched ones.
+    ///
+    /// # Errors
+    /// There can be no further thread.
+    pub fn start(self) -> anyhow::Result<LiveSource> {
+        let Self { mut source, probes, ebpf } = self;
+        match probes {
+            Some(probes) => source.library = Some(LibraryThread::start(probes, ebpf)?),
+            None => source.programs = Some(ebpf),
+        }
+        source.scan();
+        // What runs already is probed before anybody relies on it.
+        if let Some(library) = &source.library {
+            library.settle();
+        }
+        Ok(source)
+    }
+}
+
+impl LiveSource {
+    /// Loads and attaches the kernel programs, and starts.
+    ///
+    /// # Errors
+    /// As [`LiveSource::attach`] and [`Attached::start`].
+    pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
+        Self::attach(options)?.start()
+    }
+
+    /// Loads and attaches the kernel programs.
+    ///
+    /// # Errors
+    /// There is no cgroup v2 hierarchy, or the kernel refuses something; the message says what to
+    /// do about it.
+    pub fn attach(options: LiveOptions) -> anyhow::Result<Attached> {
+        let cgroup = Cgroup::open(options.cgroup.as_deref())?;
+        let mut ebpf = loader::open(&options.load)?;
+        let flush_kernel_log =
+            options.load.kernel_log.then(|| kernel_log(&mut ebpf)).transpose()?;
+        loader::attach(&mut ebpf, &cgroup)?;
+        let received = Arc::<Received>::default();
+        let lost = loader::take_map(&mut ebpf, "LOST")?;
+        let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
+        let probes =
+            options.library.then(|| LibraryProbes::load(&mut ebpf, options.library_sampling));
+        let stats = StatsHandle::new(
+            Arc::clone(&received),
+            lost,
+            library_counts,
+            &ebpf,
+            Presence::of(&cgroup)?,
+        )?;
+        let source = Self {
+            ring: loader::take_map(&mut ebpf, "EVENTS")?,
+            done: loader::take_map(&mut ebpf, "DONE")?,
+            flows: loader::take_map(&mut ebpf, "FLOWS")?,
+            watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
+            known_processes: HashMap::new(),
+            library: None,
+            flush_kernel_log,
+            scope: Scope::new(&cgroup),
+            next_scan: Instant::now(),
+            pending: Vec::new(),
+            stats,
+            received,
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .context("create an eventfd")?,
+            _statistics: options.program_statistics.then(enable_statistics).flatten(),
+            programs: None,
+            options,
+        };
+        Ok(Attached { source, probes, ebpf })
+    }
+
+    /// Reads counts at any time, from any thread.
+    #[must_use]
+    pub fn stats(&self) -> StatsHandle {
+        self.stats.clone()
+    }
+
+    /// Which watched processes give library evidence, at any time, from any thread.
+    #[must_use]
+    pub fn library_statuses(&self) -> LibraryStatuses {
+        self.library.as_ref().map(LibraryThread::statuses).unwrap_or_default()
+    }
+
+    /// Something that ends a waiting [`Source::poll`].
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn waker(&self) -> anyhow::Result<Waker> {
+        Ok(Waker(self.wake.try_clone().context("duplicate the eventfd")?))
+    }
+
+    /// Tells the kernel which processes are watched, and takes in the connections of new ones.
+    fn scan(&mut self) {
+        self.next_scan = Instant::now() + self.options.rescan;
+        let first = self.known_processes.is_empty();
+        if self.options.load.watched == Watched::All && !first {
+            return;
+        }
+        let running = names::running(&self.options.load.watched);
+        for (pid, name) in &running {
+            if self.known_processes.get(pid) == Some(name) {
+                continue;
+            }
+            if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
+                warn!(pid, name, %error, "cannot watch the process by its id");
+            }
+            if self.options.take_in {
+                self.take_in(*pid, name);
+            }
+        }
+        for pid in self.known_processes.keys().filter(|pid| !running.contains_key(pid)) {
+            // It may never have been there.
+            let _ = self.watched_processes.remove(pid);
+        }
+        if let Some(library) = &mut self.library {
+            library.scan(&running);
+        }
+        self.known_processes = running;
+    }
+
+    fn take_in(&mut self, pid: u32, name: &str) {
+        match take_in(pid, name, &self.scope, &mut self.flows, &mut self.pending) {
+            Ok(taken) => {
+                self.received.taken_in(taken);
+                debug!(pid, name, taken, "took in older connections");
+            }
+            Err(Errno::SRCH | Errno::NOENT) => {}
+            Err(error) => warn!(
+                pid, name, %error,
+                "cannot take in the older connections of this process (needs CAP_SYS_PTRACE, and \
+                 CAP_DAC_READ_SEARCH as another user than root)"
+            ),
+        }
+    }
+
+    /// Appends what is in the ring buffer; returns whether there was anything.
+    fn drain(&mut self, out: &mut Vec<Event>) -> bool {
+        let first = out.len();
+        let mut any = false;
+        for _ in 0..BATCH {
+            let Some(item) = self.ring.next() else { break };
+            any = true;
+            match Record::from_bytes(&item) {
+                Ok((header, record)) => {
+                    self.received.record(header.kind);
+                    append_events(&header, record, out);
+                }
+                Err(error) => {
+                    self.received.decode_error();
+                    debug!(%error, "undecodable record");
+                }
+            }
+        }
+        self.meet(&out[first..]);
+        any
+    }
+
+    /// Has the TLS libraries of processes looked into that are new since the last scan.
+    fn meet(&mut self, events: &[Event]) {
+        let Some(library) = &mut self.library else { return };
+        for event in events {
+            let Event::Opened { origin: Origin::Process(process), .. } = event else { continue };
+            library.meet(process.pid, &process.name);
+        }
+    }
+
+    /// Waits until the ring buffer or the waker has something, or `timeout` is over.
+    fn wait(&self, timeout: Duration) -> anyhow::Result<()> {
+        let timeout = timeout.min(self.next_scan.saturating_duration_since(Instant::now()));
+        let timeout = Timespec::try_from(timeout).context("use the poll timeout")?;
+        let mut descriptors = [
+            PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN),
+            PollFd::new(&self.wake, PollFlags::IN),
+        ];
+        match poll(&mut descriptors, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).context("wait for the ring buffer"),
+        }
+        if !descriptors[1].revents().is_empty() {
+            let mut counter = [0; 8];
+            if let Err(error) = rustix::io::read(&self.wake, &mut counter) {
+                debug_assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            }
+        }
+        if !descriptors[0].revents().is_empty() {
+            std::thread::sleep(COALESCE);
+        }
+        Ok(())
+    }
+}
+
+impl Source for LiveSource {
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> anyhow::Result<SourceState> {
+        if Instant::now() >= self.next_scan {
+            self.scan();
+        }
+        // Before the ring buffer: it may hold segments of flows that were just taken in.
+        let taken_in = !self.pending.is_empty();
+        out.append(&mut self.pending);
+        if !self.drain(out) && !taken_in {
+            self.wait(timeout)?;
+            self.drain(out);
+        }
+        if let Some(flush) = &mut self.flush_kernel_log {
+            flush();
+        }
+        Ok(SourceState::Open)
+    }
+
+    fn done(&mut self, flow: FlowId) {
+        if let Err(error) = self.done.insert(flow.0, 1, 0) {
+            debug!(flow = flow.0, %error, "cannot tell the kernel that a flow is done");
+        }
+    }
+}
+
+fn kernel_log(ebpf: &mut Ebpf) -> anyhow::Result<Box<dyn FnMut() + Send>> {
+    let mut log = EbpfLogger::init(ebpf).context("read the kernel programs' log")?;
+    Ok(Box::new(move || log.flush()))
+}
+
+/// The kernel keeps BPF statistics as long as the descriptor is open.
+fn enable_statistics() -> Option<OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime)
+        .inspect_err(|error| warn!(%error, "no BPF statistics (they need CAP_SYS_ADMIN)"))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropping_the_source_unloads_every_program() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP: dropping_the_source_unloads_every_program: needs root");
+            return;
+        }
+        let options = LiveOptions { take_in: false, ..LiveOptions::default() };
+        let source = LiveSource::start(options).unwrap_or_else(|error| panic!("{error:#}"));
+        let ours: Vec<u32> = source.stats().read().programs.iter().map(|p| p.id).collect();
+        let loaded = || {
+            let ids = aya::programs::loaded_programs().filter_map(|info| Some(info.ok()?.id()));
+            ids.filter(|id| ours.contains(id)).count()
+        };
+        assert!(!ours.is_empty());
+        assert_eq!(loaded(), ours.len());
+        drop(source);
+        // A link holds its program, so no program means no link. The kernel frees them when no
+        // processor can still be in one.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while loaded() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(loaded(), 0);
+    }
+}

@@ -1,0 +1,121 @@
+//! Captures that others made, each connection with its expected verdict, through replay.
+//!
+//! Where they are not present it says so.
+
+#[path = "support/reports.rs"]
+mod reports;
+
+use std::collections::{BTreeMap, HashMap};
+
+use hopsight_core::{
+    model::{Outcome, Security},
+    report::ConnectionReport,
+};
+use reports::reports;
+
+/// Connections on which we differ from the table, and why. Everything else must fit.
+const DIFFERENCES: &[(&str, &str, &str)] = &[
+    (
+        "arkime/arkime_synthetic.pcap",
+        "10.0.38.100:54344",
+        "the bytes are the HTTP/2 preface in clear; only the port suggests TLS",
+    ),
+    ("arkime/arkime_synthetic.pcap", "10.0.44.100:54346", MID_STREAM),
+    ("arkime/arkime_synthetic.pcap", "10.0.10.100:54326", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.0.14.100:54330", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.2.10.100:55010", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.3.2.100:56002", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.20.22.100:50400", NEGOTIATING),
+    (
+        "arkime/openvpn_synthetic.pcap",
+        "203.0.113.7:51002",
+        "OpenVPN encrypts in a framing of its own: neither TLS nor clear text",
+    ),
+    (
+        "arkime/openvpn_synthetic.pcap",
+        "2001:db8:1::7:51003",
+        "OpenVPN encrypts in a framing of its own: neither TLS nor clear text",
+    ),
+    (
+        "hotplace/tls12__tls12no_renogotiation.pcapng",
+        "::1:13185",
+        "the handshake succeeds; what fails is a later renegotiation, under encryption",
+    ),
+    ("nDPI/anyconnect-vpn.pcap", "10.0.0.227:56320", MID_STREAM),
+    ("nDPI/tls_certificate_too_long.pcap", "192.168.1.121:52721", MID_STREAM),
+    ("zeek/mqtt.pcap", "10.0.1.4:49327", MID_STREAM),
+    ("zeek/mqtt.pcap", "10.0.1.4:49330", MID_STREAM),
+    (
+        "zeek/tls__ocsp-response-only.pcap",
+        "192.168.6.109:34334",
+        "half of the connection is missing: a gap stays unknown",
+    ),
+    (
+        "zeek/tls__tls1.2-protocol-violation.pcap",
+        "10.0.0.80:56637",
+        "the server's Certificate message has a false length: malformed stays unknown",
+    ),
+];
+
+const NEGOTIATING: &str = "the capture ends in a negotiation (MySQL greeting, SOCKS, RDP) after \
+                           which TLS may begin: unknown{no_data}";
+const MID_STREAM: &str = "its beginning was not captured, and the first bytes seen are not \
+                          unmistakable: unknown{mid_stream}";
+
+/// What the table's word allows us to say.
+fn fits(expected: &str, report: &ConnectionReport) -> bool {
+    let verdict = &report.verdict;
+    match expected {
+        "plaintext" => verdict.security == Security::Plaintext,
+        "tls-one-way" => verdict.security == Security::Tls,
+        "mtls" => verdict.security == Security::Mtls,
+        "resumed" => report.resumed == Some(true),
+        "failed" => matches!(verdict.outcome, Outcome::Failed | Outcome::Rejected),
+        // The table could not tell; an answer with evidence is welcome for TLS, but clear text
+        // must not be claimed.
+        _ => verdict.security != Security::Plaintext,
+    }
+}
+
+fn said(report: &ConnectionReport) -> String {
+    let resumed = if report.resumed == Some(true) { " resumed" } else { "" };
+    format!("{}{resumed}", reports::said(report))
+}
+
+#[test]
+fn verdicts_fit_the_known_truth() {
+    let corpus = hopsight_test_support::shared().join("corpus");
+    let Ok(table) = std::fs::read_to_string(corpus.join("TRUTH.tsv")) else {
+        println!("SKIP: no corpus at {}", corpus.display());
+        return;
+    };
+    let mut replayed: HashMap<String, Vec<ConnectionReport>> = HashMap::new();
+    let mut rows = BTreeMap::<String, [u32; 2]>::new();
+    let mut wrong = Vec::new();
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [file, client, server, "tcp", expected, ..] = fields[..] else { continue };
+        let reports =
+            replayed.entry(file.to_owned()).or_insert_with(|| reports(&corpus.join(file)));
+        let known = DIFFERENCES.iter().any(|(f, c, _)| *f == file && *c == client);
+        let strip = |address: &str| address.replace(['[', ']'], "");
+        let found = reports.iter().find(|report| {
+            strip(&report.src) == client && strip(&report.dst) == server
+                || strip(&report.src) == server && strip(&report.dst) == client
+        });
+        let seen = found.map_or_else(|| "not seen".to_owned(), said);
+        let fit = found.map_or(expected == "unknown", |report| fits(expected, report));
+        rows.entry(format!("{expected:<12} {seen}")).or_default()[usize::from(!fit)] += 1;
+        if !fit && !known {
+            wrong.push(format!("{file} {client} {server}: expected {expected}, said {seen}"));
+        }
+    }
+    println!("expected     said -> fits / differs");
+    for (row, [fit, differ]) in rows {
+        println!("{row} -> {fit} / {differ}");
+    }
+    for (file, client, reason) in DIFFERENCES {
+        println!("known difference: {file} {client}: {reason}");
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -1,0 +1,12 @@
+//! Hops: what connections from a proxy to an upstream are grouped into, and what each is now.
+
+pub mod context;
+pub mod ends;
+pub mod hop;
+pub mod labels;
+pub mod moment;
+pub mod server;
+pub mod state;
+pub mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

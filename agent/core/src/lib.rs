@@ -1,0 +1,17 @@
+//! The pure core of hopsight: from bytes in order to what is said of a connection and of a hop.
+//!
+//! Nothing here knows a clock, a file, a socket or async. Time comes with events, files come
+//! through traits. That is why replay gives the verdicts that live capture gives, and why every
+//! prefix of a recorded handshake can be tested.
+
+pub mod collections;
+pub mod flow;
+pub mod health;
+pub mod hops;
+pub mod model;
+pub mod pipeline;
+pub mod policy;
+pub mod report;
+pub mod tls;
+pub mod verdict;
+pub mod workload;

@@ -1,0 +1,392 @@
+//! The words of hopsight: what is observed of a connection and what is said about it.
+//!
+//! Every enum here is part of the agent's public vocabulary: its `snake_case` name is the value in
+//! JSON, the value of a metric label and the word in a table. Nothing here performs I/O.
+
+mod address;
+mod hex_bytes;
+mod word;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+pub use address::{address_text, canonical};
+pub use hex_bytes::hex;
+use serde::{Deserialize, Serialize};
+pub use word::Word;
+
+/// Declares an enum whose variants have one spelling everywhere: JSON, metric labels and tables.
+#[macro_export]
+macro_rules! vocabulary {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(::serde::Serialize, ::serde::Deserialize)]
+        pub enum $name {
+            $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word used in JSON, metric labels and tables.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+vocabulary! {
+    /// How a hop is protected.
+    Security {
+        /// Both ends presented a certificate, and the client proved possession of its key.
+        Mtls => "mtls",
+        /// The server is authenticated by certificate, the client is not.
+        Tls => "tls",
+        /// Application bytes crossed the connection without TLS.
+        Plaintext => "plaintext",
+        /// Not established; [`Reason`] says why.
+        Unknown => "unknown",
+    }
+}
+
+vocabulary! {
+    /// What the client did about client authentication (RFC 8446 section 4.3.2, RFC 5246 section 7.4.4).
+    ClientAuth {
+        /// A non-empty Certificate and a CertificateVerify were sent.
+        Presented => "presented",
+        /// A CertificateRequest was answered with an empty Certificate.
+        RequestedNotPresented => "requested_not_presented",
+        /// The server sent no CertificateRequest.
+        NotRequested => "not_requested",
+        /// Not established.
+        Unknown => "unknown",
+    }
+}
+
+vocabulary! {
+    /// How the handshake ended.
+    Outcome {
+        /// Both sides finished (for plaintext: bytes were exchanged).
+        Established => "established",
+        /// The peer refused our certificate, or the absence of one.
+        Rejected => "rejected",
+        /// Any other handshake failure.
+        Failed => "failed",
+        /// Neither end nor failure was seen.
+        Incomplete => "incomplete",
+    }
+}
+
+vocabulary! {
+    /// What a verdict rests on, strongest last so that `Ord` compares strength.
+    Evidence {
+        /// Nothing.
+        None => "none",
+        /// The full handshake that began the session (in TLS 1.3: the last one of the hop), which this
+        /// connection resumed.
+        Carried => "carried",
+        /// TLS 1.3 record lengths.
+        Inferred => "inferred",
+        /// Plaintext bytes on the wire: TLS up to 1.2, or an application protocol in clear.
+        Wire => "wire",
+        /// The decrypted handshake as the proxy's TLS library hashed it.
+        Library => "library",
+    }
+}
+
+vocabulary! {
+    /// Whether the proxy checked the upstream's certificate.
+    ServerVerified {
+        /// Chain verified, and a failure would have ended the connection.
+        Yes => "yes",
+        /// Verification failed, or was off.
+        No => "no",
+        /// Not established.
+        Unknown => "unknown",
+    }
+}
+
+vocabulary! {
+    /// Why something is `unknown`.
+    Reason {
+        /// The connection is older than the agent; its handshake was not seen.
+        MidStream => "mid_stream",
+        /// The captured prefix ended before the handshake did.
+        Truncated => "truncated",
+        /// Bytes in the middle of the stream were never seen.
+        Gap => "gap",
+        /// The connection carried no bytes (or none that decide).
+        NoData => "no_data",
+        /// A resumed session whose full handshake was not seen.
+        ResumedUnseen => "resumed_unseen",
+        /// The evidence fits more than one answer, or witnesses disagree.
+        Ambiguous => "ambiguous",
+        /// The handshake did not end within the configured time.
+        Timeout => "timeout",
+        /// The kernel or the agent lost captured bytes.
+        CaptureLost => "capture_lost",
+        /// The bytes contradict the protocol.
+        Malformed => "malformed",
+        /// The deciding messages are encrypted and no other evidence reached them.
+        EncryptedHandshake => "encrypted_handshake",
+        /// The handshake failed before client authentication was decided.
+        HandshakeFailed => "handshake_failed",
+        /// The bounded flow table had to give the connection up.
+        Evicted => "evicted",
+    }
+}
+
+/// Nanoseconds on the clock of the event source: `CLOCK_MONOTONIC` live, the capture's own
+/// clock (Unix epoch) in replay. Only differences are meaningful to the core.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Identifies one TCP connection for as long as the agent runs: the kernel's socket cookie live,
+/// a running number in replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FlowId(pub u64);
+
+/// Direction of bytes on a flow. The proxy is always the TLS client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From the proxy to the upstream (`egress` in the kernel).
+    ToServer,
+    /// From the upstream to the proxy (`ingress` in the kernel).
+    ToClient,
+}
+
+impl Direction {
+    /// 0 for [`Direction::ToServer`], 1 for [`Direction::ToClient`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::ToServer => 0,
+            Self::ToClient => 1,
+        }
+    }
+
+    /// The other direction.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::ToServer => Self::ToClient,
+            Self::ToClient => Self::ToServer,
+        }
+    }
+}
+
+/// The process that opened a connection, as the kernel saw it at `connect(2)`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id (thread group id) in the agent's pid namespace.
+    pub pid: u32,
+    /// `comm` of the connecting thread, at most 15 bytes.
+    pub name: Arc<str>,
+    /// Inode number of its cgroup v2 directory; 0 where the kernel did not say.
+    pub cgroup_id: u64,
+}
+
+/// Who opened the flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A process of this machine.
+    Process(Process),
+    /// A packet capture, which knows no processes.
+    PacketCapture,
+}
+
+/// How much of a connection's beginning the source saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beginning {
+    /// From the TCP handshake on.
+    Seen,
+    /// Joined later; the first bytes seen are not the first bytes sent.
+    MidStream,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseCause {
+    /// The TCP connection was closed or reset.
+    Closed,
+    /// `connect` failed; there never was a connection.
+    ConnectFailed,
+    /// The source ended (end of a capture file, agent stopping).
+    SourceEnded,
+}
+
+/// One observation from a capture source. `at` is on the source's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A watched process called `connect`, or a capture shows a new connection.
+    Opened {
+        /// The flow.
+        flow: FlowId,
+        /// When.
+        at: Timestamp,
+        /// Who.
+        origin: Origin,
+        /// Destination as the process named it, before any service NAT.
+        destination: SocketAddr,
+        /// Whether the beginning will be seen.
+        beginning: Beginning,
+    },
+    /// The TCP connection is established; addresses are those on the wire.
+    Established {
+        /// The flow.
+        flow: FlowId,
+        /// When.
+        at: Timestamp,
+        /// The proxy's end.
+        local: SocketAddr,
+        /// The upstream's end, after service NAT where that rewrites the socket.
+        remote: SocketAddr,
+    },
+    /// Payload bytes of one TCP segment (GSO/GRO merged ones included).
+    Segment {
+        /// The flow.
+        flow: FlowId,
+        /// When it passed the hook.
+        at: Timestamp,
+        /// Which way it went.
+        direction: Direction,
+        /// Offset of its first byte from the first payload byte of this direction, modulo 2^32.
+        offset: u32,
+        /// Payload length of the segment; larger than `bytes` where the capture was capped.
+        payload_len: u32,
+        /// The captured beginning of the payload; hexadecimal in recorded event files.
+        #[serde(with = "hex_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// One side will send no more (FIN); bytes before `offset` may still be missing.
+    Fin {
+        /// The flow.
+        flow: FlowId,
+        /// When.
+        at: Timestamp,
+        /// The side that finished.
+        direction: Direction,
+        /// Offset after its last byte, as in `Segment`.
+        offset: u32,
+    },
+    /// The connection ended.
+    Closed {
+        /// The flow.
+        flow: FlowId,
+        /// When.
+        at: Timestamp,
+        /// Why.
+        cause: CloseCause,
+    },
+    /// Observations of this flow were lost before this moment (the kernel's ring buffer was full,
+    /// or a packet could not be read): what is missing was not absent.
+    Lost {
+        /// The flow.
+        flow: FlowId,
+        /// When the loss was reported.
+        at: Timestamp,
+    },
+    /// A TLS library of a watched process showed part of a handshake.
+    Library(LibraryEvent),
+}
+
+impl Event {
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Opened { at, .. }
+            | Self::Established { at, .. }
+            | Self::Segment { at, .. }
+            | Self::Fin { at, .. }
+            | Self::Lost { at, .. }
+            | Self::Closed { at, .. } => *at,
+            Self::Library(event) => event.at,
+        }
+    }
+}
+
+/// An observation inside a process's TLS library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibraryEvent {
+    /// When.
+    pub at: Timestamp,
+    /// Process id (thread group id).
+    pub pid: u32,
+    /// Address of the connection object (`SSL *`) in that process; 0 where not known.
+    pub ssl: u64,
+    /// What was seen.
+    pub observation: LibraryObservation,
+}
+
+/// What a TLS library showed (OpenSSL names).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LibraryObservation {
+    /// One `EVP_DigestUpdate` of the transcript: bytes that may be whole handshake messages.
+    TranscriptUpdate {
+        /// Address of the digest context.
+        context: u64,
+        /// Length the library hashed; larger than `bytes` where the probe's cap cut it.
+        len: u32,
+        /// The bytes; hexadecimal in recorded event files.
+        #[serde(with = "hex_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// The object became a client's (`SSL_set_connect_state`): what is seen of it from now on
+    /// belongs to a new connection, even where an older one had the same address.
+    ClientConnectionMade,
+    /// libssl read the result of chain verification (`X509_STORE_CTX_get_error`).
+    VerifyResult {
+        /// An `X509_V_*` code; 0 is `X509_V_OK`.
+        error: i32,
+        /// libssl itself verified and would have ended the handshake over a bad result: the
+        /// connection's verify mode is not `SSL_VERIFY_NONE`, and no callback of the application
+        /// may overrule the result. False also where that was not seen.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        enforced: bool,
+    },
+    /// The application asked for the result itself (`SSL_get_verify_result`).
+    ApplicationVerifyResult {
+        /// An `X509_V_*` code.
+        error: i64,
+    },
+    /// The application checked the host name (`X509_check_host`).
+    ApplicationCheckedHost {
+        /// 1: matched.
+        result: i32,
+    },
+    /// An alert of this description was received (`ERR_*` with lib 20, reason 1000 + n).
+    AlertReceived {
+        /// RFC 8446 section 6 description.
+        description: u8,
+    },
+    /// The library raised another TLS error (lib 20).
+    TlsError {
+        /// OpenSSL reason code.
+        reason: u32,
+    },
+}

@@ -1,0 +1,348 @@
+//! One observed connection: from its segments to a judgement and a report.
+
+mod report;
+
+use std::net::SocketAddr;
+
+use crate::{
+    flow::{
+        prelude::{self, Ending, Opening, ProxyVersion},
+        reassembly::{DropCounts, Missing, Stream},
+    },
+    model::{Beginning, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp},
+    tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
+    verdict::{self, Certainty, Circumstances, Judgement},
+};
+
+/// Bytes of clear text per direction in which an upgrade to TLS is looked for.
+const MAX_OPENING: usize = 16 * 1024;
+/// Segments of a connection joined in the middle that are looked at before it stays `unknown`.
+const MAX_MID_STREAM_SEGMENTS: u32 = 8;
+
+/// What the connection turned out to be.
+#[derive(Debug)]
+enum Phase {
+    /// The first bytes do not tell yet.
+    Opening,
+    /// Joined in the middle; this many segments told nothing.
+    MidStream { segments: u32 },
+    /// TLS.
+    Tls { wire: Box<WireHandshake>, starttls: Option<&'static str> },
+    /// TLS records of a connection joined in the middle.
+    TlsMidStream,
+    /// Clear text of this protocol.
+    Plaintext(&'static str),
+    /// A protocol with an encryption of its own.
+    Opaque(&'static str),
+}
+
+/// One connection from its opening to its verdict.
+#[derive(Debug)]
+pub struct Connection {
+    flow: FlowId,
+    origin: Origin,
+    destination: SocketAddr,
+    opened_at: Timestamp,
+    /// When the newest byte passed that could decide.
+    last_at: Timestamp,
+    local: Option<SocketAddr>,
+    /// The upstream's address, where service NAT made it another than the destination.
+    remote: Option<Box<SocketAddr>>,
+    streams: [Stream; 2],
+    phase: Phase,
+    proxy_protocol: Option<ProxyVersion>,
+    lost: bool,
+    closed: Option<CloseCause>,
+    given_up: Option<Reason>,
+    /// The source was told that no more is wanted: what does not come any more may have been sent.
+    released: bool,
+}
+
+impl Connection {
+    /// A connection of which `limit` bytes per direction are used, and `window` bytes are held
+    /// behind holes.
+    #[must_use]
+    pub fn new(
+        flow: FlowId,
+        origin: Origin,
+        destination: SocketAddr,
+        beginning: Beginning,
+        at: Timestamp,
+        (limit, window): (u64, usize),
+    ) -> Self {
+        Self {
+            flow,
+            origin,
+            destination,
+            opened_at: at,
+            last_at: at,
+            local: None,
+            remote: None,
+            streams: [Stream::new(limit, window), Stream::new(limit, window)],
+            phase: match beginning {
+                Beginning::Seen => Phase::Opening,
+                Beginning::MidStream => Phase::MidStream { segments: 0 },
+            },
+            proxy_protocol: None,
+            lost: false,
+            closed: None,
+            given_up: None,
+            released: false,
+        }
+    }
+
+    /// The TCP connection is established between these ends.
+    pub fn established(&mut self, local: SocketAddr, remote: SocketAddr) {
+        self.local = Some(local);
+        self.remote = (remote != self.destination).then(|| Box::new(remote));
+    }
+
+    /// Takes in one segment; see [`Stream::push`].
+    pub fn segment(
+        &mut self,
+        at: Timestamp,
+        direction: Direction,
+        offset: u32,
+        payload_len: u32,
+        bytes: &[u8],
+    ) {
+        self.last_at = at;
+        if let Phase::MidStream { segments } = &mut self.phase {
+            *segments += 1;
+            match prelude::inspect_mid_stream(bytes) {
+                Opening::Tls(_) => self.phase = Phase::TlsMidStream,
+                Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
+                Opening::Opaque(_) | Opening::Pending => {}
+            }
+            return;
+        }
+        self.streams[direction.index()].push(offset, payload_len, bytes);
+        self.advance();
+    }
+
+    /// One side sends nothing from `offset` on.
+    pub fn fin(&mut self, direction: Direction, offset: u32) {
+        self.streams[direction.index()].fin(offset);
+        self.advance();
+    }
+
+    /// Captured bytes were lost.
+    pub fn lost(&mut self) {
+        self.lost = true;
+        self.streams.iter_mut().for_each(Stream::lost);
+    }
+
+    /// The connection ended.
+    pub fn close(&mut self, cause: CloseCause) {
+        self.closed = Some(cause);
+        self.advance();
+    }
+
+    /// Nothing more is waited for.
+    pub fn give_up(&mut self, reason: Reason) {
+        self.given_up = Some(reason);
+        self.advance();
+    }
+
+    /// No more bytes are wanted. False if that was said before.
+    pub const fn release(&mut self) -> bool {
+        !std::mem::replace(&mut self.released, true)
+    }
+
+    /// The connection is closed, or given up.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        self.closed.is_some() || self.given_up.is_some()
+    }
+
+    fn advance(&mut self) {
+        if matches!(self.phase, Phase::Opening) {
+            self.open();
+        }
+        // That a side sent nothing more before the end is known only of one that was listened to.
+        let closed = self.closed == Some(CloseCause::Closed) && !self.released;
+        let ended = self.ended();
+        if let Phase::Tls { wire, .. } = &mut self.phase {
+            for direction in [Direction::ToClient, Direction::ToServer] {
+                let stream = &mut self.streams[direction.index()];
+                if !stream.ready().is_empty() {
+                    wire.push(direction, stream.ready());
+                    stream.consume();
+                }
+                if stream.missing() == Missing::Finished
+                    || closed && stream.missing() == Missing::NotYet
+                {
+                    wire.close(direction);
+                }
+            }
+            if ended {
+                wire.finish();
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        let [to_server, to_client] = &self.streams;
+        let whole =
+            |stream: &Stream| matches!(stream.missing(), Missing::NotYet | Missing::Finished);
+        let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
+        let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
+        // What has not become TLS by the end, or in all the time a handshake may take, did not.
+        let over =
+            self.closed == Some(CloseCause::Closed) || self.given_up == Some(Reason::Timeout);
+        let complete = whole(to_server) && whole(to_client) && !self.lost;
+        let ending = if long(to_server) || long(to_client) || over && complete {
+            Ending::Closed
+        } else if self.closed.is_some() && complete {
+            Ending::SourceEnded
+        } else {
+            Ending::Open
+        };
+        let seen = prelude::inspect(
+            &to_server.ready()[..bytes(to_server)],
+            &to_client.ready()[..bytes(to_client)],
+            ending,
+        );
+        self.proxy_protocol = seen.proxy_protocol;
+        match seen.opening {
+            Opening::Pending => {}
+            Opening::Plaintext(_) if to_server.end() == 0 && to_client.end() == 0 => {}
+            Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
+            Opening::Opaque(protocol) => self.phase = Phase::Opaque(protocol),
+            Opening::Tls(start) => {
+                let mut wire = start.ssl2_hello.map_or_else(WireHandshake::default, |hello| {
+                    WireHandshake::after_ssl2_hello(*hello)
+                });
+                for direction in [Direction::ToClient, Direction::ToServer] {
+                    let stream = &mut self.streams[direction.index()];
+                    let bytes = stream.ready().get(start.at[direction.index()]..);
+                    wire.push(direction, bytes.unwrap_or_default());
+                    stream.consume();
+                }
+                self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
+            }
+        }
+    }
+
+    /// When the newest byte passed that could decide.
+    #[must_use]
+    pub const fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// The process that opened it, if one is known.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        match &self.origin {
+            Origin::Process(process) => Some(process.pid),
+            Origin::PacketCapture => None,
+        }
+    }
+
+    /// Who opened it.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The upstream's address: as connected to, else as asked for.
+    #[must_use]
+    pub fn upstream(&self) -> SocketAddr {
+        self.remote.as_deref().copied().unwrap_or(self.destination)
+    }
+
+    /// The proxy's own address, once it is known.
+    #[must_use]
+    pub const fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// The client random of its ClientHello, once it was seen.
+    #[must_use]
+    pub fn client_random(&self) -> Option<[u8; 32]> {
+        self.wire_facts()?.client_hello.as_ref().map(|hello| hello.random)
+    }
+
+    /// What its library handshake is found by: process id and client random.
+    #[must_use]
+    pub fn handshake_key(&self) -> Option<(u32, [u8; 32])> {
+        self.pid().zip(self.client_random())
+    }
+
+    /// What its handshake said on the wire; `None` where it is not TLS.
+    #[must_use]
+    pub fn wire_facts(&self) -> Option<&HandshakeFacts> {
+        match &self.phase {
+            Phase::Tls { wire, .. } => Some(wire.facts()),
+            _ => None,
+        }
+    }
+
+    /// True once any payload byte was seen.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.streams.iter().any(|stream| stream.end() > 0 || stream.missing() != Missing::NotYet)
+            || matches!(self.phase, Phase::MidStream { segments: 1.. } | Phase::TlsMidStream)
+    }
+
+    /// Heap bytes held for the streams and for what was read of them, about.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let streams: usize = self.streams.iter().map(Stream::held).sum();
+        match &self.phase {
+            Phase::Tls { wire, .. } => streams + wire.held(),
+            _ => streams,
+        }
+    }
+
+    /// Bytes that were captured but not used.
+    #[must_use]
+    pub fn drops(&self) -> DropCounts {
+        let mut sum = self.streams[0].drops();
+        sum.add(&self.streams[1].drops());
+        sum
+    }
+
+    /// What is to be said now.
+    #[must_use]
+    pub fn judge(&self, transcript: Option<&Transcript>) -> Judgement {
+        let circumstances = Circumstances {
+            missing: [self.streams[0].missing(), self.streams[1].missing()],
+            ended: self.ended(),
+            given_up: self.given_up,
+            lost: self.lost,
+            contradicted: self.streams.iter().any(Stream::contradicted),
+        };
+        match &self.phase {
+            Phase::Tls { wire, .. } => verdict::judge(wire, transcript, circumstances),
+            _ if circumstances.contradicted => {
+                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Ambiguous)
+            }
+            // The client's own request settles it. Elsewhere the server had a say (a greeting, a
+            // refusal to upgrade), and what seemed to be the server's may be contradicted yet.
+            Phase::Plaintext("http/1" | "h2c") => Judgement::plaintext(Certainty::Settled),
+            Phase::Plaintext(_) if self.ended() => Judgement::plaintext(Certainty::Settled),
+            Phase::Plaintext(_) => Judgement::plaintext(Certainty::Decided),
+            Phase::Opaque(_) => {
+                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)
+            }
+            Phase::TlsMidStream | Phase::MidStream { segments: MAX_MID_STREAM_SEGMENTS.. } => {
+                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::MidStream)
+            }
+            Phase::MidStream { .. } => {
+                let certainty = if self.ended() { Certainty::Settled } else { Certainty::Open };
+                Judgement::unknown(certainty, Outcome::Incomplete, Reason::MidStream)
+            }
+            Phase::Opening if self.closed == Some(CloseCause::ConnectFailed) => {
+                Judgement::unknown(Certainty::Settled, Outcome::Failed, Reason::NoData)
+            }
+            Phase::Opening => {
+                let (certainty, reason) = match circumstances.dead_end() {
+                    Some(reason) => (Certainty::Settled, reason),
+                    None => (Certainty::Open, Reason::NoData),
+                };
+                Judgement::unknown(certainty, Outcome::Incomplete, reason)
+            }
+        }
+    }
+}

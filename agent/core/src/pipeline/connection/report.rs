@@ -1,0 +1,108 @@
+//! What is said about a connection, in the words of a report.
+
+use super::{Connection, Phase};
+use crate::{
+    model::{ClientAuth, Direction, Word, address_text},
+    report::{AlertFacts, ConnectionReport},
+    tls::{
+        alert, certificate::CertificateMemory, facts::ClientCertificate, hello::cipher_name,
+        transcript::Transcript, wire::WireHandshake,
+    },
+    verdict::Judgement,
+};
+
+impl Connection {
+    /// The report on this connection as judged. `carried_from` is left to the caller.
+    #[must_use]
+    pub fn report(
+        &self,
+        judgement: &Judgement,
+        transcript: Option<&Transcript>,
+        certificates: &mut CertificateMemory,
+        is_final: bool,
+    ) -> ConnectionReport {
+        let mut report = ConnectionReport {
+            flow: self.flow,
+            origin: self.origin.clone(),
+            src: self.local.map(address_text).unwrap_or_default(),
+            dst: address_text(self.upstream()),
+            destination: self.destination,
+            opened_at: self.opened_at,
+            decided_at: self.last_at,
+            verdict: judgement.verdict,
+            is_final,
+            rule: judgement.rule.map(Word::Borrowed),
+            carried_from: None,
+            wire_client_auth: judgement.wire_client_auth,
+            tls_version: None,
+            offered_versions: Vec::new(),
+            cipher: None,
+            sni: None,
+            alpn: None,
+            offered_alpn: Vec::new(),
+            resumed: judgement.resumed,
+            alert: None,
+            server_certificate: None,
+            client_certificate: None,
+            verify_error: None,
+            protocol: None,
+            starttls: None,
+            proxy_protocol: self.proxy_protocol.map(|version| version.as_str().into()),
+        };
+        match &self.phase {
+            Phase::Tls { wire, starttls } => {
+                report.starttls = starttls.map(Word::Borrowed);
+                describe(&mut report, wire, transcript, certificates);
+            }
+            Phase::Plaintext(protocol) | Phase::Opaque(protocol) => {
+                report.protocol = Some(Word::Borrowed(protocol));
+            }
+            Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
+        }
+        report
+    }
+}
+
+fn describe(
+    report: &mut ConnectionReport,
+    wire: &WireHandshake,
+    transcript: Option<&Transcript>,
+    certificates: &mut CertificateMemory,
+) {
+    let facts = wire.facts();
+    let shown = transcript.map(|transcript| &transcript.facts);
+    if let Some(hello) = &facts.client_hello {
+        report.offered_versions = hello.versions.iter().map(|version| version.name()).collect();
+        report.sni.clone_from(&hello.server_name);
+        report.offered_alpn = hello.alpn.to_vec();
+    }
+    if let Some(hello) = &facts.server_hello {
+        report.tls_version = Some(hello.version.name());
+        report.cipher = Some(cipher_name(hello.cipher));
+    }
+    report.alpn = facts.alpn().or_else(|| shown?.alpn()).cloned();
+    let server_chain =
+        facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());
+    report.server_certificate = server_chain.and_then(|chain| certificates.facts(chain).ok());
+    let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
+    if let Some(ClientCertificate::Chain(chain)) = client
+        && report.verdict.client_auth == ClientAuth::Presented
+    {
+        report.client_certificate = certificates.facts(chain).ok();
+    }
+    report.verify_error = transcript
+        .and_then(|transcript| transcript.server_verification)
+        .map(|verification| verification.error);
+    let seen = wire.alert().map(|seen| (seen.sender, seen.description));
+    let received = transcript
+        .and_then(|transcript| transcript.alert_received)
+        .map(|description| (Direction::ToClient, description));
+    report.alert = seen.or(received).map(|(sender, code)| AlertFacts {
+        from: match sender {
+            Direction::ToServer => "client".into(),
+            Direction::ToClient => "server".into(),
+        },
+        description: alert::name(code),
+        code,
+    });
+}

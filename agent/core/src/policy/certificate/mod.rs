@@ -1,0 +1,87 @@
+//! Certificates and keys named by a configuration: what they say, whether they belong together,
+//! and whether a certificate chains to a CA. Functions over bytes; nothing is kept.
+
+mod chain;
+mod configured;
+mod finding;
+mod key;
+
+use thiserror::Error;
+use x509_parser::{certificate::X509Certificate, pem::Pem, prelude::FromDer as _};
+
+pub use chain::{Chain, chain};
+pub use configured::{Configured, NotConfigured, configured};
+pub use finding::{CertificateFinding, ChainWord, KeyWord};
+pub use key::{KeyMatch, NoAnswer, key_matches};
+
+use crate::tls::{certificate as tls, certificate_facts::CertificateFacts};
+
+/// Why a file could not be read as certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CertificateError {
+    /// No `BEGIN CERTIFICATE` in it.
+    #[error("there is no PEM certificate in it")]
+    NoCertificate,
+    /// The PEM armour is broken.
+    #[error("the PEM encoding is broken: {0}")]
+    Pem(String),
+    /// A certificate in it is no X.509.
+    #[error("certificate {position} is not X.509: {problem}")]
+    Malformed {
+        /// Which one, from 1.
+        position: usize,
+        /// What the parser says.
+        problem: String,
+    },
+}
+
+/// The certificates of a PEM file, in its order: for a client certificate file the first is the
+/// client's own, the others its chain.
+///
+/// # Errors
+/// When there is none, or one cannot be parsed.
+pub fn read(pem: &[u8]) -> Result<Vec<CertificateFacts>, CertificateError> {
+    let blocks = certificates(pem)?;
+    parsed(&blocks)?;
+    let total = blocks.len();
+    (0..)
+        .zip(blocks)
+        .map(|(first, block)| {
+            let chain = tls::Chain { end_entity: block.contents.into(), length: total - first };
+            tls::facts(&chain).map_err(|problem| CertificateError::Malformed {
+                position: first + 1,
+                problem: problem.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// The certificate blocks of a PEM file; text and keys between them are passed over.
+fn certificates(pem: &[u8]) -> Result<Vec<Pem>, CertificateError> {
+    let mut out = Vec::new();
+    for block in Pem::iter_from_buffer(pem) {
+        let block = block.map_err(|error| CertificateError::Pem(error.to_string()))?;
+        if matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE") {
+            out.push(block);
+        }
+    }
+    if out.is_empty() { Err(CertificateError::NoCertificate) } else { Ok(out) }
+}
+
+fn parsed(blocks: &[Pem]) -> Result<Vec<X509Certificate<'_>>, CertificateError> {
+    blocks
+        .iter()
+        .enumerate()
+        .map(|(index, block)| {
+            X509Certificate::from_der(&block.contents).map(|(_, certificate)| certificate).map_err(
+                |error| CertificateError::Malformed {
+                    position: index + 1,
+                    problem: error.to_string(),
+                },
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

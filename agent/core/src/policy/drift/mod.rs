@@ -1,0 +1,126 @@
+//! The difference between what is and what should be: judged per connection by [`assess`], kept
+//! over time by [`DriftTracker`].
+
+mod assess;
+mod tracker;
+
+#[cfg(test)]
+mod assess_tests;
+#[cfg(test)]
+mod tracker_tests;
+
+use serde::{Deserialize, Serialize};
+
+pub use assess::assess;
+pub use tracker::{ClosedDrift, DriftEvent, DriftTracker, End, OpenDrift, Options, Snapshot};
+
+use super::intent::Place;
+use crate::{model::Reason, vocabulary};
+
+vocabulary! {
+    /// What a hop can be in violation of.
+    Rule {
+        /// Application bytes in clear where policy or configuration wants TLS.
+        Plaintext => "plaintext",
+        /// Mutual TLS is wanted and the proxy has nothing to present: the upstream asked in vain,
+        /// or did not ask and no certificate is configured.
+        ClientCertificateMissing => "client_certificate_missing",
+        /// The upstream refused the certificate the proxy presented.
+        ClientCertificateRejected => "client_certificate_rejected",
+        /// Mutual TLS is wanted and the upstream never asks for a certificate.
+        NeverRequested => "never_requested",
+        /// Mutual TLS is wanted and for long only resumed sessions were seen, whose full
+        /// handshake was not.
+        ResumedUnseen => "resumed_unseen",
+        /// The upstream's certificate is not checked where it has to be.
+        UpstreamNotVerified => "upstream_not_verified",
+        /// A protocol version below the lowest allowed was negotiated.
+        VersionBelowMinimum => "version_below_minimum",
+        /// A forbidden cipher suite was negotiated.
+        ForbiddenCipher => "forbidden_cipher",
+        /// A certificate of the hop ends soon, or has ended.
+        CertificateExpiring => "certificate_expiring",
+        /// The client certificate is of an issuer that is not allowed.
+        ClientIssuerNotAllowed => "client_issuer_not_allowed",
+        /// The client certificate has none of the names that are allowed.
+        ClientSanNotAllowed => "client_san_not_allowed",
+        /// A client certificate was presented to an upstream that must not see one.
+        ThirdPartyCertificate => "third_party_certificate",
+    }
+}
+
+vocabulary! {
+    /// What one connection says about its hop.
+    Compliance {
+        /// Everything that is asked for was seen to be so.
+        Compliant => "compliant",
+        /// Something is not as it should be.
+        Violation => "violation",
+        /// Nothing is known to be wrong, and not everything could be seen.
+        Unknown => "unknown",
+    }
+}
+
+/// What one connection says about one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// As it should be, or nothing is asked for.
+    Met,
+    /// Not as it should be.
+    Violated(Violation),
+    /// This connection does not show it.
+    Unknown,
+}
+
+/// How a rule is violated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// For people: expected and found.
+    pub detail: String,
+    /// The line of the proxy's configuration to look at, if one is to blame.
+    pub place: Option<Place>,
+}
+
+/// What one connection says about every rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    /// One answer per [`Rule::ALL`], in its order.
+    answers: Vec<Answer>,
+    /// Why the connection's verdict is unknown, where it is.
+    pub reason: Option<Reason>,
+}
+
+impl Assessment {
+    /// Each rule and its answer.
+    pub fn answers(&self) -> impl Iterator<Item = (Rule, &Answer)> {
+        Rule::ALL.iter().copied().zip(&self.answers)
+    }
+
+    /// The answer for one rule.
+    #[must_use]
+    pub fn answer(&self, rule: Rule) -> &Answer {
+        &self.answers[rule as usize]
+    }
+
+    /// The rules that are violated, and how. [`Rule::ResumedUnseen`] is only a violation when it
+    /// lasts, so one connection never makes it one.
+    pub fn violations(&self) -> impl Iterator<Item = (Rule, &Violation)> {
+        self.answers().filter_map(|(rule, answer)| match answer {
+            Answer::Violated(violation) if rule != Rule::ResumedUnseen => Some((rule, violation)),
+            _ => None,
+        })
+    }
+
+    /// All of it in one word.
+    #[must_use]
+    pub fn compliance(&self) -> Compliance {
+        if self.violations().next().is_some() {
+            Compliance::Violation
+        } else if self.answers.iter().all(|answer| *answer == Answer::Met) {
+            Compliance::Compliant
+        } else {
+            Compliance::Unknown
+        }
+    }
+}

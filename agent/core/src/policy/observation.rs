@@ -1,0 +1,97 @@
+//! What policy is held against: one observed connection of a hop.
+
+use std::net::SocketAddr;
+
+use super::{
+    rules::{Subject, parse_version},
+    time::UnixTime,
+};
+use crate::{
+    report::{ConnectionReport, Verdict},
+    tls::{certificate_facts::CertificateFacts, hello::TlsVersion},
+};
+
+/// One observed connection, with both ends named.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    /// The proxy as its hop is labelled: `namespace/workload` of a pod, or the process name.
+    pub proxy: &'a str,
+    /// Its process name.
+    pub process: &'a str,
+    /// Kubernetes namespace of the proxy, if it has one.
+    pub namespace: Option<&'a str>,
+    /// The upstream as its hop is labelled.
+    pub upstream: &'a str,
+    /// The upstream's name in the configuration, where it has one.
+    pub name: Option<&'a str>,
+    /// Upstream address as the proxy asked for it.
+    pub address: SocketAddr,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Negotiated version.
+    pub tls_version: Option<TlsVersion>,
+    /// Negotiated cipher suite, IANA name.
+    pub cipher: Option<&'a str>,
+    /// The proxy's certificate, where it was seen.
+    pub client_certificate: Option<&'a CertificateFacts>,
+    /// The upstream's certificate, where it was seen.
+    pub server_certificate: Option<&'a CertificateFacts>,
+    /// When the connection was opened.
+    pub at: UnixTime,
+    /// The last that is said of this connection.
+    pub is_final: bool,
+    /// When the configuration was loaded that the process runs with, where that is known.
+    pub loaded_at: Option<UnixTime>,
+}
+
+impl<'a> Observation<'a> {
+    /// The observation a report makes, without what the configuration says. `at` is its
+    /// `opened_at` on the wall clock.
+    #[must_use]
+    pub fn of(
+        report: &'a ConnectionReport,
+        proxy: &'a str,
+        namespace: Option<&'a str>,
+        upstream: &'a str,
+        at: UnixTime,
+    ) -> Self {
+        Self {
+            proxy,
+            process: proxy,
+            namespace,
+            upstream,
+            name: None,
+            address: report.destination,
+            verdict: report.verdict,
+            tls_version: report.tls_version.as_deref().and_then(parse_version),
+            cipher: report.cipher.as_deref(),
+            client_certificate: report.client_certificate.as_deref(),
+            server_certificate: report.server_certificate.as_deref(),
+            at,
+            is_final: report.is_final,
+            loaded_at: None,
+        }
+    }
+
+    /// The hop, for finding its policy: by the upstream's name, else its address.
+    #[must_use]
+    pub const fn subject(&self) -> Subject<'a> {
+        Subject {
+            proxy: self.proxy,
+            process: self.process,
+            upstream: self.upstream_name(),
+            namespace: self.namespace,
+            address: self.address.ip(),
+            port: self.address.port(),
+        }
+    }
+
+    /// What people call the upstream.
+    #[must_use]
+    pub const fn upstream_name(&self) -> &'a str {
+        match self.name {
+            Some(name) => name,
+            None => self.upstream,
+        }
+    }
+}

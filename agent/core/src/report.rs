@@ -1,0 +1,121 @@
+//! What hopsight says about one connection: the verdict and the facts behind it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        ClientAuth, Evidence, FlowId, Origin, Outcome, Reason, Security, ServerVerified, Timestamp,
+        Word,
+    },
+    tls::certificate_facts::CertificateFacts,
+};
+
+/// The verdict on one connection.
+///
+/// `reason` is present exactly where `security` or `client_auth` is `unknown` or the outcome is
+/// `incomplete`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// How the connection is protected.
+    pub security: Security,
+    /// What the client did about client authentication.
+    pub client_auth: ClientAuth,
+    /// How the handshake ended.
+    pub outcome: Outcome,
+    /// What this rests on.
+    pub evidence: Evidence,
+    /// Whether the proxy checked the upstream's certificate.
+    pub server_verified: ServerVerified,
+    /// Why something is unknown.
+    pub reason: Option<Reason>,
+}
+
+/// A TLS alert that was seen in clear or shown by the library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertFacts {
+    /// Who sent it: `client` or `server`.
+    pub from: Word,
+    /// RFC 8446 section 6 name, such as `unknown_ca`.
+    pub description: Word,
+    /// Its number.
+    pub code: u8,
+}
+
+/// Where a resumed connection's verdict was carried from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CarriedFrom {
+    /// Evidence of the full handshake.
+    pub evidence: Evidence,
+    /// Its age when it was carried, in seconds.
+    pub age_seconds: f64,
+}
+
+/// One connection as reported in events, `replay --output json` and to the metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionReport {
+    /// The flow.
+    pub flow: FlowId,
+    /// Who opened it.
+    pub origin: Origin,
+    /// Proxy end, `ip:port`; empty until the connection is established.
+    pub src: String,
+    /// Upstream end, `ip:port`.
+    pub dst: String,
+    /// Destination the process asked for, before any service NAT.
+    pub destination: SocketAddr,
+    /// When the connection was opened (source clock).
+    pub opened_at: Timestamp,
+    /// When the byte that decided left the kernel (source clock).
+    pub decided_at: Timestamp,
+    /// The verdict.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// True for the last report of this connection; an earlier one may be revised upward.
+    pub is_final: bool,
+    /// The rule that decided, for `inferred` evidence.
+    pub rule: Option<Word>,
+    /// Origin of a `carried` verdict.
+    pub carried_from: Option<CarriedFrom>,
+    /// Where the verdict rests on `library`: what the wire alone says of client authentication, by
+    /// messages in clear up to TLS 1.2 and by record lengths in TLS 1.3.
+    pub wire_client_auth: Option<ClientAuth>,
+    /// Negotiated version: `SSLv3`, `1.0` … `1.3`.
+    pub tls_version: Option<Word>,
+    /// Versions the client offered, highest first.
+    pub offered_versions: Vec<Word>,
+    /// Negotiated cipher suite, IANA name.
+    pub cipher: Option<Word>,
+    /// Server name the client asked for.
+    pub sni: Option<Arc<str>>,
+    /// Negotiated application protocol, where it is visible.
+    pub alpn: Option<Arc<str>>,
+    /// Protocols the client offered.
+    pub offered_alpn: Vec<Arc<str>>,
+    /// Whether a session was resumed.
+    pub resumed: Option<bool>,
+    /// The alert that ended or marred the handshake.
+    pub alert: Option<AlertFacts>,
+    /// The upstream's certificate.
+    pub server_certificate: Option<Arc<CertificateFacts>>,
+    /// The proxy's certificate.
+    pub client_certificate: Option<Arc<CertificateFacts>>,
+    /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
+    pub verify_error: Option<i32>,
+    /// Clear-text protocol spoken first: `http/1`, `h2c`, or the upgrade (`starttls`) protocol.
+    pub protocol: Option<Word>,
+    /// Upgrade protocol after which TLS began, such as `postgresql`, `smtp`.
+    pub starttls: Option<Word>,
+    /// `v1` or `v2` where a PROXY protocol prefix came first.
+    pub proxy_protocol: Option<Word>,
+}
+
+impl ConnectionReport {
+    /// Library and wire give different answers: one of them is misread. The library's is reported.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.wire_client_auth
+            .is_some_and(|wire| wire != ClientAuth::Unknown && wire != self.verdict.client_auth)
+    }
+}

@@ -1,0 +1,193 @@
+//! Certificate messages (RFC 8446 section 4.4.2, RFC 5246 section 7.4.2) and X.509 facts (RFC 5280).
+
+use std::sync::Arc;
+
+use x509_parser::{
+    extensions::GeneralName,
+    objects::{oid_registry, oid2sn},
+    prelude::*,
+    public_key::PublicKey,
+};
+
+use super::hello::Malformed;
+use crate::{collections::HashMap, model::hex, tls::certificate_facts::CertificateFacts};
+
+/// What is kept of the certificates in one Certificate message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// The first, which is the end entity's, DER encoded; empty if there is none.
+    pub end_entity: Box<[u8]>,
+    /// How many there are.
+    pub length: usize,
+}
+
+impl Chain {
+    fn add(&mut self, der: &[u8]) {
+        if self.length == 0 {
+            self.end_entity = der.into();
+        }
+        self.length += 1;
+    }
+}
+
+fn vector<const LENGTH: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let prefix = bytes.get(..LENGTH)?;
+    let length = prefix.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+    Some((bytes.get(LENGTH..LENGTH + length)?, &bytes[LENGTH + length..]))
+}
+
+/// Reads the body of a Certificate message up to TLS 1.2.
+///
+/// # Errors
+/// If the lengths do not fit.
+pub fn parse_chain(body: &[u8]) -> Result<Chain, Malformed> {
+    const ERROR: Malformed = Malformed("Certificate");
+    let (mut list, _) = vector::<3>(body).ok_or(ERROR)?;
+    let mut chain = Chain::default();
+    while !list.is_empty() {
+        let (der, rest) = vector::<3>(list).ok_or(ERROR)?;
+        chain.add(der);
+        list = rest;
+    }
+    Ok(chain)
+}
+
+/// Reads the body of a TLS 1.3 Certificate message.
+///
+/// # Errors
+/// If the lengths do not fit.
+pub fn parse_chain_13(body: &[u8]) -> Result<Chain, Malformed> {
+    const ERROR: Malformed = Malformed("Certificate");
+    let (_context, rest) = vector::<1>(body).ok_or(ERROR)?;
+    let (mut list, _) = vector::<3>(rest).ok_or(ERROR)?;
+    let mut chain = Chain::default();
+    while !list.is_empty() {
+        let (data, rest) = vector::<3>(list).ok_or(ERROR)?;
+        let (_extensions, rest) = vector::<2>(rest).ok_or(ERROR)?;
+        chain.add(data);
+        list = rest;
+    }
+    Ok(chain)
+}
+
+/// Facts of the chain's end entity certificate.
+///
+/// # Errors
+/// If there is none, or it is not X.509 (a raw public key, RFC 7250, for one).
+pub fn facts(chain: &Chain) -> Result<CertificateFacts, Malformed> {
+    let (_, certificate) =
+        X509Certificate::from_der(&chain.end_entity).map_err(|_| Malformed("X.509 certificate"))?;
+    Ok(CertificateFacts {
+        subject: certificate.subject().to_string(),
+        issuer: certificate.issuer().to_string(),
+        sans: alternative_names(&certificate),
+        serial: serial(certificate.raw_serial()),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+        public_key: public_key(&certificate),
+        signature: signature(&certificate),
+        chain_length: chain.length,
+    })
+}
+
+/// Certificates whose facts are remembered.
+const MAX_REMEMBERED: usize = 256;
+/// Longest certificate whose facts are remembered, in bytes.
+const MAX_REMEMBERED_DER: usize = 4096;
+
+/// Facts of the certificates seen lately: a proxy meets the same few over and over.
+#[derive(Debug, Default)]
+pub struct CertificateMemory {
+    by_der: HashMap<Box<[u8]>, Arc<CertificateFacts>>,
+}
+
+impl CertificateMemory {
+    /// As [`facts`].
+    ///
+    /// # Errors
+    /// As [`facts`].
+    pub fn facts(&mut self, chain: &Chain) -> Result<Arc<CertificateFacts>, Malformed> {
+        let der = &chain.end_entity;
+        if let Some(known) = self.by_der.get(der) {
+            return Ok(if known.chain_length == chain.length {
+                known.clone()
+            } else {
+                CertificateFacts { chain_length: chain.length, ..(**known).clone() }.into()
+            });
+        }
+        let facts = Arc::new(facts(chain)?);
+        if der.len() <= MAX_REMEMBERED_DER {
+            // The few that matter are back with the next handshakes.
+            if self.by_der.len() >= MAX_REMEMBERED {
+                self.by_der.clear();
+            }
+            self.by_der.insert(der.clone(), facts.clone());
+        }
+        Ok(facts)
+    }
+}
+
+/// Hex of the serial number, without the zero byte that only keeps it positive.
+fn serial(raw: &[u8]) -> String {
+    let digits = match raw {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        all => all,
+    };
+    hex(digits)
+}
+
+fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
+            GeneralName::URI(uri) => Some(format!("URI:{uri}")),
+            GeneralName::RFC822Name(mail) => Some(format!("email:{mail}")),
+            GeneralName::IPAddress(bytes) => Some(format!("IP:{}", address(bytes))),
+            _ => None,
+        })
+        .collect()
+}
+
+fn address(bytes: &[u8]) -> String {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        std::net::Ipv4Addr::from(v4).to_string()
+    } else if let Ok(v6) = <[u8; 16]>::try_from(bytes) {
+        std::net::Ipv6Addr::from(v6).to_string()
+    } else {
+        bytes.escape_ascii().to_string()
+    }
+}
+
+fn public_key(certificate: &X509Certificate<'_>) -> String {
+    let key = certificate.public_key();
+    match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) => format!("rsa{}", rsa.key_size()),
+        Ok(PublicKey::EC(point)) => match point.key_size() {
+            256 => "p256".to_owned(),
+            384 => "p384".to_owned(),
+            528 | 521 => "p521".to_owned(),
+            bits => format!("ec{bits}"),
+        },
+        _ => match key.algorithm.algorithm.to_id_string().as_str() {
+            "1.3.101.112" => "ed25519".to_owned(),
+            "1.3.101.113" => "ed448".to_owned(),
+            "2.16.840.1.101.3.4.3.17" => "mldsa44".to_owned(),
+            "2.16.840.1.101.3.4.3.18" => "mldsa65".to_owned(),
+            "2.16.840.1.101.3.4.3.19" => "mldsa87".to_owned(),
+            other => other.to_owned(),
+        },
+    }
+}
+
+fn signature(certificate: &X509Certificate<'_>) -> String {
+    let oid = &certificate.signature_algorithm.algorithm;
+    match oid.to_id_string().as_str() {
+        "1.3.101.112" => "ed25519".to_owned(),
+        "1.3.101.113" => "ed448".to_owned(),
+        dotted => oid2sn(oid, oid_registry()).map_or_else(|_| dotted.to_owned(), str::to_owned),
+    }
+}

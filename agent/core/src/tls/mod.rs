@@ -1,0 +1,13 @@
+//! TLS: from bytes to facts. Nothing here knows where the bytes came from.
+
+pub mod alert;
+pub mod certificate;
+pub mod certificate_facts;
+pub mod facts;
+pub mod flights;
+pub mod hello;
+pub mod message;
+pub mod records;
+pub mod session;
+pub mod transcript;
+pub mod wire;

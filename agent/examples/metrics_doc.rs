@@ -1,5 +1,0 @@
-//! Prints METRICS.md, made from the metric catalogue.
-
-fn main() {
-    print!("{}", hopsight::export::metrics::markdown());
-}

@@ -1,0 +1,359 @@
+//! One JSON object per connection report and per drift event, for files and for live listeners.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use super::time;
+use crate::metrics::{catalogue::EVENT_OUTPUT_DROPPED, drift::DriftLine, samples::Samples};
+use hopsight_core::{hops::ends::Ends, policy::drift::DriftEvent, report::ConnectionReport};
+
+/// Events a slow output may be behind before they are dropped and counted.
+const OUTPUT_QUEUE: usize = 8_192;
+
+/// Events a slow listener may be behind before it misses some and is told how many.
+const LISTENER_QUEUE: usize = 1_024;
+
+/// Bytes written at once at most (one event more or less).
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A report with its wall-clock time.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// When it was reported, RFC 3339.
+    time: String,
+    /// The hop's labels.
+    proxy: &'a str,
+    upstream: &'a str,
+    /// `namespace/pod` of the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
+    #[serde(flatten)]
+    report: &'a ConnectionReport,
+}
+
+/// One event for a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What kind: `connection` or `drift`.
+    pub kind: &'static str,
+    /// The event.
+    pub json: Arc<str>,
+}
+
+/// Sends reports to whoever listens; costs nothing while nobody does.
+#[derive(Debug)]
+pub struct Events {
+    listeners: broadcast::Sender<Message>,
+    outputs: Vec<Output>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { listeners: broadcast::Sender::new(LISTENER_QUEUE), outputs: Vec::new() }
+    }
+}
+
+impl Events {
+    /// Also writes every event as a line to `output`, from a thread of its own. `name` stands for
+    /// it in metrics. Each write is of whole lines; what it refuses is counted and not tried again.
+    pub fn write_to(
+        &mut self,
+        name: &'static str,
+        output: Box<dyn Write + Send>,
+    ) -> io::Result<()> {
+        self.outputs.push(Output::start(name, output)?);
+        Ok(())
+    }
+
+    /// A receiver of events from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Message> {
+        self.listeners.subscribe()
+    }
+
+    /// Sends `report` at `now` (seconds since the Unix epoch). Never waits.
+    pub fn send(&self, ends: &Ends, report: &ConnectionReport, now: f64) {
+        if self.is_heard() {
+            let time = time::rfc3339(now);
+            let Ends { proxy, upstream, pod } = ends;
+            let line = Line { time, proxy, upstream, pod: pod.as_deref(), report };
+            self.send_line("connection", &line);
+        }
+    }
+
+    /// Sends that a drift opened or closed. Never waits.
+    pub fn send_drift(&self, event: &DriftEvent, now: f64) {
+        if self.is_heard() {
+            self.send_line("drift", &DriftLine::new(event, now));
+        }
+    }
+
+    fn is_heard(&self) -> bool {
+        !self.outputs.is_empty() || self.listeners.receiver_count() > 0
+    }
+
+    fn send_line(&self, kind: &'static str, line: &impl Serialize) {
+        let json: Arc<str> = match serde_json::to_string(line) {
+            Ok(json) => json.into(),
+            Err(error) => {
+                tracing::error!(%error, kind, "an event has no JSON form");
+                return;
+            }
+        };
+        for output in &self.outputs {
+            output.send(json.clone());
+        }
+        // An error means that the last listener has just left.
+        let _ = self.listeners.send(Message { kind, json });
+    }
+
+    /// Adds the number of events that were not written.
+    pub fn collect(&self, samples: &mut Samples) {
+        for Output { name, dropped, .. } in &self.outputs {
+            samples.count(EVENT_OUTPUT_DROPPED, [name], dropped.load(Ordering::Relaxed));
+        }
+    }
+}
+
+/// A thread that writes lines; dropping it writes what is queued and waits for the thread.
+#[derive(Debug)]
+struct Output {
+    name: &'static str,
+    queue: Option<SyncSender<Arc<str>>>,
+    dropped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    fn start(name: &'static str, output: Box<dyn Write + Send>) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(OUTPUT_QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = dropped.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("events-{name}"))
+            .spawn(move || write_lines(name, output, &lines, &count))?;
+        Ok(Self { name, queue: Some(queue), dropped, thread: Some(thread) })
+    }
+
+    fn send(&self, line: Arc<str>) {
+        let Some(queue) = &self.queue else { return };
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(line) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was already reported by it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes lines in batches until the queue is closed. Lines that cannot be written (no space left,
+/// say) are counted and not tried again; a reader that went away ends the output.
+fn write_lines(
+    name: &'static str,
+    mut output: Box<dyn Write + Send>,
+    lines: &Receiver<Arc<str>>,
+    dropped: &AtomicU64,
+) {
+    let mut is_failing = false;
+    let mut batch = Vec::new();
+    while let Ok(first) = lines.recv() {
+        batch.clear();
+        if is_failing {
+            // Ends a line of which only a part may have been written.
+            batch.push(b'\n');
+        }
+        let mut count = 0;
+        let mut next = Some(first);
+        while let Some(line) = next {
+            batch.extend_from_slice(line.as_bytes());
+            batch.push(b'\n');
+            count += 1;
+            next = if batch.len() < BATCH_BYTES { lines.try_recv().ok() } else { None };
+        }
+        let (written, result) = write_as_far_as_possible(&mut *output, &batch);
+        match result.and_then(|()| output.flush()) {
+            Ok(()) => {
+                if std::mem::replace(&mut is_failing, false) {
+                    tracing::info!(output = name, "connection events are written again");
+                }
+            }
+            Err(error) => {
+                let ends = memchr::memchr_iter(b'\n', &batch[..written]).count() as u64;
+                let whole = ends.saturating_sub(u64::from(is_failing));
+                dropped.fetch_add(count - whole.min(count), Ordering::Relaxed);
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    tracing::warn!(
+                        output = name,
+                        "the reader of connection events went away; writing no more"
+                    );
+                    return;
+                }
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(output = name, %error, "cannot write connection events; counting them instead");
+                }
+            }
+        }
+    }
+}
+
+/// As [`Write::write_all`], but says how much was written before an error.
+fn write_as_far_as_possible(output: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, atomic::AtomicBool};
+
+    use super::*;
+    use hopsight_core::{hops::testing::report, model::Security};
+
+    /// A file that refuses some writes after taking half of their bytes.
+    #[derive(Clone, Default)]
+    struct Disk {
+        content: Arc<Mutex<Vec<u8>>>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut content = self.content.lock().expect("not poisoned");
+            if self.full.load(Ordering::SeqCst) {
+                content.extend_from_slice(&bytes[..bytes.len() / 2]);
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            content.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A file with room for so many bytes.
+    struct Room(Arc<Mutex<Vec<u8>>>, usize);
+
+    impl Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut content = self.0.lock().expect("not poisoned");
+            let fits = bytes.len().min(self.1 - content.len());
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            content.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_line_is_written_or_counted() {
+        for room in [0, 1, 500, 3_000, 7_777] {
+            let content = Arc::<Mutex<Vec<u8>>>::default();
+            let mut events = Events::default();
+            events.write_to("file", Box::new(Room(content.clone(), room))).expect("thread");
+            let dropped = events.outputs[0].dropped.clone();
+            for flow in 0..50 {
+                let report = report(flow, Security::Tls);
+                events.send(&Ends::of(&report), &report, 0.0);
+            }
+            drop(events);
+            let content = content.lock().expect("not poisoned");
+            let text = String::from_utf8_lossy(&content);
+            let whole = text
+                .lines()
+                .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+                .count() as u64;
+            // A line that lacks but its end is whole to a reader, and still counted.
+            let cut = u64::from(!text.is_empty() && !text.ends_with('\n'));
+            let sum = whole + dropped.load(Ordering::SeqCst);
+            assert!((50..=50 + cut).contains(&sum), "room {room}: {whole} whole, {sum} in all");
+        }
+    }
+
+    fn send_and_wait(disk: &Disk, steps: &[(bool, u64)]) -> (Vec<String>, u64) {
+        let mut events = Events::default();
+        events.write_to("file", Box::new(disk.clone())).expect("thread");
+        let dropped = events.outputs[0].dropped.clone();
+        for &(full, flow) in steps {
+            disk.full.store(full, Ordering::SeqCst);
+            let before = disk.content.lock().expect("not poisoned").len();
+            let report = report(flow, Security::Tls);
+            events.send(&Ends::of(&report), &report, 0.0);
+            while disk.content.lock().expect("not poisoned").len() == before {
+                std::thread::yield_now();
+            }
+            // The content grew, but the writer may not have seen the error yet.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        drop(events);
+        let content = String::from_utf8(disk.content.lock().expect("not poisoned").clone());
+        let lines = content.expect("text").lines().map(str::to_owned).collect();
+        (lines, dropped.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn lines_are_whole_json_objects() {
+        let (lines, dropped) = send_and_wait(&Disk::default(), &[(false, 1), (false, 2)]);
+        assert_eq!((lines.len(), dropped), (2, 0));
+        let first: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+        assert_eq!(first["time"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(first["security"], "tls");
+        assert_eq!(first["dst"], "10.0.0.1:443");
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_events_of_that_time_only() {
+        let (lines, dropped) =
+            send_and_wait(&Disk::default(), &[(false, 1), (true, 2), (false, 3)]);
+        let whole: Vec<u64> = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter_map(|event| event["flow"].as_u64())
+            .collect();
+        assert_eq!((whole, dropped), (vec![1, 3], 1));
+    }
+
+    #[test]
+    fn a_slow_listener_is_told_what_it_missed() {
+        let events = Events::default();
+        let mut listener = events.listen();
+        for flow in 0..=LISTENER_QUEUE as u64 {
+            let report = report(flow, Security::Tls);
+            events.send(&Ends::of(&report), &report, 0.0);
+        }
+        let first = listener.try_recv();
+        assert_eq!(first, Err(broadcast::error::TryRecvError::Lagged(1)));
+        assert!(listener.try_recv().is_ok());
+    }
+}

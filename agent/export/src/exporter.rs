@@ -1,0 +1,222 @@
+//! Takes connection reports in and shows them.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    events::Events,
+    health::Health,
+    metrics::{
+        catalogue::{
+            BUILD_INFO, DRIFT_DETECTION, DRIFT_DETECTION_BUCKETS, DRIFT_REMEDIATION,
+            DRIFT_REMEDIATION_BUCKETS, MetricInfo, VERDICT_LATENCY, VERDICT_LATENCY_BUCKETS,
+        },
+        hops, process,
+        samples::{self, Collect, Samples},
+    },
+};
+use hopsight_core::hops::{
+    context::HopContext,
+    ends::Ends,
+    moment::{Moment, unix_seconds},
+    table::{HopLimits, HopTable, Snapshot},
+};
+use hopsight_core::{model::Timestamp, policy::drift::DriftEvent, report::ConnectionReport};
+
+/// Takes connection reports in and shows them: to Prometheus, to the page, to event listeners.
+///
+/// Clones share everything. No method waits for a scrape or a listener: a scrape holds the table
+/// only while it copies one reference per hop.
+#[derive(Clone)]
+pub struct Exporter {
+    state: Arc<State>,
+}
+
+struct State {
+    hops: Mutex<HopTable>,
+    latency: prometheus::Histogram,
+    drift_detection: prometheus::Histogram,
+    drift_remediation: prometheus::Histogram,
+    sources: RwLock<Vec<Box<dyn Collect>>>,
+    health: Health,
+    events: Events,
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+impl Exporter {
+    /// An exporter with an empty hop table.
+    ///
+    /// # Panics
+    /// Never: the metric names are constants, and tests register them.
+    #[must_use]
+    pub fn new(limits: HopLimits) -> Self {
+        Self::with_events(limits, Events::default())
+    }
+
+    /// The same, whose events also go to the outputs of `events`.
+    ///
+    /// # Panics
+    /// As [`Exporter::new`].
+    #[must_use]
+    pub fn with_events(limits: HopLimits, events: Events) -> Self {
+        let latency = samples::histogram(VERDICT_LATENCY.info, VERDICT_LATENCY_BUCKETS);
+        let drift_detection = samples::histogram(DRIFT_DETECTION.info, DRIFT_DETECTION_BUCKETS);
+        let drift_remediation =
+            samples::histogram(DRIFT_REMEDIATION.info, DRIFT_REMEDIATION_BUCKETS);
+        let state = Arc::new(State {
+            hops: Mutex::new(HopTable::new(limits)),
+            latency,
+            drift_detection,
+            drift_remediation,
+            sources: RwLock::default(),
+            health: Health::default(),
+            events,
+        });
+        Self { state }
+    }
+
+    /// Takes a report in: each connection is counted at its final report, the hop's state follows
+    /// the newest certain one.
+    pub fn record(&self, report: &ConnectionReport) {
+        self.record_at(report, hopsight_system::clock::now());
+    }
+
+    /// The same at a given moment.
+    pub fn record_at(&self, report: &ConnectionReport, now: Moment) {
+        self.record_between(&Ends::of(report), report, now);
+    }
+
+    /// Takes in what was said of a connection whose ends were named.
+    pub fn record_between(&self, ends: &Ends, report: &ConnectionReport, now: Moment) {
+        self.state.hops().record_between(ends, report, now);
+        self.state.events.send(ends, report, now.unix_seconds);
+    }
+
+    /// Notes how long it took from the deciding byte leaving the kernel to the verdict.
+    pub fn observe_verdict_latency(&self, latency: Duration) {
+        self.state.latency.observe(latency.as_secs_f64());
+    }
+
+    /// Says what is known of a hop beside its connections.
+    pub fn describe(&self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
+        self.state.hops().describe(proxy, upstream, context);
+    }
+
+    /// Forgets the hop from `proxy` to `upstream`.
+    pub fn forget(&self, proxy: &str, upstream: &str) {
+        self.state.hops().forget(proxy, upstream);
+    }
+
+    /// Tells listeners that a drift opened or closed, and notes how long that took.
+    pub fn drift(&self, event: &DriftEvent, now: SystemTime) {
+        self.state.events.send_drift(event, unix_seconds(now));
+        match event {
+            DriftEvent::Opened(drift) => self.observe_drift_detection(drift.detection()),
+            DriftEvent::Closed(closed) => {
+                if let Some(remediation) = closed.remediation() {
+                    self.observe_drift_remediation(remediation);
+                }
+            }
+        }
+    }
+
+    /// Notes how long it took to notice a drift.
+    pub fn observe_drift_detection(&self, detection: Duration) {
+        self.state.drift_detection.observe(detection.as_secs_f64());
+    }
+
+    /// Notes how long it took to mend a drift after it was noticed.
+    pub fn observe_drift_remediation(&self, remediation: Duration) {
+        self.state.drift_remediation.observe(remediation.as_secs_f64());
+    }
+
+    /// To be called by the pipeline every second or so: shows that it is alive and forgets hops
+    /// that were silent for too long.
+    pub fn tick(&self, now: Timestamp) {
+        self.state.health.beat();
+        self.state.hops().expire(now);
+    }
+
+    /// Adds something that has numbers to show, such as the kernel's counters.
+    pub fn register(&self, source: impl Collect + 'static) {
+        let mut sources = self.state.sources.write().unwrap_or_else(PoisonError::into_inner);
+        sources.push(Box::new(source));
+    }
+
+    /// The state of the agent's parts, to be kept current by whoever owns them.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.state.health
+    }
+
+    /// Where connection events can be listened to.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.state.events
+    }
+
+    /// The hop table now, sorted by proxy and upstream.
+    #[must_use]
+    pub fn hops(&self) -> Snapshot {
+        self.state.snapshot().sorted()
+    }
+
+    /// Every metric in the text exposition format (version 0.0.4). Takes microseconds per hop: call
+    /// it outside of async code.
+    ///
+    /// # Errors
+    /// If the library cannot encode a histogram.
+    pub fn gather(&self) -> anyhow::Result<String> {
+        Samples::text(&self.state, &self.state.histograms())
+    }
+
+    #[cfg(feature = "otlp")]
+    pub(crate) fn gather_families(&self) -> Vec<prometheus::proto::MetricFamily> {
+        Samples::families(&self.state, &self.state.histograms())
+    }
+}
+
+impl State {
+    const fn histograms(&self) -> [(MetricInfo, &prometheus::Histogram); 3] {
+        [
+            (VERDICT_LATENCY.info, &self.latency),
+            (DRIFT_DETECTION.info, &self.drift_detection),
+            (DRIFT_REMEDIATION.info, &self.drift_remediation),
+        ]
+    }
+
+    fn hops(&self) -> MutexGuard<'_, HopTable> {
+        self.hops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.hops().snapshot(unix_seconds(SystemTime::now()))
+    }
+}
+
+impl Collect for Arc<State> {
+    fn collect(&self, samples: &mut Samples) {
+        let snapshot = self.snapshot().sorted();
+        hops::collect(&snapshot, samples);
+        self.events.collect(samples);
+        self.health.collect(samples);
+        process::collect(samples);
+        let revision = option_env!("HOPSIGHT_REVISION").unwrap_or("unknown");
+        let build = [env!("CARGO_PKG_VERSION"), revision, std::env::consts::ARCH];
+        samples.set(BUILD_INFO, build, 1.0);
+        for source in &*self.sources.read().unwrap_or_else(PoisonError::into_inner) {
+            source.collect(samples);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The exposition as a whole: against a golden file and against `promtool`.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    Exporter,
+    events::Events,
+    metrics::{
+        catalogue::{
+            CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE,
+            EVENTS_UNTRACKED, EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED,
+            LIBRARY_BYTES, LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS,
+            OTLP_METRIC_EXPORTS, PROBES_ATTACHED, PROGRAM_RUN_SECONDS, PROGRAM_RUNS,
+            REASSEMBLY_DROPPED_BYTES,
+        },
+        drift::{DriftBoard, DriftView},
+        samples::Samples,
+    },
+};
+use hopsight_core::{
+    health::ComponentState,
+    hops::{
+        context::{HopContext, IntentSummary},
+        table::HopLimits,
+        testing::{at, certificate, process, rejected, report, to},
+    },
+    model::{
+        Outcome,
+        Security::{Mtls, Plaintext, Tls, Unknown},
+        ServerVerified,
+    },
+    policy::{
+        drift::{OpenDrift, Rule, Violation},
+        intent::{Scheme, Stated},
+        time::UnixTime,
+    },
+};
+
+/// When the first report comes, seconds since the Unix epoch.
+const START: f64 = 1.7e9;
+
+/// One hop of every kind, hostile names included, and every number other parts would register.
+fn populated() -> Exporter {
+    let limits = HopLimits { max_hops: 5, ..HopLimits::default() };
+    let mut events = Events::default();
+    events.write_to("file", Box::new(std::io::sink())).expect("thread");
+    let exporter = Exporter::with_events(limits, events);
+    let mut mutual = report(1, Mtls);
+    mutual.verdict.server_verified = ServerVerified::Yes;
+    mutual.server_certificate = Some(certificate("upstream", 1_800_000_000).into());
+    mutual.client_certificate = Some(certificate("proxy", 1_750_000_000).into());
+    let mut failed = to(report(5, Unknown), "10.0.0.4:443");
+    failed.verdict.outcome = Outcome::Failed;
+    let mut hostile = to(report(6, Tls), "[2001:db8::1]:8443");
+    hostile.origin = process("a\"b\\c\nd");
+    let mut resumed = report(7, Mtls);
+    resumed.resumed = Some(true);
+    let reports = [
+        mutual,
+        to(report(2, Tls), "10.0.0.2:443"),
+        to(report(3, Plaintext), "10.0.0.3:80"),
+        rejected(to(report(4, Mtls), "10.0.0.4:443")),
+        failed,
+        hostile,
+        resumed,
+        to(report(8, Plaintext), "10.0.0.8:80"),
+    ];
+    for (second, report) in (0..).zip(&reports) {
+        exporter.record_at(report, at(START + f64::from(second)));
+    }
+    let intent = IntentSummary {
+        scheme: Scheme::Tls,
+        client_certificate: Stated::Yes,
+        verify: Stated::No,
+        place: None,
+    };
+    let context =
+        HopContext { name: Some("payments".into()), intent: Some(intent), ..HopContext::default() };
+    exporter.describe(&"nginx".into(), &"10.0.0.1:443".into(), context);
+    exporter.register(drifts());
+    exporter.observe_drift_detection(Duration::from_millis(40));
+    exporter.observe_drift_remediation(Duration::from_secs(90));
+    exporter.observe_verdict_latency(Duration::from_micros(300));
+    exporter.observe_verdict_latency(Duration::from_millis(30));
+    exporter.health().set("kernel_programs", ComponentState::Ready, "6 of 6 attached");
+    exporter.register(|samples: &mut Samples| {
+        samples.count(EVIDENCE_CONFLICTS, [], 0);
+        samples.count(EVENTS_RECEIVED, ["segment"], 1234);
+        samples.count(EVENTS_LOST, ["segment"], 0);
+        samples.count(EVENTS_UNDECODABLE, [], 0);
+        samples.count(EVENTS_UNTRACKED, [], 5);
+        samples.count(CAPTURE_BUDGET_REACHED, [], 2);
+        samples.count(FLOWS_TAKEN_IN, [], 4);
+        samples.count(LIBRARY_PROBE_HITS, ["delivered"], 63);
+        samples.count(LIBRARY_BYTES, [], 20_000);
+        samples.count(FLOWS_TRACKED, [], 3);
+        samples.count(FLOWS_EVICTED, ["evicted"], 1);
+        samples.count(REASSEMBLY_DROPPED_BYTES, ["out_of_window"], 10);
+        samples.count(PROBES_ATTACHED, ["egress"], 1);
+        samples.set(PROGRAM_RUN_SECONDS, ["egress"], 0.25);
+        samples.count(PROGRAM_RUNS, ["egress"], 1000);
+        samples.count(LIBRARY_PROCESSES, ["probed"], 2);
+        samples.count(LIBRARY_TRANSCRIPTS, ["matched"], 7);
+        samples.count(OTLP_METRIC_EXPORTS, ["sent"], 3);
+    });
+    exporter
+}
+
+/// One open drift, one that is over, and a configuration that was not loaded.
+fn drifts() -> Arc<DriftBoard> {
+    // A time to come, so that the drift's age is always zero.
+    let begin = UnixTime::from_secs(99_000_000_000);
+    let open = OpenDrift {
+        proxy: "nginx".into(),
+        upstream: "10.0.0.3:80".into(),
+        name: None,
+        rule: Rule::Plaintext,
+        violation: Violation { detail: "in clear".into(), place: None },
+        since: begin,
+        detected_at: begin,
+        changed_at: None,
+        last_offending: begin,
+        connections: 1,
+    };
+    let board = Arc::new(DriftBoard::default());
+    board.show(DriftView {
+        open: vec![open],
+        mended: vec![("nginx".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
+        pending_reload: vec![("nginx".into(), true)],
+        workloads: vec![["web/edge".into(), "web".into(), "Deployment".into(), "edge".into()]],
+        beyond_limit: 0,
+    });
+    board
+}
+
+/// The exposition with the values that differ from run to run replaced.
+fn stable(exposition: &str) -> String {
+    let lines = exposition.lines().map(|line| match line.rsplit_once(' ') {
+        Some((series, _)) if series.starts_with("process_") => format!("{series} X\n"),
+        Some((series, value)) if series.starts_with("hopsight_build_info{") => {
+            format!("hopsight_build_info{{…}} {value}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn exposition_is_the_golden_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/testdata/exposition.txt");
+    let got = stable(&populated().gather().expect("exposition"));
+    if std::env::var_os("HOPSIGHT_BLESS").is_some() {
+        std::fs::write(path, &got).expect("write the golden file");
+    }
+    let want = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(got == want, "differs from {path}; if intended, run with HOPSIGHT_BLESS=1:\n{got}");
+}
+
+#[test]
+fn every_metric_is_shown() {
+    let exposition = populated().gather().expect("exposition");
+    for metric in METRICS {
+        let (name, kind) = (metric.name, metric.kind.as_str());
+        assert!(exposition.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+    }
+}
+
+#[test]
+fn promtool_accepts_the_exposition() {
+    let spawned = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = spawned else {
+        println!("SKIP: promtool is not installed (Debian package prometheus)");
+        return;
+    };
+    let exposition = populated().gather().expect("exposition");
+    let mut stdin = promtool.stdin.take().expect("piped");
+    stdin.write_all(exposition.as_bytes()).expect("write");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("promtool");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.trim().is_empty(), "promtool: {said}\n{exposition}");
+}
+
+#[test]
+fn series_of_expired_hops_disappear() {
+    let exporter = populated();
+    assert!(exporter.gather().expect("exposition").contains("10.0.0.2:443"));
+    exporter.tick(at(START + 48.0 * 3600.0).monotonic);
+    let exposition = exporter.gather().expect("exposition");
+    let of_hops = exposition.lines().filter(|line| line.contains("{proxy="));
+    let of_hops: Vec<_> = of_hops.filter(|line| !line.contains("drift")).collect();
+    let drift = [
+        "hopsight_policy_violation",
+        "hopsight_proxy_config_pending_reload",
+        "hopsight_proxy_info",
+    ];
+    let left = of_hops.iter().find(|line| !drift.iter().any(|name| line.starts_with(name)));
+    assert_eq!(left, None, "drift and proxies alone outlive a hop");
+    assert!(exposition.contains("\nhopsight_hops_expired_total 6\n"), "{exposition}");
+}
+
+/// 10,000 hops: a bound on time that only a blunder would miss, and the reported numbers.
+#[test]
+fn a_full_table_can_be_scraped() {
+    let exporter = Exporter::new(HopLimits::default());
+    for flow in 0..10_000 {
+        let [_, _, high, low] = u32::to_be_bytes(flow);
+        let report = to(report(flow.into(), Tls), &format!("10.1.{high}.{low}:443"));
+        exporter.record_at(&report, at(START));
+    }
+    let exposition = exporter.gather().expect("exposition");
+    assert!(exposition.contains("\nhopsight_hops 10000\n"));
+    let current = exposition.matches("security=\"tls\"} 1\n").count();
+    assert_eq!(current, 10_000);
+}

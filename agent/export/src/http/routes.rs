@@ -1,0 +1,186 @@
+//! What the server answers.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Query, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{
+        Html, IntoResponse, Json, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+    routing::get,
+};
+use futures_util::stream::{self, Stream};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+
+use super::HttpLimits;
+use crate::{Exporter, events::Message, page::PAGE};
+use hopsight_core::hops::table::Snapshot;
+
+/// Scrapes and hop lists made at once; further ones wait for their turn.
+const CONCURRENT_RENDERINGS: usize = 2;
+
+/// Time for an answer to be ready, event streams apart.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The page may load nothing from elsewhere, be framed by nobody, and talk to this server only.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
+    style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
+
+#[derive(Clone)]
+struct App {
+    exporter: Exporter,
+    renderings: Arc<Semaphore>,
+    event_streams: Arc<Semaphore>,
+}
+
+pub(super) fn router(exporter: Exporter, limits: HttpLimits) -> Router {
+    let app = App {
+        exporter,
+        renderings: Arc::new(Semaphore::new(CONCURRENT_RENDERINGS)),
+        event_streams: Arc::new(Semaphore::new(limits.max_event_streams)),
+    };
+    Router::new()
+        .route("/", get(page))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/healthz", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/hops", get(hops))
+        .route("/events", get(events))
+        .fallback(not_found)
+        .layer(middleware::from_fn(guard))
+        .with_state(app)
+}
+
+/// What may be asked without a certificate.
+pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
+    let everything = router(exporter, limits);
+    everything.layer(middleware::from_fn(async |request: Request, next: Next| {
+        match request.uri().path() {
+            "/livez" | "/healthz" | "/readyz" => next.run(request).await,
+            _ => (StatusCode::NOT_FOUND, "not found; here are /livez and /readyz only\n")
+                .into_response(),
+        }
+    }))
+}
+
+/// Bounds the time of every request and says how its answer may be used.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+        .await
+        .unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "busy, try again\n").into_response());
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn page() -> Html<&'static str> {
+    Html(PAGE)
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "not found; there are /, /metrics, /hops, /events, /livez, /readyz\n")
+}
+
+/// Does what takes long where it holds nobody up, a few at a time.
+async fn render<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce(&Exporter) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Response> {
+    let turn = app.renderings.clone().acquire_owned().await;
+    let exporter = app.exporter.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work(&exporter)
+    });
+    let failed = |error: anyhow::Error| {
+        tracing::error!(error = format!("{error:#}"), "answer an HTTP request");
+        (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response()
+    };
+    done.await.map_err(|error| failed(error.into()))?.map_err(failed)
+}
+
+async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Response> {
+    let text = render(&app, Exporter::gather).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+}
+
+/// Which hops are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HopsQuery {
+    /// Only hops reported on at or after this time, seconds since the Unix epoch.
+    since: Option<f64>,
+}
+
+async fn hops(
+    State(app): State<App>,
+    Query(HopsQuery { since }): Query<HopsQuery>,
+) -> Result<impl IntoResponse, Response> {
+    let json = render(&app, move |exporter| {
+        let mut snapshot: Snapshot = exporter.hops();
+        if let Some(since) = since {
+            snapshot.hops.retain(|hop| hop.last_seen >= since);
+        }
+        Ok(serde_json::to_string(&snapshot)?)
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json))
+}
+
+/// Whether the agent runs at all: what a liveness probe asks.
+async fn livez(State(app): State<App>) -> (StatusCode, String) {
+    match app.exporter.health().stalled_for() {
+        None => (StatusCode::OK, "ok\n".into()),
+        Some(silent) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the pipeline has not moved for {} s\n", silent.as_secs()),
+        ),
+    }
+}
+
+/// Whether the agent observes: what a readiness probe asks.
+async fn readyz(State(app): State<App>) -> impl IntoResponse {
+    let readiness = app.exporter.health().readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness))
+}
+
+async fn events(State(app): State<App>) -> Response {
+    let Ok(place) = app.event_streams.clone().try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many event streams, try again later\n")
+            .into_response();
+    };
+    let stream = event_stream(app.exporter.events().listen(), place);
+    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// `connection` and `drift` events, and `lagged` ones that say how many were missed.
+fn event_stream(
+    receiver: broadcast::Receiver<Message>,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold((receiver, place), |(mut receiver, place)| async {
+        let event = match receiver.recv().await {
+            Ok(Message { kind, json }) => Event::default().event(kind).data(json),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                Event::default().event("lagged").data(format!(r#"{{"missed":{missed}}}"#))
+            }
+            Err(broadcast::error::RecvError::Closed) => return None,
+        };
+        Some((Ok(event), (receiver, place)))
+    })
+}

@@ -1,0 +1,158 @@
+//! The server over a real socket, with polite and impolite peers.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use super::{HttpLimits, bind, serve};
+use crate::Exporter;
+use hopsight_core::{
+    health::ComponentState,
+    hops::{
+        table::HopLimits,
+        testing::{report, to},
+    },
+    model::Security,
+};
+
+/// A server on a free port, stopped when dropped.
+struct Server {
+    address: SocketAddr,
+    exporter: Exporter,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Server {
+    fn start(limits: HttpLimits) -> Self {
+        let listener = bind("127.0.0.1:0".parse().expect("literal")).expect("free port");
+        let address = listener.local_addr().expect("bound");
+        let exporter = Exporter::new(HopLimits::default());
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let served = exporter.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve(listener, served, limits, async {
+                let _ = stopped.await;
+            }))
+        });
+        Self { address, exporter, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+        stream
+    }
+
+    fn send(&self, request: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).expect("write");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(std::thread::JoinHandle::join);
+        assert!(matches!(ended, Some(Ok(Ok(())))), "the server ends cleanly");
+    }
+}
+
+#[test]
+fn answers() {
+    let server = Server::start(HttpLimits::default());
+    server.exporter.record(&report(1, Security::Mtls));
+    server.exporter.health().set("kernel_programs", ComponentState::Ready, "attached");
+    for (path, status, text) in [
+        ("/", "200 OK", "<!doctype html>"),
+        ("/metrics", "200 OK", "hopsight_hop_security{proxy=\"nginx\""),
+        ("/livez", "200 OK", "ok\n"),
+        ("/healthz", "200 OK", "ok\n"),
+        ("/readyz", "200 OK", r#""kernel_programs":{"state":"ready","detail":"attached"}"#),
+        ("/hops", "200 OK", r#""security":"mtls""#),
+        ("/hops?since=99999999999", "200 OK", r#""hops":[]"#),
+        ("/hops?sinc=1", "400 Bad Request", "unknown field"),
+        ("/nothing", "404 Not Found", "not found"),
+    ] {
+        let answer = server.get(path);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {answer}");
+        assert!(answer.contains(text), "{path}: {answer}");
+        assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{path}: {answer}");
+    }
+    server.exporter.health().set("library_probes", ComponentState::Failed, "no permission");
+    assert!(server.get("/readyz").starts_with("HTTP/1.1 503"), "a failed part is not ready");
+    let post = server.send("POST /hops HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+}
+
+#[test]
+fn events_arrive_as_they_happen() {
+    let server = Server::start(HttpLimits { max_event_streams: 1, ..HttpLimits::default() });
+    let mut stream = server.connect();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n").expect("write");
+    let mut seen = String::new();
+    let mut read_until = |text: &str| {
+        let mut buffer = [0; 4096];
+        while !seen.contains(text) {
+            let read = stream.read(&mut buffer).expect("more to come");
+            assert_ne!(read, 0, "ended: {seen}");
+            seen += &String::from_utf8_lossy(&buffer[..read]);
+        }
+    };
+    read_until("\r\n\r\n");
+    let second = server.get("/events");
+    assert!(second.starts_with("HTTP/1.1 503"), "one stream at most: {second}");
+    server.exporter.record(&to(report(7, Security::Plaintext), "10.0.0.7:80"));
+    read_until("event: connection\ndata: {");
+    read_until(r#""dst":"10.0.0.7:80""#);
+}
+
+#[test]
+fn oversized_headers_are_refused() {
+    let server = Server::start(HttpLimits::default());
+    let field = format!("X-Padding: {}\r\n", "x".repeat(1000));
+    let answer = server.send(&format!("GET / HTTP/1.1\r\n{}\r\n", field.repeat(40)));
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let answer = server.send(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(100)));
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[test]
+fn slow_requests_do_not_keep_others_out() {
+    let limits =
+        HttpLimits { max_connections: 4, header_timeout_seconds: 1, ..HttpLimits::default() };
+    let server = Server::start(limits);
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: sl").expect("write");
+            stream
+        })
+        .collect();
+    let begun = Instant::now();
+    assert!(server.get("/livez").starts_with("HTTP/1.1 200"));
+    // Eight slow ones pass four at a time, each for the header timeout.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    drop(slow);
+}
+
+#[test]
+fn a_taken_port_says_what_to_do() {
+    let taken = bind("127.0.0.1:0".parse().expect("literal")).expect("free port");
+    let address = taken.local_addr().expect("bound");
+    let error = bind(address).expect_err("taken").to_string();
+    assert!(error.starts_with(&format!("address already in use: {address}")), "{error}");
+    assert!(error.contains("--http"), "{error}");
+    let error = bind("192.0.2.1:9464".parse().expect("literal")).expect_err("not ours").to_string();
+    assert!(error.starts_with("address not available: 192.0.2.1:9464"), "{error}");
+}

@@ -1,0 +1,15 @@
+//! What leaves the agent: metrics, the hop table, connection events, the page.
+//!
+//! [`Exporter`] is the only thing the pipeline has to know.
+
+pub mod events;
+mod exporter;
+pub mod health;
+pub mod http;
+pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+pub mod page;
+pub mod time;
+
+pub use exporter::Exporter;

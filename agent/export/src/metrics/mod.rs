@@ -1,0 +1,10 @@
+//! Metrics: what there are ([`catalogue`]), where their values come from, and how they are written.
+
+pub mod catalogue;
+pub mod drift;
+#[cfg(feature = "otlp")]
+mod families;
+pub(crate) mod hops;
+pub(crate) mod process;
+pub mod samples;
+mod text;

@@ -1,0 +1,129 @@
+//! The text exposition format (version 0.0.4), written while samples come.
+//!
+//! Ten thousand hops have some 200,000 samples. As objects of the Prometheus library, each with its
+//! strings, they would keep a scrape waiting several times as long.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use anyhow::Context as _;
+use prometheus::{TextEncoder, core::Collector as _};
+
+use super::samples::Histograms;
+use crate::metrics::catalogue::MetricInfo;
+use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
+
+/// Families, each with its head and its samples.
+#[derive(Debug, Default)]
+pub struct Text {
+    /// In the order in which they came: there are some dozens, and those of the hops are the first.
+    families: Vec<(&'static str, String)>,
+}
+
+impl Text {
+    /// Adds a counter's or gauge's sample.
+    pub fn sample(&mut self, info: &MetricInfo, values: &[&str], value: f64) {
+        let text = self.family(info.name, || head(info));
+        text.push_str(info.name);
+        let mut separator = '{';
+        for (label, value) in info.labels.iter().zip(values) {
+            text.push(separator);
+            text.push_str(label);
+            text.push_str("=\"");
+            push_label_value(text, value);
+            text.push('"');
+            separator = ',';
+        }
+        if !info.labels.is_empty() {
+            text.push('}');
+        }
+        text.push(' ');
+        push_value(text, value);
+        text.push('\n');
+    }
+
+    fn family(&mut self, name: &'static str, head: impl FnOnce() -> String) -> &mut String {
+        let known = self.families.iter().position(|(known, _)| *known == name);
+        let at = known.unwrap_or_else(|| {
+            self.families.push((name, head()));
+            self.families.len() - 1
+        });
+        &mut self.families[at].1
+    }
+
+    /// All families and the histograms, by name.
+    ///
+    /// # Errors
+    /// If the library cannot encode a histogram.
+    pub fn finish(mut self, histograms: &Histograms<'_>) -> anyhow::Result<String> {
+        for (info, histogram) in histograms {
+            let text = self.family(info.name, String::new);
+            TextEncoder::new()
+                .encode_utf8(&histogram.collect(), text)
+                .with_context(|| format!("encode {}", info.name))?;
+        }
+        self.families.sort_unstable_by_key(|(name, _)| *name);
+        let mut all = String::with_capacity(self.families.iter().map(|(_, text)| text.len()).sum());
+        self.families.into_iter().for_each(|(_, text)| all.push_str(&text));
+        Ok(all)
+    }
+}
+
+fn head(info: &MetricInfo) -> String {
+    let (name, kind) = (info.name, info.kind.as_str());
+    let help = info.help().replace('\\', r"\\").replace('\n', r"\n");
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
+}
+
+/// As [`f64`] displays itself. Integers, which most values are, take a shorter way.
+fn push_value(text: &mut String, value: f64) {
+    /// 2^53: up to here every integer is itself.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    // Writing to a String cannot fail.
+    let _ = if (1.0..EXACT).contains(&value) && value.fract() == 0.0 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an integer")]
+        let integer = value as u64;
+        write!(text, "{integer}")
+    } else {
+        write!(text, "{value}")
+    };
+}
+
+/// Sanitised as [`printable`] does, and escaped as the format wants.
+fn push_label_value(text: &mut String, value: &str) {
+    let value = printable(value, MAX_LABEL_BYTES);
+    if matches!(value, Cow::Borrowed(_)) && memchr::memchr2(b'"', b'\\', value.as_bytes()).is_none()
+    {
+        text.push_str(&value);
+        return;
+    }
+    for c in value.chars() {
+        if matches!(c, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::catalogue::HOP_LAST_SEEN;
+
+    #[test]
+    fn label_values_cannot_leave_their_quotes() {
+        for (name, value, written) in [
+            ("plain", "10.0.0.1:443", "10.0.0.1:443"),
+            ("quote", r#"a"b"#, r#"a\"b"#),
+            ("backslash", r"a\", r"a\\"),
+            ("line break", "a\nb", "a_b"),
+            ("beyond ASCII", "zürich", "zürich"),
+        ] {
+            let mut text = Text::default();
+            text.sample(&HOP_LAST_SEEN.info, &["nginx", value], 1.5);
+            let last = format!(
+                "hopsight_hop_last_seen_timestamp_seconds{{proxy=\"nginx\",upstream=\"{written}\"}} 1.5\n"
+            );
+            assert!(text.finish(&[]).expect("text").ends_with(&last), "{name}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What is fuzzed: each function takes any bytes and panics where something promised does not hold.
+//!
+//! cargo-fuzz drives them with coverage (`cargo xtask fuzz`), `tests/fuzz` drives the same
+//! functions on stable with mutations of the seeds.
+
+#![expect(clippy::missing_panics_doc, reason = "a panic is how a target says what does not hold")]
+
+pub mod events;
+mod input;
+
+use std::{
+    collections::HashMap,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
+
+use hopsight::config::Config;
+use hopsight_capture::replay::{self, ReplaySource};
+use hopsight_core::{
+    flow::{
+        prelude::{self, Ending, Opening},
+        reassembly::Stream,
+    },
+    model::{ClientAuth, Direction},
+    pipeline::Limits,
+    policy::{certificate as pem, nginx, rules::PolicySet},
+    tls::{
+        certificate,
+        flights::{FlightVerdict, Flights, HelloFacts},
+        hello::{ClientHello, ServerHello, encrypted_extensions_alpn},
+        message::MessageReader,
+        records::{HEADER, RecordHeader, RecordReader},
+        wire::WireHandshake,
+    },
+};
+
+pub use self::events::{pipeline, transcript};
+use self::{events::Judge, input::Input};
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("records", records),
+    ("wire", wire),
+    ("hello", hello),
+    ("certificate", certificate),
+    ("flights", flights),
+    ("prelude", prelude),
+    ("capture", capture),
+    ("nginx_conf", nginx_conf),
+    ("policy", policy),
+    ("transcript", transcript),
+    ("reassembly", reassembly),
+    ("pipeline", pipeline),
+];
+
+/// Record walker and message reassembly: the same records and messages however the bytes are cut,
+/// and never more memory than bytes.
+pub fn records(data: &[u8]) {
+    /// Headers, messages, and whether it broke.
+    type Read = (Vec<(u8, u16)>, Vec<(u8, Vec<u8>)>, bool);
+
+    /// What a stream becomes that arrives in pieces of `size` bytes.
+    fn read(data: &[u8], size: usize) -> Read {
+        let (mut records, mut messages) = (RecordReader::default(), MessageReader::default());
+        let (mut headers, mut bodies, mut broken) = (Vec::new(), Vec::new(), false);
+        let mut unread = Vec::new();
+        for piece in data.chunks(size) {
+            unread.extend_from_slice(piece);
+            let mut rest = unread.as_slice();
+            loop {
+                if !records.in_record() {
+                    match RecordHeader::parse(rest) {
+                        Ok(Some(header)) => {
+                            headers.push((header.content_type.number(), header.length));
+                            records.begin(header, &mut rest);
+                            continue;
+                        }
+                        Ok(None) => break,
+                        Err(_) => return (headers, bodies, true),
+                    }
+                }
+                let mut fragment = records.read(&mut rest);
+                if fragment.is_empty() {
+                    break;
+                }
+                while !broken {
+                    match messages.next_message(&mut fragment) {
+                        Ok(Some((kind, body))) => bodies.push((kind, body.to_vec())),
+                        Ok(None) => break,
+                        Err(_) => broken = true,
+                    }
+                }
+            }
+            unread = rest.to_vec();
+            let most = 4 * (data.len() + HEADER) + 64;
+            assert!(messages.held() <= most, "memory grows beyond the input");
+        }
+        (headers, bodies, broken)
+    }
+    let whole = read(data, data.len().max(1));
+    for size in [1, 7, 1448] {
+        assert_eq!(read(data, size), whole, "cut into pieces of {size}");
+    }
+}
+
+/// The handshake of both directions: the same answers however it is cut and interleaved.
+pub fn wire(data: &[u8]) {
+    /// What the lengths of a TLS 1.3 handshake say, once no more bytes come.
+    fn inferred(mut handshake: WireHandshake) -> Option<ClientAuth> {
+        handshake.finish();
+        match handshake.flights().map(Flights::verdict) {
+            Some(FlightVerdict::Decided { client_auth, .. }) => Some(client_auth),
+            _ => None,
+        }
+    }
+    let mut input = Input(data);
+    let size = usize::from(input.byte()).max(1);
+    let length = usize::from(input.short());
+    let (client, server) = (input.bytes(length), input.0);
+    let mut whole = WireHandshake::default();
+    whole.push(Direction::ToServer, client);
+    whole.push(Direction::ToClient, server);
+    let mut server_first = WireHandshake::default();
+    server_first.push(Direction::ToClient, server);
+    server_first.push(Direction::ToServer, client);
+    let mut cut = WireHandshake::default();
+    for (direction, stream) in [(Direction::ToClient, server), (Direction::ToServer, client)] {
+        for piece in stream.chunks(size) {
+            cut.push(direction, piece);
+        }
+    }
+    let mut in_turn = WireHandshake::default();
+    let (mut to_server, mut to_client) = (client.chunks(size), server.chunks(size));
+    loop {
+        let pieces = [to_server.next(), to_client.next()];
+        if pieces == [None, None] {
+            break;
+        }
+        for (direction, piece) in [Direction::ToServer, Direction::ToClient].into_iter().zip(pieces)
+        {
+            in_turn.push(direction, piece.unwrap_or_default());
+        }
+    }
+    for other in [&server_first, &cut, &in_turn] {
+        assert_eq!(whole.facts(), other.facts());
+        assert_eq!(whole.finished(), other.finished());
+        assert_eq!(whole.abbreviated(), other.abbreviated());
+        assert_eq!(whole.broken(), other.broken());
+    }
+    let mut presented = whole.facts().client_certificate.is_some();
+    presented &= whole.facts().client_certificate_verify;
+    assert!(presented || whole.facts().client_auth() != ClientAuth::Presented);
+    // Whether an alert stands in a flight's place rests on what came first.
+    let mut decided = [whole, server_first, cut, in_turn].map(inferred).into_iter().flatten();
+    if let Some(first) = decided.next() {
+        assert!(decided.all(|other| other == first));
+    }
+}
+
+/// Hello bodies.
+pub fn hello(data: &[u8]) {
+    if let Ok(hello) = ClientHello::parse(data) {
+        // Nothing in it is larger than what was sent; an escaped byte is four characters.
+        let names = hello.alpn.iter().map(|name| name.len()).sum::<usize>();
+        assert!(names <= 4 * data.len() && hello.versions.len() <= data.len());
+    }
+    drop(ServerHello::parse(data));
+    if let Ok(Some((_, length))) = ClientHello::parse_ssl2(data) {
+        assert!(length <= data.len());
+    }
+    drop(encrypted_extensions_alpn(data));
+}
+
+/// Certificate messages, X.509 and PEM.
+pub fn certificate(data: &[u8]) {
+    for chain in [certificate::parse_chain(data), certificate::parse_chain_13(data)] {
+        let Ok(chain) = chain else { continue };
+        assert!(chain.end_entity.len() <= data.len());
+        if let Ok(facts) = certificate::facts(&chain) {
+            assert_eq!(facts.chain_length, chain.length);
+        }
+    }
+    drop(certificate::facts(&certificate::Chain { end_entity: data.into(), length: 1 }));
+    drop(pem::read(data));
+}
+
+/// The TLS 1.3 classifier: any sequence of record lengths. "Presented" takes a client flight that
+/// has room for a certificate, its proof and a Finished.
+pub fn flights(data: &[u8]) {
+    let mut input = Input(data);
+    let suites = [0x1301, 0x1302, 0x1303, 0x1304, 0x1305];
+    let suite = suites[usize::from(input.byte()) % suites.len()];
+    let Ok(facts) = HelloFacts::for_cipher(suite) else { panic!("a suite of TLS 1.3") };
+    let bits = input.byte();
+    let facts = HelloFacts {
+        psk_offered: bits & 1 != 0,
+        psk_selected: bits & 2 != 0,
+        early_data_offered: bits & 4 != 0,
+        hello_retry_request: bits & 8 != 0,
+        post_handshake_auth_offered: bits & 16 != 0,
+        certificate_compression_offered: bits & 32 != 0,
+        application_settings_offered: bits & 64 != 0,
+        record_size_limit: (bits & 128 != 0).then(|| input.short()),
+        ..facts
+    };
+    let mut flights = Flights::new(facts);
+    let mut client_bytes = 0_u64;
+    while !input.0.is_empty() {
+        let what = input.byte();
+        let direction = if what & 1 == 0 { Direction::ToServer } else { Direction::ToClient };
+        if what & 0xf0 == 0xf0 {
+            flights.on_close(direction);
+            continue;
+        }
+        let content_type = [23, 23, 23, 21, 20, 22, 24, 0][usize::from(what >> 1) % 8];
+        let length = input.short();
+        if direction == Direction::ToServer {
+            client_bytes += u64::from(length);
+        }
+        flights.on_record(direction, content_type, length);
+    }
+    flights.finish();
+    if let FlightVerdict::Decided { client_auth: ClientAuth::Presented, .. } = flights.verdict() {
+        // Smallest: Certificate 4+4+3+2 around some 100 bytes, CertificateVerify 8+64, Finished 36.
+        assert!(client_bytes >= 200, "mutual after {client_bytes} bytes of the client");
+        assert!(!facts.psk_selected, "a resumed handshake shows no certificate");
+    }
+}
+
+/// What comes before TLS: an answer never becomes another one when more bytes come.
+pub fn prelude(data: &[u8]) {
+    let mut input = Input(data);
+    let length = usize::from(input.short());
+    let (client, server) = (input.bytes(length), input.0);
+    let mut answer: Option<Opening> = None;
+    let longest = client.len().max(server.len());
+    let step = (longest / 64).max(1);
+    for end in (0..=longest).step_by(step).chain([longest]) {
+        let [client, server] = [client, server].map(|stream| &stream[..end.min(stream.len())]);
+        let seen = prelude::inspect(client, server, Ending::Open).opening;
+        if let Opening::Tls(start) = &seen {
+            assert!(start.at[0] <= client.len() && start.at[1] <= server.len());
+        }
+        match &answer {
+            Some(before) => assert_eq!(*before, seen, "another answer with more bytes"),
+            None if seen != Opening::Pending => answer = Some(seen),
+            None => {}
+        }
+    }
+    for ending in [Ending::SourceEnded, Ending::Closed] {
+        drop(prelude::inspect(client, server, ending));
+    }
+    drop(prelude::inspect_mid_stream(data));
+}
+
+/// Captures and recorded event files: read to their end, or as far as they can be read.
+pub fn capture(data: &[u8]) {
+    let Ok(source) = ReplaySource::new(Cursor::new(data.to_vec()), Path::new("input")) else {
+        return;
+    };
+    let limits = Limits { max_flows: 64, max_stream_bytes: 4 << 20, ..replay::limits() };
+    let mut judge = Judge::default();
+    let replayed = replay::replay_source(source, limits, &mut |_| {}, &mut |report| {
+        judge.check(&report);
+        Ok(())
+    });
+    assert!(replayed.is_ok(), "{replayed:?}");
+}
+
+/// Files of an nginx configuration, all with the same content.
+struct OneFile<'a>(&'a [u8]);
+
+impl nginx::ConfigFiles for OneFile<'_> {
+    fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.to_vec())
+    }
+
+    fn glob(&self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+        Ok(vec![pattern.to_owned()])
+    }
+}
+
+/// An nginx configuration: an intent, or an error with its place. (A process that is called `nginx`
+/// would be watched.)
+pub fn nginx_conf(data: &[u8]) {
+    // Includes lead back to the same bytes: 48 levels of them take long without showing more.
+    let includes = data.windows(7).filter(|word| word == b"include").count();
+    if includes > 1 || data.len() > 20_000 {
+        return;
+    }
+    match nginx::read(&OneFile(data), Path::new("/etc/nginx/nginx.conf")) {
+        Ok(intent) => assert!(!intent.files.is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The agent's own files: policy and configuration.
+pub fn policy(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match PolicySet::parse(text) {
+        // The built-in ones are always there.
+        Ok(set) => assert!(!set.policies().is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    drop(Config::parse(text));
+}
+
+/// A reassembled stream says the bytes that were sent, or that it was contradicted, however they
+/// were cut, repeated and shuffled.
+pub fn reassembly(data: &[u8]) {
+    let mut input = Input(data);
+    let mut stream = Stream::new(4096, 1024);
+    let mut first_copy: HashMap<u64, u8> = HashMap::new();
+    let mut read = Vec::new();
+    while !input.0.is_empty() {
+        let (offset, length) = (input.short() % 2048, input.byte());
+        let bytes = input.bytes(usize::from(length));
+        stream.push(
+            u32::from(offset),
+            u32::from(length.min(u8::try_from(bytes.len()).unwrap_or(0))),
+            bytes,
+        );
+        for (index, byte) in bytes.iter().enumerate() {
+            first_copy.entry(u64::from(offset) + index as u64).or_insert(*byte);
+        }
+        read.extend_from_slice(stream.ready());
+        stream.consume();
+        assert!(stream.held() <= 3 * 4096 + 1024);
+    }
+    if !stream.contradicted() && stream.drops().out_of_window == 0 {
+        let expected: Vec<u8> =
+            (0..read.len() as u64).filter_map(|at| first_copy.get(&at).copied()).collect();
+        assert_eq!(read, expected);
+    }
+}

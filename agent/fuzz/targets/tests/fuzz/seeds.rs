@@ -1,0 +1,256 @@
+//! Seeds in the form that each target reads: made of our own recordings and configurations, and
+//! where they are present small captures of others.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use hopsight_core::model::{CloseCause, Direction, Event, FlowId, LibraryObservation};
+
+use hopsight_fuzz_targets::events::Code;
+use hopsight_test_support::{captures, shared};
+
+/// Longest capture of others that is a seed: as long as cargo-fuzz makes an input.
+const CAPTURE_BYTES: usize = 8192;
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/fixtures").join(folder);
+    let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
+    files.sort();
+    files
+}
+
+fn contents(folder: &str) -> Vec<Vec<u8>> {
+    files(folder).iter().map(|path| fs::read(path).expect("read a fixture")).collect()
+}
+
+/// The recorded events of each file.
+fn recordings() -> Vec<Vec<Event>> {
+    let read = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("event")).collect()
+    };
+    contents("handshakes").into_iter().map(read).collect()
+}
+
+/// The bytes of one direction of the first connection.
+fn stream(events: &[Event], wanted: Direction) -> Vec<u8> {
+    let first = events.iter().find_map(|event| match event {
+        Event::Opened { flow, .. } => Some(*flow),
+        _ => None,
+    });
+    let mut stream = Vec::new();
+    for event in events {
+        if let Event::Segment { flow, direction, offset, bytes, .. } = event
+            && (Some(*flow), *direction) == (first, wanted)
+        {
+            let start = *offset as usize;
+            stream.resize(stream.len().max(start + bytes.len()), 0);
+            stream[start..start + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+    stream
+}
+
+fn both(events: &[Event]) -> [Vec<u8>; 2] {
+    [Direction::ToServer, Direction::ToClient].map(|direction| stream(events, direction))
+}
+
+fn short(number: usize) -> [u8; 2] {
+    u16::try_from(number.min(usize::from(u16::MAX))).expect("clamped").to_be_bytes()
+}
+
+/// Bodies of the handshake messages (of these types, or all) in every transcript.
+fn messages(kinds: &[u8]) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    for event in recordings().iter().flatten() {
+        let Event::Library(event) = event else { continue };
+        let LibraryObservation::TranscriptUpdate { bytes, .. } = &event.observation else {
+            continue;
+        };
+        let mut rest = &bytes[..];
+        while let [kind, a, b, c, tail @ ..] = rest {
+            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            let Some((body, after)) = tail.split_at_checked(length) else { break };
+            if kinds.contains(kind) {
+                bodies.push(body.to_vec());
+            }
+            rest = after;
+        }
+    }
+    bodies.sort();
+    bodies.dedup();
+    bodies.truncate(40);
+    bodies
+}
+
+/// The byte code of a recording, for the target `pipeline`.
+fn code(events: &[Event]) -> Vec<u8> {
+    let mut flows: Vec<FlowId> = Vec::new();
+    let mut code = Vec::new();
+    for event in events {
+        let slot = |flow: &FlowId, flows: &[FlowId]| {
+            u8::try_from(flows.iter().position(|known| known == flow).unwrap_or(0) % 4)
+                .expect("below four")
+        };
+        let side = |direction: &Direction| if *direction == Direction::ToServer { 0 } else { 4 };
+        let first = |code: Code, low: u8| (code as u8) << 4 | low;
+        match event {
+            Event::Opened { flow, .. } => {
+                flows.push(*flow);
+                code.push(first(Code::Open, slot(flow, &flows)));
+            }
+            Event::Established { flow, .. } => {
+                code.push(first(Code::Established, slot(flow, &flows)));
+            }
+            Event::Segment { flow, direction, bytes, .. } => {
+                for piece in bytes.chunks(usize::from(u16::MAX)) {
+                    code.push(first(Code::Segment, slot(flow, &flows) | side(direction)));
+                    code.extend(short(piece.len()));
+                    code.extend(piece);
+                }
+            }
+            Event::Fin { flow, direction, .. } => {
+                code.push(first(Code::Fin, slot(flow, &flows) | side(direction)));
+            }
+            Event::Closed { flow, cause: CloseCause::Closed, .. } => {
+                code.push(first(Code::Close, slot(flow, &flows)));
+            }
+            Event::Lost { flow, .. } => code.push(first(Code::Lost, slot(flow, &flows))),
+            Event::Library(event) => {
+                if let LibraryObservation::TranscriptUpdate { bytes, .. } = &event.observation {
+                    // The first flow's process.
+                    code.extend([first(Code::Library, 0), 0, 0]);
+                    code.extend(short(bytes.len()));
+                    code.extend(bytes);
+                }
+            }
+            Event::Closed { .. } => {}
+        }
+    }
+    code.extend([(Code::Tick as u8) << 4, 40]);
+    code
+}
+
+/// Seeds of the target of this name; inputs that once failed come first.
+pub fn of(target: &str) -> Vec<Vec<u8>> {
+    let mut seeds = contents(&format!("fuzz/regressions/{target}"));
+    let recordings = recordings();
+    match target {
+        "records" => seeds.extend(recordings.iter().flat_map(|events| both(events))),
+        "wire" => seeds.extend(recordings.iter().map(|events| {
+            let [client, server] = both(events);
+            [&[64][..], &short(client.len()), &client, &server].concat()
+        })),
+        "hello" => seeds.extend(messages(&[1, 2, 8])),
+        "certificate" => seeds.extend(messages(&[11])),
+        "flights" => seeds.extend(flights()),
+        "prelude" => {
+            seeds.extend(recordings.iter().map(|events| {
+                let [client, server] = both(events);
+                [&short(client.len())[..], &client, &server].concat()
+            }));
+            seeds.extend(preludes());
+        }
+        "capture" => {
+            seeds.push(pcap());
+            let small = contents("handshakes").into_iter().filter(|f| f.len() < 20_000);
+            seeds.extend(small.take(6));
+            let captures = captures(&shared().join("corpus")).into_iter();
+            let read = captures.map(|path| fs::read(path).expect("read a capture"));
+            seeds.extend(read.filter(|capture| capture.len() <= CAPTURE_BYTES));
+        }
+        "nginx_conf" => seeds.extend(contents("nginx")),
+        "policy" => {
+            seeds.push(hopsight::config::DEFAULT_FILE.as_bytes().to_vec());
+            seeds.push(POLICY.as_bytes().to_vec());
+        }
+        "transcript" => seeds.extend(recordings.iter().map(|events| {
+            let mut code = Vec::new();
+            for event in events {
+                let Event::Library(event) = event else { continue };
+                match &event.observation {
+                    LibraryObservation::TranscriptUpdate { bytes, .. } => {
+                        code.extend([0, 0]);
+                        code.extend(short(bytes.len()));
+                        code.extend(bytes);
+                    }
+                    LibraryObservation::VerifyResult { .. } => code.extend([0, 3, 0]),
+                    _ => {}
+                }
+            }
+            code
+        })),
+        "reassembly" => seeds.extend([
+            b"\0\0\x04abcd\0\x04\x04efgh\0\x02\x03cde".to_vec(),
+            b"\0\x08\x04ijkl\0\0\x04abcd\0\x04\x04efgh".to_vec(),
+            b"\0\x02\x04cdef\0\0\x04abcX\0\x04\x02ef".to_vec(),
+        ]),
+        "pipeline" => seeds.extend(recordings.iter().map(|events| code(events))),
+        other => panic!("no seeds for {other}"),
+    }
+    seeds.retain(|seed| !seed.is_empty());
+    seeds
+}
+
+/// One-way, empty, mutual and resumed flights (lengths as in `fixture.jsonl` of the flight tests).
+fn flights() -> Vec<Vec<u8>> {
+    let record = |from: u8, length: u16| [&[from][..], &length.to_be_bytes()].concat();
+    let server = [record(1, 27), record(1, 900), record(1, 281), record(1, 53)].concat();
+    let asking = [record(1, 27), record(1, 40), record(1, 900), record(1, 281), record(1, 53)];
+    let client = |lengths: &[u16]| lengths.iter().flat_map(|l| record(0, *l)).collect::<Vec<u8>>();
+    vec![
+        [&[0, 0][..], &server, &client(&[53, 200])].concat(),
+        [&[0, 0][..], &asking.concat(), &client(&[25, 53, 200])].concat(),
+        [&[0, 0][..], &asking.concat(), &client(&[900, 281, 53, 200])].concat(),
+        [&[0, 3][..], &client(&[53, 200])].concat(),
+        [&[1, 0][..], &asking.concat(), &client(&[1230]), &[0xf1]].concat(),
+    ]
+}
+
+fn preludes() -> Vec<Vec<u8>> {
+    let texts: [(&[u8], &[u8]); 8] = [
+        (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n\x16\x03\x01\x00\x05\x01", b""),
+        (
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02\x16\x03\x01",
+            b"",
+        ),
+        (b"\0\0\0\x08\x04\xd2\x16\x2f\x16\x03\x01", b"S"),
+        (b"EHLO a\r\nSTARTTLS\r\n\x16\x03\x01", b"220 a\r\n250-a\r\n250 STARTTLS\r\n220 go\r\n"),
+        (b"a STARTTLS\r\n\x16\x03\x01", b"* OK\r\na OK go\r\n"),
+        (b"\x30\x1d\x02\x01\x01\x77\x18\x80\x16", b""),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b""),
+        (b"CONNECT a:443 HTTP/1.1\r\n\r\n\x16\x03\x01\x00\x05\x01", b"HTTP/1.1 200 OK\r\n\r\n"),
+    ];
+    texts.map(|(client, server)| [&short(client.len())[..], client, server].concat()).to_vec()
+}
+
+/// A SYN and a hello in Ethernet frames.
+fn pcap() -> Vec<u8> {
+    let mut writer = pcap_file::pcap::PcapWriter::new(Vec::new()).expect("a header");
+    for (syn, payload) in [(true, &b""[..]), (false, b"\x16\x03\x01\x00\x05\x01\0\0\x01\0")] {
+        let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .tcp(1000, 443, if syn { 1 } else { 2 }, 100);
+        let mut frame = Vec::new();
+        let builder = if syn { builder.syn() } else { builder };
+        builder.write(&mut frame, payload).expect("a frame");
+        let length = u32::try_from(frame.len()).expect("a small frame");
+        let at = std::time::Duration::from_secs(1);
+        let packet = pcap_file::pcap::PcapPacket::new_owned(at, length, frame);
+        writer.write_packet(&packet).expect("a packet");
+    }
+    writer.into_writer()
+}
+
+const POLICY: &str = r#"[[policies]]
+name = "payments"
+match = { proxy = "nginx*", upstream = ["*.pay.test"], cidr = "10.0.0.0/8", port = 443 }
+require = "mtls"
+min_version = "TLSv1.2"
+verify_upstream = true
+allowed_client_issuers = ["*CN=Mesh CA*"]
+forbidden_ciphers = ["*CBC*"]
+"#;

@@ -1,0 +1,242 @@
+//! The files of another process, as that process sees them.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+
+use hopsight_core::policy::{glob, nginx::ConfigFiles, time::UnixTime};
+
+/// The largest file that is read, and the most names taken from one directory.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+const MAX_DIRECTORY_ENTRIES: usize = 100_000;
+
+/// A root directory that is not ours: `/proc/PID/root`.
+///
+/// Paths are resolved by the kernel inside that root (`openat2` with `RESOLVE_IN_ROOT`, Linux
+/// 5.6), so that an absolute symbolic link such as those in `sites-enabled` leads to the file the
+/// process would open and never out of its root. Only regular files are read, without blocking.
+#[derive(Debug)]
+pub struct ForeignRoot {
+    root: OwnedFd,
+}
+
+impl ForeignRoot {
+    /// The root of a running process. It stays valid when the process ends.
+    ///
+    /// # Errors
+    /// When the process is gone, or the agent may not look into it (`CAP_SYS_PTRACE`).
+    pub fn of_process(pid: u32) -> anyhow::Result<Self> {
+        Self::at(Path::new(&format!("/proc/{pid}/root")))
+            .with_context(|| format!("open the root directory of process {pid}"))
+    }
+
+    /// Any directory as a root.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn at(directory: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { root: rustix::fs::open(directory, flags, Mode::empty())? })
+    }
+
+    /// When a file was last written, replaced or renamed (the later of `mtime` and `ctime`: a
+    /// copy may keep the former).
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn changed_at(&self, path: &Path) -> io::Result<UnixTime> {
+        let file = File::from(self.open(path, OFlags::PATH)?).metadata()?;
+        let micros = |seconds: i64, nanoseconds: i64| {
+            let part = |number: i64| u64::try_from(number).unwrap_or(0);
+            UnixTime(
+                part(seconds).saturating_mul(1_000_000).saturating_add(part(nanoseconds) / 1_000),
+            )
+        };
+        let modified = micros(file.mtime(), file.mtime_nsec());
+        Ok(modified.max(micros(file.ctime(), file.ctime_nsec())))
+    }
+
+    fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        // The path may be swapped while it is resolved; the kernel then asks to try again.
+        for _ in 0..8 {
+            match rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    /// Names in a directory; none if it does not exist or is none.
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let opened = match self.open(directory, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(opened) => opened,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in Dir::new(opened)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+            if names.len() > MAX_DIRECTORY_ENTRIES {
+                return Err(io::Error::other("the directory has too many entries"));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+impl ConfigFiles for ForeignRoot {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let stat = rustix::fs::fstat(file.as_fd())?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let mut content = Vec::new();
+        File::from(file).take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > MAX_FILE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
+        }
+        Ok(content)
+    }
+
+    fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut matched = vec![PathBuf::from("/")];
+        let mut seen_pattern = false;
+        for component in pattern.components() {
+            let Component::Normal(part) = component else { continue };
+            let part = part.to_string_lossy();
+            if !glob::is_pattern(&part) {
+                for path in &mut matched {
+                    path.push(part.as_ref());
+                }
+                if seen_pattern {
+                    matched.retain(|path| self.open(path, OFlags::PATH).is_ok());
+                }
+                continue;
+            }
+            seen_pattern = true;
+            let mut next = Vec::new();
+            for directory in &matched {
+                let names = self.names(directory)?;
+                let hidden_wanted = part.starts_with('.');
+                next.extend(
+                    names
+                        .iter()
+                        .filter(|name| hidden_wanted || !name.starts_with('.'))
+                        .filter(|name| glob::matches(&part, name))
+                        .map(|name| directory.join(name)),
+                );
+            }
+            matched = next;
+        }
+        Ok(matched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+    use hopsight_core::policy::nginx;
+
+    /// A root with an nginx in it, laid out like Debian's.
+    fn root() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc/nginx");
+        for directory in ["sites-available", "sites-enabled", "conf.d"] {
+            fs::create_dir_all(etc.join(directory)).unwrap();
+        }
+        let write = |name: &str, text: &str| fs::write(etc.join(name), text).unwrap();
+        write("nginx.conf", "http { include conf.d/*.conf; include sites-enabled/*; }");
+        write("sites-available/shop", "server { location / { proxy_pass http://10.0.0.1:80; } }");
+        write("conf.d/.hidden.conf", "broken {");
+        // Absolute, as `a2ensite` and its like make them: it must not lead to our own /etc.
+        symlink("/etc/nginx/sites-available/shop", etc.join("sites-enabled/shop")).unwrap();
+        root
+    }
+
+    #[test]
+    fn absolute_links_stay_inside_the_root() {
+        let root = root();
+        let files = ForeignRoot::at(root.path()).unwrap();
+        let intent = nginx::read(&files, Path::new("/etc/nginx/nginx.conf")).unwrap();
+        assert_eq!(intent.upstreams[0].target.to_string(), "10.0.0.1:80");
+        assert_eq!(intent.files[1], Path::new("/etc/nginx/sites-enabled/shop"));
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_root_or_blocks() {
+        let root = root();
+        symlink("../../../../../../etc/hostname", root.path().join("up")).unwrap();
+        let fifo = root.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .unwrap();
+        let files = ForeignRoot::at(root.path()).unwrap();
+        for (path, kind) in [
+            ("/up", io::ErrorKind::NotFound),
+            ("/fifo", io::ErrorKind::InvalidInput),
+            ("/etc", io::ErrorKind::InvalidInput),
+        ] {
+            assert_eq!(files.read(Path::new(path)).unwrap_err().kind(), kind, "{path}");
+        }
+    }
+
+    #[test]
+    fn globs_like_glob_3() {
+        let root = root();
+        let files = ForeignRoot::at(root.path()).unwrap();
+        for (pattern, expected) in [
+            ("/etc/nginx/*.conf", vec!["/etc/nginx/nginx.conf"]),
+            ("/etc/*/nginx.conf", vec!["/etc/nginx/nginx.conf"]),
+            ("/etc/*/absent.conf", vec![]),
+            ("/etc/nginx/conf.d/*", vec![]),
+            ("/etc/nginx/conf.d/.*", vec!["/etc/nginx/conf.d/.hidden.conf"]),
+            ("/no/such/*", vec![]),
+            (
+                "/etc/nginx/sites-*/sh[a-z]p",
+                vec!["/etc/nginx/sites-available/shop", "/etc/nginx/sites-enabled/shop"],
+            ),
+        ] {
+            let found = files.glob(Path::new(pattern)).unwrap();
+            let expected: Vec<_> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(found, expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn our_own_process_can_be_read_and_knows_when_files_changed() {
+        let files = ForeignRoot::of_process(std::process::id()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "x").unwrap();
+        assert_eq!(files.read(file.path()).unwrap(), b"x");
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        file.as_file().set_modified(old).unwrap();
+        // The time a copy keeps does not hide that the file is new.
+        assert!(files.changed_at(file.path()).unwrap() > UnixTime::from_secs(1_600_000_000));
+    }
+}

@@ -1,0 +1,89 @@
+//! How the watches go, as one state for all of them.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::sources::SourceState;
+
+/// Without an error for so long a watch counts as working again: the longest back-off, the longest
+/// wait for a connection, and some.
+const RECOVERED_AFTER: Duration = Duration::from_secs(90);
+
+/// How one watch goes.
+#[derive(Debug)]
+struct Progress {
+    what: &'static str,
+    listed: bool,
+    error: Option<(String, Instant)>,
+}
+
+/// How all of them go.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<Mutex<Vec<Progress>>>);
+
+impl Board {
+    fn update(&self, what: &'static str, change: impl FnOnce(&mut Progress)) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = all.iter().position(|one| one.what == what).unwrap_or_else(|| {
+            all.push(Progress { what, listed: false, error: None });
+            all.len() - 1
+        });
+        change(&mut all[at]);
+    }
+
+    /// This watch begins.
+    pub fn starts(&self, what: &'static str) {
+        self.update(what, |_| {});
+    }
+
+    /// This one is over and no longer counts.
+    pub fn forget(&self, what: &'static str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| one.what != what);
+    }
+
+    /// This watch has all its objects, and gets their changes.
+    pub fn works(&self, what: &'static str) {
+        self.update(what, |one| {
+            one.listed = true;
+            if one.error.take().is_some() {
+                tracing::info!(what, "the Kubernetes API answers again");
+            }
+        });
+    }
+
+    /// This watch got an error.
+    pub fn fails(&self, what: &'static str, error: String) {
+        self.update(what, |one| {
+            if one.error.as_ref().is_none_or(|(known, _)| *known != error) {
+                tracing::warn!(what, "Kubernetes API: {error}");
+            }
+            one.error = Some((error, Instant::now()));
+        });
+    }
+
+    /// The state of the whole.
+    pub fn state(&self, now: Instant) -> SourceState {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = |at: Instant| now.saturating_duration_since(at) < RECOVERED_AFTER;
+        let problems: Vec<_> = all
+            .iter()
+            .filter_map(|one| match &one.error {
+                // A watch that was never listed has nothing to show whatever it says now.
+                Some((error, at)) if recent(*at) || !one.listed => {
+                    Some(format!("{}: {error}", one.what))
+                }
+                _ => None,
+            })
+            .collect();
+        if !problems.is_empty() {
+            return SourceState::Degraded(problems.join("; "));
+        }
+        if all.is_empty() || all.iter().any(|one| !one.listed) {
+            return SourceState::Starting;
+        }
+        let kinds: Vec<_> = all.iter().map(|one| one.what).collect();
+        SourceState::Ready(format!("watching {}", kinds.join(", ")))
+    }
+}

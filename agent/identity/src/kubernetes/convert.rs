@@ -1,0 +1,336 @@
+//! From objects of the API to what is kept of them. Only the fields that are used are read, so
+//! that the rest of an object (`managedFields`, specs, environments) is dropped while it is parsed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{
+    api::{ApiResource, NotUsed, Object, ObjectMeta},
+    core::GroupVersionKind,
+};
+use serde::Deserialize;
+
+use hopsight_core::workload::{
+    gateway::{BackendTlsPolicy, Gateway, PolicyTarget},
+    pod::{Owner, PodSource, workload_of_owner},
+    pods::{PodRecord, container_id, identity},
+    services::{ObjectName, ServiceRecord, SliceRecord},
+};
+
+/// A kind of the Kubernetes API.
+pub(super) fn kind(group: &str, version: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// Namespace and name; both empty where an object has none, which none of those here may.
+pub(super) fn name_of(meta: &ObjectMeta) -> ObjectName {
+    let text = |value: &Option<String>| value.as_deref().unwrap_or_default().into();
+    (text(&meta.namespace), text(&meta.name))
+}
+
+/// A Pod.
+pub(super) type Pod = Object<PodSpec, PodStatus>;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct PodSpec {}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodStatus {
+    #[serde(rename = "containerStatuses")]
+    containers: Vec<ContainerStatus>,
+    #[serde(rename = "initContainerStatuses")]
+    init_containers: Vec<ContainerStatus>,
+    #[serde(rename = "ephemeralContainerStatuses")]
+    ephemeral_containers: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    name: String,
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+}
+
+/// Annotation of a static pod's mirror: its UID in the kubelet's own count.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
+pub(super) fn pod(pod: Pod, wanted_labels: &[String]) -> Option<PodRecord> {
+    let ObjectMeta { uid, labels, annotations, owner_references, .. } = &pod.metadata;
+    let (namespace, name) = name_of(&pod.metadata);
+    let no_labels = BTreeMap::new();
+    let labels = labels.as_ref().unwrap_or(&no_labels);
+    let owner = owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let owner = owner.map(|owner| Owner { kind: &owner.kind, name: &owner.name });
+    let workload = workload_of_owner(&name, labels, owner);
+    let status = pod.status.unwrap_or_default();
+    let statuses = status
+        .containers
+        .into_iter()
+        .chain(status.init_containers)
+        .chain(status.ephemeral_containers);
+    Some(PodRecord {
+        uid: uid.clone()?,
+        static_uid: annotations.as_ref().and_then(|all| all.get(CONFIG_HASH)).cloned(),
+        identity: identity(&namespace, &name, workload, labels, wanted_labels, PodSource::Api),
+        containers: statuses
+            .filter_map(|status| {
+                Some((container_id(&status.container_id?).to_owned(), status.name.into()))
+            })
+            .collect(),
+    })
+}
+
+/// A Service.
+pub(super) type Service = Object<ServiceSpec, NotUsed>;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ServiceSpec {
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Vec<String>,
+    ports: Vec<ServicePortSpec>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServicePortSpec {
+    name: Option<Arc<str>>,
+    port: u16,
+}
+
+pub(super) fn service(service: Service) -> ServiceRecord {
+    let ServiceSpec { cluster_ip, cluster_ips, ports } = service.spec;
+    // "None" of a headless Service is no address.
+    let mut addresses: Vec<_> =
+        cluster_ips.iter().chain(&cluster_ip).filter_map(|ip| ip.parse().ok()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let ports = ports.into_iter().map(|port| (port.port, some_name(port.name))).collect();
+    ServiceRecord { addresses, ports }
+}
+
+/// Label of an EndpointSlice: its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+pub(super) fn slice(slice: EndpointSlice) -> Option<SliceRecord> {
+    let service = slice.metadata.labels?.remove(SERVICE_NAME)?.into();
+    let addresses = slice.endpoints.into_iter().flat_map(|endpoint| endpoint.addresses);
+    let ports = slice.ports.into_iter().flatten();
+    Some(SliceRecord {
+        service,
+        addresses: addresses.filter_map(|address| address.parse().ok()).collect(),
+        ports: ports
+            .filter_map(|port| {
+                Some((u16::try_from(port.port?).ok()?, some_name(port.name.map(Into::into))))
+            })
+            .collect(),
+    })
+}
+
+/// The one port of a Service may go without a name, which its slices write as an empty one.
+fn some_name(name: Option<Arc<str>>) -> Option<Arc<str>> {
+    name.filter(|name| !name.is_empty())
+}
+
+/// A reference to an object, of whatever namespace.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Reference {
+    group: String,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+    section_name: Option<Arc<str>>,
+}
+
+/// A BackendTLSPolicy.
+pub(super) type Policy = Object<PolicySpec, PolicyStatus>;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PolicySpec {
+    target_refs: Vec<Reference>,
+    validation: Validation,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Validation {
+    ca_certificate_refs: Vec<Reference>,
+    well_known_ca_certificates: Option<String>,
+    hostname: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PolicyStatus {
+    ancestors: Vec<Ancestor>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ancestor {
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+/// `None` for a policy that every controller that looked at it refused.
+pub(super) fn policy(policy: Policy) -> Option<BackendTlsPolicy> {
+    let ancestors = policy.status.unwrap_or_default().ancestors;
+    let refused = |ancestor: &Ancestor| {
+        ancestor.conditions.iter().any(|one| one.kind == "Accepted" && one.status == "False")
+    };
+    if !ancestors.is_empty() && ancestors.iter().all(refused) {
+        return None;
+    }
+    let (namespace, _) = name_of(&policy.metadata);
+    let PolicySpec { target_refs, validation } = policy.spec;
+    let of_ca = |ca: &Reference| format!("{} {namespace}/{}", ca.kind, ca.name);
+    Some(BackendTlsPolicy {
+        targets: target_refs
+            .into_iter()
+            .filter(|target| target.group.is_empty() && target.kind == "Service")
+            .map(|target| PolicyTarget { service: target.name.into(), port: target.section_name })
+            .collect(),
+        hostname: validation.hostname,
+        trusted: validation
+            .ca_certificate_refs
+            .first()
+            .map(of_ca)
+            .or(validation.well_known_ca_certificates),
+    })
+}
+
+/// A Gateway.
+pub(super) type GatewayObject = Object<GatewaySpec, NotUsed>;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct GatewaySpec {
+    tls: GatewayTls,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct GatewayTls {
+    backend: GatewayBackendTls,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct GatewayBackendTls {
+    client_certificate_ref: Option<Reference>,
+}
+
+pub(super) fn gateway(gateway: GatewayObject) -> Gateway {
+    let (namespace, _) = name_of(&gateway.metadata);
+    let client_certificate = gateway.spec.tls.backend.client_certificate_ref.map(|reference| {
+        let namespace = reference.namespace.as_deref().unwrap_or(&namespace);
+        format!("Secret {namespace}/{}", reference.name)
+    });
+    Gateway { client_certificate }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use hopsight_core::workload::cgroup::CgroupIdentity;
+
+    fn object<T: DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_pod_as_the_api_server_sends_it() {
+        let id = "a".repeat(64);
+        let value = json!({
+            "metadata": {
+                "name": "edge-7d9c5b6d8-x2x4z", "namespace": "web", "uid": "u-1",
+                "labels": {"pod-template-hash": "7d9c5b6d8", "app": "edge"},
+                "annotations": {"kubernetes.io/config.hash": "h-1"},
+                "ownerReferences": [
+                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "edge-7d9c5b6d8", "uid": "r", "controller": true}
+                ],
+                "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}]
+            },
+            "spec": {"nodeName": "node1", "containers": [{"name": "nginx", "image": "nginx"}]},
+            "status": {"phase": "Running", "containerStatuses": [
+                {"name": "nginx", "containerID": format!("containerd://{id}"), "ready": true},
+                {"name": "waiting"}
+            ]}
+        });
+        let record = pod(object(value), &["app".to_owned()]).unwrap();
+        assert_eq!((record.uid.as_str(), record.static_uid.as_deref()), ("u-1", Some("h-1")));
+        assert_eq!(record.identity.workload_name(), "web/edge");
+        assert_eq!(record.identity.labels["app"], "edge");
+        let mut table = hopsight_core::workload::pods::PodTable::default();
+        table.apply(record);
+        let found = table.find(&CgroupIdentity::of_path(&format!("/x/{id}"))).unwrap();
+        assert_eq!(found.container.as_deref(), Some("nginx"));
+    }
+
+    #[test]
+    fn services_and_slices() {
+        let value = json!({
+            "metadata": {"name": "payments", "namespace": "shop"},
+            "spec": {"clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5", "fd00::5"],
+                     "ports": [{"name": "https", "port": 443, "targetPort": "tls"}]}
+        });
+        let found = service(object(value));
+        assert_eq!((found.addresses.len(), found.ports.len()), (2, 1));
+        let headless =
+            json!({"metadata": {}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
+        assert_eq!(service(object(headless)).addresses.len(), 0);
+        let value = json!({
+            "metadata": {"name": "payments-x", "labels": {"kubernetes.io/service-name": "payments"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.1.0.7"], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": 8443, "protocol": "TCP"}, {"name": "", "port": 80}]
+        });
+        let found = slice(object(value)).unwrap();
+        assert_eq!(found.ports, [(8443, Some("https".into())), (80, None)]);
+        assert_eq!(&*found.service, "payments");
+    }
+
+    #[test]
+    fn policies_of_the_gateway_api() {
+        let spec = json!({
+            "targetRefs": [{"group": "", "kind": "Service", "name": "payments", "sectionName": "https"},
+                           {"group": "example.org", "kind": "Other", "name": "x"}],
+            "validation": {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
+                           "hostname": "payments.test"}
+        });
+        let accepted = |status: &str| {
+            json!({"metadata": {"name": "p", "namespace": "shop"}, "spec": spec, "status":
+                {"ancestors": [{"ancestorRef": {"name": "edge"}, "controllerName": "example.org/c",
+                                "conditions": [{"type": "Accepted", "status": status}]}]}})
+        };
+        let found = policy(object(accepted("True"))).unwrap();
+        assert_eq!(found.targets.len(), 1);
+        assert_eq!(found.trusted.as_deref(), Some("ConfigMap shop/ca"));
+        assert_eq!(policy(object(accepted("False"))), None);
+        let value = json!({
+            "metadata": {"name": "edge", "namespace": "shop"},
+            "spec": {"gatewayClassName": "nginx", "listeners": [],
+                     "tls": {"backend": {"clientCertificateRef": {"kind": "Secret", "name": "client"}}}}
+        });
+        let found = gateway(object(value));
+        assert_eq!(found.client_certificate.as_deref(), Some("Secret shop/client"));
+        let bare = json!({"metadata": {"name": "edge"}, "spec": {"listeners": []}});
+        assert_eq!(gateway(object(bare)), Gateway::default());
+    }
+}

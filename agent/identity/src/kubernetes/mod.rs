@@ -1,0 +1,104 @@
+//! Names from the Kubernetes API: the pods of this node, and where it is asked for the Services and
+//! the Gateways of the cluster.
+//!
+//! The tables are pure. [`Watch`] fills them from a thread of its own; a build without the feature
+//! `kubernetes` has one that says so.
+
+#[cfg(feature = "kubernetes")]
+mod board;
+#[cfg(feature = "kubernetes")]
+mod convert;
+#[cfg_attr(not(feature = "kubernetes"), path = "watch_absent.rs")]
+mod watch;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::watch::Watch;
+use hopsight_core::{
+    policy::intent::UpstreamIntent,
+    workload::{
+        gateway::GatewayTable,
+        pod::PodIdentity,
+        pods::PodTable,
+        services::{ServicePort, ServiceTable},
+    },
+};
+
+/// What to ask the API server for, and where it is; `[kubernetes]` of the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KubernetesOptions {
+    /// Ask at all; the first proxy found in a pod begins it.
+    pub enabled: bool,
+    /// Kubeconfig file; the service account of the agent's own pod without.
+    pub kubeconfig: Option<PathBuf>,
+    /// This node's name, whose pods are watched; the environment's `NODE_NAME`, or else the host
+    /// name, without.
+    pub node: Option<String>,
+    /// Labels of the pods that are shown.
+    pub labels: Vec<String>,
+    /// Watch the Services and EndpointSlices of the whole cluster, to name upstreams. For small
+    /// clusters: every agent does it.
+    pub services: bool,
+    /// Watch BackendTLSPolicies and Gateways, as what is intended; takes `services` along.
+    pub gateway: bool,
+}
+
+impl Default for KubernetesOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            kubeconfig: None,
+            node: None,
+            labels: Vec::new(),
+            services: false,
+            gateway: false,
+        }
+    }
+}
+
+/// Everything the watches know.
+#[derive(Debug, Default)]
+struct Tables {
+    pods: PodTable,
+    services: ServiceTable,
+    gateways: GatewayTable,
+}
+
+/// Filled by the watches, asked by others.
+#[derive(Clone, Debug, Default)]
+pub struct SharedTables(Arc<Mutex<Tables>>);
+
+impl SharedTables {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pod of a process with this cgroup.
+    #[must_use]
+    pub fn pod(
+        &self,
+        cgroup: &hopsight_core::workload::cgroup::CgroupIdentity,
+    ) -> Option<PodIdentity> {
+        self.lock().pods.find(cgroup)
+    }
+
+    /// The Service that a connection to `address` goes to.
+    #[must_use]
+    pub fn service(&self, address: SocketAddr) -> Option<Arc<ServicePort>> {
+        self.lock().services.find(address)
+    }
+
+    /// What the Gateway API intends for the hop from a Gateway's pod to a Service.
+    #[must_use]
+    pub fn intent(&self, pod: &PodIdentity, to: &ServicePort) -> Option<UpstreamIntent> {
+        let gateway = (pod.namespace.clone(), pod.gateway.clone()?);
+        self.lock().gateways.intent(&gateway, to)
+    }
+}

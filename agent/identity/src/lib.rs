@@ -1,0 +1,8 @@
+//! Who the two ends of a hop are, asked of the machine: file systems of other processes, nginx
+//! instances, the Kubernetes API and the container runtime.
+
+pub mod cri;
+pub mod foreign_root;
+pub mod kubernetes;
+pub mod nginx;
+pub mod sources;

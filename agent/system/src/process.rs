@@ -1,0 +1,171 @@
+//! What `/proc` says about a process.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::Context as _;
+use rustix::{
+    param::clock_ticks_per_second,
+    time::{ClockId, clock_gettime},
+};
+
+use hopsight_core::{policy::time::UnixTime, workload::cgroup::CgroupIdentity};
+
+/// A process id that cannot be confused with a later process of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessKey {
+    /// Process id in the agent's pid namespace.
+    pub pid: u32,
+    /// Start, in clock ticks after boot (`starttime` of `proc_pid_stat(5)`).
+    pub start_ticks: u64,
+}
+
+impl ProcessKey {
+    /// Whether this very process still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        Stat::read(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks)
+    }
+}
+
+/// What is known of a running process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// Which process.
+    pub key: ProcessKey,
+    /// Its parent.
+    pub parent: u32,
+    /// Its executable, as a path in its own root; it may have been replaced or deleted since.
+    pub executable: PathBuf,
+    /// Its arguments, or the title it has put in their place, as one argument.
+    pub arguments: Vec<String>,
+    /// Container, pod and unit.
+    pub cgroup: CgroupIdentity,
+    /// When it started, to the clock tick (10 ms).
+    pub started_at: UnixTime,
+}
+
+impl ProcessFacts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the process is gone, or is another one by now, or may not be looked at.
+    pub fn read(pid: u32) -> anyhow::Result<Self> {
+        let file = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            fs::read(&path).with_context(|| format!("read {path}"))
+        };
+        let stat = Stat::read(pid)?;
+        let executable = fs::read_link(format!("/proc/{pid}/exe"))
+            .with_context(|| format!("read the executable of process {pid}"))?;
+        let arguments = arguments(&file("cmdline")?);
+        let cgroup = CgroupIdentity::of_process(&String::from_utf8_lossy(&file("cgroup")?));
+        let again = Stat::read(pid)?;
+        anyhow::ensure!(again.start_ticks == stat.start_ticks, "process {pid} was replaced");
+        Ok(Self {
+            key: ProcessKey { pid, start_ticks: stat.start_ticks },
+            parent: stat.parent,
+            executable: without_deleted(executable),
+            arguments,
+            cgroup,
+            started_at: since_boot(stat.start_ticks),
+        })
+    }
+}
+
+/// The fields of `/proc/PID/stat` used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its parent.
+    pub parent: u32,
+    /// Start, in clock ticks after boot (`starttime`).
+    pub start_ticks: u64,
+}
+
+impl Stat {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the process is gone or may not be looked at.
+    pub fn read(pid: u32) -> anyhow::Result<Self> {
+        let path = format!("/proc/{pid}/stat");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        Self::parse(&text).with_context(|| format!("parse {path}"))
+    }
+
+    /// The name of the process, in parentheses, may contain spaces and parentheses itself.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, after_name) = text.rsplit_once(')')?;
+        let mut fields = after_name.split_ascii_whitespace();
+        Some(Self {
+            parent: fields.nth(1)?.parse().ok()?,
+            start_ticks: fields.nth(17)?.parse().ok()?,
+        })
+    }
+}
+
+/// The moment `ticks` after boot on the wall clock. Steps of that clock move it.
+#[must_use]
+pub fn since_boot(ticks: u64) -> UnixTime {
+    let micros = |clock| {
+        let time = clock_gettime(clock);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+        seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1_000)
+    };
+    let boot = micros(ClockId::Realtime).saturating_sub(micros(ClockId::Boottime));
+    let per_second = clock_ticks_per_second().max(1);
+    let after_boot = ticks / per_second * 1_000_000 + ticks % per_second * 1_000_000 / per_second;
+    UnixTime(boot.saturating_add(after_boot))
+}
+
+fn arguments(cmdline: &[u8]) -> Vec<String> {
+    cmdline
+        .split(|&byte| byte == 0)
+        .filter(|argument| !argument.is_empty())
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect()
+}
+
+fn without_deleted(executable: PathBuf) -> PathBuf {
+    match executable.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(path) => path.into(),
+        None => executable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn names_with_parentheses_do_not_shift_the_fields() {
+        let fields = "S 41 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 9 10";
+        for name in ["nginx", "a b", "x) R 1 (y", ""] {
+            let stat = Stat::parse(&format!("42 ({name}) {fields}"));
+            assert_eq!(stat, Some(Stat { parent: 41, start_ticks: 123_456 }), "{name}");
+        }
+        assert_eq!(Stat::parse("42 (nginx) S 41"), None);
+    }
+
+    #[test]
+    fn we_know_ourselves() {
+        let ours = ProcessFacts::read(std::process::id()).unwrap();
+        assert_eq!(ours.executable, std::env::current_exe().unwrap());
+        assert_eq!(ours.arguments[0], std::env::args().next().unwrap());
+        assert_eq!(ours.parent, std::os::unix::process::parent_id());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let now = UnixTime::default() + now;
+        // A test binary does not run for a day, and did not start in the future.
+        assert!(now.since(ours.started_at) < Duration::from_hours(24));
+        assert!(ours.started_at <= now);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_an_error_that_says_so() {
+        // Above the largest pid Linux gives out (2^22).
+        let error = ProcessFacts::read(1 << 23).unwrap_err();
+        assert!(format!("{error:#}").contains("/proc/8388608/stat"), "{error:#}");
+    }
+}

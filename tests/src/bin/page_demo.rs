@@ -1,0 +1,81 @@
+//! Serves the agent's page with made-up hops, to look at it and to test it without a kernel.
+//!
+//! `cargo run -p hopsight-tests --bin hopsight-page-demo -- HOPS [ADDRESS:PORT]`: that many hops, and a new
+//! connection of one of them four times a second. The hops are the same in every run.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use hopsight_core::{
+    health::ComponentState,
+    hops::{
+        context::{HopCompliance, HopContext, HopViolation, IntentSummary},
+        labels,
+        table::HopLimits,
+    },
+    model::Security,
+    policy::{
+        drift::{Compliance, Rule},
+        intent::{Place, Scheme, Stated},
+    },
+    report::ConnectionReport,
+};
+use hopsight_export::{
+    Exporter,
+    http::{self, HttpLimits},
+};
+use hopsight_tools::made_up::{connection, hash};
+
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let hops: u64 = args.next().context("say how many hops")?.parse().context("read HOPS")?;
+    let address: SocketAddr =
+        args.next().as_deref().unwrap_or("127.0.0.1:9464").parse().context("read ADDRESS:PORT")?;
+    anyhow::ensure!(hops > 0, "at least one hop");
+    let exporter = Exporter::new(HopLimits::default());
+    exporter.health().set("kernel_programs", ComponentState::Ready, "made-up connections");
+    for flow in 0..hops * 4 {
+        let report = connection(flow % hops, flow);
+        exporter.record(&report);
+        describe(&exporter, &report);
+    }
+    let listener = http::bind(address)?;
+    println!("http://{}", listener.local_addr()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let traffic = exporter.clone();
+    runtime.spawn(async move {
+        for flow in hops * 4.. {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            traffic.record(&connection(hash(flow) % hops, flow));
+        }
+    });
+    runtime.block_on(http::serve(listener, exporter, HttpLimits::default(), std::future::pending()))
+}
+
+/// What a configuration and a policy would say: clear text is a violation.
+fn describe(exporter: &Exporter, report: &ConnectionReport) {
+    let place = Place { file: "/etc/nginx/conf.d/upstreams.conf".into(), line: 17 };
+    let is_violation = report.verdict.security == Security::Plaintext;
+    let violation = HopViolation {
+        rule: Rule::Plaintext,
+        detail: "application bytes in clear where TLS is required".into(),
+        place: Some(place.clone()),
+        since: 1_795_000_000.0,
+    };
+    let context = HopContext {
+        name: Some(format!("pool_{}", report.destination.ip()).into()),
+        intent: Some(IntentSummary {
+            scheme: Scheme::Tls,
+            client_certificate: Stated::Yes,
+            verify: Stated::No,
+            place: Some(place),
+        }),
+        compliance: Some(HopCompliance {
+            status: if is_violation { Compliance::Violation } else { Compliance::Compliant },
+            policy: "internal".into(),
+            violations: is_violation.then_some(violation).into_iter().collect(),
+        }),
+        ..HopContext::default()
+    };
+    exporter.describe(&labels::proxy(&report.origin), &labels::upstream(report), context);
+}

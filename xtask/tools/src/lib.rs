@@ -1,0 +1,7 @@
+//! What the tools share: recorded and made-up connections, the benchmarked cases, recorded flights.
+
+pub mod cases;
+pub mod dashboards;
+pub mod flights;
+pub mod made_up;
+pub mod recorded;
