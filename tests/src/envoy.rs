@@ -15,8 +15,7 @@ use crate::{
     http,
     nginx::utf8,
     pki::{Identity, Pki},
-    process::Daemon,
-    requirement,
+    process::{self, Daemon},
 };
 
 /// Names the Envoy binary; `cargo xtask` sets it to the one it installed.
@@ -33,7 +32,7 @@ pub struct Envoy {
 /// The binary, if there is one.
 #[must_use]
 pub fn binary() -> Option<PathBuf> {
-    env::var_os(VARIABLE).map(PathBuf::from).or_else(|| requirement::find("envoy"))
+    env::var_os(VARIABLE).map(PathBuf::from).or_else(|| process::find("envoy"))
 }
 
 /// Listeners and clusters of a configuration.

@@ -1,6 +1,7 @@
 //! Programs that run beside a test and end with it.
 
 use std::{
+    env,
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::Write as _,
@@ -192,6 +193,13 @@ pub fn run(
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Where the program is on `PATH`.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 fn append(path: &Path) -> anyhow::Result<File> {

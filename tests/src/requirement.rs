@@ -1,10 +1,11 @@
 //! What a live test needs of the machine, and how it is skipped without.
 
-use std::{env, path::PathBuf};
+use std::env;
 
 use crate::{
     case::{Case, Proxy},
     envoy,
+    process::find,
 };
 
 /// Whether the test can run. If not, says so on standard error.
@@ -55,11 +56,4 @@ pub fn skip(what: &str, why: &str) {
     let ci = env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
     assert!(!ci, "{line} (`cargo xtask setup` as root installs what is missing)");
     eprintln!("{line}");
-}
-
-/// Where the program is on `PATH`.
-#[must_use]
-pub fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }

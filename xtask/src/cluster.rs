@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 
+use crate::cargo::{built, cargo};
 use crate::{
     apt, cache, chart,
     command::{self, installed},
@@ -80,11 +81,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     setup::run(setup::Args::default())?;
     println!("build");
     let image = package::image(args.binary.as_deref())?;
-    command::run(&mut command::cargo(&["build", "--package", "hopsight-tests"]))?;
+    command::run(&mut cargo(&["build", "--package", "hopsight-tests"]))?;
     let mut proof = Command::new("unshare");
     proof
         .args(["--mount", "--net", "--propagation", "private", "--", "sh", "-euc", ISOLATION])
-        .arg(command::built("hopsight-cluster")?)
+        .arg(built("hopsight-cluster")?)
         .env(IMAGE, image)
         .env(chart::VARIABLE, chart::python().context("install Helm's SDK (`cargo xtask setup`)")?)
         .env(VARIABLE, bin);

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,38 +10,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::bpf;
-
 /// Makes the workspace root the working directory, wherever `cargo xtask` was called.
 pub fn enter_workspace() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("find the workspace root")?;
     env::set_current_dir(root).with_context(|| format!("enter {}", root.display()))
-}
-
-/// The cargo that runs us, set to build the kernel programs with a toolchain that fits.
-pub fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(args);
-    // What the outer cargo says about this package; build scripts that look at it (that of ring)
-    // would otherwise run again, and all that depends on them would be built again.
-    let about_us = |name: &OsString| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    };
-    for name in env::vars_os().map(|(name, _)| name).filter(about_us) {
-        command.env_remove(name);
-    }
-    // The default stays unsaid: a changed variable would build the kernel programs again.
-    if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
-        command.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
-    }
-    command
-}
-
-/// A file of this build's output directory, such as `hopsight`.
-pub fn built(name: &str) -> anyhow::Result<PathBuf> {
-    let own = env::current_exe().context("find our own executable")?;
-    Ok(own.with_file_name(name))
 }
 
 /// Runs it with our own output; an error says what failed.

@@ -2,6 +2,7 @@
 
 use std::{process::Command, time::Instant};
 
+use crate::cargo::{built, cargo};
 use crate::{command, setup, wheel};
 
 /// What the demo takes.
@@ -18,10 +19,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     setup::run(setup::Args::default())?;
     println!("build");
     let packages = ["build", "--package", "hopsight-tests", "--bins"];
-    command::run(&mut command::cargo(&packages))?;
+    command::run(&mut cargo(&packages))?;
     println!("set up and built in {:.1} s", start.elapsed().as_secs_f64());
-    let mut demo = Command::new(command::built("hopsight-demo")?);
-    demo.env("HOPSIGHT_BIN", command::built("hopsight-agent")?);
+    let mut demo = Command::new(built("hopsight-demo")?);
+    demo.env("HOPSIGHT_BIN", built("hopsight-agent")?);
     if args.once {
         demo.arg("--once");
     }

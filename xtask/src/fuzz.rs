@@ -4,9 +4,10 @@ use std::{env, fs, path::Path, process::Command};
 
 use anyhow::Context as _;
 
+use crate::cargo::cargo;
 use crate::{
     bpf,
-    command::{self, cargo, installed},
+    command::{self, installed},
 };
 
 const FOLDER: &str = "agent/fuzz";

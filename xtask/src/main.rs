@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod cache;
+mod cargo;
 mod chart;
 mod cluster;
 mod command;

@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::Context as _;
 
+use crate::cargo::cargo;
 use crate::{
     bench::instructions,
     chart,
-    command::{self, cargo},
+    command::{self},
     vm, wheel,
 };
 

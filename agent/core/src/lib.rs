@@ -4,6 +4,16 @@
 //! through traits. That is why replay gives the verdicts that live capture gives, and why every
 //! prefix of a recorded handshake can be tested.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::allow_attributes,
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests read fixtures"
+    )
+)]
+
 pub mod collections;
 pub mod flow;
 pub mod health;

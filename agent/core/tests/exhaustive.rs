@@ -4,6 +4,8 @@
 //! The recordings in `fixtures/handshakes` are ours, one per hop of the demo
 //! (`cargo xtask bless` records them anew).
 
+#![expect(clippy::disallowed_methods, reason = "tests read fixtures")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

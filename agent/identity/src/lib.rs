@@ -5,4 +5,5 @@ pub mod cri;
 pub mod foreign_root;
 pub mod kubernetes;
 pub mod nginx;
+pub mod source_state;
 pub mod sources;

@@ -12,6 +12,7 @@ use super::{
     cri::CriClient,
     kubernetes::{KubernetesOptions, Watch},
 };
+use crate::source_state::SourceState;
 use hopsight_core::{
     policy::intent::UpstreamIntent,
     workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
@@ -30,19 +31,6 @@ pub struct SourceOptions {
     /// The CRI socket of the container runtime; not asked without. Whoever may speak to it is root
     /// on the node.
     pub cri_socket: Option<PathBuf>,
-}
-
-/// How a source is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceState {
-    /// There is nothing to ask it yet, for this reason.
-    Idle(&'static str),
-    /// Asked and not answered yet.
-    Starting,
-    /// Works; what it does.
-    Ready(String),
-    /// Does not, or not fully; why.
-    Degraded(String),
 }
 
 /// What the sources say about a process.

@@ -10,7 +10,8 @@ use hopsight_core::{
     model::{Outcome, Reason, Security},
     policy::{
         observation::Observation,
-        rules::{PolicySet, parse_version, suggest},
+        rules::{PolicySet, parse_version},
+        suggest::suggest,
         time::UnixTime,
     },
     report::Verdict,

@@ -23,7 +23,8 @@ use hopsight_core::{
 };
 use hopsight_identity::{
     nginx::{NginxInstance, master_of},
-    sources::{Lookup, PodSources, SourceState},
+    source_state::SourceState,
+    sources::{Lookup, PodSources},
 };
 use hopsight_system::process::{ProcessFacts, ProcessKey};
 

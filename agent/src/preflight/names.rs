@@ -8,7 +8,7 @@ use std::{
 use super::{Requirement, State};
 use crate::compliance::ComplianceOptions;
 use hopsight_core::policy::rules::PolicySet;
-use hopsight_identity::{cri::CriClient, kubernetes::Watch, sources::SourceState};
+use hopsight_identity::{cri::CriClient, kubernetes::Watch, source_state::SourceState};
 
 /// How long the Kubernetes API may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

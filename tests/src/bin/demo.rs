@@ -11,7 +11,7 @@ use hopsight_tests::{
     agent::{Agent, VERDICT},
     case, interrupt,
     monitoring::{self, Alertmanager, Config, Prometheus},
-    requirement,
+    process, requirement,
     table::{self, Row},
     topology::{Network, Topology},
     wait::wait_until,
@@ -94,7 +94,7 @@ struct Watch {
 impl Watch {
     /// Starts both; `None` where they are not installed.
     fn start(topology: &Topology, agent: &Agent) -> anyhow::Result<Option<Self>> {
-        if !monitoring::PROGRAMS.iter().all(|program| requirement::find(program).is_some()) {
+        if !monitoring::PROGRAMS.iter().all(|program| process::find(program).is_some()) {
             return Ok(None);
         }
         let dir = topology.dir();

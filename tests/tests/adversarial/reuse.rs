@@ -122,7 +122,7 @@ fn short_lived_processes_are_seen_and_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     // A copy has a name of its own: other tests run bash, too.
     let program = dir.path().join("hs-fork");
-    fs::copy(requirement::find("bash").unwrap(), &program).unwrap();
+    fs::copy(hopsight_tests::process::find("bash").unwrap(), &program).unwrap();
     let args = ["--proxy", "hs-fork"];
     let agent = Agent::start(dir.path(), block.socket(1, 9464), &args).unwrap();
     let open_files = || agent.metric("process_open_fds", &[]).unwrap().unwrap();

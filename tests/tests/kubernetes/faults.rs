@@ -5,7 +5,7 @@ use std::{path::Path, thread, time::Duration};
 use hopsight_core::workload::cgroup::CgroupIdentity;
 use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
-    sources::SourceState,
+    source_state::SourceState,
 };
 use hopsight_tests::{
     api_stand_in::{Reply, StandIn},

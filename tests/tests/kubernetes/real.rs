@@ -9,7 +9,7 @@ use hopsight_core::{
 };
 use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
-    sources::SourceState,
+    source_state::SourceState,
 };
 use hopsight_tests::{
     cluster::{self, Api, ControlPlane, NODE},

@@ -25,7 +25,9 @@ const ARRIVED: Duration = Duration::from_secs(30);
 /// rotel, an OpenTelemetry collector in Rust. The collector in Go is in no package that Debian,
 /// PyPI or npm has of its makers.
 fn collector() -> Option<PathBuf> {
-    env::var_os("HOPSIGHT_ROTEL").map(PathBuf::from).or_else(|| requirement::find("rotel-agent"))
+    env::var_os("HOPSIGHT_ROTEL")
+        .map(PathBuf::from)
+        .or_else(|| hopsight_tests::process::find("rotel-agent"))
 }
 
 #[test]

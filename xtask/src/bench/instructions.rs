@@ -10,7 +10,8 @@ use std::{
 use anyhow::Context as _;
 
 use super::{result_file, target};
-use crate::command::{self, cargo};
+use crate::cargo::cargo;
+use crate::command::{self};
 
 /// A case may take so much more than its bound: compilers and libraries differ a little.
 const TOLERANCE: f64 = 1.10;

@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::command::{self, cargo};
+use crate::cargo::{built, cargo};
+use crate::command::{self};
 
 /// What to measure. Each result is also written to `target/bench/NAME.json`.
 #[derive(Debug, clap::Subcommand)]
@@ -88,7 +89,7 @@ fn live(name: &str, Passed { args }: &Passed) -> anyhow::Result<()> {
     let release = build_release(&["--bins"])?;
     let driver = ["build", "-q", "-p", "hopsight-tests", "--bin", "hopsight-bench"];
     command::run(&mut cargo(&driver))?;
-    let mut driver = Command::new(command::built("hopsight-bench")?);
+    let mut driver = Command::new(built("hopsight-bench")?);
     driver.env("HOPSIGHT_BIN", release.join("hopsight"));
     driver.arg(name).arg("--json").arg(result_file(name)?).args(args);
     Err(command::replace(&mut driver))
@@ -137,7 +138,7 @@ fn build_release(targets: &[&str]) -> anyhow::Result<PathBuf> {
 }
 
 fn target() -> anyhow::Result<PathBuf> {
-    let own = command::built("hopsight")?;
+    let own = built("hopsight")?;
     let target = own.parent().and_then(Path::parent).context("find the target folder")?;
     Ok(target.to_owned())
 }

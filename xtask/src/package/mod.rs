@@ -14,7 +14,8 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::command::{self, output, run};
+use crate::cargo::cargo;
+use crate::command::{output, run};
 
 /// What to make.
 #[derive(Clone, Debug, clap::Args)]
@@ -75,7 +76,7 @@ fn check(binary: &Path) -> anyhow::Result<()> {
     let dir = directory()?;
     let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
     let args = ["test", "--package", "hopsight-tests", "--test", "deploy", "--", "--ignored"];
-    run(command::cargo(&args).arg("--nocapture").env("HOPSIGHT_PACKAGES", dir))
+    run(cargo(&args).arg("--nocapture").env("HOPSIGHT_PACKAGES", dir))
 }
 
 /// The version of every package of the workspace.
@@ -115,7 +116,7 @@ fn build() -> anyhow::Result<PathBuf> {
         run(Command::new("rustup").args(["target", "add", &triple]))?;
     }
     let args = ["build", "--release", "--package", "hopsight", "--bin", "hopsight", "--target"];
-    run(command::cargo(&args).arg(&triple))?;
+    run(cargo(&args).arg(&triple))?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     Ok(target.join(&triple).join("release/hopsight"))
 }

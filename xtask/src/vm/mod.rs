@@ -18,9 +18,10 @@ use std::{
 
 use anyhow::Context as _;
 
+use crate::cargo::{built, cargo};
 use crate::{
     cache,
-    command::{built, cargo, output, output_of},
+    command::{output, output_of},
 };
 use arch::Arch;
 use kernel::Kernel;

@@ -11,4 +11,5 @@ pub mod lookup;
 pub mod nginx;
 pub mod observation;
 pub mod rules;
+pub mod suggest;
 pub mod time;

@@ -46,6 +46,9 @@ impl MetricInfo {
     }
 }
 
+/// The histograms of the agent, which are observed as things happen.
+pub(super) type Histograms<'a> = [(MetricInfo, &'a prometheus::Histogram)];
+
 /// A metric with `N` labels. The number of label values is checked by the compiler.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric<const N: usize> {

@@ -7,8 +7,7 @@ use prometheus::{
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use super::samples::Histograms;
-use crate::metrics::catalogue::{MetricInfo, MetricKind};
+use crate::metrics::catalogue::{Histograms, MetricInfo, MetricKind};
 use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
 
 /// Families by name.

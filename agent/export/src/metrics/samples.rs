@@ -3,7 +3,7 @@
 #[cfg(feature = "otlp")]
 use super::families::Families;
 use super::text::Text;
-use crate::metrics::catalogue::{METRICS, Metric, MetricInfo, MetricKind};
+use crate::metrics::catalogue::{Histograms, METRICS, Metric, MetricInfo, MetricKind};
 
 /// Something that has numbers to show. It is asked at each scrape, from a thread of its own;
 /// what it reads must be cheap to read and must not wait for the pipeline.
@@ -29,9 +29,6 @@ enum Form {
     #[cfg(feature = "otlp")]
     Families(Families),
 }
-
-/// The histograms of the agent, which are observed as things happen.
-pub(super) type Histograms<'a> = [(MetricInfo, &'a prometheus::Histogram)];
 
 impl Samples {
     /// What `collect` has to show, with these histograms, in the text exposition format.

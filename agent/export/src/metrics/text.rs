@@ -8,8 +8,7 @@ use std::{borrow::Cow, fmt::Write as _};
 use anyhow::Context as _;
 use prometheus::{TextEncoder, core::Collector as _};
 
-use super::samples::Histograms;
-use crate::metrics::catalogue::MetricInfo;
+use crate::metrics::catalogue::{Histograms, MetricInfo};
 use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
 
 /// Families, each with its head and its samples.

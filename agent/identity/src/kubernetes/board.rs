@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sources::SourceState;
+use crate::source_state::SourceState;
 
 /// Without an error for so long a watch counts as working again: the longest back-off, the longest
 /// wait for a connection, and some.

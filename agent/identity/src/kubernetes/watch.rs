@@ -26,7 +26,7 @@ use super::{
     board::Board,
     convert::{self, kind, name_of},
 };
-use crate::sources::SourceState;
+use crate::source_state::SourceState;
 use hopsight_core::workload::services::ObjectName;
 
 /// Objects per page of a listing.

@@ -1,7 +1,7 @@
 //! In place of the watches, in a build without them.
 
 use super::{KubernetesOptions, SharedTables};
-use crate::sources::SourceState;
+use crate::source_state::SourceState;
 
 /// Never started.
 #[derive(Debug)]

@@ -9,8 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use hopsight_tests::{
-    agent, http, loopback::Loopback, nginx::utf8, process::Daemon, requirement::find,
-    wait::wait_until,
+    agent, http, loopback::Loopback, nginx::utf8, process::Daemon, process::find, wait::wait_until,
 };
 
 use crate::{processor, prometheus};

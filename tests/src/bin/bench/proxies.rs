@@ -9,7 +9,7 @@ use hopsight_tests::{
     nginx::{Config, Nginx, utf8},
     pki::{Identity, Pki},
     process::Daemon,
-    requirement::find,
+    process::find,
 };
 
 use crate::processor::family;

@@ -265,7 +265,7 @@ fn violations_say_what_and_where() {
 
 #[test]
 fn a_suggested_policy_is_fulfilled_by_what_it_was_suggested_from() {
-    use crate::policy::rules::suggest;
+    use crate::policy::suggest::suggest;
     let named = |upstream, verdict| Observation { upstream, ..observation(verdict) };
     let unchecked = Verdict { server_verified: ServerVerified::Unknown, ..ONE_WAY };
     let all = [

@@ -7,7 +7,6 @@
 //! plaintext and unverified one-way TLS are violations outside of loopback.
 
 mod file;
-mod suggest;
 mod values;
 
 #[cfg(test)]
@@ -18,7 +17,6 @@ use std::{net::IpAddr, time::Duration};
 use serde::Deserialize;
 
 pub use file::{BUILT_IN, PolicyError};
-pub use suggest::suggest;
 pub use values::{Cidr, parse_version};
 
 use super::glob;

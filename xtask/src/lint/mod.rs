@@ -1,16 +1,26 @@
 //! `cargo xtask lint`.
 
+mod imports;
+mod sources;
+mod tidy;
+
+use std::path::Path;
+
+use self::sources::Sources;
+use crate::cargo::cargo;
 use crate::{bpf, command};
 
-/// Format and lints; the agent also without its optional parts, the kernel programs for their own
+/// Borders, format and lints; the agent also without its optional parts, the kernel programs for their own
 /// target.
 pub fn run() -> anyhow::Result<()> {
-    command::run(&mut command::cargo(&["fmt", "--all", "--", "--check"]))?;
+    let findings = tidy::findings(&Sources::read(Path::new("."))?);
+    anyhow::ensure!(findings.is_empty(), "borders are crossed:\n{}", findings.join("\n"));
+    command::run(&mut cargo(&["fmt", "--all", "--", "--check"]))?;
     let warnings = ["--", "-D", "warnings"];
     let all = ["clippy", "--all-targets"];
-    command::run(&mut command::cargo(&[&all[..], &warnings].concat()))?;
+    command::run(&mut cargo(&[&all[..], &warnings].concat()))?;
     let core = ["clippy", "-p", "hopsight", "--no-default-features"];
-    command::run(&mut command::cargo(&[&core[..], &warnings].concat()))?;
+    command::run(&mut cargo(&[&core[..], &warnings].concat()))?;
     let mut kernel = std::process::Command::new("rustup");
     kernel
         .args(["run", bpf::toolchain_name(), "cargo", "clippy", "--package", "hopsight-ebpf"])

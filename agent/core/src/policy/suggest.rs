@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::Require;
 use crate::{
     model::{Security, ServerVerified},
-    policy::observation::Observation,
+    policy::{observation::Observation, rules::Require},
     tls::hello::TlsVersion,
 };
 
