@@ -3,6 +3,9 @@
 //! Every program returns 1, "go on", on every path: nothing here can stop or change traffic.
 #![no_std]
 #![no_main]
+// `core::sync::atomic` has no read-modify-write for BPF; the intrinsic becomes its atomic addition.
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the only way to an atomic addition on this target")]
 
 mod begin;
 mod connect;

@@ -1,6 +1,9 @@
 //! Maps and constants of the programs.
 
-use core::ptr;
+use core::{
+    intrinsics::{AtomicOrdering, atomic_xadd},
+    ptr,
+};
 
 use aya_ebpf::{
     Global,
@@ -86,12 +89,21 @@ pub fn forget(sk: *mut bpf_sock) {
     unsafe { bpf_sk_storage_delete((&raw const FLOWS).cast_mut().cast(), sk.cast()) };
 }
 
-/// Counts a loss. Rust has no atomic addition for this target: a softirq that counts between the
-/// load and the store of the same slot loses one, so counts are lower bounds, off by very little.
+/// Counts a loss.
 #[inline(always)]
 pub fn count(lost: Lost) {
     if let Some(counter) = LOST.get_ptr_mut(lost as u32) {
-        // SAFETY: a valid, aligned pointer into this processor's slot of the array.
-        unsafe { *counter = (*counter).wrapping_add(1) };
+        add(counter, 1);
+    }
+}
+
+/// Adds to a count of this processor's slot of an array, exactly: a softirq may count in the same
+/// slot while a program of a task does, so the addition is atomic (`BPF_ATOMIC | BPF_ADD`, which
+/// every kernel has that has BPF).
+#[inline(always)]
+pub fn add(counter: *mut u64, amount: u64) {
+    // SAFETY: map look-ups return valid, aligned pointers; every access by programs is atomic.
+    unsafe {
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, amount);
     }
 }

@@ -101,17 +101,27 @@ impl Lost {
         Self::BudgetReached,
     ];
 
-    /// Name in metrics.
+    /// Which record is missing, as [`Kind::as_str`](crate::Kind::as_str) has it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn kind(self) -> &'static str {
         match self {
-            Self::Opened => "opened",
+            Self::Opened | Self::Storage => "opened",
             Self::Established => "established",
-            Self::Segment => "segment",
+            Self::Segment | Self::Unreadable | Self::BudgetReached => "segment",
             Self::Fin => "fin",
             Self::Closed => "closed",
+        }
+    }
+
+    /// Why it is missing, as in metrics.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Opened | Self::Established | Self::Segment | Self::Fin | Self::Closed => {
+                "ring_full"
+            }
             Self::Unreadable => "unreadable",
-            Self::Storage => "storage",
+            Self::Storage => "no_storage",
             Self::BudgetReached => "budget_reached",
         }
     }
@@ -140,7 +150,7 @@ mod tests {
     #[test]
     fn reasons_are_numbered_in_order() {
         for (index, reason) in (0u32..).zip(Lost::ALL) {
-            assert_eq!(reason as u32, index, "{}", reason.as_str());
+            assert_eq!(reason as u32, index, "{reason:?}");
         }
     }
 }

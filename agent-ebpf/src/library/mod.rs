@@ -38,12 +38,11 @@ struct Connection {
     ssl: u64,
 }
 
-/// Adds to a count. Not atomic, as [`crate::maps::count`] says: a lower bound.
+/// Adds to a count.
 #[inline(always)]
 fn add(count: LibraryCount, amount: u64) {
     if let Some(counter) = LIBRARY_COUNTS.get_ptr_mut(count as u32) {
-        // SAFETY: a valid, aligned pointer into this processor's slot of the array.
-        unsafe { *counter = (*counter).wrapping_add(amount) };
+        crate::maps::add(counter, amount);
     }
 }
 

@@ -14,7 +14,7 @@ pub use cgroup::Cgroup;
 pub use library::{LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Sampling};
 pub use live::{Attached, LiveOptions, LiveSource, Waker};
 pub use loader::{LoadOptions, ring_bytes_for_this_machine};
-pub use stats::{CaptureStats, ProgramStats, StatsHandle};
+pub use stats::{CaptureStats, Loss, ProgramStats, StatsHandle};
 
 use std::time::Duration;
 

@@ -33,8 +33,8 @@ static UNREADABLE: Once = Once::new();
 pub struct CaptureStats {
     /// Records received from the kernel, by kind.
     pub received: Vec<(&'static str, u64)>,
-    /// What the kernel programs could not deliver, by reason (see [`Lost`]).
-    pub lost: Vec<(&'static str, u64)>,
+    /// What the kernel programs could not deliver.
+    pub lost: Vec<Loss>,
     /// Flows whose captured prefix was cut by a byte budget, counted per direction.
     pub budget_reached: u64,
     /// Records that made no sense.
@@ -47,6 +47,38 @@ pub struct CaptureStats {
     pub programs: Vec<ProgramStats>,
     /// The cgroup that they are attached to is gone, and with it their attachment.
     pub detached_from: Option<PathBuf>,
+}
+
+/// Records that the kernel programs could not deliver for one reason (see [`Lost`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Kind of the missing records, as in [`CaptureStats::received`].
+    pub kind: &'static str,
+    /// Why they are missing: `ring_full`, `unreadable` or `no_storage`.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+impl CaptureStats {
+    /// Every count of the kernel programs under its name, and nothing else.
+    #[must_use]
+    pub fn counted(
+        received: impl Fn(Kind) -> u64,
+        lost: impl Fn(Lost) -> u64,
+        library: impl Fn(LibraryCount) -> u64,
+    ) -> Self {
+        let is_loss = |lost: &Lost| *lost != Lost::BudgetReached;
+        let entry =
+            |what: Lost| Loss { kind: what.kind(), reason: what.reason(), count: lost(what) };
+        Self {
+            received: Kind::ALL.map(|kind| (kind.as_str(), received(kind))).to_vec(),
+            lost: Lost::ALL.into_iter().filter(is_loss).map(entry).collect(),
+            budget_reached: lost(Lost::BudgetReached),
+            library: LibraryCount::ALL.map(|what| (what.as_str(), library(what))).to_vec(),
+            ..Self::default()
+        }
+    }
 }
 
 /// One kernel program.
@@ -128,23 +160,16 @@ impl StatsHandle {
             }
         };
         let count = |reason: Lost| sum(lost, reason as u32);
-        let by_kind = Kind::ALL.iter().zip(&received.by_kind);
+        let by_kind = |kind: Kind| {
+            let index = usize::from(kind as u8).checked_sub(1);
+            index.and_then(|index| received.by_kind.get(index)).map_or(0, |n| n.load(Relaxed))
+        };
         CaptureStats {
-            received: by_kind.map(|(kind, n)| (kind.as_str(), n.load(Relaxed))).collect(),
-            lost: Lost::ALL
-                .into_iter()
-                .filter(|reason| *reason != Lost::BudgetReached)
-                .map(|reason| (reason.as_str(), count(reason)))
-                .collect(),
-            budget_reached: count(Lost::BudgetReached),
             decode_errors: received.decode_errors.load(Relaxed),
             taken_in: received.taken_in.load(Relaxed),
-            library: LibraryCount::ALL
-                .into_iter()
-                .map(|what| (what.as_str(), sum(library, what as u32)))
-                .collect(),
             programs: programs.iter().filter_map(LoadedProgram::stats).collect(),
             detached_from: self.detached_from(),
+            ..CaptureStats::counted(by_kind, count, |what| sum(library, what as u32))
         }
     }
 

@@ -1,8 +1,5 @@
 //! Takes connection reports in and shows them.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},

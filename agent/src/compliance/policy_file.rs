@@ -1,6 +1,11 @@
 //! The operator's policy file, read again when it changes.
 
-use std::{fs, path::PathBuf, time::SystemTime};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use anyhow::Context as _;
 
@@ -40,10 +45,9 @@ impl PolicyFile {
             return;
         }
         self.read = version;
-        let policies = fs::read_to_string(path)
+        let policies = read_bounded(path)
             .with_context(|| format!("read the policy file {}", path.display()))
             .and_then(|text| {
-                anyhow::ensure!(text.len() as u64 <= MAX_BYTES, "the policy file is too large");
                 PolicySet::parse(&text)
                     .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))
             });
@@ -83,6 +87,18 @@ impl PolicyFile {
     }
 }
 
+/// The text of a file of at most [`MAX_BYTES`], of which no more is read.
+fn read_bounded(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    anyhow::ensure!(
+        text.len() as u64 <= MAX_BYTES,
+        "it is larger than {} MiB; split it or use globs",
+        MAX_BYTES >> 20
+    );
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +130,16 @@ mod tests {
             assert!(health.1.contains(words), "{text:?}: {health:?}");
         }
         assert_eq!(PolicyFile::new(None).health().0, ComponentState::Ready);
+    }
+
+    #[test]
+    fn no_more_of_a_file_is_read_than_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.toml");
+        // Sparse: to read it whole would take a terabyte.
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let (state, words) = PolicyFile::new(Some(path)).health();
+        assert_eq!(state, ComponentState::Degraded);
+        assert!(words.contains("larger than 4 MiB"), "{words}");
     }
 }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use hopsight_capture::{
-    LibraryEvidence, LibraryStatuses, NoLibrary, StatsHandle, loader::NETWORK_PROGRAMS,
+    CaptureStats, LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, StatsHandle,
+    loader::NETWORK_PROGRAMS,
 };
 use hopsight_core::{
     flow::reassembly::Dropped,
@@ -51,10 +52,10 @@ pub struct AgentMetrics {
 const LIBRARY: &str = "library";
 
 /// Watched processes by [`LIBRARY`] or the reason why not.
-fn library_processes(statuses: &LibraryStatuses) -> BTreeMap<&'static str, u64> {
+fn library_processes(statuses: &[LibraryStatus]) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
-    for process in statuses.read() {
-        let status = match process.evidence {
+    for process in statuses {
+        let status = match &process.evidence {
             LibraryEvidence::Library(_) => LIBRARY,
             LibraryEvidence::Inferred { reason, .. } => reason.as_str(),
         };
@@ -67,7 +68,7 @@ fn library_processes(statuses: &LibraryStatuses) -> BTreeMap<&'static str, u64> 
 /// but is not.
 #[must_use]
 pub fn library_health(statuses: &LibraryStatuses) -> (ComponentState, String) {
-    let counts = library_processes(statuses);
+    let counts = library_processes(&statuses.read());
     let hindered = [NoLibrary::NoPermission, NoLibrary::AttachFailed, NoLibrary::UnsupportedBuild];
     let is_hindered = hindered.iter().any(|reason| counts.contains_key(reason.as_str()));
     let state = if is_hindered { ComponentState::Degraded } else { ComponentState::Ready };
@@ -78,66 +79,70 @@ pub fn library_health(statuses: &LibraryStatuses) -> (ComponentState, String) {
 
 impl Collect for AgentMetrics {
     fn collect(&self, samples: &mut Samples) {
-        let capture = self.capture.read();
-        for (kind, count) in &capture.received {
-            samples.count(EVENTS_RECEIVED, [kind], *count);
-        }
-        for (kind, count) in &capture.lost {
-            samples.count(EVENTS_LOST, [kind], *count);
-        }
-        samples.count(EVENTS_UNDECODABLE, [], capture.decode_errors);
-        samples.count(CAPTURE_BUDGET_REACHED, [], capture.budget_reached);
-        samples.count(FLOWS_TAKEN_IN, [], capture.taken_in);
-        for (what, count) in &capture.library {
-            match *what {
-                "bytes" => samples.count(LIBRARY_BYTES, [], *count),
-                "lost" => samples.count(EVENTS_LOST, ["library"], *count),
-                what => samples.count(LIBRARY_PROBE_HITS, [what], *count),
-            }
-        }
-        for program in NETWORK_PROGRAMS {
-            // Their links live as long as the source these numbers come from, and the cgroup.
-            let attached = u64::from(capture.detached_from.is_none());
-            samples.count(PROBES_ATTACHED, [program], attached);
-        }
-        // Without the kernel's statistics every program has run zero times.
-        for program in capture.programs.iter().filter(|program| program.run_count > 0) {
-            let seconds = program.run_time.as_secs_f64();
-            samples.set(PROGRAM_RUN_SECONDS, [&program.name], seconds);
-            samples.count(PROGRAM_RUNS, [&program.name], program.run_count);
-        }
-        self.collect_library(samples);
-        self.collect_pipeline(samples);
-    }
-}
-
-impl AgentMetrics {
-    fn collect_library(&self, samples: &mut Samples) {
-        let by_status = library_processes(&self.library);
-        let reasons = NoLibrary::ALL.iter().map(|reason| reason.as_str());
-        for status in std::iter::once(LIBRARY).chain(reasons) {
-            samples.count(LIBRARY_PROCESSES, [status], *by_status.get(status).unwrap_or(&0));
-        }
-    }
-
-    fn collect_pipeline(&self, samples: &mut Samples) {
+        collect_capture(&self.capture.read(), samples);
+        collect_library(&self.library.read(), samples);
         let numbers = *self.pipeline.lock().unwrap_or_else(PoisonError::into_inner);
-        let counters = &numbers.counters;
-        samples.count(FLOWS_TRACKED, [], numbers.tracked as u64);
-        for (reason, count) in [
-            (Eviction::TableFull, counters.evicted_table_full),
-            (Eviction::Memory, counters.evicted_memory),
-            (Eviction::Timeout, counters.evicted_timeout),
-        ] {
-            samples.count(FLOWS_EVICTED, [reason.as_str()], count);
-        }
-        for reason in Dropped::ALL {
-            let bytes = counters.reassembly_drops.get(*reason);
-            samples.count(REASSEMBLY_DROPPED_BYTES, [reason.as_str()], bytes);
-        }
-        samples.count(EVENTS_UNTRACKED, [], counters.untracked_events);
-        samples.count(EVIDENCE_CONFLICTS, [], counters.evidence_conflicts);
-        samples.count(LIBRARY_TRANSCRIPTS, ["matched"], counters.transcripts_matched);
-        samples.count(LIBRARY_TRANSCRIPTS, ["unmatched"], numbers.transcripts_unmatched);
+        collect_pipeline(&numbers, samples);
     }
 }
+
+fn collect_capture(capture: &CaptureStats, samples: &mut Samples) {
+    for (kind, count) in &capture.received {
+        samples.count(EVENTS_RECEIVED, [kind], *count);
+    }
+    for loss in &capture.lost {
+        samples.count(EVENTS_LOST, [loss.kind, loss.reason], loss.count);
+    }
+    samples.count(EVENTS_UNDECODABLE, [], capture.decode_errors);
+    samples.count(CAPTURE_BUDGET_REACHED, [], capture.budget_reached);
+    samples.count(FLOWS_TAKEN_IN, [], capture.taken_in);
+    for (what, count) in &capture.library {
+        match *what {
+            "bytes" => samples.count(LIBRARY_BYTES, [], *count),
+            "lost" => samples.count(EVENTS_LOST, ["library", "ring_full"], *count),
+            what => samples.count(LIBRARY_PROBE_HITS, [what], *count),
+        }
+    }
+    for program in NETWORK_PROGRAMS {
+        // Their links live as long as the source these numbers come from, and the cgroup.
+        let attached = u64::from(capture.detached_from.is_none());
+        samples.count(PROBES_ATTACHED, [program], attached);
+    }
+    // Without the kernel's statistics every program has run zero times.
+    for program in capture.programs.iter().filter(|program| program.run_count > 0) {
+        let seconds = program.run_time.as_secs_f64();
+        samples.set(PROGRAM_RUN_SECONDS, [&program.name], seconds);
+        samples.count(PROGRAM_RUNS, [&program.name], program.run_count);
+    }
+}
+
+fn collect_library(statuses: &[LibraryStatus], samples: &mut Samples) {
+    let by_status = library_processes(statuses);
+    let reasons = NoLibrary::ALL.iter().map(|reason| reason.as_str());
+    for status in std::iter::once(LIBRARY).chain(reasons) {
+        samples.count(LIBRARY_PROCESSES, [status], *by_status.get(status).unwrap_or(&0));
+    }
+}
+
+fn collect_pipeline(numbers: &PipelineNumbers, samples: &mut Samples) {
+    let counters = &numbers.counters;
+    samples.count(FLOWS_TRACKED, [], numbers.tracked as u64);
+    for (reason, count) in [
+        (Eviction::TableFull, counters.evicted_table_full),
+        (Eviction::Memory, counters.evicted_memory),
+        (Eviction::Timeout, counters.evicted_timeout),
+    ] {
+        samples.count(FLOWS_EVICTED, [reason.as_str()], count);
+    }
+    for reason in Dropped::ALL {
+        let bytes = counters.reassembly_drops.get(*reason);
+        samples.count(REASSEMBLY_DROPPED_BYTES, [reason.as_str()], bytes);
+    }
+    samples.count(EVENTS_UNTRACKED, [], counters.untracked_events);
+    samples.count(EVIDENCE_CONFLICTS, [], counters.evidence_conflicts);
+    samples.count(LIBRARY_TRANSCRIPTS, ["matched"], counters.transcripts_matched);
+    samples.count(LIBRARY_TRANSCRIPTS, ["unmatched"], numbers.transcripts_unmatched);
+}
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,8 @@ fn a_stopped_agent_loses_what_it_counts_and_nothing_else() {
         Ok(((now - then).abs() < 0.5).then_some(()))
     })
     .unwrap();
-    let (opened, lost) = (received(), count("hopsight_events_lost_total", "opened"));
+    let (opened, lost) =
+        (received(), count("hopsight_events_lost_total", "opened\",reason=\"ring_full"));
     let dropped = agent.metric("hopsight_event_output_dropped_total", &[]).unwrap();
     agent.daemon.terminate().unwrap();
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hopsight_capture::Source as _;
+use hopsight_capture::{CaptureStats, Source as _};
 use hopsight_core::model::{Direction, Event};
 
 use crate::harness::{
@@ -150,7 +150,11 @@ fn a_full_ring_is_counted_and_told() {
     assert!(matches!(after.first(), Some(Event::Lost { .. })), "{after:?}");
     assert_eq!(after.iter().filter(|e| matches!(e, Event::Lost { .. })).count(), 1, "told once");
     let stats = source.stats().read();
-    let lost = stats.lost.iter().find(|(reason, _)| *reason == "segment").map(|(_, n)| *n);
+    let lost = stats
+        .lost
+        .iter()
+        .find(|loss| (loss.kind, loss.reason) == ("segment", "ring_full"))
+        .map(|loss| loss.count);
     assert!(lost.is_some_and(|n| n > 0), "{stats:?}");
 }
 
@@ -175,7 +179,8 @@ fn what_a_full_ring_loses_is_counted_exactly() {
     collect_for(&mut small, Duration::from_millis(300));
     let sum = |counts: &[(&'static str, u64)]| counts.iter().map(|(_, n)| n).sum::<u64>();
     let [small, large] = [small.stats().read(), large.stats().read()];
-    assert_eq!(sum(&large.lost), 0, "{large:?}");
-    assert!(sum(&small.lost) > 0, "{small:?}");
-    assert_eq!(sum(&small.received) + sum(&small.lost), sum(&large.received));
+    let lost = |stats: &CaptureStats| stats.lost.iter().map(|loss| loss.count).sum::<u64>();
+    assert_eq!(lost(&large), 0, "{large:?}");
+    assert!(lost(&small) > 0, "{small:?}");
+    assert_eq!(sum(&small.received) + lost(&small), sum(&large.received));
 }

@@ -91,7 +91,7 @@ fn a_conversation_is_seen_whole_over_every_address_family() {
         let events = collect_closed(&mut source);
         assert_conversation(&events, name, to, from, turns);
         let stats = source.stats().read();
-        assert!(stats.lost.iter().all(|(_, n)| *n == 0), "{name}: {stats:?}");
+        assert!(stats.lost.iter().all(|loss| loss.count == 0), "{name}: {stats:?}");
         assert_eq!(stats.decode_errors, 0, "{name}");
     }
 }

@@ -1,6 +1,6 @@
 //! Attaching the kernel programs to probe points.
 
-use std::{fs::File, os::fd::AsRawFd as _};
+use std::{fs::File, os::fd::AsRawFd as _, thread};
 
 use anyhow::Context as _;
 use aya::{
@@ -11,7 +11,7 @@ use aya::{
     },
 };
 use hopsight_abi::VerifyOffsets;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::placement::{Hook, Image, ProbePoint};
 
@@ -24,10 +24,13 @@ pub struct Attachment {
 impl Drop for Attachment {
     /// The kernel lets every removal of a probe wait for all processors, some 0.1 s. Threads of
     /// their own wait, all at once: new processes are looked at meanwhile, and an agent that ends
-    /// does not wait for one probe after the other.
+    /// does not wait for one probe after the other. Where no thread can be had, the link is dropped
+    /// here with the closure that owns it.
     fn drop(&mut self) {
         for link in std::mem::take(&mut self.links) {
-            std::thread::spawn(move || drop(link));
+            if let Err(error) = thread::Builder::new().spawn(move || drop(link)) {
+                warn!(%error, "a library probe is removed without a thread of its own");
+            }
         }
     }
 }

@@ -139,8 +139,8 @@ metrics! {
 
     /// Events received from the kernel, by kind.
     EVENTS_RECEIVED: Counter "hopsight_events_received_total" ["kind"];
-    /// Events the kernel could not deliver because the ring buffer was full, by kind.
-    EVENTS_LOST: Counter "hopsight_events_lost_total" ["kind"];
+    /// Events the kernel programs could not deliver, by kind and reason: the ring buffer was full (ring_full), a packet's bytes could not be read (unreadable), or a socket's state could not be made, so that its connection is not watched (no_storage). Exact.
+    EVENTS_LOST: Counter "hopsight_events_lost_total" ["kind", "reason"];
     /// Events from the kernel that could not be decoded.
     EVENTS_UNDECODABLE: Counter "hopsight_events_undecodable_total" [];
     /// Events about connections that are not followed (any more).

@@ -27,6 +27,13 @@ use crate::{
     metrics::{catalogue::OTLP_METRIC_EXPORTS, samples::Samples},
 };
 
+/// Adds how many exports were sent and how many failed.
+pub fn collect(counts: [u64; 2], samples: &mut Samples) {
+    for (result, count) in ["sent", "failed"].into_iter().zip(counts) {
+        samples.count(OTLP_METRIC_EXPORTS, [result], count);
+    }
+}
+
 /// A thread that exports metrics; dropping it exports them a last time and waits for the thread.
 #[derive(Debug)]
 pub struct MetricExport {
@@ -43,9 +50,7 @@ impl MetricExport {
         let counts: Arc<[AtomicU64; 2]> = Arc::default();
         let shown = Arc::clone(&counts);
         exporter.register(move |samples: &mut Samples| {
-            for (result, count) in ["sent", "failed"].into_iter().zip(&*shown) {
-                samples.count(OTLP_METRIC_EXPORTS, [result], count.load(Ordering::Relaxed));
-            }
+            collect([0, 1].map(|result| shown[result].load(Ordering::Relaxed)), samples);
         });
         let exporter = exporter.clone();
         let start = SystemTime::now();

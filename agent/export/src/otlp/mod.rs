@@ -15,7 +15,11 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
 };
 
-pub use self::{endpoint::Endpoint, logs::LogOutput, metrics::MetricExport};
+pub use self::{
+    endpoint::Endpoint,
+    logs::LogOutput,
+    metrics::{MetricExport, collect},
+};
 
 /// How OTLP is sent.
 #[derive(Clone, Debug)]

@@ -7,21 +7,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    Exporter,
-    events::Events,
-    metrics::{
-        catalogue::{
-            CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE,
-            EVENTS_UNTRACKED, EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED,
-            LIBRARY_BYTES, LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, METRICS,
-            OTLP_METRIC_EXPORTS, PROBES_ATTACHED, PROGRAM_RUN_SECONDS, PROGRAM_RUNS,
-            REASSEMBLY_DROPPED_BYTES,
-        },
-        drift::{DriftBoard, DriftView},
-        samples::Samples,
-    },
-};
+use super::*;
+use hopsight_capture::ProgramStats;
 use hopsight_core::{
     health::ComponentState,
     hops::{
@@ -38,6 +25,15 @@ use hopsight_core::{
         drift::{OpenDrift, Rule, Violation},
         intent::{Scheme, Stated},
         time::UnixTime,
+    },
+};
+use hopsight_export::{
+    Exporter,
+    events::Events,
+    metrics::{
+        catalogue::METRICS,
+        drift::{DriftBoard, DriftView},
+        samples::Samples,
     },
 };
 
@@ -89,26 +85,50 @@ fn populated() -> Exporter {
     exporter.observe_verdict_latency(Duration::from_millis(30));
     exporter.health().set("kernel_programs", ComponentState::Ready, "6 of 6 attached");
     exporter.register(|samples: &mut Samples| {
-        samples.count(EVIDENCE_CONFLICTS, [], 0);
-        samples.count(EVENTS_RECEIVED, ["segment"], 1234);
-        samples.count(EVENTS_LOST, ["segment"], 0);
-        samples.count(EVENTS_UNDECODABLE, [], 0);
-        samples.count(EVENTS_UNTRACKED, [], 5);
-        samples.count(CAPTURE_BUDGET_REACHED, [], 2);
-        samples.count(FLOWS_TAKEN_IN, [], 4);
-        samples.count(LIBRARY_PROBE_HITS, ["delivered"], 63);
-        samples.count(LIBRARY_BYTES, [], 20_000);
-        samples.count(FLOWS_TRACKED, [], 3);
-        samples.count(FLOWS_EVICTED, ["evicted"], 1);
-        samples.count(REASSEMBLY_DROPPED_BYTES, ["out_of_window"], 10);
-        samples.count(PROBES_ATTACHED, ["egress"], 1);
-        samples.set(PROGRAM_RUN_SECONDS, ["egress"], 0.25);
-        samples.count(PROGRAM_RUNS, ["egress"], 1000);
-        samples.count(LIBRARY_PROCESSES, ["probed"], 2);
-        samples.count(LIBRARY_TRANSCRIPTS, ["matched"], 7);
-        samples.count(OTLP_METRIC_EXPORTS, ["sent"], 3);
+        collect_capture(&captured(), samples);
+        collect_library(&statuses(), samples);
+        collect_pipeline(&numbers(), samples);
+        #[cfg(feature = "otlp")]
+        hopsight_export::otlp::collect([3, 0], samples);
     });
     exporter
+}
+
+/// Every count of the kernel programs, each with a value of its own.
+fn captured() -> CaptureStats {
+    let program = ProgramStats {
+        name: "egress".into(),
+        id: 1,
+        run_time: Duration::from_millis(250),
+        run_count: 1000,
+    };
+    CaptureStats {
+        decode_errors: 1,
+        taken_in: 4,
+        programs: vec![program],
+        ..CaptureStats::counted(
+            |kind| 1000 + kind as u64,
+            |lost| lost as u64,
+            |count| 20 + count as u64,
+        )
+    }
+}
+
+/// A process that is read, and one for every reason why not.
+fn statuses() -> Vec<LibraryStatus> {
+    let status = |evidence| LibraryStatus { pid: 1, name: "nginx".into(), evidence };
+    let hindered = NoLibrary::ALL
+        .iter()
+        .map(|&reason| status(LibraryEvidence::Inferred { reason, detail: String::new() }));
+    hindered.collect()
+}
+
+fn numbers() -> PipelineNumbers {
+    PipelineNumbers {
+        tracked: 3,
+        counters: Counters { evicted_table_full: 1, transcripts_matched: 7, ..Counters::default() },
+        transcripts_unmatched: 2,
+    }
 }
 
 /// One open drift, one that is over, and a configuration that was not loaded.
@@ -152,7 +172,7 @@ fn stable(exposition: &str) -> String {
 
 #[test]
 fn exposition_is_the_golden_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/testdata/exposition.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/run/testdata/exposition.txt");
     let got = stable(&populated().gather().expect("exposition"));
     if std::env::var_os("HOPSIGHT_BLESS").is_some() {
         std::fs::write(path, &got).expect("write the golden file");
