@@ -1,5 +1,5 @@
-//! Where names of pods come from: the Kubernetes API and the container runtime, each asked for only
-//! once there is a proxy in a container. None is required.
+//! Where names of pods come from: the Kubernetes API and the container runtime, each asked only
+//! once there is a proxy in a container. Neither is required.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,7 @@ use hopsight_core::{
 
 /// How long a process in a pod is left without a name while a source may still give it one.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two questions to the container runtime about containers it did not know.
+/// Pause between questions to the container runtime about containers it did not know.
 const CRI_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Which sources to use.
@@ -27,21 +27,21 @@ const CRI_INTERVAL: Duration = Duration::from_secs(2);
 pub struct SourceOptions {
     /// The Kubernetes API.
     pub kubernetes: KubernetesOptions,
-    /// The CRI socket of the container runtime; not asked without. Whoever may speak to it is root
-    /// on the node.
+    /// The CRI socket of the container runtime; if absent, it is not asked. Whoever may speak to it
+    /// is as good as root on the node.
     pub cri_socket: Option<PathBuf>,
 }
 
-/// How a source is.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceState {
     /// There is nothing to ask it yet, for this reason.
     Idle(&'static str),
     /// Asked and not answered yet.
     Starting,
-    /// Works; what it does.
+    /// It works; what it does.
     Ready(String),
-    /// Does not, or not fully; why.
+    /// It does not, or not fully; why.
     Degraded(String),
 }
 
@@ -52,7 +52,7 @@ pub enum Lookup {
     Known(Box<PodIdentity>),
     /// One of them has not answered yet.
     Pending,
-    /// None knows, or the process is in no pod.
+    /// None knows it, or the process is in no pod.
     Unknown,
 }
 
@@ -74,7 +74,7 @@ struct Cri {
 }
 
 impl PodSources {
-    /// Nothing is asked yet.
+    /// Nothing has been asked yet.
     #[must_use]
     pub const fn new(options: SourceOptions) -> Self {
         Self { options, watch: None, cri: None }
@@ -144,7 +144,7 @@ impl PodSources {
         self.watch.as_ref()?.as_ref().ok()?.tables().intent(pod, to)
     }
 
-    /// How the Kubernetes API is, if it is to be asked.
+    /// The state of the Kubernetes API, if it is to be asked.
     #[must_use]
     pub fn kubernetes(&self) -> Option<SourceState> {
         self.options.kubernetes.enabled.then(|| match &self.watch {
@@ -154,7 +154,7 @@ impl PodSources {
         })
     }
 
-    /// How the container runtime is, if it is to be asked.
+    /// The state of the container runtime, if it is to be asked.
     #[must_use]
     pub fn runtime(&self) -> Option<SourceState> {
         self.options.cri_socket.as_ref()?;
