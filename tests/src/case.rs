@@ -51,7 +51,7 @@ pub enum Upstream {
     Http2,
     /// nginx, TLS.
     Nginx(Version, Asks),
-    /// nginx, TLS with a certificate that is out of date.
+    /// nginx, TLS with an expired certificate.
     Expired(Version),
     /// haproxy `verify required`: refuses in the handshake what nginx would answer with HTTP 400.
     Haproxy(Version),
@@ -91,7 +91,7 @@ pub enum Holds {
 /// What the proxy does with the upstream's certificate (`proxy_ssl_verify`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Not looked at; nginx's default.
+    /// Not checked; nginx's default.
     Off,
     /// Verified against the root that signed it.
     On,

@@ -31,7 +31,7 @@ pub fn cargo(args: &[&str]) -> Command {
     for name in env::vars_os().map(|(name, _)| name).filter(about_us) {
         command.env_remove(name);
     }
-    // The default stays unsaid: a changed variable would build the kernel programs again.
+    // The default is left out: a changed variable would build the kernel programs again.
     if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
         command.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
     }
@@ -83,7 +83,7 @@ pub fn installed(program: &str) -> bool {
         .any(|dir| dir.join(program).is_file())
 }
 
-/// Whether we are root, by the kernel's word (`/proc/self` belongs to the effective user).
+/// Whether we are root, as the kernel has it (`/proc/self` belongs to the effective user).
 pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)

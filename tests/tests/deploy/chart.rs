@@ -1,4 +1,4 @@
-//! The Helm chart, rendered with Helm's own SDK and held against Kubernetes' schemas.
+//! The Helm chart, rendered with Helm's own SDK and checked against Kubernetes' schemas.
 
 use std::{
     env, fs,

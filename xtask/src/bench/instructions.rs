@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::{result_file, target};
 use crate::command::{self, cargo};
 
-/// A case may take so much more than its bound: compilers and libraries differ a little.
+/// How much more than its bound a case may take: compilers and libraries differ a little.
 const TOLERANCE: f64 = 1.10;
 
 /// Runs of a case under callgrind; the difference leaves out start and preparation.
