@@ -202,7 +202,7 @@ fn write_lines(
                 if error.kind() == io::ErrorKind::BrokenPipe {
                     tracing::warn!(
                         output = name,
-                        "the reader of connection events went away; writing no more"
+                        "the reader of connection events went away; nothing more is written"
                     );
                     return;
                 }

@@ -153,7 +153,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         .name("pipeline".to_owned())
         .spawn(move || {
             let result = capture.confine(Duty::Capture).and_then(|()| worker.run());
-            // Nobody listens any more when the agent is stopping.
+            // Nobody listens once the agent is stopping.
             let _ = broken.send(());
             result
         })

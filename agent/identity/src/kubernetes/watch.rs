@@ -317,7 +317,7 @@ async fn follow<K>(
             }
             // What was watched is too old for the server (410 Gone): listing again is routine.
             Err(watcher::Error::WatchError(status)) if status.code == 410 => {
-                tracing::debug!(what, "listing anew: {status}");
+                tracing::debug!(what, "listing again: {status}");
             }
             Err(error) => board.fails(what, words(&error)),
         }
