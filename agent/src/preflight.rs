@@ -101,7 +101,7 @@ impl fmt::Display for Requirement {
 }
 
 /// Checks every requirement of watching with `options`. The kernel programs are really loaded and
-/// attached, watching nobody, and go again at once.
+/// attached, watching nobody, and detached again at once.
 #[must_use]
 pub fn check(options: &LiveOptions) -> Vec<Requirement> {
     let release = read("/proc/sys/kernel/osrelease");
@@ -129,14 +129,14 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
     found
 }
 
-/// Whether live connections can be watched, be it with less to show.
+/// Whether live connections can be watched, even if with less to show.
 #[must_use]
 pub fn is_ready(requirements: &[Requirement]) -> bool {
     requirements.iter().all(|requirement| requirement.state != State::Missing)
 }
 
 fn kernel(release: &str, version: Option<Version>) -> Requirement {
-    let problem = (State::Degraded, "use Linux 5.10 or later: older ones are not tested");
+    let problem = (State::Degraded, "use Linux 5.10 or later: older kernels are not tested");
     Requirement::unless(version >= Some(OLDEST), "kernel", format!("Linux {release}"), problem)
 }
 
@@ -181,7 +181,7 @@ fn capabilities_met(capabilities: u64) -> [Requirement; 4] {
             None,
             (
                 Degraded,
-                "add CAP_SYS_PTRACE to take in connections older than the agent and to find the \
+                "add CAP_SYS_PTRACE to adopt connections older than the agent and to find the \
                  proxy's TLS library",
             ),
         ),
@@ -255,7 +255,7 @@ fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
         if has_errno { "on" } else { "not in this kernel" },
         (
             State::Degraded,
-            "use a kernel with CONFIG_SECCOMP_FILTER: no system call is refused without",
+            "use a kernel with CONFIG_SECCOMP_FILTER: without it no system call is refused",
         ),
     );
     [landlock, seccomp]
@@ -263,11 +263,11 @@ fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
 
 fn watched_processes(watched: &Watched) -> Requirement {
     let count = running(watched).len();
-    let problem = (State::Degraded, "none runs now; connections are seen once one starts");
+    let problem = (State::Degraded, "none is running; connections are seen once one starts");
     Requirement::unless(count > 0, "watched processes", format!("{count} found"), problem)
 }
 
-/// What the TLS libraries of the watched processes would show, alike ones together.
+/// What the TLS libraries of the watched processes would show, like answers together.
 fn library_evidence(watched: &Watched) -> Vec<Requirement> {
     let mut alike: BTreeMap<String, (LibraryEvidence, Vec<String>)> = BTreeMap::new();
     for (pid, name) in running(watched) {
@@ -275,7 +275,7 @@ fn library_evidence(watched: &Watched) -> Vec<Requirement> {
         let known = alike.entry(evidence.to_string());
         known.or_insert_with(|| (evidence, Vec::new())).1.push(format!("{name} {pid}"));
     }
-    let problem = (State::Degraded, "under TLS 1.3 these rest on the lengths of records");
+    let problem = (State::Degraded, "TLS 1.3 verdicts about these rest on record lengths");
     let each = alike.into_iter().map(|(text, (evidence, mut processes))| {
         processes.sort_unstable();
         let met = matches!(evidence, LibraryEvidence::Library(_));
@@ -308,8 +308,8 @@ fn kernel_programs(options: &LiveOptions, cgroup: Option<&Cgroup>) -> Vec<Requir
         let rehearsal = library::rehearse(&mut ebpf).map(|()| "load and attach".to_owned());
         found.push(match Requirement::from_result("library probes", rehearsal) {
             refused if refused.state == State::Missing => {
-                let advice = "TLS 1.3 verdicts rest on record lengths without them; the kernel \
-                              gives probes in user space to CAP_SYS_ADMIN only";
+                let advice = "without them TLS 1.3 verdicts rest on record lengths; the kernel \
+                              allows probes in user space to CAP_SYS_ADMIN only";
                 Requirement { state: State::Degraded, advice: advice.to_owned(), ..refused }
             }
             works => works,

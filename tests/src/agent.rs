@@ -38,7 +38,7 @@ impl Agent {
     /// Starts the agent with its files in `dir` and waits until its programs are attached.
     ///
     /// # Errors
-    /// When it does not get ready; the message carries its output.
+    /// When it does not become ready; the message carries its output.
     pub fn start(dir: &Path, http: SocketAddr, extra: &[&str]) -> anyhow::Result<Self> {
         Self::start_through(&[], dir, http, extra)
     }
@@ -136,7 +136,7 @@ impl Agent {
     /// When a line of the event file is no report.
     pub fn reports(&self) -> anyhow::Result<Vec<ConnectionReport>> {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
-        // The last line may still be in the making.
+        // The last line may not be complete yet.
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         let is_report = |line: &&str| !line.contains(r#""event":"drift_"#);
         complete
@@ -146,7 +146,7 @@ impl Agent {
             .collect()
     }
 
-    /// The drift events so far, in order, without a line that is still in the making.
+    /// The drift events so far, in order, without a line that is not complete yet.
     #[must_use]
     pub fn drifts(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
@@ -219,7 +219,7 @@ pub fn is_address(text: &str, address: SocketAddr) -> bool {
     text.parse().is_ok_and(|parsed: SocketAddr| canonical(parsed) == canonical(address))
 }
 
-/// The agent's binary: `HOPSIGHT_BIN`, else the one of this package, which cargo builds anew with the
+/// The agent's binary: `HOPSIGHT_BIN`, else the one of this package, which cargo builds with the
 /// tests, so that it is never an old one.
 ///
 /// # Errors

@@ -45,13 +45,13 @@ impl Proxy {
 /// The upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upstream {
-    /// nginx, HTTP/1.1 in clear.
+    /// nginx, HTTP/1.1 in the clear.
     Http1,
-    /// nginx, HTTP/2 with prior knowledge in clear, as gRPC uses it.
+    /// nginx, HTTP/2 with prior knowledge in the clear, as gRPC uses it.
     Http2,
     /// nginx, TLS.
     Nginx(Version, Asks),
-    /// nginx, TLS with a certificate that is out of date.
+    /// nginx, TLS with an expired certificate.
     Expired(Version),
     /// haproxy `verify required`: refuses in the handshake what nginx would answer with HTTP 400.
     Haproxy(Version),
@@ -91,7 +91,7 @@ pub enum Holds {
 /// What the proxy does with the upstream's certificate (`proxy_ssl_verify`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Not looked at; nginx's default.
+    /// Not checked; nginx's default.
     Off,
     /// Verified against the root that signed it.
     On,
@@ -141,7 +141,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// A hop in clear without verification, on which one request succeeds.
+    /// A hop in the clear without verification, on which one request succeeds.
     #[must_use]
     pub const fn new(name: &'static str, proxy: Proxy, upstream: Upstream, holds: Holds) -> Self {
         let expected = Expected {
@@ -242,7 +242,7 @@ impl Case {
         }
     }
 
-    /// The only TLS version the upstream speaks; `None` in clear.
+    /// The only TLS version the upstream speaks; `None` in the clear.
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         match self.upstream {
@@ -286,8 +286,8 @@ impl fmt::Display for Version {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asks = match self.upstream {
-            Upstream::Http1 => return f.pad("HTTP/1.1 in clear"),
-            Upstream::Http2 => return f.pad("HTTP/2 in clear"),
+            Upstream::Http1 => return f.pad("HTTP/1.1 in the clear"),
+            Upstream::Http2 => return f.pad("HTTP/2 in the clear"),
             Upstream::Nginx(_, Asks::Nothing) | Upstream::Expired(_) => "not asked",
             Upstream::Nginx(_, Asks::Optional) => "asked",
             Upstream::Nginx(_, Asks::Required) | Upstream::Haproxy(_) => "required",

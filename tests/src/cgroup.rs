@@ -1,5 +1,5 @@
-//! A cgroup v2 directory of one's own: an agent that is attached to it sees nothing else of the
-//! machine, so that counts are exact.
+//! A cgroup v2 directory of the test's own: an agent that is attached to it sees nothing else of
+//! the machine, so that counts are exact.
 
 use std::{
     fs,

@@ -40,7 +40,7 @@ pub enum Flip {
     Plaintext,
 }
 
-/// A proxy with one named upstream that asks for certificates and takes connections without.
+/// A proxy with one named upstream that asks for certificates and accepts connections without.
 #[derive(Debug)]
 pub struct Scene {
     /// The proxy, whose every request opens a connection.
@@ -90,7 +90,7 @@ impl Scene {
         self.dir.path()
     }
 
-    /// An agent that holds the hop against a policy of mutual TLS and keeps its state from one
+    /// An agent that evaluates the hop against a policy of mutual TLS and keeps its state from one
     /// start to the next.
     ///
     /// # Errors

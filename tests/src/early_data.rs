@@ -14,7 +14,7 @@ pub const CLIENT: &str = "openssl";
 /// How long one step of a connection may take.
 const STEP: Duration = Duration::from_secs(10);
 
-/// A full handshake behind early data: the server does not know the session.
+/// A full handshake after early data: the server does not know the session.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlyData {
     /// What it is called.

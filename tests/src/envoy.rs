@@ -43,7 +43,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Adds a hop: a listener in clear on `front`, a cluster that connects to `dial`.
+    /// Adds a hop: a listener in the clear on `front`, a cluster that connects to `dial`.
     ///
     /// # Errors
     /// When a path is not UTF-8.

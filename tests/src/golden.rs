@@ -27,7 +27,7 @@ pub fn file(path: &Path, expected: &str) -> anyhow::Result<()> {
         });
     let (found, expected) = lines.unwrap_or(("the end of one of both", ""));
     anyhow::bail!(
-        "{} line {} differs (`cargo xtask bless` writes it anew):\n- {found}\n+ {expected}",
+        "{} line {} differs (`cargo xtask bless` writes it again):\n- {found}\n+ {expected}",
         path.display(),
         number + 1,
     )

@@ -2,8 +2,7 @@
 //!
 //! [`case`] lists the hops as one table, [`topology`] starts the programs behind them, [`truth`]
 //! reads what the upstreams themselves logged, [`agent`] runs the agent under test and [`table`]
-//! compares. Everything
-//! that is started is owned by a guard and stops with it.
+//! compares. Everything that is started is owned by a guard and stops with it.
 
 pub mod agent;
 mod alone;

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 /// Holding this port on a block's last address reserves the block.
 const LOCK_PORT: u16 = 50_000;
 
-/// A /24 of 127.0.0.0/8 of one's own.
+/// A /24 of 127.0.0.0/8 that nobody else here uses.
 ///
 /// Several demos, tests and agents share a machine; with an address block each, their ports can be
 /// readable constants and outgoing connections never sit on one.

@@ -45,7 +45,7 @@ impl Alertmanager {
     /// Starts it with its files in `dir`; it tells `webhook`, if given, of every change at once.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub fn start(dir: &Path, address: SocketAddr, webhook: Option<&str>) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let config = dir.join("alertmanager.yml");
@@ -83,7 +83,7 @@ impl Alertmanager {
 /// What a Prometheus does.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Between two scrapes, and between two evaluations of rules.
+    /// Pause between scrapes, and between evaluations of rules.
     pub interval: Duration,
     /// `scrape_configs`, as a YAML list.
     pub scrapes: String,
@@ -160,7 +160,7 @@ impl Prometheus {
     /// Starts it with its files in `dir`.
     ///
     /// # Errors
-    /// When it does not get ready, for one because a rule is wrong.
+    /// When it does not become ready, for instance because a rule is wrong.
     pub fn start(dir: &Path, address: SocketAddr, config: &Config) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let path = dir.join("prometheus.yml");

@@ -201,7 +201,7 @@ fn server_tls(
     ))
 }
 
-/// The `server` block of the proxy for a case: listens on `front` in clear, connects to `dial`.
+/// The `server` block of the proxy for a case: listens on `front` in the clear, connects to `dial`.
 ///
 /// # Errors
 /// When a path is not UTF-8.

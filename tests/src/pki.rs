@@ -1,4 +1,4 @@
-//! Certificates for the upstreams and their clients, made anew for every run.
+//! Certificates for the upstreams and their clients, made for every run.
 
 use std::{
     fs,
@@ -20,14 +20,14 @@ pub const ISSUER_NAME: &str = "hopsight test intermediate";
 /// Common name of the proxies' own certificate.
 pub const CLIENT_NAME: &str = "proxy.hopsight.test";
 
-/// A certificate chain and its key, as the programs want them.
+/// A certificate chain and its key, as the programs need them.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Leaf and intermediates, PEM.
     pub chain: PathBuf,
     /// Private key, PEM.
     pub key: PathBuf,
-    /// Both in one file, as haproxy wants them.
+    /// Both in one file, as haproxy needs them.
     pub bundle: PathBuf,
     /// Subject of the leaf.
     pub subject: String,
@@ -44,7 +44,7 @@ pub struct Pki {
     pub foreign_root: PathBuf,
     /// Upstream certificate for every name below [`DOMAIN`]: leaf and intermediate.
     pub server: Identity,
-    /// The same, out of date since 2021.
+    /// The same, expired since 2021.
     pub expired_server: Identity,
     /// The proxies' certificate.
     pub client: Identity,
@@ -53,7 +53,7 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Makes everything anew in `dir`.
+    /// Makes everything in `dir`.
     ///
     /// # Errors
     /// When a file cannot be written.

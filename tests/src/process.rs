@@ -160,7 +160,7 @@ impl Drop for Daemon {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // Not `terminate`: waiting here must go on when the user has interrupted.
+        // Not `terminate`: waiting here must continue when the user has interrupted.
         let deadline = std::time::Instant::now() + STOP;
         let asked = self.signal(Signal::TERM).is_ok();
         while asked && std::time::Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! What a live test needs of the machine, and how it is skipped without.
+//! What a live test needs of the machine, and how it is skipped where that is missing.
 
 use std::env;
 

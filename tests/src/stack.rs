@@ -186,7 +186,7 @@ const CLIENT_PADDING: usize = 48;
 const SERVER: &str = "server";
 const CLIENT: &str = "client";
 
-/// Certificates and keys, also as NSS wants them.
+/// Certificates and keys, also as NSS needs them.
 #[derive(Debug)]
 pub struct Keys {
     pki: Pki,
@@ -194,7 +194,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes everything anew in `dir`.
+    /// Makes everything in `dir`.
     ///
     /// # Errors
     /// When a program fails.

@@ -14,7 +14,7 @@ use crate::topology::Hop;
 pub struct Row<'a> {
     hop: &'a Hop,
     view: Option<&'a View>,
-    /// In what the agent's word differs from the truth; empty if it does not.
+    /// In what the agent's answer differs from the truth; empty if it does not.
     pub mismatches: Vec<String>,
 }
 

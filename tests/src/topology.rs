@@ -55,7 +55,7 @@ pub struct Hop {
 /// How a request gets into a hop.
 #[derive(Clone, Debug)]
 enum Entry {
-    /// Over HTTP in clear to the proxy.
+    /// Over HTTP in the clear to the proxy.
     Front(SocketAddr),
     /// By running the client.
     Run(Client),
@@ -120,11 +120,11 @@ impl Hop {
 pub struct Topology {
     /// The hops, in the order of the cases.
     pub hops: Vec<Hop>,
-    /// nginx as proxy, where a case wants it.
+    /// nginx as proxy, where a case needs it.
     pub nginx: Option<Nginx>,
-    /// haproxy as proxy, where a case wants it.
+    /// haproxy as proxy, where a case needs it.
     pub haproxy: Option<Haproxy>,
-    /// Envoy as proxy, where a case wants it.
+    /// Envoy as proxy, where a case needs it.
     pub envoy: Option<Envoy>,
     /// The certificates of all of them.
     pub pki: Pki,

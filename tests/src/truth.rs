@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub struct Seen {
     /// The proxy's end of the connection.
     pub remote: SocketAddr,
-    /// Negotiated version: `1.2`, `1.3`; `None` in clear.
+    /// Negotiated version: `1.2`, `1.3`; `None` in the clear.
     pub tls_version: Option<String>,
     /// Subject of the certificate that the client presented.
     pub client_subject: Option<String>,

@@ -7,7 +7,7 @@ use std::{
 
 use crate::interrupt;
 
-/// Time between two looks at the condition.
+/// Pause between checks of the condition.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Calls `probe` until it returns a value.

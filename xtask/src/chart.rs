@@ -13,7 +13,7 @@ const REQUIREMENTS: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate=
 pub const VARIABLE: &str = "HOPSIGHT_CHART_PYTHON";
 
 /// Makes a virtual environment with both in the user's cache directory. Without it the chart is not
-/// rendered, so a failure here is told and not fatal.
+/// rendered, so a failure here is reported and not fatal.
 pub fn setup() {
     match try_setup() {
         Ok(path) => println!("  ok  Helm SDK and Kubernetes schemas ({})", path.display()),

@@ -48,8 +48,8 @@ KUBE_GIT_VERSION=v1.20.2
 KUBE_GIT_MAJOR=1
 KUBE_GIT_MINOR=20
 ";
-/// Mounts and a network of its own, which end with the last process: the kubelet wants shared mounts
-/// and an address that is not loopback, and kubelet and CNI write to fixed places. 10.96.0.1 is the
+/// Mounts and a network of its own, which end with the last process: the kubelet needs shared
+/// mounts and an address that is not loopback, and kubelet and CNI write to fixed places. 10.96.0.1 is the
 /// service `kubernetes`, at which pods look for the API server. `$0` is the program.
 const ISOLATION: &str = "
 mount --make-rshared /
@@ -155,7 +155,7 @@ fn source(cache: &Path) -> anyhow::Result<PathBuf> {
     let newer = "/usr/share/gocode/src/github.com/modern-go/reflect2";
     command::run(Command::new("cp").args(["-r", newer]).arg(&reflect))?;
     fs::write(source.join("version.txt"), VERSION).context("write the version")?;
-    // As Go before modules wants it.
+    // As Go before modules expects it.
     let packages = source.join(".go/src/k8s.io");
     fs::create_dir_all(&packages).with_context(|| format!("create {}", packages.display()))?;
     symlink("../../..", packages.join("kubernetes")).context("link the source into a GOPATH")?;

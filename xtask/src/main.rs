@@ -32,7 +32,7 @@ struct Cli {
 enum Task {
     /// Install what is missing to build, test and demonstrate hopsight (Debian or Ubuntu, as root)
     Setup(setup::Args),
-    /// Start real proxies and upstreams and show what hopsight says of every hop
+    /// Start real proxies and upstreams and show what hopsight says about every hop
     Demo(demo::Args),
     /// Run every test, the live ones included
     Test(test::Args),
@@ -42,18 +42,18 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
     Lint,
-    /// Write METRICS.md anew from the code
+    /// Write METRICS.md from the code
     Metrics,
-    /// Write the Grafana dashboards anew from the code
+    /// Write the Grafana dashboards from the code
     Dashboards,
-    /// Write golden files anew from what the code does now; review the difference
+    /// Write the golden files from what the code does now; review the difference
     Bless,
-    /// Measure, beside other programs, in interleaved runs
+    /// Measure against other programs, in interleaved runs
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Make what is handed to those who run hopsight, in target/package
+    /// Make what users of hopsight get, in target/package
     Package(package::Args),
-    /// Run a real Kubernetes node here and show nginx in a pod by its names; builds it if needed
+    /// Run a real Kubernetes node, built if needed, and show how hopsight names nginx in a pod
     Cluster(cluster::Args),
     /// Judge the record-length classifier on a file of recorded flights
     EvalFlights {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`, and writing anew what it checks.
+//! `cargo xtask test`, and writing what it compares with.
 
 use std::{
     fs,

@@ -35,7 +35,7 @@ pub const ALL: [Wheel; 2] = [
 ];
 
 impl Wheel {
-    /// Installs it into the user's cache directory. A failure is told and not fatal.
+    /// Installs it into the user's cache directory. A failure is reported and not fatal.
     pub fn setup(&self) {
         let name = self.name;
         match self.try_setup() {

@@ -102,7 +102,7 @@ const RIGHT: &[Case] = &[
     ("application-settings-optional", "the same, asked for one", &[UNDECIDED]),
 ];
 
-/// The README's "what it cannot know" names each of these.
+/// `LIMITS.md` names each of these.
 const LIMITS: &[Case] = &[
     ("post-handshake-authentication", "OpenSSL: asked after the handshake, presented", &[ONE_WAY]),
     (

@@ -17,13 +17,13 @@ use super::time;
 use crate::metrics::{catalogue::EVENT_OUTPUT_DROPPED, drift::DriftLine, samples::Samples};
 use hopsight_core::{hops::ends::Ends, policy::drift::DriftEvent, report::ConnectionReport};
 
-/// Events a slow output may be behind before they are dropped and counted.
+/// Events by which a slow output may lag before they are dropped and counted.
 const OUTPUT_QUEUE: usize = 8_192;
 
-/// Events a slow listener may be behind before it misses some and is told how many.
+/// Events by which a slow listener may lag before it misses some and is told how many.
 const LISTENER_QUEUE: usize = 1_024;
 
-/// Bytes written at once at most (one event more or less).
+/// Most bytes written at once (give or take one event).
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// A report with its wall-clock time.
@@ -65,7 +65,8 @@ impl Default for Events {
 
 impl Events {
     /// Also writes every event as a line to `output`, from a thread of its own. `name` stands for
-    /// it in metrics. Each write is of whole lines; what it refuses is counted and not tried again.
+    /// it in metrics. Each write consists of whole lines; what is refused is counted and not tried
+    /// again.
     pub fn write_to(
         &mut self,
         name: &'static str,
@@ -201,7 +202,7 @@ fn write_lines(
                 if error.kind() == io::ErrorKind::BrokenPipe {
                     tracing::warn!(
                         output = name,
-                        "the reader of connection events went away; writing no more"
+                        "the reader of connection events went away; nothing more is written"
                     );
                     return;
                 }
@@ -294,7 +295,7 @@ mod tests {
                 .lines()
                 .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
                 .count() as u64;
-            // A line that lacks but its end is whole to a reader, and still counted.
+            // A line that lacks only its end is whole to a reader, and still counted.
             let cut = u64::from(!text.is_empty() && !text.ends_with('\n'));
             let sum = whole + dropped.load(Ordering::SeqCst);
             assert!((50..=50 + cut).contains(&sum), "room {room}: {whole} whole, {sum} in all");

@@ -1,4 +1,4 @@
-//! Takes connection reports in and shows them.
+//! Records connection reports and shows them.
 
 use std::{
     fmt,
@@ -26,7 +26,7 @@ use hopsight_core::hops::{
 };
 use hopsight_core::{model::Timestamp, policy::drift::DriftEvent, report::ConnectionReport};
 
-/// Takes connection reports in and shows them: to Prometheus, to the page, to event listeners.
+/// Records connection reports and shows them: to Prometheus, to the page, to event listeners.
 ///
 /// Clones share everything. No method waits for a scrape or a listener: a scrape holds the table
 /// only while it copies one reference per hop.
@@ -83,8 +83,8 @@ impl Exporter {
         Self { state }
     }
 
-    /// Takes a report in: each connection is counted at its final report, the hop's state follows
-    /// the newest certain one.
+    /// Records a report: each connection is counted at its final report, the hop's state follows
+    /// every report.
     pub fn record(&self, report: &ConnectionReport) {
         self.record_at(report, hopsight_system::clock::now());
     }
@@ -94,18 +94,18 @@ impl Exporter {
         self.record_between(&Ends::of(report), report, now);
     }
 
-    /// Takes in what was said of a connection whose ends were named.
+    /// Records what was said of a connection whose ends were named.
     pub fn record_between(&self, ends: &Ends, report: &ConnectionReport, now: Moment) {
         self.state.hops().record_between(ends, report, now);
         self.state.events.send(ends, report, now.unix_seconds);
     }
 
-    /// Notes how long it took from the deciding byte leaving the kernel to the verdict.
+    /// Notes the time from when the deciding byte left the kernel to the verdict.
     pub fn observe_verdict_latency(&self, latency: Duration) {
         self.state.latency.observe(latency.as_secs_f64());
     }
 
-    /// Says what is known of a hop beside its connections.
+    /// Notes what is known of a hop besides its connections.
     pub fn describe(&self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
         self.state.hops().describe(proxy, upstream, context);
     }
@@ -128,18 +128,18 @@ impl Exporter {
         }
     }
 
-    /// Notes how long it took to notice a drift.
+    /// Notes how long it took to detect a drift.
     pub fn observe_drift_detection(&self, detection: Duration) {
         self.state.drift_detection.observe(detection.as_secs_f64());
     }
 
-    /// Notes how long it took to mend a drift after it was noticed.
+    /// Notes how long it took to remedy a drift after it was detected.
     pub fn observe_drift_remediation(&self, remediation: Duration) {
         self.state.drift_remediation.observe(remediation.as_secs_f64());
     }
 
     /// To be called by the pipeline every second or so: shows that it is alive and forgets hops
-    /// that were silent for too long.
+    /// that have been silent for too long.
     pub fn tick(&self, now: Timestamp) {
         self.state.health.beat();
         self.state.hops().expire(now);

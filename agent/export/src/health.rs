@@ -12,7 +12,7 @@ use std::{
 use crate::metrics::{catalogue::COMPONENT_STATE, samples::Samples};
 use hopsight_core::health::{Component, ComponentState, Readiness};
 
-/// A pipeline that did not tick for this long hangs, and a restart is the better choice.
+/// A pipeline that has not ticked for this long hangs, and a restart is the better choice.
 pub const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// The state of every component, and the pipeline's heartbeat.
@@ -31,7 +31,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Says how a component is. Names are fixed words of the agent, such as `kernel_programs`.
+    /// Sets a component's state. Names are fixed words of the agent, such as `kernel_programs`.
     pub fn set(&self, component: &'static str, state: ComponentState, detail: impl Into<String>) {
         let component_state = Component { state, detail: detail.into() };
         self.components().insert(component, component_state);

@@ -1,6 +1,6 @@
 //! What leaves the agent: metrics, the hop table, connection events, the page.
 //!
-//! [`Exporter`] is the only thing the pipeline has to know.
+//! [`Exporter`] is all that the pipeline has to know.
 
 pub mod events;
 mod exporter;

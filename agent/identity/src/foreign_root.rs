@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(files.read(file.path()).unwrap(), b"x");
         let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
         file.as_file().set_modified(old).unwrap();
-        // The time a copy keeps does not hide that the file is new.
+        // That a copy keeps its time does not hide that the file is new.
         assert!(files.changed_at(file.path()).unwrap() > UnixTime::from_secs(1_600_000_000));
     }
 }

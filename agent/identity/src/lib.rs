@@ -1,4 +1,4 @@
-//! Who the two ends of a hop are, asked of the machine: file systems of other processes, nginx
+//! Who the two ends of a hop are, as the machine tells: file systems of other processes, nginx
 //! instances, the Kubernetes API and the container runtime.
 
 pub mod cri;

@@ -1,5 +1,5 @@
 //! Running nginx instances: their master, their main configuration file, and whether what is on
-//! disk is what they run with.
+//! disk is what they are running.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use hopsight_system::process::{ProcessFacts, ProcessKey, Stat, since_boot};
 
 /// The largest nginx executable that is searched for its built-in paths.
 const MAX_EXECUTABLE_BYTES: u64 = 256 << 20;
-/// What the start of a process and the change of a file may differ by while meaning the same
+/// By how much the start of a process and the change of a file may differ and still mean the same
 /// moment: both clocks advance in ticks.
 const TICKS: Duration = Duration::from_millis(20);
 
@@ -49,7 +49,7 @@ impl CommandLine {
         let mut words = words.into_iter().skip(1);
         while let Some(word) = words.next() {
             let Some(options) = word.strip_prefix('-') else { continue };
-            // Options without value can stand together; one with a value takes the rest of the
+            // Options without a value can stand together; one with a value takes the rest of the
             // word or the next one.
             let Some(at) = options.find(['c', 'p', 'g', 'e', 's']) else { continue };
             let (option, rest) = (&options[at..=at], &options[at + 1..]);
@@ -127,7 +127,7 @@ pub struct NginxInstance {
     pub main_file: PathBuf,
 }
 
-/// What an instance's configuration says, and whether it runs with it.
+/// What an instance's configuration says, and whether the instance is running it.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// What the files say.
@@ -139,8 +139,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whether the files were changed after they were loaded, so that what they say is not yet
-    /// what nginx does. Removing a file from a directory that is included does not show.
+    /// Whether the files were changed after they were loaded, so that what they say is not yet what
+    /// nginx does. That a file was removed from an included directory does not show.
     #[must_use]
     pub fn pending_reload(&self) -> bool {
         self.changed_at.is_some_and(|changed| is_newer(changed, self.loaded_at))
@@ -157,7 +157,7 @@ pub fn is_newer(changed_at: UnixTime, loaded_at: UnixTime) -> bool {
 /// is no nginx.
 ///
 /// # Errors
-/// When the parent is gone or may not be looked at.
+/// When the parent is gone or may not be inspected.
 pub fn master_of(process: &ProcessFacts) -> anyhow::Result<Option<ProcessFacts>> {
     let title = process.arguments.first().map_or("", String::as_str);
     let runs_nginx = || process.executable.file_name().is_some_and(|name| name == "nginx");
@@ -179,7 +179,7 @@ impl NginxInstance {
     /// The instance that `pid`, a master or worker process of nginx, belongs to.
     ///
     /// # Errors
-    /// When the process or its master is gone or may not be looked at.
+    /// When the process or its master is gone or may not be inspected.
     pub fn of_process(pid: u32) -> anyhow::Result<Self> {
         let master = master_of(&ProcessFacts::read(pid)?)?;
         Self::of_master(&master.with_context(|| format!("process {pid} is no nginx"))?)
@@ -188,7 +188,7 @@ impl NginxInstance {
     /// The instance of this master process.
     ///
     /// # Errors
-    /// When it is gone or may not be looked at.
+    /// When it is gone or may not be inspected.
     pub fn of_master(facts: &ProcessFacts) -> anyhow::Result<Self> {
         let master = facts.key;
         let executable = format!("/proc/{}/exe", master.pid);
@@ -219,8 +219,8 @@ impl NginxInstance {
         Ok(Reading { intent, changed_at, loaded_at })
     }
 
-    /// When the newest of these files of the instance was changed, removed ones apart; `None` if
-    /// there is none.
+    /// When the newest of these files of the instance was changed, not counting removed ones;
+    /// `None` if there is none.
     ///
     /// # Errors
     /// When the master is gone.
@@ -229,7 +229,7 @@ impl NginxInstance {
         Ok(files.iter().filter_map(|file| root.changed_at(file).ok()).max())
     }
 
-    /// When the newest worker started; the master itself if it has none.
+    /// When the newest worker started; if there is none, the master itself.
     ///
     /// # Errors
     /// When the master is gone.

@@ -1,14 +1,14 @@
-//! How a source of names is.
+//! The state of a source of names.
 
-/// How a source is.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceState {
     /// There is nothing to ask it yet, for this reason.
     Idle(&'static str),
     /// Asked and not answered yet.
     Starting,
-    /// Works; what it does.
+    /// It works; what it does.
     Ready(String),
-    /// Does not, or not fully; why.
+    /// It does not, or not fully; why.
     Degraded(String),
 }

@@ -1,5 +1,5 @@
-//! Where names of pods come from: the Kubernetes API and the container runtime, each asked for only
-//! once there is a proxy in a container. None is required.
+//! Where names of pods come from: the Kubernetes API and the container runtime, each asked only
+//! once there is a proxy in a container. Neither is required.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +20,7 @@ use hopsight_core::{
 
 /// How long a process in a pod is left without a name while a source may still give it one.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two questions to the container runtime about containers it did not know.
+/// Pause between questions to the container runtime about containers it did not know.
 const CRI_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Which sources to use.
@@ -28,8 +28,8 @@ const CRI_INTERVAL: Duration = Duration::from_secs(2);
 pub struct SourceOptions {
     /// The Kubernetes API.
     pub kubernetes: KubernetesOptions,
-    /// The CRI socket of the container runtime; not asked without. Whoever may speak to it is root
-    /// on the node.
+    /// The CRI socket of the container runtime; if absent, it is not asked. Whoever may speak to it
+    /// is as good as root on the node.
     pub cri_socket: Option<PathBuf>,
 }
 
@@ -40,7 +40,7 @@ pub enum Lookup {
     Known(Box<PodIdentity>),
     /// One of them has not answered yet.
     Pending,
-    /// None knows, or the process is in no pod.
+    /// None knows it, or the process is in no pod.
     Unknown,
 }
 
@@ -62,7 +62,7 @@ struct Cri {
 }
 
 impl PodSources {
-    /// Nothing is asked yet.
+    /// Nothing has been asked yet.
     #[must_use]
     pub const fn new(options: SourceOptions) -> Self {
         Self { options, watch: None, cri: None }
@@ -132,7 +132,7 @@ impl PodSources {
         self.watch.as_ref()?.as_ref().ok()?.tables().intent(pod, to)
     }
 
-    /// How the Kubernetes API is, if it is to be asked.
+    /// The state of the Kubernetes API, if it is to be asked.
     #[must_use]
     pub fn kubernetes(&self) -> Option<SourceState> {
         self.options.kubernetes.enabled.then(|| match &self.watch {
@@ -142,7 +142,7 @@ impl PodSources {
         })
     }
 
-    /// How the container runtime is, if it is to be asked.
+    /// The state of the container runtime, if it is to be asked.
     #[must_use]
     pub fn runtime(&self) -> Option<SourceState> {
         self.options.cri_socket.as_ref()?;

@@ -13,7 +13,7 @@ use hopsight_export::http::{
 /// Time to connect, and time without an answer or more of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the agent is, whom to trust there and what to show; files are named as curl names them.
+/// Where the agent is, whom to trust there and what to present; options are named as curl's are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Agent {
     /// The agent to ask: HOST:PORT, http://HOST:PORT or https://HOST:PORT.
@@ -28,7 +28,7 @@ pub struct Agent {
     #[arg(long, value_name = "NAME", env = "HOPSIGHT_SERVER_NAME")]
     server_name: Option<String>,
 
-    /// Certificate to show to the agent, followed by its intermediates (PEM), for https.
+    /// Certificate to present to the agent, followed by its intermediates (PEM), for https.
     #[arg(long, value_name = "FILE", env = "HOPSIGHT_CERT", requires = "key")]
     cert: Option<PathBuf>,
 
@@ -37,7 +37,7 @@ pub struct Agent {
     key: Option<PathBuf>,
 }
 
-/// How an agent is spoken to.
+/// How to reach an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
     Http,
@@ -67,7 +67,7 @@ impl Agent {
     /// Gets `path`.
     ///
     /// # Errors
-    /// Nobody listens there, or what listens does not answer with status 200, or is not whom the
+    /// Nobody listens there, or what listens does not answer with status 200, or is not who the
     /// authorities vouch for.
     pub fn get(&self, path: &str) -> anyhow::Result<String> {
         let (scheme, host) = parse_address(&self.address)?;

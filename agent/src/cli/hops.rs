@@ -50,7 +50,7 @@ pub struct Selection {
     #[command(flatten)]
     pub agent: Agent,
 
-    /// Only hops of this proxy process.
+    /// Only hops of this proxy.
     #[arg(long, value_name = "NAME")]
     pub proxy: Option<String>,
 }
@@ -128,7 +128,7 @@ fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Puts the hops in this order; hops that are equal in it by proxy and upstream.
+/// Puts the hops in this order; hops that are equal in it go by proxy and upstream.
 pub fn order(snapshot: &mut Snapshot, sort: Sort) {
     let place = |hop: &Hop| (hop.proxy.clone(), hop.upstream.clone());
     let hops = &mut snapshot.hops;
@@ -258,7 +258,7 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     ]
 }
 
-/// The addresses behind the upstream, with what is not as the hop is.
+/// The addresses behind the upstream, with what differs from the hop.
 fn servers(hop: &Hop) -> String {
     let words = hop.servers.iter().map(|server| match server.security {
         security if security == hop.state.security => server.address.to_string(),
@@ -311,7 +311,7 @@ fn violations(hop: &Hop, now: f64) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// The end of a certificate's validity: red when over, yellow within 30 days.
+/// When a certificate expires: red once it has, yellow within 30 days.
 fn ends(facts: Option<&CertificateFacts>, now: f64) -> Cell {
     let Some(facts) = facts else { return Cell::default() };
     #[expect(clippy::cast_precision_loss, reason = "seconds of a date")]
@@ -346,7 +346,7 @@ mod tests {
         table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), at(80.0));
         let violation = HopViolation {
             rule: Rule::Plaintext,
-            detail: "in clear".into(),
+            detail: "in the clear".into(),
             place: Some(Place { file: "edge.conf".into(), line: 7 }),
             since: 40.0,
         };

@@ -1,4 +1,4 @@
-//! Colours on terminals that want them.
+//! Colours, on terminals that show them.
 
 use std::io::IsTerminal as _;
 

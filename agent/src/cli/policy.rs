@@ -25,7 +25,7 @@ pub enum PolicyCommand {
         /// The file.
         file: PathBuf,
     },
-    /// Write a policy that every hop fulfils as a running agent has seen it so far.
+    /// Write a policy that every hop meets, as a running agent has seen them so far.
     Suggest(Selection),
 }
 
@@ -57,7 +57,7 @@ pub fn policy(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A policy that the hops of `snapshot` fulfil; those beyond the agent's limit on hops have no
+/// A policy that the hops of `snapshot` meet; those beyond the agent's limit on hops have no
 /// address and are left out.
 fn suggestion(snapshot: &Snapshot) -> String {
     suggest(snapshot.hops.iter().flat_map(|hop| observations(hop)))
@@ -66,7 +66,7 @@ fn suggestion(snapshot: &Snapshot) -> String {
 /// Each kind of connection the hop had, with their number.
 fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let lowest = hop.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
-    // Those of the servers differ at most in what a policy by network or port would say.
+    // The servers of a hop differ at most for a policy by network or port.
     let address = hop.servers.first().map(|server| server.address);
     address.into_iter().flat_map(move |address| {
         hop.connections.iter().map(move |tally| {

@@ -24,7 +24,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     http: Option<SocketAddr>,
 
-    /// Where to answer /livez and /readyz alone, in clear even with TLS.
+    /// Where to answer only /livez and /readyz, in the clear even with TLS.
     #[arg(long, value_name = "ADDRESS:PORT")]
     health: Option<SocketAddr>,
 
@@ -36,11 +36,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
 
-    /// Answer only clients with a certificate of these authorities (PEM).
+    /// Answer only clients with a certificate from these authorities (PEM).
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
 
-    /// User to become once the kernel programs are loaded: a name, UID or UID:GID.
+    /// User to switch to once the kernel programs are loaded: a name, UID or UID:GID.
     #[arg(long, value_name = "USER")]
     user: Option<User>,
 
@@ -68,11 +68,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
 
-    /// Policy file to hold every hop against (`hopsight policy check` checks it).
+    /// Policy file to evaluate every hop against (`hopsight policy check` checks it).
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
-    /// Directory in which open drift outlives the agent.
+    /// Directory in which open drift survives a restart of the agent.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
@@ -88,7 +88,7 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "library")]
     no_library: bool,
 
-    /// Connections whose handshake is followed at once.
+    /// Connections whose handshakes are followed at the same time.
     #[arg(long, value_name = "COUNT")]
     max_flows: Option<usize>,
 
@@ -106,7 +106,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The configuration file, if any, with the options over it.
+    /// The configuration file, if any, overridden by the options.
     fn config(&self) -> anyhow::Result<Config> {
         let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
         if let Some(address) = self.http {

@@ -1,4 +1,4 @@
-//! YAML for scripts that want it.
+//! YAML, for scripts that read it.
 //!
 //! Only what JSON values need: block mappings and sequences, scalars as JSON writes them, which is
 //! valid YAML 1.2. That is less than a YAML crate brings, of which none is kept up that also

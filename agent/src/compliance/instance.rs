@@ -1,4 +1,4 @@
-//! One nginx: the configuration it runs with, and whether another one waits on disk.
+//! One nginx: the configuration it is running, and whether another one waits on disk.
 
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ use hopsight_identity::{
     nginx::{NginxInstance, is_newer},
 };
 
-/// How long connections wait for the addresses of host names in a configuration that is new.
+/// How long connections wait for the addresses of host names in a new configuration.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long workers of an older configuration may go on opening connections.
 const RETIRE_AFTER: Duration = Duration::from_mins(1);
@@ -90,18 +90,18 @@ pub(super) struct Instance {
     /// `proxy` label of its hops.
     pub(super) label: Arc<str>,
     current: Configuration,
-    /// What workers run with that were there before the current one was loaded.
+    /// What workers are running that started before the current one was loaded.
     previous: Option<Configuration>,
     generation: Generation,
     loaded_at: Option<UnixTime>,
     changed_at: Option<UnixTime>,
     pending: bool,
     problem: Option<String>,
-    /// When the current configuration was taken in.
+    /// When the current configuration was adopted.
     adopted_at: Instant,
-    /// Labels of upstreams that a newer configuration does not have any more, and since when.
+    /// Labels of upstreams that a newer configuration no longer has, and since when.
     retired: Vec<(Arc<str>, Instant)>,
-    /// Whether private keys may be read, to say whether they belong to their certificates.
+    /// Whether private keys may be read, to say whether they match their certificates.
     read_keys: bool,
 }
 
@@ -136,12 +136,12 @@ impl Instance {
         self.nginx.master.is_running()
     }
 
-    /// The configuration that workers run with that begin now.
+    /// The configuration of workers that start now.
     pub(super) const fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// The configuration of a worker that began with this one.
+    /// The configuration of a worker that started with this one.
     pub(super) fn configuration(&self, generation: Generation) -> &Configuration {
         match &self.previous {
             Some(previous) if generation < self.generation => previous,
@@ -154,8 +154,8 @@ impl Instance {
         names.waits_for(self.current.hosts()) && self.adopted_at.elapsed() < RESOLVE_PATIENCE
     }
 
-    /// The labels of upstreams that its configuration does not have any more, each once, after the
-    /// workers that knew them had the time to end.
+    /// The labels of upstreams that its configuration no longer has, each once, after the workers
+    /// that knew them have had time to end.
     pub(super) fn take_retired(&mut self) -> Vec<Arc<str>> {
         let over = self.retired.extract_if(.., |(_, since)| since.elapsed() >= RETIRE_AFTER);
         over.map(|(label, _)| label).collect()
@@ -172,7 +172,7 @@ impl Instance {
         Some(format!("nginx (master {}): {problem}", self.nginx.master.pid))
     }
 
-    /// Looks whether files changed, and if so whether they were loaded.
+    /// Checks whether files changed, and if so whether they were loaded.
     pub(super) fn refresh(&mut self, names: &mut Names) {
         let files = match self.current.intent.files.as_slice() {
             [] => &[self.nginx.main_file.clone()][..],
@@ -185,7 +185,7 @@ impl Instance {
     }
 
     /// Reads the files if they were loaded, or changed, since they were last read. A new
-    /// configuration is in force when workers were started with it: what is on disk only is
+    /// configuration is in force once workers were started with it: what is only on disk is
     /// checked for mistakes, and counts as pending.
     pub(super) fn read(&mut self, names: &mut Names) {
         let reading = match self.nginx.read() {
@@ -238,7 +238,7 @@ impl Instance {
         }
         loaded.name(names);
         if loaded.intent == self.current.intent {
-            // The workers of one load do not start all at once.
+            // The workers of one load do not all start at the same moment.
             self.current = loaded;
             return;
         }
@@ -262,7 +262,7 @@ impl Instance {
         }
     }
 
-    /// Indexes the upstreams anew by what is known of their names.
+    /// Indexes the upstreams again by what is known of their names.
     pub(super) fn name(&mut self, names: &Names) {
         for configuration in self.previous.iter_mut().chain([&mut self.current]) {
             configuration.name(names);

@@ -1,4 +1,4 @@
-//! What becomes of one report: it is named, judged, remembered and shown.
+//! What becomes of one report: it is named, evaluated, remembered and shown.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,7 +37,7 @@ use hopsight_export::{
 const POLICY: &str = "policy";
 const NGINX_CONFIGURATION: &str = "nginx_configuration";
 
-/// Reports that wait for names at most; further ones go by the process name.
+/// Most reports that may wait for names; further ones go by the process name.
 const MAX_WAITING: usize = 4_096;
 
 type HopKey = (Arc<str>, Arc<str>);
@@ -62,12 +62,12 @@ pub(super) struct Judge {
     waiting: Vec<Submitted>,
     state: KeptState,
     clock: WallClock,
-    /// A drift opened or closed since the metrics were shown.
+    /// A drift opened or closed since the metrics were last shown.
     unshown: bool,
 }
 
 impl Judge {
-    /// Goes on where `state` ended.
+    /// Continues where `state` left off.
     pub(super) fn new(
         exporter: Exporter,
         board: Arc<DriftBoard>,
@@ -105,8 +105,8 @@ impl Judge {
         judge
     }
 
-    /// Takes in what was said about a connection: it is counted, and held against policy if it
-    /// decides something. Waits for a while if what its ends are called is being looked up.
+    /// Records what was said about a connection: it is counted, and evaluated against policy if it
+    /// decides something. Waits for a while if the names of its ends are being looked up.
     pub(super) fn report(&mut self, submitted: Submitted) {
         let Origin::Process(process) = &submitted.report.origin else {
             self.exporter.record(&submitted.report);
@@ -124,7 +124,7 @@ impl Judge {
         !self.waiting.is_empty()
     }
 
-    /// Looks again at the reports that wait for names, in their order.
+    /// Tries the reports that wait for names again, in their order.
     pub(super) fn retry(&mut self) {
         self.proxies.refresh_names();
         for submitted in std::mem::take(&mut self.waiting) {
@@ -132,14 +132,14 @@ impl Judge {
         }
     }
 
-    /// Takes in what still waits, without names.
+    /// Records what still waits, without names.
     pub(super) fn give_up_waiting(&mut self) {
         for submitted in std::mem::take(&mut self.waiting) {
             self.named(&submitted, None);
         }
     }
 
-    /// Takes in a report on a process of which everything is known that will be.
+    /// Records a report on a process of which all is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
         let now = self.now();
         let Named { ends, upstream, intents, certificate } =
@@ -189,7 +189,7 @@ impl Judge {
         self.tell(&events);
     }
 
-    /// Lets time pass: closes what is over, looks at files, saves. Call it about once a second.
+    /// Lets time pass: closes what is over, checks files, saves. Call it about once a second.
     pub(super) fn tick(&mut self) {
         self.policies.refresh();
         self.proxies.tick();
@@ -211,7 +211,7 @@ impl Judge {
         }
     }
 
-    /// Now on the wall clock. If it was set, what is open keeps its age.
+    /// The time on the wall clock. If it was set, what is open keeps its age.
     fn now(&mut self) -> UnixTime {
         let (now, step) = self.clock.read();
         if let Some(step) = step {
@@ -228,7 +228,7 @@ impl Judge {
         for retired in self.proxies.take_retired() {
             let keys: Vec<HopKey> = match retired {
                 Retired::Upstream(proxy, upstream) => vec![(proxy, upstream)],
-                // Other processes may go on under the same name.
+                // Other processes may continue under the same name.
                 Retired::Proxy(proxy, cgroup) => {
                     let is_meant = |(key, newest): &(&HopKey, &Newest)| {
                         let identity = newest.context.proxy_identity.as_ref();
@@ -246,14 +246,14 @@ impl Judge {
         events
     }
 
-    /// Shows what changed since the last time.
+    /// Publishes what changed since the last time.
     pub(super) fn show_changes(&mut self) {
         if std::mem::take(&mut self.unshown) {
             self.show();
         }
     }
 
-    /// Writes what has to outlive the agent.
+    /// Saves what has to outlive the agent.
     pub(super) fn save(&mut self) {
         self.state.save(|| self.tracker.snapshot(), self.exporter.health());
     }
@@ -284,7 +284,7 @@ impl Judge {
         }
     }
 
-    /// Shows a hop as its newest connection and its open drifts make it.
+    /// Publishes a hop's compliance, from its newest connection and its open drifts.
     fn describe(&self, key: &HopKey) {
         let Some(newest) = self.hops.get(key) else { return };
         let open = self.tracker.open_of(&key.0, &key.1);

@@ -9,14 +9,14 @@ use hopsight_export::health::Health;
 /// Component name in `/readyz`.
 const STATE: &str = "state";
 
-/// Between two writes of a state in which only counts and times advanced.
+/// Pause between writes of a state in which only counts and times advanced.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The state file, if there is one.
 pub(super) struct KeptState {
     file: Option<StateFile>,
     saved_at: Instant,
-    /// What matters has changed since.
+    /// Something that matters has changed since.
     changed: bool,
     /// The last attempt to save failed.
     cannot_save: bool,
@@ -29,7 +29,7 @@ impl KeptState {
         (Self { file, saved_at: Instant::now(), changed: false, cannot_save: false }, snapshot)
     }
 
-    /// What matters has changed: the next look finds the state due.
+    /// Something that matters has changed: the state is due to be saved.
     pub(super) fn note_change(&mut self) {
         self.changed = true;
     }
@@ -50,7 +50,7 @@ impl KeptState {
                 health.set(STATE, ComponentState::Ready, file.path().display().to_string());
             }
             Err(error) => {
-                // Tried again at the next tick, told once.
+                // Tried again at the next tick, logged once.
                 self.changed = true;
                 if !std::mem::replace(&mut self.cannot_save, true) {
                     tracing::warn!("{error:#}");

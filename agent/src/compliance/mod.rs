@@ -1,8 +1,9 @@
-//! Every connection held against policy and the proxy's configuration, beside the pipeline.
+//! Evaluates every connection against policy and the proxy's configuration, beside the pipeline.
 //!
-//! This is the edge around the pure [`hopsight_core::policy`]: it reads policy files, configurations and
-//! `/proc`, and keeps what has to outlive the agent. It has a thread of its own, for files may be
-//! slow and the pipeline must not wait; what the queue has no room for is counted and not judged.
+//! This is the edge around the pure [`hopsight_core::policy`]: it reads policy files,
+//! configurations and `/proc`, and keeps what has to outlive the agent. It has a thread of its own,
+//! because files may be slow and the pipeline must not wait; what the queue has no room for is
+//! counted and not evaluated.
 
 mod instance;
 mod judge;
@@ -35,27 +36,27 @@ use hopsight_core::{model::Timestamp, policy::drift, report::ConnectionReport};
 use hopsight_export::{Exporter, metrics::drift::DriftBoard};
 use hopsight_identity::sources::{PodSources, SourceOptions};
 
-/// Between two looks at files and clocks.
+/// Pause between checks of files and clocks.
 const TICK: Duration = Duration::from_secs(1);
-/// Between two looks at reports that wait for the names of their ends.
+/// Pause between attempts to name the ends of the reports that wait.
 const RETRY: Duration = Duration::from_millis(50);
-/// Reports judged before what they changed is shown.
+/// Reports evaluated before what they changed is published.
 const BATCH: usize = 1_024;
 /// The state file's name in its directory.
 const STATE_FILE: &str = "drift.json";
 
-/// What to hold connections against, and what to keep.
+/// What to evaluate connections against, and what to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComplianceOptions {
-    /// The operator's policy file; the built-in policies apply without.
+    /// The operator's policy file; if absent, only the built-in policies apply.
     pub policy: Option<PathBuf>,
-    /// Directory of what outlives the agent, made if it is missing; nothing does without.
+    /// Directory of what outlives the agent, made if it is missing; if absent, nothing does.
     pub state: Option<PathBuf>,
     /// Patience and limits of drift.
     pub drift: drift::Options,
-    /// Reports that wait to be judged at most.
+    /// Most reports that may wait to be evaluated.
     pub queue: usize,
-    /// Read the private keys of client certificates, to say whether they belong to them.
+    /// Read the private keys of client certificates, to say whether they match.
     pub read_private_keys: bool,
     /// Where names of pods and services come from.
     pub sources: SourceOptions,
@@ -81,7 +82,7 @@ struct Submitted {
     opened_at: Instant,
 }
 
-/// The thread that judges; dropping this lets it finish what is queued, save and end.
+/// The thread that evaluates; dropping this lets it finish what is queued, save and end.
 #[derive(Debug)]
 pub struct ComplianceThread {
     queue: Option<SyncSender<Submitted>>,
@@ -124,9 +125,9 @@ impl ComplianceThread {
         Ok(Self { queue: Some(queue), exporter: exporter.clone(), board, thread: Some(thread) })
     }
 
-    /// Hands over what was said about a connection at `now` (the source's clock): it gets the names
-    /// of its ends, is counted under them, and is held against policy. Never waits; what finds the
-    /// queue full is counted under the names it has by itself, and not held against policy.
+    /// Hands over what was said about a connection at `now` (the source's clock): its ends are
+    /// named, it is counted under these names and evaluated against policy. Never waits; what finds
+    /// the queue full is counted under the names it has by itself, and not evaluated.
     pub fn submit(&self, report: Box<ConnectionReport>, now: Timestamp) {
         let age = now.since(report.opened_at);
         let now = Instant::now();

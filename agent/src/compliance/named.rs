@@ -9,7 +9,7 @@ use hopsight_core::{
     report::ConnectionReport,
 };
 
-/// What is known of a connection beside what it said itself.
+/// What is known of a connection besides what it said itself.
 pub(super) struct Named<'p> {
     /// The labels it is counted under.
     pub(super) ends: Ends,
@@ -22,7 +22,7 @@ pub(super) struct Named<'p> {
 }
 
 impl<'p> Named<'p> {
-    /// Looks it up; a process that could not be looked at has its own name and no configuration.
+    /// Looks it up; a process that could not be inspected has its own name and no configuration.
     pub(super) fn find(
         report: &ConnectionReport,
         proxy: Option<&Proxy>,

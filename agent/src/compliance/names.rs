@@ -7,13 +7,13 @@ use std::{
     thread,
 };
 
-/// Names waiting to be resolved at most; the others are asked for at the next reading.
+/// Most names that may wait to be resolved; the others are asked for at the next reading.
 const QUEUE: usize = 1_024;
-/// Names kept at most.
+/// Most names kept.
 const MAX_NAMES: usize = 16_384;
 
-/// Resolves on a thread of its own, for a resolver may be silent for many seconds. The resolver
-/// is the agent's: what a proxy in a container would be told may differ.
+/// Resolves on a thread of its own, because a resolver may be silent for many seconds. The resolver
+/// is the agent's: a proxy in a container may get other answers.
 #[derive(Debug)]
 pub(super) struct Names {
     known: HashMap<String, Vec<IpAddr>>,
@@ -24,7 +24,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Starts the thread; it ends with the value this returns, or with the look-up it waits for.
+    /// Starts the thread; it ends with the value this returns, once a look-up in progress is over.
     pub(super) fn start() -> std::io::Result<Self> {
         let (questions, asked) = sync_channel::<String>(QUEUE);
         let (told, answers) = sync_channel(QUEUE);
@@ -61,7 +61,7 @@ impl Names {
             && names.any(|name| self.waiting.contains(name) && !self.known.contains_key(name))
     }
 
-    /// Takes in the answers that have come; says whether they changed something.
+    /// Records the answers that have arrived; says whether they changed something.
     pub(super) fn refresh(&mut self) -> bool {
         let mut changed = false;
         while let Ok((name, addresses)) = self.answers.try_recv() {

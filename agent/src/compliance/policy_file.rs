@@ -60,14 +60,14 @@ impl PolicyFile {
             Err(error) => {
                 let problem = format!("{error:#}");
                 if self.problem.as_ref() != Some(&problem) {
-                    tracing::warn!("{problem}; the policies before it stay in force");
+                    tracing::warn!("{problem}; the policies read before stay in force");
                 }
                 self.problem = Some(problem);
             }
         }
     }
 
-    /// How it is, for `/readyz`.
+    /// Its state, for `/readyz`.
     pub(super) fn health(&self) -> (ComponentState, String) {
         let own = self.policies.policies().iter().filter(|policy| !policy.built_in).count();
         match (&self.problem, &self.path) {

@@ -28,11 +28,11 @@ use hopsight_identity::{
 };
 use hopsight_system::process::{ProcessFacts, ProcessKey};
 
-/// Processes remembered at most; those beyond are read again for each connection.
+/// Most processes remembered; those beyond are read again for each connection.
 const MAX_PROCESSES: usize = 65_536;
-/// Between two questions for the pod of one process.
+/// Pause between questions about the pod of one process.
 const ASK_AGAIN: Duration = Duration::from_millis(40);
-/// nginx instances at most.
+/// Most nginx instances.
 const MAX_INSTANCES: usize = 1_024;
 
 /// What was found out about a process.
@@ -52,14 +52,14 @@ pub(super) struct Proxy {
 #[derive(Clone, Copy, Debug)]
 struct Worker {
     master: ProcessKey,
-    /// The configuration it runs with.
+    /// The configuration it is running.
     generation: Generation,
     started_at: UnixTime,
 }
 
 impl Proxy {
-    /// When the configuration was loaded that the process runs with, if it is an nginx: a worker
-    /// begins with it.
+    /// When the configuration that the process is running was loaded, if it is an nginx: when a
+    /// worker started.
     pub(super) fn loaded_at(&self) -> Option<UnixTime> {
         self.nginx.map(|worker| worker.started_at)
     }
@@ -89,18 +89,18 @@ enum Entry {
 pub(super) enum Asked {
     /// The process.
     Known(Proxy),
-    /// Ask again shortly: what its hops are to be called is being looked up.
+    /// Ask again shortly: the name of its hops is being looked up.
     NotYet,
-    /// It could not be looked at.
+    /// It could not be inspected.
     Gone,
 }
 
 /// A name that will not be seen again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Retired {
-    /// A `proxy` label of the processes in a cgroup: they have got another one.
+    /// A `proxy` label of the processes in a cgroup: they now have another one.
     Proxy(Arc<str>, CgroupIdentity),
-    /// An `upstream` label of a proxy: its configuration does not have it any more.
+    /// An `upstream` label of a proxy: its configuration no longer has it.
     Upstream(Arc<str>, Arc<str>),
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Proxies {
     instances: HashMap<ProcessKey, Instance>,
     names: Names,
     sources: PodSources,
-    /// Labels of processes that got another one, and their cgroups.
+    /// Labels of processes that now have another one, and their cgroups.
     renamed: HashSet<(Arc<str>, CgroupIdentity)>,
     /// Whether private keys may be read.
     read_keys: bool,
@@ -204,7 +204,7 @@ impl Proxies {
         Ok(Entry::Known(Proxy { key: facts.key, label, identity, nginx, since }))
     }
 
-    /// The configuration that a process of an nginx runs with.
+    /// The configuration that a process of an nginx is running.
     pub(super) fn configuration(&self, proxy: &Proxy) -> Option<&Configuration> {
         let worker = proxy.nginx?;
         Some(self.instances.get(&worker.master)?.configuration(worker.generation))
@@ -227,7 +227,7 @@ impl Proxies {
         self.sources.intent(proxy.pod()?, to)
     }
 
-    /// Takes in names that have been looked up meanwhile.
+    /// Records names that have been looked up meanwhile.
     pub(super) fn refresh_names(&mut self) {
         if self.names.refresh() {
             for instance in self.instances.values_mut() {
@@ -236,8 +236,8 @@ impl Proxies {
         }
     }
 
-    /// Forgets processes that are gone and looks at the files of the others. Call it about once
-    /// a second.
+    /// Forgets processes that are gone and checks the files of the others. Call it about once a
+    /// second.
     pub(super) fn tick(&mut self) {
         self.processes.retain(|_, entry| match entry {
             Entry::Known(proxy) => proxy.key.is_running(),
@@ -319,7 +319,7 @@ impl Proxies {
         pending.into_iter().collect()
     }
 
-    /// How reading configurations goes, for `/readyz`.
+    /// The state of reading configurations, for `/readyz`.
     pub(super) fn health(&self) -> (ComponentState, String) {
         let mut problems: Vec<_> = self.instances.values().filter_map(Instance::problem).collect();
         problems.sort();
@@ -335,7 +335,7 @@ impl Proxies {
         let sources = [("kubernetes", self.sources.kubernetes()), ("cri", self.sources.runtime())];
         let words = |state| match state {
             SourceState::Idle(why) => (ComponentState::Ready, why.to_owned()),
-            // Names may follow; nothing waits for them for long.
+            // Names may follow; nothing waits long for them.
             SourceState::Starting => (ComponentState::Degraded, "no answer yet".to_owned()),
             SourceState::Ready(what) => (ComponentState::Ready, what),
             SourceState::Degraded(why) => {

@@ -34,7 +34,7 @@ struct Version {
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// What is in the file, so that nothing is written that is there already.
+    /// What is in the file, so that it is not written again.
     written: Option<Vec<u8>>,
 }
 
@@ -54,8 +54,8 @@ impl StateFile {
     /// Reads the state; the default one if there is no file.
     ///
     /// # Errors
-    /// When the file cannot be read or is none of ours. It is left as it is: move it away, or say
-    /// to start without it ([`StateFile::set_aside`]).
+    /// When the file cannot be read or is none of ours. It is left as it is: move it away, or start
+    /// without it ([`StateFile::set_aside`]).
     pub fn load<T: DeserializeOwned + Default>(&self) -> anyhow::Result<T> {
         let path = self.path.display();
         let file = match File::open(&self.path) {
@@ -78,8 +78,8 @@ impl StateFile {
         Ok(envelope.state)
     }
 
-    /// Renames a file that cannot be used to `*.unusable`, for people to look at, and says where
-    /// it went.
+    /// Renames a file that cannot be used to `*.unusable`, for people to look at, and returns its
+    /// new path.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -92,8 +92,8 @@ impl StateFile {
         Ok(aside)
     }
 
-    /// Replaces the state, if it is another one than was written last. After a crash at any
-    /// moment the file has the old state or the new one.
+    /// Replaces the state, if it differs from what was written last. After a crash at any moment
+    /// the file holds the old state or the new one.
     ///
     /// # Errors
     /// When the directory cannot be written to.

@@ -18,9 +18,9 @@ pub struct Watch {
     pub all: bool,
     /// cgroup v2 directory to attach to; the root of the hierarchy if absent.
     pub cgroup: Option<PathBuf>,
-    /// Take in connections that are older than the agent.
+    /// Adopt connections that are older than the agent.
     pub take_in_existing: bool,
-    /// Seconds between two looks for new proxy processes.
+    /// Seconds between scans for new proxy processes.
     pub rescan_seconds: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct Capture {
     pub handshake_bytes: u32,
     /// Bytes of the ring buffer between kernel and agent; 0: by the number of processors.
     pub ring_buffer_bytes: u32,
-    /// Keep the kernel's statistics on program run time.
+    /// Have the kernel keep statistics on program run time.
     pub program_statistics: bool,
 }
 
@@ -128,7 +128,7 @@ impl Config {
     }
 }
 
-/// What must hold of these sections, and what is said where it does not.
+/// What must hold of these sections, and what to say where it does not.
 pub(super) fn rules(config: &Config) -> [(bool, &'static str); 7] {
     let Config { watch, capture, library, .. } = config;
     let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
@@ -137,7 +137,7 @@ pub(super) fn rules(config: &Config) -> [(bool, &'static str); 7] {
             watch.all || !watch.proxies.is_empty(),
             "watch.proxies is empty and watch.all is false: nothing would be watched",
         ),
-        (names_fit, "watch.proxies: a process name is not empty and has no zero byte"),
+        (names_fit, "watch.proxies: a process name must not be empty or contain a zero byte"),
         (watch.rescan_seconds >= 1, "watch.rescan_seconds must be at least 1"),
         (
             (64..=65_536).contains(&capture.classify_bytes),

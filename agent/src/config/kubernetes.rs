@@ -10,7 +10,7 @@ use hopsight_identity::{kubernetes::KubernetesOptions, sources::SourceOptions};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cri {
-    /// Its CRI socket; not asked without.
+    /// Its CRI socket; if absent, it is not asked.
     pub socket: Option<PathBuf>,
 }
 
@@ -19,14 +19,14 @@ pub(super) fn sources(kubernetes: &KubernetesOptions, cri: &Cri) -> SourceOption
     SourceOptions { kubernetes: kubernetes.clone(), cri_socket: cri.socket.clone() }
 }
 
-/// Each rule on the values here, and what to say where it is broken.
+/// Each rule about the values here, and what to say where it is broken.
 pub(super) fn rules(kubernetes: &KubernetesOptions, cri: &Cri) -> [(bool, &'static str); 3] {
     let absolute = cri.socket.as_ref().is_none_or(|socket| socket.is_absolute());
     [
-        (kubernetes.labels.len() <= 16, "kubernetes.labels: 16 labels at most"),
+        (kubernetes.labels.len() <= 16, "kubernetes.labels: at most 16 labels"),
         (
             kubernetes.node.as_ref().is_none_or(|node| !node.is_empty()),
-            "kubernetes.node is not empty; leave it out to use NODE_NAME",
+            "kubernetes.node must not be empty; leave it out to use NODE_NAME",
         ),
         (absolute, "cri.socket must be an absolute path"),
     ]

@@ -46,7 +46,7 @@ pub struct Config {
     pub library: Library,
     /// The hop table.
     pub hops: Hops,
-    /// What connections are held against.
+    /// What connections are evaluated against.
     pub policy: Policy,
     /// Names of pods and services from the Kubernetes API.
     pub kubernetes: KubernetesOptions,
@@ -68,15 +68,15 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flows {
-    /// Connections followed at once.
+    /// Connections followed at the same time.
     pub max_flows: usize,
     /// Bytes held for the streams of all connections.
     pub max_stream_bytes: usize,
-    /// Bytes held per direction while earlier ones are missing.
+    /// Bytes held per direction after a gap, until the missing ones arrive.
     pub reorder_window_bytes: usize,
     /// Seconds a handshake may take.
     pub handshake_timeout_seconds: u64,
-    /// Milliseconds a decided verdict waits for the library's last word.
+    /// Milliseconds a decided verdict waits for its outcome and for the TLS library.
     pub settle_grace_milliseconds: u64,
     /// Full handshakes remembered for the sessions that resume them.
     pub max_sessions: usize,
@@ -111,7 +111,7 @@ impl Default for Flows {
 pub struct Hops {
     /// Hops kept apart; further upstreams are counted as `~other`.
     pub max_hops: usize,
-    /// Seconds after which a silent hop and its series are forgotten.
+    /// Seconds of silence after which a hop and its series are forgotten.
     pub expiry_seconds: u64,
 }
 
@@ -136,7 +136,7 @@ impl Hops {
 pub struct Http {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Where it answers `/livez` and `/readyz` only, in clear.
+    /// Where it answers only `/livez` and `/readyz`, in the clear.
     pub health_address: Option<SocketAddr>,
     /// Certificates.
     pub tls: TlsFiles,
@@ -168,7 +168,7 @@ pub struct Events {
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration file")]
 pub struct Privileges {
-    /// The user to become.
+    /// The user to switch to.
     pub user: Option<User>,
     /// Keep only the capabilities that are still needed.
     pub drop_capabilities: bool,
@@ -247,7 +247,7 @@ impl Config {
         }
     }
 
-    /// What connections are held against, and where names come from.
+    /// What connections are evaluated against, and where names come from.
     #[must_use]
     pub fn compliance(&self) -> ComplianceOptions {
         let sources = kubernetes::sources(&self.kubernetes, &self.cri);

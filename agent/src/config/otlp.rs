@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
-    /// Base URL of its OTLP/HTTP receiver; nothing is exported without.
+    /// Base URL of its OTLP/HTTP receiver; if absent, nothing is exported.
     pub endpoint: Option<String>,
-    /// Seconds between two exports of the metrics; 0 for none.
+    /// Seconds between exports of the metrics; 0 for none.
     pub metrics_interval_seconds: u64,
 }
 

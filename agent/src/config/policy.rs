@@ -1,4 +1,4 @@
-//! What connections are held against, and how drift is kept.
+//! What connections are evaluated against, and how drift is kept.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,25 +8,25 @@ use super::Hops;
 use crate::compliance::ComplianceOptions;
 use hopsight_core::policy::drift;
 
-/// What connections are held against, and how drift is kept.
+/// What connections are evaluated against, and how drift is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// The policy file; the built-in policies alone apply without.
+    /// The policy file; if absent, only the built-in policies apply.
     pub file: Option<PathBuf>,
-    /// Directory in which open drift outlives the agent; none does without.
+    /// Directory in which open drift survives a restart; if absent, none does.
     pub state_directory: Option<PathBuf>,
-    /// Connection reports that wait to be judged at most.
+    /// Most connection reports that may wait to be evaluated.
     pub queue: usize,
-    /// Seconds without an offending connection before a drift counts as mended.
+    /// Seconds without an offending connection before a drift counts as remedied.
     pub settle_seconds: u64,
     /// Seconds for which only resumed sessions may be seen before that becomes a drift.
     pub resumed_unseen_after_seconds: u64,
     /// Seconds without any connection after which an open drift is given up.
     pub forget_after_seconds: u64,
-    /// Drifts that are over and kept.
+    /// Closed drifts that are kept.
     pub max_closed: usize,
-    /// Read the private keys of client certificates, to say whether they belong to them.
+    /// Read the private keys of client certificates, to say whether they match.
     pub read_private_keys: bool,
 }
 
@@ -48,7 +48,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The same, in the words of the thread that judges.
+    /// The same, as the compliance thread takes it.
     #[must_use]
     pub fn options(&self, hops: Hops) -> ComplianceOptions {
         ComplianceOptions {
@@ -67,7 +67,7 @@ impl Policy {
         }
     }
 
-    /// Each rule on the values here, and what to say where it is broken.
+    /// Each rule about the values here, and what to say where it is broken.
     pub(super) const fn rules(&self) -> [(bool, &'static str); 4] {
         [
             (self.queue >= 1, "policy.queue must be at least 1"),

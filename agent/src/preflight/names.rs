@@ -1,4 +1,4 @@
-//! What connections are held against, and where names come from.
+//! What connections are evaluated against, and where names come from.
 
 use std::{
     fs, thread,
@@ -30,7 +30,7 @@ fn policy(options: &ComplianceOptions) -> Option<Requirement> {
     });
     Some(match policies {
         Ok(_) => Requirement::ok("policy file", path.display().to_string()),
-        Err(problem) => degraded("policy file", problem, "the built-in policies alone apply"),
+        Err(problem) => degraded("policy file", problem, "only the built-in policies apply"),
     })
 }
 
@@ -72,7 +72,7 @@ fn runtime(options: &ComplianceOptions) -> Option<Requirement> {
     Some(match asked {
         Ok(detail) => Requirement::ok(NAME, detail),
         Err(error) => {
-            let advice = "name the CRI socket of a runtime that runs (cri.socket), or none";
+            let advice = "name the CRI socket of a running container runtime (cri.socket), or none";
             degraded(NAME, format!("{error:#}"), advice)
         }
     })

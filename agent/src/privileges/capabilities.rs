@@ -10,11 +10,11 @@ use rustix::{
 
 use super::{Duty, Needs};
 
-/// From this Linux on a map is used by whoever has its descriptor; before, every `bpf(2)` call
-/// wants CAP_BPF where `kernel.unprivileged_bpf_disabled` is set.
+/// From this Linux on a map can be used by whoever has its descriptor; before, every `bpf(2)` call
+/// needs CAP_BPF where `kernel.unprivileged_bpf_disabled` is set.
 pub(super) const MAPS_BY_FD: (u32, u32) = (5, 19);
 
-/// What a duty takes after the kernel programs are loaded and attached.
+/// What a duty needs once the kernel programs are loaded and attached.
 pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> CapabilitySet {
     let mut set = CapabilitySet::empty();
     // Descriptors of processes that are another user's.
@@ -23,7 +23,7 @@ pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> C
         Duty::Capture if needs.take_in => set |= foreign_descriptors,
         Duty::Probe => {
             if needs.library {
-                // Probes in user space; whose libraries; and these where they belong to others.
+                // For probes in user space; to find libraries; to read those of other users.
                 set |= CapabilitySet::SYS_ADMIN;
                 set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
             }
@@ -43,7 +43,7 @@ pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> C
     set
 }
 
-/// Takes everything but `wanted` from the calling thread; what it does not have it does not get.
+/// Takes everything but `wanted` from the calling thread; it gets nothing that it did not have.
 pub(super) fn keep(wanted: CapabilitySet) -> io::Result<()> {
     let kept = capabilities(None)?.permitted & wanted;
     let inheritable = CapabilitySet::empty();

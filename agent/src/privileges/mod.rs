@@ -5,7 +5,7 @@
 //! ([`Privileges::drop_to`]), and each [`Duty`] what it does not need before its work begins
 //! ([`Privileges::confined`]). The thread that listens to the network ends with nothing.
 //!
-//! This bounds what a bug reaches through the kernel. Threads share memory: it is no wall between
+//! This bounds what a bug can reach through the kernel. Threads share memory: it is no wall between
 //! them.
 
 mod capabilities;
@@ -39,7 +39,7 @@ const METRICS_FROM: [&str; 2] = ["/proc", "/sys/devices/system/cpu"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration")]
 pub struct PrivilegeOptions {
-    /// The user to become; stays as it is if absent.
+    /// The user to switch to; if absent, the agent stays who it is.
     pub user: Option<User>,
     /// Keep only the capabilities that are still needed.
     pub drop_capabilities: bool,
@@ -63,12 +63,12 @@ impl Default for PrivilegeOptions {
     }
 }
 
-/// What the rest of the agent still has to do, as far as it takes privileges.
+/// What the rest of the agent still has to do that takes privileges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Attach probes to libraries of processes that start later.
     pub library: bool,
-    /// Take in connections that processes had before they were watched.
+    /// Adopt connections that processes had before they were watched.
     pub take_in: bool,
     /// Directories whose files the server reads again when they change.
     pub served_from: Vec<PathBuf>,
@@ -77,7 +77,7 @@ pub struct Needs {
 /// What a thread is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// Reads the kernel's events, takes in older connections.
+    /// Reads the kernel's events, adopts older connections.
     Capture,
     /// Attaches probes to TLS libraries.
     Probe,
@@ -107,7 +107,7 @@ impl Duty {
     }
 }
 
-/// What was given up, and how the threads to come are confined.
+/// What was given up, and how the threads to be started are confined.
 #[derive(Clone, Debug)]
 pub struct Privileges(Arc<Shared>);
 
@@ -115,7 +115,7 @@ pub struct Privileges(Arc<Shared>);
 struct Shared {
     options: PrivilegeOptions,
     needs: Needs,
-    /// Linux before 5.19 wants CAP_BPF for every use of a map.
+    /// Linux before 5.19 requires CAP_BPF for every use of a map.
     maps_need_capability: bool,
     bounding_set_is_empty: bool,
     refused_calls: Option<usize>,
@@ -126,7 +126,8 @@ impl Privileges {
     /// Gives up what no thread needs from here on. There must be no other thread yet.
     ///
     /// # Errors
-    /// There are other threads; or the user cannot be become, which is not passed over in silence.
+    /// There are other threads; or the agent cannot switch to the user, which is not passed over in
+    /// silence.
     pub fn drop_to(options: PrivilegeOptions, needs: Needs) -> anyhow::Result<Self> {
         let threads = fs::read_dir("/proc/self/task").context("count our threads")?.count();
         ensure!(

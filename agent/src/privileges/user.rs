@@ -1,4 +1,4 @@
-//! Becoming another user.
+//! Switching to another user.
 
 use std::{fmt, fs, str::FromStr};
 
@@ -33,11 +33,11 @@ impl User {
         self.gid
     }
 
-    /// Makes the calling thread that user's, without other groups. Capabilities stay permitted and
-    /// are no longer effective.
+    /// Switches the calling thread to that user, without other groups. Capabilities stay permitted
+    /// and are no longer effective.
     ///
     /// # Errors
-    /// Another user cannot be become, for want of CAP_SETUID and CAP_SETGID.
+    /// The thread cannot switch to another user, because CAP_SETUID or CAP_SETGID is missing.
     pub(super) fn become_it(&self) -> anyhow::Result<()> {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         if (geteuid(), getegid()) == (uid, gid) {
@@ -52,7 +52,7 @@ impl User {
         };
         change().with_context(|| {
             format!(
-                "become user {self} (it takes CAP_SETUID and CAP_SETGID; leave out --user without)"
+                "switch to user {self} (this needs CAP_SETUID and CAP_SETGID; else leave out --user)"
             )
         })
     }

@@ -1,12 +1,12 @@
-//! How the C library's allocator holds memory. Others than glibc's need no such words.
+//! How the C library's allocator holds memory. Others than glibc's need no such settings.
 
 /// Arenas of the allocator. It would make one for each thread, and most threads here do little: the
-/// pipeline and the thread that judges are the two that allocate all the time.
+/// pipeline and the compliance thread are the two that allocate all the time.
 #[cfg(target_env = "gnu")]
 const ARENAS: i32 = 2;
 
 /// Bytes from which an allocation gets pages of its own, which go back to the kernel as soon as it
-/// is freed. glibc's own first value; unless it is set, freeing a large one raises it.
+/// is freed. glibc's own initial value; unless it is set, freeing a large one raises it.
 #[cfg(target_env = "gnu")]
 const OWN_PAGES: i32 = 128 << 10;
 
@@ -21,7 +21,7 @@ pub fn hold_little() {
     }
 }
 
-/// Gives back what was freed and stayed with the allocator, such as the remains of a start.
+/// Returns to the kernel what was freed and stayed with the allocator, such as what a start leaves.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "a call of the C library")]
 pub fn give_back() {
@@ -35,6 +35,6 @@ pub fn give_back() {
 #[cfg(not(target_env = "gnu"))]
 pub const fn hold_little() {}
 
-/// Nothing to give back.
+/// Nothing to return.
 #[cfg(not(target_env = "gnu"))]
 pub const fn give_back() {}

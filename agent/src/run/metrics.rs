@@ -24,7 +24,7 @@ use hopsight_export::metrics::{
     samples::{Collect, Samples},
 };
 
-/// What the pipeline says about itself.
+/// What the pipeline reports about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PipelineNumbers {
     /// Connections tracked.
@@ -51,7 +51,7 @@ pub struct AgentMetrics {
 /// Status of a process that gives library evidence.
 const LIBRARY: &str = "library";
 
-/// Watched processes by [`LIBRARY`] or the reason why not.
+/// Watched processes, by [`LIBRARY`] or by the reason why not.
 fn library_processes(statuses: &[LibraryStatus]) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
     for process in statuses {
@@ -64,7 +64,7 @@ fn library_processes(statuses: &[LibraryStatus]) -> BTreeMap<&'static str, u64> 
     counts
 }
 
-/// How the library probes are, for `/readyz`: degraded where a process's library could be read
+/// The state of the library probes, for `/readyz`: degraded where a process's library could be read
 /// but is not.
 #[must_use]
 pub fn library_health(statuses: &LibraryStatuses) -> (ComponentState, String) {

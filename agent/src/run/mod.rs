@@ -63,13 +63,13 @@ pub struct RunOptions {
     pub otlp: Option<OtlpOptions>,
     /// Where to serve HTTP.
     pub http: SocketAddr,
-    /// Where to serve `/livez` and `/readyz` alone.
+    /// Where to serve only `/livez` and `/readyz`.
     pub health: Option<SocketAddr>,
     /// The HTTP server's certificates.
     pub tls: TlsFiles,
     /// The HTTP server's limits.
     pub http_limits: HttpLimits,
-    /// What connections are held against.
+    /// What connections are evaluated against.
     pub compliance: ComplianceOptions,
     /// Record every event to this new file, for replay.
     pub record: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub struct RunOptions {
 /// or capture breaks.
 pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let probes_libraries = options.live.library;
-    // First what takes privileges, all of it in this one thread.
+    // First everything that takes privileges, all of it in this one thread.
     let server = Server::bind(&options)?;
     let output = options.events.as_deref().map(event_output).transpose()?;
     let needs = Needs {
@@ -153,7 +153,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         .name("pipeline".to_owned())
         .spawn(move || {
             let result = capture.confine(Duty::Capture).and_then(|()| worker.run());
-            // Nobody listens any more when the agent is stopping.
+            // Nobody listens once the agent is stopping.
             let _ = broken.send(());
             result
         })
@@ -172,7 +172,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     answer.and(pipeline_result)
 }
 
-/// Opens the event file while we may.
+/// Opens the event file while the agent still may.
 fn event_output(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(std::io::stdout()));
@@ -182,8 +182,8 @@ fn event_output(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     Ok(Box::new(file))
 }
 
-/// Gives the state directory and what is in it to the user that the agent becomes. Where that takes
-/// a capability it has not, the directory may be that user's already.
+/// Gives the state directory and what is in it to the user that the agent switches to. Where that
+/// takes a capability that it lacks, the directory may be that user's already.
 fn hand_over(directory: &Path, user: &User) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("make the state directory {}", directory.display()))?;

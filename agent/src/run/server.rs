@@ -44,7 +44,7 @@ impl Server {
     /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended.
     ///
     /// # Errors
-    /// If there can be no further thread or no listener any more.
+    /// If no further thread can be had, or the listener fails.
     pub fn run(self, exporter: &Exporter, broken: oneshot::Receiver<()>) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

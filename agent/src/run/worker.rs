@@ -27,7 +27,7 @@ use hopsight_system::clock::monotonic_now;
 
 /// How long the pipeline waits for events before it lets time pass.
 const POLL: Duration = Duration::from_millis(100);
-/// Between two heartbeats.
+/// Pause between heartbeats.
 const BEAT: Duration = Duration::from_secs(1);
 /// Component name of the library probes in `/readyz`.
 const LIBRARY_PROBES: &str = "library_probes";
@@ -40,7 +40,7 @@ pub struct Worker {
     pub pipeline: Pipeline,
     /// Who shows them.
     pub exporter: Exporter,
-    /// Who holds them against policy, and hands them on.
+    /// Who evaluates them against policy, and hands them on.
     pub compliance: ComplianceThread,
     /// Tells when the kernel programs are gone.
     pub capture: StatsHandle,
@@ -48,7 +48,7 @@ pub struct Worker {
     pub library: Option<LibraryStatuses>,
     /// Where the pipeline's numbers are left for the metrics.
     pub numbers: SharedPipelineNumbers,
-    /// Ends the work.
+    /// Set to stop.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -121,7 +121,7 @@ impl Worker {
     }
 }
 
-/// Both sides of a disagreement, for whoever has to find out which is misread.
+/// Both sides of a disagreement, for whoever has to find out which one was misread.
 fn warn_of_conflict(report: &ConnectionReport) {
     let wire = report.wire_client_auth.unwrap_or(ClientAuth::Unknown);
     tracing::warn!(

@@ -8,7 +8,7 @@ use hopsight_core::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-/// Now on the clock of the kernel programs (`bpf_ktime_get_ns`).
+/// The time on the clock of the kernel programs (`bpf_ktime_get_ns`).
 #[must_use]
 pub fn monotonic_now() -> Timestamp {
     let now = clock_gettime(ClockId::Monotonic);

@@ -1,11 +1,11 @@
-//! The kernel that runs here.
+//! The running kernel.
 
 use std::fs;
 
 /// Linux versions as `(major, minor)`.
 pub type Version = (u32, u32);
 
-/// The text of a small file, without the end of line; empty where there is none.
+/// The text of a small file, without its line end; empty where there is no file.
 #[must_use]
 pub fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim_end().to_owned()
@@ -18,7 +18,7 @@ pub fn parse_version(release: &str) -> Option<Version> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Version of the kernel that runs; `None` where it does not say.
+/// Version of the running kernel; `None` where it does not say.
 #[must_use]
 pub fn running_kernel() -> Option<Version> {
     parse_version(&read("/proc/sys/kernel/osrelease"))

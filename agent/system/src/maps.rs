@@ -16,7 +16,7 @@ pub struct Mapping {
     pub end: u64,
     /// Offset of the first address in the file.
     pub offset: u64,
-    /// Inode number, as the kernel writes it here (differs from `stat` on some overlay mounts).
+    /// Inode number, as the kernel writes it here (on some overlay mounts it differs from `stat`).
     pub inode: u64,
     /// Path in the mount namespace of the process, without the mark of a deleted file.
     pub path: PathBuf,
@@ -69,7 +69,7 @@ impl Mapping {
 /// Executable file mappings of the process whose `/proc` directory is given, first one per file.
 ///
 /// # Errors
-/// When the process is gone or must not be read.
+/// When the process is gone or may not be inspected.
 pub fn executable_files(process: &Path) -> io::Result<Vec<Mapping>> {
     let text = std::fs::read(process.join("maps"))?;
     let mut files: Vec<Mapping> = Vec::new();

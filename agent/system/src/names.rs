@@ -46,15 +46,15 @@ pub fn comm_of(name: &str) -> [u8; NAME_LEN + 1] {
     comm
 }
 
-/// The name in 16 bytes of the kernel.
+/// The name in the kernel's 16 bytes.
 #[must_use]
 pub fn name_of(comm: &[u8]) -> String {
     let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
     String::from_utf8_lossy(&comm[..end]).into_owned()
 }
 
-/// The watched processes that run now: process id to name. Processes that end meanwhile are left
-/// out.
+/// The watched processes that are running: process id to name. Processes that end meanwhile are
+/// left out.
 #[must_use]
 pub fn running(watched: &Watched) -> HashMap<u32, String> {
     let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };

@@ -20,7 +20,7 @@ pub struct ProcessKey {
 }
 
 impl ProcessKey {
-    /// Whether this very process still runs.
+    /// Whether this very process is still running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         Stat::read(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks)
@@ -36,7 +36,7 @@ pub struct ProcessFacts {
     pub parent: u32,
     /// Its executable, as a path in its own root; it may have been replaced or deleted since.
     pub executable: PathBuf,
-    /// Its arguments, or the title it has put in their place, as one argument.
+    /// Its arguments, or, as one argument, the title it has put in their place.
     pub arguments: Vec<String>,
     /// Container, pod and unit.
     pub cgroup: CgroupIdentity,
@@ -48,7 +48,7 @@ impl ProcessFacts {
     /// Reads them.
     ///
     /// # Errors
-    /// When the process is gone, or is another one by now, or may not be looked at.
+    /// When the process is gone, is another one by now, or may not be inspected.
     pub fn read(pid: u32) -> anyhow::Result<Self> {
         let file = |name: &str| {
             let path = format!("/proc/{pid}/{name}");
@@ -85,7 +85,7 @@ impl Stat {
     /// Reads them.
     ///
     /// # Errors
-    /// When the process is gone or may not be looked at.
+    /// When the process is gone or may not be inspected.
     pub fn read(pid: u32) -> anyhow::Result<Self> {
         let path = format!("/proc/{pid}/stat");
         let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
@@ -103,7 +103,7 @@ impl Stat {
     }
 }
 
-/// The moment `ticks` after boot on the wall clock. Steps of that clock move it.
+/// The moment `ticks` after boot, on the wall clock. Steps of that clock move it.
 #[must_use]
 pub fn since_boot(ticks: u64) -> UnixTime {
     let micros = |clock| {
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_an_error_that_says_so() {
-        // Above the largest pid Linux gives out (2^22).
+        // Above the largest pid that Linux assigns (2^22).
         let error = ProcessFacts::read(1 << 23).unwrap_err();
         assert!(format!("{error:#}").contains("/proc/8388608/stat"), "{error:#}");
     }

@@ -173,7 +173,7 @@ fn install(
         Ok(named.map(|hop| Hop::clone(hop)))
     })
     .with_context(|| format!("{:#?}\n{:#?}\n{}", readyz(), hops(), logs(RELEASE)))?;
-    // It is written down anew every few seconds.
+    // It is written again every few seconds.
     let readyz = wait_until("/readyz to say where names are from", NAMED, || {
         let answer = readyz()?;
         let details = ["kubernetes", "cri"].map(|name| &answer["components"][name]["detail"]);

@@ -1,4 +1,4 @@
-//! Drops privileges as the agent does, then tries what it should not be able to do any more, and
+//! Drops privileges as the agent does, then tries what it should no longer be able to do, and
 //! prints a line for each: duty, attempt, and the kernel's answer.
 //!
 //! Arguments: `everything` or `system-calls` (capabilities and files are kept, so that it is the

@@ -1,4 +1,4 @@
-//! Many connections that say nothing: `hopsight-crowd ADDRESS` accepts and keeps them,
+//! Many connections that send nothing: `hopsight-crowd ADDRESS` accepts and keeps them,
 //! `hopsight-crowd ADDRESS COUNT` opens and keeps them. Both print how many they have and end when
 //! their standard input does.
 

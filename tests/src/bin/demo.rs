@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: real proxies, real upstreams, and what hopsight says of every hop.
+//! `cargo xtask demo`: real proxies, real upstreams, and what hopsight says about every hop.
 
 use std::{
     process::ExitCode,
@@ -19,7 +19,7 @@ use hopsight_tests::{
 
 /// Pause between two rounds of requests while the demo stays up.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Between two scrapes of the demo's Prometheus.
+/// Pause between scrapes of the demo's Prometheus.
 const SCRAPE: Duration = Duration::from_secs(5);
 /// The alert to wait for.
 const ALERT: &str = "PlaintextUpstreamHop";
@@ -111,7 +111,7 @@ impl Watch {
         Ok(Some(Self { prometheus, alertmanager }))
     }
 
-    /// The hops that Alertmanager was told to be in clear; `None` until there are some.
+    /// The hops that Alertmanager was told to be in the clear; `None` until there are some.
     fn told(&self) -> Option<Vec<String>> {
         let alerts = self.alertmanager.alerts().ok()?.into_iter();
         let mut hops: Vec<String> = alerts
@@ -125,8 +125,8 @@ impl Watch {
     }
 }
 
-/// Prints the table as soon as it is right, or when the agent had time enough; the number of
-/// hops it has wrong.
+/// Prints the table as soon as it is right, or when the agent has had time enough; returns the
+/// number of hops that are wrong in it.
 fn show(topology: &Topology, agent: &Agent) -> anyhow::Result<usize> {
     let in_time = wait_until("every verdict", VERDICT, || {
         let snapshot = agent.hops()?;
@@ -146,8 +146,8 @@ fn show(topology: &Topology, agent: &Agent) -> anyhow::Result<usize> {
     Ok(wrong)
 }
 
-/// The topology's hops beside what the agent says; hops of other programs on this machine that
-/// the agent sees as well are left out.
+/// The topology's hops beside what the agent says; hops of other programs on this machine, which
+/// the agent sees as well, are left out.
 fn rows<'a>(topology: &'a Topology, snapshot: &'a Snapshot) -> Vec<Row<'a>> {
     let view = |listen| {
         let mut views = snapshot.hops.iter().map(AsRef::as_ref);

@@ -1,6 +1,6 @@
-//! `cargo xtask bench fleet`: what a real Prometheus carries that scrapes many agents.
+//! `cargo xtask bench fleet`: what a real Prometheus bears that scrapes many agents.
 //!
-//! The agents are made up (the example `fleet`: real exporter code, made-up hops, the rest of the
+//! The agents are made up (the tool `fleet`: real exporter code, made-up hops, the rest of the
 //! series copied from a real agent); Prometheus, the rules and their evaluation are real.
 
 use std::{fs, path::Path, time::Duration};
@@ -16,7 +16,7 @@ use hopsight_tests::{
     requirement,
 };
 
-/// Between two scrapes and two evaluations, in seconds.
+/// Pause between scrapes and between evaluations, in seconds.
 const INTERVAL: u64 = 15;
 /// Scrapes before anything is read.
 const SCRAPES: u64 = 6;

@@ -1,7 +1,7 @@
 //! Serves the agent's page with made-up hops, to look at it and to test it without a kernel.
 //!
-//! `cargo run -p hopsight-tests --bin hopsight-page-demo -- HOPS [ADDRESS:PORT]`: that many hops, and a new
-//! connection of one of them four times a second. The hops are the same in every run.
+//! `cargo run -p hopsight-tests --bin hopsight-page-demo -- HOPS [ADDRESS:PORT]`: that many hops, and
+//! a new connection of one of them four times a second. The hops are the same in every run.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -58,7 +58,7 @@ fn describe(exporter: &Exporter, report: &ConnectionReport) {
     let is_violation = report.verdict.security == Security::Plaintext;
     let violation = HopViolation {
         rule: Rule::Plaintext,
-        detail: "application bytes in clear where TLS is required".into(),
+        detail: "application bytes in the clear where TLS is required".into(),
         place: Some(place.clone()),
         since: 1_795_000_000.0,
     };

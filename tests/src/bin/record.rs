@@ -1,5 +1,5 @@
 //! Records one real handshake per case of the demo, and per refused early data that lengths can tell,
-//! as event files: the fixtures that the agent's own tests replay. `record DIRECTORY`.
+//! as event files: the fixtures that the core's tests replay. `hopsight-record DIRECTORY`.
 
 use std::{
     collections::HashMap,

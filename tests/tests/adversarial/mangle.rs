@@ -29,7 +29,7 @@ pub enum Mangle {
     AheadOfAHole,
     /// An end of the stream before each segment; TCP drops it, it acknowledges what was never sent.
     WrongEnd,
-    /// A warning alert in clear before the upstream's first byte.
+    /// A warning alert in the clear before the upstream's first byte.
     WarningAlert,
 }
 

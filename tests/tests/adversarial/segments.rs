@@ -40,7 +40,7 @@ fn reports(mangle: Mangle, extra: &[&str]) -> Vec<(Hop, ConnectionReport)> {
         }
     });
     if mangle == Mangle::OneByteWindow {
-        // One flight in clear, two at least with TLS.
+        // One flight in the clear, two at least with TLS.
         let single = relay.single_bytes();
         assert!(single >= ONE_BY_ONE * (2 * topology.hops.len() - 1), "{single} single bytes");
     }

@@ -25,7 +25,7 @@ const SERVER_HELLO: &[u8] = &[
 /// What an upstream does with a connection, until the client goes.
 type Behaviour = fn(&mut TcpStream) -> std::io::Result<()>;
 
-/// HelloRequests for ever, as fast as they are taken.
+/// HelloRequests forever, as fast as they are read.
 fn endless_messages(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(SERVER_HELLO)?;
     let record = [&[22, 3, 3, 0, 40][..], &[0; 40]].concat();

@@ -1,4 +1,4 @@
-//! The Helm chart, rendered with Helm's own SDK and held against Kubernetes' schemas.
+//! The Helm chart, rendered with Helm's own SDK and checked against Kubernetes' schemas.
 
 use std::{
     env, fs,
@@ -129,7 +129,7 @@ fn plain_manifests_are_those_of_the_chart() {
     let rendered = text(&output);
     assert!(output.status.success(), "{rendered}");
     let manifests = format!(
-        "# Rendered from ../chart with its default values; `cargo xtask bless` writes it anew.\n\
+        "# Rendered from ../chart with its default values; `cargo xtask bless` writes it again.\n\
          apiVersion: v1\nkind: Namespace\nmetadata:\n  name: hopsight\n  labels:\n\
          \x20   # hostPID, hostPath and the capabilities are what Pod Security calls privileged.\n\
          \x20   pod-security.kubernetes.io/enforce: privileged\n{rendered}"

@@ -199,7 +199,7 @@ fn renewed_certificates_are_used_and_broken_ones_are_not() {
     let output = served.curl(&next.root, Some(&next.client), "/livez");
     assert!(output.status.success(), "{}", words(&output));
     let output = served.curl(&next.root, Some(&pki.client), "/livez");
-    assert!(!output.status.success(), "the old authority counts no more");
+    assert!(!output.status.success(), "the old authority no longer counts");
     assert!(served.agent.log().contains("are in use"), "{}", served.agent.log());
 }
 

@@ -23,7 +23,7 @@ const SLOW: usize = 200;
 /// What the agent may grow by while all that happens.
 const GROWTH: u64 = 64 << 20;
 
-/// Sends a request byte by byte, for ever.
+/// Sends a request byte by byte, forever.
 fn slowly(address: SocketAddr, stop: &AtomicBool) {
     let Ok(mut stream) = http::connect(address) else { return };
     let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter();

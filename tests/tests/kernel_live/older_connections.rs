@@ -43,7 +43,7 @@ fn older_connections_are_taken_in_where_they_are() {
             }
             _ => None,
         });
-        let ours = ours.expect("the connection was taken in");
+        let ours = ours.expect("the connection was adopted");
         assert!(
             !events.iter().any(|e| matches!(e, Event::Established { local, .. } if *local == to)),
             "the accepted end is not"

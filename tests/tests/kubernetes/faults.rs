@@ -67,7 +67,7 @@ fn a_watch_survives_what_the_server_does() {
     let added = || event("ADDED", &pod("late", 'b'));
     let cases: Vec<(&str, Vec<Reply>, Vec<Reply>)> = vec![
         ("an event", vec![one()], vec![Reply::Watch(vec![added()])]),
-        ("410 Gone: listed anew", vec![one(), both()], vec![Reply::Watch(vec![gone()]), quiet()]),
+        ("410 Gone: listed again", vec![one(), both()], vec![Reply::Watch(vec![gone()]), quiet()]),
         (
             "the stream ends in the middle of an event",
             vec![one()],

@@ -172,7 +172,7 @@ fn libssl_is_upgraded_under_a_running_proxy() {
     let mut hop = Hop::start("hs-upgrade");
     copy_library(&hop.libraries());
     hop.start_proxy();
-    // Upgraded before the agent sees the proxy: the mapped file has no name any more.
+    // Upgraded before the agent sees the proxy: the mapped file no longer has a name.
     copy_library(&hop.libraries());
     let mut source = source("hs-upgrade");
     let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));

@@ -1,4 +1,4 @@
-//! Starting and stopping: nothing stays behind, and a refusal says what to do.
+//! Starting and stopping: nothing is left behind, and a refusal says what to do.
 
 use std::{
     collections::BTreeSet,

@@ -275,7 +275,7 @@ fn check_verification(
     let right = match report.verify_error {
         Some(error) => (error != 0) == chain_is_bad,
         // Up to TLS 1.2 the transcript begins after the verification, here not at all; the alert
-        // stands in clear on the wire.
+        // stands in the clear on the wire.
         None if leaves(proxy, verify) == Leaves::InHandshake => {
             report.alert.as_ref().is_some_and(|alert| alert.from == "client")
         }

@@ -28,8 +28,8 @@ fn older_connections_are_taken_in_and_never_guessed() {
     // The end of the proxy is the end of its connections.
     topology.nginx = None;
     for hop in &topology.hops {
-        // The next request in clear is proof; TLS records in the middle of a session prove neither
-        // mutual nor one-way.
+        // The next request in the clear is proof; TLS records in the middle of a session prove
+        // neither mutual nor one-way.
         let expected = match hop.case.version() {
             None => (Security::Plaintext, None),
             Some(_) => (Security::Unknown, Some(Reason::MidStream)),

@@ -1,4 +1,4 @@
-//! From a hop in clear to somebody's pager, and back once it is mended.
+//! From a hop in the clear to somebody's pager, and back once it is remedied.
 
 use std::{
     fs,
@@ -39,7 +39,7 @@ fn hastened_rules(dir: &Path) -> Vec<PathBuf> {
     monitoring::rules().into_iter().map(copy).collect()
 }
 
-/// A proxy and its upstream, both in clear or both with TLS.
+/// A proxy and its upstream, both in the clear or both with TLS.
 struct Scene {
     front: SocketAddr,
     upstream: SocketAddr,

@@ -154,7 +154,10 @@ fn a_user_that_cannot_be_become_stops_the_agent() {
     let error =
         Agent::start_through(&launcher, dir.path(), http, &["--user", "65532"]).unwrap_err();
     let error = format!("{error:#}");
-    assert!(error.contains("become user 65532 (it takes CAP_SETUID and CAP_SETGID"), "{error}");
+    assert!(
+        error.contains("switch to user 65532 (this needs CAP_SETUID and CAP_SETGID"),
+        "{error}"
+    );
 }
 
 #[test]

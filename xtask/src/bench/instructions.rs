@@ -13,7 +13,7 @@ use super::{result_file, target};
 use crate::cargo::cargo;
 use crate::command::{self};
 
-/// A case may take so much more than its bound: compilers and libraries differ a little.
+/// How much more than its bound a case may take: compilers and libraries differ a little.
 const TOLERANCE: f64 = 1.10;
 
 /// Runs of a case under callgrind; the difference leaves out start and preparation.

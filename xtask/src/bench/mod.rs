@@ -25,7 +25,7 @@ pub enum Bench {
     Latency(Passed),
     /// Memory and processor time of an agent that has nothing to do
     Idle(Passed),
-    /// A million flows, 20,000 handshakes per second, 10,000 hops, fed from memory
+    /// A million connections, 20,000 handshakes per second, 10,000 hops, fed from memory
     Scale(Passed),
     /// Handshakes per second of replay, beside tshark and Suricata where they are installed
     Replay(replay::Args),
@@ -44,7 +44,7 @@ pub enum Bench {
         /// Runs, two changes each
         #[arg(long, default_value_t = 5)]
         runs: u32,
-        /// Connections from which requests come at once
+        /// Connections that send requests at the same time
         #[arg(long, default_value_t = 64)]
         connections: u32,
     },
@@ -113,8 +113,8 @@ fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
     Err(command::replace(drift.env("HOPSIGHT_BIN", release.join("hopsight"))))
 }
 
-/// Becomes the measurement of the test package, in release: what Prometheus scrapes has to leave
-/// it the processor.
+/// Becomes the measurement of the test package, in release: what Prometheus scrapes must leave it
+/// the processor.
 fn fleet(hops: usize, agents: &[usize]) -> anyhow::Result<()> {
     let release = build_release(&["-p", "hopsight-tests", "-p", "hopsight-tools", "--bins"])?;
     let mut measure = Command::new(release.join("hopsight-fleet"));

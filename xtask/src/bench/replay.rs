@@ -63,7 +63,7 @@ impl Reader {
     }
 }
 
-/// Generates the capture, lets every reader read it in turn, and reports.
+/// Generates the capture, has every reader read it in turn, and reports.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Args { connections, data, runs, alone } = *args;
     anyhow::ensure!(command::installed("time"), "GNU time is missing: run `cargo xtask setup`");

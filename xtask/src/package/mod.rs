@@ -1,4 +1,4 @@
-//! `cargo xtask package`: what is handed to those who run hopsight, in `target/package`.
+//! `cargo xtask package`: what users of hopsight get, in `target/package`.
 
 mod deb;
 mod image;
@@ -45,7 +45,7 @@ enum Package {
     Deny,
 }
 
-/// Makes it and says where it is.
+/// Makes it and prints where it is.
 pub fn run_task(args: &Args) -> anyhow::Result<()> {
     let binary = || static_binary(args.binary.as_deref());
     let path = match args.package {
@@ -66,7 +66,7 @@ pub fn image(binary: Option<&Path>) -> anyhow::Result<PathBuf> {
     image::write(&static_binary(binary)?)
 }
 
-/// Makes everything and runs the tests that want it.
+/// Makes everything and runs the tests that need it.
 fn check(binary: &Path) -> anyhow::Result<()> {
     let read = |path: PathBuf| fs::read(&path).with_context(|| format!("read {}", path.display()));
     let images = [read(image::write(binary)?)?, read(image::write(binary)?)?];

@@ -44,8 +44,8 @@ fn build(place: &Path) -> anyhow::Result<PathBuf> {
     // What is tracked, with the changes of the working tree.
     let copy = format!("git ls-files -z | xargs -0 cp -P --parents -t '{}'", place.display());
     run(Command::new("sh").args(["-c", &copy]))?;
-    // As aya-build sets them for agent/build.rs, but for the last: debug information names source
-    // files by their folder, which is all that two folders may differ in.
+    // As aya-build sets them for agent/capture/build.rs, but for the last: debug information names
+    // source files by their folder, which is all that two folders may differ in.
     let flags = [
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
         "-Cdebuginfo=2".to_owned(),

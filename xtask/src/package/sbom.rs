@@ -47,8 +47,8 @@ pub(super) fn write() -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
-/// Holds every dependency against `deny.toml`. Advisories take a clone of RustSec's database and are
-/// a separate command: `cargo deny check advisories`.
+/// Checks every dependency against `deny.toml`. Advisories take a clone of RustSec's database and
+/// are a separate command: `cargo deny check advisories`.
 pub(super) fn deny() -> anyhow::Result<()> {
     let mut deny = Command::new(DENY.install()?);
     run(deny.args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))

@@ -13,8 +13,8 @@ use anyhow::Context as _;
 use super::{Row, kernel::Kernel};
 use crate::command::installed;
 
-/// An emulated kernel may hang before its first word, which otherwise comes within a minute (Linux
-/// 7.2 hung once, on a loaded machine).
+/// An emulated kernel may hang before it prints anything, which otherwise takes less than a minute
+/// (Linux 7.2 hung once, on a loaded machine).
 const SILENCE: Duration = Duration::from_mins(3);
 
 /// Boots until it powers off, within `limit`, and returns what was said on the console, which also

@@ -30,7 +30,7 @@ use results::Results;
 /// How long a row may take. Software emulation is some twenty times slower.
 const LIMIT: Duration = Duration::from_mins(15);
 
-/// Which kernels, and how they are held down.
+/// Which kernels, and how they are restricted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rows to run, by name; all that need no cross compiler if none is named
@@ -110,7 +110,7 @@ const TESTS: Tests = &[
     ("library", LIBRARY),
 ];
 
-/// What is worth its minutes in continuous integration: everything that differs between kernels,
+/// What is worth the minutes in continuous integration: everything that differs between kernels,
 /// and the test that no other place can run.
 const FEWER_TESTS: Tests =
     &[("kernel_live", &[]), ("live", &["hops::over_ipv6", CLOCK]), ("library", LIBRARY)];
@@ -188,7 +188,7 @@ impl Machines {
         let start = Instant::now();
         println!("== {}: Linux {}", row.name, kernel.release);
         let log = self.cache.join(format!("{}.log", row.name));
-        // The rows behind one that hangs still run; its results end where its console does.
+        // The rows after one that hangs still run; its results end where its console does.
         let console = boot::boot(kernel, &initrd, row, &log, self.limit).or_else(|error| {
             println!("   {error:#}");
             fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))

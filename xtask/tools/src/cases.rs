@@ -32,7 +32,7 @@ const HOPS: u16 = 100;
 /// Payload bytes of a full TCP segment.
 const MSS: u32 = 1448;
 
-/// A case that is prepared: each call does it once.
+/// A prepared case: each call does it once.
 pub type Run = Box<dyn FnMut()>;
 
 /// A name, and what prepares the case.
@@ -70,7 +70,7 @@ const FLIGHTS: [&[i32]; 8] = [
     &[-32, -48, -528, -96, -64, 528, 96, 64, 112, -160],
 ];
 
-/// The first message of this direction, behind the headers of record and message.
+/// The first message of this direction, after the headers of record and message.
 fn first_message(direction: Direction) -> Vec<u8> {
     let said = recorded("tls13").said.into_iter().find(|(sender, _)| *sender == direction);
     let (_, bytes) = said.expect("both sides speak");
@@ -97,7 +97,7 @@ fn certificate() -> Run {
     for (direction, bytes) in &recorded("mtls12").said {
         wire.push(*direction, bytes);
     }
-    let chain = wire.facts().server_certificate.clone().expect("a certificate in clear");
+    let chain = wire.facts().server_certificate.clone().expect("a certificate in the clear");
     Box::new(move || {
         black_box(certificate::facts(black_box(&chain)).expect("X.509"));
     })

@@ -1,7 +1,7 @@
 //! One HTTP request over a connection of its own.
 //!
-//! HTTP/1.0 needs a few lines over `TcpStream`; a client crate would bring more code than all that
-//! asks through this: the command line its agent, and the OTLP exporter its collector.
+//! HTTP/1.0 needs a few lines over `TcpStream`; a client crate would bring more code than its
+//! two users need: the command line asks an agent, the OTLP exporter tells a collector.
 
 use std::{
     io::{Read, Write},
@@ -16,12 +16,12 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName}
 /// Largest answer that is read.
 const MAX_ANSWER: u64 = 256 << 20;
 
-/// What TLS is to prove.
+/// What TLS has to prove.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Whom to trust, and what to show.
+    /// Whom to trust, and what to present.
     pub config: Arc<ClientConfig>,
-    /// Whom the server's certificate has to name.
+    /// The name that the server's certificate must have.
     pub server_name: ServerName<'static>,
 }
 
@@ -30,7 +30,7 @@ pub struct Tls {
 pub struct Server<'a> {
     /// `HOST:PORT`.
     pub host: &'a str,
-    /// HTTP in clear if absent.
+    /// If absent, HTTP in the clear.
     pub tls: Option<&'a Tls>,
     /// Time to connect, and time without an answer or more of it.
     pub timeout: Duration,

@@ -47,13 +47,13 @@ pub const DEFAULT_ADDRESS: SocketAddr =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpLimits {
-    /// Connections at once; further ones wait in the listen queue.
+    /// Connections at the same time; further ones wait in the listen queue.
     pub max_connections: usize,
     /// Of these, event streams; further ones are answered 503.
     pub max_event_streams: usize,
     /// Seconds for the header of a request to arrive, and for an idle connection to send one.
     pub header_timeout_seconds: u64,
-    /// Seconds until a peer that does not take our data is dropped.
+    /// Seconds until a peer that does not read its answer is dropped.
     pub write_timeout_seconds: u32,
 }
 
@@ -74,16 +74,16 @@ impl HttpLimits {
     }
 }
 
-/// Bytes of request line and headers.
+/// Most bytes of request line and headers.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// Header fields of one request.
+/// Most header fields of one request.
 const MAX_HEADERS: usize = 64;
 
 /// Reserves the address.
 ///
 /// # Errors
-/// When the address is taken or not ours, with what to do about it.
+/// When the address is taken or not this machine's, with what to do about it.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
@@ -164,7 +164,7 @@ async fn answer(
     let mut stop = std::pin::pin!(stop);
     loop {
         let accept = async {
-            // A place first: while there is none, connections wait in the kernel's queue.
+            // First a place: while there is none, connections wait in the kernel's queue.
             let place = places.clone().acquire_owned().await;
             (place, listener.accept().await)
         };
@@ -177,7 +177,7 @@ async fn answer(
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::debug!(%error, "accept an HTTP connection");
-                // Out of file descriptors, for one, does not pass at once.
+                // A lack of file descriptors, for one, does not pass at once.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }

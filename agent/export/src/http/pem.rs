@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-/// The certificates of a file, in its order; at least one.
+/// The certificates of a file, in their order; at least one.
 ///
 /// # Errors
 /// The file cannot be read or holds none.

@@ -21,7 +21,7 @@ use super::HttpLimits;
 use crate::{Exporter, events::Message, page::PAGE};
 use hopsight_core::hops::table::Snapshot;
 
-/// Scrapes and hop lists made at once; further ones wait for their turn.
+/// Scrapes and hop lists made at the same time; further ones wait for their turn.
 const CONCURRENT_RENDERINGS: usize = 2;
 
 /// Time for an answer to be ready, event streams apart.
@@ -58,13 +58,13 @@ pub(super) fn router(exporter: Exporter, limits: HttpLimits) -> Router {
         .with_state(app)
 }
 
-/// What may be asked without a certificate.
+/// What may be asked for without a certificate.
 pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
     let everything = router(exporter, limits);
     everything.layer(middleware::from_fn(async |request: Request, next: Next| {
         match request.uri().path() {
             "/livez" | "/healthz" | "/readyz" => next.run(request).await,
-            _ => (StatusCode::NOT_FOUND, "not found; here are /livez and /readyz only\n")
+            _ => (StatusCode::NOT_FOUND, "not found; only /livez and /readyz are here\n")
                 .into_response(),
         }
     }))
@@ -122,7 +122,7 @@ async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Response> 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HopsQuery {
-    /// Only hops reported on at or after this time, seconds since the Unix epoch.
+    /// Only hops reported at or after this time, seconds since the Unix epoch.
     since: Option<f64>,
 }
 

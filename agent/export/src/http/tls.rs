@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{Exporter, http::pem};
 use hopsight_core::health::ComponentState;
 
-/// Between two looks at the files.
+/// Pause between checks of the files.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Component name in `/readyz`.
@@ -25,11 +25,11 @@ const TLS: &str = "tls";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsFiles {
-    /// The server's certificate, followed by its intermediates; HTTP in clear without.
+    /// The server's certificate, followed by its intermediates; if absent, HTTP in the clear.
     pub certificate: Option<PathBuf>,
     /// Its private key.
     pub key: Option<PathBuf>,
-    /// The authorities of clients; with it only clients with a certificate of theirs are answered.
+    /// The authorities of clients; if set, only clients with a certificate of theirs are answered.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -39,12 +39,12 @@ impl TlsFiles {
     }
 }
 
-/// What the server shows and wants, as the files have it.
+/// What the server presents and asks for, as the files have it.
 #[derive(Debug)]
 pub struct Tls {
     files: TlsFiles,
     current: RwLock<Arc<ServerConfig>>,
-    /// What the files held when they were last looked at.
+    /// What the files held when they were last read.
     seen: Mutex<Contents>,
 }
 
@@ -52,7 +52,7 @@ pub struct Tls {
 type Contents = Vec<Result<Vec<u8>, String>>;
 
 impl Tls {
-    /// Reads the files; `None` where HTTP is served in clear.
+    /// Reads the files; `None` where HTTP is served in the clear.
     ///
     /// # Errors
     /// A file is missing or holds something else, or the key is not that of the certificate.

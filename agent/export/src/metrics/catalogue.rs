@@ -77,12 +77,12 @@ metrics! {
     /// Finished connections from a proxy to an upstream, by verdict, the evidence for it and how the handshake ended. A rejected or failed one protects nothing, whatever its security.
     UPSTREAM_CONNECTIONS: Counter "hopsight_upstream_connections_total"
         ["proxy", "upstream", "security", "client_auth", "evidence", "outcome"];
-    /// Finished connections whose security is unknown, by the reason why.
+    /// Finished connections whose security is unknown, by reason.
     UPSTREAM_UNKNOWN: Counter "hopsight_upstream_unknown_total" ["proxy", "upstream", "reason"];
-    /// Handshakes that were rejected or failed, by the alert that ended them; rejected or failed where no alert was seen.
+    /// Handshakes that were rejected or failed, by the alert that ended them, or by outcome (rejected or failed) where no alert was seen.
     UPSTREAM_HANDSHAKE_FAILURES: Counter "hopsight_upstream_handshake_failures_total"
         ["proxy", "upstream", "reason"];
-    /// TLS alerts that ended or marred a handshake, by sender (client is the proxy) and RFC 8446 name.
+    /// TLS alerts seen in handshakes, by sender (client is the proxy) and RFC 8446 name.
     UPSTREAM_ALERTS: Counter "hopsight_upstream_alerts_total" ["proxy", "upstream", "from", "alert"];
     /// Finished TLS connections by negotiated (not offered) protocol version and cipher suite.
     UPSTREAM_TLS_CONNECTIONS: Counter "hopsight_upstream_tls_connections_total"
@@ -91,36 +91,36 @@ metrics! {
     UPSTREAM_RESUMED_CONNECTIONS: Counter "hopsight_upstream_resumed_connections_total"
         ["proxy", "upstream"];
 
-    /// What a hop is now, by its newest certain verdict: 1 for the current security, 0 for the others.
+    /// What a hop is now: the worst of its servers in use, each by its newest certain verdict. 1 for the current security, 0 for the others.
     HOP_SECURITY: Gauge "hopsight_hop_security" ["proxy", "upstream", "security"];
-    /// Whether the proxy checks the upstream's certificate, by the newest certain verdict: 1 for the current answer, 0 for the others. Absent while the hop does not use TLS.
+    /// Whether the proxy checks the upstream's certificate, as seen on the server that decides the hop's security: 1 for the current answer, 0 for the others. Absent while the hop does not use TLS.
     HOP_SERVER_VERIFIED: Gauge "hopsight_hop_server_verified"
         ["proxy", "upstream", "server_verified"];
     /// When the hop's security last changed, in seconds since the Unix epoch.
     HOP_SECURITY_SINCE: Gauge "hopsight_hop_security_since_timestamp_seconds" ["proxy", "upstream"];
-    /// When the hop was last reported on, in seconds since the Unix epoch.
+    /// When a connection of the hop was last reported, in seconds since the Unix epoch.
     HOP_LAST_SEEN: Gauge "hopsight_hop_last_seen_timestamp_seconds" ["proxy", "upstream"];
-    /// End of validity of the certificate last seen on a side (client is the proxy) of a hop, in seconds since the Unix epoch.
+    /// When the certificate last seen on a side (client is the proxy) of a hop expires, in seconds since the Unix epoch.
     CERTIFICATE_NOT_AFTER: Gauge "hopsight_certificate_not_after_timestamp_seconds"
         ["proxy", "upstream", "side"];
 
-    /// Always 1; the labels say what the proxy's configuration intends for a hop: the upstream's name there, how to speak to it, whether a client certificate is configured and whether the upstream's certificate is to be checked. Absent where no configuration names the upstream, or several upstreams share the address.
+    /// Always 1; the labels say what the proxy's configuration intends for a hop: the upstream's name there, the scheme, whether a client certificate is configured and whether the upstream's certificate is to be checked. Absent where no configuration names the upstream, or several upstreams share the address.
     INTENT_INFO: Gauge "hopsight_intent_info"
         ["proxy", "upstream", "name", "scheme", "client_certificate", "verify"];
-    /// Whether a hop violates a rule of its policy or configuration: 1 while it does, 0 once it does no more. Absent where it never did.
+    /// Whether a hop violates a rule of its policy or configuration: 1 while it does, 0 once it no longer does. Absent where it never did.
     POLICY_VIOLATION: Gauge "hopsight_policy_violation" ["proxy", "upstream", "rule"];
-    /// Time since the first offending connection of a violation that is open.
+    /// Time since the first offending connection of an open violation.
     DRIFT_OPEN: Gauge "hopsight_drift_open_seconds" ["proxy", "upstream", "rule"];
-    /// Time from the cause of a violation to its detection: from the load of the configuration that brought it, else from the first offending connection. With a state directory those from before a restart are counted too (the newest ones).
+    /// Time from the cause of a violation to its detection: from when the proxy loaded the configuration that caused it, else from the first offending connection. With a state directory the newest ones from before a restart count too.
     DRIFT_DETECTION: Histogram "hopsight_drift_detection_seconds" [];
-    /// Time from the detection of a violation to the first good connection after it. With a state directory those from before a restart are counted too (the newest ones).
+    /// Time from the detection of a violation to the first good connection after it. With a state directory the newest ones from before a restart count too.
     DRIFT_REMEDIATION: Histogram "hopsight_drift_remediation_seconds" [];
-    /// Whether a proxy's configuration on disk is newer than the one it runs with: 1 or 0.
+    /// Whether a proxy's configuration on disk is newer than the one it is running: 1 or 0.
     PROXY_CONFIG_PENDING_RELOAD: Gauge "hopsight_proxy_config_pending_reload" ["proxy"];
-    /// Always 1; the labels say which workload a proxy in a pod is. Absent for proxies outside of Kubernetes, and where no source knows the pod.
+    /// Always 1; the labels say which workload a proxy in a pod is. Absent for proxies outside Kubernetes, and where no source knows the pod.
     PROXY_INFO: Gauge "hopsight_proxy_info"
         ["proxy", "proxy_namespace", "proxy_workload_kind", "proxy_workload"];
-    /// Connection reports that were not held against policy, by reason.
+    /// Connection reports that were not evaluated against policy, by reason.
     POLICY_REPORTS_DROPPED: Counter "hopsight_policy_reports_dropped_total" ["reason"];
 
     /// Hops in the hop table.
@@ -129,12 +129,12 @@ metrics! {
     HOPS_LIMIT: Gauge "hopsight_hops_limit" [];
     /// Finished connections counted under upstream="~other" because the hop table was full.
     HOPS_OVERFLOWED: Counter "hopsight_hops_overflowed_connections_total" [];
-    /// Hops forgotten because they were silent for longer than the configured time.
+    /// Hops forgotten because they had been silent for longer than the configured time.
     HOPS_EXPIRED: Counter "hopsight_hops_expired_total" [];
 
-    /// Time from the deciding byte leaving the kernel to the verdict.
+    /// Time from when the deciding byte left the kernel to the verdict.
     VERDICT_LATENCY: Histogram "hopsight_verdict_latency_seconds" [];
-    /// Connections on which two kinds of evidence contradicted each other; their verdict is unknown or that of the stronger evidence.
+    /// Connections for which two kinds of evidence contradicted each other; their verdict is unknown or that of the stronger evidence.
     EVIDENCE_CONFLICTS: Counter "hopsight_evidence_conflicts_total" [];
 
     /// Events received from the kernel, by kind.
@@ -143,11 +143,11 @@ metrics! {
     EVENTS_LOST: Counter "hopsight_events_lost_total" ["kind", "reason"];
     /// Events from the kernel that could not be decoded.
     EVENTS_UNDECODABLE: Counter "hopsight_events_undecodable_total" [];
-    /// Events about connections that are not followed (any more).
+    /// Events about connections that are not, or no longer, followed.
     EVENTS_UNTRACKED: Counter "hopsight_events_untracked_total" [];
-    /// Directions of connections whose captured prefix was cut by the byte budget.
+    /// Directions of connections whose capture ended because the byte budget was spent.
     CAPTURE_BUDGET_REACHED: Counter "hopsight_capture_budget_reached_total" [];
-    /// Connections older than the agent that were taken in.
+    /// Connections older than the agent that were adopted.
     FLOWS_TAKEN_IN: Counter "hopsight_flows_taken_in_total" [];
     /// Connections whose handshake is being followed.
     FLOWS_TRACKED: Gauge "hopsight_flows_tracked" [];
@@ -157,30 +157,30 @@ metrics! {
     REASSEMBLY_DROPPED_BYTES: Counter "hopsight_reassembly_dropped_bytes_total" ["reason"];
     /// Whether a kernel program is attached: 1 or 0 (for library probes: at how many places).
     PROBES_ATTACHED: Gauge "hopsight_probes_attached" ["probe"];
-    /// Time spent in a kernel program, where the kernel keeps that statistic (sysctl kernel.bpf_stats_enabled).
+    /// Time spent in a kernel program, where the kernel keeps this statistic (sysctl kernel.bpf_stats_enabled).
     PROGRAM_RUN_SECONDS: Counter "hopsight_program_run_seconds_total" ["program"];
-    /// Runs of a kernel program, where the kernel keeps that statistic (sysctl kernel.bpf_stats_enabled).
+    /// Runs of a kernel program, where the kernel keeps this statistic (sysctl kernel.bpf_stats_enabled).
     PROGRAM_RUNS: Counter "hopsight_program_runs_total" ["program"];
-    /// Watched processes by whether their TLS library can be probed.
+    /// Watched processes, by whether their TLS library can be probed.
     LIBRARY_PROCESSES: Gauge "hopsight_library_processes" ["status"];
     /// Handshakes shown by a TLS library, by whether they were matched to a connection.
     LIBRARY_TRANSCRIPTS: Counter "hopsight_library_transcripts_total" ["result"];
 
-    /// Hits of the library probes: all of them (hit), and those that were not used, by reason.
+    /// Hits of the library probes: all of them (hit), and those not used, by reason.
     LIBRARY_PROBE_HITS: Counter "hopsight_library_probe_hits_total" ["result"];
     /// Bytes of handshake messages delivered by the library probes.
     LIBRARY_BYTES: Counter "hopsight_library_bytes_total" [];
 
-    /// Connection events not written because the output could not keep up or failed, by output.
+    /// Events not written because the output could not keep up or failed, by output.
     EVENT_OUTPUT_DROPPED: Counter "hopsight_event_output_dropped_total" ["output"];
-    /// Exports of all metrics over OTLP, by result: sent or failed. Absent without OTLP.
+    /// Exports of the metrics over OTLP, by result: sent or failed. Absent without OTLP.
     OTLP_METRIC_EXPORTS: Counter "hopsight_otlp_metric_exports_total" ["result"];
-    /// How a part of the agent is: 1 for its current state, 0 for the others.
+    /// State of a part of the agent: 1 for the current state, 0 for the others.
     COMPONENT_STATE: Gauge "hopsight_component_state" ["component", "state"];
     /// Always 1; the labels say what is running.
     BUILD_INFO: Gauge "hopsight_build_info" ["version", "revision", "arch"];
 
-    /// Processor time used by the agent, user and system.
+    /// Processor time used by the agent, user and system together.
     PROCESS_CPU_SECONDS: Counter "process_cpu_seconds_total" [];
     /// Resident memory of the agent.
     PROCESS_RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" [];
@@ -232,7 +232,7 @@ pub fn markdown() -> String {
          `label_replace(hopsight_hop_security, \"pod_ip\", \"$1\", \"upstream\", \"(.+):[0-9]+\") \
          * on (pod_ip) group_left (namespace, pod) \
          kube_pod_info{host_network=\"false\"}`. `upstream=\"~other\"` stands \
-         for the upstreams beyond the limit on hops. Series of a hop that was silent for `hops.expiry_seconds` \
+         for the upstreams beyond the limit on hops. Series of a hop that has been silent for `hops.expiry_seconds` \
          disappear.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n",
     );

@@ -23,7 +23,7 @@ use hopsight_core::policy::{
     time::UnixTime,
 };
 
-/// A drift that was mended: proxy, upstream and rule.
+/// A drift that was remedied: proxy, upstream and rule.
 pub type Mended = (Arc<str>, Arc<str>, Rule);
 
 /// What scrapes show of drift; replaced as a whole by its owner.
@@ -31,9 +31,9 @@ pub type Mended = (Arc<str>, Arc<str>, Rule);
 pub struct DriftView {
     /// The open drifts.
     pub open: Vec<OpenDrift>,
-    /// Drifts that are over and not open again, each once.
+    /// Drifts that are closed and not open again, each once.
     pub mended: Vec<Mended>,
-    /// Per proxy label whether a configuration was changed and not loaded yet.
+    /// Per proxy label, whether a configuration was changed and not loaded yet.
     pub pending_reload: Vec<(Arc<str>, bool)>,
     /// Proxies in pods: proxy label, namespace, kind and name of the workload.
     pub workloads: Vec<[Arc<str>; 4]>,
@@ -55,7 +55,7 @@ impl DriftBoard {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
-    /// A report was not looked at because the queue was full.
+    /// A report was not evaluated because the queue was full.
     pub fn count_dropped(&self) {
         self.queue_full.fetch_add(1, Ordering::Relaxed);
     }
@@ -98,7 +98,7 @@ pub(crate) struct DriftLine<'a> {
     place: Option<String>,
     since: String,
     detected_at: String,
-    /// When the configuration was loaded that brought it.
+    /// When the configuration that caused it was loaded.
     changed_at: Option<String>,
     detection_seconds: f64,
     connections: u64,
@@ -160,7 +160,7 @@ mod tests {
             upstream: "10.0.0.1:443".into(),
             name: Some("payments".into()),
             rule: Rule::Plaintext,
-            violation: Violation { detail: "in clear".into(), place: None },
+            violation: Violation { detail: "in the clear".into(), place: None },
             since: at(100),
             detected_at: at(101),
             changed_at: Some(at(98)),

@@ -5,8 +5,8 @@ use super::families::Families;
 use super::text::Text;
 use crate::metrics::catalogue::{Histograms, METRICS, Metric, MetricInfo, MetricKind};
 
-/// Something that has numbers to show. It is asked at each scrape, from a thread of its own;
-/// what it reads must be cheap to read and must not wait for the pipeline.
+/// Something that has numbers to show. It is asked at each scrape, from a thread of its own; it
+/// must be cheap and must not wait for the pipeline.
 pub trait Collect: Send + Sync {
     /// Adds its samples.
     fn collect(&self, samples: &mut Samples);
@@ -77,7 +77,7 @@ impl Samples {
         }
     }
 
-    /// Adds a count. Beyond 2^53 (some 285 years of a million per second) it is rounded.
+    /// Adds a count. Beyond 2^53 (some 285 years at a million per second) it is rounded.
     #[expect(clippy::cast_precision_loss, reason = "Prometheus samples are f64")]
     pub fn count<const N: usize>(&mut self, metric: Metric<N>, values: [&str; N], value: u64) {
         self.set(metric, values, value as f64);

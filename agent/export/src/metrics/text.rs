@@ -1,7 +1,7 @@
-//! The text exposition format (version 0.0.4), written while samples come.
+//! The text exposition format (version 0.0.4), written as samples arrive.
 //!
 //! Ten thousand hops have some 200,000 samples. As objects of the Prometheus library, each with its
-//! strings, they would keep a scrape waiting several times as long.
+//! strings, they would make a scrape take several times as long.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -14,7 +14,7 @@ use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
 /// Families, each with its head and its samples.
 #[derive(Debug, Default)]
 pub struct Text {
-    /// In the order in which they came: there are some dozens, and those of the hops are the first.
+    /// In the order in which they came: there are some dozens, those of the hops first.
     families: Vec<(&'static str, String)>,
 }
 
@@ -73,7 +73,7 @@ fn head(info: &MetricInfo) -> String {
     format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
 }
 
-/// As [`f64`] displays itself. Integers, which most values are, take a shorter way.
+/// As [`f64`] displays itself. Integers, which most values are, take a shortcut.
 fn push_value(text: &mut String, value: f64) {
     /// 2^53: up to here every integer is itself.
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -87,7 +87,7 @@ fn push_value(text: &mut String, value: f64) {
     };
 }
 
-/// Sanitised as [`printable`] does, and escaped as the format wants.
+/// Sanitised as [`printable`] does, and escaped as the format requires.
 fn push_label_value(text: &mut String, value: &str) {
     let value = printable(value, MAX_LABEL_BYTES);
     if matches!(value, Cow::Borrowed(_)) && memchr::memchr2(b'"', b'\\', value.as_bytes()).is_none()

@@ -21,8 +21,8 @@ impl Endpoint {
     /// Reads a URL.
     ///
     /// # Errors
-    /// It is not `http://HOST:PORT`, with or without a path. A collector beyond the node is
-    /// reached through one on the node, which is where TLS and credentials belong.
+    /// It is not `http://HOST:PORT`, with or without a path. A collector elsewhere is reached
+    /// through one on the node, which is where TLS and credentials belong.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
         let Some(rest) = url.strip_prefix("http://") else {
             bail!("{url} is not http://HOST:PORT; for TLS send to a collector on this node");
@@ -55,7 +55,7 @@ impl Endpoint {
 /// A request that did not arrive.
 #[derive(Debug)]
 pub(super) struct Unsent {
-    /// Whether the same may arrive later.
+    /// Whether the same request may arrive later.
     pub is_worth_retrying: bool,
     /// What happened.
     pub why: anyhow::Error,

@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 use super::{Endpoint, attribute, resource, scope, text, unix_nanoseconds};
 use crate::time;
 
-/// Pauses before a request is sent again while the collector was there just now.
+/// Pauses before a request is sent again to a collector that was there just now.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// How long nothing is sent after a request that could not be, at most.
+/// Longest time for which nothing is sent after a request that failed.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Sends the lines of the event output as log records. Each write is one request.
@@ -33,7 +33,7 @@ pub struct LogOutput {
 }
 
 impl LogOutput {
-    /// An output to that collector.
+    /// An output to this collector.
     #[must_use]
     pub const fn new(endpoint: Endpoint) -> Self {
         Self { endpoint, away: None }
@@ -69,7 +69,7 @@ impl LogOutput {
 }
 
 impl io::Write for LogOutput {
-    /// Takes whole lines, each an event in JSON.
+    /// Sends whole lines, each an event in JSON.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let now = unix_nanoseconds(SystemTime::now());
         let events = lines.split(|&byte| byte == b'\n');
@@ -124,7 +124,7 @@ fn sentence(event: &Map<String, Value>) -> String {
     format!("{} → {}: {what}", word("proxy"), word("upstream"))
 }
 
-/// What is null says nothing and is left out.
+/// A null says nothing and is left out.
 fn attributes(object: Map<String, Value>) -> Vec<KeyValue> {
     let known = object.into_iter().filter(|(_, value)| !value.is_null());
     known.map(|(key, value)| attribute(&key, any(value))).collect()
@@ -179,10 +179,10 @@ mod tests {
 
     #[test]
     fn an_opened_drift_is_a_warning() {
-        let line = br#"{"time":"x","event":"drift_opened","proxy":"nginx","upstream":"a:1","detail":"in clear"}"#;
+        let line = br#"{"time":"x","event":"drift_opened","proxy":"nginx","upstream":"a:1","detail":"in the clear"}"#;
         let got = record(line, 9).expect("a record");
         assert_eq!((got.severity_number, &*got.event_name), (13, "hopsight.drift_opened"));
-        assert_eq!(got.body, Some(text("nginx → a:1: in clear")));
+        assert_eq!(got.body, Some(text("nginx → a:1: in the clear")));
         assert_eq!(got.time_unix_nano, 9, "a time that cannot be read is now");
         assert_eq!(record(b"", 9), None);
     }

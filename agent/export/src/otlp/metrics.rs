@@ -1,4 +1,4 @@
-//! Metrics as a scrape would show them, sent instead of asked for.
+//! Metrics as a scrape would show them, pushed instead of pulled.
 
 use std::{
     io,
@@ -104,14 +104,14 @@ fn request(
     ExportMetricsServiceRequest { resource_metrics: vec![metrics] }
 }
 
-/// Since when cumulative values count, and when they were read, in nanoseconds.
+/// When cumulative values began to count, and when they were read, in nanoseconds.
 #[derive(Clone, Copy)]
 struct Span {
     start: u64,
     now: u64,
 }
 
-/// Names stay those of Prometheus, so that dashboards and rules fit what a collector hands on.
+/// Names stay those of Prometheus, so that dashboards and rules fit what a collector passes on.
 fn metric(family: &MetricFamily, span: Span) -> Option<Metric> {
     let cumulative = AggregationTemporality::Cumulative.into();
     let numbers = |value: fn(&proto::Metric) -> f64| {
@@ -157,7 +157,7 @@ fn number(metric: &proto::Metric, value: f64, span: Span) -> NumberDataPoint {
 
 fn histogram(metric: &proto::Metric, span: Span) -> HistogramDataPoint {
     let histogram = metric.get_histogram();
-    // Prometheus counts all up to a bound, OTLP those between two bounds and those beyond the last.
+    // Prometheus counts all up to a bound, OTLP those between two bounds and those above the last.
     let bounded = histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
     let (mut below, mut bucket_counts, mut explicit_bounds) = (0, Vec::new(), Vec::new());
     for bucket in bounded {

@@ -1,7 +1,7 @@
 //! OTLP over HTTP (OpenTelemetry protocol 1.x, binary protobuf): connection and drift events as
-//! log records, and every metric, to a collector that is there already.
+//! log records, and every metric, to a collector that is already there.
 //!
-//! Neither waits for the pipeline nor lets it wait: events come through a bounded queue, metrics
+//! Neither waits for the pipeline nor makes it wait: events come through a bounded queue, metrics
 //! are gathered as for a scrape, and both are sent from threads of their own.
 
 mod endpoint;
@@ -26,7 +26,7 @@ pub use self::{
 pub struct OtlpOptions {
     /// The collector.
     pub endpoint: Endpoint,
-    /// Between two exports of metrics; zero for none.
+    /// Pause between exports of the metrics; zero for none.
     pub metrics_interval: Duration,
 }
 

@@ -158,7 +158,7 @@ function renderDetail() {
       ["Verification", hop.verify_error === null ? null : `result ${hop.verify_error} (X509_V_*)`],
     ]),
     ...policySection(hop),
-    element("h3", {}, "How we know: the newest certain handshake"), element("ol", { class: "timeline" }, ...steps),
+    element("h3", {}, "How we know: the handshake that decides"), element("ol", { class: "timeline" }, ...steps),
     ...certificateSection("Certificate of the upstream", hop.server_certificate),
     ...certificateSection("Certificate of the proxy", hop.client_certificate),
     ...countSections(hop), ...recentSection(hop));

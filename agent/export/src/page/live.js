@@ -103,7 +103,7 @@ function listen() {
   events.addEventListener("drift", (event) => {
     isDirty = true;
     const drift = JSON.parse(event.data);
-    const what = drift.event === "drift_opened" ? "violates" : "does not violate any more";
+    const what = drift.event === "drift_opened" ? "violates" : "no longer violates";
     byId("announce").textContent = `${drift.proxy} to ${drift.upstream} ${what} ${drift.rule}`;
   });
   events.addEventListener("connection", (event) => {

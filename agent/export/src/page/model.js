@@ -14,7 +14,7 @@ const CLIENT_AUTH_TEXT = {
   presented: "the proxy presented a certificate and proved its key",
   requested_not_presented: "the upstream asked for a certificate, the proxy sent none",
   not_requested: "the upstream did not ask for a certificate",
-  unknown: "whether the proxy showed a certificate is not known",
+  unknown: "whether the proxy presented a certificate is not known",
 };
 
 const store = {

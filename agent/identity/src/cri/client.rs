@@ -18,7 +18,7 @@ use hopsight_core::workload::{
     pods::{PodRecord, PodTable, identity},
 };
 
-/// An answer takes some milliseconds; a runtime that takes longer does not hold anybody up.
+/// An answer takes some milliseconds; a runtime that takes longer is not waited for.
 const TIMEOUT: Duration = Duration::from_millis(500);
 /// The largest answer: some kilobytes per pod.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -58,7 +58,7 @@ impl CriClient {
         &self.known
     }
 
-    /// Asks for everything anew. What was known before stays so if that fails.
+    /// Asks for everything again. What was known before stays known if that fails.
     ///
     /// # Errors
     /// When the runtime does not answer in time, or not with these messages.

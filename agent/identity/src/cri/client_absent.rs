@@ -25,7 +25,7 @@ impl CriClient {
         &self.known
     }
 
-    /// Asks for everything anew.
+    /// Asks for everything again.
     ///
     /// # Errors
     /// Never reached.

@@ -1,4 +1,4 @@
-//! How the watches go, as one state for all of them.
+//! The state of all the watches, as one.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,11 +7,11 @@ use std::{
 
 use crate::source_state::SourceState;
 
-/// Without an error for so long a watch counts as working again: the longest back-off, the longest
-/// wait for a connection, and some.
+/// After this long without an error a watch counts as working again: the longest back-off, the
+/// longest wait for a connection, and some.
 const RECOVERED_AFTER: Duration = Duration::from_secs(90);
 
-/// How one watch goes.
+/// The state of one watch.
 #[derive(Debug)]
 struct Progress {
     what: &'static str,
@@ -19,7 +19,7 @@ struct Progress {
     error: Option<(String, Instant)>,
 }
 
-/// How all of them go.
+/// The state of all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<Mutex<Vec<Progress>>>);
 
@@ -38,7 +38,7 @@ impl Board {
         self.update(what, |_| {});
     }
 
-    /// This one is over and no longer counts.
+    /// This watch is over and no longer counts.
     pub fn forget(&self, what: &'static str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| one.what != what);
     }
@@ -70,7 +70,7 @@ impl Board {
         let problems: Vec<_> = all
             .iter()
             .filter_map(|one| match &one.error {
-                // A watch that was never listed has nothing to show whatever it says now.
+                // A watch that never completed a listing has nothing to show, whatever it says now.
                 Some((error, at)) if recent(*at) || !one.listed => {
                     Some(format!("{}: {error}", one.what))
                 }

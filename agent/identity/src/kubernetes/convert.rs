@@ -22,7 +22,7 @@ pub(super) fn kind(group: &str, version: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-/// Namespace and name; both empty where an object has none, which none of those here may.
+/// Namespace and name; both empty where an object has none, which none of the kinds here may.
 pub(super) fn name_of(meta: &ObjectMeta) -> ObjectName {
     let text = |value: &Option<String>| value.as_deref().unwrap_or_default().into();
     (text(&meta.namespace), text(&meta.name))
@@ -53,7 +53,7 @@ struct ContainerStatus {
     container_id: Option<String>,
 }
 
-/// Annotation of a static pod's mirror: its UID in the kubelet's own count.
+/// Annotation of a static pod's mirror: the UID that the kubelet itself gave the pod.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 pub(super) fn pod(pod: Pod, wanted_labels: &[String]) -> Option<PodRecord> {
@@ -131,7 +131,7 @@ pub(super) fn slice(slice: EndpointSlice) -> Option<SliceRecord> {
     })
 }
 
-/// The one port of a Service may go without a name, which its slices write as an empty one.
+/// The only port of a Service may have no name, which its slices write as an empty one.
 fn some_name(name: Option<Arc<str>>) -> Option<Arc<str>> {
     name.filter(|name| !name.is_empty())
 }

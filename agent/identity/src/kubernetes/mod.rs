@@ -1,5 +1,5 @@
-//! Names from the Kubernetes API: the pods of this node, and where it is asked for the Services and
-//! the Gateways of the cluster.
+//! Names from the Kubernetes API: the pods of this node and, where that is asked for, the Services
+//! and the Gateways of the cluster.
 //!
 //! The tables are pure. [`Watch`] fills them from a thread of its own; a build without the feature
 //! `kubernetes` has one that says so.
@@ -34,19 +34,19 @@ use hopsight_core::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubernetesOptions {
-    /// Ask at all; the first proxy found in a pod begins it.
+    /// Whether to ask at all; the first proxy found in a pod starts it.
     pub enabled: bool,
-    /// Kubeconfig file; the service account of the agent's own pod without.
+    /// Kubeconfig file; if absent, the service account of the agent's own pod.
     pub kubeconfig: Option<PathBuf>,
-    /// This node's name, whose pods are watched; the environment's `NODE_NAME`, or else the host
-    /// name, without.
+    /// Name of this node, whose pods are watched; if absent, the environment variable `NODE_NAME`,
+    /// else the host name.
     pub node: Option<String>,
     /// Labels of the pods that are shown.
     pub labels: Vec<String>,
     /// Watch the Services and EndpointSlices of the whole cluster, to name upstreams. For small
     /// clusters: every agent does it.
     pub services: bool,
-    /// Watch BackendTLSPolicies and Gateways, as what is intended; takes `services` along.
+    /// Watch BackendTLSPolicies and Gateways, as what is intended; implies `services`.
     pub gateway: bool,
 }
 

@@ -31,7 +31,7 @@ use hopsight_core::workload::services::ObjectName;
 
 /// Objects per page of a listing.
 const PAGE: u32 = 250;
-/// Between two attempts to find the API server's address and credentials.
+/// Pause between attempts to find the API server's address and credentials.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// The running watches; dropping this ends them.
@@ -50,7 +50,7 @@ impl fmt::Debug for Watch {
 
 impl Watch {
     /// Starts the watches on a thread of their own. An API server that cannot be reached is tried
-    /// again for ever; [`Watch::state`] says why.
+    /// again forever; [`Watch::state`] says why.
     ///
     /// # Errors
     /// When there can be no further thread.
@@ -78,7 +78,7 @@ impl Watch {
         Ok(Self { tables, board, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// How the watches are.
+    /// The state of the watches.
     #[must_use]
     pub fn state(&self) -> SourceState {
         self.board.state(Instant::now())
@@ -289,7 +289,7 @@ fn named<K>(
     }
 }
 
-/// Lists and watches one kind of object for ever. What was listed stays known while the API server
+/// Lists and watches one kind of object forever. What was listed stays known while the API server
 /// does not answer.
 async fn follow<K>(
     what: &'static str,
@@ -302,7 +302,7 @@ async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     board.starts(what);
-    // Without back-off an error would be asked for again at once, and for ever.
+    // Without back-off an error would be asked for again at once, and forever.
     let events = watcher(api, config.page_size(PAGE)).default_backoff();
     pin_mut!(events);
     while let Some(event) = events.next().await {
@@ -315,9 +315,9 @@ async fn follow<K>(
                     board.works(what);
                 }
             }
-            // What was watched is too old for the server (410 Gone): listing anew is routine.
+            // What was watched is too old for the server (410 Gone): listing again is routine.
             Err(watcher::Error::WatchError(status)) if status.code == 410 => {
-                tracing::debug!(what, "listing anew: {status}");
+                tracing::debug!(what, "listing again: {status}");
             }
             Err(error) => board.fails(what, words(&error)),
         }

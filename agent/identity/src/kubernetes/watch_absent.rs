@@ -20,7 +20,7 @@ impl Watch {
         )
     }
 
-    /// How the watches are.
+    /// The state of the watches.
     #[must_use]
     pub fn state(&self) -> SourceState {
         SourceState::Starting

@@ -34,12 +34,12 @@ pub struct WatchArgs {
     #[command(flatten)]
     selection: Selection,
 
-    /// Seconds between two looks.
+    /// Seconds between updates.
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     interval: u64,
 
-    /// Begin with everything known about each hop (key `w` changes it).
+    /// Begin with everything known about each hop (key `w` toggles it).
     #[arg(short, long)]
     wide: bool,
 }
@@ -99,7 +99,7 @@ async fn watch_until_end(args: &WatchArgs, color: ColorChoice) -> anyhow::Result
 }
 
 /// What standard input sends, one read at a time. The thread ends with the process: a read cannot
-/// be called off.
+/// be cancelled.
 fn keys() -> anyhow::Result<mpsc::Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel(16);
     let read_keys = move || {

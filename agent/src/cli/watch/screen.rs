@@ -1,5 +1,5 @@
-//! The terminal while it is ours: alternate screen, no echo, no cursor. All of it is given back
-//! when [`Screen`] is dropped.
+//! The terminal while it is ours: alternate screen, no echo, no cursor. All of it is undone when
+//! [`Screen`] is dropped.
 
 use std::io::{self, Write as _};
 
@@ -15,7 +15,7 @@ pub struct Size {
     pub rows: usize,
 }
 
-/// A terminal in our hands.
+/// A terminal that is ours.
 pub struct Screen {
     before: Termios,
     colors: bool,

@@ -8,14 +8,14 @@ use crate::cli::{
 use hopsight_core::{hops::table::Snapshot, model::Security};
 use hopsight_export::time;
 
-/// What a key asks of the loop.
+/// What a key asks the loop to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// To end.
     Quit,
 }
 
-/// The order that the key goes to from this one.
+/// The order that the key switches to from this one.
 const fn next(sort: Sort) -> Sort {
     match sort {
         Sort::WorstFirst => Sort::NewestFirst,
@@ -40,14 +40,14 @@ pub struct View {
     trouble: Option<String>,
     sort: Sort,
     wide: bool,
-    /// Hops scrolled over.
+    /// Hops above the first one shown.
     offset: usize,
     /// Hops that fitted the last frame.
     page: usize,
 }
 
 impl View {
-    /// Nothing seen yet of the agent at `address`.
+    /// Nothing heard yet from the agent at `address`.
     pub const fn new(address: String, wide: bool) -> Self {
         Self {
             address,

@@ -133,14 +133,14 @@ fn numbers() -> PipelineNumbers {
 
 /// One open drift, one that is over, and a configuration that was not loaded.
 fn drifts() -> Arc<DriftBoard> {
-    // A time to come, so that the drift's age is always zero.
+    // A time in the future, so that the drift's age is always zero.
     let begin = UnixTime::from_secs(99_000_000_000);
     let open = OpenDrift {
         proxy: "nginx".into(),
         upstream: "10.0.0.3:80".into(),
         name: None,
         rule: Rule::Plaintext,
-        violation: Violation { detail: "in clear".into(), place: None },
+        violation: Violation { detail: "in the clear".into(), place: None },
         since: begin,
         detected_at: begin,
         changed_at: None,

@@ -44,7 +44,7 @@ const WATCHED: &str = "hs-bench-watch";
 const MESSAGE: usize = 100;
 /// Messages of a connection that stays within its byte budget of 64 KiB.
 const WITHIN_BUDGET: usize = 600;
-/// Mean run time that a packet of a socket may take that is not, or no more, of interest.
+/// Mean run time that a packet may take on a socket that is not, or no longer, of interest.
 const BUDGET_NS: f64 = 60.0;
 
 /// What the agent wants of a socket.
@@ -53,7 +53,7 @@ const BUDGET_NS: f64 = 60.0;
 enum Socket {
     /// Nothing: its process is not watched.
     NotWatched,
-    /// No more: its verdict is said.
+    /// Nothing more: its verdict is known.
     Done,
     /// More, but its byte budget is spent.
     BudgetSpent,
@@ -204,7 +204,7 @@ impl Traffic {
                     Socket::Done => {
                         ping(&mut stream, &[22, 3, 1, 0x40, 0], 1)?;
                         wait_for_done(&flows)?;
-                        // The first packet after the agent's word is still one of a live socket.
+                        // The first packet after "done" is still one of a live socket.
                         ping(&mut stream, &[0; MESSAGE], 1)?;
                     }
                     Socket::BudgetSpent => ping(&mut stream, &[b'x'; 4096], 2)?,
@@ -242,7 +242,7 @@ fn wait_for_done(flows: &Mutex<Vec<FlowId>>) -> anyhow::Result<()> {
     anyhow::bail!("the opening of a watched connection was not seen")
 }
 
-/// Reads the source as the agent does, and says of every connection that it is done if it should.
+/// Reads the source as the agent does, and says "done" of every connection if it should.
 struct Reader {
     stats: StatsHandle,
     /// Connections that were said to be done.

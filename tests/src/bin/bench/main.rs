@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what hopsight costs real proxies, beside other observers.
+//! `cargo xtask bench`: what hopsight costs real proxies, compared with other observers.
 //!
 //! All figures are ratios of interleaved rounds, or counts. Each measurement prints a table and
 //! writes every round to a JSON file.

@@ -99,10 +99,10 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// hopsight as it comes, with these options.
+    /// hopsight with its defaults and these options.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub fn hopsight(log: &Path, options: &[&str]) -> anyhow::Result<Self> {
         let address = Loopback::reserve()?.socket(1, 9464);
         let http = address.to_string();

@@ -27,7 +27,7 @@ pub struct Args {
     /// Traffic to measure; repeatable. All if absent
     #[arg(long)]
     traffic: Vec<Traffic>,
-    /// Observers beside none at all; repeatable. All that are installed if absent
+    /// Observers, besides none at all; repeatable. All that are installed if absent
     #[arg(long)]
     observer: Vec<Kind>,
 }
@@ -112,7 +112,7 @@ pub fn run(args: &Args) -> anyhow::Result<Value> {
                 report(traffic, &observers, &rounds, args);
                 results.push(json!({ "traffic": traffic, "rounds": rounds }));
             }
-            // The other traffic's rounds took minutes and stand for themselves.
+            // The rounds of other traffic took minutes and are worth keeping.
             Err(error) => {
                 println!("\n{}: not measured: {error:#}", traffic.title());
                 results.push(json!({ "traffic": traffic, "error": format!("{error:#}") }));

@@ -33,7 +33,7 @@ pub enum Connections {
 pub struct Proxies {
     proxy: Nginx,
     upstream: Daemon,
-    /// Where the proxy listens, in clear.
+    /// Where the proxy listens, in the clear.
     pub front: SocketAddr,
     /// Where the upstream listens.
     pub back: SocketAddr,

@@ -1,4 +1,4 @@
-//! Serves the metrics of many made-up agents, to see what a Prometheus has to carry.
+//! Serves the metrics of many made-up agents, to see what a Prometheus has to bear.
 //!
 //! `cargo run -p hopsight-tools --bin fleet -- AGENTS HOPS ADDRESS:PORT FILE`: agent number N answers
 //! at `/N/metrics` with that many hops, by the agent's own exporter, and with the series in FILE
@@ -26,7 +26,7 @@ struct Fleet {
     agents: Vec<Exporter>,
     hops: u64,
     flow: AtomicU64,
-    /// Series of a real agent that are not of the exporter, as text.
+    /// Series of a real agent that do not come from the exporter, as text.
     rest: String,
 }
 

@@ -46,7 +46,7 @@ fn replay(file: &std::path::Path, said: &mut Vec<Said>) -> anyhow::Result<()> {
         let state = source.poll(Duration::ZERO, &mut events)?;
         for event in events.drain(..) {
             let now = event.at();
-            // What was due before this packet is said at its own time, to a millisecond.
+            // What was due before this packet is reported at its own time, to a millisecond.
             pipeline.tick(now, &mut updates);
             pipeline.handle(event, &mut updates);
             note(&mut updates, now, said);

@@ -61,14 +61,14 @@ fn state() -> Vec<Panel> {
         ),
         Panel::number(
             "Parts not working",
-            "Components of agents that are starting or failed; see /readyz of the agent.",
+            "Components that are starting or have failed; see /readyz of the agent.",
             "short",
             Query::series(format!("sum({failed}) or vector(0)"), ""),
             &[("green", 0.0), ("red", 1.0)],
         ),
         Panel::number(
-            "Least programs attached",
-            "Kernel programs attached on the agent that has fewest; five are needed.",
+            "Fewest programs attached",
+            "Kernel programs attached on the agent that has the fewest; five are needed.",
             "short",
             Query::series(
                 format!("min({})", by("instance", &select(PROBES_ATTACHED.info, ""))),
@@ -78,21 +78,21 @@ fn state() -> Vec<Panel> {
         ),
         Panel::number(
             "Largest loss",
-            "Share of events lost on the agent that loses most. Verdicts of such connections become unknown.",
+            "Share of events lost on the agent that loses the most. Verdicts of such connections become unknown.",
             "percentunit",
             Query::series(format!("max({lost} / ({received} + {lost}))"), ""),
             &[("green", 0.0), ("orange", 0.0001), ("red", 0.01)],
         ),
         Panel::number(
             "Fullest hop table",
-            "Hops in relation to the limit.",
+            "Hops as a share of the limit.",
             "percentunit",
             Query::series(full, ""),
             &[("green", 0.0), ("orange", 0.8), ("red", 1.0)],
         ),
         Panel::number(
             "Verdict latency, 99 %",
-            "From the deciding byte leaving the kernel to the verdict.",
+            "From when the deciding byte left the kernel to the verdict.",
             "s",
             Query::series(quantile(VERDICT_LATENCY.info, "0.99"), ""),
             &[("green", 0.0), ("orange", 0.5), ("red", 2.0)],
@@ -123,7 +123,7 @@ fn events() -> Vec<Panel> {
         ),
         Panel::lines(
             "Verdict latency",
-            "From the deciding byte leaving the kernel to the verdict.",
+            "From when the deciding byte left the kernel to the verdict.",
             "s",
             quantiles,
         ),
@@ -145,7 +145,7 @@ fn events() -> Vec<Panel> {
         rates(
             "Captured bytes not used",
             "duplicate: retransmissions. over_limit and out_of_window: beyond the limits. \
-             contradictory: another copy than the first, somebody may be forging packets.",
+             contradictory: a copy that differs from the first; somebody may be forging packets.",
             "Bps",
             REASSEMBLY_DROPPED_BYTES.info,
             "reason",
@@ -153,7 +153,7 @@ fn events() -> Vec<Panel> {
         ),
         Panel::lines(
             "Oddities",
-            "Evidence that contradicts itself, events that make no sense, prefixes cut by the byte budget, connection events not written.",
+            "Evidence that contradicts itself, events that make no sense, captures cut short by the byte budget, events not written.",
             "cps",
             vec![
                 Query::series(by("", &rate(EVIDENCE_CONFLICTS.info, "")), "evidence conflicts"),
@@ -186,7 +186,7 @@ fn library() -> Vec<Panel> {
         ),
         rates(
             "Hits of library probes",
-            "hit counts all; the others were not used. Each hit costs the proxy a trap.",
+            "hit counts all of them; the others were not used. Each hit costs the proxy a trap.",
             "cps",
             LIBRARY_PROBE_HITS.info,
             "result",
@@ -201,13 +201,13 @@ fn cost() -> Vec<Panel> {
     vec![
         Panel::lines(
             "Time per run of a kernel program",
-            "Only where the kernel keeps that statistic (capture.program_statistics).",
+            "Only where the kernel keeps this statistic (capture.program_statistics).",
             "s",
             vec![Query::series(format!("{run_time} / {runs}"), "{{program}}")],
         ),
         rates(
             "Processor time of kernel programs",
-            "Seconds per second, over all agents; only where the kernel keeps that statistic.",
+            "Seconds per second, over all agents; only where the kernel keeps this statistic.",
             "percentunit",
             PROGRAM_RUN_SECONDS.info,
             "program",

@@ -326,7 +326,7 @@ impl Dashboard {
         for (label, metric) in agents.into_iter().chain(self.variables.iter().copied()) {
             let chosen = matchers.join(", ");
             let query = format!("label_values({}{{{chosen}}}, {label})", metric.name);
-            // Machines outside of Kubernetes have no cluster and no namespace.
+            // Machines outside Kubernetes have no cluster and no namespace.
             let all = if matches!(label, "cluster" | "namespace") { ".*" } else { ".+" };
             list.push(json!({
                 "name": label, "label": title_case(label), "type": "query", "datasource": datasource(),

@@ -32,7 +32,7 @@ fn by(labels: &str, series: &str) -> String {
 fn security() -> Vec<Panel> {
     let mut timeline = Panel::lines(
         "Security over time",
-        "The newest certain verdict of the hop. A gap means that no agent knew the hop.",
+        "The worst of the hop's servers in use. A gap means that no agent knew the hop.",
         "short",
         vec![Query::series(security_rank(HOP_SECURITY.info), "{{proxy}} → {{upstream}}")],
     )
@@ -59,7 +59,7 @@ fn security() -> Vec<Panel> {
         ),
         Panel::number(
             "Longest silent",
-            "Time since the last report on that of the chosen hops which is silent longest.",
+            "Time since the last report on whichever of the chosen hops has been silent longest.",
             "s",
             Query::series(oldest(HOP_LAST_SEEN.info), ""),
             &[("green", 0.0), ("orange", 3600.0)],
@@ -68,7 +68,7 @@ fn security() -> Vec<Panel> {
         certificate("Certificate of the upstream: left", "server"),
         Panel::number(
             "Upstream not verified",
-            "How many of the chosen hops go on without having checked the upstream's certificate.",
+            "How many of the chosen hops carry on although the upstream's certificate was not checked.",
             "short",
             Query::series(
                 format!(
@@ -95,7 +95,7 @@ fn policy() -> Vec<Panel> {
         ),
         Panel::lines(
             "Open for",
-            "Time since the first offending connection of a violation that is open.",
+            "Time since the first offending connection of an open violation.",
             "s",
             vec![Query::series(
                 format!("max by (proxy, upstream, rule) ({})", select(DRIFT_OPEN.info, "")),
@@ -129,7 +129,7 @@ fn certificate(title: &'static str, side: &str) -> Panel {
     let left = select(CERTIFICATE_NOT_AFTER.info, &format!(r#"side="{side}""#));
     Panel::number(
         title,
-        "Time until the certificate last seen ends; the earliest of the chosen hops.",
+        "Time until the certificate last seen expires; the earliest of the chosen hops.",
         "s",
         Query::series(format!("min({left} - time())"), ""),
         &[("red", 0.0), ("orange", 259_200.0), ("green", 1_209_600.0)],

@@ -47,14 +47,14 @@ fn now() -> Vec<Panel> {
     vec![
         Panel::number(
             "Plaintext hops",
-            "Hops whose newest certain connection carried application bytes without TLS.",
+            "Hops with a server in use to which application bytes went without TLS.",
             "short",
             hops("plaintext"),
             &[("green", 0.0), ("red", 1.0)],
         ),
         Panel::number(
             "Unknown hops",
-            "Hops that no connection has shown the security of. They are not counted as anything else.",
+            "Hops of which no connection has shown the security. They are counted as nothing else.",
             "short",
             hops("unknown"),
             &[("green", 0.0), ("purple", 1.0)],
@@ -75,7 +75,7 @@ fn now() -> Vec<Panel> {
         ),
         Panel::number(
             "Unverified hops",
-            "TLS hops whose proxy goes on although the upstream's certificate was not checked.",
+            "TLS hops whose proxy carries on although the upstream's certificate was not checked.",
             "short",
             Query::series(format!("sum({unverified}) or vector(0)"), ""),
             &[("green", 0.0), ("orange", 1.0)],
@@ -128,7 +128,7 @@ fn policy() -> Vec<Panel> {
     let open = select(DRIFT_OPEN.info, "");
     let drifts = Panel::table(
         "Open violations, longest first",
-        "Hops that are not as policy or configuration wants them, and for how long.",
+        "Hops that are not what policy or configuration requires, and for how long.",
         "s",
         Query::table(format!(
             "sort_desc(max by (cluster, namespace, instance, proxy, upstream, rule) ({open}))"
@@ -149,7 +149,7 @@ fn policy() -> Vec<Panel> {
     vec![
         number(
             "Open violations",
-            "Violations that are open now, each rule of each hop.",
+            "Violations open now, counted per rule and hop.",
             "short",
             format!("sum({}) or vector(0)", select(POLICY_VIOLATION.info, "")),
             &[("green", 0.0), ("red", 1.0)],
@@ -170,7 +170,7 @@ fn policy() -> Vec<Panel> {
         ),
         number(
             "Configurations not loaded",
-            "Proxies whose configuration on disk is newer than the one they run with.",
+            "Proxies whose configuration on disk is newer than the one they are running.",
             "short",
             format!("sum({pending}) or vector(0)"),
             &[("green", 0.0), ("orange", 1.0)],

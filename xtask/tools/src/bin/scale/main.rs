@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use self::{memory::State, steady::Load};
 
-/// Flows at which memory and time per event are measured.
+/// Connections at which memory and time per event are measured.
 const FLOWS: [usize; 3] = [1_000, 100_000, 1_000_000];
 const HOPS: [usize; 3] = [10, 1_000, 10_000];
 

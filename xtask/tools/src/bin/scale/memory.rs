@@ -1,4 +1,4 @@
-//! Memory per flow, and time per event while so many flows are there.
+//! Memory per connection, and time per event beside so many connections.
 
 use std::time::Instant;
 
@@ -18,12 +18,12 @@ use crate::{
 
 /// Connections whose events are timed.
 const TIMED: usize = 40_000;
-/// Of these at a time.
+/// How many of them at a time.
 const AT_ONCE: usize = 100;
 /// Upstreams.
 const HOPS: usize = 1000;
 
-/// How far the flows that fill the table have come.
+/// How far the connections that fill the table have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-/// Fills a table with `flows` flows in this state.
+/// Fills a table with `flows` connections in this state.
 pub fn measure(state: State, flows: usize) -> anyhow::Result<Value> {
     let scripts = scripts()?;
     let script = state.script(script("mtls13")?);

@@ -24,7 +24,7 @@ fn number(file: &str, field: &str) -> anyhow::Result<u64> {
         .with_context(|| format!("find {field} in {file}"))
 }
 
-/// Seconds of processor time this thread has had. On a busy machine others take most of a clock's.
+/// Seconds of processor time this thread has had. On a busy machine others have most of the time.
 pub fn processor_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

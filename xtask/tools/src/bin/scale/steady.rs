@@ -38,7 +38,7 @@ impl Load {
     pub const BUDGET: Self = Self { seconds: 60, flows: 1_000_000, rate: 20_000, hops: 10_000 };
 }
 
-/// Between two scrapes, in our time.
+/// Pause between scrapes, in real time.
 const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs it.
