@@ -1,6 +1,6 @@
 //! What a live test needs of the machine, and how it is skipped where that is missing.
 
-use std::env;
+use hopsight_test_support::not_run;
 
 use crate::{
     case::{Case, Proxy},
@@ -8,10 +8,10 @@ use crate::{
     process::find,
 };
 
-/// Whether the test can run. If not, says so on standard error.
+/// Whether the test can run. If not, says so.
 ///
 /// # Panics
-/// In continuous integration (`CI` set and not `false`), where a skipped live test is a failure.
+/// As [`not_run`].
 #[must_use]
 pub fn met(test: &str, programs: &[&str]) -> bool {
     let mut missing = Vec::new();
@@ -24,7 +24,7 @@ pub fn met(test: &str, programs: &[&str]) -> bool {
         }
     }
     if !missing.is_empty() {
-        skip(test, &missing.join("; "));
+        not_run(test, &missing.join("; "));
     }
     missing.is_empty()
 }
@@ -42,18 +42,7 @@ pub fn runnable(cases: &[Case]) -> Vec<Case> {
     let (runnable, missing): (Vec<Case>, Vec<Case>) = cases.iter().partition(installed);
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|case| case.name).collect();
-        skip(&names.join(", "), "Envoy is not installed");
+        not_run(&names.join(", "), "Envoy is not installed");
     }
     runnable
-}
-
-/// Says that `what` is left out, and why.
-///
-/// # Panics
-/// As [`met`].
-pub fn skip(what: &str, why: &str) {
-    let line = format!("SKIP: {what}: {why}");
-    let ci = env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
-    assert!(!ci, "{line} (`cargo xtask setup` as root installs what is missing)");
-    eprintln!("{line}");
 }

@@ -9,9 +9,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::cargo::{built, cargo};
 use crate::{
-    apt, cache, chart,
+    apt, cache,
+    cargo::{built, cargo},
+    chart,
     command::{self, installed},
     package, setup,
 };

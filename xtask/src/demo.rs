@@ -2,8 +2,10 @@
 
 use std::{process::Command, time::Instant};
 
-use crate::cargo::{built, cargo};
-use crate::{command, setup, wheel};
+use crate::{
+    cargo::{built, cargo},
+    command, setup, wheel,
+};
 
 /// What the demo takes.
 #[derive(Debug, clap::Args)]

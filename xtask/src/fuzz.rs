@@ -4,9 +4,9 @@ use std::{env, fs, path::Path, process::Command};
 
 use anyhow::Context as _;
 
-use crate::cargo::cargo;
 use crate::{
     bpf,
+    cargo::cargo,
     command::{self, installed},
 };
 

@@ -1,6 +1,7 @@
 //! `cargo xtask test`, and writing what it compares with.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -9,16 +10,17 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::cargo::cargo;
 use crate::{
     bench::instructions,
-    chart,
-    command::{self},
-    vm, wheel,
+    cargo::{built, cargo},
+    chart, command, vm, wheel,
 };
 
 /// Tests that compare with golden files write them instead when this is set.
 const BLESS_VARIABLE: &str = "HOPSIGHT_BLESS";
+
+/// Names the file in which tests note what they did not run (`tests/support`).
+const LEDGER_VARIABLE: &str = "HOPSIGHT_NOT_RUN";
 
 /// What to run beside the tests.
 #[derive(Debug, clap::Args)]
@@ -30,11 +32,12 @@ pub struct Args {
 
 /// Runs everything, one step after the other, and ends with a summary.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let ledger = Ledger::new()?;
     let mut steps = Steps::default();
     // Builds the programs that the tests run, too: with what the tests ask of dependencies, so that
     // nothing is built twice.
     if steps.run("cargo test --no-run", || command::run(tests().arg("--no-run"))) {
-        steps.run("cargo test", || command::run(&mut tests()));
+        steps.run("cargo test", || command::run(tests().env(LEDGER_VARIABLE, &ledger.path)));
         steps.run("cargo xtask bench instructions --debug", || {
             instructions::run(&instructions::Args::IN_TESTS)
         });
@@ -51,7 +54,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
     }
-    steps.summary()
+    let result = steps.summary();
+    ledger.print();
+    result
+}
+
+/// What tests did not run, and why.
+struct Ledger {
+    path: PathBuf,
+}
+
+impl Ledger {
+    /// An empty one beside what cargo built.
+    fn new() -> anyhow::Result<Self> {
+        let path = built("not-run.tsv")?;
+        fs::write(&path, "").with_context(|| format!("write {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// Prints it as a table; where everything ran, that.
+    fn print(&self) {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        let rows: BTreeSet<(&str, &str)> =
+            text.lines().filter_map(|line| line.split_once('\t')).collect();
+        println!("== not run: {}", if rows.is_empty() { "nothing" } else { "" });
+        for (what, why) in rows {
+            println!("{what:<40}  {why}");
+        }
+    }
 }
 
 /// Lets tests with golden files write them.

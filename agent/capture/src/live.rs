@@ -364,7 +364,10 @@ mod tests {
     #[test]
     fn dropping_the_source_unloads_every_program() {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIP: dropping_the_source_unloads_every_program: needs root");
+            hopsight_test_support::not_run(
+                "dropping_the_source_unloads_every_program",
+                "needs root",
+            );
             return;
         }
         let options = LiveOptions { take_in: false, ..LiveOptions::default() };

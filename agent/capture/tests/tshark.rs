@@ -182,11 +182,14 @@ fn ours(report: &ConnectionReport) -> BTreeMap<&'static str, String> {
 fn facts_agree_with_tshark() {
     let corpus = hopsight_test_support::shared().join("corpus");
     if !corpus.exists() {
-        println!("SKIP: no corpus at {}", corpus.display());
+        hopsight_test_support::not_run(
+            "foreign captures",
+            &format!("no corpus at {}", corpus.display()),
+        );
         return;
     }
     if Command::new("tshark").arg("-v").output().is_err() {
-        println!("SKIP: tshark is not installed (`cargo xtask setup` installs it)");
+        hopsight_test_support::not_run("comparison with tshark", "tshark is not installed");
         return;
     }
     let mut tally: BTreeMap<String, u32> = BTreeMap::new();

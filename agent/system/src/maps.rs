@@ -137,7 +137,10 @@ mod tests {
                 file.metadata().unwrap().len(),
                 std::fs::metadata("/bin/sleep").unwrap().len()
             ),
-            Err(error) => println!("SKIP: map_files needs CAP_CHECKPOINT_RESTORE: {error}"),
+            Err(error) => hopsight_test_support::not_run(
+                "map_files",
+                &format!("needs CAP_CHECKPOINT_RESTORE: {error}"),
+            ),
         }
     }
 }

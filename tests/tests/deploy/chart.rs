@@ -7,7 +7,7 @@ use std::{
 };
 
 use hopsight::config::Config;
-use hopsight_tests::{golden, requirement};
+use hopsight_tests::golden;
 
 /// Names the Python that has the Helm SDK; `cargo xtask test` sets it.
 const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
@@ -19,7 +19,10 @@ fn deploy() -> PathBuf {
 /// Runs `render.py`; `None` (and a line that says so) without the SDK.
 fn render(test: &str, what: &str) -> Option<Output> {
     let Some(python) = env::var_os(PYTHON) else {
-        requirement::skip(test, &format!("{PYTHON} is not set (`cargo xtask test` sets it)"));
+        hopsight_test_support::not_run(
+            test,
+            &format!("{PYTHON} is not set (`cargo xtask test` sets it)"),
+        );
         return None;
     };
     let deploy = deploy();

@@ -76,7 +76,7 @@ fn an_agent_lives_in_64_mib() {
     }
     let _alone = hopsight_tests::alone();
     let Some(limit) = MemoryLimit::create() else {
-        eprintln!("SKIP: {test}: no memory controller");
+        hopsight_test_support::not_run("memory controller", test);
         return;
     };
     let cases = case::named(&["http", "tls12", "mtls12", "mtls13"]);

@@ -15,7 +15,7 @@ use hopsight_system::names::Watched;
 pub fn privileged(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("SKIP: {test}: needs root to load kernel programs");
+        hopsight_test_support::not_run(test, "needs root to load kernel programs");
     }
     root
 }

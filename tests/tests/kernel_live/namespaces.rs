@@ -34,7 +34,7 @@ impl Namespace {
     /// `None`, said visibly, where there is no `ip`. `number` tells those of one process apart.
     fn new(test: &str, number: u32) -> Option<Self> {
         if Command::new("ip").arg("-V").output().is_err() {
-            eprintln!("SKIP: {test}: needs ip (iproute2)");
+            hopsight_test_support::not_run(test, "needs ip (iproute2)");
             return None;
         }
         let pid = std::process::id() * 2 + number;

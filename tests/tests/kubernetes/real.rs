@@ -86,9 +86,9 @@ fn watch(plane: &ControlPlane, gateway: bool) -> Watch {
 #[test]
 fn the_watches_follow_a_real_api_server() {
     let Some(bin) = cluster::binaries() else {
-        eprintln!(
-            "SKIP: the_watches_follow_a_real_api_server: there is no kube-apiserver; \
-             `cargo xtask cluster` builds one"
+        hopsight_test_support::not_run(
+            "real API server",
+            "there is no kube-apiserver; `cargo xtask cluster` builds one",
         );
         return;
     };

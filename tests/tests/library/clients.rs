@@ -143,7 +143,10 @@ fn openssl_releases() {
     let built = releases().into_iter().map(|path| (path.join("apps/openssl"), path));
     programs.extend(built.filter(|(program, _)| program.exists()));
     if programs.len() == 1 {
-        println!("SKIP: other releases: build them with tests/build-openssl.sh");
+        hopsight_test_support::not_run(
+            "other OpenSSL releases",
+            "build them: tests/build-openssl.sh",
+        );
     }
     for (program, libraries) in programs {
         let directory = tempfile::tempdir().unwrap();
@@ -200,7 +203,10 @@ fn nginx_on_other_openssl_releases() {
     let releases: Vec<_> =
         releases().into_iter().filter(|path| path.join("libssl.so.3").exists()).collect();
     if releases.is_empty() {
-        println!("SKIP: build OpenSSL 3.x with tests/build-openssl.sh");
+        hopsight_test_support::not_run(
+            "other OpenSSL releases",
+            "build OpenSSL 3.x: tests/build-openssl.sh",
+        );
     }
     for release in releases {
         let directory = tempfile::tempdir().unwrap();

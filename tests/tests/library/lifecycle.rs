@@ -266,7 +266,7 @@ fn containers_of_one_image_are_probed_once() {
     let mut mounts = Vec::new();
     for (hop, name) in hops.iter_mut().zip(["a", "b"]) {
         let Some(mount) = Overlay::mount(&lower, &hop.libraries(), name) else {
-            println!("SKIP: containers_of_one_image_are_probed_once: cannot mount an overlay");
+            hopsight_test_support::not_run("overlay", "containers_of_one_image_are_probed_once");
             return;
         };
         mounts.push(mount);

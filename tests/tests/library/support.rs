@@ -17,7 +17,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 /// Whether live tests can run; says so when they cannot.
 pub fn possible(test: &str, programs: &[&str]) -> bool {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIP: {test}: needs root to load kernel programs");
+        hopsight_test_support::not_run(test, "needs root to load kernel programs");
         return false;
     }
     for program in programs {
@@ -26,7 +26,7 @@ pub fn possible(test: &str, programs: &[&str]) -> bool {
             .chain([PathBuf::from("/usr/sbin")])
             .any(|directory| directory.join(program).exists());
         if !found {
-            eprintln!("SKIP: {test}: needs {program}");
+            hopsight_test_support::not_run(test, &format!("needs {program}"));
             return false;
         }
     }

@@ -37,7 +37,7 @@ fn a_collector_gets_every_event_and_the_metrics() {
         return;
     }
     let Some(rotel) = collector() else {
-        return requirement::skip(name, "rotel is not installed");
+        return hopsight_test_support::not_run(name, "rotel is not installed");
     };
     let topology = Topology::start(&case::named(&["http", "mtls12"]), Network::Ipv4).unwrap();
     let dir = topology.dir();

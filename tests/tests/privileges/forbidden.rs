@@ -46,7 +46,10 @@ fn threads_keep_what_their_duty_takes() {
         return;
     }
     if !hopsight::privileges::landlock_is_supported() {
-        eprintln!("SKIP: threads_keep_what_their_duty_takes: this kernel has no Landlock");
+        hopsight_test_support::not_run(
+            "Landlock",
+            "threads_keep_what_their_duty_takes: not in this kernel",
+        );
         return;
     }
     let found = attempts("everything");

@@ -10,8 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{result_file, target};
-use crate::cargo::cargo;
-use crate::command::{self};
+use crate::{cargo::cargo, command};
 
 /// How much more than its bound a case may take: compilers and libraries differ a little.
 const TOLERANCE: f64 = 1.10;

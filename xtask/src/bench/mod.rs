@@ -11,8 +11,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::cargo::{built, cargo};
-use crate::command::{self};
+use crate::{
+    cargo::{built, cargo},
+    command,
+};
 
 /// What to measure. Each result is also written to `target/bench/NAME.json`.
 #[derive(Debug, clap::Subcommand)]

@@ -7,8 +7,7 @@ mod tidy;
 use std::path::Path;
 
 use self::sources::Sources;
-use crate::cargo::cargo;
-use crate::{bpf, command};
+use crate::{bpf, cargo::cargo, command};
 
 /// Borders, format and lints; the agent also without its optional parts, the kernel programs for their own
 /// target.

@@ -14,8 +14,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::cargo::cargo;
-use crate::command::{output, run};
+use crate::{
+    cargo::cargo,
+    command::{output, run},
+};
 
 /// What to make.
 #[derive(Clone, Debug, clap::Args)]

@@ -18,9 +18,9 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::cargo::{built, cargo};
 use crate::{
     cache,
+    cargo::{built, cargo},
     command::{output, output_of},
 };
 use arch::Arch;
@@ -148,12 +148,12 @@ pub fn run_ends() -> anyhow::Result<()> {
     for row in ROWS.iter().filter(|row| ENDS.contains(&row.name)) {
         let qemu = row.arch.qemu();
         if output(qemu, &["--version"]).is_none() {
-            println!("SKIP: Linux {}: {qemu} does not run here", row.name);
+            println!("NOT RUN: Linux {}: {qemu} does not run here", row.name);
             continue;
         }
         match kernel::fetch(row.suite, row.arch, &machines.cache, false) {
             Ok(kernel) => machines.boot(row, &kernel)?,
-            Err(error) => println!("SKIP: Linux {}: {error:#}", row.name),
+            Err(error) => println!("NOT RUN: Linux {}: {error:#}", row.name),
         }
     }
     machines.finish()

@@ -58,9 +58,9 @@ fn outcome(line: &str) -> Option<(&str, &'static str)> {
     Some((name, word))
 }
 
-/// `SKIP: NAME: why`, as the tests themselves print it.
+/// `NOT RUN: NAME: why`, as the tests themselves print it.
 fn skipped(line: &str) -> Option<&str> {
-    line.strip_prefix("SKIP: ")?.split_once(':').map(|(name, _)| name)
+    line.strip_prefix("NOT RUN: ")?.split_once(':').map(|(name, _)| name)
 }
 
 /// Tests down, kernels across.
@@ -91,7 +91,7 @@ mod tests {
     fn a_console_is_read() {
         let console = "[    0.1] Linux version\r\nhopsight-vm: check\r\nok  kernel  5.10\r\n\
             hopsight-vm: kernel_live\r\ntest a::one ... ok\r\ntest a::two ... FAILED\r\n\
-            test a::three ... ok\r\nSKIP: three: needs ip\r\nhopsight-vm: done\r\n";
+            test a::three ... ok\r\nNOT RUN: three: needs ip\r\nhopsight-vm: done\r\n";
         let results = parse(console);
         assert!(results.complete);
         assert_eq!(results.checks, ["ok  kernel  5.10"]);

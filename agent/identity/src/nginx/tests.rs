@@ -115,7 +115,7 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn a_running_nginx_is_found_and_read() {
     let Some(nginx) = Running::start("http://127.0.0.1:9001") else {
-        println!("SKIP: nginx is not installed");
+        hopsight_test_support::not_run("the executable of nginx", "nginx is not installed");
         return;
     };
     let pid = nginx.child.id();

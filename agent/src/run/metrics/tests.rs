@@ -199,7 +199,7 @@ fn promtool_accepts_the_exposition() {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut promtool) = spawned else {
-        println!("SKIP: promtool is not installed (Debian package prometheus)");
+        hopsight_test_support::not_run("promtool on the exposition", "promtool is not installed");
         return;
     };
     let exposition = populated().gather().expect("exposition");

@@ -20,7 +20,10 @@ fn recordings() -> Vec<(&'static str, Vec<Row>)> {
     let shared = hopsight_test_support::shared();
     match fs::read_to_string(shared.join("data/tls13-flights.jsonl")) {
         Ok(text) => recordings.push(("shared", parse(&text))),
-        Err(error) => println!("SKIP: shared recordings: {}: {error}", shared.display()),
+        Err(error) => hopsight_test_support::not_run(
+            "foreign captures",
+            &format!("{}: {error}", shared.display()),
+        ),
     }
     recordings
 }

@@ -27,7 +27,7 @@ fn libraries() -> Vec<PathBuf> {
 fn every_openssl_release_at_hand_is_placed() {
     let libraries = libraries();
     if libraries.is_empty() {
-        println!("SKIP: no libssl on this machine");
+        hopsight_test_support::not_run("places in libssl", "no libssl on this machine");
     }
     for path in libraries {
         let file = std::fs::read(&path).unwrap();
@@ -64,14 +64,17 @@ fn every_openssl_release_at_hand_is_placed() {
 #[test]
 fn stripped_of_its_symbols_a_library_is_placed_alike() {
     let Some(path) = libraries().into_iter().next() else {
-        println!("SKIP: no libssl on this machine");
+        hopsight_test_support::not_run("places in libssl", "no libssl on this machine");
         return;
     };
     let directory = tempfile::tempdir().unwrap();
     let stripped = directory.path().join("libssl.so");
     let strip = std::process::Command::new("strip").arg("-o").arg(&stripped).arg(&path).status();
     if !strip.is_ok_and(|status| status.success()) {
-        println!("SKIP: needs strip of binutils");
+        hopsight_test_support::not_run(
+            "places in a stripped libssl",
+            "strip of binutils is not installed",
+        );
         return;
     }
     let points = |path: &Path| placement_of(&std::fs::read(path).unwrap()).points.len();
@@ -81,7 +84,7 @@ fn stripped_of_its_symbols_a_library_is_placed_alike() {
 #[test]
 fn nginx_is_probed_where_it_asks_for_the_result() {
     let Ok(file) = std::fs::read("/usr/sbin/nginx") else {
-        println!("SKIP: nginx is not installed");
+        hopsight_test_support::not_run("nginx's own image", "nginx is not installed");
         return;
     };
     let points = of_application(&Image::parse(&file).unwrap());
