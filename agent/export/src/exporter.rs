@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
@@ -24,7 +25,7 @@ use hopsight_core::hops::{
     moment::{Moment, unix_seconds},
     table::{HopLimits, HopTable, Snapshot},
 };
-use hopsight_core::{model::Timestamp, policy::drift::DriftEvent, report::ConnectionReport};
+use hopsight_core::{policy::drift::DriftEvent, report::ConnectionReport};
 
 /// Records connection reports and shows them: to Prometheus, to the page, to event listeners.
 ///
@@ -91,12 +92,21 @@ impl Exporter {
 
     /// The same at a given moment.
     pub fn record_at(&self, report: &ConnectionReport, now: Moment) {
-        self.record_between(&Ends::of(report), report, now);
+        self.record_between(&Ends::of(report), report, None, now);
     }
 
     /// Records what was said of a connection whose ends were named.
-    pub fn record_between(&self, ends: &Ends, report: &ConnectionReport, now: Moment) {
-        self.state.hops().record_between(ends, report, now);
+    ///
+    /// `loaded_at` is when the configuration was loaded that the connection was opened with, where
+    /// that is known.
+    pub fn record_between(
+        &self,
+        ends: &Ends,
+        report: &ConnectionReport,
+        loaded_at: Option<f64>,
+        now: Moment,
+    ) {
+        self.state.hops().record_between(ends, report, loaded_at, now);
         self.state.events.send(ends, report, now.unix_seconds);
     }
 
@@ -107,7 +117,18 @@ impl Exporter {
 
     /// Notes what is known of a hop besides its connections.
     pub fn describe(&self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
-        self.state.hops().describe(proxy, upstream, context);
+        self.state.hops().describe(proxy, upstream, context, hopsight_system::clock::now());
+    }
+
+    /// Forgets the servers of a hop that are no longer behind its upstream's name.
+    pub fn retain_servers(
+        &self,
+        proxy: &Arc<str>,
+        upstream: &Arc<str>,
+        is_listed: impl Fn(SocketAddr) -> bool,
+    ) {
+        let now = hopsight_system::clock::now();
+        self.state.hops().retain_servers(proxy, upstream, is_listed, now);
     }
 
     /// Forgets the hop from `proxy` to `upstream`.
@@ -119,7 +140,11 @@ impl Exporter {
     pub fn drift(&self, event: &DriftEvent, now: SystemTime) {
         self.state.events.send_drift(event, unix_seconds(now));
         match event {
-            DriftEvent::Opened(drift) => self.observe_drift_detection(drift.detection()),
+            DriftEvent::Opened(drift) => {
+                if let Some(detection) = drift.detection() {
+                    self.observe_drift_detection(detection);
+                }
+            }
             DriftEvent::Closed(closed) => {
                 if let Some(remediation) = closed.remediation() {
                     self.observe_drift_remediation(remediation);
@@ -140,7 +165,7 @@ impl Exporter {
 
     /// To be called by the pipeline every second or so: shows that it is alive and forgets hops
     /// that have been silent for too long.
-    pub fn tick(&self, now: Timestamp) {
+    pub fn tick(&self, now: Moment) {
         self.state.health.beat();
         self.state.hops().expire(now);
     }

@@ -181,6 +181,7 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
             "NAME",
             "COMPLIANCE",
             "VIOLATIONS",
+            "TREATMENTS",
             "SERVERS",
             "POD",
             "CONFIGURED CERTIFICATE",
@@ -207,7 +208,7 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     vec![
         (*hop.proxy).into(),
         (*hop.upstream).into(),
-        Cell::styled(state.security.as_str(), Style::of(state.security)),
+        Cell::styled(security(hop), Style::of(state.security)),
         state.client_auth.as_str().into(),
         state.evidence.as_str().into(),
         Cell::styled(state.server_verified.as_str(), verified),
@@ -252,10 +253,26 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         hop.context.name.as_deref().unwrap_or_default().into(),
         compliance(hop),
         violations(hop, now).into(),
+        shares(hop).into(),
         servers(hop).into(),
         pod(hop).into(),
         configured(hop),
     ]
+}
+
+/// The worst treatment in use; that others are used beside it.
+fn security(hop: &Hop) -> String {
+    let word = hop.state.security.as_str();
+    if hop.is_mixed_security() { format!("{word} (mixed)") } else { word.to_owned() }
+}
+
+/// How much of the hop each kind of security has, worst first, where there are several.
+fn shares(hop: &Hop) -> String {
+    if !hop.is_mixed_security() {
+        return String::new();
+    }
+    let shares = hop.shares().into_iter().map(|share| share.to_string());
+    shares.collect::<Vec<_>>().join("; ")
 }
 
 /// The addresses behind the upstream, with what differs from the hop.
@@ -360,7 +377,7 @@ mod tests {
             compliance: Some(compliance),
             ..HopContext::default()
         };
-        table.describe(&"nginx".into(), &"10.0.0.2:80".into(), context);
+        table.describe(&"nginx".into(), &"10.0.0.2:80".into(), context, at(80.0));
         let mut snapshot = table.snapshot(100.0);
         order(&mut snapshot, Sort::WorstFirst);
         snapshot

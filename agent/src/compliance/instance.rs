@@ -31,6 +31,8 @@ const RETIRE_AFTER: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
     intent: Intent,
+    /// When it was first loaded: loading it again without a change does not make it another.
+    loaded_at: Option<UnixTime>,
     index: UpstreamIndex,
     /// Per upstream the client certificate its first TLS route names.
     certificates: Vec<Option<Arc<CertificateFinding>>>,
@@ -44,6 +46,11 @@ impl Configuration {
             Found::Several(several) => several,
             Found::None => Vec::new(),
         }
+    }
+
+    /// Since when it says what it says.
+    pub(super) const fn loaded_at(&self) -> Option<UnixTime> {
+        self.loaded_at
     }
 
     /// An upstream that [`Configuration::find`] has found.
@@ -232,13 +239,15 @@ impl Instance {
             CertificateFinding::of(&read, now).map(Arc::new)
         };
         let certificates = intent.upstreams.iter().map(certificate).collect();
-        let mut loaded = Configuration { intent, certificates, ..Configuration::default() };
+        let mut loaded =
+            Configuration { intent, loaded_at: self.loaded_at, certificates, ..Default::default() };
         for host in loaded.hosts() {
             names.ask(host);
         }
         loaded.name(names);
         if loaded.intent == self.current.intent {
             // The workers of one load do not all start at the same moment.
+            loaded.loaded_at = self.current.loaded_at;
             self.current = loaded;
             return;
         }

@@ -3,13 +3,13 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     Submitted,
     kept::KeptState,
-    named::Named,
+    named::{Listed, Named},
     policy_file::PolicyFile,
     proxies::{Asked, Proxies, Proxy, Retired},
     wall_clock::WallClock,
@@ -18,6 +18,7 @@ use crate::compliance::state_file::StateFile;
 use hopsight_core::{
     hops::{
         context::{HopCompliance, HopContext, IntentSummary},
+        ends::Ends,
         labels,
     },
     model::{ClientAuth, Origin, Security},
@@ -37,6 +38,9 @@ use hopsight_export::{
 const POLICY: &str = "policy";
 const NGINX_CONFIGURATION: &str = "nginx_configuration";
 
+/// Between two looks for servers that are not behind their upstream's name any more.
+const UNLIST_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Most reports that may wait for names; further ones go by the process name.
 const MAX_WAITING: usize = 4_096;
 
@@ -47,6 +51,10 @@ struct Newest {
     context: HopContext,
     policy: Arc<str>,
     compliance: Compliance,
+    /// Which servers are behind the upstream's name.
+    listed: Listed,
+    /// Since when the newest configuration of the proxy is in force.
+    configured_at: Option<UnixTime>,
     at: Instant,
 }
 
@@ -64,6 +72,8 @@ pub(super) struct Judge {
     clock: WallClock,
     /// A drift opened or closed since the metrics were last shown.
     unshown: bool,
+    /// When servers were last looked for that are not behind their upstream's name any more.
+    unlisted_at: Instant,
 }
 
 impl Judge {
@@ -77,15 +87,20 @@ impl Judge {
         state: Option<StateFile>,
     ) -> Self {
         let (state, snapshot) = KeptState::load(state, exporter.health());
-        let tracker = DriftTracker::new(options, snapshot);
+        let clock = WallClock::new();
+        let tracker = DriftTracker::new(options, snapshot, UnixTime::from(SystemTime::now()));
         for closed in tracker.closed() {
-            exporter.observe_drift_detection(closed.drift.detection());
+            if let Some(detection) = closed.drift.detection() {
+                exporter.observe_drift_detection(detection);
+            }
             if let Some(remediation) = closed.remediation() {
                 exporter.observe_drift_remediation(remediation);
             }
         }
         for drift in tracker.open() {
-            exporter.observe_drift_detection(drift.detection());
+            if let Some(detection) = drift.detection() {
+                exporter.observe_drift_detection(detection);
+            }
         }
         let judge = Self {
             exporter,
@@ -97,8 +112,9 @@ impl Judge {
             hops: HashMap::new(),
             waiting: Vec::new(),
             state,
-            clock: WallClock::new(),
+            clock,
             unshown: false,
+            unlisted_at: Instant::now(),
         };
         judge.show();
         judge.show_health();
@@ -142,10 +158,14 @@ impl Judge {
     /// Records a report on a process of which all is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
         let now = self.now();
-        let Named { ends, upstream, intents, certificate } =
+        let Named { ends, upstream, intents, certificate, configured_at, listed } =
             Named::find(report, proxy.as_ref(), &self.proxies);
-        self.exporter.record_between(&ends, report, hopsight_system::clock::now());
+        let record = |exporter: &Exporter, ends: &Ends| {
+            let configured_at = configured_at.map(UnixTime::as_secs_f64);
+            exporter.record_between(ends, report, configured_at, hopsight_system::clock::now());
+        };
         if report.verdict.security == Security::Unknown && !report.is_final {
+            record(&self.exporter, &ends);
             return;
         }
         let process = labels::proxy(&report.origin);
@@ -155,6 +175,7 @@ impl Judge {
         seen.process = &process;
         seen.name = upstream.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
+        seen.configured_at = configured_at;
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
@@ -169,17 +190,22 @@ impl Judge {
             _ => None,
         };
         let events = self.tracker.observe(&seen, &assessment, now);
+        record(&self.exporter, &ends);
         let key = (ends.proxy, ends.upstream);
+        let (intent, configured_at) = self.newest_intent(&key, intent, configured_at);
         let newest = Newest {
             context: HopContext {
                 name: upstream,
                 intent,
+                loaded_at: configured_at.map(UnixTime::as_secs_f64),
                 compliance: None,
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
             },
             policy,
             compliance: assessment.compliance(),
+            listed,
+            configured_at,
             at: Instant::now(),
         };
         if self.hops.len() < self.options.max_hops || self.hops.contains_key(&key) {
@@ -187,6 +213,36 @@ impl Judge {
             self.describe(&key);
         }
         self.tell(&events);
+    }
+
+    /// What the newest configuration says of a hop: after a reload workers with the old one go on
+    /// opening connections, and what they run with is not what the proxy intends.
+    fn newest_intent(
+        &self,
+        key: &HopKey,
+        intent: Option<IntentSummary>,
+        configured_at: Option<UnixTime>,
+    ) -> (Option<IntentSummary>, Option<UnixTime>) {
+        match self.hops.get(key) {
+            Some(known) if known.configured_at > configured_at => {
+                (known.context.intent.clone(), known.configured_at)
+            }
+            _ => (intent, configured_at),
+        }
+    }
+
+    /// Takes the servers out of the hops that are no longer behind their upstream's name.
+    fn unlist_servers(&mut self) {
+        if self.unlisted_at.elapsed() < UNLIST_INTERVAL {
+            return;
+        }
+        self.unlisted_at = Instant::now();
+        for ((proxy, upstream), newest) in &self.hops {
+            if newest.listed != Listed::Unknown {
+                let is_listed = |address| newest.listed.includes(address, &self.proxies);
+                self.exporter.retain_servers(proxy, upstream, is_listed);
+            }
+        }
     }
 
     /// Lets time pass: closes what is over, checks files, saves. Call it about once a second.
@@ -201,6 +257,7 @@ impl Judge {
             }
         }
         events.extend(self.retire(now));
+        self.unlist_servers();
         self.tell(&events);
         let forget_after = self.options.forget_after;
         self.hops.retain(|_, hop| hop.at.elapsed() < forget_after);

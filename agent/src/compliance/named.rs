@@ -1,11 +1,19 @@
 //! A connection's ends by their names, and what is configured between them.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
-use super::proxies::{Proxies, Proxy};
+use super::{
+    instance::Configuration,
+    proxies::{Proxies, Proxy},
+};
 use hopsight_core::{
     hops::{ends::Ends, labels},
-    policy::{certificate::CertificateFinding, intent::UpstreamIntent},
+    model::canonical,
+    policy::{
+        certificate::CertificateFinding,
+        intent::{Server, ServerAddress, Servers, UpstreamIntent},
+        time::UnixTime,
+    },
     report::ConnectionReport,
 };
 
@@ -19,6 +27,47 @@ pub(super) struct Named<'p> {
     pub(super) intents: Vec<Cow<'p, UpstreamIntent>>,
     /// The client certificate that is configured for it.
     pub(super) certificate: Option<Arc<CertificateFinding>>,
+    /// Since when the proxy runs the configuration it runs.
+    pub(super) configured_at: Option<UnixTime>,
+    /// Which addresses are behind the upstream's name.
+    pub(super) listed: Listed,
+}
+
+/// Which addresses are behind an upstream's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// Nobody says.
+    Unknown,
+    /// These, by a configuration that lists them all.
+    Servers(Arc<[SocketAddr]>),
+    /// Those of this Kubernetes service.
+    Service(Arc<str>),
+}
+
+impl Listed {
+    /// Those of a configured upstream, if it lists them all as addresses.
+    fn of(upstream: &UpstreamIntent) -> Self {
+        if upstream.listing != Servers::Listed {
+            return Self::Unknown;
+        }
+        let address = |server: &Server| match server.address {
+            ServerAddress::Ip(address) => Some(canonical(address)),
+            ServerAddress::Host(..) | ServerAddress::Unix(_) => None,
+        };
+        let all: Option<Arc<[SocketAddr]>> = upstream.servers.iter().map(address).collect();
+        all.map_or(Self::Unknown, Self::Servers)
+    }
+
+    /// Whether an address is still behind the name; where nobody says, it is.
+    pub(super) fn includes(&self, address: SocketAddr, proxies: &Proxies) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Servers(all) => all.contains(&address),
+            Self::Service(name) => {
+                proxies.service(address, None).is_some_and(|service| service.label() == **name)
+            }
+        }
+    }
 }
 
 impl<'p> Named<'p> {
@@ -63,6 +112,18 @@ impl<'p> Named<'p> {
                 .map_or_else(|| labels::upstream(report), |name| labels::label(&name)),
             pod: pod.map(|pod| labels::label(&format!("{}/{}", pod.namespace, pod.pod))),
         };
-        Self { ends, upstream: name.map(|name| labels::label(&name)), intents, certificate }
+        let listed = match (configured, &service) {
+            (Some(one), _) if one.stable_name().is_some() => Listed::of(one),
+            (None, Some(service)) => Listed::Service(service.label().into()),
+            _ => Listed::Unknown,
+        };
+        Self {
+            ends,
+            upstream: name.map(|name| labels::label(&name)),
+            intents,
+            certificate,
+            configured_at: configuration.and_then(Configuration::loaded_at),
+            listed,
+        }
     }
 }

@@ -64,7 +64,11 @@ fn drift_opens_outlives_a_restart_and_closes() {
     let directory = tempfile::tempdir().unwrap();
     let options = ComplianceOptions {
         state: Some(directory.path().join("made/on/demand")),
-        drift: drift::Options { settle: Duration::ZERO, ..drift::Options::default() },
+        drift: drift::Options {
+            settle: Duration::ZERO,
+            settle_unconfigured: Duration::ZERO,
+            ..drift::Options::default()
+        },
         ..ComplianceOptions::default()
     };
     let mut scene = Scene::start(options.clone());

@@ -113,12 +113,18 @@ pub struct Hops {
     pub max_hops: usize,
     /// Seconds of silence after which a hop and its series are forgotten.
     pub expiry_seconds: u64,
+    /// Seconds after which a treatment that nobody has seen is out of use.
+    pub treatment_seconds: u64,
 }
 
 impl Default for Hops {
     fn default() -> Self {
-        let HopLimits { max_hops, idle_expiry } = HopLimits::default();
-        Self { max_hops, expiry_seconds: idle_expiry.as_secs() }
+        let HopLimits { max_hops, idle_expiry, treatment_stands_for } = HopLimits::default();
+        Self {
+            max_hops,
+            expiry_seconds: idle_expiry.as_secs(),
+            treatment_seconds: treatment_stands_for.as_secs(),
+        }
     }
 }
 
@@ -126,7 +132,11 @@ impl Hops {
     /// The same, in the table's words.
     #[must_use]
     pub const fn limits(self) -> HopLimits {
-        HopLimits { max_hops: self.max_hops, idle_expiry: Duration::from_secs(self.expiry_seconds) }
+        HopLimits {
+            max_hops: self.max_hops,
+            idle_expiry: Duration::from_secs(self.expiry_seconds),
+            treatment_stands_for: Duration::from_secs(self.treatment_seconds),
+        }
     }
 }
 

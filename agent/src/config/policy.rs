@@ -20,6 +20,8 @@ pub struct Policy {
     pub queue: usize,
     /// Seconds without an offending connection before a drift counts as remedied.
     pub settle_seconds: u64,
+    /// The same where no configuration of the proxy is known.
+    pub settle_unconfigured_seconds: u64,
     /// Seconds for which only resumed sessions may be seen before that becomes a drift.
     pub resumed_unseen_after_seconds: u64,
     /// Seconds without any connection after which an open drift is given up.
@@ -39,6 +41,7 @@ impl Default for Policy {
             state_directory: state,
             queue,
             settle_seconds: drift.settle.as_secs(),
+            settle_unconfigured_seconds: drift.settle_unconfigured.as_secs(),
             resumed_unseen_after_seconds: drift.resumed_unseen_after.as_secs(),
             forget_after_seconds: drift.forget_after.as_secs(),
             max_closed: drift.max_closed,
@@ -56,6 +59,8 @@ impl Policy {
             state: self.state_directory.clone(),
             drift: drift::Options {
                 settle: Duration::from_secs(self.settle_seconds),
+                settle_unconfigured: Duration::from_secs(self.settle_unconfigured_seconds),
+                stands_for: Duration::from_secs(hops.treatment_seconds),
                 resumed_unseen_after: Duration::from_secs(self.resumed_unseen_after_seconds),
                 forget_after: Duration::from_secs(self.forget_after_seconds),
                 max_hops: hops.max_hops,
@@ -68,12 +73,16 @@ impl Policy {
     }
 
     /// Each rule about the values here, and what to say where it is broken.
-    pub(super) const fn rules(&self) -> [(bool, &'static str); 4] {
+    pub(super) const fn rules(&self) -> [(bool, &'static str); 5] {
         [
             (self.queue >= 1, "policy.queue must be at least 1"),
             (
                 self.settle_seconds >= 1 && self.settle_seconds <= 3_600,
                 "policy.settle_seconds must be between 1 and 3600",
+            ),
+            (
+                self.settle_unconfigured_seconds >= self.settle_seconds,
+                "policy.settle_unconfigured_seconds must not be less than policy.settle_seconds",
             ),
             (self.forget_after_seconds >= 60, "policy.forget_after_seconds must be at least 60"),
             (self.max_closed <= 100_000, "policy.max_closed must be at most 100000"),

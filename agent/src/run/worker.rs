@@ -71,13 +71,13 @@ impl Worker {
             self.apply(&mut updates, now);
             if now.since(last_beat) >= BEAT {
                 last_beat = now;
-                self.beat(now);
+                self.beat();
             }
         }
         let now = monotonic_now();
         self.pipeline.finish(now, &mut updates);
         self.apply(&mut updates, now);
-        self.beat(now);
+        self.beat();
         Ok(())
     }
 
@@ -98,8 +98,8 @@ impl Worker {
         }
     }
 
-    fn beat(&self, now: Timestamp) {
-        self.exporter.tick(now);
+    fn beat(&self) {
+        self.exporter.tick(hopsight_system::clock::now());
         if let Some(cgroup) = self.capture.detached_from() {
             let detail = format!(
                 "the cgroup {} was removed, and the programs with it: restart hopsight",

@@ -22,6 +22,10 @@ pub struct HopContext {
     pub name: Option<Arc<str>>,
     /// What the configuration intends.
     pub intent: Option<IntentSummary>,
+    /// When the configuration was loaded that the proxy runs with, seconds since the Unix epoch;
+    /// absent where that is not known.
+    #[serde(default)]
+    pub loaded_at: Option<f64>,
     /// Whether the hop is as policy and configuration want it.
     pub compliance: Option<HopCompliance>,
     /// Container, pod and unit of the process that opened the newest connection; absent where it

@@ -1,12 +1,13 @@
 //! One hop: what its connections said so far, and what it is now.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     labels::{OTHER, bounded_certificate, sanitised},
     server::{MAX_SERVERS, Server, worst},
+    treatment::Treatment,
 };
 use crate::{
     hops::{
@@ -60,6 +61,45 @@ pub struct AlertTally {
     pub count: u64,
 }
 
+/// How much of a hop one kind of security has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The kind.
+    pub security: Security,
+    /// Treatments of it, over all servers.
+    pub treatments: usize,
+    /// All treatments of the hop.
+    pub of_treatments: usize,
+    /// Finished connections treated so.
+    pub connections: u64,
+    /// All finished connections of treatments in use.
+    pub of_connections: u64,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            security: Security::Unknown,
+            treatments: 0,
+            of_treatments: 0,
+            connections: 0,
+            of_connections: 0,
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    /// `tls: 1 of 2 treatments, 50 % of connections`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { security, treatments, of_treatments, connections, of_connections } = self;
+        let percent = (connections * 100).checked_div(*of_connections).unwrap_or(0);
+        write!(
+            f,
+            "{security}: {treatments} of {of_treatments} treatments, {percent} % of connections"
+        )
+    }
+}
+
 /// The last alert of a hop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastAlert {
@@ -78,7 +118,7 @@ pub struct Hop {
     /// The upstream: its name in the configuration or as a service, or `ip:port`; [`OTHER`] stands
     /// for the upstreams beyond the table's limit.
     pub upstream: Arc<str>,
-    /// What the hop is now: the worst of its servers that are in use.
+    /// What the hop is now: its worst treatment in use, of all its servers.
     #[serde(flatten)]
     pub state: Arc<Standing>,
     /// Since when `security` has its value.
@@ -98,7 +138,8 @@ pub struct Hop {
     pub unknown_reasons: BTreeMap<Reason, u64>,
     /// Rejected and failed handshakes by alert; by outcome where no alert was seen.
     pub failures: BTreeMap<String, u64>,
-    /// The addresses behind the upstream, [`MAX_SERVERS`] at most; none of an overflow hop.
+    /// The servers in use, [`MAX_SERVERS`] at most, each with its treatments and certificates; none
+    /// of an overflow hop.
     #[serde(default)]
     pub servers: Vec<Server>,
     /// Alerts by sender and description.
@@ -111,9 +152,9 @@ pub struct Hop {
     pub resumption_known: u64,
     /// The last alert.
     pub last_alert: Option<LastAlert>,
-    /// The upstream's certificate as last seen, while the hop uses TLS.
+    /// Of the upstream's certificates in use the one that ends first.
     pub server_certificate: Option<Arc<CertificateFacts>>,
-    /// The proxy's certificate as last seen, unless the hop now works without it.
+    /// Of the proxy's certificates in use the one that ends first.
     pub client_certificate: Option<Arc<CertificateFacts>>,
     /// What is known of it beside its connections.
     #[serde(flatten)]
@@ -166,28 +207,140 @@ impl Hop {
         self.connections.iter().filter(|tally| wanted(tally)).map(|tally| tally.connections).sum()
     }
 
-    /// Takes a report in: the state follows every report, counts follow final ones.
-    pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
+    /// Takes a report in: the state follows every report, counts follow final ones. `loaded_at` is
+    /// when the configuration was loaded that the connection was opened with, where that is known.
+    pub fn record(
+        &mut self,
+        report: &ConnectionReport,
+        loaded_at: Option<f64>,
+        now: Moment,
+        stands_for: Duration,
+    ) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.last_verdict = report.verdict;
-        let before = self.state.security;
         if self.is_overflow() {
+            let before = self.state.security;
             self.adopt_worst(report);
+            self.note_change(before, now);
+            self.note_certificates(report);
         } else {
-            self.server(report, now).record(report, now);
-            match worst(&self.servers) {
-                Some(worst) => self.state.clone_from(worst),
-                None => self.state = Arc::new(Standing::UNKNOWN),
-            }
+            self.server(report, now).record(report, loaded_at, now);
+            self.judge(now, stands_for);
         }
-        if self.state.security != before {
-            self.security_since = now.unix_seconds;
-        }
-        self.note_certificates(report);
         if report.is_final {
             self.count(report, now.unix_seconds);
         }
+    }
+
+    /// Whether time alone may change what it is.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        self.treatments().nth(1).is_some()
+    }
+
+    /// Whether treatments of different security are in use.
+    #[must_use]
+    pub fn is_mixed_security(&self) -> bool {
+        self.treatments().any(|treatment| treatment.security != self.state.security)
+    }
+
+    /// How much of the hop each kind of security in use has, worst first.
+    #[must_use]
+    pub fn shares(&self) -> Vec<Share> {
+        let mut shares: Vec<Share> = Vec::new();
+        let (mut treatments, mut connections) = (0, 0);
+        for treatment in self.treatments() {
+            treatments += 1;
+            connections += treatment.connections;
+            let known = shares.iter().position(|share| share.security == treatment.security);
+            let at = known.unwrap_or_else(|| {
+                shares.push(Share { security: treatment.security, ..Share::default() });
+                shares.len() - 1
+            });
+            shares[at].treatments += 1;
+            shares[at].connections += treatment.connections;
+        }
+        for share in &mut shares {
+            (share.of_treatments, share.of_connections) = (treatments, connections);
+        }
+        shares.sort_by_key(|share| match share.security {
+            Security::Plaintext => 0,
+            Security::Tls => 1,
+            Security::Mtls | Security::Unknown => 2,
+        });
+        shares
+    }
+
+    fn treatments(&self) -> impl Iterator<Item = &Treatment> {
+        self.servers.iter().flat_map(|server| &server.treatments)
+    }
+
+    /// Sets what is known of it beside its connections.
+    pub fn describe(&mut self, context: HopContext, now: Moment, stands_for: Duration) {
+        self.context = context;
+        self.judge(now, stands_for);
+    }
+
+    /// Forgets servers that are no longer behind the upstream's name, unless none would be left.
+    pub fn retain_servers(
+        &mut self,
+        is_listed: impl Fn(SocketAddr) -> bool,
+        now: Moment,
+        stands_for: Duration,
+    ) {
+        if self.servers.iter().any(|server| server.is_decided() && is_listed(server.address)) {
+            self.servers.retain(|server| is_listed(server.address));
+            self.judge(now, stands_for);
+        }
+    }
+
+    /// Drops what is out of use, and says what the hop is without it.
+    pub fn judge(&mut self, now: Moment, stands_for: Duration) {
+        let before = self.state.security;
+        if self.is_mixed() {
+            self.retire(now.monotonic, stands_for);
+        }
+        match worst(&self.servers) {
+            Some(worst) if *worst == *self.state => {}
+            Some(worst) => self.state = worst,
+            None => self.state = Arc::new(Standing::UNKNOWN),
+        }
+        self.note_change(before, now);
+        self.choose_certificates();
+    }
+
+    fn note_change(&mut self, before: Security, now: Moment) {
+        if self.state.security != before {
+            self.security_since = now.unix_seconds;
+        }
+    }
+
+    fn retire(&mut self, now: Timestamp, stands_for: Duration) {
+        let treatments = self.servers.iter().flat_map(|server| &server.treatments);
+        let newest = treatments.map(Treatment::heard).max().unwrap_or_default();
+        let configured = self.context.intent.as_ref().zip(self.context.loaded_at);
+        for server in &mut self.servers {
+            server.retire(newest, now, stands_for, configured);
+        }
+        // A server without treatments that was decided once says nothing; one that never was has
+        // its unknown connections.
+        self.servers.retain(|server| server.is_decided() || now.since(server.heard) <= stands_for);
+    }
+
+    /// Of the certificates in use the ones that end first: whoever renews has to begin there.
+    fn choose_certificates(&mut self) {
+        let in_use = self.servers.iter().map(|server| server.certificates.in_use());
+        let (mut servers, mut clients) = (Vec::new(), Vec::new());
+        for [server, client] in in_use {
+            servers.extend(server);
+            clients.extend(client);
+        }
+        let first = |all: Vec<&Arc<CertificateFacts>>| {
+            all.into_iter().min_by_key(|facts| facts.not_after).cloned()
+        };
+        self.server_certificate = first(servers);
+        self.client_certificate = first(clients);
     }
 
     /// The server that the connection went to.
@@ -196,10 +349,14 @@ impl Hop {
         let known = self.servers.iter().position(|server| server.address == address);
         let at = known.unwrap_or_else(|| {
             if self.servers.len() >= MAX_SERVERS {
-                let heard = |(_, server): &(usize, &Server)| server.heard;
-                let stalest = self.servers.iter().enumerate().min_by_key(heard);
-                if let Some((stalest, _)) = stalest {
-                    self.servers.swap_remove(stalest);
+                // What is not protected must not disappear behind many that are.
+                let useful = |(_, server): &(usize, &Server)| {
+                    let is_weak = matches!(server.security, Security::Plaintext | Security::Tls);
+                    (is_weak, server.heard)
+                };
+                let least = self.servers.iter().enumerate().min_by_key(useful);
+                if let Some((least, _)) = least {
+                    self.servers.swap_remove(least);
                 }
             }
             self.servers.push(Server::new(address, now));
@@ -217,7 +374,7 @@ impl Hop {
             Security::Mtls | Security::Unknown => false,
         };
         if replaces && is_certain(&report.verdict) {
-            let standing = Standing::of(report, &Standing::UNKNOWN);
+            let standing = Standing::of(report, None);
             if *self.state != standing {
                 self.state = Arc::new(standing);
             }

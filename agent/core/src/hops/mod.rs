@@ -1,5 +1,6 @@
 //! Hops: what connections from a proxy to an upstream are grouped into, and what each is now.
 
+pub mod certificates;
 pub mod context;
 pub mod ends;
 pub mod hop;
@@ -10,3 +11,4 @@ pub mod state;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod treatment;

@@ -4,121 +4,146 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    certificates::Certificates,
+    context::IntentSummary,
+    moment::Moment,
+    state::{Standing, is_certain},
+    treatment::{Treatment, TreatmentKey, verification_rank},
+};
 use crate::{
-    hops::{
-        moment::Moment,
-        state::{Standing, is_certain},
-    },
-    model::{FlowId, Security, Timestamp},
+    model::{Security, ServerVerified, Timestamp},
     report::ConnectionReport,
 };
 
-/// Servers kept apart per hop; beyond that the one that was silent for longest is forgotten.
+/// Servers kept apart per hop; beyond that the least useful is forgotten: one that is protected
+/// before one that is not, and of equals the one that was silent for longest.
 pub const MAX_SERVERS: usize = 64;
-
-/// A server that was silent for this long while others of its hop were not has no say in what the
-/// hop is: pods come and go.
-pub const SERVER_SILENCE: Duration = Duration::from_mins(5);
 
 /// One server of an upstream. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// `ip:port` the proxy connects to.
     pub address: SocketAddr,
-    /// How its newest certain connection was protected.
+    /// The worst of its treatments in use.
     pub security: Security,
     /// Last report.
     pub last_seen: f64,
-    /// The same on the clock that ages are reckoned in.
+    /// How the proxy speaks to it, those in use.
+    #[serde(default)]
+    pub treatments: Vec<Treatment>,
+    /// Certificates in use with it.
+    #[serde(default)]
+    pub certificates: Certificates,
+    /// [`Server::last_seen`] on the clock that ages are reckoned in.
     #[serde(skip)]
     pub(super) heard: Timestamp,
-    #[serde(skip)]
-    claim: Option<Claim>,
-    /// The claim before the newest connection, to return to if that one is refused after all.
-    #[serde(skip)]
-    previous: Option<Claim>,
-}
-
-/// What one connection said with certainty.
-#[derive(Clone, Debug, PartialEq)]
-struct Claim {
-    /// Shared with the hop, and with the claims of connections that say the same.
-    standing: Arc<Standing>,
-    flow: FlowId,
-    /// When it was decided.
-    at: Timestamp,
-}
-
-impl Claim {
-    fn of(report: &ConnectionReport, before: Option<&Arc<Standing>>) -> Self {
-        let standing = Standing::of(report, before.map_or(&Standing::UNKNOWN, |before| before));
-        let standing = match before {
-            Some(same) if **same == standing => same.clone(),
-            _ => Arc::new(standing),
-        };
-        Self { standing, flow: report.flow, at: report.decided_at }
-    }
 }
 
 impl Server {
     /// A server without connections.
     #[must_use]
-    pub const fn new(address: SocketAddr, now: Moment) -> Self {
+    pub fn new(address: SocketAddr, now: Moment) -> Self {
         Self {
             address,
             security: Security::Unknown,
             last_seen: now.unix_seconds,
+            treatments: Vec::new(),
+            certificates: Certificates::default(),
             heard: now.monotonic,
-            claim: None,
-            previous: None,
         }
     }
 
-    /// Takes a report in. The newest certain report wins. A connection that is later refused, or
-    /// found to be uncertain, takes its own earlier claim back and nobody else's.
-    pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
+    /// Takes a report in. What a connection said before its last report it may take back: one that
+    /// is refused after all, or found to be uncertain, vouches for nothing.
+    pub fn record(&mut self, report: &ConnectionReport, loaded_at: Option<f64>, now: Moment) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
-        let is_own = |claim: &Option<Claim>| claim.as_ref().is_some_and(|c| c.flow == report.flow);
+        self.certificates.record(report, now.monotonic);
+        self.treatments.retain_mut(|treatment| treatment.withdraw(report.flow));
         if is_certain(&report.verdict) {
-            let is_newest = self.claim.as_ref().is_none_or(|claim| claim.at <= report.decided_at);
-            let is_revised = is_own(&self.claim);
-            if is_revised || is_newest {
-                let before = self.claim.as_ref().map(|claim| &claim.standing);
-                let before = self.claim.replace(Claim::of(report, before));
-                if !is_revised {
-                    self.previous = before;
-                }
-            }
-        } else if is_own(&self.claim) {
-            self.claim = self.previous.take();
-        } else if is_own(&self.previous) {
-            self.previous = None;
+            let state = Standing::of(report, self.verified_before(report));
+            let key = TreatmentKey::of(&state);
+            let known = self.treatments.iter().position(|treatment| treatment.key() == key);
+            let at = known.unwrap_or_else(|| {
+                self.treatments.push(Treatment::new(Arc::new(state.clone()), now));
+                self.treatments.len() - 1
+            });
+            let treatment = &mut self.treatments[at];
+            let state = match treatment.state() {
+                Some(same) if **same == state => same.clone(),
+                _ => Arc::new(state),
+            };
+            treatment.record(report, state, loaded_at, now);
         }
-        self.security =
-            self.claim.as_ref().map_or(Security::Unknown, |claim| claim.standing.security);
+        self.judge();
+    }
+
+    /// The state whose answer on verification a resumed connection goes on with: a resumption
+    /// verifies no certificate.
+    fn verified_before(&self, report: &ConnectionReport) -> Option<&Standing> {
+        let verdict = &report.verdict;
+        let alike = self.treatments.iter().filter(|treatment| {
+            (treatment.security, treatment.client_auth) == (verdict.security, verdict.client_auth)
+        });
+        let newest = alike.max_by_key(|treatment| treatment.heard())?;
+        newest.state().map(|state| &**state)
+    }
+
+    /// Drops the treatments that are out of use. `true` if there were any.
+    ///
+    /// The newest treatment of the hop stays, whatever its age: a hop that is not used is what it
+    /// was. `configured` is the configuration that runs now and when it was loaded.
+    pub(super) fn retire(
+        &mut self,
+        newest: Timestamp,
+        now: Timestamp,
+        stands_for: Duration,
+        configured: Option<(&IntentSummary, f64)>,
+    ) -> bool {
+        let before = self.treatments.len();
+        let all = self.treatments.clone();
+        self.treatments.retain(|treatment| {
+            treatment.heard() >= newest || !treatment.is_gone(&all, now, stands_for, configured)
+        });
+        let is_changed = self.treatments.len() != before;
+        if is_changed && self.is_decided() {
+            let has = |security| self.treatments.iter().any(|one| one.security == security);
+            if !has(Security::Mtls) {
+                self.certificates.forget_client();
+            }
+            if !has(Security::Mtls) && !has(Security::Tls) {
+                self.certificates.forget();
+            }
+        }
+        self.judge();
+        is_changed
+    }
+
+    /// Whether it has a say in what the hop is.
+    pub(super) const fn is_decided(&self) -> bool {
+        !self.treatments.is_empty()
+    }
+
+    fn judge(&mut self) {
+        self.treatments.sort_by_key(Treatment::order);
+        self.security = self.treatments.first().map_or(Security::Unknown, |worst| worst.security);
     }
 }
 
-/// What a hop with these servers is: the worst of those that are in use. That one of many is
-/// protected says nothing about the others. `None` while nothing is certain.
+/// What a hop with these servers is: its worst treatment, with the worst answer on verification of
+/// all. `None` while nothing is certain.
 #[must_use]
-pub fn worst(servers: &[Server]) -> Option<&Arc<Standing>> {
-    let newest = servers.iter().map(|server| server.heard).max().unwrap_or_default();
-    let in_use = |server: &&Server| newest.since(server.heard) <= SERVER_SILENCE;
-    let decided = |server: &&Server| server.security != Security::Unknown;
-    let candidates = servers.iter().filter(decided);
-    let rank = |server: &&Server| {
-        let rank = match server.security {
-            Security::Plaintext => 0,
-            Security::Tls => 1,
-            Security::Mtls => 2,
-            Security::Unknown => 3,
-        };
-        // Of equals the newest has the facts.
-        (rank, std::cmp::Reverse(server.claim.as_ref().map(|claim| claim.at)))
-    };
-    let worst = candidates.clone().filter(in_use).min_by_key(rank);
-    let latest = || candidates.max_by_key(|server| server.heard);
-    worst.or_else(latest)?.claim.as_ref().map(|claim| &claim.standing)
+pub fn worst(servers: &[Server]) -> Option<Arc<Standing>> {
+    let treatments = || servers.iter().flat_map(|server| &server.treatments);
+    let worst = treatments().min_by_key(|treatment| treatment.order())?.state()?;
+    let tls = treatments().filter(|treatment| treatment.security != Security::Plaintext);
+    let verified = tls
+        .map(|treatment| treatment.server_verified)
+        .min_by_key(|answer| verification_rank(*answer))
+        .unwrap_or(ServerVerified::Unknown);
+    if worst.security == Security::Plaintext || worst.server_verified == verified {
+        return Some(worst.clone());
+    }
+    Some(Arc::new(Standing { server_verified: verified, ..(**worst).clone() }))
 }

@@ -67,23 +67,16 @@ impl Standing {
 
     /// What `report` says after `before`. A resumed connection verifies no certificate, so it
     /// leaves the answer of the handshake before it.
-    pub(super) fn of(report: &ConnectionReport, before: &Self) -> Self {
+    pub(super) fn of(report: &ConnectionReport, before: Option<&Self>) -> Self {
         let says_nothing = report.verdict.server_verified == ServerVerified::Unknown;
-        let keeps_verification = says_nothing && report.resumed == Some(true);
+        let before = before.filter(|_| says_nothing && report.resumed == Some(true));
         Self {
             security: report.verdict.security,
             client_auth: report.verdict.client_auth,
             evidence: report.verdict.evidence,
-            server_verified: if keeps_verification {
-                before.server_verified
-            } else {
-                report.verdict.server_verified
-            },
-            verify_error: if keeps_verification {
-                before.verify_error
-            } else {
-                report.verify_error
-            },
+            server_verified: before
+                .map_or(report.verdict.server_verified, |before| before.server_verified),
+            verify_error: before.map_or(report.verify_error, |before| before.verify_error),
             rule: word(report.rule.as_ref()),
             carried_from: report.carried_from.clone(),
             tls_version: word(report.tls_version.as_ref()),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{ends::Ends, hop::Hop, labels::OTHER};
 use crate::{
     hops::{context::HopContext, moment::Moment},
-    model::{Security, Timestamp},
+    model::Security,
     report::ConnectionReport,
 };
 
@@ -25,11 +26,18 @@ pub struct HopLimits {
     pub max_hops: usize,
     /// A hop without a report for this long is forgotten, and its series with it.
     pub idle_expiry: Duration,
+    /// A treatment that nobody has seen for this long is out of use, unless it is the newest of its
+    /// hop. Long, for a bad route may be taken once an hour.
+    pub treatment_stands_for: Duration,
 }
 
 impl Default for HopLimits {
     fn default() -> Self {
-        Self { max_hops: 10_000, idle_expiry: Duration::from_hours(24) }
+        Self {
+            max_hops: 10_000,
+            idle_expiry: Duration::from_hours(24),
+            treatment_stands_for: Duration::from_hours(2),
+        }
     }
 }
 
@@ -96,14 +104,22 @@ impl HopTable {
 
     /// Takes a report in at `now`, its ends named by itself alone.
     pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
-        self.record_between(&Ends::of(report), report, now);
+        self.record_between(&Ends::of(report), report, None, now);
     }
 
-    /// Takes in what was said of a connection between `ends`.
-    pub fn record_between(&mut self, ends: &Ends, report: &ConnectionReport, now: Moment) {
+    /// Takes in what was said of a connection between `ends`, opened with the configuration that was
+    /// loaded at `loaded_at` (seconds since the Unix epoch), where that is known.
+    pub fn record_between(
+        &mut self,
+        ends: &Ends,
+        report: &ConnectionReport,
+        loaded_at: Option<f64>,
+        now: Moment,
+    ) {
+        let limits = self.limits;
         let key = (ends.proxy.clone(), ends.upstream.clone());
         if let Some(hop) = self.hops.get_mut(&key) {
-            Arc::make_mut(hop).record(report, now);
+            Arc::make_mut(hop).record(report, loaded_at, now, limits.treatment_stands_for);
             return;
         }
         let key = self.new_key(key);
@@ -113,7 +129,7 @@ impl HopTable {
         if report.is_final && hop.is_overflow() {
             self.totals.overflowed_connections += 1;
         }
-        Arc::make_mut(hop).record(report, now);
+        Arc::make_mut(hop).record(report, loaded_at, now, limits.treatment_stands_for);
     }
 
     /// The key of a new hop if there is room, else of an overflow hop.
@@ -132,11 +148,32 @@ impl HopTable {
     }
 
     /// Says what is known of a hop beside its connections; of one that is not kept apart, nothing.
-    pub fn describe(&mut self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
+    pub fn describe(
+        &mut self,
+        proxy: &Arc<str>,
+        upstream: &Arc<str>,
+        context: HopContext,
+        now: Moment,
+    ) {
         if let Some(hop) = self.hops.get_mut(&(proxy.clone(), upstream.clone()))
             && hop.context != context
         {
-            Arc::make_mut(hop).context = context;
+            Arc::make_mut(hop).describe(context, now, self.limits.treatment_stands_for);
+        }
+    }
+
+    /// Forgets the servers of a hop that are no longer behind its upstream's name.
+    pub fn retain_servers(
+        &mut self,
+        proxy: &Arc<str>,
+        upstream: &Arc<str>,
+        is_listed: impl Fn(SocketAddr) -> bool,
+        now: Moment,
+    ) {
+        if let Some(hop) = self.hops.get_mut(&(proxy.clone(), upstream.clone()))
+            && hop.servers.iter().any(|server| !is_listed(server.address))
+        {
+            Arc::make_mut(hop).retain_servers(is_listed, now, self.limits.treatment_stands_for);
         }
     }
 
@@ -145,10 +182,13 @@ impl HopTable {
         self.retain(|hop| (&*hop.proxy, &*hop.upstream) != (proxy, upstream));
     }
 
-    /// Forgets hops that were silent for longer than the limit.
-    pub fn expire(&mut self, now: Timestamp) {
+    /// Forgets hops that were silent for longer than the limit, and treatments that are out of use.
+    pub fn expire(&mut self, now: Moment) {
         let limit = self.limits.idle_expiry;
-        self.retain(|hop| now.since(hop.heard) <= limit);
+        self.retain(|hop| now.monotonic.since(hop.heard) <= limit);
+        for hop in self.hops.values_mut().filter(|hop| hop.is_mixed()) {
+            Arc::make_mut(hop).judge(now, self.limits.treatment_stands_for);
+        }
     }
 
     fn retain(&mut self, wanted: impl Fn(&Hop) -> bool) {

@@ -42,6 +42,9 @@ pub struct Observation<'a> {
     pub is_final: bool,
     /// When the configuration was loaded that the process runs with, where that is known.
     pub loaded_at: Option<UnixTime>,
+    /// Since when that configuration says what it says, where that is known: loading it again
+    /// without a change makes [`Observation::loaded_at`] newer, and not this.
+    pub configured_at: Option<UnixTime>,
 }
 
 impl<'a> Observation<'a> {
@@ -70,6 +73,7 @@ impl<'a> Observation<'a> {
             at,
             is_final: report.is_final,
             loaded_at: None,
+            configured_at: None,
         }
     }
 

@@ -91,17 +91,20 @@ metrics! {
     UPSTREAM_RESUMED_CONNECTIONS: Counter "hopsight_upstream_resumed_connections_total"
         ["proxy", "upstream"];
 
-    /// What a hop is now: the worst of its servers in use, each by its newest certain verdict. 1 for the current security, 0 for the others.
+    /// What a hop is now: its worst treatment in use, over all its servers. 1 for the current security, 0 for the others.
     HOP_SECURITY: Gauge "hopsight_hop_security" ["proxy", "upstream", "security"];
-    /// Whether the proxy checks the upstream's certificate, as seen on the server that decides the hop's security: 1 for the current answer, 0 for the others. Absent while the hop does not use TLS.
+    /// Whether the proxy checks the upstream's certificate: the worst answer of the treatments in use that are TLS. 1 for the current answer, 0 for the others. Absent while the hop does not use TLS.
     HOP_SERVER_VERIFIED: Gauge "hopsight_hop_server_verified"
         ["proxy", "upstream", "server_verified"];
     /// When the hop's security last changed, in seconds since the Unix epoch.
     HOP_SECURITY_SINCE: Gauge "hopsight_hop_security_since_timestamp_seconds" ["proxy", "upstream"];
     /// When a connection of the hop was last reported, in seconds since the Unix epoch.
     HOP_LAST_SEEN: Gauge "hopsight_hop_last_seen_timestamp_seconds" ["proxy", "upstream"];
-    /// When the certificate last seen on a side (client is the proxy) of a hop expires, in seconds since the Unix epoch.
+    /// When the first of the certificates in use on a side (client is the proxy) of a hop expires, over all its servers, in seconds since the Unix epoch.
     CERTIFICATE_NOT_AFTER: Gauge "hopsight_certificate_not_after_timestamp_seconds"
+        ["proxy", "upstream", "side"];
+    /// When that certificate became valid, in seconds since the Unix epoch: with its end the lifetime of which alerts ask how much is left.
+    CERTIFICATE_NOT_BEFORE: Gauge "hopsight_certificate_not_before_timestamp_seconds"
         ["proxy", "upstream", "side"];
 
     /// Always 1; the labels say what the proxy's configuration intends for a hop: the upstream's name there, the scheme, whether a client certificate is configured and whether the upstream's certificate is to be checked. Absent where no configuration names the upstream, or several upstreams share the address.
@@ -111,9 +114,9 @@ metrics! {
     POLICY_VIOLATION: Gauge "hopsight_policy_violation" ["proxy", "upstream", "rule"];
     /// Time since the first offending connection of an open violation.
     DRIFT_OPEN: Gauge "hopsight_drift_open_seconds" ["proxy", "upstream", "rule"];
-    /// Time from the cause of a violation to its detection: from when the proxy loaded the configuration that caused it, else from the first offending connection. With a state directory the newest ones from before a restart count too.
+    /// Time from the cause of a violation to its detection: from when the proxy loaded the configuration that caused it, else from the first offending connection. Violations whose cause is older than the agent are left out. With a state directory the newest ones from before a restart count too.
     DRIFT_DETECTION: Histogram "hopsight_drift_detection_seconds" [];
-    /// Time from the detection of a violation to the first good connection after it. With a state directory the newest ones from before a restart count too.
+    /// Time from the detection of a violation to the first good connection after its cause was gone. With a state directory the newest ones from before a restart count too.
     DRIFT_REMEDIATION: Histogram "hopsight_drift_remediation_seconds" [];
     /// Whether a proxy's configuration on disk is newer than the one it is running: 1 or 0.
     PROXY_CONFIG_PENDING_RELOAD: Gauge "hopsight_proxy_config_pending_reload" ["proxy"];

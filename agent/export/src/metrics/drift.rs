@@ -1,11 +1,13 @@
 //! Drift as metrics and as events.
 
 use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde::Serialize;
@@ -65,10 +67,16 @@ impl Collect for Arc<DriftBoard> {
     fn collect(&self, samples: &mut Samples) {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let now = UnixTime::from(SystemTime::now());
+        // Of the servers of a hop the one that has been in violation for longest.
+        let mut open: BTreeMap<[&str; 3], Duration> = BTreeMap::new();
         for drift in &view.open {
             let values = [&*drift.proxy, &*drift.upstream, drift.rule.as_str()];
+            let longest = open.entry(values).or_default();
+            *longest = (*longest).max(drift.open_for(now));
+        }
+        for (values, open_for) in open {
             samples.count(POLICY_VIOLATION, values, 1);
-            samples.set(DRIFT_OPEN, values, drift.open_for(now).as_secs_f64());
+            samples.set(DRIFT_OPEN, values, open_for.as_secs_f64());
         }
         for (proxy, upstream, rule) in &view.mended {
             samples.count(POLICY_VIOLATION, [proxy, upstream, rule.as_str()], 0);
@@ -100,7 +108,11 @@ pub(crate) struct DriftLine<'a> {
     detected_at: String,
     /// When the configuration that caused it was loaded.
     changed_at: Option<String>,
-    detection_seconds: f64,
+    /// Absent where its cause is older than the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detection_seconds: Option<f64>,
+    preexisting: bool,
+    server: SocketAddr,
     connections: u64,
     #[serde(flatten)]
     end: Option<Ended>,
@@ -140,7 +152,9 @@ impl<'a> DriftLine<'a> {
             since: text(drift.since),
             detected_at: text(drift.detected_at),
             changed_at: drift.changed_at.map(text),
-            detection_seconds: drift.detection().as_secs_f64(),
+            detection_seconds: drift.detection().map(|span| span.as_secs_f64()),
+            preexisting: drift.preexisting,
+            server: drift.server,
             connections: drift.connections,
             end: end.map(ended),
         }
@@ -166,6 +180,8 @@ mod tests {
             changed_at: Some(at(98)),
             last_offending: at(130),
             connections: 7,
+            server: "10.0.0.3:80".parse().expect("literal"),
+            preexisting: false,
         };
         let line = |event| serde_json::to_value(DriftLine::new(&event, 160.0)).expect("JSON");
         let opened = line(DriftEvent::Opened(drift.clone()));

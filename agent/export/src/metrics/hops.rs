@@ -2,10 +2,10 @@
 
 use super::samples::Samples;
 use crate::metrics::catalogue::{
-    CERTIFICATE_NOT_AFTER, HOP_LAST_SEEN, HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED,
-    HOPS, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO, UPSTREAM_ALERTS,
-    UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS,
-    UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
+    CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_LAST_SEEN, HOP_SECURITY, HOP_SECURITY_SINCE,
+    HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO,
+    UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
+    UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
 use hopsight_core::{
     hops::{hop::Hop, table::Snapshot},
@@ -88,8 +88,9 @@ fn collect_state(hop: &Hop, samples: &mut Samples) {
     {
         if let Some(facts) = facts {
             #[expect(clippy::cast_precision_loss, reason = "Prometheus samples are f64")]
-            let not_after = facts.not_after as f64;
+            let [not_before, not_after] = [facts.not_before as f64, facts.not_after as f64];
             samples.set(CERTIFICATE_NOT_AFTER, [proxy, upstream, side], not_after);
+            samples.set(CERTIFICATE_NOT_BEFORE, [proxy, upstream, side], not_before);
         }
     }
 }

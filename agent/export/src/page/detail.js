@@ -134,6 +134,19 @@ function verdictText(hop) {
   return `${client[0].toUpperCase()}${client.slice(1)}. ${verified[hop.server_verified]}`;
 }
 
+/** How the proxy speaks to each server, where there is more than one way. */
+function treatmentSection(hop) {
+  const treatments = (hop.servers ?? []).flatMap((server) => server.treatments.map((treatment) => ({ server, ...treatment })));
+  if (treatments.length < 2) return [];
+  const total = sum(treatments.map((treatment) => treatment.connections));
+  const share = (treatment) => (total ? `${Math.round((100 * treatment.connections) / total)} % of connections` : "no finished connection");
+  const rows = treatments.map((treatment) => element("li", { class: treatment.security },
+    element("b", {}, SECURITY_TEXT[treatment.security]),
+    ` to ${treatment.server.address}: ${treatment.client_auth.replaceAll("_", " ")}, verified ${treatment.server_verified}; `
+    + `${share(treatment)}, last ${age(agentNow() - treatment.last_seen)} ago`));
+  return [element("h3", {}, "Treatments in use (the hop is its worst)"), element("ul", { class: "treatments" }, ...rows)];
+}
+
 let detailDrawn = "";
 
 function renderDetail() {
@@ -158,6 +171,7 @@ function renderDetail() {
       ["Verification", hop.verify_error === null ? null : `result ${hop.verify_error} (X509_V_*)`],
     ]),
     ...policySection(hop),
+    ...treatmentSection(hop),
     element("h3", {}, "How we know: the handshake that decides"), element("ol", { class: "timeline" }, ...steps),
     ...certificateSection("Certificate of the upstream", hop.server_certificate),
     ...certificateSection("Certificate of the proxy", hop.client_certificate),

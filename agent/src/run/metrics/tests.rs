@@ -146,6 +146,8 @@ fn drifts() -> Arc<DriftBoard> {
         changed_at: None,
         last_offending: begin,
         connections: 1,
+        server: "10.0.0.3:80".parse().expect("literal"),
+        preexisting: false,
     };
     let board = Arc::new(DriftBoard::default());
     board.show(DriftView {
@@ -216,7 +218,7 @@ fn promtool_accepts_the_exposition() {
 fn series_of_expired_hops_disappear() {
     let exporter = populated();
     assert!(exporter.gather().expect("exposition").contains("10.0.0.2:443"));
-    exporter.tick(at(START + 48.0 * 3600.0).monotonic);
+    exporter.tick(at(START + 48.0 * 3600.0));
     let exposition = exporter.gather().expect("exposition");
     let of_hops = exposition.lines().filter(|line| line.contains("{proxy="));
     let of_hops: Vec<_> = of_hops.filter(|line| !line.contains("drift")).collect();

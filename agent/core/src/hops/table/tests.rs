@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::Timestamp;
 use crate::{
     hops::testing::{at, certificate, early, process, rejected, report, to},
     model::{
@@ -27,7 +28,7 @@ fn only_hop(reports: impl IntoIterator<Item = ConnectionReport>) -> Hop {
 }
 
 #[test]
-fn state_follows_the_newest_certain_report() {
+fn a_hop_is_its_worst_treatment_in_use() {
     let incomplete = |mut report: ConnectionReport| {
         report.verdict.outcome = Outcome::Incomplete;
         report
@@ -37,7 +38,8 @@ fn state_follows_the_newest_certain_report() {
         report
     };
     for (name, reports, want) in [
-        ("newest wins", vec![report(1, Mtls), report(2, Plaintext)], Plaintext),
+        ("worse after better", vec![report(1, Mtls), report(2, Plaintext)], Plaintext),
+        ("better after worse", vec![report(1, Plaintext), report(2, Mtls)], Plaintext),
         ("unknown changes nothing", vec![report(1, Plaintext), report(2, Unknown)], Plaintext),
         ("only unknown", vec![report(1, Unknown)], Unknown),
         ("an older one reported late", vec![report(2, Plaintext), report(1, Mtls)], Plaintext),
@@ -95,7 +97,7 @@ fn each_connection_is_counted_once() {
 
 #[test]
 fn since_is_the_last_change_of_security() {
-    let hop = only_hop([report(1, Tls), report(2, Tls), report(3, Mtls), report(4, Mtls)]);
+    let hop = only_hop([report(1, Mtls), report(2, Mtls), report(3, Tls), report(4, Mtls)]);
     assert_eq!((hop.first_seen, hop.security_since, hop.last_seen), (0.0, 2.0, 3.0));
 }
 
@@ -111,8 +113,9 @@ fn certificates_stay_while_they_are_in_use() {
         ("resumed later", vec![with(report(1, Mtls)), report(2, Mtls)], true, true),
         ("refused", vec![with(rejected(report(1, Mtls)))], true, true),
         ("unreadable later", vec![with(report(1, Mtls)), report(2, Unknown)], true, true),
-        ("one-way now", vec![with(report(1, Mtls)), report(2, Tls)], true, false),
-        ("clear text now", vec![with(report(1, Mtls)), report(2, Plaintext)], false, false),
+        ("one-way too", vec![with(report(1, Mtls)), report(2, Tls)], true, true),
+        ("clear text too", vec![with(report(1, Mtls)), report(2, Plaintext)], true, true),
+        ("never any", vec![report(1, Mtls)], false, false),
     ] {
         let hop = only_hop(reports);
         assert_eq!(hop.server_certificate.is_some(), server, "{name}: server");
@@ -178,16 +181,20 @@ fn proxies_beyond_the_limit_are_bounded_too() {
 
 #[test]
 fn silent_hops_are_forgotten_and_make_room() {
-    let mut table = HopTable::new(HopLimits { max_hops: 1, idle_expiry: Duration::from_secs(10) });
+    let mut table = HopTable::new(HopLimits {
+        max_hops: 1,
+        idle_expiry: Duration::from_secs(10),
+        ..HopLimits::default()
+    });
     table.record(&report(1, Tls), at(0.0));
     table.record(&to(report(2, Tls), "10.0.0.2:443"), at(5.0));
-    table.expire(clock(10.0));
+    table.expire(at(10.0));
     assert_eq!(table.snapshot(10.0).hops.len(), 2, "not older than the limit");
-    table.expire(clock(10.5));
+    table.expire(at(10.5));
     assert_eq!(table.snapshot(10.5).totals.expired_hops, 1);
     table.record(&to(report(3, Tls), "10.0.0.3:443"), at(11.0));
     assert!(table.snapshot(11.0).hops.iter().any(|hop| &*hop.upstream == "10.0.0.3:443"));
-    table.expire(clock(100.0));
+    table.expire(at(100.0));
     assert!(table.is_empty());
 }
 
@@ -202,7 +209,8 @@ const STEPS: [(&str, f64); 4] = [
 #[test]
 fn a_set_clock_forgets_no_hop_and_keeps_none() {
     for (name, step) in STEPS {
-        let limits = HopLimits { max_hops: 10, idle_expiry: Duration::from_mins(1) };
+        let limits =
+            HopLimits { max_hops: 10, idle_expiry: Duration::from_mins(1), ..HopLimits::default() };
         let mut table = HopTable::new(limits);
         let moment = |seconds: f64, step: f64| Moment {
             unix_seconds: 1.8e9 + seconds + step,
@@ -210,13 +218,13 @@ fn a_set_clock_forgets_no_hop_and_keeps_none() {
         };
         table.record(&report(1, Tls), moment(0.0, 0.0));
         table.record(&to(report(2, Tls), "10.0.0.2:443"), moment(10.0, step));
-        table.expire(clock(60.0));
+        table.expire(at(60.0));
         assert_eq!(table.len(), 2, "{name}: silent for 60 and 50 seconds");
-        table.expire(clock(61.0));
+        table.expire(at(61.0));
         let left = table.snapshot(0.0).hops;
         assert_eq!((left.len(), &*left[0].upstream), (1, "10.0.0.2:443"), "{name}");
         assert!((left[0].last_seen - (1.8e9 + 10.0 + step)).abs() < 1e-3, "{name}: as shown");
-        table.expire(clock(71.0));
+        table.expire(at(71.0));
         assert!(table.is_empty(), "{name}");
     }
 }
@@ -235,7 +243,7 @@ fn a_set_clock_takes_no_server_out_of_use() {
                 let report = to(report(1, security), address);
                 let unix_seconds = 1.8e9 + seconds + step;
                 let moment = Moment { unix_seconds, monotonic: clock(seconds) };
-                table.record_between(&ends, &report, moment);
+                table.record_between(&ends, &report, None, moment);
             }
             let security = table.snapshot(0.0).hops[0].state.security;
             assert_eq!(security, Plaintext, "{name}, {order}");
@@ -246,11 +254,11 @@ fn a_set_clock_takes_no_server_out_of_use() {
 #[test]
 fn a_snapshot_does_not_change() {
     let mut table = table(10);
-    table.record(&report(1, Tls), at(1.0));
+    table.record(&report(1, Mtls), at(1.0));
     let before = table.snapshot(1.0);
-    table.record(&report(2, Mtls), at(2.0));
-    assert_eq!(before.hops[0].state.security, Tls);
-    assert_eq!(table.snapshot(2.0).by_security()[&Mtls], 1);
+    table.record(&report(2, Tls), at(2.0));
+    assert_eq!(before.hops[0].state.security, Mtls);
+    assert_eq!(table.snapshot(2.0).by_security()[&Tls], 1);
 }
 
 #[test]
@@ -292,7 +300,7 @@ fn between(
     seconds: f64,
 ) {
     let ends = Ends { proxy: proxy.into(), upstream: upstream.into(), pod: None };
-    table.record_between(&ends, report, at(seconds));
+    table.record_between(&ends, report, None, at(seconds));
 }
 
 #[test]
@@ -302,8 +310,14 @@ fn a_named_upstream_is_the_worst_of_its_servers_in_use() {
         ("all mutual", vec![(a, Mtls, 0.0), (b, Mtls, 1.0)], Mtls),
         ("one is one-way", vec![(a, Tls, 0.0), (b, Mtls, 1.0)], Tls),
         ("one is plaintext", vec![(a, Mtls, 0.0), (b, Plaintext, 1.0), (a, Mtls, 2.0)], Plaintext),
-        ("one is mended", vec![(a, Plaintext, 0.0), (b, Mtls, 1.0), (a, Mtls, 2.0)], Mtls),
-        ("one is not used any more", vec![(a, Plaintext, 0.0), (b, Mtls, 301.0)], Mtls),
+        ("one is both", vec![(a, Plaintext, 0.0), (b, Mtls, 1.0), (a, Mtls, 2.0)], Plaintext),
+        (
+            "one was the other for long",
+            vec![(a, Plaintext, 0.0), (b, Mtls, 1.0), (a, Mtls, 7201.0)],
+            Mtls,
+        ),
+        ("one is used once an hour", vec![(a, Plaintext, 0.0), (b, Mtls, 3600.0)], Plaintext),
+        ("one is not used any more", vec![(a, Plaintext, 0.0), (b, Mtls, 7201.0)], Mtls),
         ("one is not known", vec![(a, Unknown, 0.0), (b, Mtls, 1.0)], Mtls),
         ("the one in use is not known", vec![(a, Tls, 0.0), (b, Unknown, 301.0)], Tls),
         ("none is known", vec![(a, Unknown, 0.0), (b, Unknown, 1.0)], Unknown),
@@ -315,7 +329,7 @@ fn a_named_upstream_is_the_worst_of_its_servers_in_use() {
         }
         let hops = table.snapshot(0.0).hops;
         assert_eq!((hops.len(), hops[0].state.security), (1, want), "{name}");
-        assert_eq!(hops[0].servers.len(), 2, "{name}");
+        assert!(hops[0].is_to(b.parse().expect("an address")), "{name}");
     }
 }
 
@@ -343,4 +357,157 @@ fn names_that_are_gone_are_forgotten() {
     table.forget("nginx", "b");
     let left = table.snapshot(0.0).hops;
     assert_eq!((left.len(), &*left[0].proxy), (1, "web/edge"));
+}
+
+/// Both ends of a table's only hop, for what is described of it.
+fn only(table: &HopTable) -> Hop {
+    let snapshot = table.snapshot(0.0);
+    assert_eq!(snapshot.hops.len(), 1);
+    Hop::clone(&snapshot.hops[0])
+}
+
+/// Every order of up to five connections over two servers and two routes: the hop is never better
+/// than the worst of them, and verification no better than the worst answer.
+#[test]
+fn no_order_of_connections_makes_a_hop_better_than_its_worst() {
+    const KINDS: [(&str, crate::model::Security, ServerVerified); 4] = [
+        ("10.0.0.1:443", Mtls, ServerVerified::Yes),
+        ("10.0.0.1:443", Tls, ServerVerified::Yes),
+        ("10.0.0.2:443", Mtls, ServerVerified::No),
+        ("10.0.0.2:443", Plaintext, ServerVerified::Unknown),
+    ];
+    let rank = |security| match security {
+        Plaintext => 0,
+        Tls => 1,
+        Mtls => 2,
+        Unknown => 3,
+    };
+    for length in 1..=5_u32 {
+        for order in 0..4_usize.pow(length) {
+            let kinds: Vec<_> = (0..length).map(|turn| KINDS[order >> (2 * turn) & 3]).collect();
+            let mut table = table(10);
+            let mut flips = 0;
+            let mut last = None;
+            for (flow, (address, security, verified)) in (1..).zip(&kinds) {
+                let mut report = to(report(flow, *security), address);
+                report.verdict.server_verified = *verified;
+                between(&mut table, "nginx", "payments", &report, 1.0);
+                let now = only(&table).state.security;
+                flips += usize::from(last.is_some_and(|last| rank(last) < rank(now)));
+                last = Some(now);
+            }
+            let hop = only(&table);
+            let worst = kinds.iter().map(|kind| rank(kind.1)).min().expect("some");
+            assert_eq!(rank(hop.state.security), worst, "{kinds:?}");
+            assert_eq!(flips, 0, "{kinds:?}: it never looks better while all are in use");
+            if worst > 0 && kinds.iter().any(|kind| kind.2 == ServerVerified::No) {
+                assert_eq!(hop.state.server_verified, ServerVerified::No, "{kinds:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_treatment_ends_with_the_configuration_that_caused_it() {
+    use crate::{
+        hops::context::IntentSummary,
+        policy::intent::{Scheme, Stated},
+    };
+    let asked_in_vain = |flow| {
+        let mut report = report(flow, Tls);
+        report.verdict.client_auth = ClientAuth::RequestedNotPresented;
+        report
+    };
+    let (nginx, payments) = ("nginx".into(), "payments".into());
+    for (name, client_certificate, load, seen_again, want) in [
+        ("mended and loaded", Stated::Yes, 50.0, false, Mtls),
+        ("loaded, one route still without", Stated::Mixed, 50.0, false, Tls),
+        ("the same configuration", Stated::Yes, 10.0, false, Tls),
+        ("an old worker goes on", Stated::Yes, 50.0, true, Tls),
+    ] {
+        let mut table = table(10);
+        let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+        table.record_between(&ends, &asked_in_vain(1), Some(10.0), at(20.0));
+        table.record_between(&ends, &report(2, Mtls), Some(10.0), at(21.0));
+        assert_eq!(only(&table).state.security, Tls, "{name}: before");
+        if seen_again {
+            table.record_between(&ends, &asked_in_vain(4), Some(10.0), at(59.0));
+        }
+        table.record_between(&ends, &report(3, Mtls), Some(load), at(60.0));
+        let intent = IntentSummary {
+            scheme: Scheme::Tls,
+            client_certificate,
+            verify: Stated::Yes,
+            place: None,
+        };
+        let context =
+            HopContext { intent: Some(intent), loaded_at: Some(load), ..HopContext::default() };
+        table.describe(&nginx, &payments, context, at(61.0));
+        assert_eq!(only(&table).state.security, want, "{name}");
+        table.expire(at(70.0));
+        let after_settling = if seen_again { Mtls } else { want };
+        assert_eq!(only(&table).state.security, after_settling, "{name}: with time");
+    }
+}
+
+#[test]
+fn servers_that_are_no_longer_listed_have_no_say() {
+    let (a, b) = ("10.0.0.1:443", "10.0.0.2:443");
+    let mut table = table(10);
+    between(&mut table, "nginx", "payments", &to(report(1, Plaintext), a), 1.0);
+    between(&mut table, "nginx", "payments", &to(report(2, Mtls), b), 2.0);
+    assert_eq!(only(&table).state.security, Plaintext);
+    let (nginx, payments) = ("nginx".into(), "payments".into());
+    let is = |listed: &'static str| move |address: SocketAddr| address.to_string() == listed;
+    table.retain_servers(&nginx, &payments, is("10.0.0.9:443"), at(3.0));
+    assert_eq!(only(&table).state.security, Plaintext, "a list with none of them is not believed");
+    table.retain_servers(&nginx, &payments, is(b), at(3.0));
+    assert_eq!(only(&table).state.security, Mtls);
+}
+
+#[test]
+fn the_certificate_that_ends_first_is_shown_and_renewal_ends_it() {
+    let (a, b) = ("10.0.0.1:443", "10.0.0.2:443");
+    let with = |flow, address, not_before, not_after| {
+        let mut facts = certificate("upstream", not_after);
+        facts.not_before = not_before;
+        let mut report = to(report(flow, Mtls), address);
+        report.server_certificate = Some(facts.into());
+        report
+    };
+    let shown = |table: &HopTable| only(table).server_certificate.expect("one").not_after;
+    let mut table = table(10);
+    for (flow, (report, seconds, want, what)) in [
+        (with(1, a, 0, 100), 1.0, 100, "the only one"),
+        (with(2, b, 0, 900), 2.0, 100, "another server's ends later"),
+        (with(3, a, 0, 100), 3.0, 100, "alternating changes nothing"),
+        (with(4, a, 50, 800), 4.0, 100, "renewed, the old one seen a second ago"),
+        (with(5, a, 50, 800), 400.0, 800, "renewed, the old one not seen for minutes"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        between(&mut table, "nginx", "payments", &report, seconds);
+        assert_eq!(shown(&table), want, "{flow}: {what}");
+    }
+}
+
+#[test]
+fn an_answer_that_could_not_be_seen_gives_way_to_one_that_was() {
+    let verified = |flow, answer| {
+        let mut report = report(flow, Mtls);
+        report.verdict.server_verified = answer;
+        report
+    };
+    let mut table = table(10);
+    for (flow, answer, seconds, want) in [
+        (1, ServerVerified::Unknown, 0.0, ServerVerified::Unknown),
+        (2, ServerVerified::Yes, 10.0, ServerVerified::Unknown),
+        (3, ServerVerified::Yes, 301.0, ServerVerified::Yes),
+        (4, ServerVerified::No, 302.0, ServerVerified::No),
+        (5, ServerVerified::Yes, 900.0, ServerVerified::No),
+    ] {
+        between(&mut table, "nginx", "payments", &verified(flow, answer), seconds);
+        assert_eq!(only(&table).state.server_verified, want, "connection {flow}");
+    }
 }

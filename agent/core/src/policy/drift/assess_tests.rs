@@ -51,6 +51,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         at: NOW,
         is_final: true,
         loaded_at: None,
+        configured_at: None,
     }
 }
 

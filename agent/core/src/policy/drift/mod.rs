@@ -2,6 +2,9 @@
 //! over time by [`DriftTracker`].
 
 mod assess;
+mod options;
+mod record;
+mod track;
 mod tracker;
 
 #[cfg(test)]
@@ -12,7 +15,9 @@ mod tracker_tests;
 use serde::{Deserialize, Serialize};
 
 pub use assess::assess;
-pub use tracker::{ClosedDrift, DriftEvent, DriftTracker, End, OpenDrift, Options, Snapshot};
+pub use options::Options;
+pub use record::{ClosedDrift, DriftEvent, End, OpenDrift};
+pub use tracker::{DriftTracker, Snapshot};
 
 use super::intent::Place;
 use crate::{model::Reason, vocabulary};

@@ -94,7 +94,7 @@ pub fn measure(load: &Load) -> anyhow::Result<Value> {
                 batches.push(begun.elapsed().as_secs_f64() * 1e3);
                 busy += processor_seconds() - used;
             }
-            exporter.tick(hopsight_system::clock::now().monotonic);
+            exporter.tick(hopsight_system::clock::now());
             if second % 10 == 0 {
                 memory.push(resident("VmRSS")?);
             }

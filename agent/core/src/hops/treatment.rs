@@ -1,0 +1,244 @@
+//! How a proxy speaks to one server of an upstream.
+//!
+//! A hop is as good as its worst treatment in use, so a treatment stays until it is known to be
+//! gone: the newest connection decides nothing. Two routes to one upstream, one with a client
+//! certificate and one without, are two treatments for as long as both may be taken.
+
+use std::{cmp::Reverse, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{context::IntentSummary, moment::Moment, state::Standing};
+use crate::{
+    model::{ClientAuth, FlowId, Security, ServerVerified, Timestamp},
+    policy::intent::{Scheme, Stated},
+    report::ConnectionReport,
+};
+
+/// Connections at most that vouch for a treatment before their last report.
+const MAX_PENDING: usize = 32;
+
+/// An answer to "was the upstream's certificate checked" that could not be seen stands beside one
+/// that was for this long: the first handshakes of a proxy are over before its library is read.
+const UNSEEN_STANDS_FOR: Duration = Duration::from_mins(5);
+
+/// While a proxy reloads, its old and new workers open connections side by side. What an old
+/// configuration caused is gone once nobody has seen it for this long.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What tells the treatments of one server apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TreatmentKey {
+    /// How connections are protected.
+    pub security: Security,
+    /// What the proxy does about client authentication.
+    pub client_auth: ClientAuth,
+    /// Whether it checks the server's certificate.
+    pub server_verified: ServerVerified,
+}
+
+impl TreatmentKey {
+    /// The treatment that a state shows.
+    #[must_use]
+    pub fn of(state: &Standing) -> Self {
+        Self {
+            security: state.security,
+            client_auth: state.client_auth,
+            server_verified: state.server_verified,
+        }
+    }
+
+    /// The lower, the worse: by security, then by client authentication, then by verification.
+    #[must_use]
+    pub const fn rank(self) -> (u8, u8, u8) {
+        let security = match self.security {
+            Security::Plaintext => 0,
+            Security::Tls => 1,
+            Security::Mtls => 2,
+            Security::Unknown => 3,
+        };
+        let client_auth = match self.client_auth {
+            ClientAuth::RequestedNotPresented => 0,
+            ClientAuth::NotRequested => 1,
+            ClientAuth::Unknown => 2,
+            ClientAuth::Presented => 3,
+        };
+        (security, client_auth, verification_rank(self.server_verified))
+    }
+}
+
+/// The lower, the worse.
+pub(super) const fn verification_rank(answer: ServerVerified) -> u8 {
+    match answer {
+        ServerVerified::No => 0,
+        ServerVerified::Unknown => 1,
+        ServerVerified::Yes => 2,
+    }
+}
+
+/// One treatment. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Treatment {
+    /// How connections are protected.
+    pub security: Security,
+    /// What the proxy does about client authentication.
+    pub client_auth: ClientAuth,
+    /// Whether it checks the server's certificate.
+    pub server_verified: ServerVerified,
+    /// Finished connections.
+    pub connections: u64,
+    /// First report.
+    pub first_seen: f64,
+    /// Last report.
+    pub last_seen: f64,
+    /// When the configuration was loaded that its newest connection was opened with, where that is
+    /// known.
+    pub loaded_at: Option<f64>,
+    /// [`Treatment::last_seen`] on the clock that ages are reckoned in.
+    #[serde(skip)]
+    heard: Timestamp,
+    /// What its newest connection showed.
+    #[serde(skip)]
+    state: Option<Arc<Standing>>,
+    /// When that connection was decided.
+    #[serde(skip)]
+    decided_at: Timestamp,
+    /// Connections that vouch for it and have not had their last report.
+    #[serde(skip)]
+    pending: Vec<FlowId>,
+    /// A connection has vouched for it with its last report.
+    #[serde(skip)]
+    is_settled: bool,
+}
+
+impl Treatment {
+    /// A treatment that nothing vouches for yet.
+    #[must_use]
+    pub fn new(state: Arc<Standing>, now: Moment) -> Self {
+        let TreatmentKey { security, client_auth, server_verified } = TreatmentKey::of(&state);
+        Self {
+            security,
+            client_auth,
+            server_verified,
+            connections: 0,
+            first_seen: now.unix_seconds,
+            last_seen: now.unix_seconds,
+            loaded_at: None,
+            heard: now.monotonic,
+            state: Some(state),
+            decided_at: Timestamp::default(),
+            pending: Vec::new(),
+            is_settled: false,
+        }
+    }
+
+    /// What tells it apart.
+    #[must_use]
+    pub const fn key(&self) -> TreatmentKey {
+        TreatmentKey {
+            security: self.security,
+            client_auth: self.client_auth,
+            server_verified: self.server_verified,
+        }
+    }
+
+    /// What its newest connection showed; `None` where it was read from JSON.
+    #[must_use]
+    pub const fn state(&self) -> Option<&Arc<Standing>> {
+        self.state.as_ref()
+    }
+
+    /// When it was last seen, on the clock that ages are reckoned in.
+    #[must_use]
+    pub const fn heard(&self) -> Timestamp {
+        self.heard
+    }
+
+    /// Orders treatments from the worst to the best; of equals the newest, which has the facts,
+    /// comes first.
+    pub(super) const fn order(&self) -> ((u8, u8, u8), Reverse<Timestamp>) {
+        (self.key().rank(), Reverse(self.decided_at))
+    }
+
+    /// Takes a certain report of it in. `loaded_at` is when the configuration was loaded that the
+    /// connection was opened with.
+    pub(super) fn record(
+        &mut self,
+        report: &ConnectionReport,
+        state: Arc<Standing>,
+        loaded_at: Option<f64>,
+        now: Moment,
+    ) {
+        self.last_seen = now.unix_seconds;
+        self.heard = now.monotonic;
+        if loaded_at > self.loaded_at {
+            self.loaded_at = loaded_at;
+        }
+        if report.decided_at >= self.decided_at {
+            self.decided_at = report.decided_at;
+            self.state = Some(state);
+        }
+        if report.is_final {
+            self.is_settled = true;
+            self.connections += 1;
+        } else if self.pending.len() < MAX_PENDING {
+            self.pending.push(report.flow);
+        } else {
+            self.is_settled = true;
+        }
+    }
+
+    /// A connection has more to say: what it said before counts no more. `false` if nothing vouches
+    /// for the treatment without it.
+    pub(super) fn withdraw(&mut self, flow: FlowId) -> bool {
+        self.pending.retain(|pending| *pending != flow);
+        self.is_settled || !self.pending.is_empty()
+    }
+
+    /// Whether it is out of use beside what was seen later.
+    ///
+    /// `stands_for` is how long a treatment stays in use that nobody sees; `intent` and its
+    /// `loaded_at` are of the configuration that runs now.
+    pub(super) fn is_gone(
+        &self,
+        others: &[Self],
+        now: Timestamp,
+        stands_for: Duration,
+        configured: Option<(&IntentSummary, f64)>,
+    ) -> bool {
+        let silent = now.since(self.heard);
+        if silent > stands_for {
+            return true;
+        }
+        let was_seen_since = |other: &Self| {
+            self.server_verified == ServerVerified::Unknown
+                && other.server_verified != ServerVerified::Unknown
+                && (other.security, other.client_auth) == (self.security, self.client_auth)
+                && other.heard > self.heard
+        };
+        if silent > UNSEEN_STANDS_FOR && others.iter().any(was_seen_since) {
+            return true;
+        }
+        configured.is_some_and(|(intent, loaded_at)| {
+            silent > SETTLE
+                && self.loaded_at.is_none_or(|load| load < loaded_at)
+                && self.is_excluded_by(intent)
+        })
+    }
+
+    /// Whether a proxy with this configuration cannot treat a server so.
+    fn is_excluded_by(&self, intent: &IntentSummary) -> bool {
+        let is_tls = intent.scheme == Scheme::Tls;
+        match (self.security, self.client_auth, self.server_verified) {
+            (Security::Plaintext, ..) => is_tls,
+            _ if intent.scheme == Scheme::Plaintext => true,
+            (_, ClientAuth::RequestedNotPresented, _) => {
+                is_tls && intent.client_certificate == Stated::Yes
+            }
+            (_, ClientAuth::Presented, _) if intent.client_certificate == Stated::No => is_tls,
+            (.., ServerVerified::No) => is_tls && intent.verify == Stated::Yes,
+            (.., ServerVerified::Yes) => is_tls && intent.verify == Stated::No,
+            _ => false,
+        }
+    }
+}
