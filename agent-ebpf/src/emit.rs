@@ -80,6 +80,8 @@ pub struct Payload {
     pub len: u32,
     /// Its offset in the stream.
     pub offset: u32,
+    /// What its sender had received of the other direction.
+    pub acked: u32,
 }
 
 /// One chunk: `len` bytes in a reservation of `N`, a power of two; `1 <= len <= N`.
@@ -105,7 +107,12 @@ fn chunk<const N: usize>(
         let fixed = size_of::<Header>() + size_of::<Segment>();
         (*record).header =
             header(flow, Kind::Segment, direction, 0, fixed.wrapping_add(len as usize));
-        (*record).body = Segment { offset: payload.offset, payload_len: claimed };
+        (*record).body = Segment {
+            offset: payload.offset,
+            payload_len: claimed,
+            acked: payload.acked,
+            reserved: 0,
+        };
         let data = (&raw mut (*record).data).cast();
         bpf_skb_load_bytes(payload.skb.cast(), payload.at, data, len)
     };
@@ -122,7 +129,8 @@ fn chunk<const N: usize>(
 /// A segment of which the budget leaves nothing: only its length.
 #[inline(always)]
 fn empty(flow: &mut FlowState, direction: Direction, payload: &Payload) {
-    let body = Segment { offset: payload.offset, payload_len: payload.len };
+    let Payload { offset, len: payload_len, acked, .. } = *payload;
+    let body = Segment { offset, payload_len, acked, reserved: 0 };
     record(flow, (Kind::Segment, Lost::Segment), direction, 0, body);
 }
 

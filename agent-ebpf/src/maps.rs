@@ -17,8 +17,12 @@ use hopsight_abi::{Comm, Config, FlowState, Lost};
 
 /// Constants, written by the loader before the verifier sees the programs.
 #[unsafe(no_mangle)]
-static CONFIG: Global<Config> =
-    Global::new(Config { classify_budget: 2048, handshake_budget: 65536, flags: 0 });
+static CONFIG: Global<Config> = Global::new(Config {
+    classify_budget: 2048,
+    handshake_budget: 65_536,
+    flight_budget: 524_288,
+    flags: 0,
+});
 
 /// The state of each watched socket, freed with it.
 #[btf_map]

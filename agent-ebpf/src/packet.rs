@@ -14,10 +14,14 @@ const MAX_EXTENSIONS: usize = 4;
 pub struct TcpSegment {
     /// Sequence number of the first byte (of the SYN, where there is one).
     pub sequence: u32,
+    /// The byte that its sender expects next.
+    pub acknowledgment: u32,
     /// Connection starts.
     pub syn: bool,
     /// This side will send no more.
     pub fin: bool,
+    /// This side resets the connection.
+    pub rst: bool,
     /// Where in the packet the payload starts.
     pub payload_at: u32,
     /// Length of the payload.
@@ -41,8 +45,10 @@ pub fn parse(ctx: &SkBuffContext) -> Option<TcpSegment> {
     let flags = tcp[13];
     Some(TcpSegment {
         sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+        acknowledgment: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
         syn: flags & 0x02 != 0,
         fin: flags & 0x01 != 0,
+        rst: flags & 0x04 != 0,
         payload_at,
         payload_len: ctx.len().saturating_sub(payload_at),
     })

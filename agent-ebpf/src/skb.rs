@@ -37,6 +37,9 @@ fn observe<const D: u8>(ctx: &SkBuffContext) {
         return;
     };
     let offset = relative_offset::<D>(flow, &segment);
+    if segment.rst {
+        flow.reset[usize::from(D)] = 1;
+    }
     if segment.payload_len > 0 {
         if is_done(flow) {
             return;
@@ -94,13 +97,23 @@ fn deliver<const D: u8>(
     segment: &TcpSegment,
     offset: u32,
 ) {
+    let (d, other) = (usize::from(D), usize::from(1 - D));
     if flow.tls == 0 && begins_tls::<D>(skb, flow, segment, offset) {
         flow.tls = 1;
+        flow.heard[d] = flow.sent[other];
+    }
+    let end = offset.wrapping_add(segment.payload_len);
+    if end.wrapping_sub(flow.sent[d]) as i32 > 0 {
+        flow.sent[d] = end;
     }
     let config = config();
-    let (level, budget) =
-        if flow.tls == 0 { (1, config.classify_budget) } else { (2, config.handshake_budget) };
-    let d = usize::from(D);
+    let (level, budget) = if flow.tls == 0 {
+        (1, config.classify_budget)
+    } else if in_flight::<D>(flow) {
+        (3, config.flight_budget)
+    } else {
+        (2, config.handshake_budget.saturating_add(flow.in_flights[d]))
+    };
     let left = budget.saturating_sub(flow.delivered[d]);
     let take = if segment.payload_len < left { segment.payload_len } else { left };
     if take < segment.payload_len {
@@ -112,8 +125,39 @@ fn deliver<const D: u8>(
         count(Lost::BudgetReached);
     }
     flow.delivered[d] = flow.delivered[d].wrapping_add(take);
-    let payload = Payload { skb, at: segment.payload_at, len: segment.payload_len, offset };
+    if level == 3 {
+        flow.in_flights[d] = flow.delivered[d];
+    }
+    // (Of a base that is not known nothing was acknowledged.)
+    let acked = if flow.base_known[other] == 0 {
+        0
+    } else {
+        segment.acknowledgment.wrapping_sub(flow.base[other])
+    };
+    let payload = Payload { skb, at: segment.payload_at, len: segment.payload_len, offset, acked };
     emit::segment(flow, D, payload, take);
+}
+
+/// A server's answer that is shorter holds no certificate: it asks for another ClientHello.
+const SHORTEST_FLIGHT: u32 = 512;
+
+/// Whether this side is in a flight of the handshake: what it says before the other side has the
+/// word again. A client has its hello and its own flight, a server one answer, and each one more
+/// behind a HelloRetryRequest. What comes after that is not the handshake's.
+///
+/// The number of bytes is bounded all the same: a client's first data follow its flight without a
+/// turn, and the agent's word that it has seen enough takes a moment.
+#[inline(always)]
+fn in_flight<const D: u8>(flow: &mut FlowState) -> bool {
+    let (d, other) = (usize::from(D), usize::from(1 - D));
+    if flow.heard[d] != flow.sent[other] {
+        flow.heard[d] = flow.sent[other];
+        flow.turns[d] = flow.turns[d].saturating_add(1);
+        if D == direction::TO_CLIENT && flow.turns[d] == 2 && flow.delivered[d] < SHORTEST_FLIGHT {
+            flow.retried = 1;
+        }
+    }
+    u16::from(flow.turns[d]) <= 1 + flow.retried
 }
 
 #[inline(always)]

@@ -3,7 +3,8 @@
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, BPF_TCP_SYN_SENT, bpf_sock,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED, BPF_TCP_SYN_SENT,
+        bpf_sock,
     },
     macros::sock_ops,
     programs::SockOpsContext,
@@ -113,9 +114,16 @@ fn state_changed(ctx: &SockOpsContext, flow: &mut FlowState) {
     if current != BPF_TCP_CLOSE {
         return;
     }
-    let failed = if previous == BPF_TCP_SYN_SENT { flags::CONNECT_FAILED } else { 0 };
+    let mut how = if previous == BPF_TCP_SYN_SENT { flags::CONNECT_FAILED } else { 0 };
+    if flow.reset[usize::from(direction::TO_CLIENT)] != 0 {
+        how |= flags::RESET_BY_SERVER;
+    } else if flow.reset[usize::from(direction::TO_SERVER)] != 0 || previous == BPF_TCP_ESTABLISHED
+    {
+        // Our own reset leaves after the state has changed (tcp_disconnect, __tcp_close).
+        how |= flags::RESET_BY_CLIENT;
+    }
     let body = Closed { previous_state: previous, reserved: 0 };
-    emit::record(flow, (Kind::Closed, Lost::Closed), direction::TO_SERVER, failed, body);
+    emit::record(flow, (Kind::Closed, Lost::Closed), direction::TO_SERVER, how, body);
     if flow.done == 0 {
         // The agent may have answered after the last packet; absence is the usual case.
         let _ = DONE.remove(flow.cookie);

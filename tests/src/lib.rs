@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod containerd;
 pub mod cri;
 pub mod drift;
+pub mod dropping;
 pub mod early_data;
 pub mod envoy;
 pub mod golden;

@@ -65,6 +65,10 @@ pub mod flags {
     pub const LOST: u16 = 1;
     /// On a closed record: `connect` failed, there never was a connection.
     pub const CONNECT_FAILED: u16 = 1 << 1;
+    /// On a closed record: the proxy's end reset the connection.
+    pub const RESET_BY_CLIENT: u16 = 1 << 2;
+    /// On a closed record: the upstream reset the connection.
+    pub const RESET_BY_SERVER: u16 = 1 << 3;
 }
 
 wire_struct! {
@@ -127,11 +131,15 @@ wire_struct! {
 wire_struct! {
     /// Payload of a TCP segment, or of a part of one; the captured bytes follow, up to
     /// [`Header::len`].
-    Segment: 8 {
+    Segment: 16 {
         /// Offset of the first byte from the first payload byte of the direction, modulo 2^32.
         offset: u32,
         /// Length of the payload from there on; more than the captured bytes where a budget cut it.
         payload_len: u32,
+        /// What the sender had received, as an offset in the other direction (its acknowledgement).
+        acked: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 
@@ -237,7 +245,7 @@ mod tests {
     #[test]
     fn a_segment_ends_where_its_header_says() {
         let mut body = [0xAA; Segment::SIZE + 16];
-        let segment = Segment { offset: u32::MAX, payload_len: 3 };
+        let segment = Segment { offset: u32::MAX, payload_len: 3, acked: 4, reserved: 0 };
         body[..Segment::SIZE].copy_from_slice(&segment.to_bytes());
         let (bytes, size) = record(Kind::Segment as u8, Header::SIZE + Segment::SIZE + 3, body);
         let Ok((header, decoded)) = Record::from_bytes(&bytes[..size]) else {

@@ -13,11 +13,14 @@ pub mod config_flags {
 
 wire_struct! {
     /// Constants of the programs, set before they are loaded.
-    Config: 12 {
+    Config: 16 {
         /// Bytes per direction that may leave the kernel of a flow that has shown no TLS.
         classify_budget: u32,
-        /// Bytes per direction that may leave the kernel once TLS began.
+        /// Bytes per direction that may leave the kernel once TLS began, beside the flights of the
+        /// handshake.
         handshake_budget: u32,
+        /// Bytes per direction that may leave the kernel up to the end of such a flight.
+        flight_budget: u32,
         /// Bits of [`config_flags`].
         flags: u32,
     }
@@ -30,7 +33,7 @@ wire_struct! {
     /// writes the entries of its direction, and other fields are only ever set to 1, so that no
     /// write can undo another. Socket state changes count as the direction to the server, whose
     /// packets leave under the same socket lock.
-    FlowState: 88 {
+    FlowState: 120 {
         /// Socket cookie.
         cookie: u64,
         /// Inode number of the process's cgroup v2 directory.
@@ -47,6 +50,12 @@ wire_struct! {
         base: [u32; 2],
         /// Bytes delivered under the current budget, per direction.
         delivered: [u32; 2],
+        /// Offset after the last payload byte seen, per direction.
+        sent: [u32; 2],
+        /// Bytes delivered up to the end of the last flight of the handshake, per direction.
+        in_flights: [u32; 2],
+        /// [`Self::sent`] of the other direction when this one last sent.
+        heard: [u32; 2],
         /// Port of the destination.
         destination_port: u16,
         /// 1 once [`Self::base`] of that direction is known.
@@ -61,8 +70,14 @@ wire_struct! {
         done: u16,
         /// 1 while a loss has not been reported, per direction.
         lost: [u8; 2],
+        /// 1 once that side reset the connection.
+        reset: [u8; 2],
+        /// How often that side had the word after the other one, once TLS began.
+        turns: [u8; 2],
+        /// 1 once the server's first flight proved so short that it asked for another ClientHello.
+        retried: u16,
         /// Zero.
-        reserved: u16,
+        reserved: u32,
     }
 }
 
@@ -141,7 +156,12 @@ mod tests {
             lost: [0, 1],
             ..FlowState::default()
         };
-        let config = Config { classify_budget: 2048, handshake_budget: 65536, flags: 1 };
+        let config = Config {
+            classify_budget: 2048,
+            handshake_budget: 65536,
+            flight_budget: 524_288,
+            flags: 1,
+        };
         assert_eq!(FlowState::from_bytes(&state.to_bytes()), Some(state));
         assert_eq!(Config::from_bytes(&config.to_bytes()), Some(config));
         assert_eq!(FlowState::from_bytes(&state.to_bytes()[1..]), None);

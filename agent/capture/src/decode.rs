@@ -49,19 +49,26 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
             direction: towards,
             offset: segment.offset,
             payload_len: segment.payload_len,
+            acked: Some(segment.acked),
             bytes: bytes.to_vec(),
         },
         Record::Fin(fin) => Event::Fin { flow, at, direction: towards, offset: fin.offset },
-        Record::Closed(_) => {
-            let failed = header.flags & flags::CONNECT_FAILED != 0;
-            let cause = if failed { CloseCause::ConnectFailed } else { CloseCause::Closed };
-            Event::Closed { flow, at, cause }
-        }
+        Record::Closed(_) => Event::Closed { flow, at, cause: close_cause(header.flags) },
         Record::Library(library, bytes) => match decode::event(header, library, bytes) {
             Some(event) => Event::Library(event),
             None => return,
         },
     });
+}
+
+const fn close_cause(flags: u16) -> CloseCause {
+    match flags & (flags::CONNECT_FAILED | flags::RESET_BY_CLIENT | flags::RESET_BY_SERVER) {
+        0 => CloseCause::Closed,
+        flags::RESET_BY_CLIENT => CloseCause::ResetBy(Direction::ToServer),
+        flags::RESET_BY_SERVER => CloseCause::ResetBy(Direction::ToClient),
+        reset if reset & flags::CONNECT_FAILED == 0 => CloseCause::Closed,
+        _ => CloseCause::ConnectFailed,
+    }
 }
 
 /// An address of a record; IPv4-mapped ones become IPv4, which is what is on the wire.
@@ -91,7 +98,7 @@ mod tests {
             at_ns: 6,
             ..Header::default()
         };
-        let segment = Segment { offset: 7, payload_len: 8 };
+        let segment = Segment { offset: 7, payload_len: 8, acked: 9, reserved: 0 };
         let (flow, at) = (FlowId(5), Timestamp(6));
         assert_eq!(
             events(header, Record::Segment(segment, b"ab")),
@@ -103,6 +110,7 @@ mod tests {
                     direction: Direction::ToClient,
                     offset: 7,
                     payload_len: 8,
+                    acked: Some(9),
                     bytes: b"ab".to_vec(),
                 },
             ]
@@ -111,9 +119,13 @@ mod tests {
 
     #[test]
     fn a_failed_connect_is_told_from_a_close() {
-        for (flags, expected) in
-            [(0, CloseCause::Closed), (flags::CONNECT_FAILED, CloseCause::ConnectFailed)]
-        {
+        for (flags, expected) in [
+            (0, CloseCause::Closed),
+            (flags::CONNECT_FAILED, CloseCause::ConnectFailed),
+            (flags::CONNECT_FAILED | flags::RESET_BY_SERVER, CloseCause::ConnectFailed),
+            (flags::RESET_BY_CLIENT, CloseCause::ResetBy(Direction::ToServer)),
+            (flags::RESET_BY_SERVER, CloseCause::ResetBy(Direction::ToClient)),
+        ] {
             let header = Header { flags, ..Header::default() };
             let [Event::Closed { cause, .. }] =
                 events(header, Record::Closed(Closed::default()))[..]

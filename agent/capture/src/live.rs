@@ -71,6 +71,7 @@ impl Default for LiveOptions {
                 watched: Watched::well_known(),
                 classify_budget: 2 << 10,
                 handshake_budget: 64 << 10,
+                flight_budget: 512 << 10,
                 ring_bytes: loader::ring_bytes_for_this_machine(),
                 kernel_log: false,
             },

@@ -34,8 +34,11 @@ pub struct LoadOptions {
     pub watched: Watched,
     /// Bytes per direction that leave the kernel of a flow that has shown no TLS.
     pub classify_budget: u32,
-    /// Bytes per direction that leave the kernel once TLS began.
+    /// Bytes per direction that leave the kernel once TLS began, beside the flights of the handshake:
+    /// what a side says from its first record until the other side answers.
     pub handshake_budget: u32,
+    /// Bytes per direction that leave the kernel up to the end of such a flight.
+    pub flight_budget: u32,
     /// Size of the ring buffer in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
     /// Let the programs log what they see (costs time in each of them).
@@ -65,6 +68,7 @@ pub fn open(options: &LoadOptions) -> anyhow::Result<Ebpf> {
     let config = Config {
         classify_budget: options.classify_budget,
         handshake_budget: options.handshake_budget,
+        flight_budget: options.flight_budget.max(options.handshake_budget),
         flags: if options.watched == Watched::All { config_flags::WATCH_ALL } else { 0 },
     }
     .to_bytes();
@@ -304,6 +308,7 @@ mod tests {
                 watched: Watched::All,
                 classify_budget: 1,
                 handshake_budget: 1,
+                flight_budget: 1,
                 ring_bytes,
                 kernel_log: false,
             };

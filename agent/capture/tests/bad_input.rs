@@ -106,6 +106,7 @@ fn pipeline_of(streams: [&[u8]; 2]) -> Vec<ConnectionReport> {
                 direction,
                 offset: u32::try_from(index * 700).expect("a small valid value"),
                 payload_len: u32::try_from(bytes.len()).expect("a small valid value"),
+                acked: None,
                 bytes: bytes.to_vec(),
             };
             pipeline.handle(event, &mut updates);

@@ -41,6 +41,14 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
         "::1:13185",
         "the handshake succeeds; what fails is a later renegotiation, under encryption",
     ),
+    ("arkime/arkime_synthetic.pcap", "10.0.4.100:54322", SSH),
+    ("arkime/arkime_synthetic.pcap", "10.2.7.100:55007", SSH),
+    ("arkime/arkime_synthetic.pcap", "10.4.1.100:57001", SSH),
+    ("arkime/arkime_synthetic.pcap", "10.9.7.1:49407", SSH),
+    ("arkime/arkime_synthetic.pcap", "10.20.27.100:56000", SSH),
+    ("nDPI/tls_heur__shadowsocks-tcp.pcapng", "127.0.0.1:40164", EVENLY_SPREAD),
+    ("nDPI/tls_heur__vmess-tcp.pcapng", "127.0.0.1:40818", EVENLY_SPREAD),
+    ("nDPI/whatsapp_login_call.pcap", "192.168.2.4:49202", EVENLY_SPREAD),
     ("nDPI/anyconnect-vpn.pcap", "10.0.0.227:56320", MID_STREAM),
     ("nDPI/tls_certificate_too_long.pcap", "192.168.1.121:52721", MID_STREAM),
     ("zeek/mqtt.pcap", "10.0.1.4:49327", MID_STREAM),
@@ -57,6 +65,9 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ),
 ];
 
+const SSH: &str = "SSH encrypts by itself: unknown{encrypted_not_tls}";
+const EVENLY_SPREAD: &str = "it encrypts by itself, and nothing of it is clear text: \
+                             unknown{unrecognised}";
 const NEGOTIATING: &str = "the capture ends in a negotiation (MySQL greeting, SOCKS, RDP) after \
                            which TLS may begin: unknown{no_data}";
 const MID_STREAM: &str = "its beginning was not captured, and the first bytes seen are not \

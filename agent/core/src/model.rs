@@ -5,12 +5,14 @@
 
 mod address;
 mod hex_bytes;
+mod reason;
 mod word;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use address::{address_text, canonical};
 pub use hex_bytes::hex;
+pub use reason::Reason;
 use serde::{Deserialize, Serialize};
 pub use word::Word;
 
@@ -74,13 +76,14 @@ vocabulary! {
 vocabulary! {
     /// How the handshake ended.
     Outcome {
-        /// Both sides finished (for plaintext: bytes were exchanged).
+        /// The server showed that it accepted the handshake: up to TLS 1.2 by its Finished, where
+        /// the client finishes last by what it sent after that (for plaintext: bytes were exchanged).
         Established => "established",
         /// The peer refused our certificate, or the absence of one.
         Rejected => "rejected",
         /// Any other handshake failure.
         Failed => "failed",
-        /// Neither end nor failure was seen.
+        /// Neither acceptance nor refusal was seen; [`Reason`] says why.
         Incomplete => "incomplete",
     }
 }
@@ -111,36 +114,6 @@ vocabulary! {
         No => "no",
         /// Not established.
         Unknown => "unknown",
-    }
-}
-
-vocabulary! {
-    /// Why something is `unknown`.
-    Reason {
-        /// The connection is older than the agent; its handshake was not seen.
-        MidStream => "mid_stream",
-        /// The captured prefix ended before the handshake did.
-        Truncated => "truncated",
-        /// Bytes in the middle of the stream were never seen.
-        Gap => "gap",
-        /// The connection carried no bytes (or none that decide).
-        NoData => "no_data",
-        /// A resumed session whose full handshake was not seen.
-        ResumedUnseen => "resumed_unseen",
-        /// The evidence fits more than one answer, or witnesses disagree.
-        Ambiguous => "ambiguous",
-        /// The handshake did not end within the configured time.
-        Timeout => "timeout",
-        /// The kernel or the agent lost captured bytes.
-        CaptureLost => "capture_lost",
-        /// The bytes contradict the protocol.
-        Malformed => "malformed",
-        /// The deciding messages are encrypted and no other evidence reached them.
-        EncryptedHandshake => "encrypted_handshake",
-        /// The handshake failed before client authentication was decided.
-        HandshakeFailed => "handshake_failed",
-        /// The bounded flow table had to give the connection up.
-        Evicted => "evicted",
     }
 }
 
@@ -229,8 +202,10 @@ pub enum Beginning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseCause {
-    /// The TCP connection was closed or reset.
+    /// The TCP connection was closed, or reset by nobody knows whom.
     Closed,
+    /// This side reset the TCP connection.
+    ResetBy(Direction),
     /// `connect` failed; there never was a connection.
     ConnectFailed,
     /// The source ended (end of a capture file, agent stopping).
@@ -277,6 +252,10 @@ pub enum Event {
         offset: u32,
         /// Payload length of the segment; larger than `bytes` where the capture was capped.
         payload_len: u32,
+        /// What its sender had received when it sent this: an offset in the other direction, modulo
+        /// 2^32 (the acknowledgement number of TCP). `None` where the source does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acked: Option<u32>,
         /// The captured beginning of the payload; hexadecimal in recorded event files.
         #[serde(with = "hex_bytes")]
         bytes: Vec<u8>,

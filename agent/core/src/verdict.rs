@@ -5,6 +5,8 @@
 //!    or proven.
 //! 3. Offered is not negotiated, presented is not accepted.
 
+mod library;
+
 use crate::{
     flow::reassembly::Missing,
     model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
@@ -43,6 +45,9 @@ pub struct Judgement {
     pub rule: Option<&'static str>,
     /// What the wire alone says of client authentication, beside a verdict of the library's.
     pub wire_client_auth: Option<ClientAuth>,
+    /// The client has finished, and it is for the server to show that it accepted that: what it
+    /// sends next decides the outcome, however long it takes.
+    pub awaits_acceptance: bool,
 }
 
 /// The state of a connection beside its TLS bytes.
@@ -57,8 +62,19 @@ pub struct Circumstances {
     pub missing: [Missing; 2],
     /// The connection is closed, or given up.
     pub ended: bool,
+    /// Who ended it, where the connection itself ended.
+    pub end: Option<End>,
     /// Why it was given up, where that is not a close.
     pub given_up: Option<Reason>,
+}
+
+/// How a TCP connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// This side closed or reset it first.
+    By(Direction),
+    /// Nobody saw who did.
+    Unseen,
 }
 
 impl Circumstances {
@@ -72,7 +88,28 @@ impl Circumstances {
             _ => None,
         };
         let from_streams = self.missing.into_iter().find_map(reason);
-        self.given_up.or(from_streams).or_else(|| self.ended.then_some(Reason::NoData))
+        self.given_up.or(from_streams).or_else(|| self.ended.then(|| self.end_reason()))
+    }
+
+    /// Why nothing more will come that could show whether the server accepted the handshake.
+    fn no_answer(self) -> Option<Reason> {
+        let cut = match self.missing[Direction::ToClient.index()] {
+            Missing::Truncated | Missing::Hole if self.lost => Some(Reason::CaptureLost),
+            Missing::Truncated => Some(Reason::Truncated),
+            Missing::Hole if self.ended => Some(Reason::Gap),
+            _ => None,
+        };
+        self.given_up.or(cut).or_else(|| self.ended.then(|| self.end_reason()))
+    }
+
+    /// What an end in the middle of a handshake means. A client may leave for reasons of its own (a
+    /// health check, a request that nobody waits for any more); a server that does refuses.
+    const fn end_reason(self) -> Reason {
+        match self.end {
+            None => Reason::NoData,
+            Some(End::By(Direction::ToServer)) => Reason::Abandoned,
+            Some(End::By(Direction::ToClient) | End::Unseen) => Reason::Unaccepted,
+        }
     }
 }
 
@@ -111,7 +148,14 @@ const fn known(client_auth: ClientAuth, outcome: Outcome, evidence: Evidence) ->
 
 impl Judgement {
     const fn new(certainty: Certainty, verdict: Verdict) -> Self {
-        Self { certainty, verdict, resumed: None, rule: None, wire_client_auth: None }
+        Self {
+            certainty,
+            verdict,
+            resumed: None,
+            rule: None,
+            wire_client_auth: None,
+            awaits_acceptance: false,
+        }
     }
 
     /// A connection of which nothing certain can be said.
@@ -160,7 +204,7 @@ pub fn judge(
         judge_clear(wire, circumstances)
     };
     if let Some(transcript) = transcript {
-        apply_transcript(&mut judgement, wire, transcript, circumstances);
+        library::apply(&mut judgement, wire, transcript, circumstances);
     }
     judgement
 }
@@ -172,14 +216,15 @@ fn contradicted(circumstances: Circumstances) -> Judgement {
 }
 
 /// TLS up to 1.2, and everything before a ServerHello.
+///
+/// In a full handshake the server finishes last, after it has judged the client's flight (RFC 5246
+/// section 7.3, figure 1): its Finished is the acceptance. In an abbreviated one the client
+/// finishes last (figure 2); see [`resumed_in_clear`].
 fn judge_clear(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
     let facts = wire.facts();
     if wire.finished() {
         if wire.abbreviated() {
-            let mut judgement =
-                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::ResumedUnseen);
-            judgement.resumed = Some(true);
-            return judgement;
+            return resumed_in_clear(wire, circumstances);
         }
         if facts.client_key_exchange {
             let verdict = known(facts.client_auth(), Outcome::Established, Evidence::Wire);
@@ -193,22 +238,63 @@ fn judge_clear(wire: &WireHandshake, circumstances: Circumstances) -> Judgement 
     if let Some(seen) = wire.alert() {
         return refused(facts, seen.sender, seen.description, circumstances);
     }
-    if wire.protected_alert().is_some() {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances);
+    if wire.protected_alert().is_some() || wire.answered_in_clear() {
+        return Judgement::failed(failed_as_seen(facts), circumstances);
     }
-    if wire.answered_in_clear() {
-        return Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances);
+    match wire.broken().or_else(|| circumstances.dead_end()) {
+        Some(reason) => Judgement::new(Certainty::Settled, stopped(facts, reason)),
+        None => Judgement::unknown(Certainty::Open, Outcome::Incomplete, Reason::NoData),
     }
-    if let Some(reason) = wire.broken() {
-        return Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason);
-    }
-    unfinished(circumstances)
 }
 
-fn unfinished(circumstances: Circumstances) -> Judgement {
-    match circumstances.dead_end() {
-        Some(reason) => Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason),
-        None => Judgement::unknown(Certainty::Open, Outcome::Incomplete, Reason::NoData),
+/// A session up to TLS 1.2 was resumed, and both sides finished.
+///
+/// The server took the session up knowing whose it is, and has finished: that stands, unless it is
+/// the server that ends the connection before it has said anything else.
+fn resumed_in_clear(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
+    let verdict = |outcome| unknown(outcome, Reason::ResumedUnseen);
+    let refuses = circumstances.end == Some(End::By(Direction::ToClient));
+    let stands = wire.answered() || circumstances.no_answer().is_some() && !refuses;
+    let mut judgement = if stands {
+        Judgement::new(Certainty::Settled, verdict(Outcome::Established))
+    } else {
+        awaited(circumstances, verdict)
+    };
+    judgement.resumed = Some(true);
+    judgement
+}
+
+/// The client has finished; what the server thinks of it is still to be seen, or never will be.
+fn awaited(circumstances: Circumstances, verdict: impl FnOnce(Outcome) -> Verdict) -> Judgement {
+    let no_answer = circumstances.no_answer();
+    let certainty = if no_answer.is_some() { Certainty::Settled } else { Certainty::Decided };
+    let mut verdict = verdict(Outcome::Incomplete);
+    if no_answer.is_some() || verdict.reason.is_none() {
+        verdict.reason = no_answer.or(Some(Reason::Unaccepted));
+    }
+    Judgement { awaits_acceptance: no_answer.is_none(), ..Judgement::new(certainty, verdict) }
+}
+
+/// The handshake stopped: what was seen by then was seen.
+fn stopped(facts: &HandshakeFacts, reason: Reason) -> Verdict {
+    match facts.client_auth_so_far() {
+        ClientAuth::Unknown => unknown(Outcome::Incomplete, reason),
+        seen => {
+            let verdict = known(seen, Outcome::Incomplete, Evidence::Wire);
+            Verdict { reason: Some(reason), ..verdict }
+        }
+    }
+}
+
+/// The handshake failed. The client's answer to a request was seen, or nothing is said of it.
+fn failed_as_seen(facts: &HandshakeFacts) -> Verdict {
+    match facts.client_auth_so_far() {
+        seen @ (ClientAuth::Presented | ClientAuth::RequestedNotPresented) => {
+            known(seen, Outcome::Failed, Evidence::Wire)
+        }
+        ClientAuth::NotRequested | ClientAuth::Unknown => {
+            unknown(Outcome::Failed, Reason::HandshakeFailed)
+        }
     }
 }
 
@@ -230,7 +316,7 @@ fn refused(
     };
     let refuses = sender == Direction::ToClient && facts.certificate_request && says_so;
     if !refuses {
-        let mut verdict = unknown(Outcome::Failed, Reason::HandshakeFailed);
+        let mut verdict = failed_as_seen(facts);
         if sender == Direction::ToServer && alert::refuses_server_certificate(description) {
             verdict.server_verified = ServerVerified::No;
         }
@@ -259,119 +345,44 @@ fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgem
         judgement.resumed = resumed.then_some(true);
         return judgement;
     };
-    let outcome = match flights.outcome() {
-        // The client has finished: for it the connection stands until it is refused.
-        Outcome::Incomplete if !circumstances.ended => None,
-        seen => Some(seen),
-    };
-    let certainty = if outcome.is_some() || circumstances.dead_end().is_some() {
-        Certainty::Settled
+    let circumstances = if flights.client_left_first() && circumstances.end.is_some() {
+        Circumstances { end: Some(End::By(Direction::ToServer)), ..circumstances }
     } else {
-        Certainty::Decided
+        circumstances
+    };
+    let judged = |verdict: &dyn Fn(Outcome) -> Verdict| match flights.outcome() {
+        Outcome::Incomplete => awaited(circumstances, verdict),
+        seen => Judgement::new(Certainty::Settled, verdict(seen)),
     };
     match flights.verdict() {
         FlightVerdict::Decided { client_auth, rule, .. } => {
-            let outcome = outcome.unwrap_or(Outcome::Established);
-            let mut judgement =
-                Judgement::new(certainty, known(client_auth, outcome, Evidence::Inferred));
+            let mut judgement = judged(&|outcome| known(client_auth, outcome, Evidence::Inferred));
             judgement.rule = Some(rule.as_str());
             judgement.resumed = Some(false);
             judgement
         }
         FlightVerdict::Resumed => {
-            let outcome = outcome.unwrap_or(Outcome::Established);
-            let mut judgement = Judgement::unknown(certainty, outcome, Reason::ResumedUnseen);
+            let mut judgement = judged(&|outcome| unknown(outcome, Reason::ResumedUnseen));
             judgement.resumed = Some(true);
             judgement
         }
         FlightVerdict::Failed { .. } => {
             Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances)
         }
-        FlightVerdict::Ambiguous { why: Ambiguity::Incomplete } => {
-            Judgement::unknown(certainty, Outcome::Incomplete, Reason::Ambiguous)
+        FlightVerdict::Ambiguous { why } => {
+            let reason = match why {
+                Ambiguity::UnknownOffer => Reason::UnknownOffer,
+                _ => Reason::Ambiguous,
+            };
+            let mut judgement = judged(&|outcome| unknown(outcome, reason));
+            if !matches!(judgement.verdict.reason, Some(Reason::Unaccepted | Reason::Abandoned)) {
+                judgement.verdict.reason = Some(reason);
+            }
+            judgement
         }
-        FlightVerdict::Ambiguous { .. } => {
-            let outcome = outcome.unwrap_or(Outcome::Incomplete);
-            Judgement::unknown(certainty, outcome, Reason::Ambiguous)
-        }
-        FlightVerdict::Pending => match wire.broken() {
+        FlightVerdict::Pending => match wire.broken().or_else(|| circumstances.dead_end()) {
             Some(reason) => Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason),
-            None => unfinished(circumstances),
+            None => Judgement::unknown(Certainty::Open, Outcome::Incomplete, Reason::NoData),
         },
-    }
-}
-
-/// What the library showed outranks what the wire let us infer, and completes what it hides.
-fn apply_transcript(
-    judgement: &mut Judgement,
-    wire_handshake: &WireHandshake,
-    transcript: &Transcript,
-    circumstances: Circumstances,
-) {
-    let wire = judgement.verdict;
-    let refused = transcript.alert_received.is_some_and(|description| {
-        transcript.facts.certificate_request && alert::refuses_certificate(description)
-    });
-    if transcript.is_complete() && transcript.is_resumed() {
-        judgement.resumed = Some(true);
-        if circumstances.contradicted {
-            judgement.verdict.outcome = Outcome::Established;
-        }
-    } else if transcript.is_complete() && !transcript.damaged {
-        judgement.wire_client_auth = Some(wire.client_auth);
-        let outcome = match wire.outcome {
-            Outcome::Incomplete => Outcome::Established,
-            seen => seen,
-        };
-        judgement.verdict = known(transcript.facts.client_auth(), outcome, Evidence::Library);
-        judgement.resumed = Some(false);
-        judgement.certainty = judgement.certainty.max(Certainty::Decided);
-    }
-    if refused {
-        judgement.verdict.outcome = Outcome::Rejected;
-        judgement.certainty = Certainty::Settled;
-    } else if transcript.alert_received.is_some_and(|n| n != alert::description::CLOSE_NOTIFY) {
-        judgement.verdict.outcome = Outcome::Failed;
-        judgement.certainty = Certainty::Settled;
-    }
-    if let seen @ (ServerVerified::Yes | ServerVerified::No) = server_verified(transcript) {
-        judgement.verdict.server_verified = seen;
-    }
-    if application_refused(wire_handshake, transcript, circumstances) {
-        judgement.verdict.outcome = Outcome::Failed;
-    }
-}
-
-/// The application looked at the verification result, it was bad, and the connection ended
-/// without application data: nginx with `proxy_ssl_verify on`. (`curl -k` looks and goes on.)
-fn application_refused(
-    wire: &WireHandshake,
-    transcript: &Transcript,
-    circumstances: Circumstances,
-) -> bool {
-    let bad = transcript.application_verify_error.is_some_and(|error| error != 0)
-        || name_mismatch(transcript);
-    bad && circumstances.ended && !wire.client_sent_data()
-}
-
-/// `X509_check_host` answered anything but 1, match.
-const fn name_mismatch(transcript: &Transcript) -> bool {
-    matches!(transcript.host_check, Some(result) if result != 1)
-}
-
-/// `yes` needs a good result *and* a sign that a bad one would have been acted on: the library
-/// itself would have ended the handshake, or the application asked for the result and checked the
-/// name (nginx does so only under `proxy_ssl_verify on`).
-fn server_verified(transcript: &Transcript) -> ServerVerified {
-    let library = transcript.server_verification;
-    let is_bad = library.is_some_and(|verification| verification.error != 0)
-        || transcript.application_verify_error.is_some_and(|error| error != 0)
-        || name_mismatch(transcript);
-    match library {
-        _ if is_bad => ServerVerified::No,
-        Some(verification) if verification.enforced || transcript.is_accepted() => {
-            ServerVerified::Yes
-        }
-        _ => ServerVerified::Unknown,
     }
 }

@@ -108,6 +108,7 @@ fn run(segments: &[(Direction, usize, Vec<u8>)]) -> Vec<ConnectionReport> {
             direction: *direction,
             offset: u32::try_from(*offset).expect("offset"),
             payload_len: u32::try_from(bytes.len()).expect("length"),
+            acked: None,
             bytes: bytes.clone(),
         };
         pipeline.handle(event, &mut updates);

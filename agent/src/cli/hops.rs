@@ -12,7 +12,7 @@ use super::{
 };
 use hopsight_core::{
     hops::{hop::Hop, table::Snapshot},
-    model::{Outcome, Security, ServerVerified},
+    model::{Security, ServerVerified},
     policy::drift::Compliance,
     tls::certificate_facts::CertificateFacts,
 };
@@ -200,7 +200,7 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
 
 fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
-    let failed = hop.count_of(|tally| matches!(tally.outcome, Outcome::Rejected | Outcome::Failed));
+    let failed = hop.failed();
     let verified = match state.server_verified {
         ServerVerified::No => Style::Red,
         ServerVerified::Yes | ServerVerified::Unknown => Style::Plain,

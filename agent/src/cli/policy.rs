@@ -70,8 +70,12 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let address = hop.servers.first().map(|server| server.address);
     address.into_iter().flat_map(move |address| {
         hop.connections.iter().map(move |tally| {
-            let refused = matches!(tally.outcome, Outcome::Rejected | Outcome::Failed);
-            // A handshake that was refused shows what was tried, not what the hop is.
+            // A handshake that was not accepted shows what was tried, not what the hop is.
+            let refused = match tally.outcome {
+                Outcome::Rejected | Outcome::Failed => true,
+                Outcome::Incomplete => tally.security == Security::Mtls,
+                Outcome::Established => false,
+            };
             let security = if refused { Security::Unknown } else { tally.security };
             let is_tls = matches!(security, Security::Mtls | Security::Tls);
             let verdict = Verdict {
@@ -80,7 +84,8 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
                 outcome: tally.outcome,
                 evidence: tally.evidence,
                 server_verified: hop.state.server_verified,
-                reason: (security == Security::Unknown).then_some(Reason::NoData),
+                reason: (security == Security::Unknown || tally.outcome == Outcome::Incomplete)
+                    .then_some(Reason::NoData),
             };
             let seen = Observation {
                 proxy: &hop.proxy,

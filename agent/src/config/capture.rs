@@ -41,8 +41,10 @@ impl Default for Watch {
 pub struct Capture {
     /// Bytes per direction of a connection that has shown no TLS.
     pub classify_bytes: u32,
-    /// Bytes per direction of a TLS connection.
+    /// Bytes per direction of a TLS connection, beside the flights of its handshake.
     pub handshake_bytes: u32,
+    /// Bytes per direction up to the end of such a flight: certificates may be long.
+    pub flight_bytes: u32,
     /// Bytes of the ring buffer between kernel and agent; 0: by the number of processors.
     pub ring_buffer_bytes: u32,
     /// Have the kernel keep statistics on program run time.
@@ -55,6 +57,7 @@ impl Default for Capture {
         Self {
             classify_bytes: load.classify_budget,
             handshake_bytes: load.handshake_budget,
+            flight_bytes: load.flight_budget,
             ring_buffer_bytes: 0,
             program_statistics,
         }
@@ -113,6 +116,7 @@ impl Config {
                 },
                 classify_budget: capture.classify_bytes,
                 handshake_budget: capture.handshake_bytes,
+                flight_budget: capture.flight_bytes,
                 ring_bytes: match capture.ring_buffer_bytes {
                     0 => ring_bytes_for_this_machine(),
                     chosen => chosen,
@@ -129,7 +133,7 @@ impl Config {
 }
 
 /// What must hold of these sections, and what to say where it does not.
-pub(super) fn rules(config: &Config) -> [(bool, &'static str); 7] {
+pub(super) fn rules(config: &Config) -> [(bool, &'static str); 8] {
     let Config { watch, capture, library, .. } = config;
     let names_fit = watch.proxies.iter().all(|name| !name.is_empty() && !name.contains('\0'));
     [
@@ -146,6 +150,10 @@ pub(super) fn rules(config: &Config) -> [(bool, &'static str); 7] {
         (
             (4_096..=1 << 20).contains(&capture.handshake_bytes),
             "capture.handshake_bytes must be between 4096 and 1048576",
+        ),
+        (
+            (capture.handshake_bytes..=1 << 20).contains(&capture.flight_bytes),
+            "capture.flight_bytes must be between capture.handshake_bytes and 1048576",
         ),
         (
             capture.ring_buffer_bytes == 0

@@ -246,7 +246,8 @@ impl Config {
         Limits {
             max_flows: flows.max_flows,
             max_stream_bytes: flows.max_stream_bytes,
-            bytes_per_direction: self.capture.handshake_bytes.into(),
+            bytes_per_direction: u64::from(self.capture.flight_bytes)
+                + u64::from(self.capture.handshake_bytes),
             reorder_window: flows.reorder_window_bytes,
             handshake_timeout: Duration::from_secs(flows.handshake_timeout_seconds),
             settle_grace: Duration::from_millis(flows.settle_grace_milliseconds),

@@ -60,6 +60,7 @@ fn each_budget_ends_what_leaves_the_kernel() {
         let mut options = options(name);
         options.load.classify_budget = CLASSIFY.try_into().expect("small");
         options.load.handshake_budget = HANDSHAKE.try_into().expect("small");
+        options.load.flight_budget = options.load.handshake_budget;
         let mut source = start(options);
         let (listener, to) = listen("127.0.0.1");
         converse(name, listener, to, &turns);
@@ -68,6 +69,120 @@ fn each_budget_ends_what_leaves_the_kernel() {
         assert_eq!((ranges, cut), (expected, expect_cut), "{name}");
         let reached = source.stats().read().budget_reached;
         assert_eq!(reached > 0, expect_cut, "{name}: {reached}");
+    }
+}
+
+#[test]
+fn a_flight_of_the_handshake_has_a_budget_of_its_own() {
+    const FLIGHT: usize = 64 << 10;
+    const LONG: usize = 40_000;
+    if !privileged("a_flight_of_the_handshake_has_a_budget_of_its_own") {
+        return;
+    }
+    let hello = |len| pattern(HELLO, len);
+    let long = || pattern(&[23, 3, 3], LONG);
+    // What each side says in turns, and what of it leaves the kernel.
+    let cases = [
+        // Data behind the flights have the other budget.
+        (
+            "hs-f-plain",
+            vec![hello(300), long(), long(), long(), long()],
+            [vec![(0, 300 + LONG + HANDSHAKE)], vec![(0, LONG + HANDSHAKE)]],
+        ),
+        (
+            "hs-f-retry",
+            vec![hello(300), pattern(&[22, 3, 3], 99), hello(300), long(), long(), long(), long()],
+            [vec![(0, 600 + LONG + HANDSHAKE)], vec![(0, 99 + LONG + HANDSHAKE)]],
+        ),
+        // It has a limit, too.
+        (
+            "hs-f-limit",
+            vec![hello(300), pattern(&[23, 3, 3], 100_000), long()],
+            [vec![(0, 300 + LONG)], vec![(0, FLIGHT)]],
+        ),
+    ];
+    for (name, turns, expected) in cases {
+        let mut options = options(name);
+        options.load.handshake_budget = HANDSHAKE.try_into().expect("small");
+        options.load.flight_budget = FLIGHT.try_into().expect("small");
+        let mut source = start(options);
+        let (listener, to) = listen("127.0.0.1");
+        converse(name, listener, to, &turns);
+        let events = collect_closed(&mut source);
+        let seen = [Direction::ToServer, Direction::ToClient].map(|d| ranges(&events, d).0);
+        assert_eq!(seen, expected, "{name}");
+    }
+}
+
+#[test]
+fn every_segment_says_what_its_sender_had_received() {
+    if !privileged("every_segment_says_what_its_sender_had_received") {
+        return;
+    }
+    let name = "hs-acked";
+    let mut source = start(options(name));
+    let (listener, to) = listen("127.0.0.1");
+    converse(
+        name,
+        listener,
+        to,
+        &vec![pattern(HELLO, 300), vec![1; 500], vec![2; 200], vec![3; 9]],
+    );
+    let events = collect_closed(&mut source);
+    let acked: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Segment { direction, offset, acked, .. } => Some((*direction, *offset, *acked)),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        (Direction::ToServer, 0, Some(0)),
+        (Direction::ToClient, 0, Some(300)),
+        (Direction::ToServer, 300, Some(500)),
+        (Direction::ToClient, 500, Some(500)),
+    ];
+    assert_eq!(acked, expected);
+}
+
+#[test]
+fn who_reset_a_connection_is_told() {
+    if !privileged("who_reset_a_connection_is_told") {
+        return;
+    }
+    for (name, by) in [("hs-rst-c", Direction::ToServer), ("hs-rst-s", Direction::ToClient)] {
+        let mut source = start(options(name));
+        let (listener, to) = listen("127.0.0.1");
+        let reset = |stream: &std::net::TcpStream| {
+            let now = Some(Duration::ZERO);
+            rustix::net::sockopt::set_socket_linger(stream, now).expect("set SO_LINGER");
+        };
+        let client = crate::harness::as_thread(name, move || {
+            use std::io::{Read as _, Write as _};
+            let mut stream = std::net::TcpStream::connect(to).expect("connect");
+            stream.write_all(HELLO).expect("write");
+            if by == Direction::ToServer {
+                // It goes when the other side has read all.
+                stream.read_exact(&mut [0]).expect("read");
+                reset(&stream);
+            } else {
+                stream.read_exact(&mut [0]).expect("read");
+                assert!(stream.read(&mut [0]).is_err(), "the connection is reset");
+            }
+        });
+        let (mut accepted, _) = listener.accept().expect("accept");
+        std::io::Read::read_exact(&mut accepted, &mut vec![0; HELLO.len()]).expect("read");
+        std::io::Write::write_all(&mut accepted, b"x").expect("write");
+        if by == Direction::ToClient {
+            reset(&accepted);
+            drop(accepted);
+            client.join().expect("client");
+        } else {
+            client.join().expect("client");
+        }
+        let events = collect_closed(&mut source);
+        let Some(Event::Closed { cause, .. }) = events.last() else { panic!("{events:?}") };
+        assert_eq!(*cause, hopsight_core::model::CloseCause::ResetBy(by), "{name}");
     }
 }
 

@@ -11,3 +11,4 @@ mod mid_stream;
 mod outputs;
 mod stacks;
 mod topology;
+mod unaccepted;

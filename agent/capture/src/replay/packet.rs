@@ -15,6 +15,8 @@ pub struct TcpSegment<'a> {
     pub destination: SocketAddr,
     /// Sequence number of the first payload byte (of the SYN itself, if it is one).
     pub sequence: u32,
+    /// The byte that its sender expects next; meaningful with the ACK flag.
+    pub acknowledgment: u32,
     /// SYN flag.
     pub syn: bool,
     /// ACK flag.
@@ -124,6 +126,7 @@ fn ip(packet: &[u8], depth: usize) -> Option<TcpSegment<'_>> {
                 source: (source, tcp.source_port()).into(),
                 destination: (destination, tcp.destination_port()).into(),
                 sequence: tcp.sequence_number(),
+                acknowledgment: tcp.acknowledgment_number(),
                 syn: tcp.syn(),
                 ack: tcp.ack(),
                 fin: tcp.fin(),

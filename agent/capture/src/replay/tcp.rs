@@ -60,7 +60,7 @@ impl TcpTracker {
         let is_another =
             |tracked: &Tracked| tracked.established && tracked.syn != Some(segment.sequence);
         if opens && self.connections.get(&key).is_some_and(is_another) {
-            self.close(key, at, out);
+            self.close(key, at, CloseCause::Closed, out);
         }
         let tracked = match self.connections.entry(key) {
             Entry::Occupied(known) => known.into_mut(),
@@ -102,12 +102,14 @@ impl TcpTracker {
         let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
         if segment.payload_len > 0 && !tracked.done {
             let base = *tracked.base[index].get_or_insert(sequence);
+            let acked = tracked.base[1 - index].filter(|_| segment.ack);
             out.push(Event::Segment {
                 flow,
                 at,
                 direction,
                 offset: sequence.wrapping_sub(base),
                 payload_len: segment.payload_len,
+                acked: acked.map(|base| segment.acknowledgment.wrapping_sub(base)),
                 bytes: segment.payload.to_vec(),
             });
         }
@@ -123,15 +125,23 @@ impl TcpTracker {
             }
             self.reset.push_back(key);
         }
-        if segment.rst || tracked.fin == [true, true] {
-            self.close(key, at, out);
+        let both_ended = tracked.fin == [true, true];
+        if segment.rst {
+            self.close(key, at, CloseCause::ResetBy(direction), out);
+        } else if both_ended {
+            self.close(key, at, CloseCause::Closed, out);
         }
     }
 
-    fn close(&mut self, key: (SocketAddr, SocketAddr), at: Timestamp, out: &mut Vec<Event>) {
+    fn close(
+        &mut self,
+        key: (SocketAddr, SocketAddr),
+        at: Timestamp,
+        cause: CloseCause,
+        out: &mut Vec<Event>,
+    ) {
         if let Some(tracked) = self.connections.remove(&key) {
             self.by_flow.remove(&tracked.flow);
-            let cause = CloseCause::Closed;
             out.push(Event::Closed { flow: tracked.flow, at, cause });
         }
     }

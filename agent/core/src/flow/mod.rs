@@ -1,4 +1,5 @@
 //! From segments to what each side said: reassembly, and what came before TLS.
 
+pub mod heard;
 pub mod prelude;
 pub mod reassembly;

@@ -260,7 +260,8 @@ impl Stream {
     }
 
     /// The absolute position nearest to the bytes already in order; `None` before the start.
-    fn position(&self, offset: u32) -> Option<u64> {
+    #[must_use]
+    pub fn position(&self, offset: u32) -> Option<u64> {
         let end = self.end();
         let near = (end & !0xffff_ffff) | u64::from(offset);
         let candidates = [near.checked_sub(1 << 32), Some(near), near.checked_add(1 << 32)];

@@ -136,7 +136,8 @@ pub struct Hop {
     pub connections: Vec<Tally>,
     /// Finished connections whose `security` is `unknown`, by reason.
     pub unknown_reasons: BTreeMap<Reason, u64>,
-    /// Rejected and failed handshakes by alert; by outcome where no alert was seen.
+    /// Handshakes that were rejected or failed by alert (by outcome where none was seen), and those
+    /// that the server ended without accepting them.
     pub failures: BTreeMap<String, u64>,
     /// The servers in use, [`MAX_SERVERS`] at most, each with its treatments and certificates; none
     /// of an overflow hop.
@@ -205,6 +206,13 @@ impl Hop {
     #[must_use]
     pub fn count_of(&self, wanted: impl Fn(&Tally) -> bool) -> u64 {
         self.connections.iter().filter(|tally| wanted(tally)).map(|tally| tally.connections).sum()
+    }
+
+    /// Finished connections whose handshake was rejected, failed, or was ended by the server without
+    /// being accepted.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
     }
 
     /// Takes a report in: the state follows every report, counts follow final ones. `loaded_at` is
@@ -402,8 +410,7 @@ impl Hop {
         if let (Security::Unknown, Some(reason)) = (verdict.security, verdict.reason) {
             *self.unknown_reasons.entry(reason).or_default() += 1;
         }
-        if matches!(verdict.outcome, Outcome::Rejected | Outcome::Failed) {
-            let reason = failure_reason(report);
+        if let Some(reason) = failure_reason(report) {
             let full = self.failures.len() >= MAX_VARIANTS && !self.failures.contains_key(&*reason);
             let reason = if full { OTHER } else { &reason };
             if let Some(count) = self.failures.get_mut(reason) {
@@ -429,11 +436,17 @@ impl Hop {
     }
 }
 
-/// The alert's name, or the outcome where no alert was seen.
-fn failure_reason(report: &ConnectionReport) -> Word {
-    match &report.alert {
-        Some(alert) => label(&alert.description),
-        None => report.verdict.outcome.as_str().into(),
+/// What a handshake ended in that did not work: the alert's name, or the outcome where no alert was
+/// seen.
+fn failure_reason(report: &ConnectionReport) -> Option<Word> {
+    let Verdict { outcome, reason, .. } = report.verdict;
+    match (outcome, reason, &report.alert) {
+        (Outcome::Rejected | Outcome::Failed, _, Some(alert)) => Some(label(&alert.description)),
+        (Outcome::Rejected | Outcome::Failed, _, None) => Some(outcome.as_str().into()),
+        (Outcome::Incomplete, Some(Reason::Unaccepted), _) => {
+            Some(Reason::Unaccepted.as_str().into())
+        }
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::labels::{MAX_TEXT_BYTES, printable};
 use crate::{
-    model::{ClientAuth, Evidence, Outcome, Security, ServerVerified, Word},
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Word},
     report::{CarriedFrom, ConnectionReport, Verdict},
 };
 
@@ -109,15 +109,21 @@ fn text(text: Option<&Arc<str>>) -> Option<Arc<str>> {
 
 /// Whether a verdict may become the state of its hop.
 ///
-/// A refused or failed handshake protects nothing. `mtls` needs the end of the handshake as well:
-/// presented is not accepted. Clear text counts however the connection ended, for the bytes
+/// A refused or failed handshake protects nothing, nor does one that the server left without a
+/// word, or that stopped in the middle (as TLS up to 1.2 that is incomplete did). `mtls` needs acceptance as well: presented is not accepted. Clear text counts however the connection ended, for the bytes
 /// were sent.
 #[must_use]
 pub fn is_certain(verdict: &Verdict) -> bool {
     match verdict.security {
         Security::Unknown => false,
         Security::Plaintext => true,
-        Security::Tls => !matches!(verdict.outcome, Outcome::Rejected | Outcome::Failed),
+        Security::Tls => match verdict.outcome {
+            Outcome::Rejected | Outcome::Failed => false,
+            Outcome::Incomplete => {
+                verdict.evidence != Evidence::Wire && verdict.reason != Some(Reason::Unaccepted)
+            }
+            Outcome::Established => true,
+        },
         Security::Mtls => verdict.outcome == Outcome::Established,
     }
 }

@@ -9,11 +9,15 @@ use std::{
     time::Duration,
 };
 
-use super::session::{Basis, Scope, Session, SessionKey};
+use super::{
+    connection::Connection,
+    session::{Basis, Scope, Session, SessionKey},
+};
 use crate::{
     model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
     report::{CarriedFrom, Verdict},
     tls::session::SessionName,
+    verdict::Judgement,
 };
 
 /// A full handshake.
@@ -236,12 +240,45 @@ impl FullHandshakes {
 }
 
 /// Whether the server may have sent a ticket: not if the handshake ended before its end.
-const fn may_have_begun_a_session(verdict: Verdict) -> bool {
+fn may_have_begun_a_session(verdict: Verdict) -> bool {
     match verdict.outcome {
         Outcome::Established => true,
         Outcome::Rejected | Outcome::Failed => false,
+        // What the client had finished when its end was seen may have been answered unseen.
         Outcome::Incomplete => {
-            !matches!(verdict.reason, Some(Reason::NoData | Reason::HandshakeFailed))
+            verdict.client_auth != ClientAuth::Unknown
+                || !matches!(
+                    verdict.reason,
+                    Some(Reason::NoData | Reason::HandshakeFailed | Reason::Unaccepted)
+                )
+        }
+    }
+}
+
+/// Gives the judgement on a resumed connection what its full handshake showed, and says where that
+/// comes from.
+pub(super) fn carry(
+    judgement: &mut Judgement,
+    connection: &Connection,
+    full_handshakes: &mut FullHandshakes,
+    at: Timestamp,
+) -> Option<CarriedFrom> {
+    let verdict = &mut judgement.verdict;
+    let nothing_to_carry = verdict.outcome == Outcome::Incomplete;
+    if judgement.resumed != Some(true)
+        || verdict.client_auth != ClientAuth::Unknown
+        || nothing_to_carry
+    {
+        return None;
+    }
+    match full_handshakes.carry(&Session::of(connection)?, verdict.outcome, at) {
+        Ok((carried, from)) => {
+            *verdict = carried;
+            Some(from)
+        }
+        Err(reason) => {
+            verdict.reason = Some(reason);
+            None
         }
     }
 }

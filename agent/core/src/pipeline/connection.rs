@@ -1,21 +1,21 @@
 //! One observed connection: from its segments to a judgement and a report.
 
+mod opening;
 mod report;
 
 use std::net::SocketAddr;
 
 use crate::{
     flow::{
-        prelude::{self, Ending, Opening, ProxyVersion},
+        heard::{Heard, Place},
+        prelude::{self, Opening, ProxyVersion},
         reassembly::{DropCounts, Missing, Stream},
     },
     model::{Beginning, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp},
     tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
-    verdict::{self, Certainty, Circumstances, Judgement},
+    verdict::{self, Certainty, Circumstances, End, Judgement},
 };
 
-/// Bytes of clear text per direction in which an upgrade to TLS is looked for.
-const MAX_OPENING: usize = 16 * 1024;
 /// Segments of a connection joined in the middle that are looked at before it stays `unknown`.
 const MAX_MID_STREAM_SEGMENTS: u32 = 8;
 
@@ -34,6 +34,10 @@ enum Phase {
     Plaintext(&'static str),
     /// A protocol with an encryption of its own.
     Opaque(&'static str),
+    /// An upgrade to TLS, or a tunnel, was asked for in this protocol, and nothing followed.
+    Unfinished(&'static str),
+    /// Neither TLS nor clear text that is recognised.
+    Undecided,
 }
 
 /// One connection from its opening to its verdict.
@@ -49,7 +53,11 @@ pub struct Connection {
     /// The upstream's address, where service NAT made it another than the destination.
     remote: Option<Box<SocketAddr>>,
     streams: [Stream; 2],
+    /// What the server had received when it sent what, until a handshake takes it.
+    heard: Heard,
     phase: Phase,
+    /// The side that closed or reset the connection first.
+    left_first: Option<Direction>,
     proxy_protocol: Option<ProxyVersion>,
     lost: bool,
     closed: Option<CloseCause>,
@@ -79,6 +87,8 @@ impl Connection {
             local: None,
             remote: None,
             streams: [Stream::new(limit, window), Stream::new(limit, window)],
+            heard: Heard::default(),
+            left_first: None,
             phase: match beginning {
                 Beginning::Seen => Phase::Opening,
                 Beginning::MidStream => Phase::MidStream { segments: 0 },
@@ -97,12 +107,13 @@ impl Connection {
         self.remote = (remote != self.destination).then(|| Box::new(remote));
     }
 
-    /// Takes in one segment; see [`Stream::push`].
+    /// Takes in one segment; see [`Stream::push`]. `acked` is what its sender had received of the
+    /// other direction.
     pub fn segment(
         &mut self,
         at: Timestamp,
         direction: Direction,
-        offset: u32,
+        (offset, acked): (u32, Option<u32>),
         payload_len: u32,
         bytes: &[u8],
     ) {
@@ -112,16 +123,40 @@ impl Connection {
             match prelude::inspect_mid_stream(bytes) {
                 Opening::Tls(_) => self.phase = Phase::TlsMidStream,
                 Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
-                Opening::Opaque(_) | Opening::Pending => {}
+                Opening::Opaque(_)
+                | Opening::Pending
+                | Opening::Unfinished(_)
+                | Opening::Undecided => {}
             }
             return;
+        }
+        if direction == Direction::ToClient {
+            self.note_heard(offset, acked, bytes.len());
         }
         self.streams[direction.index()].push(offset, payload_len, bytes);
         self.advance();
     }
 
+    /// Notes what the server had received when it sent `length` bytes at `offset`.
+    fn note_heard(&mut self, offset: u32, acked: Option<u32>, length: usize) {
+        let [to_server, to_client] = &self.streams;
+        let acked = acked.and_then(|acked| to_server.position(acked));
+        let (Some(acked), Some(at)) = (acked, to_client.position(offset)) else { return };
+        let fresh = at.max(to_client.end());
+        let ends = at + length as u64;
+        if let (Ok(fresh), Ok(acked)) = (Place::try_from(fresh), Place::try_from(acked))
+            && u64::from(fresh) < ends
+        {
+            match &mut self.phase {
+                Phase::Tls { wire, .. } => wire.heard(fresh, acked),
+                _ => self.heard.note(fresh, acked),
+            }
+        }
+    }
+
     /// One side sends nothing from `offset` on.
     pub fn fin(&mut self, direction: Direction, offset: u32) {
+        self.left_first.get_or_insert(direction);
         self.streams[direction.index()].fin(offset);
         self.advance();
     }
@@ -135,6 +170,9 @@ impl Connection {
     /// The connection ended.
     pub fn close(&mut self, cause: CloseCause) {
         self.closed = Some(cause);
+        if let CloseCause::ResetBy(side) = cause {
+            self.left_first.get_or_insert(side);
+        }
         self.advance();
     }
 
@@ -155,15 +193,23 @@ impl Connection {
         self.closed.is_some() || self.given_up.is_some()
     }
 
+    /// Both sides are through with the connection.
+    const fn over(&self) -> bool {
+        matches!(self.closed, Some(CloseCause::Closed | CloseCause::ResetBy(_)))
+    }
+
     fn advance(&mut self) {
         if matches!(self.phase, Phase::Opening) {
             self.open();
         }
         // That a side sent nothing more before the end is known only of one that was listened to.
-        let closed = self.closed == Some(CloseCause::Closed) && !self.released;
+        let closed = self.over() && !self.released;
+        let left_first = self.left_first;
         let ended = self.ended();
         if let Phase::Tls { wire, .. } = &mut self.phase {
-            for direction in [Direction::ToClient, Direction::ToServer] {
+            // Who left first is told first.
+            let leaver = left_first.unwrap_or(Direction::ToClient);
+            for direction in [leaver, leaver.reversed()] {
                 let stream = &mut self.streams[direction.index()];
                 if !stream.ready().is_empty() {
                     wire.push(direction, stream.ready());
@@ -178,49 +224,9 @@ impl Connection {
             if ended {
                 wire.finish();
             }
-        }
-    }
-
-    fn open(&mut self) {
-        let [to_server, to_client] = &self.streams;
-        let whole =
-            |stream: &Stream| matches!(stream.missing(), Missing::NotYet | Missing::Finished);
-        let long = |stream: &Stream| stream.ready().len() >= MAX_OPENING;
-        let bytes = |stream: &Stream| stream.ready().len().min(MAX_OPENING);
-        // What has not become TLS by the end, or in all the time a handshake may take, did not.
-        let over =
-            self.closed == Some(CloseCause::Closed) || self.given_up == Some(Reason::Timeout);
-        let complete = whole(to_server) && whole(to_client) && !self.lost;
-        let ending = if long(to_server) || long(to_client) || over && complete {
-            Ending::Closed
-        } else if self.closed.is_some() && complete {
-            Ending::SourceEnded
-        } else {
-            Ending::Open
-        };
-        let seen = prelude::inspect(
-            &to_server.ready()[..bytes(to_server)],
-            &to_client.ready()[..bytes(to_client)],
-            ending,
-        );
-        self.proxy_protocol = seen.proxy_protocol;
-        match seen.opening {
-            Opening::Pending => {}
-            Opening::Plaintext(_) if to_server.end() == 0 && to_client.end() == 0 => {}
-            Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
-            Opening::Opaque(protocol) => self.phase = Phase::Opaque(protocol),
-            Opening::Tls(start) => {
-                let mut wire = start.ssl2_hello.map_or_else(WireHandshake::default, |hello| {
-                    WireHandshake::after_ssl2_hello(*hello)
-                });
-                for direction in [Direction::ToClient, Direction::ToServer] {
-                    let stream = &mut self.streams[direction.index()];
-                    let bytes = stream.ready().get(start.at[direction.index()]..);
-                    wire.push(direction, bytes.unwrap_or_default());
-                    stream.consume();
-                }
-                self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
-            }
+        } else if !matches!(self.phase, Phase::Opening) {
+            // Nothing more is read of them; copies are still compared.
+            self.streams.iter_mut().for_each(Stream::consume);
         }
     }
 
@@ -303,12 +309,22 @@ impl Connection {
         sum
     }
 
+    /// Nothing is known but that bytes are exchanged: once both sides have spoken.
+    fn exchanged(&self, reason: Reason) -> Judgement {
+        let spoken = self.streams.iter().all(|stream| stream.end() > 0);
+        let outcome = if spoken { Outcome::Established } else { Outcome::Incomplete };
+        let settled = spoken || self.ended();
+        let certainty = if settled { Certainty::Settled } else { Certainty::Decided };
+        Judgement::unknown(certainty, outcome, reason)
+    }
+
     /// What is to be said now.
     #[must_use]
     pub fn judge(&self, transcript: Option<&Transcript>) -> Judgement {
         let circumstances = Circumstances {
             missing: [self.streams[0].missing(), self.streams[1].missing()],
             ended: self.ended(),
+            end: self.over().then(|| self.left_first.map_or(End::Unseen, End::By)),
             given_up: self.given_up,
             lost: self.lost,
             contradicted: self.streams.iter().any(Stream::contradicted),
@@ -323,8 +339,11 @@ impl Connection {
             Phase::Plaintext("http/1" | "h2c") => Judgement::plaintext(Certainty::Settled),
             Phase::Plaintext(_) if self.ended() => Judgement::plaintext(Certainty::Settled),
             Phase::Plaintext(_) => Judgement::plaintext(Certainty::Decided),
-            Phase::Opaque(_) => {
-                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::Ambiguous)
+            Phase::Opaque(_) => self.exchanged(Reason::EncryptedNotTls),
+            Phase::Undecided => self.exchanged(Reason::Unrecognised),
+            Phase::Unfinished(_) => {
+                let reason = Reason::UpgradeUnfinished;
+                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason)
             }
             Phase::TlsMidStream | Phase::MidStream { segments: MAX_MID_STREAM_SEGMENTS.. } => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::MidStream)
@@ -337,6 +356,8 @@ impl Connection {
                 Judgement::unknown(Certainty::Settled, Outcome::Failed, Reason::NoData)
             }
             Phase::Opening => {
+                // There was no handshake that could have been accepted.
+                let circumstances = Circumstances { end: None, ..circumstances };
                 let (certainty, reason) = match circumstances.dead_end() {
                     Some(reason) => (Certainty::Settled, reason),
                     None => (Certainty::Open, Reason::NoData),

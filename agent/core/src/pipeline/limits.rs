@@ -33,7 +33,7 @@ impl Default for Limits {
         Self {
             max_flows: 262_144,
             max_stream_bytes: 256 << 20,
-            bytes_per_direction: 64 * 1024,
+            bytes_per_direction: (512 + 64) * 1024,
             reorder_window: 64 * 1024,
             handshake_timeout: Duration::from_secs(30),
             settle_grace: Duration::from_secs(1),

@@ -8,7 +8,11 @@ pub mod session;
 
 use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
-use self::{carried::FullHandshakes, connection::Connection, session::Session};
+use self::{
+    carried::{FullHandshakes, carry},
+    connection::Connection,
+    session::Session,
+};
 pub use self::{
     counters::{Counters, Eviction},
     limits::Limits,
@@ -16,12 +20,12 @@ pub use self::{
 use crate::{
     collections::HashMap,
     model::{ClientAuth, CloseCause, Event, Evidence, FlowId, Reason, Timestamp},
-    report::{CarriedFrom, ConnectionReport, Verdict},
+    report::{ConnectionReport, Verdict},
     tls::{
         certificate::CertificateMemory,
         transcript::{TranscriptLimits, Transcripts},
     },
-    verdict::{Certainty, Judgement},
+    verdict::Certainty,
 };
 
 /// Flows in the queue of openings beyond twice the tracked ones before it is swept.
@@ -139,12 +143,12 @@ impl Pipeline {
                     entry.connection.established(local, remote);
                 }
             }
-            Event::Segment { flow, at, direction, offset, payload_len, bytes } => {
+            Event::Segment { flow, at, direction, offset, payload_len, acked, bytes } => {
                 let Some(entry) = self.entries.get_mut(&flow) else {
                     self.counters.untracked_events += 1;
                     return;
                 };
-                entry.connection.segment(at, direction, offset, payload_len, &bytes);
+                entry.connection.segment(at, direction, (offset, acked), payload_len, &bytes);
                 let held = entry.connection.held();
                 self.stream_bytes = self.stream_bytes - entry.held + held;
                 entry.held = held;
@@ -198,7 +202,9 @@ impl Pipeline {
         while let Some((_, flow)) =
             self.settle_deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
         {
-            self.finish_flow(flow, now, out);
+            if !self.awaits_acceptance(flow) {
+                self.finish_flow(flow, now, out);
+            }
         }
         // Connections end in another order than they began: sweep when most of the queue is gone.
         if self.order.len() > 2 * self.entries.len() + ORDER_SLACK {
@@ -206,6 +212,15 @@ impl Pipeline {
             self.order.retain(|flow| entries.contains_key(flow));
         }
         self.transcripts.expire(now);
+    }
+
+    /// Whether the server's next byte decides this connection: an upstream may think for longer than
+    /// the grace, and only the deadline of the handshake ends that.
+    fn awaits_acceptance(&mut self, flow: FlowId) -> bool {
+        let Some(entry) = self.entries.get(&flow) else { return false };
+        let key = entry.connection.handshake_key();
+        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        entry.connection.judge(transcript).awaits_acceptance
     }
 
     /// The source ended: everything still open is reported as it stands.
@@ -346,30 +361,6 @@ impl Pipeline {
     }
 }
 
-/// Gives the judgement on a resumed connection what its full handshake showed, and says where that
-/// comes from.
-fn carry(
-    judgement: &mut Judgement,
-    connection: &Connection,
-    full_handshakes: &mut FullHandshakes,
-    at: Timestamp,
-) -> Option<CarriedFrom> {
-    let verdict = &mut judgement.verdict;
-    if judgement.resumed != Some(true) || verdict.client_auth != ClientAuth::Unknown {
-        return None;
-    }
-    match full_handshakes.carry(&Session::of(connection)?, verdict.outcome, at) {
-        Ok((carried, from)) => {
-            *verdict = carried;
-            Some(from)
-        }
-        Err(reason) => {
-            verdict.reason = Some(reason);
-            None
-        }
-    }
-}
-
 /// Of process and client random what tells handshakes apart: 64 bits of the random that hold no
 /// time of day, which older clients begin it with.
 fn short((pid, random): &(u32, [u8; 32])) -> NonZeroU64 {
@@ -393,6 +384,8 @@ fn set_deadline(
     }
 }
 
+#[cfg(test)]
+mod acceptance_tests;
 #[cfg(test)]
 mod library_tests;
 #[cfg(test)]

@@ -142,6 +142,19 @@ impl HandshakeFacts {
         clear.or(self.encrypted_alpn.as_ref())
     }
 
+    /// What the client has done by now, up to TLS 1.2, wherever the handshake stopped: messages in
+    /// clear come in a fixed order (RFC 5246 section 7.3), so each says what will not come any more.
+    #[must_use]
+    pub const fn client_auth_so_far(&self) -> ClientAuth {
+        let answered = self.client_key_exchange || self.client_certificate.is_some();
+        let decided = if self.certificate_request {
+            answered
+        } else {
+            self.server_hello_done || self.client_key_exchange
+        };
+        if decided { self.client_auth() } else { ClientAuth::Unknown }
+    }
+
     /// What the client did, given that its whole flight was seen.
     ///
     /// A certificate without CertificateVerify proves nothing: `unknown`. So does a compressed

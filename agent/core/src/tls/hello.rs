@@ -8,7 +8,7 @@ use tls_parser::{
     parse_tls_server_hello_extension,
 };
 
-use super::session::SessionName;
+use super::{offers, session::SessionName};
 use crate::model::Word;
 
 /// SHA-256 of "HelloRetryRequest": the random that marks one (RFC 8446 section 4.1.3).
@@ -22,8 +22,11 @@ mod extension {
     pub const SERVER_NAME: u16 = 0;
     pub const MAX_FRAGMENT_LENGTH: u16 = 1;
     pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u16 = 16;
+    pub const SIGNATURE_ALGORITHMS: u16 = 13;
     pub const COMPRESS_CERTIFICATE: u16 = 27;
     pub const RECORD_SIZE_LIMIT: u16 = 28;
+    pub const TLS_CERT_WITH_EXTERN_PSK: u16 = 33;
+    pub const DELEGATED_CREDENTIAL: u16 = 34;
     pub const SESSION_TICKET: u16 = 35;
     pub const PRE_SHARED_KEY: u16 = 41;
     pub const EARLY_DATA: u16 = 42;
@@ -106,7 +109,7 @@ pub struct ClientHello {
     /// `pre_shared_key` is offered.
     pub pre_shared_key: bool,
     /// One of the keys offered was not made by a session: its `obfuscated_ticket_age` is 0
-    /// (RFC 8446 section 4.2.11).
+    /// (RFC 8446 section 4.2.11), or it goes with certificates (RFC 8773).
     pub external_psk: bool,
     /// `early_data` is offered.
     pub early_data: bool,
@@ -116,6 +119,8 @@ pub struct ClientHello {
     pub compress_certificate: bool,
     /// `application_settings` is offered.
     pub application_settings: bool,
+    /// Something is offered that may add messages to the handshake; see [`offers`].
+    pub unknown_offer: bool,
     /// `record_size_limit` (RFC 8449), in bytes.
     pub record_size_limit: Option<u16>,
     /// `max_fragment_length` code (RFC 6066 section 4).
@@ -188,11 +193,19 @@ impl ClientHello {
     }
 
     fn extension(&mut self, number: u16, whole: &[u8], content: &[u8]) {
+        self.unknown_offer |= !offers::adds_no_message(number);
         match number {
+            extension::SIGNATURE_ALGORITHMS | extension::DELEGATED_CREDENTIAL => {
+                // Behind the length of the list.
+                let (schemes, rest) = content.get(2..).unwrap_or_default().as_chunks::<2>();
+                let known = |scheme: &[u8; 2]| offers::is_signature(u16::from_be_bytes(*scheme));
+                self.unknown_offer |= !rest.is_empty() || !schemes.iter().all(known);
+            }
             extension::PRE_SHARED_KEY => {
                 self.pre_shared_key = true;
-                self.external_psk = ticket_ages(content).any(|age| age == [0; 4]);
+                self.external_psk |= ticket_ages(content).any(|age| age == [0; 4]);
             }
+            extension::TLS_CERT_WITH_EXTERN_PSK => self.external_psk = true,
             extension::SESSION_TICKET => self.session = SessionName::of(content).or(self.session),
             extension::EARLY_DATA => self.early_data = true,
             extension::POST_HANDSHAKE_AUTH => self.post_handshake_auth = true,

@@ -3,15 +3,19 @@
 //! The two directions may be fed in any interleaving; what is said depends on their bytes only. To
 //! that end bytes wait where their meaning depends on the other side.
 
+mod messages;
+
 use super::{
-    alert,
-    facts::{ClientCertificate, HandshakeFacts},
-    flights::{FlightVerdict, Flights, HelloFacts},
+    facts::HandshakeFacts,
+    flights::{FlightVerdict, Flights},
     hello::{ClientHello, TlsVersion},
-    message::{MessageError, MessageReader, handshake_type},
-    records::{ContentType, RecordHeader, RecordReader},
+    message::MessageReader,
+    records::{self, ContentType, RecordHeader, RecordReader},
 };
-use crate::model::{Direction, Reason};
+use crate::{
+    flow::heard::{Heard, Place},
+    model::{Direction, Reason},
+};
 
 /// A handshake ends with this alert, sent in clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,14 @@ struct Side {
     unread: Vec<u8>,
     messages: MessageReader,
     current: Option<RecordHeader>,
+    /// Bytes of the stream that were read.
+    at: Place,
+    /// Where the newest record that was begun ends.
+    record_end: Place,
+    /// The record of its newest hello: where the client's ends, where the server's begins.
+    hello_at: Place,
+    /// Where the client's Finished ends (up to TLS 1.2).
+    finished_at: Place,
     /// The level of an alert whose description is still to come.
     alert_level: Option<u8>,
     change_cipher_spec: bool,
@@ -53,9 +65,14 @@ pub struct WireHandshake {
     hello_records: (u16, u16),
     /// The first ClientHello offered early data; a second one may not repeat it.
     early_data_offered: bool,
-    flights: Option<Flights>,
+    /// Boxed: most of those who wait have none yet.
+    flights: Option<Box<Flights>>,
     /// Lengths of the client's first protected TLS 1.3 records.
     client_records: Vec<u16>,
+    /// What the server had received when it sent what.
+    heard: Heard,
+    /// How far it had received the client when it sent application data (up to TLS 1.2).
+    answered: Place,
     alert: Option<SeenAlert>,
     closed: [bool; 2],
 }
@@ -73,6 +90,22 @@ impl WireHandshake {
         handshake.facts.client_hello = Some(hello);
         handshake.client_hellos = 1;
         handshake
+    }
+
+    /// For a handshake that begins at these places of both streams, by [`Direction::index`], with
+    /// what is known of who had heard what.
+    #[must_use]
+    pub fn starting_at(mut self, at: [Place; 2], heard: Heard) -> Self {
+        for (side, at) in self.sides.iter_mut().zip(at) {
+            (side.at, side.hello_at) = (at, at);
+        }
+        self.heard = heard;
+        self
+    }
+
+    /// The server sent its bytes from `at` on when it had received the client's up to `acked`.
+    pub fn heard(&mut self, at: Place, acked: Place) {
+        self.heard.note(at, acked);
     }
 
     /// Takes in the next bytes of one direction, in stream order.
@@ -127,8 +160,8 @@ impl WireHandshake {
 
     /// The TLS 1.3 flight classifier, once a ServerHello made it TLS 1.3.
     #[must_use]
-    pub const fn flights(&self) -> Option<&Flights> {
-        self.flights.as_ref()
+    pub fn flights(&self) -> Option<&Flights> {
+        self.flights.as_deref()
     }
 
     /// The alert in clear that ended the handshake.
@@ -141,6 +174,14 @@ impl WireHandshake {
     #[must_use]
     pub fn finished(&self) -> bool {
         self.sides.iter().all(|side| side.finished)
+    }
+
+    /// True once the server sent application data in answer to the client's Finished (up to TLS
+    /// 1.2).
+    #[must_use]
+    pub const fn answered(&self) -> bool {
+        let finished_at = self.sides[Direction::ToServer.index()].finished_at;
+        finished_at > 0 && finished_at <= self.answered
     }
 
     /// True if the server went to ChangeCipherSpec without a certificate flight: a resumed
@@ -165,7 +206,7 @@ impl WireHandshake {
     #[must_use]
     pub fn client_sent_data(&self) -> bool {
         let clear = self.sides[Direction::ToServer.index()].application_data;
-        let flight_end = match self.flights.as_ref().map(Flights::verdict) {
+        let flight_end = match self.flights().map(Flights::verdict) {
             Some(FlightVerdict::Decided { client_flight_end, .. }) => {
                 usize::from(client_flight_end)
             }
@@ -193,7 +234,10 @@ impl WireHandshake {
     /// Heap bytes held for unread records and messages.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.sides.iter().map(|side| side.unread.capacity() + side.messages.held()).sum()
+        let sides: usize =
+            self.sides.iter().map(|side| side.unread.capacity() + side.messages.held()).sum();
+        let flights = self.flights.as_ref().map_or(0, |_| size_of::<Flights>());
+        sides + flights + self.heard.held()
     }
 
     fn version(&self) -> Option<TlsVersion> {
@@ -210,6 +254,8 @@ impl WireHandshake {
                 if piece.is_empty() {
                     return bytes;
                 }
+                let side = &mut self.sides[index];
+                side.at = side.at.saturating_add(place(piece.len()));
                 self.payload(direction, piece);
                 continue;
             }
@@ -218,7 +264,11 @@ impl WireHandshake {
                     let side = &mut self.sides[index];
                     side.records.begin(header, &mut bytes);
                     side.current = Some(header);
-                    self.header(direction, header);
+                    let begin = side.at;
+                    side.at = side.at.saturating_add(place(records::HEADER));
+                    side.record_end = side.at.saturating_add(header.length.into());
+                    let place = self.place(direction, begin);
+                    self.header(direction, header, place);
                 }
                 Ok(_) => return bytes,
                 Err(_) => self.sides[index].broken = Some(Reason::Malformed),
@@ -252,7 +302,21 @@ impl WireHandshake {
         }
     }
 
-    fn header(&mut self, direction: Direction, header: RecordHeader) {
+    /// Where the record that was just begun ends in the client's stream; for one of the server, how
+    /// far that stream had been received by then.
+    ///
+    /// Captures that were made up may lack true acknowledgements: those under which the ServerHello
+    /// does not answer the ClientHello tell nothing, and the order of arrival counts.
+    fn place(&self, direction: Direction, begin: Place) -> Place {
+        let [client, server] = &self.sides;
+        let holds = || self.heard.before(server.hello_at) >= Some(client.hello_at);
+        match (direction, self.heard.before(begin)) {
+            (Direction::ToClient, Some(acked)) if holds() => acked,
+            _ => client.record_end,
+        }
+    }
+
+    fn header(&mut self, direction: Direction, header: RecordHeader, place: Place) {
         let encrypted = self.version().is_some_and(TlsVersion::encrypts_handshake);
         if (direction, header.content_type) == (Direction::ToServer, ContentType::Handshake)
             && self.facts.client_hello.is_none()
@@ -262,7 +326,7 @@ impl WireHandshake {
         }
         if encrypted {
             if let Some(flights) = &mut self.flights {
-                flights.on_record(direction, header.content_type.number(), header.length);
+                flights.on_record_at(direction, header.content_type.number(), header.length, place);
             }
             if (direction, header.content_type)
                 == (Direction::ToServer, ContentType::ApplicationData)
@@ -277,13 +341,21 @@ impl WireHandshake {
         match header.content_type {
             // After a HelloRetryRequest it is the compatibility record of RFC 8446 appendix D.4.
             ContentType::ChangeCipherSpec if !retried => side.change_cipher_spec = true,
-            ContentType::Handshake if side.change_cipher_spec => side.finished = true,
+            ContentType::Handshake if side.change_cipher_spec => {
+                if !side.finished {
+                    side.finished_at = place;
+                }
+                side.finished = true;
+            }
             ContentType::Alert if side.change_cipher_spec && !side.finished => {
                 side.protected_alert = true;
             }
             // Before the ServerHello it is 0-RTT data.
             ContentType::ApplicationData if self.facts.server_hello.is_some() => {
                 side.application_data = true;
+                if direction == Direction::ToClient {
+                    self.answered = self.answered.max(place);
+                }
             }
             _ => {}
         }
@@ -311,77 +383,9 @@ impl WireHandshake {
             _ => {}
         }
     }
+}
 
-    fn messages(&mut self, direction: Direction, mut fragment: &[u8]) {
-        loop {
-            let side = &mut self.sides[direction.index()];
-            let retried = self.facts.hello_retry_request;
-            let mut asks = false;
-            let mut broken = match side.messages.next_message(&mut fragment) {
-                Ok(None) => return,
-                Ok(Some((kind, body))) => {
-                    let from_client = direction == Direction::ToServer;
-                    asks = from_client && kind == handshake_type::CLIENT_HELLO;
-                    if from_client && !asks && self.client_hellos == 0 {
-                        // A client begins with its hello; what else this is depends on the version.
-                        Some(Reason::Malformed)
-                    } else {
-                        self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)
-                    }
-                }
-                Err(MessageError::TooLong(_)) => Some(Reason::Truncated),
-                Err(MessageError::UnknownType(_)) => Some(Reason::Malformed),
-            };
-            self.client_hellos = self.client_hellos.saturating_add(u8::from(asks));
-            let awaits_answer = asks || retried != self.facts.hello_retry_request;
-            if awaits_answer && (!fragment.is_empty() || side.records.in_record()) {
-                // It ends its record (RFC 8446 section 5.1): the other side has the word.
-                broken = Some(Reason::Malformed);
-            }
-            if broken.is_some() {
-                side.broken = broken;
-                return;
-            }
-            let hello = self.facts.client_hello.as_ref();
-            self.early_data_offered |= hello.is_some_and(|hello| hello.early_data);
-            if self.flights.is_none() {
-                self.begin_flights();
-            }
-        }
-    }
-
-    fn begin_flights(&mut self) {
-        let (Some(client), Some(server)) = (&self.facts.client_hello, &self.facts.server_hello)
-        else {
-            return;
-        };
-        if server.version != TlsVersion::TLS13 {
-            return;
-        }
-        let Ok(mut facts) = HelloFacts::of_hellos(client, server) else { return };
-        facts.early_data_offered |= self.early_data_offered;
-        facts.hello_retry_request = self.facts.hello_retry_request;
-        if let (2.., longest) = self.hello_records {
-            facts.client_fragment = Some(longest);
-        }
-        let mut flights = Flights::new(facts);
-        for direction in [Direction::ToServer, Direction::ToClient] {
-            if self.closed[direction.index()] {
-                flights.on_close(direction);
-            }
-        }
-        self.flights = Some(flights);
-    }
-
-    fn on_alert(&mut self, direction: Direction, level: u8, description: u8) {
-        if direction == Direction::ToServer
-            && description == alert::description::NO_CERTIFICATE
-            && level != alert::FATAL
-        {
-            // How SSL 3.0 says what later versions say with an empty Certificate.
-            self.facts.client_certificate = Some(ClientCertificate::Empty);
-        } else if !alert::is_harmless_warning(level, description) {
-            self.alert.get_or_insert(SeenAlert { sender: direction, description });
-        }
-    }
+/// A number of bytes as a place.
+fn place(bytes: usize) -> Place {
+    Place::try_from(bytes).unwrap_or(Place::MAX)
 }

@@ -74,12 +74,12 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Finished connections from a proxy to an upstream, by verdict, the evidence for it and how the handshake ended. A rejected or failed one protects nothing, whatever its security.
+    /// Finished connections from a proxy to an upstream, by verdict, the evidence for it and how the handshake ended. One that was not established protects nothing, whatever its security.
     UPSTREAM_CONNECTIONS: Counter "hopsight_upstream_connections_total"
         ["proxy", "upstream", "security", "client_auth", "evidence", "outcome"];
     /// Finished connections whose security is unknown, by reason.
     UPSTREAM_UNKNOWN: Counter "hopsight_upstream_unknown_total" ["proxy", "upstream", "reason"];
-    /// Handshakes that were rejected or failed, by the alert that ended them, or by outcome (rejected or failed) where no alert was seen.
+    /// Handshakes that failed, by the alert that ended them, or by outcome (rejected or failed) where no alert was seen; unaccepted where the upstream ended the connection without a word.
     UPSTREAM_HANDSHAKE_FAILURES: Counter "hopsight_upstream_handshake_failures_total"
         ["proxy", "upstream", "reason"];
     /// TLS alerts seen in handshakes, by sender (client is the proxy) and RFC 8446 name.

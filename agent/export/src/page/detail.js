@@ -18,6 +18,9 @@ function timeline(hop) {
       const said = alert ? `${from} said ${alert.description} (alert ${alert.code})` : "no alert was seen";
       add("failed", outcome === "rejected" ? "Refused by the upstream" : "The handshake failed", said, "");
     }
+    if (reason === "unaccepted") {
+      add("failed", "The upstream ended the connection", "and showed nothing that says it accepted the handshake", "");
+    }
     add("hidden", "No connection has worked", reason ? `the newest is unknown because: ${reason}` : "so there is nothing to judge", "");
     return steps;
   }

@@ -36,9 +36,7 @@ const keyOf = (hop) => `${hop.proxy} → ${hop.upstream}`;
 const rank = (hop) => SECURITY.indexOf(hop.security);
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 const connections = (hop) => sum(hop.connections.map((tally) => tally.connections));
-const failed = (hop) => sum(hop.connections
-  .filter((tally) => tally.outcome === "rejected" || tally.outcome === "failed")
-  .map((tally) => tally.connections));
+const failed = (hop) => sum(Object.values(hop.failures));
 
 const violationsOf = (hop) => hop.compliance?.violations ?? [];
 /** Its name in the proxy's configuration, else the server name the proxy asks for; where that is not its label already. */

@@ -236,10 +236,16 @@ impl<'a> Decoder<'a> {
                 if code != 3 {
                     *end = end.wrapping_add(payload_len);
                 }
-                Event::Segment { flow, at, direction, offset, payload_len, bytes }
+                // Half of the sources say what was acknowledged.
+                let acked = (length & 1 == 1).then(|| self.ends[slot][1 - direction.index()]);
+                Event::Segment { flow, at, direction, offset, payload_len, acked, bytes }
             }
             5 => Event::Fin { flow, at, direction, offset: self.ends[slot][direction.index()] },
-            6 => Event::Closed { flow, at, cause: CloseCause::Closed },
+            6 => {
+                let cause =
+                    if slot % 2 == 0 { CloseCause::Closed } else { CloseCause::ResetBy(direction) };
+                Event::Closed { flow, at, cause }
+            }
             7 => Event::Lost { flow, at },
             9 | 10 => Event::Library(library_event(&mut self.input, at).0),
             _ => {

@@ -11,8 +11,13 @@ use super::grafana::{
     Dashboard, Panel, Query, quantile, rate, security_mappings, security_rank, select,
 };
 
-/// Connections whose handshake was not refused and did not fail.
-const WORKING: &str = r#"outcome!~"rejected|failed""#;
+/// The rate of connections whose handshake was accepted, or of which that is not known because
+/// nothing is.
+fn working() -> String {
+    let of = |matchers| rate(UPSTREAM_CONNECTIONS.info, matchers);
+    let unknown = of(r#"outcome="incomplete", security="unknown""#);
+    format!("({} or {unknown})", of(r#"outcome="established""#))
+}
 
 pub fn dashboard() -> Dashboard {
     Dashboard {
@@ -43,7 +48,7 @@ fn now() -> Vec<Panel> {
     let unverified = select(HOP_SERVER_VERIFIED.info, r#"server_verified="no""#);
     let unknown =
         rate(UPSTREAM_CONNECTIONS.info, r#"security="unknown", outcome!~"rejected|failed""#);
-    let all = rate(UPSTREAM_CONNECTIONS.info, WORKING);
+    let all = working();
     vec![
         Panel::number(
             "Plaintext hops",
@@ -184,12 +189,9 @@ fn connections() -> Vec<Panel> {
     vec![
         Panel::shares(
             "Connections by security",
-            "Shares of finished connections that were neither rejected nor failed.",
+            "Shares of finished connections that were accepted, or of which nothing is known.",
             "cps",
-            vec![Query::series(
-                by("security", rate(UPSTREAM_CONNECTIONS.info, WORKING)),
-                "{{security}}",
-            )],
+            vec![Query::series(by("security", working()), "{{security}}")],
         ),
         Panel::shares(
             "Evidence",

@@ -43,7 +43,8 @@ pub fn connection(script: &Script, setting: &Setting) -> Vec<Event> {
         let offset = sent[direction.index()];
         sent[direction.index()] = offset.wrapping_add(payload_len);
         let (direction, bytes, at) = (*direction, bytes.clone(), tick());
-        events.push(Event::Segment { flow, at, direction, offset, payload_len, bytes });
+        let acked = Some(sent[direction.reversed().index()]);
+        events.push(Event::Segment { flow, at, direction, offset, payload_len, acked, bytes });
     }
     events.push(Event::Closed { flow, at: tick(), cause: CloseCause::Closed });
     events

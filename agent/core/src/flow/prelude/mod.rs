@@ -1,10 +1,19 @@
 //! What comes before TLS, or instead of it: PROXY protocol, clear-text protocols and their
 //! upgrades to TLS. Decided by bytes, never by port.
 //!
+//! Clear text is said of bytes that are recognised as such: by a protocol's own marks, or by counts
+//! that encrypted bytes reach once in 2^24 connections. What is neither that nor TLS, nor known to
+//! encrypt in a way of its own, is undecided.
+//!
 //! [`inspect`] is a function of the bytes seen so far. More bytes may turn [`Opening::Pending`]
 //! into an answer, but never one answer into another.
 
+mod clear;
+mod foreign;
 mod signatures;
+mod statistics;
+mod text;
+mod tunnel;
 mod upgrades;
 
 use crate::{
@@ -13,6 +22,8 @@ use crate::{
 };
 
 pub use signatures::{ProxyProtocol, ProxyVersion};
+pub use statistics::{SAMPLE, reads_as_clear};
+use tunnel::Tunnel;
 
 /// Where TLS begins on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +47,10 @@ pub enum Opening {
     Plaintext(&'static str),
     /// Neither: a protocol that encrypts in a way which is not read here.
     Opaque(&'static str),
+    /// Over: TLS, or a tunnel, was asked for in this protocol, and nothing followed.
+    Unfinished(&'static str),
+    /// Over: nothing that is known as clear text or as encryption.
+    Undecided,
 }
 
 /// Whether more bytes may come.
@@ -45,7 +60,7 @@ pub enum Ending {
     Open,
     /// None will, but the connection may have gone on where nobody looked.
     SourceEnded,
-    /// The connection is over: what has not become TLS was clear text.
+    /// The connection is over: what has not become TLS by now will not.
     Closed,
 }
 
@@ -95,22 +110,14 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         Opening::Tls(TlsStart { at: [client_at, 0], starttls: None, ssl2_hello })
     };
     if client.is_empty() {
-        // The client has the first word on what it speaks: a server (or somebody who forges its
-        // packets) that says something before must not decide for it.
-        return match RecordHeader::parse(server) {
-            _ if ending == Ending::Open => Opening::Pending,
-            Ok(Some(_)) => direct(None, 0),
-            _ if server.starts_with(b"SSH-") => Opening::Plaintext("ssh"),
-            _ if ended && !server.is_empty() => Opening::Plaintext(upgrades::named(client, server)),
-            _ => Opening::Pending,
-        };
+        return server_alone(server, ending);
     }
     match RecordHeader::parse(client) {
         // The server spoke first, in clear, and the client answers with TLS. (One that comes before
         // such bytes is answered in clear, and decided by then.)
         Ok(Some(_)) if RecordHeader::parse(server).is_err() && ending == Ending::Open => {
             return signatures::server_hello(server).map_or(Opening::Pending, |server_at| {
-                upgrades::upgrade([0, server_at], upgrades::named(&[], server))
+                upgrades::upgrade([0, server_at], upgrades::named(&[], server).0)
             });
         }
         Ok(Some(_)) => return direct(None, 0),
@@ -126,6 +133,9 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
     match signatures::http2_preface(client) {
         signatures::Match::Yes => return Opening::Plaintext("h2c"),
         signatures::Match::Partial if !ended => return Opening::Pending,
+        signatures::Match::Partial if client.len() > LEAST_OF_A_PREFACE => {
+            return Opening::Plaintext("h2c");
+        }
         _ => {}
     }
     match signatures::http(client) {
@@ -135,7 +145,64 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         signatures::Match::Partial if !ended => return Opening::Pending,
         _ => {}
     }
-    upgrades::judge(client, server, ending)
+    match tunnel::read(client, server) {
+        Tunnel::Open(name, at) => through(name, at, client, server, ending),
+        Tunnel::Refused(name) if ended => Opening::Plaintext(name),
+        Tunnel::Asked(name) if ended && signatures::server_hello(server).is_none() => {
+            Opening::Unfinished(name)
+        }
+        // The proxy's answer may be missing, and what it agreed to be seen.
+        Tunnel::Asked(_) | Tunnel::Refused(_) if !ended => Opening::Pending,
+        Tunnel::Asked(name) | Tunnel::Refused(name) => {
+            match upgrades::judge(client, server, ending) {
+                Opening::Tls(start) => Opening::Tls(TlsStart { starttls: Some(name), ..start }),
+                other => other,
+            }
+        }
+        Tunnel::None => upgrades::judge(client, server, ending),
+    }
+}
+
+/// Bytes of the HTTP/2 preface that are no other protocol's beginning.
+const LEAST_OF_A_PREFACE: usize = 4;
+
+/// What a server says to a client that is silent.
+///
+/// The client has the first word on what it speaks: a server (or somebody who forges its packets)
+/// that says something before must not decide for it.
+fn server_alone(server: &[u8], ending: Ending) -> Opening {
+    match RecordHeader::parse(server) {
+        _ if ending == Ending::Open => Opening::Pending,
+        Ok(Some(_)) => Opening::Tls(TlsStart { at: [0, 0], starttls: None, ssl2_hello: None }),
+        Ok(None) => Opening::Pending,
+        Err(_) => match upgrades::named(&[], server) {
+            ("ssh", _) => Opening::Opaque("ssh"),
+            _ if ending != Ending::Closed => Opening::Pending,
+            (name, true) => Opening::Plaintext(name),
+            (_, false) => upgrades::unknown_protocol(&[], server),
+        },
+    }
+}
+
+/// What is said through a tunnel that begins at these places.
+fn through(
+    name: &'static str,
+    at: [usize; 2],
+    client: &[u8],
+    server: &[u8],
+    ending: Ending,
+) -> Opening {
+    let inside = [client.get(at[0]..), server.get(at[1]..)].map(Option::unwrap_or_default);
+    if inside.iter().all(|bytes| bytes.is_empty()) {
+        return if ending == Ending::Closed { Opening::Unfinished(name) } else { Opening::Pending };
+    }
+    match opening(inside[0], inside[1], ending) {
+        Opening::Tls(start) => {
+            let at = [at[0] + start.at[0], at[1] + start.at[1]];
+            Opening::Tls(TlsStart { at, starttls: Some(name), ssl2_hello: start.ssl2_hello })
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

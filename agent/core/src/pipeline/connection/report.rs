@@ -54,10 +54,10 @@ impl Connection {
                 report.starttls = starttls.map(Word::Borrowed);
                 describe(&mut report, wire, transcript, certificates);
             }
-            Phase::Plaintext(protocol) | Phase::Opaque(protocol) => {
+            Phase::Plaintext(protocol) | Phase::Opaque(protocol) | Phase::Unfinished(protocol) => {
                 report.protocol = Some(Word::Borrowed(protocol));
             }
-            Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
+            Phase::Undecided | Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
         }
         report
     }

@@ -12,6 +12,9 @@ pub(super) const MAX_RECORD: u16 = (1 << 14) + 256;
 /// Largest content of one record (RFC 8446 section 5.1).
 pub(super) const MAX_CONTENT: u16 = 1 << 14;
 
+/// Header of a handshake message, and all of an EndOfEarlyData (RFC 8446 sections 4 and 4.5).
+pub(super) const MESSAGE_HEADER: u16 = 4;
+
 /// Content of an alert (RFC 8446 section 6).
 const ALERT: u16 = 2;
 
@@ -40,23 +43,29 @@ const SHORTEST_EXTENSIONS: u16 = 4 + 2;
 /// ECDSA's DER integers drop leading zeros, so their lengths vary downwards; a deficit of more than
 /// four bytes has a probability below 2^-24.
 const SIGNATURES: &[(u16, u16)] = &[
-    (64, 64),     // Ed25519
-    (68, 72),     // ECDSA P-256, SM2
-    (100, 104),   // ECDSA P-384
-    (114, 114),   // Ed448
-    (128, 128),   // RSA 1024
-    (134, 139),   // ECDSA P-521
-    (192, 192),   // RSA 1536
-    (256, 256),   // RSA 2048
-    (320, 320),   // RSA 2560
-    (384, 384),   // RSA 3072
-    (512, 512),   // RSA 4096
-    (1024, 1024), // RSA 8192
-    (2048, 2048), // RSA 16384
-    (2420, 2420), // ML-DSA-44
-    (3309, 3309), // ML-DSA-65
-    (4627, 4627), // ML-DSA-87
+    (64, 64),         // Ed25519
+    (68, 72),         // ECDSA P-256, SM2
+    (100, 104),       // ECDSA P-384
+    (114, 114),       // Ed448
+    (128, 128),       // RSA 1024
+    (134, 139),       // ECDSA P-521
+    (192, 192),       // RSA 1536
+    (256, 256),       // RSA 2048
+    (320, 320),       // RSA 2560
+    (384, 384),       // RSA 3072
+    (512, 512),       // RSA 4096
+    (1024, 1024),     // RSA 8192
+    (2048, 2048),     // RSA 16384
+    (2420, 2420),     // ML-DSA-44
+    (3309, 3309),     // ML-DSA-65
+    (4627, 4627),     // ML-DSA-87
+    (7856, 7856),     // SLH-DSA-128s
+    (16_224, 16_224), // SLH-DSA-192s
 ];
+
+/// Lengths of signatures that take more than one record: SLH-DSA-128f, -256s, -192f and -256f
+/// (FIPS 205, table 2).
+const LONG_SIGNATURES: [u32; 4] = [17_088, 29_792, 35_664, 49_856];
 
 /// Lengths of the SubjectPublicKeyInfo a raw public key is sent as, with the lengths of the
 /// signatures of such a key; those only that are shorter than certificates.
@@ -188,6 +197,33 @@ impl Arithmetic {
             (record(shortest)..=record(longest)).contains(&length)
                 && (padding != Padding::Block16 || self.fills_blocks(length, 16))
         })
+    }
+
+    /// A record that is filled to the limit of RFC 8446 section 5.1.
+    pub(super) const fn full(self) -> u16 {
+        self.record(MAX_CONTENT, Padding::Bare)
+    }
+
+    /// Whether this many full records and one more hold a CertificateVerify with a signature that
+    /// does not fit one.
+    pub(super) fn is_long_certificate_verify(self, full: usize, last: u16) -> bool {
+        let content = u32::from(self.inner(last)).saturating_sub(1);
+        let full = u32::try_from(full).unwrap_or(u32::MAX);
+        let message = full.saturating_mul(MAX_CONTENT.into()).saturating_add(content);
+        LONG_SIGNATURES.contains(&message.saturating_sub(VERIFY_AROUND_SIGNATURE.into()))
+    }
+
+    /// How many records at the front hold a CertificateVerify alone; `None` if they do not.
+    pub(super) fn certificate_verify(self, records: &[u16], padding: Padding) -> Option<usize> {
+        let first = *records.first()?;
+        if self.is_certificate_verify(first, padding) {
+            return Some(1);
+        }
+        let full = records.iter().take_while(|&&record| record == self.full()).count();
+        let is_long = padding == Padding::Bare
+            && full > 0
+            && self.is_long_certificate_verify(full, *records.get(full)?);
+        is_long.then_some(full + 1)
     }
 
     /// Whether two records may be an empty Certificate, compressed or not, and Finished under the

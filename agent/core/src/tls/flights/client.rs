@@ -263,19 +263,22 @@ fn certificate_verify(cx: Context<'_>, records: &[u16], paddings: &[Padding]) ->
             if padding == Padding::Block16 && !a.fills_blocks(first, 16) {
                 continue;
             }
-            let is_verify = |&r: &u16| a.is_certificate_verify(r, padding);
-            match (records.get(verify), records.get(verify + 1)) {
-                (None, _) => incomplete = true,
-                (Some(v), None) if is_verify(v) => incomplete = true,
-                (Some(v), Some(&finished)) if is_verify(v) && finished == a.finished(padding) => {
+            let rest = records.get(verify..).unwrap_or_default();
+            let Some(length) = a.certificate_verify(rest, padding) else {
+                incomplete |= rest.iter().all(|&r| r == a.full());
+                continue;
+            };
+            match rest.get(length) {
+                None => incomplete = true,
+                Some(&finished) if finished == a.finished(padding) => {
                     return Structure::Found(Reading::Flight {
                         auth: ClientAuth::Presented,
                         rule: Rule::CertificateVerify,
                         exact: padding == Padding::Bare,
-                        end: verify + 2,
+                        end: verify + length + 1,
                     });
                 }
-                _ => {}
+                Some(_) => {}
             }
         }
     }

@@ -74,6 +74,9 @@ pub struct HelloFacts {
     /// ClientHello: `application_settings` (17513 or 17613), which lets the client send an
     /// EncryptedExtensions of its own before its flight.
     pub application_settings_offered: bool,
+    /// ClientHello: something that may add messages before the client's Finished; see
+    /// [`offers`](crate::tls::offers).
+    pub unknown_offer: bool,
     /// Length of the largest record that carried the ClientHello, where it took more than one:
     /// the client's own fragment limit.
     pub client_fragment: Option<u16>,
@@ -100,6 +103,7 @@ impl HelloFacts {
             max_fragment_length: None,
             certificate_compression_offered: false,
             application_settings_offered: false,
+            unknown_offer: false,
             client_fragment: None,
         })
     }
@@ -124,6 +128,7 @@ impl HelloFacts {
             max_fragment_length: client.max_fragment_length.and_then(fragment),
             certificate_compression_offered: client.compress_certificate,
             application_settings_offered: client.application_settings,
+            unknown_offer: client.unknown_offer,
             ..Self::for_cipher(server.cipher)?
         })
     }

@@ -22,10 +22,15 @@
 //! authentication happens after the verdict: where it was offered, `not_requested` is never more than
 //! moderate.
 //!
+//! What was offered may add messages that nothing here knows of: lengths speak only where everything
+//! in the ClientHello is known not to ([`offers`](crate::tls::offers)), or where the server's flight
+//! decides.
+//!
 //! # Order
 //! Each direction's records must be fed in its own order. How the two interleave does not change a
 //! decided `client_auth`, except that early data must have been told apart: only records after the
-//! ServerHello are fed. The outcome does rest on what followed what.
+//! ServerHello are fed. The outcome does rest on what followed what: on acknowledgements where they
+//! are known ([`Flights::on_record_at`]), else on the order of arrival.
 
 mod arithmetic;
 mod client;
@@ -38,14 +43,17 @@ use client::{Context, Reading};
 use server::Witness;
 
 use self::{
-    arithmetic::{Arithmetic, Padding},
+    arithmetic::{Arithmetic, MESSAGE_HEADER, Padding},
     outcome::Progress,
 };
 pub use self::{
     facts::{HelloFacts, SuiteLengths, UnknownCipherSuite},
     verdict::{Ambiguity, Confidence, FailureSign, FlightVerdict, Rule},
 };
-use crate::model::{ClientAuth, Direction, Outcome};
+use crate::{
+    flow::heard::Place,
+    model::{ClientAuth, Direction, Outcome},
+};
 
 /// Content type of an alert record (RFC 8446 section 5.1); in clear where it shows.
 const ALERT: u8 = 21;
@@ -91,7 +99,7 @@ pub struct Flights {
     server: Kept<{ server::KEPT }>,
     client_closed: bool,
     server_closed: bool,
-    witness: (Witness, Padding),
+    server_flight: server::Seen,
     progress: Progress,
     verdict: FlightVerdict,
     outcome: Outcome,
@@ -113,7 +121,7 @@ impl Flights {
             server: Kept::new(),
             client_closed: false,
             server_closed: false,
-            witness: (Witness::Pending, Padding::Bare),
+            server_flight: server::Seen::PENDING,
             progress: Progress::default(),
             verdict,
             outcome: Outcome::Incomplete,
@@ -122,12 +130,27 @@ impl Flights {
 
     /// Takes the header of one record that followed the ServerHello: content type and the length
     /// field. Records other than alerts and encrypted ones (`change_cipher_spec`) are ignored.
+    ///
+    /// What followed what is taken from the order of the calls; see [`Flights::on_record_at`].
     pub fn on_record(&mut self, direction: Direction, content_type: u8, length: u16) {
+        self.on_record_at(direction, content_type, length, self.progress.next_place(direction));
+    }
+
+    /// Takes a record of which it is known what it followed: `place` is where a record of the
+    /// client ends in its stream, and of a record of the server up to where it had received that
+    /// stream when it began the record.
+    pub fn on_record_at(
+        &mut self,
+        direction: Direction,
+        content_type: u8,
+        length: u16,
+        place: Place,
+    ) {
         if self.is_settled() {
             return;
         }
         match content_type {
-            APPLICATION_DATA => self.on_encrypted(direction, length),
+            APPLICATION_DATA => self.on_encrypted(direction, length, place),
             ALERT => self.on_alert_in_clear(direction),
             _ => return,
         }
@@ -168,17 +191,23 @@ impl Flights {
         self.outcome
     }
 
+    /// Whether the client left (a close, or what may be its alert) before the server did.
+    #[must_use]
+    pub const fn client_left_first(&self) -> bool {
+        self.progress.client_left_first()
+    }
+
     /// Whether further records can change neither verdict nor outcome.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.verdict != FlightVerdict::Pending && self.outcome != Outcome::Incomplete
     }
 
-    fn on_encrypted(&mut self, direction: Direction, length: u16) {
+    fn on_encrypted(&mut self, direction: Direction, length: u16, place: Place) {
         if !self.arithmetic.is_possible(length) && self.verdict == FlightVerdict::Pending {
             self.verdict = FlightVerdict::Ambiguous { why: Ambiguity::ImpossibleLength };
         }
-        self.progress.on_encrypted(self.arithmetic, direction, length);
+        self.progress.on_encrypted(self.arithmetic, direction, length, place);
         match direction {
             Direction::ToServer => self.client.push(length),
             Direction::ToClient => self.server.push(length),
@@ -212,11 +241,14 @@ impl Flights {
         if self.client.count == 0 && self.server.as_slice().first() == Some(&alert) {
             return FlightVerdict::Failed { sign: FailureSign::ServerAlert };
         }
-        self.witness = server::read(a, self.server.as_slice(), self.server_closed);
-        let server = self.witness.0;
+        self.server_flight = server::read(a, self.server.as_slice(), self.server_closed);
+        let server = self.server_flight.witness;
         let ended = self.client_closed || self.client.is_full();
-        let reading =
+        let mut reading =
             client::read(Context { a, facts: &self.facts, server, ended }, self.client.as_slice());
+        if self.facts.unknown_offer {
+            reading = in_an_open_world(reading, server);
+        }
         combine(reading, server, &self.facts)
     }
 
@@ -234,14 +266,18 @@ impl Flights {
             }
             FlightVerdict::Resumed => false,
             FlightVerdict::Ambiguous { why } => {
-                self.witness.0 == Witness::Requested && why != Ambiguity::WitnessesDisagree
+                self.server_flight.witness == Witness::Requested
+                    && why != Ambiguity::WitnessesDisagree
             }
         };
-        if self.progress.server_went_on(self.flight_end()) {
+        if self.progress.server_went_on(self.server_flight_end(), self.flight_end()) {
             return Outcome::Established;
         }
         let closed = self.client_closed || self.server_closed;
-        if requested && closed && self.progress.server_alerted(self.arithmetic, self.witness.1) {
+        if requested
+            && closed
+            && self.progress.server_alerted(self.arithmetic, self.server_flight.padding)
+        {
             return Outcome::Rejected;
         }
         if !requested && self.progress.server_alerted_in_clear() {
@@ -252,19 +288,61 @@ impl Flights {
 
     /// Records of the client up to its Finished, as far as known.
     fn flight_end(&self) -> usize {
+        // After a HelloRetryRequest there is none of it among these records.
+        if self.facts.early_data_offered && !self.facts.hello_retry_request {
+            return self.end_after_early_data();
+        }
         match self.verdict {
             FlightVerdict::Decided { client_flight_end, .. } => client_flight_end.into(),
-            // Accepted early data and its EndOfEarlyData come before Finished.
-            FlightVerdict::Resumed if self.facts.early_data_offered => {
-                let finished = self.arithmetic.finished(Padding::Bare);
-                self.client
-                    .as_slice()
-                    .iter()
-                    .position(|&r| r == finished)
-                    .map_or(usize::MAX, |at| at + 1)
-            }
             _ => 1,
         }
+    }
+
+    /// Records of the server's own flight: a client that sends early data may have been heard when
+    /// it was sent.
+    fn server_flight_end(&self) -> usize {
+        let finished = self.arithmetic.finished(Padding::Bare);
+        match (self.facts.psk_selected, self.server_flight.end) {
+            // EncryptedExtensions and Finished, in two records or one.
+            (true, _) if self.server.as_slice().get(1) == Some(&finished) => 2,
+            (true, _) => 1,
+            (false, Some(end)) => end.into(),
+            (false, None) if self.facts.early_data_offered => usize::MAX,
+            (false, None) => 0,
+        }
+    }
+}
+
+impl Flights {
+    /// Early data and, where it was accepted, its EndOfEarlyData come before Finished (RFC 8446
+    /// section 4.5). Data may be as long as these: the last place that fits counts, for an answer
+    /// to less proves nothing.
+    fn end_after_early_data(&self) -> usize {
+        let a = self.arithmetic;
+        let (end, finished) = (a.record(MESSAGE_HEADER, Padding::Bare), a.finished(Padding::Bare));
+        let records = self.client.as_slice();
+        let accepted = records.windows(2).rposition(|pair| pair == [end, finished]);
+        let declined = || records.iter().rposition(|&length| length == finished);
+        // A coalesced flight shows no Finished: an answer to everything so far is one to that.
+        let unseen = if self.facts.psk_selected { usize::MAX } else { records.len() };
+        accepted.map(|at| at + 2).or_else(|| Some(declined()? + 1)).unwrap_or(unseen)
+    }
+}
+
+/// What the client's records say where it may have sent messages that are not known. Those would
+/// have to come in the very lengths of the flight that the server asked for; without its word, any
+/// length may be theirs.
+fn in_an_open_world(reading: Reading, server: Witness) -> Reading {
+    match reading {
+        Reading::Flight { exact: true, .. } if server == Witness::Requested => reading,
+        Reading::Flight { .. } if server == Witness::NotRequested => {
+            Reading::Unclear(Ambiguity::UnexplainedLength)
+        }
+        Reading::Flight { .. } => Reading::Unclear(Ambiguity::UnknownOffer),
+        Reading::Unclear(_) if server != Witness::NotRequested => {
+            Reading::Unclear(Ambiguity::UnknownOffer)
+        }
+        Reading::Unclear(_) | Reading::Wait | Reading::Alert => reading,
     }
 }
 

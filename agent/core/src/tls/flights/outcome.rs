@@ -1,7 +1,12 @@
 //! How the handshake ended, from what the server sends after the client's flight.
 //!
-//! A server that accepted the client's flight goes on with a NewSessionTicket or application data.
-//! One that refused the certificate, or its absence, sends an alert and closes (RFC 8446 section
+//! The client has finished before the server judges it (RFC 8446 section 2), so its own Finished
+//! shows nothing. A server that accepted the flight goes on with a NewSessionTicket or application
+//! data. Either may also be sent before the client's Finished came (sections 2 and 4.6.1: data of
+//! the server's half of the round trip, tickets where no certificate was asked for), so a record
+//! counts only if its sender had received the client's Finished when it began that record.
+//!
+//! A server that refused the certificate, or its absence, sends an alert and closes (section
 //! 4.4.2.4). A clean `close_notify` is as long as that alert; it is told apart by what surrounds
 //! it: it answers the client's own, or follows other records, or ends a handshake in which the
 //! server wanted no certificate and so had nothing to refuse.
@@ -9,19 +14,25 @@
 use super::{
     arithmetic::{Arithmetic, Padding},
     client::KEPT,
+    server,
 };
-use crate::model::Direction;
+use crate::{flow::heard::Place, model::Direction};
 
-/// What is kept of the records, in the order they arrived.
+/// What is kept of the records.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
-    /// Server records that are no alert, so far.
-    said: u16,
-    /// `said` when the client's n-th record arrived.
-    said_before: [u16; KEPT],
+    /// Where the client's first records end.
+    ends: [Place; KEPT],
     client_records: u16,
+    /// How far the server had received the client when it began its first records; 0 for alerts.
+    heard: [Place; server::KEPT],
+    /// The same of the latest one that is no alert.
+    heard_last: Place,
+    server_records: u16,
     /// The client has sent, last of all, what may be an alert, or has closed.
     client_leaving: bool,
+    /// The server closed, and the client had not left.
+    server_left: bool,
     /// Length of the alert the server sent unprompted, if nothing but alerts followed.
     server_alert: Option<u16>,
     /// That alert was sent in clear: the server had no keys or could not read the flight.
@@ -29,22 +40,44 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn on_encrypted(&mut self, a: Arithmetic, direction: Direction, length: u16) {
+    /// Where the next record stands for a caller that knows no more than the order of records.
+    pub(super) fn next_place(&self, direction: Direction) -> Place {
+        let sent = Place::from(self.client_records);
+        match direction {
+            Direction::ToServer => sent + 1,
+            Direction::ToClient => sent,
+        }
+    }
+
+    /// `place` is where a record of the client ends, and of a record of the server how far it had
+    /// received the client when it began it.
+    pub(super) fn on_encrypted(
+        &mut self,
+        a: Arithmetic,
+        direction: Direction,
+        length: u16,
+        place: Place,
+    ) {
         match direction {
             Direction::ToServer => {
-                if let Some(slot) = self.said_before.get_mut(usize::from(self.client_records)) {
-                    *slot = self.said;
+                if let Some(slot) = self.ends.get_mut(usize::from(self.client_records)) {
+                    *slot = place;
                 }
                 self.client_records = self.client_records.saturating_add(1);
                 self.client_leaving = a.may_be_alert(length);
             }
             Direction::ToClient if a.may_be_alert(length) => {
+                self.server_records = self.server_records.saturating_add(1);
                 if !self.client_leaving && self.client_records > 0 {
                     self.server_alert.get_or_insert(length);
                 }
             }
             Direction::ToClient => {
-                self.said = self.said.saturating_add(1);
+                if let Some(slot) = self.heard.get_mut(usize::from(self.server_records)) {
+                    *slot = place;
+                }
+                self.server_records = self.server_records.saturating_add(1);
+                self.heard_last = self.heard_last.max(place);
                 self.server_alert = None;
             }
         }
@@ -58,16 +91,29 @@ impl Progress {
     }
 
     pub(super) fn on_close(&mut self, direction: Direction) {
-        self.client_leaving |= direction == Direction::ToServer;
+        match direction {
+            Direction::ToServer => self.client_leaving = true,
+            Direction::ToClient => self.server_left |= !self.client_leaving,
+        }
     }
 
-    /// Whether the server said something, an alert apart, after the client's first `flight` records.
-    pub(super) fn server_went_on(&self, flight: usize) -> bool {
-        flight
+    /// Whether the client left before the server did.
+    pub(super) const fn client_left_first(&self) -> bool {
+        self.client_leaving && !self.server_left
+    }
+
+    /// Whether the server said something, an alert apart, behind its own flight of `own` records and
+    /// in the knowledge of the client's first `flight` records.
+    pub(super) fn server_went_on(&self, own: usize, flight: usize) -> bool {
+        let end = flight
             .checked_sub(1)
             .filter(|&last| last < usize::from(self.client_records))
-            .and_then(|last| self.said_before.get(last))
-            .is_some_and(|&before| self.said > before)
+            .and_then(|last| self.ends.get(last));
+        let said = usize::from(self.server_records);
+        let kept = self.heard.get(own.min(said)..said.min(self.heard.len())).unwrap_or_default();
+        // Beyond those that are kept, only the latest is known.
+        let later = (own < said && said > self.heard.len()).then_some(&self.heard_last);
+        end.is_some_and(|end| kept.iter().chain(later).any(|heard| end <= heard))
     }
 
     /// Whether the server's last words are an alert that no alert or close of the client prompted.

@@ -9,7 +9,9 @@
 use super::arithmetic::{Arithmetic, Padding};
 
 /// As many records as a flight is searched for its Finished.
-pub(super) const KEPT: usize = 8;
+pub(super) const KEPT: usize = 24;
+/// Of these, records that are not filled to the limit, as long chains are sent.
+const SHORT: usize = 8;
 
 /// What the server's flight says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,28 +26,54 @@ pub(super) enum Witness {
     NotRequested,
 }
 
+/// What the server's records were read as.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) witness: Witness,
+    /// The padding that the Finished was recognised under.
+    pub(super) padding: Padding,
+    /// Records of the flight, where that is known.
+    pub(super) end: Option<u8>,
+}
+
+impl Seen {
+    pub(super) const PENDING: Self =
+        Self { witness: Witness::Pending, padding: Padding::Bare, end: None };
+}
+
 /// Reads the server's first records (at most [`KEPT`]); `ended` says that no more will come.
-/// The padding is the one the Finished was recognised under.
-pub(super) fn read(a: Arithmetic, records: &[u16], ended: bool) -> (Witness, Padding) {
-    let silent = (Witness::Silent, Padding::Bare);
+pub(super) fn read(a: Arithmetic, records: &[u16], ended: bool) -> Seen {
+    let silent = Seen { witness: Witness::Silent, ..Seen::PENDING };
     match records.first() {
-        Some(&first) if first >= a.shortest_server_flight() => return silent,
+        // All in one.
+        Some(&first) if first >= a.shortest_server_flight() => {
+            return Seen { end: Some(1), ..silent };
+        }
         _ => {}
     }
     for end in 3..records.len() {
         for padding in Padding::ALL {
             if is_flight_end(a, &records[..=end], padding) {
-                return (count(a, &records[..=end]), padding);
+                let witness = count(a, &records[..=end]);
+                return Seen { witness, padding, end: u8::try_from(end + 1).ok() };
             }
         }
     }
-    if ended || records.len() >= KEPT { silent } else { (Witness::Pending, Padding::Bare) }
+    let short = records.iter().filter(|&&record| record != a.full()).count();
+    let enough = records.len() >= KEPT || short >= SHORT;
+    if ended || enough { silent } else { Seen::PENDING }
 }
 
 fn is_flight_end(a: Arithmetic, records: &[u16], padding: Padding) -> bool {
-    let [.., verify, finished] = *records else { return false };
+    let Some((&finished, before)) = records.split_last() else { return false };
+    // A signature takes up to four records.
+    let ends_in_verify = || {
+        (1..=before.len().min(4)).any(|length| {
+            a.certificate_verify(&before[before.len() - length..], padding) == Some(length)
+        })
+    };
     finished == a.finished(padding)
-        && a.is_certificate_verify(verify, padding)
+        && ends_in_verify()
         && (padding != Padding::Block16 || records.iter().all(|&r| a.fills_blocks(r, 16)))
 }
 

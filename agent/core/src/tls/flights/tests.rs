@@ -19,6 +19,7 @@ fn hellos(words: &str) -> HelloFacts {
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
             ("compression", _) => facts.certificate_compression_offered = true,
+            ("unknown_offer", _) => facts.unknown_offer = true,
             ("alps", _) => facts.application_settings_offered = true,
             ("psk", _) => (facts.psk_offered, facts.psk_selected) = (true, true),
             ("psk_selected", _) => facts.psk_selected = true,
@@ -48,9 +49,15 @@ fn feed(flights: &mut Flights, stream: &str) {
             flights.on_close(direction);
             continue;
         }
+        // `S266@1`: sent when the client's first record, and no more, had been received.
+        let (what, heard) = what.split_once('@').unwrap_or((what, ""));
         let (content_type, length) = what.split_once(':').unwrap_or(("23", what));
         let content_type = content_type.parse().expect("content type");
-        flights.on_record(direction, content_type, length.parse().expect("length"));
+        let length = length.parse().expect("length");
+        match heard.parse() {
+            Ok(place) => flights.on_record_at(direction, content_type, length, place),
+            Err(_) => flights.on_record(direction, content_type, length),
+        }
     }
 }
 
@@ -166,6 +173,7 @@ fn any_records_are_survived() {
         facts.psk_selected = random(8) == 0;
         facts.early_data_offered = random(4) == 0;
         facts.certificate_compression_offered = random(2) == 0;
+        facts.unknown_offer = random(4) == 0;
         facts.record_size_limit = (random(2) == 0).then_some(16385);
         facts.max_fragment_length = (random(4) == 0).then(|| LENGTHS[random(40)]);
         facts.client_fragment = (random(4) == 0).then(|| LENGTHS[random(40)]);

@@ -65,6 +65,9 @@ vocabulary! {
         EarlyDataRejected => "early_data_rejected",
         /// The client's flight stopped before it said anything.
         Incomplete => "incomplete",
+        /// The ClientHello offers what may add messages before the client's Finished, and the
+        /// server's flight does not decide.
+        UnknownOffer => "unknown_offer",
         /// A record length that TLS 1.3 does not permit.
         ImpossibleLength => "impossible_length",
         /// The hellos contradict each other.

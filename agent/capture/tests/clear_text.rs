@@ -1,0 +1,89 @@
+//! How often counting errs about what is clear text: over the captures that others made, where they
+//! are present. The numbers are in agent/RELIABILITY.md.
+
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use hopsight_capture::{Source as _, SourceState, replay::ReplaySource};
+use hopsight_core::{
+    flow::{
+        prelude::{Ending, Opening, SAMPLE, inspect, reads_as_clear},
+        reassembly::Stream,
+    },
+    model::{Event, FlowId},
+    tls::records::{ContentType, HEADER, RecordHeader},
+};
+use hopsight_test_support::shared;
+
+/// Both directions of every connection of a capture, as far as they are whole.
+fn streams(path: &Path) -> Vec<[Vec<u8>; 2]> {
+    let Ok(mut source) = ReplaySource::open(path) else { return Vec::new() };
+    let mut found: HashMap<FlowId, [Stream; 2]> = HashMap::new();
+    let mut events = Vec::new();
+    loop {
+        let state = source.poll(Duration::ZERO, &mut events).expect("a capture");
+        for event in events.drain(..) {
+            if let Event::Segment { flow, direction, offset, payload_len, bytes, .. } = event {
+                let new = || [Stream::new(1 << 20, 1 << 16), Stream::new(1 << 20, 1 << 16)];
+                let streams = found.entry(flow).or_insert_with(new);
+                streams[direction.index()].push(offset, payload_len, &bytes);
+            }
+        }
+        if state == SourceState::Ended {
+            return found.into_values().map(|both| both.map(|s| s.ready().to_vec())).collect();
+        }
+    }
+}
+
+/// What the application-data records of a direction carry: bytes that are certainly encrypted.
+fn encrypted(mut bytes: &[u8]) -> Vec<u8> {
+    let mut found = Vec::new();
+    while let Ok(Some(header)) = RecordHeader::parse(bytes) {
+        let end = (HEADER + usize::from(header.length)).min(bytes.len());
+        if header.content_type == ContentType::ApplicationData {
+            found.extend_from_slice(&bytes[HEADER.min(end)..end]);
+        }
+        bytes = &bytes[end..];
+    }
+    found
+}
+
+#[test]
+fn counting_errs_hardly_ever() {
+    let corpus = shared().join("corpus");
+    let mut captures = hopsight_test_support::captures(&corpus);
+    if captures.is_empty() {
+        println!("SKIP: no corpus at {}", corpus.display());
+        return;
+    }
+    captures.sort();
+    let (mut trials, mut wrong) = (0, Vec::new());
+    let (mut clear, mut counted, mut short) = (0, 0, 0);
+    for path in &captures {
+        for [client, server] in streams(path) {
+            // As if a protocol that is not TLS had encrypted them: every sample of each direction.
+            for stream in [&client, &server].map(|bytes| encrypted(bytes)) {
+                for sample in stream.chunks_exact(SAMPLE) {
+                    trials += 1;
+                    let said = inspect(sample, &[], Ending::Closed).opening;
+                    if reads_as_clear(sample, &[]) || matches!(said, Opening::Plaintext(_)) {
+                        wrong.push(format!("{}: {said:?}", path.display()));
+                    }
+                }
+            }
+            // Protocols that are known, judged by counts alone.
+            let known = inspect(&client, &server, Ending::Closed).opening;
+            if matches!(known, Opening::Plaintext(name) if name != "other") {
+                clear += 1;
+                counted += usize::from(reads_as_clear(&client, &server));
+                short += usize::from(client.len() < 22);
+            }
+        }
+    }
+    println!(
+        "encrypted samples of {SAMPLE} bytes called clear: {} of {trials}; known clear protocols \
+         that counting alone would tell: {counted} of {clear} ({short} say less than 22 bytes)",
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(counted * 10 > clear * 8, "{counted} of {clear}");
+}

@@ -1,0 +1,209 @@
+//! Protocols that encrypt, but not by TLS, or by TLS in packets of their own.
+
+use super::signatures::{Match, prefix};
+
+/// What a connection's first bytes say of such a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// They are this one's.
+    Protocol(&'static str),
+    /// They may become one's.
+    Maybe,
+    /// They are none's.
+    None,
+}
+
+/// Recognises what cannot be mistaken for clear text.
+pub fn recognise(client: &[u8], server: &[u8]) -> Foreign {
+    if client.is_empty() {
+        return if greets_as_ssh(server) { Foreign::Protocol("ssh") } else { Foreign::None };
+    }
+    let mut foreign = Foreign::None;
+    for (name, found) in [
+        ("ssh", prefix(client, b"SSH-")),
+        ("tlcp", tlcp(client)),
+        ("alts", alts(client)),
+        ("curvezmq", curvezmq(client)),
+        ("noise", multistream_noise(client)),
+        ("smb3", smb3(client)),
+    ] {
+        match found {
+            Match::Yes => return Foreign::Protocol(name),
+            Match::Partial => foreign = Foreign::Maybe,
+            Match::No => {}
+        }
+    }
+    foreign
+}
+
+/// A server may say other lines before its version (RFC 4253 section 4.2).
+pub fn greets_as_ssh(server: &[u8]) -> bool {
+    const LINES: usize = 16;
+    server.split(|byte| *byte == b'\n').take(LINES).any(|line| line.starts_with(b"SSH-"))
+}
+
+/// A handshake record of TLCP (GB/T 38636): as in TLS, but of version 1.1 where TLS has 3.x, with a
+/// ClientHello of that version. It resembles TLS 1.2 and is not read as such: its certificates come
+/// in pairs, and nothing shows that more is the same.
+fn tlcp(client: &[u8]) -> Match {
+    let holds = |at: usize, test: fn(u8) -> bool| client.get(at).is_none_or(|byte| test(*byte));
+    let fits = holds(0, |kind| kind == 0x16)
+        && holds(1, |major| major == 1)
+        && holds(2, |minor| minor == 1)
+        && holds(5, |message| message == 1)
+        && holds(6, |length| length == 0)
+        && holds(9, |major| major == 1)
+        && holds(10, |minor| minor == 1);
+    match (fits, client.len() > 10) {
+        (false, _) => Match::No,
+        (true, false) => Match::Partial,
+        (true, true) => Match::Yes,
+    }
+}
+
+/// Frames of ALTS (gRPC's Application Layer Transport Security): a length that counts the type, and
+/// the type, both little-endian words; 6 is that of data. Messages of MongoDB begin alike, with a
+/// number that may be 6 as well, and have zeros behind it.
+fn alts(client: &[u8]) -> Match {
+    const LONGEST: u32 = 1 << 20;
+    const HANDSHAKE: u32 = 1;
+    const DATA: u32 = 6;
+    let word = |at: usize| client.get(at..)?.first_chunk().map(|word| u32::from_le_bytes(*word));
+    let is_length = |length: u32| (4..=LONGEST).contains(&length);
+    let Some(length) = word(0) else {
+        return if client.get(3).is_none_or(|high| *high == 0) {
+            Match::Partial
+        } else {
+            Match::No
+        };
+    };
+    match (is_length(length), word(4), word(8)) {
+        (false, ..) | (_, Some(DATA), Some(0)) => Match::No,
+        (true, Some(DATA), Some(_)) => Match::Yes,
+        (true, Some(HANDSHAKE), Some(_)) => {
+            let next = 4 + length as usize;
+            match (word(next), word(next + 4)) {
+                (None, _) | (Some(4..=LONGEST), None) => Match::Partial,
+                (Some(length), Some(DATA)) if is_length(length) => Match::Yes,
+                _ => Match::No,
+            }
+        }
+        (true, None | Some(HANDSHAKE | DATA), None) => Match::Partial,
+        _ => Match::No,
+    }
+}
+
+/// A greeting of ZMTP 3 (RFC 23/ZMTP) that names the mechanism CURVE.
+fn curvezmq(client: &[u8]) -> Match {
+    let signature = [client.first() == Some(&0xff), client.get(9).is_none_or(|end| *end == 0x7f)];
+    match client.get(12..) {
+        _ if signature.contains(&false) => Match::No,
+        None => Match::Partial,
+        Some(mechanism) => prefix(mechanism, b"CURVE\0"),
+    }
+}
+
+/// libp2p's multistream-select, where the next protocol asked for is Noise.
+fn multistream_noise(client: &[u8]) -> Match {
+    const HEADER: &[u8] = b"\x13/multistream/1.0.0\n";
+    match client.get(HEADER.len()..) {
+        Some(next) if client.starts_with(HEADER) => prefix(next, b"\x07/noise\n"),
+        _ => prefix(client, HEADER),
+    }
+}
+
+/// SMB 3, once its messages are encrypted (MS-SMB2 section 2.2.41).
+fn smb3(client: &[u8]) -> Match {
+    let Some(b"SMB") = client.get(5..8) else { return Match::No };
+    let encrypted = client.windows(4).any(|part| part == b"\xfdSMB");
+    if client[0] == 0 && encrypted { Match::Yes } else { Match::No }
+}
+
+/// OpenVPN over TCP: a packet length, then P_CONTROL_HARD_RESET_CLIENT_V2 or _V3 with key id 0.
+/// Its TLS is wrapped packet by packet.
+pub fn is_openvpn(client: &[u8]) -> bool {
+    // The shortest of these packets: a query of DNS is told from it by then.
+    const LEAST: usize = 2 + 14;
+    let [high, low, opcode, ..] = client else { return false };
+    let length = u16::from_be_bytes([*high, *low]);
+    client.len() >= LEAST && matches!(opcode, 0x38 | 0x50) && (14..=256).contains(&length)
+}
+
+/// What TDS (MS-TDS section 2.2.3) has come to after its prelogin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tds {
+    /// The login, or more, in clear.
+    Clear,
+    /// TLS in packets of its own.
+    Encrypted,
+    /// Still before either.
+    Negotiating,
+}
+
+/// Reads the packets of a client that begins with a prelogin; `None` if it does not.
+pub fn tds(client: &[u8]) -> Option<Tds> {
+    const HEADER: usize = 8;
+    const PRELOGIN: u8 = 0x12;
+    let begins = |bytes: &[u8]| bytes.first_chunk::<HEADER>().copied();
+    let [PRELOGIN, 0 | 1, _, _, 0, 0, _, 0] = begins(client)? else { return None };
+    let mut rest = client;
+    let mut packets = 0;
+    while let Some([kind, _, high, low, ..]) = begins(rest) {
+        match kind {
+            PRELOGIN if packets == 0 => {}
+            PRELOGIN => return Some(Tds::Encrypted),
+            0x01 | 0x03 | 0x0e | 0x10 => return Some(Tds::Clear),
+            _ => return Some(Tds::Encrypted),
+        }
+        packets += 1;
+        let length = usize::from(u16::from_be_bytes([high, low])).max(HEADER);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Some(Tds::Negotiating)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_told_from_its_beginning() {
+        let tlcp = [0x16, 1, 1, 0, 46, 1, 0, 0, 42, 1, 1];
+        let zmtp = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0CURVE\0\0\0";
+        let cases: [(&str, &[u8], usize); 7] = [
+            ("ssh", b"SSH-2.0-x", 4),
+            ("tlcp", &tlcp, 11),
+            ("alts", b"\x64\0\0\0\x06\0\0\0\x0a\x08\x08\x01", 12),
+            ("alts", b"\x06\0\0\0\x01\0\0\0hi\x08\0\0\0\x06\0\0\0", 18),
+            ("curvezmq", zmtp, 18),
+            ("noise", b"\x13/multistream/1.0.0\n\x07/noise\n", 28),
+            ("smb3", b"\0\0\0\x44\xfeSMB\0\0\0\x50\xfdSMB", 16),
+        ];
+        for (name, bytes, after) in cases {
+            for length in 1..=bytes.len() {
+                let said = recognise(&bytes[..length], b"");
+                assert_eq!(said == Foreign::Protocol(name), length >= after, "{name}, {length}");
+                let told = matches!(said, Foreign::Protocol(_)) && length < after;
+                assert!(!told, "{name}, {length}: {said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_of_ssh_may_say_something_before() {
+        for greeting in [&b"SSH-2.0-x\r\n"[..], b"Welcome.\r\nNo entry.\r\nSSH-2.0-x\r\n"] {
+            assert_eq!(recognise(b"", greeting), Foreign::Protocol("ssh"));
+        }
+        assert_eq!(recognise(b"", b"220 an SSH-2.0 gateway\r\n"), Foreign::None);
+    }
+
+    #[test]
+    fn tds_encrypts_in_packets_of_its_own() {
+        let prelogin = b"\x12\x01\0\x0a\0\0\x01\0xx";
+        let then = |next: &[u8]| tds(&[&prelogin[..], next].concat());
+        assert_eq!(tds(b"\x12\x01\0"), None);
+        assert_eq!(then(b""), Some(Tds::Negotiating));
+        assert_eq!(then(b"\x12\x01\0\x40\0\0\x02\0\x16\x03\x01"), Some(Tds::Encrypted));
+        assert_eq!(then(b"\x10\x01\0\x40\0\0\x02\0"), Some(Tds::Clear));
+    }
+}

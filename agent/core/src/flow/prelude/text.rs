@@ -1,0 +1,245 @@
+//! Protocols of lines in clear: who they are, and whether an upgrade may still come.
+
+use super::{
+    foreign,
+    signatures::{Match, prefix},
+    statistics,
+    upgrades::Stage,
+};
+
+/// Bytes of a line that make it one: all of them printable.
+const ENOUGH_OF_A_LINE: usize = 4;
+
+/// Commands that a client sends before an upgrade. Any other line is its work, in clear.
+const BEFORE_UPGRADE: &[&str] = &[
+    "EHLO",
+    "HELO",
+    "LHLO",
+    "STARTTLS",
+    "CAPABILITY",
+    "STLS",
+    "CAPA",
+    "FEAT",
+    "NOOP",
+    "CAP",
+    "ID",
+    "LANG",
+    "SYST",
+    "HELP",
+    "QUIT",
+    "LOGOUT",
+    "CLNT",
+    "OPTS",
+];
+
+/// Judges what is not known as binary.
+pub fn classify(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
+    let (greeting, greeted) = greeting(server);
+    let protocol = protocol(client, server, greeting);
+    if protocol == "ssh" {
+        return (protocol, Stage::Opaque);
+    }
+    if client.len() < ENOUGH_OF_A_LINE {
+        let greets = !matches!(protocol, "other" | "redis" | "memcached" | "xmpp");
+        return (protocol, if greets { Stage::MayUpgrade } else { Stage::Unrecognised });
+    }
+    if protocol == "xmpp" {
+        return (protocol, xmpp(client, server));
+    }
+    if !greeted {
+        // Its next line may tell SMTP from FTP.
+        return (protocol, Stage::MayUpgrade);
+    }
+    if protocol == "other" {
+        // More than an unknown protocol says before an upgrade is its work.
+        let enough = client.len() >= statistics::SAMPLE;
+        let clear = enough && statistics::reads_as_clear(client, server);
+        return (protocol, if clear { Stage::StaysClear } else { Stage::Unrecognised });
+    }
+    (protocol, lines(client, server))
+}
+
+/// A client that speaks in lines.
+fn lines(client: &[u8], server: &[u8]) -> Stage {
+    let mut upgrading = false;
+    for line in client.split_inclusive(|byte| *byte == b'\n') {
+        let complete = line.ends_with(b"\n");
+        let start = &line[..line.len().min(ENOUGH_OF_A_LINE)];
+        if statistics::text(start) == 0 {
+            return Stage::Unrecognised;
+        }
+        if !before_upgrade(line, complete) {
+            let enough = complete || start.len() == ENOUGH_OF_A_LINE;
+            return if enough { Stage::StaysClear } else { Stage::MayUpgrade };
+        }
+        upgrading = asks_for_tls(line);
+    }
+    if upgrading && !refused(server) { Stage::Upgrading } else { Stage::MayUpgrade }
+}
+
+/// Whether a line asks for TLS in one of the ways of [`BEFORE_UPGRADE`].
+fn asks_for_tls(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line).to_ascii_uppercase();
+    let words: Vec<_> = line.split_ascii_whitespace().take(3).collect();
+    match words[..] {
+        ["STARTTLS" | "STLS"] | [_, "STARTTLS"] => true,
+        ["AUTH", how] => how.starts_with("TLS") || how == "SSL",
+        _ => false,
+    }
+}
+
+/// Whether the server's last line refuses what was asked.
+fn refused(server: &[u8]) -> bool {
+    let last = server.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+    let last = String::from_utf8_lossy(last.unwrap_or_default()).to_ascii_uppercase();
+    let tagged = || last.split_ascii_whitespace().nth(1);
+    last.starts_with(['4', '5'])
+        || last.starts_with("-ERR")
+        || matches!(tagged(), Some("NO" | "BAD"))
+}
+
+fn xmpp(client: &[u8], server: &[u8]) -> Stage {
+    let says = |bytes: &[u8], tag: &[u8]| bytes.windows(tag.len()).any(|part| part == tag);
+    let works = [&b"<auth"[..], b"<iq", b"<message", b"<presence", b"<handshake"];
+    if works.iter().any(|tag| says(client, tag)) {
+        Stage::StaysClear
+    } else if says(client, b"<starttls") && !says(server, b"<failure") {
+        Stage::Upgrading
+    } else {
+        Stage::MayUpgrade
+    }
+}
+
+/// Whether a line (or its beginning) is one that may come before an upgrade.
+fn before_upgrade(line: &[u8], complete: bool) -> bool {
+    // All that counts here is ASCII; a character may be cut where the bytes end.
+    let line = String::from_utf8_lossy(line).to_ascii_uppercase();
+    let mut words = line.split_ascii_whitespace();
+    let Some(first) = words.next() else { return line.len() < 128 };
+    let second = words.next();
+    let whole = |word: &str, more: bool| {
+        BEFORE_UPGRADE
+            .iter()
+            .any(|known| *known == word || (!complete && !more && known.starts_with(word)))
+    };
+    match second {
+        None => {
+            // IMAP puts a tag of the client's choice first.
+            whole(first, line.ends_with(' '))
+                // Alone it asks for the mechanisms.
+                || first == "AUTH"
+                || (!complete && "AUTH".starts_with(first))
+                || (!complete && is_imap_tag(first))
+        }
+        Some(second) if first == "AUTH" => ["TLS", "TLS-C", "SSL", "TLS-P"]
+            .iter()
+            .any(|how| *how == second || (!complete && how.starts_with(second))),
+        Some(_) if whole(first, true) => true,
+        Some(second) => is_imap_tag(first) && whole(second, words.next().is_some()),
+    }
+}
+
+fn is_imap_tag(word: &str) -> bool {
+    word.len() <= 12 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+}
+
+/// Longest greeting that is waited for.
+const GREETING_BYTES: usize = 1024;
+
+/// The reply that greets a client of SMTP or FTP, and whether it is whole: its last line has a
+/// space behind the code, the others a hyphen (RFC 5321 section 4.2.1, RFC 959 section 4.2).
+fn greeting(server: &[u8]) -> (&[u8], bool) {
+    let [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'-', ..] = server else {
+        return (&[], true);
+    };
+    let mut length = 0;
+    for line in server.split_inclusive(|byte| *byte == b'\n') {
+        length += line.len();
+        if length > GREETING_BYTES {
+            break;
+        }
+        if line.ends_with(b"\n") && line.get(3) != Some(&b'-') {
+            return (&server[..length], true);
+        }
+    }
+    (&server[..server.len().min(GREETING_BYTES)], server.len() > GREETING_BYTES)
+}
+
+fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
+    let says = |bytes: &[u8], word: &str| {
+        bytes.len() >= word.len() && bytes[..word.len()].eq_ignore_ascii_case(word.as_bytes())
+    };
+    let starts = |words: &[&str]| words.iter().any(|word| says(client, word));
+    let has = |bytes: &[u8], word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+    if [&b"<?xml"[..], b"<stream"].iter().any(|tag| prefix(client, tag) != Match::No)
+        && !client.is_empty()
+    {
+        "xmpp"
+    } else if starts(&["EHLO", "HELO"]) {
+        "smtp"
+    } else if server.starts_with(b"* OK") || server.starts_with(b"* PREAUTH") {
+        "imap"
+    } else if server.starts_with(b"+OK") {
+        "pop3"
+    } else if has(greeting, b"SMTP") {
+        "smtp"
+    } else if starts(&["AUTH TLS", "AUTH SSL", "FEAT", "USER "]) || server.starts_with(b"220") {
+        "ftp"
+    } else if starts(&["CAP LS", "NICK "]) || starts(&["STARTTLS"]) && server.starts_with(b":") {
+        "irc"
+    } else if starts(&["LHLO"]) {
+        "lmtp"
+    } else if client.starts_with(b"SSH-") || foreign::greets_as_ssh(server) {
+        "ssh"
+    } else if is_redis(client) {
+        "redis"
+    } else if MEMCACHED.iter().any(|verb| is_command(client, verb)) {
+        "memcached"
+    } else {
+        "other"
+    }
+}
+
+/// Commands of memcached's text protocol (protocol.txt).
+const MEMCACHED: [&[u8]; 20] = [
+    b"get",
+    b"gets",
+    b"gat",
+    b"gats",
+    b"set",
+    b"add",
+    b"replace",
+    b"append",
+    b"prepend",
+    b"cas",
+    b"delete",
+    b"incr",
+    b"decr",
+    b"touch",
+    b"mg",
+    b"ms",
+    b"md",
+    b"stats",
+    b"version",
+    b"flush_all",
+];
+
+/// Whether a client begins with this command, and graphic bytes or the end of the line behind it.
+fn is_command(client: &[u8], verb: &[u8]) -> bool {
+    match client.strip_prefix(verb) {
+        Some([b'\r', b'\n', ..]) => true,
+        Some([b' ', argument, ..]) => argument.is_ascii_graphic(),
+        _ => false,
+    }
+}
+
+/// An array of RESP (Redis serialization protocol), which all clients send, or a word that people
+/// and health checks do.
+fn is_redis(client: &[u8]) -> bool {
+    let digits = match client {
+        [b'*', rest @ ..] => rest.iter().take(4).take_while(|c| c.is_ascii_digit()).count(),
+        _ => 0,
+    };
+    digits > 0 && client.get(1 + digits) == Some(&b'\r')
+        || [&b"PING\r\n"[..], b"INFO\r\n"].iter().any(|word| client.starts_with(word))
+}

@@ -1,0 +1,179 @@
+//! Proxies that the client goes through: HTTP CONNECT (RFC 9110 section 9.3.6), SOCKS 4 and 5
+//! (RFC 1928). Once they agree, what is said through the tunnel is what the connection is.
+
+use super::signatures::{Match, prefix};
+
+/// How far a tunnel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    /// The bytes ask for none.
+    None,
+    /// It was asked for, and is not open (yet).
+    Asked(&'static str),
+    /// It was refused, and nothing more was said.
+    Refused(&'static str),
+    /// It is open; what is said through it begins at these places of client and server.
+    Open(&'static str, [usize; 2]),
+}
+
+/// Longest head of a request or an answer that is read.
+const MAX_HEAD: usize = 8 * 1024;
+/// Requests on one connection: a proxy may ask for credentials first (RFC 9110 section 15.5.8).
+const MAX_REQUESTS: usize = 8;
+
+/// Reads the negotiation at the front of both streams.
+pub fn read(client: &[u8], server: &[u8]) -> Tunnel {
+    if client.starts_with(b"CONNECT ") {
+        return http(client, server);
+    }
+    match client {
+        [4, 1, _, _, _, _, _, _, _, ..] => socks4(client, server),
+        [5, methods @ 1..=16, rest @ ..] => socks5(rest, usize::from(*methods), server),
+        _ => Tunnel::None,
+    }
+}
+
+/// The end of a head of HTTP/1, with its empty line.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    let head = &bytes[..bytes.len().min(MAX_HEAD)];
+    head.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
+}
+
+fn http(client: &[u8], server: &[u8]) -> Tunnel {
+    const NAME: &str = "http_connect";
+    let line = client.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if client.contains(&b'\n') && !line.windows(8).any(|part| part.starts_with(b" HTTP/1.")) {
+        // NATS says CONNECT as well.
+        return Tunnel::None;
+    }
+    let mut at = [0, 0];
+    for _ in 0..MAX_REQUESTS {
+        let (request, answer) = (&client[at[0]..], &server[at[1]..]);
+        let Some(asked) = head_end(request) else { return Tunnel::Asked(NAME) };
+        let Some(end) = head_end(answer) else { return Tunnel::Asked(NAME) };
+        let status = answer.get(9..12).unwrap_or_default();
+        if prefix(answer, b"HTTP/1.") != Match::Yes {
+            return Tunnel::Asked(NAME);
+        }
+        if status.starts_with(b"2") {
+            return Tunnel::Open(NAME, [at[0] + asked, at[1] + end]);
+        }
+        let Some(next) = request.get(asked..).filter(|next| !next.is_empty()) else {
+            return Tunnel::Refused(NAME);
+        };
+        if prefix(next, b"CONNECT ") == Match::No {
+            return Tunnel::Refused(NAME);
+        }
+        // The answer may have a body of any length: the next one is found by its beginning.
+        let body = &answer[end..];
+        let skip = body.windows(7).position(|part| part == b"HTTP/1.").unwrap_or(body.len());
+        at = [at[0] + asked, at[1] + end + skip];
+    }
+    Tunnel::Asked(NAME)
+}
+
+fn socks4(client: &[u8], server: &[u8]) -> Tunnel {
+    const NAME: &str = "socks";
+    // A user's name ends with zero; an address of 0.0.0.x is followed by a host's name.
+    let mut ends = client.iter().enumerate().skip(8).filter(|(_, byte)| **byte == 0);
+    let named = client[4..7] == [0, 0, 0];
+    let Some((end, _)) = ends.nth(usize::from(named)) else { return Tunnel::Asked(NAME) };
+    match server {
+        [0, 90, ..] if server.len() >= 8 => Tunnel::Open(NAME, [end + 1, 8]),
+        [0, 91..=93, ..] => Tunnel::Refused(NAME),
+        [] => Tunnel::Asked(NAME),
+        [0, ..] if server.len() < 8 => Tunnel::Asked(NAME),
+        _ => Tunnel::None,
+    }
+}
+
+fn socks5(after_version: &[u8], methods: usize, server: &[u8]) -> Tunnel {
+    const NAME: &str = "socks";
+    let [5, method, reply @ ..] = server else {
+        return if matches!(server, [] | [5]) { Tunnel::Asked(NAME) } else { Tunnel::None };
+    };
+    let Some(mut rest) = after_version.get(methods..) else { return Tunnel::Asked(NAME) };
+    let mut reply = reply;
+    match method {
+        0 => {}
+        2 => {
+            // User name and password (RFC 1929), and the answer to it.
+            let Some(length) = credentials(rest) else { return Tunnel::Asked(NAME) };
+            let [1, 0, after @ ..] = reply else { return Tunnel::Asked(NAME) };
+            (rest, reply) = (&rest[length..], after);
+        }
+        0xff => return Tunnel::Refused(NAME),
+        _ => return Tunnel::Asked(NAME),
+    }
+    let (Some(request), Some(answer)) = (address_end(rest), address_end(reply)) else {
+        let refused = matches!(reply, [5, code, ..] if *code != 0);
+        return if refused { Tunnel::Refused(NAME) } else { Tunnel::Asked(NAME) };
+    };
+    if reply[1] != 0 {
+        return Tunnel::Refused(NAME);
+    }
+    let asked = 2 + after_version.len() - rest.len() + request;
+    Tunnel::Open(NAME, [asked, server.len() - reply.len() + answer])
+}
+
+/// Length of a request with user name and password, once it is whole.
+fn credentials(bytes: &[u8]) -> Option<usize> {
+    let user = usize::from(*bytes.get(1)?);
+    let password = usize::from(*bytes.get(2 + user)?);
+    let length = 3 + user + password;
+    (bytes.len() >= length).then_some(length)
+}
+
+/// Length of a request or reply with its address (RFC 1928 sections 4 to 6), once it is whole.
+fn address_end(bytes: &[u8]) -> Option<usize> {
+    let address = match *bytes.get(3)? {
+        1 => 4,
+        4 => 16,
+        3 => 1 + usize::from(*bytes.get(4)?),
+        _ => return None,
+    };
+    let length = 4 + address + 2;
+    (bytes.len() >= length).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_tunnel_is() {
+        const ASK: &[u8] = b"CONNECT a:1 HTTP/1.1\r\n\r\n";
+        const AGREE: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+        let again = [ASK, ASK, b"x"].concat();
+        let refused = b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno";
+        let then_agreed = [&refused[..], AGREE].concat();
+        let socks = |more: &[u8]| [&b"\x05\x01\0\x05\x01\0\x03\x01a\0\x50"[..], more].concat();
+        let cases: [(&str, &[u8], &[u8], Tunnel); 12] = [
+            ("none", b"GET / HTTP/1.1\r\n", b"", Tunnel::None),
+            ("NATS", b"CONNECT {\"verbose\":false}\r\n", b"", Tunnel::None),
+            ("half a request", &ASK[..12], b"", Tunnel::Asked("http_connect")),
+            ("asked", ASK, b"", Tunnel::Asked("http_connect")),
+            ("half an answer", ASK, &AGREE[..16], Tunnel::Asked("http_connect")),
+            ("refused", ASK, refused, Tunnel::Refused("http_connect")),
+            ("agreed", ASK, AGREE, Tunnel::Open("http_connect", [24, 19])),
+            ("refused, then agreed", &again, &then_agreed, Tunnel::Open("http_connect", [48, 59])),
+            ("SOCKS 5 asked", &socks(b""), b"\x05\0", Tunnel::Asked("socks")),
+            (
+                "SOCKS 5 agreed",
+                &socks(b"x"),
+                b"\x05\0\x05\0\0\x01\0\0\0\0\0\0y",
+                Tunnel::Open("socks", [11, 12]),
+            ),
+            ("SOCKS 5 refused", &socks(b""), b"\x05\0\x05\x02\0", Tunnel::Refused("socks")),
+            (
+                "SOCKS 4a agreed",
+                b"\x04\x01\0\x50\0\0\0\x01me\0host\0x",
+                b"\0\x5a\0\0\0\0\0\0",
+                Tunnel::Open("socks", [16, 8]),
+            ),
+        ];
+        for (name, client, server, expected) in cases {
+            assert_eq!(read(client, server), expected, "{name}");
+        }
+    }
+}

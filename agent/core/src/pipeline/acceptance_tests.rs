@@ -1,0 +1,223 @@
+//! Recorded handshakes that somebody ends, or that nobody answers: what was seen is said, and
+//! nothing is established that the server did not accept.
+
+use super::*;
+use crate::model::{
+    ClientAuth::{NotRequested, Presented, RequestedNotPresented, Unknown},
+    Direction::{self, ToClient, ToServer},
+    Outcome,
+};
+
+macro_rules! recorded {
+    ($name:literal) => {
+        recorded(include_str!(concat!("../../fixtures/handshakes/", $name, ".jsonl")))
+    };
+}
+
+/// The events of one connection, without its end.
+fn recorded(text: &str) -> Vec<Event> {
+    let mut events: Vec<Event> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    events.retain(|event| !matches!(event, Event::Fin { .. } | Event::Closed { .. }));
+    events
+}
+
+fn run(pipeline: &mut Pipeline, events: impl IntoIterator<Item = Event>) -> Vec<ConnectionReport> {
+    let mut updates = Vec::new();
+    events.into_iter().for_each(|event| pipeline.handle(event, &mut updates));
+    reports(updates)
+}
+
+fn reports(updates: Vec<Update>) -> Vec<ConnectionReport> {
+    let reports = updates.into_iter().filter_map(|update| match update {
+        Update::Report { report, .. } => Some(*report),
+        Update::Done(_) => None,
+    });
+    reports.collect()
+}
+
+fn without_library(mut events: Vec<Event>) -> Vec<Event> {
+    events.retain(|event| !matches!(event, Event::Library(_)));
+    events
+}
+
+fn flow(events: &[Event]) -> FlowId {
+    let Event::Opened { flow, .. } = events[0] else { panic!("it is opened") };
+    flow
+}
+
+/// The index of the n-th segment of a side.
+fn nth_segment(events: &[Event], side: Direction, n: usize) -> usize {
+    let is_one =
+        |event: &Event| matches!(event, Event::Segment { direction, .. } if *direction == side);
+    events.iter().enumerate().filter(|(_, event)| is_one(event)).nth(n).expect("a segment").0
+}
+
+/// Who ends the connection, and how that is seen.
+fn ends(flow: FlowId) -> [(&'static str, Vec<Event>, Reason); 4] {
+    let at = Timestamp(u64::MAX / 2);
+    let closed = |cause| Event::Closed { flow, at, cause };
+    let fin = |direction| Event::Fin { flow, at, direction, offset: u32::MAX };
+    [
+        ("server resets", vec![closed(CloseCause::ResetBy(ToClient))], Reason::Unaccepted),
+        ("client resets", vec![closed(CloseCause::ResetBy(ToServer))], Reason::Abandoned),
+        (
+            "server closes",
+            vec![fin(ToClient), fin(ToServer), closed(CloseCause::Closed)],
+            Reason::Unaccepted,
+        ),
+        (
+            "client closes",
+            vec![fin(ToServer), fin(ToClient), closed(CloseCause::Closed)],
+            Reason::Abandoned,
+        ),
+    ]
+}
+
+#[test]
+fn up_to_tls12_what_was_seen_is_said_at_every_cut() {
+    // After the ServerHello's flight, and after the client's.
+    for (name, events, after_server, after_client) in [
+        ("mtls12", recorded!("mtls12"), Unknown, Presented),
+        ("tls12-optional", recorded!("tls12-optional"), Unknown, RequestedNotPresented),
+        ("tls12", recorded!("tls12"), NotRequested, NotRequested),
+    ] {
+        let events = without_library(events);
+        let flight = nth_segment(&events, ToServer, 1);
+        for cut in 3..=flight {
+            for (how, end, reason) in ends(flow(&events)) {
+                let events = events[..=cut].iter().cloned().chain(end);
+                let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+                let expected = if cut == flight { after_client } else { after_server };
+                let said = (last.verdict.client_auth, last.verdict.outcome, last.verdict.reason);
+                let context = format!("{name}, {how} after event {cut}: {:?}", last.verdict);
+                assert_eq!(said, (expected, Outcome::Incomplete, Some(reason)), "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_hello_alone_says_nothing_but_who_left() {
+    let events = recorded!("mtls12");
+    for (how, end, reason) in ends(flow(&events)) {
+        let events = events[..3].iter().cloned().chain(end);
+        let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+        assert_eq!(last.verdict.reason, Some(reason), "{how}");
+        assert_eq!(last.verdict.client_auth, Unknown, "{how}");
+    }
+}
+
+/// The recorded mutual handshake up to the client's flight.
+fn up_to_the_flight() -> Vec<Event> {
+    let mut events = recorded!("mtls13");
+    events.truncate(nth_segment(&events, ToServer, 1) + 1);
+    events
+}
+
+#[test]
+fn in_tls13_the_clients_finished_establishes_nothing() {
+    let events = up_to_the_flight();
+    let sources = [
+        ("by lengths", without_library(events.clone()), Evidence::Inferred),
+        ("with the library", events, Evidence::Library),
+    ];
+    for (source, events, evidence) in sources {
+        for (how, end, reason) in ends(flow(&events)) {
+            let events = events.iter().cloned().chain(end);
+            let reports = run(&mut Pipeline::new(Limits::default()), events);
+            for ConnectionReport { verdict, .. } in &reports {
+                assert_eq!(verdict.outcome, Outcome::Incomplete, "{source}, {how}: {verdict:?}");
+            }
+            let last = reports.last().unwrap();
+            assert!(last.is_final, "{source}, {how}");
+            let said = (last.verdict.client_auth, last.verdict.evidence, last.verdict.reason);
+            assert_eq!(said, (Presented, evidence, Some(reason)), "{source}, {how}");
+        }
+    }
+}
+
+#[test]
+fn a_record_answers_what_its_sender_had_received() {
+    let whole = recorded!("mtls13");
+    let flight = nth_segment(&whole, ToServer, 1);
+    let Event::Segment { offset, payload_len, .. } = whole[flight] else { unreachable!() };
+    let end = offset + payload_len;
+    let answer = nth_segment(&whole, ToClient, 1);
+    let expected = [
+        ("nothing is known of it", None, Outcome::Established),
+        ("the ClientHello", Some(offset), Outcome::Incomplete),
+        ("all but the Finished", Some(end - 1), Outcome::Incomplete),
+        ("the Finished", Some(end), Outcome::Established),
+    ];
+    for (name, heard, outcome) in expected {
+        let mut events = whole[..=answer].to_vec();
+        // The server's flight answers the ClientHello.
+        for (at, heard) in [(nth_segment(&events, ToClient, 0), Some(offset)), (answer, heard)] {
+            if let Event::Segment { acked, .. } = &mut events[at] {
+                *acked = heard;
+            }
+        }
+        if heard.is_none() {
+            let first = nth_segment(&events, ToClient, 0);
+            if let Event::Segment { acked, .. } = &mut events[first] {
+                *acked = None;
+            }
+        }
+        let reset = Event::Closed {
+            flow: flow(&events),
+            at: events[answer].at(),
+            cause: CloseCause::ResetBy(ToClient),
+        };
+        let events = events.into_iter().chain([reset]);
+        let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+        assert_eq!(last.verdict.outcome, outcome, "{name}: {:?}", last.verdict);
+        assert_eq!(last.verdict.client_auth, Presented, "{name}");
+    }
+}
+
+#[test]
+fn acknowledgements_that_do_not_hold_are_not_believed() {
+    let mut events = recorded!("mtls13");
+    for event in &mut events {
+        if let Event::Segment { acked, .. } = event {
+            *acked = Some(0);
+        }
+    }
+    let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+    assert_eq!(last.verdict.outcome, Outcome::Established);
+}
+
+#[test]
+fn a_server_may_think_for_longer_than_the_grace() {
+    let limits = Limits::default();
+    let whole = recorded!("mtls13");
+    let answer = nth_segment(&whole, ToClient, 1);
+    let before = whole[..answer].to_vec();
+    let start = before[answer - 1].at();
+    let after = |duration: Duration| Timestamp(start.0 + nanoseconds(duration));
+    for (name, waits, expected) in [
+        ("it answers", limits.settle_grace * 5, (Outcome::Established, None)),
+        ("never", limits.handshake_timeout * 2, (Outcome::Incomplete, Some(Reason::Timeout))),
+    ] {
+        let mut pipeline = Pipeline::new(limits);
+        run(&mut pipeline, before.clone());
+        let mut updates = Vec::new();
+        pipeline.tick(after(waits), &mut updates);
+        let mut said = reports(updates);
+        said.extend(run(&mut pipeline, [whole[answer].clone()]));
+        let last = said.pop().unwrap();
+        assert_eq!((last.verdict.outcome, last.verdict.reason), expected, "{name}");
+        assert_eq!(last.verdict.client_auth, Presented, "{name}");
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_nobodys_refusal() {
+    let events = recorded!("mtls12");
+    for (how, end, _) in ends(flow(&events)) {
+        let events = events[..2].iter().cloned().chain(end);
+        let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+        assert_eq!(last.verdict.reason, Some(Reason::NoData), "{how}");
+    }
+}

@@ -1,0 +1,80 @@
+//! What the proxy's TLS library showed beside the wire.
+
+use super::{Certainty, Circumstances, Judgement, known};
+use crate::{
+    model::{Evidence, Outcome, ServerVerified},
+    report::Verdict,
+    tls::{alert, transcript::Transcript, wire::WireHandshake},
+};
+
+/// What the library showed outranks what the wire let us infer, and completes what it hides. It
+/// raises no outcome: what it hashes ends with the client's own Finished (RFC 8446 section 4.4.1),
+/// and whether the server accepted that is seen on the wire or not at all.
+pub(super) fn apply(
+    judgement: &mut Judgement,
+    wire_handshake: &WireHandshake,
+    transcript: &Transcript,
+    circumstances: Circumstances,
+) {
+    let wire = judgement.verdict;
+    let refused = transcript.alert_received.is_some_and(|description| {
+        transcript.facts.certificate_request && alert::refuses_certificate(description)
+    });
+    if transcript.is_complete() && transcript.is_resumed() {
+        judgement.resumed = Some(true);
+    } else if transcript.is_complete() && !transcript.damaged {
+        judgement.wire_client_auth = Some(wire.client_auth);
+        let shown = known(transcript.facts.client_auth(), wire.outcome, Evidence::Library);
+        let why_incomplete = wire.reason.filter(|_| wire.outcome == Outcome::Incomplete);
+        judgement.verdict = Verdict { reason: why_incomplete.or(shown.reason), ..shown };
+        judgement.resumed = Some(false);
+        judgement.certainty = judgement.certainty.max(Certainty::Decided);
+    }
+    if refused {
+        judgement.verdict.outcome = Outcome::Rejected;
+        judgement.certainty = Certainty::Settled;
+    } else if transcript.alert_received.is_some_and(|n| n != alert::description::CLOSE_NOTIFY) {
+        judgement.verdict.outcome = Outcome::Failed;
+        judgement.certainty = Certainty::Settled;
+    }
+    if let seen @ (ServerVerified::Yes | ServerVerified::No) = server_verified(transcript) {
+        judgement.verdict.server_verified = seen;
+    }
+    if application_refused(wire_handshake, transcript, circumstances) {
+        judgement.verdict.outcome = Outcome::Failed;
+    }
+}
+
+/// The application looked at the verification result, it was bad, and the connection ended
+/// without application data: nginx with `proxy_ssl_verify on`. (`curl -k` looks and goes on.)
+fn application_refused(
+    wire: &WireHandshake,
+    transcript: &Transcript,
+    circumstances: Circumstances,
+) -> bool {
+    let bad = transcript.application_verify_error.is_some_and(|error| error != 0)
+        || name_mismatch(transcript);
+    bad && circumstances.ended && !wire.client_sent_data()
+}
+
+/// `X509_check_host` answered anything but 1, match.
+const fn name_mismatch(transcript: &Transcript) -> bool {
+    matches!(transcript.host_check, Some(result) if result != 1)
+}
+
+/// `yes` needs a good result *and* a sign that a bad one would have been acted on: the library
+/// itself would have ended the handshake, or the application asked for the result and checked the
+/// name (nginx does so only under `proxy_ssl_verify on`).
+fn server_verified(transcript: &Transcript) -> ServerVerified {
+    let library = transcript.server_verification;
+    let is_bad = library.is_some_and(|verification| verification.error != 0)
+        || transcript.application_verify_error.is_some_and(|error| error != 0)
+        || name_mismatch(transcript);
+    match library {
+        _ if is_bad => ServerVerified::No,
+        Some(verification) if verification.enforced || transcript.is_accepted() => {
+            ServerVerified::Yes
+        }
+        _ => ServerVerified::Unknown,
+    }
+}
