@@ -162,7 +162,11 @@ fn a_proxy_in_a_pod_has_the_name_and_the_policy_of_its_workload() {
     // No hop stayed under the name that the process has by itself.
     let hops = agent.hops().unwrap().hops;
     assert_eq!(hops.iter().filter(|hop| hop.is_to(scene.upstream)).count(), 1, "{hops:#?}");
-    assert_eq!(component(&agent, "kubernetes")["state"], "ready");
+    // The hop has its name as soon as the pod is listed; the watch is ready once it began as well.
+    wait_until("the watch to be ready", VERDICT, || {
+        Ok((component(&agent, "kubernetes")["state"] == "ready").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", component(&agent, "kubernetes")));
 }
 
 #[test]
