@@ -101,6 +101,16 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Starts an agent that watches the cgroup of a topology's proxies, with its files in the
+    /// folder `name` of the topology's.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn watching(topology: &Topology, name: &str, extra: &[&str]) -> anyhow::Result<Self> {
+        let options = [&topology.cgroup().options()?, extra].concat();
+        Self::start(&topology.dir().join(name), topology.spare_address(), &options)
+    }
+
     /// Starts an agent that watches every client of a topology.
     ///
     /// # Errors
@@ -111,7 +121,7 @@ impl Agent {
         for name in case::process_names(&cases) {
             names.extend(["--proxy", name]);
         }
-        Self::start(&topology.dir().join("agent"), topology.spare_address(), &names)
+        Self::watching(topology, "agent", &names)
     }
 
     /// Fetches a page of the agent.

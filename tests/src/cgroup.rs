@@ -1,14 +1,21 @@
 //! A cgroup v2 directory of the test's own: an agent that is attached to it sees nothing else of
-//! the machine, so that counts are exact.
+//! the machine, so that counts are exact and tests may run side by side.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::Context as _;
+
+use crate::place::Place;
+
+const PREFIX: &str = "hopsight-";
 
 /// A cgroup that is removed when dropped; processes in it go back to the root.
 #[derive(Debug)]
@@ -25,10 +32,27 @@ impl Cgroup {
     pub fn create() -> anyhow::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let root = hopsight_capture::Cgroup::open(None)?.path;
+        remove_abandoned(&root);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = root.join(format!("hopsight-{}-{number}", process::id()));
+        let path = root.join(format!("{PREFIX}{}-{number}", process::id()));
         fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(Self { path, root })
+    }
+
+    /// The one in which this process is from the first call on, with whatever it starts: for tests
+    /// that watch their own threads. The next test removes it, as it lives as long as the process.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub fn of_this_process() -> anyhow::Result<&'static Path> {
+        static OWN: OnceLock<Result<Cgroup, String>> = OnceLock::new();
+        let enter = || {
+            let own = Self::create()?;
+            own.adopt(process::id())?;
+            anyhow::Ok(own)
+        };
+        let own = OWN.get_or_init(|| enter().map_err(|error| format!("{error:#}")));
+        own.as_ref().map(Self::path).map_err(|error| anyhow::anyhow!("{error}"))
     }
 
     /// Makes one inside.
@@ -47,7 +71,25 @@ impl Cgroup {
         &self.path
     }
 
-    /// Moves a process and its descendants here.
+    /// The agent's options for watching it and nothing else.
+    ///
+    /// # Errors
+    /// When its path is not UTF-8.
+    pub fn options(&self) -> anyhow::Result<[&str; 2]> {
+        Ok(["--cgroup", self.path.to_str().context("the cgroup's path is not UTF-8")?])
+    }
+
+    /// It as the place of a program, from its first instruction on, and of its children: for what an
+    /// agent watches.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        // Writing 0 moves the writer (cgroups(7)), which then becomes the program.
+        let join = "echo 0 > \"$0/cgroup.procs\" && exec \"$@\"";
+        Place::behind(["sh".into(), "-c".into(), join.into(), self.path.clone().into()], true)
+    }
+
+    /// Moves a process and its descendants here. One that forks meanwhile may leave a child behind:
+    /// see [`Cgroup::place`].
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -76,6 +118,19 @@ impl Drop for Cgroup {
             && let Err(error) = fs::remove_dir(&self.path)
         {
             eprintln!("cannot remove the cgroup {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Removes empty cgroups of ours whose process is gone.
+fn remove_abandoned(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        let is_number = |pid: &&str| pid.parse::<u32>().is_ok();
+        if owner.filter(is_number).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another test may be doing the same; one with processes stays.
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }

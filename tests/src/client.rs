@@ -13,6 +13,7 @@ use crate::{
     case::{Case, Holds, Verify},
     nginx::utf8,
     pki::Pki,
+    place::Place,
 };
 
 /// Process name of our rustls client, at most 15 bytes as the kernel keeps them.
@@ -109,16 +110,15 @@ impl Client {
         client
     }
 
-    /// Runs the program once; the HTTP statuses of its requests, 0 where there was no response.
+    /// Runs the program once, at `place`; the HTTP statuses of its requests, 0 where there was no response.
     ///
     /// # Errors
     /// When the program cannot be started, or prints anything but so many statuses.
-    pub fn run(&self) -> anyhow::Result<Vec<u16>> {
+    pub fn run(&self, place: &Place) -> anyhow::Result<Vec<u16>> {
         let program = self.program.display();
-        let output = Command::new(&self.program)
-            .args(&self.args)
-            .output()
-            .with_context(|| format!("start {program}"))?;
+        let (first, args) = place.wrap(&self.program, &self.args);
+        let output =
+            Command::new(first).args(args).output().with_context(|| format!("start {program}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let wrong = || {
             let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -147,7 +147,7 @@ impl ControlPlane {
     /// # Errors
     /// When one of them does not start.
     pub fn add_node(&mut self, block: Loopback) -> anyhow::Result<Containerd> {
-        let containerd = Containerd::start(&self.dir.join("c"))?;
+        let containerd = Containerd::start(&self.dir.join("c"), &crate::place::Place::here())?;
         containerd.add_network()?;
         let kubeconfig = format!("--kubeconfig={}", utf8(&self.admin)?);
         let key = utf8(&self.service_key)?;

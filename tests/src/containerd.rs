@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     cri::Cri,
     nginx::utf8,
+    place::Place,
     process::{self, Daemon},
     wait::wait_until,
 };
@@ -36,20 +37,20 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// Starts it with everything below `dir`, which has to be short (socket paths are), and imports
+    /// Starts it at `place` with everything below `dir`, which has to be short (socket paths are), and imports
     /// the image.
     ///
     /// # Errors
     /// When it does not start, or refuses the image.
-    pub fn start(dir: &Path) -> anyhow::Result<Self> {
+    pub fn start(dir: &Path, place: &Place) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let socket = dir.join("containerd.sock");
         let config = dir.join("config.toml");
         let text = configuration(utf8(dir)?, utf8(&socket)?);
         fs::write(&config, text).context("write containerd's configuration")?;
         let image = image(dir).context("make the image")?;
-        let daemon =
-            Daemon::spawn("containerd", ["--config", utf8(&config)?], &dir.join("containerd.log"))?;
+        let log = dir.join("containerd.log");
+        let daemon = Daemon::spawn_at(place, "containerd", ["--config", utf8(&config)?], &log)?;
         let mut containerd = Self { daemon, socket };
         wait_until("containerd to answer", START, || {
             containerd.daemon.ensure_running()?;

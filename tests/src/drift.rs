@@ -13,9 +13,11 @@ use serde_json::Value;
 
 use crate::{
     agent::Agent,
+    cgroup::Cgroup,
     loopback::Loopback,
     nginx::{self, Nginx, utf8},
     pki::Pki,
+    place::Place,
     process::Daemon,
     wait::wait_until,
 };
@@ -54,6 +56,7 @@ pub struct Scene {
     http: SocketAddr,
     pki: Pki,
     _upstream: Nginx,
+    cgroup: Cgroup,
     dir: tempfile::TempDir,
 }
 
@@ -76,12 +79,13 @@ impl Scene {
             utf8(&pki.root)?,
         );
         let config = nginx::Config { http: server, ..nginx::Config::default() };
-        let other = Nginx::start(&dir.path().join("upstream"), &config, None, upstream)?;
+        let other = Nginx::start(&dir.path().join("upstream"), &config, &Place::here(), upstream)?;
         let proxy_dir = dir.path().join("proxy");
         let config = proxy_config(Flip::Mutual, front, upstream, &pki)?;
-        let proxy = Nginx::start(&proxy_dir, &config, None, front)?;
+        let cgroup = Cgroup::create()?;
+        let proxy = Nginx::start(&proxy_dir, &config, &cgroup.place(), front)?;
         let http = block.socket(2, 9464);
-        Ok(Self { proxy, front, upstream, proxy_dir, http, pki, _upstream: other, dir })
+        Ok(Self { proxy, front, upstream, proxy_dir, http, pki, _upstream: other, cgroup, dir })
     }
 
     /// Where files of a run may be put.
@@ -102,7 +106,8 @@ impl Scene {
         );
         fs::write(&policy, text).context("write the policy")?;
         let state = self.dir.path().join("state");
-        let options = ["--policy", utf8(&policy)?, "--state", utf8(&state)?];
+        let own = ["--policy", utf8(&policy)?, "--state", utf8(&state)?];
+        let options = [self.cgroup.options()?.as_slice(), &own].concat();
         Agent::start(&self.dir.path().join("agent"), self.http, &options)
     }
 

@@ -6,7 +6,9 @@ use std::{fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 use anyhow::Context as _;
 use hopsight_core::model::ClientAuth;
 
-use crate::{nginx::utf8, pki::Pki, process::Daemon, wait::wait_until};
+use crate::{
+    cgroup::Cgroup, nginx::utf8, pki::Pki, place::Place, process::Daemon, wait::wait_until,
+};
 
 /// Name of the process that connects.
 pub const CLIENT: &str = "openssl";
@@ -38,7 +40,7 @@ impl EarlyData {
         self.retry || self.client_auth == ClientAuth::NotRequested
     }
 
-    /// Takes a session from a server at `before`, and offers it with `bytes` of early data to
+    /// Takes a session from a server at `before`, with a client in `cgroup`, and offers it with `bytes` of early data to
     /// another one at `server`.
     ///
     /// # Errors
@@ -47,6 +49,7 @@ impl EarlyData {
         &self,
         dir: &Path,
         pki: &Pki,
+        cgroup: &Cgroup,
         [before, server]: [SocketAddr; 2],
         bytes: usize,
     ) -> anyhow::Result<()> {
@@ -58,10 +61,18 @@ impl EarlyData {
         let refused = |log: &str| log.contains("Early data was rejected");
 
         let mut first = self.serve(dir, pki, before)?;
-        self.connect(dir, pki, before, &["-sess_out", session], taken)?;
+        let place = &cgroup.place();
+        self.connect(dir, pki, place, before, &["-sess_out", session], taken)?;
         first.terminate()?;
         let mut second = self.serve(dir, pki, server)?;
-        self.connect(dir, pki, server, &["-sess_in", session, "-early_data", data], refused)?;
+        self.connect(
+            dir,
+            pki,
+            place,
+            server,
+            &["-sess_in", session, "-early_data", data],
+            refused,
+        )?;
         second.terminate()?;
         Ok(())
     }
@@ -77,8 +88,13 @@ impl EarlyData {
             args.extend(["-verify", "3"]);
         }
         // It leaves its clients when its standard input ends.
-        let mut server =
-            Daemon::spawn_reading(Stdio::piped(), CLIENT, args, &dir.join("server.log"))?;
+        let mut server = Daemon::spawn_reading(
+            Stdio::piped(),
+            &Place::here(),
+            CLIENT,
+            args,
+            &dir.join("server.log"),
+        )?;
         server.wait_listening(address)?;
         Ok(server)
     }
@@ -88,6 +104,7 @@ impl EarlyData {
         &self,
         dir: &Path,
         pki: &Pki,
+        place: &Place,
         address: SocketAddr,
         session: &[&str],
         done: impl Fn(&str) -> bool,
@@ -100,7 +117,7 @@ impl EarlyData {
             args.extend(["-cert", utf8(&pki.client.chain)?, "-key", utf8(&pki.client.key)?]);
         }
         let log = dir.join(format!("client-{}.log", address.port()));
-        let mut client = Daemon::spawn_reading(Stdio::piped(), CLIENT, args, &log)?;
+        let mut client = Daemon::spawn_reading(Stdio::piped(), place, CLIENT, args, &log)?;
         let what = format!("{} to be through at {address}", self.name);
         wait_until(&what, STEP, || {
             client.ensure_running()?;

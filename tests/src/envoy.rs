@@ -15,6 +15,7 @@ use crate::{
     http,
     nginx::utf8,
     pki::{Identity, Pki},
+    place::Place,
     process::{self, Daemon},
 };
 
@@ -61,13 +62,14 @@ impl Config {
 }
 
 impl Envoy {
-    /// Starts Envoy and waits until it listens on `address`.
+    /// Starts Envoy at `place` and waits until it listens on `address`.
     ///
     /// # Errors
     /// When it is missing or does not start; the message carries its output.
     pub fn start(
         dir: &Path,
         config: &Config,
+        place: &Place,
         admin: SocketAddr,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
@@ -82,7 +84,7 @@ impl Envoy {
         // Hot restart shares memory between Envoys of the same number; we want to be alone.
         let args = ["-c", utf8(&path)?, "--disable-hot-restart", "--concurrency", "1"];
         let args = args.into_iter().chain(["--log-level", "warning"]);
-        let mut daemon = Daemon::spawn(binary, args, &dir.join("envoy.log"))?;
+        let mut daemon = Daemon::spawn_at(place, binary, args, &dir.join("envoy.log"))?;
         daemon.wait_listening(address)?;
         Ok(Self { daemon, admin })
     }

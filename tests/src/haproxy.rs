@@ -8,6 +8,7 @@ use crate::{
     case::{Case, Holds, Upstream, Verify, Version},
     nginx::utf8,
     pki::Pki,
+    place::Place,
     process::Daemon,
 };
 
@@ -29,16 +30,21 @@ const DEFAULTS: &str = "global\nlog stdout format raw daemon\nnbthread 1\n\
     defaults\nmode http\nlog global\ntimeout connect 5s\ntimeout client 10s\ntimeout server 10s\nretries 0\n";
 
 impl Haproxy {
-    /// Starts haproxy with these sections and waits until it listens on `address`.
+    /// Starts haproxy at `place` with these sections and waits until it listens on `address`.
     ///
     /// # Errors
     /// When it does not start; the message carries its output.
-    pub fn start(dir: &Path, sections: &str, address: SocketAddr) -> anyhow::Result<Self> {
+    pub fn start(
+        dir: &Path,
+        sections: &str,
+        place: &Place,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let path = dir.join("haproxy.cfg");
         fs::write(&path, format!("{DEFAULTS}{sections}")).context("write haproxy.cfg")?;
         let args = ["-db", "-f", utf8(&path)?];
-        let mut daemon = Daemon::spawn("haproxy", args, &dir.join("haproxy.log"))?;
+        let mut daemon = Daemon::spawn_at(place, "haproxy", args, &dir.join("haproxy.log"))?;
         daemon.wait_listening(address)?;
         Ok(Self { daemon })
     }

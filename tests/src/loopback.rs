@@ -1,12 +1,12 @@
 //! Addresses that no other run on this machine uses.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     process,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::Context as _;
+use crate::reservation::port;
 
 /// Holding this port on a block's last address reserves the block.
 const LOCK_PORT: u16 = 50_000;
@@ -51,7 +51,7 @@ impl Loopback {
     /// A socket address in the block.
     #[must_use]
     pub const fn socket(self, host: u8, port: u16) -> SocketAddr {
-        SocketAddr::new(std::net::IpAddr::V4(self.host(host)), port)
+        SocketAddr::new(IpAddr::V4(self.host(host)), port)
     }
 }
 
@@ -60,8 +60,7 @@ impl Loopback {
 /// # Errors
 /// When there is none.
 pub fn free_socket() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    listener.local_addr().context("read the bound address")
+    reserved(Ipv4Addr::LOCALHOST.into())
 }
 
 /// A free port on `::1`, which has no siblings to be alone on.
@@ -69,6 +68,17 @@ pub fn free_socket() -> anyhow::Result<SocketAddr> {
 /// # Errors
 /// When IPv6 is off.
 pub fn ipv6_socket() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).context("bind [::1]")?;
-    listener.local_addr().context("read the bound address")
+    reserved(Ipv6Addr::LOCALHOST.into())
+}
+
+/// A port that is free on every address of the machine, for servers that cannot be told one.
+///
+/// # Errors
+/// When there is none.
+pub fn port_everywhere() -> anyhow::Result<u16> {
+    port(Ipv4Addr::UNSPECIFIED.into())
+}
+
+fn reserved(address: IpAddr) -> anyhow::Result<SocketAddr> {
+    Ok(SocketAddr::new(address, port(address)?))
 }

@@ -2,16 +2,15 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs::{self, File},
     net::Ipv4Addr,
     path::Path,
     process::id,
-    sync::atomic::{AtomicU8, Ordering},
 };
 
 use anyhow::Context as _;
 
-use crate::process::run;
+use crate::{place::Place, process::run, reservation::Reservation};
 
 const PREFIX: &str = "hopsight-";
 
@@ -19,6 +18,7 @@ const PREFIX: &str = "hopsight-";
 #[derive(Debug)]
 pub struct NetNs {
     name: String,
+    _block: Reservation,
     /// Our end of the pair.
     pub near: Ipv4Addr,
     /// The namespace's end.
@@ -32,25 +32,20 @@ impl NetNs {
     /// # Errors
     /// When `ip` refuses, as it does without CAP_NET_ADMIN.
     pub fn create() -> anyhow::Result<Self> {
-        static NEXT: AtomicU8 = AtomicU8::new(0);
         remove_abandoned();
-        for _ in 0..u8::MAX {
-            let [.., low] = id().to_be_bytes();
-            let block = low.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-            if run("ip", ["addr", "show", "to", &format!("198.18.{block}.0/24")])?.is_empty() {
-                return Self::with_block(block);
-            }
-        }
-        anyhow::bail!("every block of 198.18.0.0/16 is in use")
-    }
-
-    fn with_block(block: u8) -> anyhow::Result<Self> {
+        // An abandoned one may still have its addresses.
+        let is_free = |block| {
+            let shown = run("ip", ["addr", "show", "to", &format!("198.18.{block}.0/24")]);
+            shown.is_ok_and(|addresses| addresses.is_empty())
+        };
+        let reserved = Reservation::of("netns", 0..256, is_free)?;
+        let block = u8::try_from(reserved.number).context("stay in 198.18.0.0/16")?;
         let name = format!("{PREFIX}{}-{block}", id());
         // Interface names have at most 15 bytes.
         let (near_link, far_link) = (format!("hs{}n{block}", id()), format!("hs{}f{block}", id()));
         let (near, far) = (Ipv4Addr::new(198, 18, block, 1), Ipv4Addr::new(198, 18, block, 2));
         ip(&format!("netns add {name}"))?;
-        let namespace = Self { name: name.clone(), near, far };
+        let namespace = Self { name: name.clone(), _block: reserved, near, far };
         ip(&format!("link add {near_link} type veth peer name {far_link} netns {name}"))?;
         ip(&format!("addr add {near}/30 dev {near_link}"))?;
         ip(&format!("link set {near_link} up"))?;
@@ -60,17 +55,19 @@ impl NetNs {
         Ok(namespace)
     }
 
-    /// The command line that runs `program` in `netns`, or here.
+    /// It as the place of a program.
     #[must_use]
-    pub fn wrap(netns: Option<&Self>, program: &str, args: &[&str]) -> (OsString, Vec<OsString>) {
-        let own = args.iter().map(OsString::from);
-        match netns {
-            None => (program.into(), own.collect()),
-            Some(netns) => {
-                let prefix = ["netns", "exec", &netns.name, program].map(OsString::from);
-                ("ip".into(), prefix.into_iter().chain(own).collect())
-            }
-        }
+    pub fn place(&self) -> Place {
+        Place::behind(["ip", "netns", "exec", &self.name].map(OsString::from), false)
+    }
+
+    /// The namespace itself, for a thread that enters it (setns(2)).
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(&self) -> anyhow::Result<File> {
+        let path = Path::new("/run/netns").join(&self.name);
+        File::open(&path).with_context(|| format!("open {}", path.display()))
     }
 }
 

@@ -11,8 +11,8 @@ use anyhow::Context as _;
 
 use crate::{
     case::{Asks, Case, Holds, Proxy, Upstream, Verify, Version},
-    netns::NetNs,
     pki::{Identity, Pki},
+    place::Place,
     process::Daemon,
 };
 
@@ -40,34 +40,31 @@ pub struct Config {
 const LOG_FORMAT: &str = r#"escape=json '{"remote":"$remote_addr","port":"$remote_port","protocol":"$ssl_protocol","cipher":"$ssl_cipher","verify":"$ssl_client_verify","subject":"$ssl_client_s_dn","serial":"$ssl_client_serial","reused":"$ssl_session_reused","status":"$status"}'"#;
 
 impl Nginx {
-    /// Starts nginx with everything it writes below `dir`, in `netns` if given, and waits until
-    /// it listens on `address`.
+    /// Starts nginx at `place` with everything it writes below `dir`, and waits until it listens on
+    /// `address`.
     ///
     /// # Errors
     /// When it does not start; the message carries its error log.
     pub fn start(
         dir: &Path,
         config: &Config,
-        netns: Option<&NetNs>,
+        place: &Place,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let path = Self::write(dir, config)?;
         let args: [&str; 6] = ["-p", utf8(dir)?, "-e", "stderr", "-c", utf8(&path)?];
         let log = dir.join("nginx.log");
-        let (program, args) = NetNs::wrap(netns, "nginx", &args);
-        let mut daemon = Daemon::spawn(program, args, &log)?;
-        match netns {
+        let mut daemon = Daemon::spawn_at(place, "nginx", args, &log)?;
+        if place.is_reachable {
+            daemon.wait_listening(address)?;
+        } else {
             // Its addresses are not ours to connect to; the pid file appears after `bind`.
-            Some(_) => crate::wait::wait_until(
-                "nginx to write its pid file",
-                std::time::Duration::from_secs(10),
-                || {
-                    daemon.ensure_running()?;
-                    Ok(dir.join("nginx.pid").exists().then_some(()))
-                },
-            )?,
-            None => daemon.wait_listening(address)?,
+            let within = std::time::Duration::from_secs(10);
+            crate::wait::wait_until("nginx to write its pid file", within, || {
+                daemon.ensure_running()?;
+                Ok(dir.join("nginx.pid").exists().then_some(()))
+            })?;
         }
         Ok(Self { daemon })
     }

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::wait_until;
+use crate::{place::Place, wait::wait_until};
 
 /// How long a program may take to begin to listen.
 const START: Duration = Duration::from_secs(10);
@@ -43,7 +43,20 @@ impl Daemon {
         args: impl IntoIterator<Item = impl Into<OsString>>,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        Self::spawn_reading(Stdio::null(), program, args, log)
+        Self::spawn_at(&Place::here(), program, args, log)
+    }
+
+    /// The same elsewhere than here.
+    ///
+    /// # Errors
+    /// As [`Daemon::spawn`].
+    pub fn spawn_at(
+        place: &Place,
+        program: impl AsRef<Path>,
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::spawn_reading(Stdio::null(), place, program, args, log)
     }
 
     /// The same with a standard input, such as a pipe that stays open until
@@ -53,6 +66,7 @@ impl Daemon {
     /// As [`Daemon::spawn`].
     pub fn spawn_reading(
         input: Stdio,
+        place: &Place,
         program: impl AsRef<Path>,
         args: impl IntoIterator<Item = impl Into<OsString>>,
         log: &Path,
@@ -60,10 +74,11 @@ impl Daemon {
         let program = program.as_ref();
         let output = append(log)?;
         let errors = output.try_clone().context("duplicate log file")?;
+        let (first, rest) = place.wrap(program, args);
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "--"])
-            .arg(program)
-            .args(args.into_iter().map(Into::into))
+            .arg(first)
+            .args(rest)
             .stdin(input)
             .stdout(output)
             .stderr(errors)
@@ -193,6 +208,31 @@ pub fn run(
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A process name that no other test process uses, for programs and threads that are watched by
+/// name.
+///
+/// # Panics
+/// When `name` has more than 8 bytes: the kernel keeps 15 in all.
+#[must_use]
+pub fn own_name(name: &str) -> String {
+    assert!(name.len() <= 8, "{name} is too long");
+    format!("{name}-{:x}", std::process::id())
+}
+
+/// Gives `program` another name in `directory`, which is what its processes are then called.
+///
+/// # Errors
+/// When there is no such program, or the link cannot be made.
+pub fn called(directory: &Path, program: impl AsRef<Path>, name: &str) -> anyhow::Result<PathBuf> {
+    let program = program.as_ref();
+    let found = program.to_str().and_then(find).unwrap_or_else(|| program.to_owned());
+    let found = found.canonicalize().with_context(|| format!("find {}", program.display()))?;
+    let link = directory.join(name);
+    std::os::unix::fs::symlink(&found, &link)
+        .with_context(|| format!("call {} {}", found.display(), link.display()))?;
+    Ok(link)
 }
 
 /// Where the program is on `PATH`.

@@ -15,6 +15,7 @@ use crate::{
     case::{Asks, Version},
     nginx::utf8,
     pki::{Identity, Pki},
+    place::Place,
     process::{self, Daemon},
     wait::wait_until,
 };
@@ -104,12 +105,12 @@ impl Stack {
                 });
             }
         }
-        let mut daemon = Daemon::spawn_reading(Stdio::piped(), program, args, log)?;
+        let mut daemon = Daemon::spawn_reading(Stdio::piped(), &Place::here(), program, args, log)?;
         daemon.wait_listening(address)?;
         Ok(daemon)
     }
 
-    /// Makes one request and leaves; whether it was answered.
+    /// Makes one request from `place` and leaves; whether it was answered.
     ///
     /// # Errors
     /// When the program neither gets an answer nor ends.
@@ -117,6 +118,7 @@ impl Stack {
         self,
         keys: &Keys,
         presents: bool,
+        place: &Place,
         address: SocketAddr,
         log: &Path,
     ) -> anyhow::Result<bool> {
@@ -143,7 +145,7 @@ impl Stack {
                 args.extend(["-V", "tls1.2:tls1.3", "-n", if presents { CLIENT } else { "none" }]);
             }
         }
-        let mut client = Daemon::spawn_reading(Stdio::piped(), self.client(), args, log)?;
+        let mut client = Daemon::spawn_reading(Stdio::piped(), place, self.client(), args, log)?;
         // One that ended already will not be answered.
         let _ = client.write_input(REQUEST);
         let what = format!("{} to be answered by {address}", self.client());

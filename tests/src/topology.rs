@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 
 use crate::{
     case::{Case, Proxy, Upstream},
+    cgroup::Cgroup,
     client::Client,
     envoy::{self, Envoy},
     haproxy::{self, Haproxy},
@@ -18,6 +20,7 @@ use crate::{
     netns::NetNs,
     nginx::{self, Nginx},
     pki::Pki,
+    place::Place,
     truth::{self, Seen},
     wait::wait_until,
 };
@@ -57,8 +60,8 @@ pub struct Hop {
 enum Entry {
     /// Over HTTP in the clear to the proxy.
     Front(SocketAddr),
-    /// By running the client.
-    Run(Client),
+    /// By running the client, where the proxies are.
+    Run(Client, Arc<Cgroup>),
 }
 
 impl Hop {
@@ -69,7 +72,7 @@ impl Hop {
     pub fn request(&self) -> anyhow::Result<()> {
         let times = match self.entry {
             Entry::Front(_) => self.case.requests,
-            Entry::Run(_) => self.case.requests / self.case.requests_per_process(),
+            Entry::Run(..) => self.case.requests / self.case.requests_per_process(),
         };
         (0..times).try_for_each(|_| self.request_once())
     }
@@ -81,7 +84,7 @@ impl Hop {
     pub fn request_once(&self) -> anyhow::Result<()> {
         let statuses = match &self.entry {
             Entry::Front(front) => http::get(*front, "/").map(|response| vec![response.status]),
-            Entry::Run(client) => client.run(),
+            Entry::Run(client, cgroup) => client.run(&cgroup.place()),
         };
         let Case { name, status: expected, .. } = self.case;
         for status in statuses.with_context(|| format!("request through {name}"))? {
@@ -101,7 +104,9 @@ impl Hop {
     pub fn request_carrying(&self, canary: &str) -> anyhow::Result<String> {
         match &self.entry {
             Entry::Front(front) => http::post_canary(*front, canary).map(|response| response.body),
-            Entry::Run(client) => client.carrying(canary).run().map(|_| String::new()),
+            Entry::Run(client, cgroup) => {
+                client.carrying(canary).run(&cgroup.place()).map(|_| String::new())
+            }
         }
     }
 
@@ -110,12 +115,13 @@ impl Hop {
     pub const fn front(&self) -> Option<SocketAddr> {
         match self.entry {
             Entry::Front(front) => Some(front),
-            Entry::Run(_) => None,
+            Entry::Run(..) => None,
         }
     }
 }
 
-/// Running proxies and upstreams. Dropping it stops them and deletes their files.
+/// Running proxies and upstreams, the proxies in a cgroup of their own. Dropping it stops them and
+/// deletes their files.
 #[derive(Debug)]
 pub struct Topology {
     /// The hops, in the order of the cases.
@@ -130,6 +136,7 @@ pub struct Topology {
     pub pki: Pki,
     nginx_upstream: Option<Nginx>,
     haproxy_upstream: Option<Haproxy>,
+    cgroup: Arc<Cgroup>,
     block: Loopback,
     dir: tempfile::TempDir,
 }
@@ -158,7 +165,8 @@ impl Topology {
             .context("create a temporary directory")?;
         let pki = pki(&dir.path().join("pki"))?;
         let block = Loopback::reserve()?;
-        let place = |(index, case)| place(index, case, network, block, &pki);
+        let cgroup = Arc::new(Cgroup::create()?);
+        let place = |(index, case)| place(index, case, network, block, &pki, &cgroup);
         let mut topology = Self {
             hops: cases.iter().enumerate().map(place).collect::<anyhow::Result<_>>()?,
             nginx: None,
@@ -166,6 +174,7 @@ impl Topology {
             envoy: None,
             nginx_upstream: None,
             haproxy_upstream: None,
+            cgroup: Arc::clone(&cgroup),
             block,
             dir,
             pki: pki.clone(),
@@ -206,6 +215,12 @@ impl Topology {
         wait_until(&what, LOGGED, || Ok(Some(self.truth(hop)?).filter(|seen| seen.len() >= count)))
     }
 
+    /// The cgroup of the proxies and of what [`Hop::request`] runs.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
     /// A directory that lives as long as this.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -230,9 +245,9 @@ impl Topology {
 
     fn start_upstreams(&mut self, pki: &Pki, network: Network<'_>) -> anyhow::Result<()> {
         let dir = self.dir.path().join("upstream");
-        let netns = match network {
-            Network::Namespace(netns) => Some(netns),
-            _ => None,
+        let place = &match network {
+            Network::Namespace(netns) => netns.place(),
+            _ => Place::here(),
         };
         let mut config = nginx::Config::default();
         let mut sections = String::new();
@@ -248,11 +263,11 @@ impl Topology {
             }
         }
         if let Some(address) = nginx_at {
-            self.nginx_upstream = Some(Nginx::start(&dir, &config, netns, address)?);
+            self.nginx_upstream = Some(Nginx::start(&dir, &config, place, address)?);
         }
         if let Some(address) = haproxy_at {
-            anyhow::ensure!(netns.is_none(), "haproxy upstreams run in our own namespace only");
-            self.haproxy_upstream = Some(Haproxy::start(&dir, &sections, address)?);
+            anyhow::ensure!(place.is_reachable, "haproxy upstreams run in our own namespace only");
+            self.haproxy_upstream = Some(Haproxy::start(&dir, &sections, place, address)?);
         }
         Ok(())
     }
@@ -286,15 +301,16 @@ impl Topology {
                 Proxy::Curl | Proxy::Rustls | Proxy::Python => {}
             }
         }
+        let place = &self.cgroup.place();
         if let Some(front) = nginx_at {
-            self.nginx = Some(Nginx::start(&dir, &config, None, front)?);
+            self.nginx = Some(Nginx::start(&dir, &config, place, front)?);
         }
         if let Some(front) = haproxy_at {
-            self.haproxy = Some(Haproxy::start(&dir, &sections, front)?);
+            self.haproxy = Some(Haproxy::start(&dir, &sections, place, front)?);
         }
         if let Some(front) = envoy_at {
             let admin = self.spare_port(9901);
-            self.envoy = Some(Envoy::start(&dir, &bootstrap, admin, front)?);
+            self.envoy = Some(Envoy::start(&dir, &bootstrap, place, admin, front)?);
         }
         Ok(())
     }
@@ -306,6 +322,7 @@ fn place(
     network: Network<'_>,
     block: Loopback,
     pki: &Pki,
+    cgroup: &Arc<Cgroup>,
 ) -> anyhow::Result<Hop> {
     let index = u8::try_from(index).context("count cases")?;
     let port = if case.version().is_some() { 8443 } else { 8080 };
@@ -326,10 +343,11 @@ fn place(
             (address, address)
         }
     };
+    let run = |client| Entry::Run(client, Arc::clone(cgroup));
     let entry = match case.proxy {
-        Proxy::Curl => Entry::Run(Client::curl(case, dial, pki)?),
-        Proxy::Rustls => Entry::Run(Client::rustls(case, dial, pki)?),
-        Proxy::Python => Entry::Run(Client::python(case, dial, pki)?),
+        Proxy::Curl => run(Client::curl(case, dial, pki)?),
+        Proxy::Rustls => run(Client::rustls(case, dial, pki)?),
+        Proxy::Python => run(Client::python(case, dial, pki)?),
         _ => Entry::Front(block.socket(1, 7000 + u16::from(index))),
     };
     Ok(Hop { case: *case, listen, dial, entry })

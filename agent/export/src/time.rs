@@ -1,35 +1,29 @@
 //! Time for people and for logs, in UTC.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-/// `2026-11-23T14:35:00.123Z` (RFC 3339).
+use jiff::{SignedDuration, Timestamp, civil::DateTime};
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// `2026-11-23T14:35:00.123Z` (RFC 3339); the last moment of the year 9999 for all later ones.
 #[must_use]
 pub fn rfc3339(unix_seconds: f64) -> String {
     let (whole, millis) = whole_and_millis(unix_seconds);
-    let second = whole.rem_euclid(86_400);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", date(whole))
+    let time = SignedDuration::from_secs(whole) + SignedDuration::from_millis(millis);
+    format!("{:.3}Z", EPOCH.saturating_add(time))
 }
 
-/// Reads what [`rfc3339`] writes for times since 1970.
+/// Reads what [`rfc3339`] writes.
 #[must_use]
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.splitn(3, '-').map(str::parse);
-    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
-    let (time, millis) = time.split_once('.')?;
-    let mut time = time.splitn(3, ':').map(str::parse::<u64>);
-    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
-    let days = u64::try_from(days_from_civil(year, month, day)).ok()?;
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(UNIX_EPOCH + Duration::new(seconds, 0) + Duration::from_millis(millis.parse().ok()?))
+    text.parse::<Timestamp>().ok().map(SystemTime::from)
 }
 
-/// `2026-11-23`.
+/// `2026-11-23`; the last day of the year 9999 for all later ones.
 #[must_use]
 pub fn date(unix_seconds: i64) -> String {
-    let (year, month, day) = civil_from_days(unix_seconds.div_euclid(86_400));
-    format!("{year:04}-{month:02}-{day:02}")
+    EPOCH.saturating_add(SignedDuration::from_secs(unix_seconds)).date().to_string()
 }
 
 /// `12s`, `5m`, `3h`, `2d`: the largest whole unit of a span of seconds.
@@ -50,33 +44,6 @@ fn whole_and_millis(seconds: f64) -> (i64, i64) {
     (millis.div_euclid(1000), millis.rem_euclid(1000))
 }
 
-/// Days since 1970-01-01 of a proleptic Gregorian date; the inverse of [`civil_from_days`].
-const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let year_of_cycle = year.rem_euclid(400);
-    let day_of_cycle = year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
-    year.div_euclid(400) * 146_097 + day_of_cycle - 719_468
-}
-
-/// Proleptic Gregorian year, month and day of a number of days since 1970-01-01.
-///
-/// Counts in 400-year cycles of 146,097 days, with years that begin on 1 March so that the leap
-/// day is the last day of its year.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let since_march_0000 = days + 719_468;
-    let cycle = since_march_0000.div_euclid(146_097);
-    let day_of_cycle = since_march_0000.rem_euclid(146_097);
-    let year_of_cycle =
-        (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year =
-        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (cycle * 400 + year_of_cycle + i64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use hopsight_core::hops::moment::unix_seconds;
@@ -94,11 +61,20 @@ mod tests {
             (1_709_164_800, "2024-02-29"),
             (1_767_225_599, "2025-12-31"),
             (4_107_542_400, "2100-03-01"),
+            // What RFC 5280 has certificates say that never expire (section 4.1.2.5).
             (253_402_300_799, "9999-12-31"),
+            (i64::MAX, "9999-12-31"),
         ] {
             assert_eq!(date(seconds), want, "{seconds}");
         }
-        assert_eq!(rfc3339(1_709_211_909.25), "2024-02-29T13:05:09.250Z");
+        for (seconds, want) in [
+            (1_709_211_909.25, "2024-02-29T13:05:09.250Z"),
+            (1_709_211_909.0, "2024-02-29T13:05:09.000Z"),
+            (-0.001, "1969-12-31T23:59:59.999Z"),
+            (f64::INFINITY, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), want, "{seconds}");
+        }
     }
 
     #[test]
@@ -117,7 +93,7 @@ mod tests {
             let read = parse_rfc3339(&text).map(unix_seconds);
             assert_eq!(read, Some(seconds), "{text}");
         }
-        for text in ["", "2026-11-23", "2026-11-23T14:35:00Z", "1960-01-01T00:00:00.000Z"] {
+        for text in ["", "2026-11-23", "2026-11-23T14:35:00", "2026-13-01T00:00:00.000Z"] {
             assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }

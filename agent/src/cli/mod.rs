@@ -12,7 +12,6 @@ mod replay;
 mod run;
 mod table;
 mod watch;
-mod yaml;
 
 use std::{io, path::PathBuf, process::ExitCode};
 

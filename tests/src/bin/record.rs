@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     for name in case::process_names(&cases).into_iter().chain([early_data::CLIENT]) {
         options.extend(["--proxy", name]);
     }
-    let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &options)?;
+    let agent = Agent::watching(&topology, "agent", &options)?;
     let mut files = Vec::new();
     for hop in &topology.hops {
         hop.request()?;
@@ -44,7 +44,8 @@ fn main() -> anyhow::Result<()> {
     let block = Loopback::reserve()?;
     for (port, case) in (10_000..).step_by(2).zip(early_data::ALL) {
         let addresses = [port, port + 1].map(|port| block.socket(1, port));
-        case.run(&topology.dir().join("early-data"), &topology.pki, addresses, EARLY_DATA)?;
+        let dir = topology.dir().join("early-data");
+        case.run(&dir, &topology.pki, topology.cgroup(), addresses, EARLY_DATA)?;
         if case.is_told_by_lengths() {
             files.push((case.name, addresses[1]));
         }

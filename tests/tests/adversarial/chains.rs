@@ -22,7 +22,6 @@ fn large_chains_are_judged_rightly() {
     if !requirement::met("large_chains_are_judged_rightly", &["nginx"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     for (whose, server, client) in [
         ("the upstream's", LARGE, 0),
         ("the proxy's", 0, LARGE),
@@ -35,8 +34,7 @@ fn large_chains_are_judged_rightly() {
             Topology::start_with(&cases, Network::Ipv4, |dir| Pki::padded(dir, server, client))
                 .unwrap();
         for (mode, options) in [("library", &[][..]), ("wire", &["--no-library"])] {
-            let dir = topology.dir().join(mode);
-            let agent = Agent::start(&dir, topology.spare_address(), options).unwrap();
+            let agent = Agent::watching(&topology, mode, options).unwrap();
             for hop in &topology.hops {
                 hop.request_once().unwrap();
                 let reports = agent.wait_finals(hop.dial, 1).unwrap();

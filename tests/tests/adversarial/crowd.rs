@@ -1,15 +1,11 @@
 //! More connections than anybody looks after.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, ChildStdin, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use hopsight_tests::{
-    agent::{self, Agent},
+    agent::Agent,
     case,
-    cgroup::Cgroup,
+    crowd::Part,
     loopback::Loopback,
     requirement,
     topology::{Network, Topology},
@@ -23,41 +19,6 @@ const WANTED: u64 = 50_000;
 const PARTS: u8 = 3;
 /// What an agent may take in resident memory with 50,000 silent connections.
 const BOUND: u64 = 256 << 20;
-
-/// A process of the crowd, which ends with its standard input.
-struct Part {
-    child: Child,
-    input: Option<ChildStdin>,
-    /// What it said last.
-    said: BufReader<std::process::ChildStdout>,
-}
-
-impl Part {
-    /// Starts it in this cgroup.
-    fn start(cgroup: &Cgroup, args: &[String]) -> Self {
-        let program = agent::sibling("hopsight-crowd").unwrap();
-        let join = "echo $$ > \"$0/cgroup.procs\"; exec \"$@\"";
-        let mut command = Command::new("sh");
-        command.args(["-c", join]).arg(cgroup.path()).arg(program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { input: child.stdin.take(), child, said }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.said.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn silent_connections_take_little_and_hide_nothing() {
@@ -74,13 +35,8 @@ fn silent_connections_take_little_and_hide_nothing() {
     }
     let topology =
         Topology::start(&case::named(&["http", "mtls12", "mtls13"]), Network::Ipv4).unwrap();
-    // Nothing else of the machine, so that counts are exact.
-    let cgroup = Cgroup::create().unwrap();
-    cgroup.adopt(topology.nginx.as_ref().unwrap().daemon.pid()).unwrap();
-    let names = ["--proxy", "hopsight-crowd", "--proxy", "nginx", "--cgroup"];
-    let args = [&names[..], &[cgroup.path().to_str().unwrap()]].concat();
-    let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &args);
-    let agent = agent.unwrap();
+    let names = ["--proxy", "hopsight-crowd", "--proxy", "nginx"];
+    let agent = Agent::watching(&topology, "agent", &names).unwrap();
     let before = agent.resident().unwrap();
 
     let block = Loopback::reserve().unwrap();
@@ -88,13 +44,13 @@ fn silent_connections_take_little_and_hide_nothing() {
     let mut clients = Vec::new();
     for number in 0..PARTS {
         let address = block.socket(10 + number, 9000).to_string();
-        let mut server = Part::start(&cgroup, std::slice::from_ref(&address));
-        assert_eq!(server.line(), "listening");
+        let mut server = Part::start(topology.cgroup(), std::slice::from_ref(&address)).unwrap();
+        assert_eq!(server.line().unwrap(), "listening");
         servers.push(server);
-        clients.push(Part::start(&cgroup, &[address, part.to_string()]));
+        clients.push(Part::start(topology.cgroup(), &[address, part.to_string()]).unwrap());
     }
     for client in &mut clients {
-        assert_eq!(client.line(), format!("{part} connections"));
+        assert_eq!(client.line().unwrap(), format!("{part} connections"));
     }
     #[expect(clippy::cast_precision_loss, reason = "a small count")]
     let expected = count as f64;

@@ -11,7 +11,14 @@ use std::{
 };
 
 use hopsight_core::model::{Direction, Event, Security};
-use hopsight_tests::{agent::Agent, loopback::Loopback, requirement, wait::wait_until};
+use hopsight_tests::{
+    agent::Agent,
+    cgroup::Cgroup,
+    loopback::Loopback,
+    process::{called, own_name},
+    requirement,
+    wait::wait_until,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 /// The turns of a recorded connection: who said what next.
@@ -64,11 +71,11 @@ fn each_connection_of_one_address_pair_has_its_own_verdict() {
     if !requirement::met(test, &[]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
-    let name = "hs-same-tuple";
+    let name = own_name("same");
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let args = ["--proxy", name, "--no-library"];
+    let own = Cgroup::of_this_process().unwrap().to_str().unwrap();
+    let args = ["--cgroup", own, "--proxy", &name, "--no-library"];
     let agent = Agent::start(dir.path(), block.socket(1, 9464), &args).unwrap();
     let kinds = [
         ("http", Security::Plaintext),
@@ -93,7 +100,7 @@ fn each_connection_of_one_address_pair_has_its_own_verdict() {
             }
         }
     });
-    let client = thread::Builder::new().name(name.to_owned()).spawn(move || {
+    let client = thread::Builder::new().name(name).spawn(move || {
         for turns in turns.iter().cycle().take(rounds * turns.len()) {
             let mut stream = connect_from(local, remote);
             speak(&mut stream, turns, Direction::ToServer);
@@ -117,13 +124,12 @@ fn short_lived_processes_are_seen_and_forgotten() {
     if !requirement::met(test, &["bash"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    // A copy has a name of its own: other tests run bash, too.
-    let program = dir.path().join("hs-fork");
-    fs::copy(hopsight_tests::process::find("bash").unwrap(), &program).unwrap();
-    let args = ["--proxy", "hs-fork"];
+    let name = own_name("fork");
+    let program = called(dir.path(), "bash", &name).unwrap();
+    let own = Cgroup::of_this_process().unwrap().to_str().unwrap();
+    let args = ["--cgroup", own, "--proxy", &name];
     let agent = Agent::start(dir.path(), block.socket(1, 9464), &args).unwrap();
     let open_files = || agent.metric("process_open_fds", &[]).unwrap().unwrap();
     let before = open_files();

@@ -27,8 +27,7 @@ fn reports(mangle: Mangle, extra: &[&str]) -> Vec<(Hop, ConnectionReport)> {
     let upstreams: HashMap<_, _> =
         topology.hops.iter().map(|hop| (hop.dial.port(), hop.listen)).collect();
     let relay = Relay::start(tun, mangle, upstreams);
-    let dir = topology.dir().join("agent");
-    let agent = Agent::start(&dir, topology.spare_address(), extra).unwrap();
+    let agent = Agent::watching(&topology, "agent", extra).unwrap();
     // All at once: with a window of one byte each takes seconds.
     thread::scope(|scope| {
         for hop in &topology.hops {
@@ -57,7 +56,6 @@ fn odd_but_honest_segments_change_nothing() {
     if !requirement::met("odd_but_honest_segments_change_nothing", &["nginx", "ip"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     for mangle in [
         Mangle::Plain,
         Mangle::ByByte,
@@ -83,7 +81,6 @@ fn forged_segments_leave_the_verdict_unknown() {
     if !requirement::met("forged_segments_leave_the_verdict_unknown", &["nginx", "ip"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     for mangle in [
         Mangle::WrongChecksum,
         Mangle::ForgedHello,
@@ -111,7 +108,6 @@ fn the_library_is_not_deceived() {
     if !requirement::met("the_library_is_not_deceived", &["nginx", "ip"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     for mangle in [Mangle::WrongChecksum, Mangle::AheadOfAHole] {
         for (hop, report) in reports(mangle, &[]) {
             let verdict = report.verdict;

@@ -6,11 +6,10 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt as _,
-    process,
-    sync::atomic::{AtomicU8, Ordering},
 };
 
 use anyhow::Context as _;
+use hopsight_tests::reservation::Reservation;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
@@ -33,6 +32,7 @@ struct InterfaceRequest {
 /// The interface; it goes when this does.
 pub struct Tun {
     file: File,
+    _block: Reservation,
     /// The kernel's address.
     pub near: Ipv4Addr,
     /// The address of the machine that we are.
@@ -43,10 +43,9 @@ impl Tun {
     /// Makes an interface with addresses of 198.19.0.0/16 (RFC 2544's benchmarking range, of which
     /// [`hopsight_tests::netns`] uses the other half).
     pub fn create() -> anyhow::Result<Self> {
-        static NEXT: AtomicU8 = AtomicU8::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let [.., low] = process::id().to_be_bytes();
-        let name = format!("hst{}n{number}", process::id() % 100_000);
+        let reserved = Reservation::of("tun", 0..256, |_| true)?;
+        let block = u8::try_from(reserved.number).context("stay in 198.19.0.0/16")?;
+        let name = format!("hopsight-tun{block}");
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -59,14 +58,11 @@ impl Tun {
         // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which `InterfaceRequest` is.
         unsafe { ioctl(&file, Setter::<TUNSETIFF, InterfaceRequest>::new(request)) }
             .context("make a tun interface")?;
-        let block = low.wrapping_add(number);
-        let host = number.wrapping_mul(4) & 0xfc;
-        let (near, far) =
-            (Ipv4Addr::new(198, 19, block, host | 1), Ipv4Addr::new(198, 19, block, host | 2));
+        let (near, far) = (Ipv4Addr::new(198, 19, block, 1), Ipv4Addr::new(198, 19, block, 2));
         for arguments in [format!("addr add {near}/30 dev {name}"), format!("link set {name} up")] {
             hopsight_tests::process::run("ip", arguments.split(' '))?;
         }
-        Ok(Self { file, near, far })
+        Ok(Self { file, _block: reserved, near, far })
     }
 
     /// The next packet that the kernel sent, if there is one.

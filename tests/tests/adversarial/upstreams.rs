@@ -8,7 +8,9 @@ use std::{
 };
 
 use hopsight_core::model::{Reason, Security};
-use hopsight_tests::{agent::Agent, loopback::Loopback, requirement};
+use hopsight_tests::{
+    agent::Agent, cgroup::Cgroup, loopback::Loopback, process::own_name, requirement,
+};
 
 /// A ClientHello record that OpenSSL would send, without extensions.
 const HELLO: &[u8] = &[
@@ -34,7 +36,7 @@ fn endless_messages(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// A ServerHello whose bytes come one by one.
+/// A ServerHello whose bytes come one by one, so slowly that the agent's patience ends first.
 fn slow_bytes(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     for byte in SERVER_HELLO.iter().cycle() {
@@ -60,8 +62,7 @@ fn alerts(stream: &mut TcpStream) -> std::io::Result<()> {
         stream.write_all(&[&[22, 3, 3, 0, 8][..], byte].concat())?;
         thread::sleep(Duration::from_millis(50));
     }
-    let _ = stream.read(&mut [0; 64])?;
-    thread::sleep(Duration::from_secs(4));
+    while stream.read(&mut [0; 64])? > 0 {}
     Ok(())
 }
 
@@ -71,13 +72,14 @@ fn handshakes_that_never_end_are_given_up() {
     if !requirement::met(test, &[]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
-    let name = "hs-endless";
+    let name = &own_name("endless");
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("hopsight.toml");
     std::fs::write(&config, "[flows]\nhandshake_timeout_seconds = 2\n").unwrap();
-    let args = ["--proxy", name, "--no-library", "--config", config.to_str().unwrap()];
+    let own = Cgroup::of_this_process().unwrap().to_str().unwrap();
+    let args =
+        ["--cgroup", own, "--proxy", name, "--no-library", "--config", config.to_str().unwrap()];
     let agent = Agent::start(dir.path(), block.socket(1, 9464), &args).unwrap();
     let before = agent.resident().unwrap();
     let cases: [(&str, Behaviour, &[Reason]); 4] = [
@@ -94,7 +96,7 @@ fn handshakes_that_never_end_are_given_up() {
             // It ends when the client goes away.
             let _ = behaviour(&mut stream);
         });
-        let client = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let client = thread::Builder::new().name(name.clone()).spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(HELLO).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(4))).unwrap();

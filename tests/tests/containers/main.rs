@@ -15,18 +15,31 @@ use hopsight_core::{
 };
 use hopsight_tests::{
     agent::{Agent, VERDICT},
+    cgroup::Cgroup,
     containerd::{Containerd, IMAGE},
     cri::Pod,
     http,
     loopback::Loopback,
     nginx::{self, Nginx, utf8},
     pki::Pki,
+    place::Place,
     requirement,
     wait::wait_until,
 };
 use serde_json::Value;
 
-const UID: &str = "5b3c1d0e-7a2f-4c6b-9d8e-0123456789ab";
+/// The uid of a pod that only this test has.
+fn pod_uid(test: u32) -> String {
+    format!("5b3c1d0e-7a2f-4c6b-9d8e-{:08x}{test:04x}", std::process::id())
+}
+
+/// The cgroup that the pod's processes are in: the kubelet's, or where that is one of version 1,
+/// which no network program can be attached to, the one that containerd was started in.
+fn cgroup_of(uid: &str, containerd: &Cgroup) -> PathBuf {
+    let root = hopsight_capture::Cgroup::open(None).unwrap().path;
+    let pod = root.join(format!("kubepods/burstable/pod{uid}"));
+    if pod.exists() { pod } else { containerd.path().to_owned() }
+}
 
 /// The configuration of the nginx in the container.
 const CONFIGURATION: &str = "
@@ -83,16 +96,20 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
         utf8(&pki.root).unwrap(),
     );
     let config = nginx::Config { http: server, ..nginx::Config::default() };
-    let _upstream = Nginx::start(&dir.path().join("upstream"), &config, None, upstream).unwrap();
+    let _upstream =
+        Nginx::start(&dir.path().join("upstream"), &config, &Place::here(), upstream).unwrap();
     let proxy = CONFIGURATION
         .replace("UPSTREAM", &upstream.to_string())
         .replace("FRONT", &front.to_string());
     fs::write(dir.path().join("etc/nginx.conf"), proxy).unwrap();
 
-    let containerd = Containerd::start(&dir.path().join("c")).unwrap();
+    let cgroup = Cgroup::create().unwrap();
+    let place = &cgroup.place();
+    let containerd = Containerd::start(&dir.path().join("c"), place).unwrap();
     let cri = containerd.cri().unwrap();
+    let uid = pod_uid(1);
     let labels = [("app", "edge"), ("pod-template-hash", "7d9c5b6d8"), ("unasked", "x")];
-    let pod = Pod { namespace: "web", name: "edge-7d9c5b6d8-x2x4z", uid: UID, labels: &labels };
+    let pod = Pod { namespace: "web", name: "edge-7d9c5b6d8-x2x4z", uid: &uid, labels: &labels };
     let pod = cri.run_pod(&pod).unwrap_or_else(|error| {
         panic!("{error:#}\n{}", containerd.daemon.log());
     });
@@ -100,10 +117,11 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
     let mounts = [(Path::new("/etc/nginx/test"), &*dir.path().join("etc"))];
     let container = pod.start_container("proxy", IMAGE, &command, &mounts).unwrap();
     let config = agent_configuration(dir.path(), &containerd.socket);
+    let watched = cgroup_of(&uid, &cgroup);
     let agent = Agent::start(
         &dir.path().join("agent"),
         block.socket(2, 9464),
-        &["--config", utf8(&config).unwrap()],
+        &["--config", utf8(&config).unwrap(), "--cgroup", utf8(&watched).unwrap()],
     )
     .unwrap();
     let hop = wait_until("a request through the container", VERDICT, || {
@@ -124,7 +142,7 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
     assert_eq!((hop.state.security, hop.state.evidence), (Security::Mtls, Evidence::Library));
     let identity = hop.context.proxy_identity.clone().unwrap();
     assert_eq!(identity.cgroup.container.as_ref().unwrap().id, container);
-    assert_eq!(identity.cgroup.pod.as_ref().unwrap().uid, UID);
+    assert_eq!(identity.cgroup.pod.as_ref().unwrap().uid, uid);
     let pod = identity.kubernetes.clone().unwrap();
     assert_eq!((&*pod.namespace, &*pod.pod), ("web", "edge-7d9c5b6d8-x2x4z"));
     assert_eq!(pod.container.as_deref(), Some("proxy"));
@@ -157,7 +175,8 @@ fn a_runtime_that_does_not_answer_is_told_and_stops_nothing() {
     fs::create_dir_all(dir.path().join("etc")).unwrap();
     let server = format!("server {{ listen {upstream}; location / {{ return 200 \"x\"; }} }}\n");
     let config = nginx::Config { http: server, ..nginx::Config::default() };
-    let _upstream = Nginx::start(&dir.path().join("upstream"), &config, None, upstream).unwrap();
+    let _upstream =
+        Nginx::start(&dir.path().join("upstream"), &config, &Place::here(), upstream).unwrap();
     let proxy = CONFIGURATION
         .replace("https://", "http://")
         .lines()
@@ -167,9 +186,11 @@ fn a_runtime_that_does_not_answer_is_told_and_stops_nothing() {
         .replace("FRONT", &front.to_string());
     fs::write(dir.path().join("etc/nginx.conf"), proxy).unwrap();
 
-    let containerd = Containerd::start(&dir.path().join("c")).unwrap();
+    let cgroup = Cgroup::create().unwrap();
+    let place = &cgroup.place();
+    let containerd = Containerd::start(&dir.path().join("c"), place).unwrap();
     let cri = containerd.cri().unwrap();
-    let uid = UID.replace('5', "6");
+    let uid = pod_uid(2);
     let pod = Pod { namespace: "web", name: "other", uid: &uid, labels: &[] };
     let pod = cri.run_pod(&pod).unwrap();
     let command = ["/bin/nginx", "-e", "stderr", "-c", "/etc/nginx/test/nginx.conf"];
@@ -179,10 +200,11 @@ fn a_runtime_that_does_not_answer_is_told_and_stops_nothing() {
     let _silent = UnixListener::bind(&socket).unwrap();
     pod.start_container("proxy", IMAGE, &command, &mounts).unwrap();
     let config = agent_configuration(dir.path(), &socket);
+    let watched = cgroup_of(&uid, &cgroup);
     let agent = Agent::start(
         &dir.path().join("agent"),
         block.socket(2, 9464),
-        &["--config", utf8(&config).unwrap()],
+        &["--config", utf8(&config).unwrap(), "--cgroup", utf8(&watched).unwrap()],
     )
     .unwrap();
     let (hop, status, ready) =

@@ -51,11 +51,10 @@ fn events_that_find_no_space_are_counted() {
     if !requirement::met(test, &["nginx", "mount"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
     let disk = SmallDisk::mount(topology.dir().join("small"), 64);
     // The agent's log is on the same disk: it cannot even say so.
-    let agent = Agent::start(&disk.0, topology.spare_address(), &["--no-library"]).unwrap();
+    let agent = Agent::watching(&topology, "small", &["--no-library"]).unwrap();
     let hop = &topology.hops[0];
     let dropped = || {
         let value = agent.metric("hopsight_event_output_dropped_total", &[]).unwrap();
@@ -115,16 +114,14 @@ fn a_state_that_finds_no_space_is_saved_later() {
     if !requirement::met(test, &["nginx", "mount"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
     let disk = SmallDisk::mount(topology.dir().join("small"), 64);
     let filler = disk.fill();
     let policy = topology.dir().join("policy.toml");
     fs::write(&policy, POLICY).unwrap();
-    let dir = topology.dir().join("agent");
     let args = ["--policy", policy.to_str().unwrap(), "--state", disk.0.to_str().unwrap()];
     let args = [&args[..], &["--no-library"]].concat();
-    let agent = Agent::start(&dir, topology.spare_address(), &args).unwrap();
+    let agent = Agent::watching(&topology, "agent", &args).unwrap();
     let hop = &topology.hops[0];
     hop.request().unwrap();
     // The drift is said although it cannot be kept.

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     thread,
@@ -12,6 +11,7 @@ use std::{
 use hopsight_tests::{
     agent::{self, Agent},
     case,
+    crowd::{self, Part},
     load::Load,
     requirement,
     topology::{Hop, Network, Topology},
@@ -91,23 +91,22 @@ fn an_agent_lives_in_64_mib() {
     );
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let name = "hs-silent";
-    let args = ["--proxy", "nginx", "--proxy", name];
+    let own = ["--proxy", "nginx", "--proxy", crowd::NAME];
+    let args = [topology.cgroup().options().unwrap().as_slice(), &own].concat();
     let mut agent = Agent::start_program(&program, &dir, topology.spare_address(), &args).unwrap();
 
     // Thousands of silent connections, full speed through the proxy, and somebody who looks.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let silent = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let open = |_| TcpStream::connect(address).unwrap();
-        (0..4000).map(open).collect::<Vec<TcpStream>>()
-    });
-    let accepted: Vec<_> = (0..4000).map(|_| listener.accept().unwrap()).collect();
-    let silent = silent.unwrap().join().unwrap();
+    let address = topology.spare_port(9000).to_string();
+    let part = |args: &[String]| Part::start(topology.cgroup(), args).unwrap();
+    let mut accepting = part(std::slice::from_ref(&address));
+    assert_eq!(accepting.line().unwrap(), "listening");
+    let mut silent = part(&[address, "4000".to_owned()]);
+    assert_eq!(silent.line().unwrap(), "4000 connections");
     let load = Load::default();
     let hops: Vec<&Hop> = topology.hops.iter().collect();
     load.during(&hops, 1, || {
         for _ in 0..20 {
+            // The point: this goes on for six seconds.
             thread::sleep(Duration::from_millis(300));
             assert_eq!(agent.get("/metrics").unwrap().status, 200);
         }
@@ -120,6 +119,6 @@ fn an_agent_lives_in_64_mib() {
         let reports = agent.wait_finals(hop.dial, 1).unwrap();
         assert_eq!(reports[0].verdict.security, hop.case.expected.security, "{}", hop.case.name);
     }
-    drop((silent, accepted));
+    drop((silent, accepting));
     drop(agent);
 }

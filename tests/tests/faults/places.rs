@@ -19,12 +19,13 @@ fn cgroups_below_come_and_go() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http", "mtls12"]), Network::Ipv4).unwrap();
     let proxy = topology.nginx.as_ref().unwrap().daemon.pid();
+    // The worker that answers is there, and moves with its master.
+    topology.hops[0].request_once().unwrap();
     let watched = Cgroup::create().unwrap();
-    let path = watched.path().to_str().unwrap();
-    let args = ["--no-library", "--cgroup", path];
+    let own = watched.options().unwrap();
+    let args = [&own[..], &["--no-library"]].concat();
     let agent = Agent::start(&topology.dir().join("agent"), topology.spare_address(), &args);
     let agent = agent.unwrap();
     let mut expected = 0;
@@ -53,10 +54,10 @@ fn the_end_of_the_watched_cgroup_is_said() {
     if !requirement::met(test, &["nginx"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
     let watched = Cgroup::create().unwrap();
-    let args = ["--no-library", "--cgroup", watched.path().to_str().unwrap()];
+    let own = watched.options().unwrap();
+    let args = [&own[..], &["--no-library"]].concat();
     let mut agent =
         Agent::start(&topology.dir().join("agent"), topology.spare_address(), &args).unwrap();
     let path = watched.path().to_owned();
@@ -72,6 +73,7 @@ fn the_end_of_the_watched_cgroup_is_said() {
     // Another one of the same name is not the one that was watched.
     fs::create_dir(&path).unwrap();
     topology.hops[0].request().unwrap();
+    // The point: nothing changes while the agent looks again, which it does every second.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(agent.get("/readyz").unwrap().status, 503);
     agent.daemon.ensure_running().unwrap();
@@ -83,15 +85,19 @@ fn a_network_namespace_goes_with_its_connections() {
     if !requirement::met(test, &["nginx", "ip"]) {
         return;
     }
-    let _alone = hopsight_tests::alone();
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(dir.path(), block.socket(1, 9464), &["--no-library"]).unwrap();
+    let watched = Cgroup::create().unwrap();
+    let own = watched.options().unwrap();
+    let args = [&own[..], &["--no-library"]].concat();
+    let mut agent = Agent::start(dir.path(), block.socket(1, 9464), &args).unwrap();
     for _ in 0..3 {
         let netns = NetNs::create().unwrap();
         let mut cases = case::named(&["http", "mtls12"]);
         cases.extend(case::KEEPALIVE);
         let topology = Topology::start(&cases, Network::Namespace(&netns)).unwrap();
+        topology.hops[0].request_once().unwrap();
+        watched.adopt(topology.nginx.as_ref().unwrap().daemon.pid()).unwrap();
         for hop in &topology.hops {
             hop.request_once().unwrap();
         }

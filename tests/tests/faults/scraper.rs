@@ -65,8 +65,7 @@ fn hostile_scrapers_cost_neither_traffic_nor_verdicts() {
     }
     let _alone = hopsight_tests::alone();
     let topology = Topology::start(&case::named(&["http", "mtls12"]), Network::Ipv4).unwrap();
-    let dir = topology.dir().join("agent");
-    let mut agent = Agent::start(&dir, topology.spare_address(), &["--no-library"]).unwrap();
+    let mut agent = Agent::watching(&topology, "agent", &["--no-library"]).unwrap();
     let before = agent.resident().unwrap();
     let hops: Vec<&Hop> = topology.hops.iter().collect();
     let load = Load::default();

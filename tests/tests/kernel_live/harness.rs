@@ -10,6 +10,7 @@ use std::{
 use hopsight_capture::{LiveOptions, LiveSource, LoadOptions, Source as _};
 use hopsight_core::model::{Direction, Event, FlowId};
 use hopsight_system::names::Watched;
+use hopsight_tests::cgroup::Cgroup;
 
 /// Whether live tests can run; says so when they cannot.
 pub fn privileged(test: &str) -> bool {
@@ -20,7 +21,7 @@ pub fn privileged(test: &str) -> bool {
     root
 }
 
-/// Options that watch `name` only, with a ring buffer of 4 MiB, and take nothing in; no library
+/// Options that watch `name` in this process and what it starts only, with a ring buffer of 4 MiB, and take nothing in; no library
 /// probes.
 pub fn options(name: &str) -> LiveOptions {
     let defaults = LiveOptions::default();
@@ -30,6 +31,7 @@ pub fn options(name: &str) -> LiveOptions {
             ring_bytes: 4 << 20,
             ..defaults.load
         },
+        cgroup: Some(Cgroup::of_this_process().expect("a cgroup of our own").to_owned()),
         take_in: false,
         library: false,
         ..defaults

@@ -6,6 +6,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use hopsight_tests::{
     http,
     loopback::Loopback,
     nginx::{self, Nginx, utf8},
+    place::Place,
     requirement,
     wait::wait_until,
 };
@@ -31,7 +33,8 @@ struct PodCgroup {
 
 impl PodCgroup {
     fn create() -> Self {
-        let number = u64::from(std::process::id());
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = u64::from(std::process::id()) << 8 | NEXT.fetch_add(1, Ordering::Relaxed);
         let uid = format!("00000000-0000-4000-8000-{number:012x}");
         let id = format!("{number:064x}");
         let root = Cgroup::open(None).unwrap().path;
@@ -76,7 +79,7 @@ impl Scene {
         let (front, upstream) = (block.socket(1, 7000), block.socket(10, 8080));
         let start = |name: &str, http: String, address| {
             let config = nginx::Config { http, ..nginx::Config::default() };
-            Nginx::start(&dir.path().join(name), &config, None, address).unwrap()
+            Nginx::start(&dir.path().join(name), &config, &Place::here(), address).unwrap()
         };
         let server =
             format!("server {{ listen {upstream}; location / {{ return 200 \"x\"; }} }}\n");
@@ -101,6 +104,8 @@ impl Scene {
         let text = format!("[kubernetes]\nkubeconfig = \"{}\"\n", kubeconfig.display());
         fs::write(&config, text).unwrap();
         let options = ["--config", utf8(&config).unwrap(), "--policy", utf8(&policy).unwrap()];
+        let own = ["--cgroup", utf8(&self.cgroup.container).unwrap()];
+        let options = [&own[..], &options].concat();
         Agent::start(&self.dir.path().join("agent"), self.block.socket(2, 9464), &options).unwrap()
     }
 
@@ -162,7 +167,11 @@ fn a_proxy_in_a_pod_has_the_name_and_the_policy_of_its_workload() {
     // No hop stayed under the name that the process has by itself.
     let hops = agent.hops().unwrap().hops;
     assert_eq!(hops.iter().filter(|hop| hop.is_to(scene.upstream)).count(), 1, "{hops:#?}");
-    assert_eq!(component(&agent, "kubernetes")["state"], "ready");
+    // The hop has its name as soon as the pod is listed; the watch is ready once it began as well.
+    wait_until("the watch to be ready", VERDICT, || {
+        Ok((component(&agent, "kubernetes")["state"] == "ready").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", component(&agent, "kubernetes")));
 }
 
 #[test]

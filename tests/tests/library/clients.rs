@@ -5,14 +5,15 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
-use hopsight_capture::LiveSource;
+use hopsight_capture::{LibraryEvidence, LiveSource};
+use hopsight_core::model::LibraryEvent;
+use hopsight_tests::process::{called, own_name};
 
 use crate::support::{
-    Authority, Running, free_port, get, library_events, line, nginx, nginx_with, possible, source,
-    source_of, wait_for_port,
+    Authority, Running, free_port, get, library_events, library_events_until, line, nginx,
+    nginx_called, nginx_with, possible, source, source_of, wait_evidence, wait_for_port,
 };
 
 /// The client verifies by a callback of its own, or looks at the result itself.
@@ -27,16 +28,18 @@ fn certificates(here: &Path) {
     authority.issue("client", vec!["client.test".to_owned()]);
 }
 
-/// Runs a client to its end; what its library showed.
-fn run(source: &mut LiveSource, command: &mut Command, linger: Duration) -> String {
+/// Runs a client to its end; what its library showed. It is given the time to show `expected`: some
+/// clients read on, and learn that they were refused, only while their input is open.
+fn run(source: &mut LiveSource, command: &mut Command, expected: &str) -> String {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // Some clients read on, and learn that they were refused, only while their input is open.
-    std::thread::sleep(linger);
-    drop(child.stdin.take());
     let pid = child.id();
+    let is_all = |events: &[LibraryEvent]| flat(&line(events)) == flat(expected);
+    let mut events = library_events_until(source, &[pid], is_all);
+    drop(child.stdin.take());
     child.wait().unwrap();
-    line(&library_events(source, &[pid]))
+    events.extend(library_events(source, &[pid]));
+    line(&events)
 }
 
 #[test]
@@ -48,44 +51,43 @@ fn curl_and_python() {
     let here = directory.path();
     certificates(here);
     let (d, port) = (here.display(), free_port());
-    let _upstream = nginx(
-        here,
-        "upstream",
-        &format!(
-            "server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3; \
-             ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
-             ssl_verify_client optional; ssl_client_certificate {d}/ca.pem; \
-             location / {{ return 200 ok; }} }}"
-        ),
+    let upstream = format!(
+        "server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3; \
+         ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
+         ssl_verify_client optional; ssl_client_certificate {d}/ca.pem; \
+         location / {{ return 200 ok; }} }}"
     );
+    let program = nginx_called(here, &own_name("server"));
+    let _upstream = nginx_with(here, "upstream", &upstream, &program, |command| command);
     wait_for_port(port);
     // The upstream maps the same libssl, which is therefore probed before a client starts.
-    let mut source = source_of(&["nginx", "curl", "python3"], |_| ());
+    let names = ["server", "curl", "python"].map(own_name);
+    let mut source = source_of(&names.each_ref().map(String::as_str), |_| ());
 
-    let mut curl = Command::new("curl");
+    let mut curl = Command::new(called(here, "curl", &names[1]).unwrap());
     curl.args(["-s", "--cacert"]).arg(here.join("ca.pem"));
     curl.arg("--cert").arg(here.join("client.pem")).arg("--key").arg(here.join("client.key"));
     curl.arg(format!("https://127.0.0.1:{port}/"));
-    let shown = run(&mut source, &mut curl, Duration::ZERO);
     // It makes the object a client once more when it closes the connection.
-    assert_eq!(shown, format!("{MUTUAL_ENFORCED} made"), "curl");
+    let expected = format!("{MUTUAL_ENFORCED} made");
+    assert_eq!(run(&mut source, &mut curl, &expected), expected, "curl");
 
     let script = format!(
-        "import ssl, socket, time\n\
+        "import ssl, socket, sys\n\
          context = ssl.create_default_context(cafile='{d}/ca.pem')\n\
          context.load_cert_chain('{d}/client.pem', '{d}/client.key')\n\
-         time.sleep(1)\n\
+         sys.stdin.readline()\n\
          plain = socket.create_connection(('127.0.0.1', {port}))\n\
          context.wrap_socket(plain, server_hostname='localhost').close()\n"
     );
-    let mut python = Command::new("python3");
-    python.arg("-c").arg(script);
-    let mut child = python.stdin(Stdio::null()).spawn().unwrap();
-    // Python may bring a libssl of its own, which is found while the script sleeps.
-    let events = std::iter::repeat_with(|| library_events(&mut source, &[child.id()]));
-    let shown = events.take(8).find(|events| !events.is_empty()).unwrap_or_default();
+    let mut python = Command::new(called(here, "python3", &names[2]).unwrap());
+    let mut child = python.arg("-c").arg(script).stdin(Stdio::piped()).spawn().unwrap();
+    // Python may bring a libssl of its own, which is found while the script waits.
+    let is_probed = |evidence: &LibraryEvidence| matches!(evidence, LibraryEvidence::Library(_));
+    wait_evidence(&mut source, child.id(), is_probed);
+    drop(child.stdin.take());
     child.wait().unwrap();
-    assert_eq!(line(&shown), MUTUAL_ENFORCED, "python");
+    assert_eq!(line(&library_events(&mut source, &[child.id()])), MUTUAL_ENFORCED, "python");
 }
 
 #[test]
@@ -116,9 +118,11 @@ fn haproxy() {
          verify required ca-file {d}/ca.pem verifyhost localhost crt {d}/client.bundle\n"
     );
     fs::write(&config, sections).unwrap();
-    let haproxy = Running::start(Command::new("haproxy").arg("-db").arg("-f").arg(&config));
+    let name = own_name("haproxy");
+    let program = called(here, "haproxy", &name).unwrap();
+    let haproxy = Running::start(Command::new(program).arg("-db").arg("-f").arg(&config));
     [tls_port, port].into_iter().for_each(wait_for_port);
-    let mut source = source("haproxy");
+    let mut source = source(&name);
     let status = get(port, "/");
     assert!(status.contains("200"), "{status}");
     assert_eq!(line(&library_events(&mut source, &haproxy.pids())), MUTUAL);
@@ -152,8 +156,10 @@ fn openssl_releases() {
         let directory = tempfile::tempdir().unwrap();
         let here = directory.path();
         certificates(here);
+        let name = own_name("openssl");
+        let called = called(here, &program, &name).unwrap();
         let openssl = |arguments: &str| {
-            let mut command = Command::new(&program);
+            let mut command = Command::new(&called);
             command.current_dir(here).env("LD_LIBRARY_PATH", &libraries);
             command.args(arguments.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
             command
@@ -176,14 +182,13 @@ fn openssl_releases() {
             .spawn();
             let _server = Running(server.unwrap());
             wait_for_port(port);
-            let mut source = source("openssl");
+            let mut source = source(&name);
             let connect = format!("s_client {version} -connect 127.0.0.1:{port} -CAfile ca.pem");
             let with = format!("{connect} -cert client.pem -key client.key");
-            let linger = Duration::from_millis(300);
-            let shown = run(&mut source, &mut openssl(&with), linger);
+            let shown = run(&mut source, &mut openssl(&with), full);
             println!("{} {version}: {shown}", program.display());
             assert_eq!(flat(&shown), flat(full), "{} {version}", program.display());
-            let shown = run(&mut source, &mut openssl(&connect), linger);
+            let shown = run(&mut source, &mut openssl(&connect), refused);
             println!("{} {version}: {shown}", program.display());
             assert_eq!(flat(&shown), flat(refused), "{} {version}", program.display());
         }
@@ -233,8 +238,9 @@ fn nginx_on_other_openssl_releases() {
             location("system", system_port),
             location("same", same_port),
         );
+        let program = nginx_called(here, &own_name("release"));
         let on_release = |name: &str, http: &str| {
-            nginx_with(here, name, http, "/usr/sbin/nginx".as_ref(), |command| {
+            nginx_with(here, name, http, &program, |command| {
                 command.env("LD_LIBRARY_PATH", &release)
             })
         };
@@ -242,7 +248,7 @@ fn nginx_on_other_openssl_releases() {
         let _same = on_release("same", &upstream(same_port));
         let proxy = on_release("proxy", &http);
         [system_port, same_port, port].into_iter().for_each(wait_for_port);
-        let mut source = source("nginx");
+        let mut source = source(&own_name("release"));
         // With an upstream of its kind a release that has zlib compresses the client's certificate
         // (RFC 8879), type 25.
         for (path, client_certificate) in [("/system", "11"), ("/same", "25")] {

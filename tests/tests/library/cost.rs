@@ -11,13 +11,14 @@ use std::{
 };
 
 use hopsight_capture::{LiveSource, Source as _};
+use hopsight_tests::process::own_name;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{
     Running, count, free_port, get, nginx_called, nginx_with, possible, source_with, wait_for_port,
 };
 
-const NAME: &str = "hs-cost";
+const NAME: &str = "cost";
 
 /// A number from the environment.
 fn setting(name: &str, default: usize) -> usize {
@@ -144,7 +145,7 @@ fn wait_for_removal() {
 
 fn start(mode: Mode) -> Option<LiveSource> {
     (mode != Mode::Nothing)
-        .then(|| source_with(NAME, |options| options.library = mode == Mode::Library))
+        .then(|| source_with(&own_name(NAME), |options| options.library = mode == Mode::Library))
 }
 
 fn pairs<'a>(
@@ -197,7 +198,7 @@ fn cost() {
              proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off; \
              proxy_ssl_certificate {d}/{kind}.pem; proxy_ssl_certificate_key {d}/{kind}.key; }} }}"
         );
-        let program = nginx_called(here, NAME);
+        let program = nginx_called(here, &own_name(NAME));
         let [upstream, proxy] = [("upstream", upstream), ("proxy", proxy)]
             .map(|(name, http)| nginx_with(here, name, &http, &program, |command| command));
         [tls_port, port].into_iter().for_each(wait_for_port);
@@ -213,7 +214,7 @@ fn cost() {
                 measured[index].push([times[0], times[1], reader]);
             }
         }
-        let source = source_with(NAME, |options| options.program_statistics = true);
+        let source = source_with(&own_name(NAME), |options| options.program_statistics = true);
         with_source(Some(source), || round(port, &proxy, &upstream));
         let [nothing, network, library] = &measured;
         for (mode, name) in [(network, "network programs"), (library, "with library probes")] {

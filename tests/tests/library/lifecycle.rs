@@ -5,16 +5,17 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hopsight_capture::{LibraryEvidence, LiveSource, NoLibrary, Sampling, Source as _};
 use hopsight_core::model::{Event, LibraryObservation};
+use hopsight_tests::process::own_name;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
     Authority, Running, count, free_port, get, messages, nginx, nginx_called, nginx_with, possible,
-    source, source_with, wait_for_port,
+    source, source_with, wait_evidence, wait_for_port,
 };
 
 const REQUESTS: usize = 1000;
@@ -33,7 +34,8 @@ struct Hop {
 }
 
 impl Hop {
-    /// The proxy loads its libraries from the folder `lib` in `directory`, if there is one.
+    /// The proxy, whose processes have the [`own_name`] of `name`, loads its libraries from the
+    /// folder `lib` in `directory`, if there is one.
     fn start(name: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let here = directory.path();
@@ -52,7 +54,7 @@ impl Hop {
              proxy_ssl_session_reuse off; }} }}"
         );
         wait_for_port(tls_port);
-        let program = nginx_called(here, name);
+        let program = nginx_called(here, &own_name(name));
         let mut hop = Self { directory, port, proxy: None, http, program, _upstream: upstream };
         hop.start_proxy();
         hop
@@ -121,8 +123,8 @@ fn nginx_reloads() {
     if !possible("nginx_reloads", &["nginx"]) {
         return;
     }
-    let hop = Hop::start("hs-reload");
-    let mut source = source("hs-reload");
+    let hop = Hop::start("reload");
+    let mut source = source(&own_name("reload"));
     let events = while_reading(&mut source, || {
         for _ in 0..5 {
             hop.requests(REQUESTS / 5);
@@ -138,8 +140,8 @@ fn workers_of_nginx_die() {
     if !possible("workers_of_nginx_die", &["nginx"]) {
         return;
     }
-    let hop = Hop::start("hs-crash");
-    let mut source = source("hs-crash");
+    let hop = Hop::start("crash");
+    let mut source = source(&own_name("crash"));
     let events = while_reading(&mut source, || {
         for _ in 0..5 {
             let worker = hop.proxy().pids()[1];
@@ -169,12 +171,12 @@ fn libssl_is_upgraded_under_a_running_proxy() {
     {
         return;
     }
-    let mut hop = Hop::start("hs-upgrade");
+    let mut hop = Hop::start("upgrade");
     copy_library(&hop.libraries());
     hop.start_proxy();
     // Upgraded before the agent sees the proxy: the mapped file no longer has a name.
     copy_library(&hop.libraries());
-    let mut source = source("hs-upgrade");
+    let mut source = source(&own_name("upgrade"));
     let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));
     assert_eq!(handshakes(&events), REQUESTS / 2, "the deleted file");
 
@@ -186,13 +188,7 @@ fn libssl_is_upgraded_under_a_running_proxy() {
 
     hop.start_proxy();
     let pid = hop.proxy().0.id();
-    let status = (0..20).find_map(|_| {
-        while_reading(&mut source, || std::thread::sleep(Duration::from_millis(500)));
-        let statuses = source.library_statuses().read();
-        statuses.into_iter().find(|status| status.pid == pid)
-    });
-    let status = status.expect("the new process is looked at");
-    assert!(matches!(status.evidence, LibraryEvidence::Library(_)), "{:?}", status.evidence);
+    wait_evidence(&mut source, pid, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
     let events = while_reading(&mut source, || hop.requests(REQUESTS / 2));
     assert_eq!(handshakes(&events), REQUESTS / 2, "the new file");
 }
@@ -203,21 +199,16 @@ fn a_new_library_is_probed_from_the_first_connection_on() {
     if !possible(test, &["nginx"]) || !Path::new(SYSTEM_LIBRARY).exists() {
         return;
     }
-    let mut hop = Hop::start("hs-new");
+    let mut hop = Hop::start("new");
     copy_library(&hop.libraries());
     hop.proxy = None;
-    let mut source = source_with("hs-new", |options| options.rescan = Duration::from_hours(1));
+    let mut source =
+        source_with(&own_name("new"), |options| options.rescan = Duration::from_hours(1));
     hop.start_proxy();
     // Its own handshake may be over before the probes are there.
     while_reading(&mut source, || hop.requests(1));
     let worker = hop.proxy().pids()[1];
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !source.library_statuses().read().iter().any(|status| {
-        status.pid == worker && matches!(status.evidence, LibraryEvidence::Library(_))
-    }) {
-        assert!(Instant::now() < deadline, "{:?}", source.library_statuses().read());
-        while_reading(&mut source, || std::thread::sleep(Duration::from_millis(50)));
-    }
+    wait_evidence(&mut source, worker, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 20);
 }
@@ -262,7 +253,7 @@ fn containers_of_one_image_are_probed_once() {
     let image = tempfile::tempdir().unwrap();
     let lower = image.path().join("lower");
     copy_library(&lower);
-    let mut hops = [Hop::start("hs-image"), Hop::start("hs-image")];
+    let mut hops = [Hop::start("image"), Hop::start("image")];
     let mut mounts = Vec::new();
     for (hop, name) in hops.iter_mut().zip(["a", "b"]) {
         let Some(mount) = Overlay::mount(&lower, &hop.libraries(), name) else {
@@ -272,7 +263,7 @@ fn containers_of_one_image_are_probed_once() {
         mounts.push(mount);
         hop.start_proxy();
     }
-    let mut source = source("hs-image");
+    let mut source = source(&own_name("image"));
     let events = while_reading(&mut source, || hops.iter().for_each(|hop| hop.requests(20)));
     assert_eq!(handshakes(&events), 40);
     drop(hops);
@@ -283,9 +274,9 @@ fn the_agent_restarts() {
     if !possible("the_agent_restarts", &["nginx"]) {
         return;
     }
-    let hop = Hop::start("hs-restart");
+    let hop = Hop::start("restart");
     for _ in 0..4 {
-        let mut source = source("hs-restart");
+        let mut source = source(&own_name("restart"));
         let events = while_reading(&mut source, || hop.requests(REQUESTS / 5));
         assert_eq!(handshakes(&events), REQUESTS / 5);
         std::thread::scope(|scope| {
@@ -302,26 +293,21 @@ fn between_windows_nothing_is_probed() {
     if !possible("between_windows_nothing_is_probed", &["nginx"]) {
         return;
     }
-    let hop = Hop::start("hs-windows");
-    let mut source = source_with("hs-windows", |options| {
+    let hop = Hop::start("windows");
+    let mut source = source_with(&own_name("windows"), |options| {
         options.library_sampling =
             Sampling::Interval { window: Duration::from_secs(2), every: Duration::from_mins(10) };
     });
-    let started = Instant::now();
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 20);
-    let pause = Duration::from_secs(6).saturating_sub(started.elapsed());
-    while_reading(&mut source, || std::thread::sleep(pause));
+    let pid = hop.proxy().0.id();
+    let is_paused = |evidence: &LibraryEvidence| {
+        matches!(evidence, LibraryEvidence::Inferred { reason: NoLibrary::Paused, .. })
+    };
+    wait_evidence(&mut source, pid, is_paused);
     let before = count(&source, "hit");
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 0);
     assert_eq!(count(&source, "hit"), before, "not even a hit");
-    let pid = hop.proxy().0.id();
-    let statuses = source.library_statuses().read();
-    let status = statuses.iter().find(|status| status.pid == pid).unwrap();
-    assert!(
-        matches!(status.evidence, LibraryEvidence::Inferred { reason: NoLibrary::Paused, .. }),
-        "{:?}",
-        status.evidence
-    );
+    wait_evidence(&mut source, pid, is_paused);
 }

@@ -1,13 +1,18 @@
 //! What the probes show of nginx's upstream handshakes, case by case.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use hopsight_capture::{LiveSource, NoLibrary};
 use hopsight_core::model::{LibraryEvent, LibraryObservation};
 
+use hopsight_tests::process::{called, own_name};
+
 use crate::support::{
-    Authority, Running, count, free_port, get, library_events, line, nginx, possible, source,
-    wait_for_port,
+    Authority, Running, count, free_port, get, library_events, line, nginx_called, nginx_with,
+    possible, source, wait_evidence, wait_for_port,
 };
 
 /// A hop from nginx to nginx.
@@ -131,7 +136,7 @@ const TLS12: [Case; 4] = [
     },
 ];
 
-/// Proxy and upstream nginx with a hop per case.
+/// Proxy and upstream nginx, both of one process name, with a hop per case.
 struct Hops {
     port: u16,
     proxy: Running,
@@ -139,7 +144,7 @@ struct Hops {
 }
 
 impl Hops {
-    fn start(here: &Path, cases: &[Case], version: &str, reuse: &str) -> Self {
+    fn start(here: &Path, cases: &[Case], version: &str, reuse: &str, name: &str) -> Self {
         let authority = Authority::new(here, "ca");
         Authority::new(here, "other");
         authority.issue("server", vec!["upstream.test".to_owned()]);
@@ -175,9 +180,13 @@ impl Hops {
             let text = text.replace("PRESENT", PRESENT).replace("VERIFY", VERIFY);
             text.replace("DIR", &here.display().to_string())
         };
-        let upstream = nginx(here, "upstream", &fill(&servers));
+        let program = nginx_called(here, &own_name(name));
+        let start = |name: &str, http: &str| {
+            nginx_with(here, name, &fill(http), &program, |command| command)
+        };
+        let upstream = start("upstream", &servers);
         let server = format!("server {{ listen 127.0.0.1:{port}; {locations} }}");
-        let proxy = nginx(here, "proxy", &fill(&server));
+        let proxy = start("proxy", &server);
         ports.into_iter().chain([port]).for_each(wait_for_port);
         Self { port, proxy, upstream }
     }
@@ -190,10 +199,10 @@ impl Hops {
     }
 }
 
-fn check(version: &str, cases: &[Case]) {
+fn check(version: &str, cases: &[Case], name: &str) {
     let directory = tempfile::tempdir().unwrap();
-    let hops = Hops::start(directory.path(), cases, version, "off");
-    let mut source = source("nginx");
+    let hops = Hops::start(directory.path(), cases, version, "off", name);
+    let mut source = source(&own_name(name));
     let mut wrong = Vec::new();
     for case in cases {
         let before = count(&source, "hit");
@@ -221,14 +230,14 @@ fn check(version: &str, cases: &[Case]) {
 #[test]
 fn tls13_handshakes_of_nginx() {
     if possible("tls13_handshakes_of_nginx", &["nginx"]) {
-        check("TLSv1.3", &TLS13);
+        check("TLSv1.3", &TLS13, "tls13");
     }
 }
 
 #[test]
 fn tls12_handshakes_of_nginx() {
     if possible("tls12_handshakes_of_nginx", &["nginx"]) {
-        check("TLSv1.2", &TLS12);
+        check("TLSv1.2", &TLS12, "tls12");
     }
 }
 
@@ -241,8 +250,9 @@ fn resumed_handshakes_of_nginx() {
         [("TLSv1.3", &TLS13[1], "made [1 2] 8 20 20"), ("TLSv1.2", &TLS12[1], "made [1 2] 20 20")]
     {
         let directory = tempfile::tempdir().unwrap();
-        let hops = Hops::start(directory.path(), std::slice::from_ref(case), version, "on");
-        let mut source = source("nginx");
+        let hops =
+            Hops::start(directory.path(), std::slice::from_ref(case), version, "on", "resumed");
+        let mut source = source(&own_name("resumed"));
         let first = line(&hops.request(&mut source, case));
         assert_eq!(first, case.expected, "{version}: a full handshake first");
         let second = line(&hops.request(&mut source, case));
@@ -257,8 +267,8 @@ fn certificates_longer_than_a_record_arrive_whole() {
     }
     let case = TLS13.iter().find(|case| case.name == "large-chain").unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let hops = Hops::start(directory.path(), std::slice::from_ref(case), "TLSv1.3", "off");
-    let mut source = source("nginx");
+    let hops = Hops::start(directory.path(), std::slice::from_ref(case), "TLSv1.3", "off", "large");
+    let mut source = source(&own_name("large"));
     let events = hops.request(&mut source, case);
     let longest = events.iter().filter_map(|event| match &event.observation {
         LibraryObservation::TranscriptUpdate { len, bytes, .. } => {
@@ -273,16 +283,18 @@ fn certificates_longer_than_a_record_arrive_whole() {
 #[test]
 fn processes_without_openssl_say_why() {
     use hopsight_capture::LibraryEvidence;
-    if !possible("processes_without_openssl_say_why", &["sleep"]) {
+    if !possible("processes_without_openssl_say_why", &["bash"]) {
         return;
     }
-    let sleeper = Running::start(std::process::Command::new("sleep").arg("60"));
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    let source = source("sleep");
-    let statuses = source.library_statuses().read();
-    let status = statuses.iter().find(|status| status.pid == sleeper.0.id()).unwrap();
-    let LibraryEvidence::Inferred { reason, .. } = &status.evidence else {
-        panic!("{:?}", status.evidence)
-    };
-    assert_eq!(*reason, NoLibrary::NoTlsLibrary);
+    let directory = tempfile::tempdir().unwrap();
+    let name = own_name("shell");
+    let shell = called(directory.path(), "bash", &name).unwrap();
+    // It waits for a line, or for the end of the test.
+    let mut waiting = Command::new(shell);
+    let waiting = waiting.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+    let waiting = Running(waiting);
+    let mut source = source(&name);
+    wait_evidence(&mut source, waiting.0.id(), |evidence| {
+        matches!(evidence, LibraryEvidence::Inferred { reason: NoLibrary::NoTlsLibrary, .. })
+    });
 }

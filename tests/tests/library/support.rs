@@ -3,16 +3,20 @@
 use std::{
     fs,
     io::Write as _,
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use hopsight_capture::{LiveOptions, LiveSource, LoadOptions, Source as _};
+use hopsight_capture::{LibraryEvidence, LiveOptions, LiveSource, LoadOptions, Source as _};
 use hopsight_core::model::{Event, LibraryEvent, LibraryObservation};
 use hopsight_system::names::Watched;
+use hopsight_tests::{cgroup::Cgroup, process::called, reservation};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+/// How long what must come may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether live tests can run; says so when they cannot.
 pub fn possible(test: &str, programs: &[&str]) -> bool {
@@ -33,9 +37,9 @@ pub fn possible(test: &str, programs: &[&str]) -> bool {
     true
 }
 
-/// A port nobody listens on now.
+/// A port that nobody else uses.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    reservation::port(Ipv4Addr::LOCALHOST.into()).unwrap()
 }
 
 /// Waits until somebody listens.
@@ -107,15 +111,14 @@ impl Drop for Running {
 
 const NGINX: &str = "/usr/sbin/nginx";
 
-/// Copies nginx into `directory` under another name, which is what its processes are watched by:
-/// other tests run nginx too.
+/// nginx in `directory` under another name, which is what its processes are watched by: other tests
+/// run nginx too.
 pub fn nginx_called(directory: &Path, name: &str) -> PathBuf {
-    let copy = directory.join(name);
-    fs::copy(NGINX, &copy).unwrap();
-    copy
+    called(directory, NGINX, name).unwrap()
 }
 
-/// Starts nginx with these `http` directives; the prefix is a folder of its own in `directory`.
+/// Starts nginx under its own name, which is not watched, with these `http` directives; the prefix
+/// is a folder of its own in `directory`.
 pub fn nginx(directory: &Path, name: &str, http: &str) -> Running {
     nginx_with(directory, name, http, NGINX.as_ref(), |command| command)
 }
@@ -173,6 +176,7 @@ pub fn source_with(name: &str, change: impl FnOnce(&mut LiveOptions)) -> LiveSou
 pub fn source_of(names: &[&str], change: impl FnOnce(&mut LiveOptions)) -> LiveSource {
     let defaults = LiveOptions::default();
     let mut options = LiveOptions {
+        cgroup: Some(Cgroup::of_this_process().unwrap().to_owned()),
         load: LoadOptions {
             watched: Watched::Named(names.iter().map(|&name| name.to_owned()).collect()),
             ring_bytes: 8 << 20,
@@ -191,12 +195,46 @@ pub fn library_events(source: &mut LiveSource, pids: &[u32]) -> Vec<LibraryEvent
     let mut events = Vec::new();
     let mut last = Instant::now();
     while last.elapsed() < Duration::from_millis(300) {
-        let before = events.len();
-        source.poll(Duration::from_millis(50), &mut events).unwrap();
-        if events.len() > before {
+        let new = poll_library(source, pids);
+        if !new.is_empty() {
             last = Instant::now();
         }
+        events.extend(new);
     }
+    events
+}
+
+/// Polls until `enough` says so, or a while has passed in vain; library events of these processes.
+pub fn library_events_until(
+    source: &mut LiveSource,
+    pids: &[u32],
+    enough: impl Fn(&[LibraryEvent]) -> bool,
+) -> Vec<LibraryEvent> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut events = Vec::new();
+    while !enough(&events) && Instant::now() < deadline {
+        events.extend(poll_library(source, pids));
+    }
+    events
+}
+
+/// Polls until the source says of this process what `wanted` says.
+pub fn wait_evidence(source: &mut LiveSource, pid: u32, wanted: fn(&LibraryEvidence) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    let is_there = |source: &LiveSource| {
+        let statuses = source.library_statuses().read();
+        statuses.iter().any(|status| status.pid == pid && wanted(&status.evidence))
+    };
+    while !is_there(source) {
+        assert!(Instant::now() < deadline, "{pid}: {:?}", source.library_statuses().read());
+        source.poll(Duration::from_millis(50), &mut Vec::new()).unwrap();
+    }
+}
+
+/// What has come of these processes, after a short wait at most.
+fn poll_library(source: &mut LiveSource, pids: &[u32]) -> Vec<LibraryEvent> {
+    let mut events = Vec::new();
+    source.poll(Duration::from_millis(50), &mut events).unwrap();
     let of_library = events.into_iter().filter_map(|event| match event {
         Event::Library(event) => Some(event),
         _ => None,

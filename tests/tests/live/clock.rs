@@ -34,8 +34,7 @@ fn a_set_clock_changes_nothing() {
     fs::write(&policy, "[[policies]]\nrequire = \"tls\"\n").unwrap();
     let (config, policy) = (config.to_str().unwrap(), policy.to_str().unwrap());
     let options = ["--config", config, "--policy", policy];
-    let agent =
-        Agent::start(&topology.dir().join("agent"), topology.spare_address(), &options).unwrap();
+    let agent = Agent::watching(&topology, "agent", &options).unwrap();
     let shown = || -> BTreeMap<String, Security> {
         let hops = agent.hops().unwrap().hops;
         hops.iter().map(|hop| (hop.upstream.to_string(), hop.state.security)).collect()
@@ -52,6 +51,7 @@ fn a_set_clock_changes_nothing() {
             .enumerate()
     {
         set_clock(step);
+        // The point, here and below: it looks at the ages of what it keeps, and nothing changes.
         thread::sleep(BEATS);
         assert_eq!(shown(), before, "{name}: what is known stays");
         for hop in &topology.hops {

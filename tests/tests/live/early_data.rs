@@ -4,6 +4,7 @@
 use hopsight_core::model::{ClientAuth, Evidence, Reason, Security};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
+    cgroup::Cgroup,
     early_data::{self, EarlyData},
     loopback::Loopback,
     pki::Pki,
@@ -22,8 +23,10 @@ fn refused_early_data_is_no_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::create(&dir.path().join("pki")).unwrap();
     let block = Loopback::reserve().unwrap();
+    let cgroup = Cgroup::create().unwrap();
     let agent = |name: &str, host: u8, library: &str| {
-        let options = ["--proxy", early_data::CLIENT, "--library", library];
+        let own = ["--proxy", early_data::CLIENT, "--library", library];
+        let options = [cgroup.options().unwrap().as_slice(), &own].concat();
         Agent::start(&dir.path().join(name), block.socket(host, 9464), &options).unwrap()
     };
     let (lengths_only, with_library) = (agent("lengths", 1, "off"), agent("library", 2, "auto"));
@@ -32,7 +35,13 @@ fn refused_early_data_is_no_certificate() {
     wait_until("the library to be probed", VERDICT, || {
         port += 2;
         let addresses = [port, port + 1].map(|port| block.socket(3, port));
-        early_data::ALL[0].run(&dir.path().join("openssl"), &pki, addresses, LENGTHS[0])?;
+        early_data::ALL[0].run(
+            &dir.path().join("openssl"),
+            &pki,
+            &cgroup,
+            addresses,
+            LENGTHS[0],
+        )?;
         let reports = with_library.wait_finals(addresses[1], 1)?;
         let probed = reports.iter().any(|report| report.verdict.evidence == Evidence::Library);
         Ok(probed.then_some(()))
@@ -42,7 +51,7 @@ fn refused_early_data_is_no_certificate() {
         for (round, bytes) in LENGTHS.into_iter().enumerate() {
             let port = 10_000 + 2 * u16::try_from(index * LENGTHS.len() + round).unwrap();
             let addresses = [port, port + 1].map(|port| block.socket(3, port));
-            case.run(&dir.path().join("openssl"), &pki, addresses, bytes).unwrap();
+            case.run(&dir.path().join("openssl"), &pki, &cgroup, addresses, bytes).unwrap();
             for (agent, lengths) in [(&lengths_only, true), (&with_library, false)] {
                 let reports = agent.wait_finals(addresses[1], 1).unwrap();
                 let [report] = reports.as_slice() else { panic!("{reports:#?}") };

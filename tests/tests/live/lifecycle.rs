@@ -50,7 +50,8 @@ fn two_agents_see_the_same() {
     let topology = Topology::start(&case::named(&["mtls12", "http"]), Network::Ipv4).unwrap();
     let first = Agent::watching_clients(&topology).unwrap();
     let other = Loopback::reserve().unwrap().socket(1, 9464);
-    let second = Agent::start(&topology.dir().join("second"), other, &[]).unwrap();
+    let options = topology.cgroup().options().unwrap();
+    let second = Agent::start(&topology.dir().join("second"), other, &options).unwrap();
     for hop in &topology.hops {
         hop.request().unwrap();
         for agent in [&first, &second] {

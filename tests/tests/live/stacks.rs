@@ -10,6 +10,7 @@ use hopsight_core::model::{
 use hopsight_tests::{
     agent::Agent,
     case::{Asks, Version},
+    cgroup::Cgroup,
     loopback::{self, Loopback},
     requirement,
     stack::{Keys, PROGRAMS, Stack},
@@ -52,6 +53,7 @@ struct Scene {
     dir: tempfile::TempDir,
     keys: Keys,
     block: Loopback,
+    cgroup: Cgroup,
     agent: Agent,
 }
 
@@ -59,12 +61,14 @@ impl Scene {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::create(dir.path()).unwrap();
+        let cgroup = Cgroup::create().unwrap();
         let mut options = vec!["--library", "off"];
+        options.extend(cgroup.options().unwrap());
         options.extend(Stack::ALL.iter().flat_map(|stack| ["--proxy", stack.client()]));
         let block = Loopback::reserve().unwrap();
         let agent =
             Agent::start(&dir.path().join("agent"), block.socket(1, 9464), &options).unwrap();
-        Self { dir, keys, block, agent }
+        Self { dir, keys, block, cgroup, agent }
     }
 
     /// Makes the connection, on an address that no other one has; what is wrong about what the
@@ -78,10 +82,12 @@ impl Scene {
     ) -> Option<String> {
         let Situation { asks, presents, client_auth, outcome } = situation;
         let name = format!("{client:?} to {server:?}, {version:?}, {asks:?}, {presents}");
-        let address = self.block.socket(host, loopback::free_socket().unwrap().port());
+        let address = self.block.socket(host, loopback::port_everywhere().unwrap());
         let log = |end: &str| self.dir.path().join(format!("{host}.{end}"));
         let daemon = server.serve(&self.keys, version, asks, address, &log("server")).unwrap();
-        let answered = client.request(&self.keys, presents, address, &log("client")).unwrap();
+        let place = &self.cgroup.place();
+        let answered =
+            client.request(&self.keys, presents, place, address, &log("client")).unwrap();
         assert_eq!(answered, outcome == Established, "{name}:\n{}", daemon.log());
 
         let reports = self.agent.wait_finals(address, 1).unwrap();

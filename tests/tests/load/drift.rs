@@ -1,7 +1,7 @@
 //! Intended against observed, while a configuration changes under load. How fast is measured by
 //! `cargo xtask bench drift`; here it has to be right.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, time::Duration};
 
 use hopsight_core::{model::Security, policy::drift::Compliance};
 use hopsight_tests::{
@@ -66,7 +66,12 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     }
 
     // Killed, so that nothing can be saved at the end.
-    thread::sleep(Duration::from_secs(2));
+    wait_until("both to be saved", CHANGE, || {
+        let saved = fs::read_to_string(scene.dir().join("state/drift.json")).unwrap_or_default();
+        let is_there = |rule: &&str| saved.contains(&format!("\"{rule}\""));
+        Ok([MISSING, PLAINTEXT].iter().all(is_there).then_some(()))
+    })
+    .unwrap();
     let age = |agent: &Agent| scene.value(agent, "hopsight_drift_open_seconds", MISSING).unwrap();
     let before = age(&agent).unwrap();
     agent.daemon.signal(Signal::KILL).unwrap();

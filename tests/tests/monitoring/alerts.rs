@@ -9,10 +9,12 @@ use std::{
 
 use hopsight_tests::{
     agent::Agent,
+    cgroup::Cgroup,
     loopback::Loopback,
     monitoring::{self, Alertmanager, Config, Prometheus},
     nginx::{self, Nginx, utf8},
     pki::Pki,
+    place::Place,
     receiver::Receiver,
     requirement,
     wait::wait_until,
@@ -45,6 +47,7 @@ struct Scene {
     upstream: SocketAddr,
     proxy: Nginx,
     server: Nginx,
+    cgroup: Cgroup,
     pki: Pki,
     dir: tempfile::TempDir,
 }
@@ -55,9 +58,12 @@ impl Scene {
         let pki = Pki::create(&dir.path().join("pki")).unwrap();
         let (front, upstream) = (block.socket(1, 7000), block.socket(10, 8080));
         let (proxy, server) = Self::configs(front, upstream, None);
-        let server = Nginx::start(&dir.path().join("upstream"), &server, None, upstream).unwrap();
-        let proxy = Nginx::start(&dir.path().join("proxy"), &proxy, None, front).unwrap();
-        Self { front, upstream, proxy, server, pki, dir }
+        let server = Nginx::start(&dir.path().join("upstream"), &server, &Place::here(), upstream);
+        let server = server.unwrap();
+        let cgroup = Cgroup::create().unwrap();
+        let place = &cgroup.place();
+        let proxy = Nginx::start(&dir.path().join("proxy"), &proxy, place, front).unwrap();
+        Self { front, upstream, proxy, server, cgroup, pki, dir }
     }
 
     fn configs(
@@ -132,7 +138,8 @@ fn a_plaintext_hop_is_told_and_its_end_too() {
     // First Alertmanager: what it is not there for is sent again only after a minute.
     let alertmanager =
         Alertmanager::start(&dir.join("alertmanager"), block.socket(2, 9093), Some(&hook)).unwrap();
-    let mut agent = Agent::start(&dir.join("agent"), block.socket(2, 9464), &[]).unwrap();
+    let own = scene.cgroup.options().unwrap();
+    let mut agent = Agent::start(&dir.join("agent"), block.socket(2, 9464), &own).unwrap();
     let config = Config {
         interval: Duration::from_secs(1),
         scrapes: Config::agents(&[agent.http]),

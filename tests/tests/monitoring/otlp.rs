@@ -70,7 +70,7 @@ fn a_collector_gets_every_event_and_the_metrics() {
     let text = format!("[otlp]\nendpoint = \"http://{http}\"\nmetrics_interval_seconds = 1\n");
     fs::write(&config, text).unwrap();
     let options = ["--config", &config];
-    let agent = Agent::start(&dir.join("agent"), topology.spare_address(), &options).unwrap();
+    let agent = Agent::watching(&topology, "agent", &options).unwrap();
     let mut wanted = vec![
         "service.name: Str(hopsight)".to_owned(),
         "EventName: hopsight.connection".to_owned(),

@@ -132,7 +132,7 @@ fn every_query_has_data() {
     for name in case::process_names(&cases) {
         options.extend(["--proxy", name]);
     }
-    let agent = Agent::start(&dir.join("agent"), topology.spare_address(), &options).unwrap();
+    let agent = Agent::watching(&topology, "agent", &options).unwrap();
     let config = Config {
         interval: Duration::from_secs(1),
         scrapes: Config::agents(&[agent.http]),

@@ -26,6 +26,7 @@ fn payload_is_in_no_output() {
     let dir = topology.dir().join("agent");
     let state = dir.join("state");
     let mut options = vec!["--state", state.to_str().unwrap(), "--json-logs"];
+    options.extend(topology.cgroup().options().unwrap());
     let cases: Vec<Case> = topology.hops.iter().map(|hop| hop.case).collect();
     for name in case::process_names(&cases) {
         options.extend(["--proxy", name]);

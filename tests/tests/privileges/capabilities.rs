@@ -125,6 +125,7 @@ fn observe(
     let directory: String = label.chars().filter(char::is_ascii_alphanumeric).collect();
     let directory = topology.dir().join(directory);
     let mut options = vec!["--user", "65532"];
+    options.extend(topology.cgroup().options()?);
     if !library {
         options.extend(["--library", "off"]);
     }

@@ -14,6 +14,7 @@ use hopsight_core::model::{Evidence, Security};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     case,
+    cgroup::Cgroup,
     loopback::Loopback,
     process, requirement,
     topology::{Network, Topology},
@@ -50,8 +51,7 @@ fn run_time_is_shown_also_by_another_user() {
     let config = config.to_str().unwrap();
     for (mode, options) in [("as root", &[][..]), ("another user", &["--user", "65532"])] {
         let options = [&["--config", config], options].concat();
-        let dir = topology.dir().join(mode);
-        let agent = Agent::start(&dir, topology.spare_address(), &options).unwrap();
+        let agent = Agent::watching(&topology, mode, &options).unwrap();
         topology.hops[0].request().unwrap();
         agent.wait_finals(topology.hops[0].dial, 1).unwrap();
         for name in ["hopsight_program_runs_total", "hopsight_program_run_seconds_total"] {
@@ -70,8 +70,9 @@ fn every_thread_has_what_it_needs_and_no_more() {
     let state = dir.path().join("state");
     let http = Loopback::reserve().unwrap().socket(2, 9464);
     for (mode, probe) in [("auto", DAC_READ_SEARCH | SYS_PTRACE | SYS_ADMIN), ("off", 0)] {
-        let options =
-            ["--all", "--library", mode, "--user", "65532", "--state", state.to_str().unwrap()];
+        let own = Cgroup::of_this_process().unwrap().to_str().unwrap();
+        let options = ["--cgroup", own, "--all", "--library", mode, "--user", "65532"];
+        let options = [&options[..], &["--state", state.to_str().unwrap()]].concat();
         let agent = Agent::start(&dir.path().join(mode), http, &options).unwrap();
         let threads = threads(agent.daemon.pid());
         let inspect = DAC_READ_SEARCH | SYS_PTRACE;
@@ -133,7 +134,9 @@ fn a_crash_leaves_no_core_dump() {
     let here = format!("--chdir={}", dir.path().display());
     let http = Loopback::reserve().unwrap().socket(2, 9464);
     // The second shows that this machine dumps where nothing forbids it.
+    let own = ["--cgroup", Cgroup::of_this_process().unwrap().to_str().unwrap()];
     for (options, dumps) in [(&[][..], false), (&["--keep-privileges"][..], true)] {
+        let options = &[&own, options].concat();
         let launcher = ["env", &here, "prlimit", "--core=unlimited:unlimited", "--"];
         let mut agent = Agent::start_through(&launcher, dir.path(), http, options).unwrap();
         agent.daemon.signal(Signal::ABORT).unwrap();
@@ -194,7 +197,8 @@ fn a_user_with_ambient_capabilities_suffices() {
     let files = dir.path().join("agent");
     fs::create_dir(&files).unwrap();
     process::run("chmod", ["777", files.to_str().unwrap()]).unwrap();
-    let agent = Agent::start_through(&launcher, &files, topology.spare_address(), &[]).unwrap();
+    let own = topology.cgroup().options().unwrap();
+    let agent = Agent::start_through(&launcher, &files, topology.spare_address(), &own).unwrap();
     let hop = topology.hop("mtls13").unwrap();
     hop.request().unwrap();
     let report = agent.wait_finals(hop.dial, 1).unwrap().remove(0);

@@ -7,10 +7,10 @@ mod tidy;
 use std::path::Path;
 
 use self::sources::Sources;
-use crate::{bpf, cargo::cargo, command};
+use crate::{bpf, cargo::cargo, command, package};
 
-/// Borders, format and lints; the agent also without its optional parts, the kernel programs for their own
-/// target.
+/// Borders, format, lints, documentation, and licences and sources of dependencies; the agent also
+/// without its optional parts, the kernel programs for their own target.
 pub fn run() -> anyhow::Result<()> {
     let findings = tidy::findings(&Sources::read(Path::new("."))?);
     anyhow::ensure!(findings.is_empty(), "borders are crossed:\n{}", findings.join("\n"));
@@ -30,5 +30,8 @@ pub fn run() -> anyhow::Result<()> {
         // Set by the cargo that runs us, for another toolchain.
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO");
-    command::run(&mut kernel)
+    command::run(&mut kernel)?;
+    let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    command::run(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))?;
+    package::deny()
 }

@@ -57,7 +57,7 @@ pub fn run_task(args: &Args) -> anyhow::Result<()> {
         Package::Sbom => sbom::write()?,
         Package::Check => return check(&binary()?),
         Package::Reproduce => return reproduce::kernel_programs(),
-        Package::Deny => return sbom::deny(),
+        Package::Deny => return deny(),
     };
     println!("{}", path.display());
     Ok(())
@@ -66,6 +66,11 @@ pub fn run_task(args: &Args) -> anyhow::Result<()> {
 /// Makes the image, of this binary or of one that it builds; where it is.
 pub fn image(binary: Option<&Path>) -> anyhow::Result<PathBuf> {
     image::write(&static_binary(binary)?)
+}
+
+/// Checks licences, bans and sources of every dependency (deny.toml).
+pub fn deny() -> anyhow::Result<()> {
+    sbom::deny()
 }
 
 /// Makes everything and runs the tests that need it.

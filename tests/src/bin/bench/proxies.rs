@@ -8,6 +8,7 @@ use hopsight_tests::{
     loopback::Loopback,
     nginx::{Config, Nginx, utf8},
     pki::{Identity, Pki},
+    place::Place,
     process::Daemon,
     process::find,
 };
@@ -62,7 +63,7 @@ impl Proxies {
         upstream.wait_listening(back)?;
         let http = proxy(front, back, connections, &pki)?;
         let config = Config { http, connections: 4096, ..Config::default() };
-        let proxy = Nginx::start(&proxy_dir, &config, None, front)?;
+        let proxy = Nginx::start(&proxy_dir, &config, &Place::here(), front)?;
         Ok(Self { proxy, upstream, front, back })
     }
 

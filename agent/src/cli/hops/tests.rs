@@ -1,0 +1,73 @@
+use super::*;
+use hopsight_core::{
+    hops::{
+        context::{HopCompliance, HopContext, HopViolation},
+        table::{HopLimits, HopTable},
+        testing::{at, certificate, rejected, report, to},
+    },
+    policy::{drift::Rule, intent::Place},
+};
+
+fn snapshot() -> Snapshot {
+    let mut table = HopTable::new(HopLimits::default());
+    let mut mutual = report(1, Security::Mtls);
+    mutual.server_certificate = Some(certificate("upstream", 100 * 86_400).into());
+    mutual.client_certificate = Some(certificate("proxy", 50).into());
+    table.record(&mutual, at(10.0));
+    table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), at(70.0));
+    table.record(&rejected(to(report(3, Security::Mtls), "10.0.0.3:443")), at(80.0));
+    let violation = HopViolation {
+        rule: Rule::Plaintext,
+        detail: "in the clear: \"#- yes\"\n\t\u{1b}[1m".into(),
+        place: Some(Place { file: "edge.conf".into(), line: 7 }),
+        since: 40.0,
+    };
+    let compliance = HopCompliance {
+        status: Compliance::Violation,
+        policy: "default".into(),
+        violations: vec![violation],
+    };
+    let context = HopContext {
+        name: Some("payments".into()),
+        compliance: Some(compliance),
+        ..HopContext::default()
+    };
+    table.describe(&"nginx".into(), &"10.0.0.2:80".into(), context, at(80.0));
+    let mut snapshot = table.snapshot(100.0);
+    order(&mut snapshot, Sort::WorstFirst);
+    snapshot
+}
+
+#[test]
+fn worst_hops_come_first() {
+    let want = "\
+PROXY  UPSTREAM      SECURITY   CLIENT AUTH    EVIDENCE  VERIFIED  VERSION  CONNS  FAILED  LAST SEEN
+nginx  10.0.0.2:80   plaintext  not_requested  wire      unknown   -        1      0       30s
+nginx  10.0.0.3:443  unknown    unknown        none      unknown   -        1      1       20s
+nginx  10.0.0.1:443  mtls       presented      wire      unknown   1.2      1      0       1m
+";
+    assert_eq!(lines(&snapshot(), false, false), want);
+}
+
+#[test]
+fn wide_shows_certificates_alerts_and_compliance() {
+    let text = lines(&snapshot(), true, true);
+    assert!(text.contains("payments") && text.contains("violation"), "{text}");
+    assert!(text.contains("plaintext for 1m at edge.conf:7"), "{text}");
+    assert!(text.contains("CN=upstream"), "{text}");
+    assert!(text.contains("\u{1b}[1;31m1970-01-01\u{1b}[0m"), "expired is red: {text}");
+    assert!(text.contains("unknown_ca from server 20s ago"), "{text}");
+}
+
+#[test]
+fn no_hops_is_said() {
+    assert!(lines(&Snapshot::default(), false, false).starts_with("no hops yet"));
+}
+
+#[test]
+fn yaml_says_what_json_says() {
+    let yaml = serde_saphyr::to_string(&snapshot()).unwrap();
+    let read: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(read, serde_json::to_value(snapshot()).unwrap(), "{yaml}");
+    assert!(!yaml.contains('\u{1b}'), "nothing that a terminal obeys: {yaml}");
+}
