@@ -7,6 +7,8 @@ pub mod facts;
 pub mod flights;
 pub mod hello;
 pub mod message;
+pub mod name;
+pub mod public_key;
 pub mod records;
 pub mod session;
 pub mod transcript;
