@@ -65,6 +65,9 @@ pub struct ConnectionReport {
     pub dst: String,
     /// Destination the process asked for, before any service NAT.
     pub destination: SocketAddr,
+    /// What its packets were inside of in a capture, outermost first, such as `vlan:100/vxlan:7`;
+    /// addresses are those within.
+    pub tunnel: Option<Arc<str>>,
     /// When the connection was opened (source clock).
     pub opened_at: Timestamp,
     /// When the byte that decided left the kernel (source clock).

@@ -65,6 +65,7 @@ pub fn connection(hop: u64, flow: u64) -> ConnectionReport {
             },
             reason,
         },
+        tunnel: None,
         is_final: true,
         rule: (evidence == Evidence::Inferred).then(|| "client_finished_only".into()),
         carried_from: None,

@@ -35,6 +35,7 @@ pub fn report(flow: u64, security: Security) -> ConnectionReport {
         src: "10.0.0.9:40000".into(),
         dst: "10.0.0.1:443".into(),
         destination: "10.0.0.1:443".parse().expect("literal"),
+        tunnel: None,
         opened_at: Timestamp(flow * 1_000_000_000),
         decided_at: Timestamp(flow * 1_000_000_000),
         verdict: Verdict {

@@ -27,6 +27,7 @@ impl Connection {
             src: self.local.map(address_text).unwrap_or_default(),
             dst: address_text(self.upstream()),
             destination: self.destination,
+            tunnel: self.uncommon.as_ref().and_then(|uncommon| uncommon.tunnel.clone()),
             opened_at: self.opened_at,
             decided_at: self.last_at,
             verdict: judgement.verdict,

@@ -127,7 +127,7 @@ fn code(events: &[Event]) -> Vec<u8> {
                     code.extend(bytes);
                 }
             }
-            Event::Closed { .. } => {}
+            Event::Inside { .. } | Event::Closed { .. } => {}
         }
     }
     code.extend([(Code::Tick as u8) << 4, 40]);
