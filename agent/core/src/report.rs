@@ -9,7 +9,7 @@ use crate::{
         ClientAuth, Evidence, FlowId, Origin, Outcome, Reason, Security, ServerVerified, Timestamp,
         Word,
     },
-    tls::certificate_facts::CertificateFacts,
+    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 
 /// The verdict on one connection.
@@ -102,8 +102,12 @@ pub struct ConnectionReport {
     pub alert: Option<AlertFacts>,
     /// The upstream's certificate.
     pub server_certificate: Option<Arc<CertificateFacts>>,
+    /// Why there is no `server_certificate`, where the connection is TLS.
+    pub server_certificate_absent: Option<CertificateAbsence>,
     /// The proxy's certificate.
     pub client_certificate: Option<Arc<CertificateFacts>>,
+    /// Why there is no `client_certificate`, where the connection is TLS.
+    pub client_certificate_absent: Option<CertificateAbsence>,
     /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
     pub verify_error: Option<i32>,
     /// Clear-text protocol spoken first: `http/1`, `h2c`, or the upgrade (`starttls`) protocol.

@@ -1,5 +1,6 @@
 //! One observed connection: from its segments to a judgement and a report.
 
+mod certificates;
 mod report;
 
 use std::{net::SocketAddr, sync::Arc};
