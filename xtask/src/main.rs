@@ -60,6 +60,11 @@ enum Task {
         /// JSON lines, one connection each
         file: std::path::PathBuf,
     },
+    /// Compare with tshark which packets and connections of foreign captures are read
+    Completeness {
+        /// Folder of captures
+        folder: std::path::PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -80,5 +85,6 @@ fn main() -> anyhow::Result<()> {
         Task::Package(args) => package::run_task(&args),
         Task::Cluster(args) => cluster::run(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
+        Task::Completeness { folder } => test::completeness(&here.join(folder)),
     }
 }

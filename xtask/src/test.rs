@@ -111,6 +111,12 @@ pub fn eval_flights(file: &Path) -> anyhow::Result<()> {
     Err(command::replace(cargo(&args).arg(file)))
 }
 
+/// Becomes the test of completeness, over other captures than the corpus.
+pub fn completeness(folder: &Path) -> anyhow::Result<()> {
+    let args = ["test", "-q", "-p", "hopsight-capture", "--test", "completeness", "--"];
+    Err(command::replace(cargo(&args).arg("--nocapture").env("HOPSIGHT_CAPTURES", folder)))
+}
+
 fn tests() -> Command {
     let mut command = cargo(&["test", "--no-fail-fast"]);
     wheel::announce(&mut command);

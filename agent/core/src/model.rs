@@ -240,6 +240,15 @@ pub enum Event {
         /// The upstream's end, after service NAT where that rewrites the socket.
         remote: SocketAddr,
     },
+    /// The connection's packets are inside of something else; said once, after the opening.
+    Inside {
+        /// The flow.
+        flow: FlowId,
+        /// When.
+        at: Timestamp,
+        /// What, outermost first, such as `vlan:100/vxlan:7`.
+        tunnel: Arc<str>,
+    },
     /// Payload bytes of one TCP segment (GSO/GRO merged ones included).
     Segment {
         /// The flow.
@@ -299,6 +308,7 @@ impl Event {
         match self {
             Self::Opened { at, .. }
             | Self::Established { at, .. }
+            | Self::Inside { at, .. }
             | Self::Segment { at, .. }
             | Self::Fin { at, .. }
             | Self::Lost { at, .. }

@@ -9,7 +9,7 @@ use crate::{
         ClientAuth, Evidence, FlowId, Origin, Outcome, Reason, Security, ServerVerified, Timestamp,
         Word,
     },
-    tls::certificate_facts::CertificateFacts,
+    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 
 /// The verdict on one connection.
@@ -65,6 +65,9 @@ pub struct ConnectionReport {
     pub dst: String,
     /// Destination the process asked for, before any service NAT.
     pub destination: SocketAddr,
+    /// What its packets were inside of in a capture, outermost first, such as `vlan:100/vxlan:7`;
+    /// addresses are those within.
+    pub tunnel: Option<Arc<str>>,
     /// When the connection was opened (source clock).
     pub opened_at: Timestamp,
     /// When the byte that decided left the kernel (source clock).
@@ -99,8 +102,12 @@ pub struct ConnectionReport {
     pub alert: Option<AlertFacts>,
     /// The upstream's certificate.
     pub server_certificate: Option<Arc<CertificateFacts>>,
+    /// Why there is no `server_certificate`, where the connection is TLS.
+    pub server_certificate_absent: Option<CertificateAbsence>,
     /// The proxy's certificate.
     pub client_certificate: Option<Arc<CertificateFacts>>,
+    /// Why there is no `client_certificate`, where the connection is TLS.
+    pub client_certificate_absent: Option<CertificateAbsence>,
     /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
     pub verify_error: Option<i32>,
     /// Clear-text protocol spoken first: `http/1`, `h2c`, or the upgrade (`starttls`) protocol.

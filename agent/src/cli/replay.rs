@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use super::{
     paint::{ColorChoice, Style},
     table::{Cell, Table},
 };
-use hopsight_capture::replay as pipeline;
+use hopsight_capture::replay::{self as pipeline, ReplaySource};
 use hopsight_core::report::ConnectionReport;
 
 /// Files at least this large get a progress bar on a terminal.
@@ -47,31 +48,32 @@ struct Line<'a> {
     report: &'a ConnectionReport,
 }
 
-/// Runs `hopsight replay`.
+/// Exit status where a file was read only in part.
+const DAMAGED: u8 = 1;
+/// Exit status where a file could not be read at all.
+const UNREADABLE: u8 = 2;
+
+/// Runs `hopsight replay`: what is wrong with one file is told, and the others are read.
 ///
 /// # Errors
-/// A file cannot be read or is no capture, or standard output cannot be written.
+/// Standard output cannot be written.
 pub fn replay(args: &ReplayArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
-    let mut table = Table::new([
-        "SRC",
-        "DST",
-        "SECURITY",
-        "CLIENT AUTH",
-        "OUTCOME",
-        "EVIDENCE",
-        "VERSION",
-        "CIPHER",
-        "SNI",
-        "ALERT",
-        "REASON",
-    ]);
-    let mut is_damaged = false;
+    let mut rows = Vec::new();
+    let mut status = 0;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     for path in &args.files {
         let file = path.to_string_lossy();
+        let source = match ReplaySource::open(path) {
+            Ok(source) => source,
+            Err(error) => {
+                eprintln!("hopsight: {error:#}");
+                status = UNREADABLE;
+                continue;
+            }
+        };
         let mut sink = |report: ConnectionReport| -> anyhow::Result<()> {
             match args.output {
-                Format::Table => table.push(row(&report)),
+                Format::Table => rows.push(Row::new(&file, &report)),
                 Format::Json => {
                     let line = Line { file: &file, report: &report };
                     serde_json::to_writer(&mut stdout, &line).map_err(io::Error::from)?;
@@ -81,31 +83,69 @@ pub fn replay(args: &ReplayArgs, color: ColorChoice) -> anyhow::Result<ExitCode>
             Ok(())
         };
         let mut bar = Bar::new(path);
-        let counts = pipeline::replay_with_progress(
-            path,
-            pipeline::limits(),
-            &mut |read| bar.show(read),
-            &mut sink,
-        )
-        .with_context(|| format!("replay {file}"))?;
+        let mut progress = |read| bar.show(read);
+        let counts = pipeline::replay_source(source, pipeline::limits(), &mut progress, &mut sink)
+            .with_context(|| format!("replay {file}"))?;
         drop(bar);
+        if let Some(rest) = counts.told() {
+            eprintln!("hopsight: {file}: {rest}");
+        }
         if let Some(damage) = counts.damaged {
-            is_damaged = true;
             eprintln!("hopsight: {file}: damaged after {} packets: {damage}", counts.read);
-        } else if counts.not_tcp == counts.read {
-            eprintln!("hopsight: {file}: none of {} packets carries TCP", counts.read);
+            status = status.max(DAMAGED);
         }
     }
     if args.output == Format::Table {
-        for line in table.lines(color.for_stdout()) {
+        for line in table(rows, args.files.len() > 1).lines(color.for_stdout()) {
             writeln!(stdout, "{line}")?;
         }
     }
     stdout.flush()?;
-    Ok(if is_damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(ExitCode::from(status))
 }
 
-fn row(report: &ConnectionReport) -> Vec<Cell> {
+/// A connection as a line of the table.
+struct Row {
+    file: String,
+    tunnel: Option<Arc<str>>,
+    cells: Vec<Cell>,
+}
+
+/// What every table has.
+const COLUMNS: [&str; 11] = [
+    "SRC",
+    "DST",
+    "SECURITY",
+    "CLIENT AUTH",
+    "OUTCOME",
+    "EVIDENCE",
+    "VERSION",
+    "CIPHER",
+    "SNI",
+    "ALERT",
+    "REASON",
+];
+
+/// The columns of files and tunnels are there where they tell something.
+fn table(rows: Vec<Row>, has_files: bool) -> Table {
+    let has_tunnels = rows.iter().any(|row| row.tunnel.is_some());
+    let optional = [has_files.then_some("FILE"), has_tunnels.then_some("TUNNEL")];
+    let mut table = Table::new(optional.into_iter().flatten().chain(COLUMNS));
+    for Row { file, tunnel, cells } in rows {
+        let tunnel = Cell::from(tunnel.as_deref().unwrap_or_default());
+        let optional = [has_files.then(|| file.into()), has_tunnels.then_some(tunnel)];
+        table.push(optional.into_iter().flatten().chain(cells).collect());
+    }
+    table
+}
+
+impl Row {
+    fn new(file: &str, report: &ConnectionReport) -> Self {
+        Self { file: file.to_owned(), tunnel: report.tunnel.clone(), cells: cells(report) }
+    }
+}
+
+fn cells(report: &ConnectionReport) -> Vec<Cell> {
     let verdict = report.verdict;
     let text = |value: Option<&str>| Cell::from(value.unwrap_or_default());
     vec![

@@ -76,6 +76,7 @@ fn write(path: &Path, events: &[Event], upstream: std::net::SocketAddr) -> anyho
             }
             Event::Opened { .. } => false,
             Event::Established { flow, .. }
+            | Event::Inside { flow, .. }
             | Event::Segment { flow, .. }
             | Event::Fin { flow, .. }
             | Event::Lost { flow, .. } => process_of.contains_key(flow),

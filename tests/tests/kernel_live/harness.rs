@@ -135,6 +135,7 @@ pub fn flow_of(event: &Event) -> FlowId {
     match event {
         Event::Opened { flow, .. }
         | Event::Established { flow, .. }
+        | Event::Inside { flow, .. }
         | Event::Segment { flow, .. }
         | Event::Fin { flow, .. }
         | Event::Closed { flow, .. }

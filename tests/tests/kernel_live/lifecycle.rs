@@ -32,6 +32,7 @@ fn two_sources_see_the_same_flow() {
             match event {
                 Event::Opened { at, .. }
                 | Event::Established { at, .. }
+                | Event::Inside { at, .. }
                 | Event::Segment { at, .. }
                 | Event::Fin { at, .. }
                 | Event::Closed { at, .. }

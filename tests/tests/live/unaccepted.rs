@@ -9,6 +9,7 @@ use hopsight_core::{
 };
 use hopsight_tests::{
     agent::{Agent, VERDICT},
+    cgroup::Cgroup,
     dropping::{Dropping, Ending},
     haproxy::Haproxy,
     http,
@@ -48,10 +49,11 @@ fn what_the_upstream_drops_is_never_established() {
     std::fs::write(&policy, POLICY).unwrap();
     let config = dir.path().join("hopsight.toml");
     std::fs::write(&config, format!("[policy]\nfile = {:?}\n", utf8(&policy).unwrap())).unwrap();
+    let cgroup = Cgroup::create().unwrap();
     let agent = |name: &str, host: u8, library: &str| {
         let config = utf8(&config).unwrap();
         let options = ["--proxy", "nginx", "--proxy", "haproxy", "--library", library];
-        let options = [&options[..], &["--config", config]].concat();
+        let options = [&options[..], &["--config", config], &cgroup.options().unwrap()].concat();
         Agent::start(&dir.path().join(name), block.socket(host, 9464), &options).unwrap()
     };
     let agents = [agent("lengths", 1, "off"), agent("library", 2, "auto")];
@@ -81,9 +83,10 @@ fn what_the_upstream_drops_is_never_established() {
     }
     let config = nginx::Config { http: servers, ..nginx::Config::default() };
     let [first, _] = fronts(CASES[0].3);
-    let _nginx = Nginx::start(&dir.path().join("nginx"), &config, None, first).unwrap();
+    let _nginx = Nginx::start(&dir.path().join("nginx"), &config, &cgroup.place(), first).unwrap();
     let [_, first] = fronts(CASES[0].3);
-    let _haproxy = Haproxy::start(&dir.path().join("haproxy"), &sections, first).unwrap();
+    let _haproxy =
+        Haproxy::start(&dir.path().join("haproxy"), &sections, &cgroup.place(), first).unwrap();
     // A library is looked into once a watched process uses it.
     let (.., probed) = CASES[2];
     wait_until("the library to be probed", VERDICT, || {

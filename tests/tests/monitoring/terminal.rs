@@ -178,6 +178,35 @@ fn replay_shows_how_far_it_is_on_a_terminal_only() {
 }
 
 #[test]
+fn one_bad_file_among_several_spoils_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [text, one, other, damaged] = ["text", "one.pcap", "other.pcap", "damaged.pcap"]
+        .map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    // A SYN from 10.0.0.1:1000 to 10.0.0.2:443, raw IPv4.
+    let syn = [
+        0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x03, 0xe8, 0x01, 0xbb,
+        0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 1, 0, 0, 0, 0, 0,
+    ];
+    let words = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 0, 101, 1, 0, 40, 40];
+    let capture: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).chain(syn).collect();
+    fs::write(&text, "no capture").unwrap();
+    fs::write(&one, &capture).unwrap();
+    fs::write(&other, &capture).unwrap();
+    fs::write(&damaged, [&capture[..], &[0; 15]].concat()).unwrap();
+
+    let (code, shown, errors) = run(&["replay", &text, &one, &damaged, &other]);
+    assert_eq!(code, 2, "{errors}");
+    assert!(errors.contains(&format!("{text} is neither pcap nor pcapng")), "{errors}");
+    assert!(errors.contains(&format!("{damaged}: damaged after 1 packets")), "{errors}");
+    let files: Vec<_> = shown.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(files, ["FILE", &one, &damaged, &other], "{shown}");
+
+    let (code, shown, _) = run(&["replay", &damaged]);
+    assert!(code == 1 && shown.starts_with("SRC"), "{code}: {shown}");
+    assert_eq!(run(&["replay", &one]).0, 0);
+}
+
+#[test]
 fn bad_values_are_told_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

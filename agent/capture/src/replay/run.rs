@@ -75,7 +75,7 @@ pub fn replay_source(
             }
         }
         if state == SourceState::Ended {
-            return Ok(source.counts().clone());
+            return Ok(source.counts());
         }
     }
 }

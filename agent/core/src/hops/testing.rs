@@ -35,6 +35,7 @@ pub fn report(flow: u64, security: Security) -> ConnectionReport {
         src: "10.0.0.9:40000".into(),
         dst: "10.0.0.1:443".into(),
         destination: "10.0.0.1:443".parse().expect("literal"),
+        tunnel: None,
         opened_at: Timestamp(flow * 1_000_000_000),
         decided_at: Timestamp(flow * 1_000_000_000),
         verdict: Verdict {
@@ -58,7 +59,9 @@ pub fn report(flow: u64, security: Security) -> ConnectionReport {
         resumed: is_tls.then_some(false),
         alert: None,
         server_certificate: None,
+        server_certificate_absent: None,
         client_certificate: None,
+        client_certificate_absent: None,
         verify_error: None,
         protocol: (!is_tls).then(|| "http/1".into()),
         starttls: None,

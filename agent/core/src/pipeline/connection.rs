@@ -1,9 +1,10 @@
 //! One observed connection: from its segments to a judgement and a report.
 
+mod certificates;
 mod opening;
 mod report;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     flow::{
@@ -40,6 +41,15 @@ enum Phase {
     Undecided,
 }
 
+/// What few connections have.
+#[derive(Debug, Default)]
+struct Uncommon {
+    /// The upstream's address, where service NAT made it another than the destination.
+    remote: Option<SocketAddr>,
+    /// What its packets are inside of.
+    tunnel: Option<Arc<str>>,
+}
+
 /// One connection from its opening to its verdict.
 #[derive(Debug)]
 pub struct Connection {
@@ -50,8 +60,7 @@ pub struct Connection {
     /// When the newest byte passed that could decide.
     last_at: Timestamp,
     local: Option<SocketAddr>,
-    /// The upstream's address, where service NAT made it another than the destination.
-    remote: Option<Box<SocketAddr>>,
+    uncommon: Option<Box<Uncommon>>,
     streams: [Stream; 2],
     /// What the server had received when it sent what, until a handshake takes it.
     heard: Heard,
@@ -85,7 +94,7 @@ impl Connection {
             opened_at: at,
             last_at: at,
             local: None,
-            remote: None,
+            uncommon: None,
             streams: [Stream::new(limit, window), Stream::new(limit, window)],
             heard: Heard::default(),
             left_first: None,
@@ -104,7 +113,15 @@ impl Connection {
     /// The TCP connection is established between these ends.
     pub fn established(&mut self, local: SocketAddr, remote: SocketAddr) {
         self.local = Some(local);
-        self.remote = (remote != self.destination).then(|| Box::new(remote));
+        let remote = (remote != self.destination).then_some(remote);
+        if remote.is_some() || self.uncommon.is_some() {
+            self.uncommon.get_or_insert_default().remote = remote;
+        }
+    }
+
+    /// Its packets are inside of this.
+    pub fn inside(&mut self, tunnel: Arc<str>) {
+        self.uncommon.get_or_insert_default().tunnel = Some(tunnel);
     }
 
     /// Takes in one segment; see [`Stream::push`]. `acked` is what its sender had received of the
@@ -254,7 +271,8 @@ impl Connection {
     /// The upstream's address: as connected to, else as asked for.
     #[must_use]
     pub fn upstream(&self) -> SocketAddr {
-        self.remote.as_deref().copied().unwrap_or(self.destination)
+        let remote = self.uncommon.as_ref().and_then(|uncommon| uncommon.remote);
+        remote.unwrap_or(self.destination)
     }
 
     /// The proxy's own address, once it is known.

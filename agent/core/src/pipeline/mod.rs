@@ -143,6 +143,11 @@ impl Pipeline {
                     entry.connection.established(local, remote);
                 }
             }
+            Event::Inside { flow, tunnel, .. } => {
+                if let Some(entry) = self.entries.get_mut(&flow) {
+                    entry.connection.inside(tunnel);
+                }
+            }
             Event::Segment { flow, at, direction, offset, payload_len, acked, bytes } => {
                 let Some(entry) = self.entries.get_mut(&flow) else {
                     self.counters.untracked_events += 1;

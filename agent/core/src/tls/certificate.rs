@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use x509_parser::{
+    asn1_rs::Tag,
     extensions::GeneralName,
     objects::{oid_registry, oid2sn},
     prelude::*,
-    public_key::PublicKey,
 };
 
-use super::hello::Malformed;
+use super::{
+    hello::Malformed,
+    name::{distinguished_name, utf8_or_latin1, visible},
+    public_key::public_key_name,
+};
 use crate::{collections::HashMap, model::hex, tls::certificate_facts::CertificateFacts};
 
 /// What is kept of the certificates in one Certificate message.
@@ -78,13 +82,13 @@ pub fn facts(chain: &Chain) -> Result<CertificateFacts, Malformed> {
     let (_, certificate) =
         X509Certificate::from_der(&chain.end_entity).map_err(|_| Malformed("X.509 certificate"))?;
     Ok(CertificateFacts {
-        subject: certificate.subject().to_string(),
-        issuer: certificate.issuer().to_string(),
+        subject: distinguished_name(certificate.subject()),
+        issuer: distinguished_name(certificate.issuer()),
         sans: alternative_names(&certificate),
         serial: serial(certificate.raw_serial()),
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
-        public_key: public_key(&certificate),
+        public_key: public_key_name(certificate.public_key()),
         signature: signature(&certificate),
         chain_length: chain.length,
     })
@@ -138,18 +142,31 @@ fn serial(raw: &[u8]) -> String {
 
 fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
-    extension
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
-            GeneralName::URI(uri) => Some(format!("URI:{uri}")),
-            GeneralName::RFC822Name(mail) => Some(format!("email:{mail}")),
-            GeneralName::IPAddress(bytes) => Some(format!("IP:{}", address(bytes))),
-            _ => None,
-        })
-        .collect()
+    extension.value.general_names.iter().filter_map(alternative_name).collect()
+}
+
+/// One name with its kind before it; `None` for kinds that nobody uses.
+fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
+    Some(match name {
+        GeneralName::DNSName(name) => format!("DNS:{}", visible(name)),
+        GeneralName::URI(uri) => format!("URI:{}", visible(uri)),
+        GeneralName::RFC822Name(mail) => format!("email:{}", visible(mail)),
+        GeneralName::IPAddress(bytes) => format!("IP:{}", address(bytes)),
+        GeneralName::DirectoryName(name) => format!("dirname:{}", distinguished_name(name)),
+        GeneralName::RegisteredID(oid) => format!("RID:{}", oid.to_id_string()),
+        GeneralName::OtherName(oid, _) => format!("other:{}", oid.to_id_string()),
+        // A name whose bytes are no UTF-8; its tag still says what it is (RFC 5280 section 4.2.1.6).
+        GeneralName::Invalid(Tag(tag), bytes) => {
+            let kind = match tag {
+                1 => "email",
+                2 => "DNS",
+                6 => "URI",
+                _ => return None,
+            };
+            format!("{kind}:{}", visible(&utf8_or_latin1(bytes)))
+        }
+        GeneralName::X400Address(_) | GeneralName::EDIPartyName(_) => return None,
+    })
 }
 
 fn address(bytes: &[u8]) -> String {
@@ -162,27 +179,6 @@ fn address(bytes: &[u8]) -> String {
     }
 }
 
-fn public_key(certificate: &X509Certificate<'_>) -> String {
-    let key = certificate.public_key();
-    match key.parsed() {
-        Ok(PublicKey::RSA(rsa)) => format!("rsa{}", rsa.key_size()),
-        Ok(PublicKey::EC(point)) => match point.key_size() {
-            256 => "p256".to_owned(),
-            384 => "p384".to_owned(),
-            528 | 521 => "p521".to_owned(),
-            bits => format!("ec{bits}"),
-        },
-        _ => match key.algorithm.algorithm.to_id_string().as_str() {
-            "1.3.101.112" => "ed25519".to_owned(),
-            "1.3.101.113" => "ed448".to_owned(),
-            "2.16.840.1.101.3.4.3.17" => "mldsa44".to_owned(),
-            "2.16.840.1.101.3.4.3.18" => "mldsa65".to_owned(),
-            "2.16.840.1.101.3.4.3.19" => "mldsa87".to_owned(),
-            other => other.to_owned(),
-        },
-    }
-}
-
 fn signature(certificate: &X509Certificate<'_>) -> String {
     let oid = &certificate.signature_algorithm.algorithm;
     match oid.to_id_string().as_str() {
@@ -191,3 +187,6 @@ fn signature(certificate: &X509Certificate<'_>) -> String {
         dotted => oid2sn(oid, oid_registry()).map_or_else(|_| dotted.to_owned(), str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests;

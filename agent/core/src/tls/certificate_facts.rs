@@ -2,14 +2,37 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::vocabulary;
+
+vocabulary! {
+    /// Why there is nothing to say of a certificate.
+    CertificateAbsence {
+        /// None was sent: it was not asked for, there was none, or a session was resumed.
+        NotSent => "not_sent",
+        /// It was sent under encryption (TLS 1.3), and no library showed it.
+        Encrypted => "encrypted",
+        /// It was sent compressed (RFC 8879), which is not unpacked.
+        Compressed => "compressed",
+        /// It was sent and is no X.509 certificate that can be read: damaged, or a raw public key
+        /// (RFC 7250).
+        Unreadable => "unreadable",
+        /// It was sent, but the proof that its key is the sender's was not seen.
+        Unproven => "unproven",
+        /// The handshake was not seen as far.
+        NotSeen => "not_seen",
+    }
+}
+
 /// Facts of one X.509 certificate (RFC 5280).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CertificateFacts {
-    /// Subject distinguished name, RFC 4514 style.
+    /// Subject distinguished name: its parts in the certificate's order with `, ` between them,
+    /// values escaped as in RFC 4514.
     pub subject: String,
     /// Issuer distinguished name.
     pub issuer: String,
-    /// Subject alternative names, each as `DNS:…`, `IP:…`, `URI:…` or `email:…`.
+    /// Subject alternative names, each as `DNS:…`, `IP:…`, `URI:…`, `email:…`, `dirname:…`, `RID:…`
+    /// or `other:…`.
     pub sans: Vec<String>,
     /// Serial number, lower-case hex without separators.
     pub serial: String,
@@ -17,7 +40,8 @@ pub struct CertificateFacts {
     pub not_before: i64,
     /// End of validity, seconds since the Unix epoch.
     pub not_after: i64,
-    /// Public key type and size or curve, such as `rsa2048`, `p256`, `ed25519`.
+    /// Public key type and size or curve, such as `rsa2048`, `p256`, `ed25519`, `sm2`;
+    /// `ec-explicit-256` where the curve is spelled out and not named.
     pub public_key: String,
     /// Signature algorithm, such as `ecdsa-with-SHA256`.
     pub signature: String,

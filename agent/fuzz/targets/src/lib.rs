@@ -10,12 +10,12 @@ mod input;
 
 use std::{
     collections::HashMap,
-    io::Cursor,
+    io::{self, Cursor},
     path::{Path, PathBuf},
 };
 
 use hopsight::config::Config;
-use hopsight_capture::replay::{self, ReplaySource};
+use hopsight_capture::replay::{self, ReplayCounts, ReplaySource};
 use hopsight_core::{
     flow::{
         prelude::{self, Ending, Opening},
@@ -256,18 +256,40 @@ pub fn prelude(data: &[u8]) {
     drop(prelude::inspect_mid_stream(data));
 }
 
-/// Captures and recorded event files: read to their end, or as far as they can be read.
+/// Gives few bytes at a time, as a pipe may.
+struct Dripping(Cursor<Vec<u8>>);
+
+impl io::Read for Dripping {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let few = buffer.len().min(13);
+        self.0.read(&mut buffer[..few])
+    }
+}
+
+/// Captures and recorded event files: read to their end, or as far as they can be read, and the
+/// same however they arrive.
 pub fn capture(data: &[u8]) {
-    let Ok(source) = ReplaySource::new(Cursor::new(data.to_vec()), Path::new("input")) else {
-        return;
+    fn replayed(source: ReplaySource) -> (ReplayCounts, Vec<String>) {
+        let limits = Limits { max_flows: 64, max_stream_bytes: 4 << 20, ..replay::limits() };
+        let mut judge = Judge::default();
+        let mut said = Vec::new();
+        let counts = replay::replay_source(source, limits, &mut |_| {}, &mut |report| {
+            judge.check(&report);
+            said.push(format!("{report:?}"));
+            Ok(())
+        });
+        let counts = counts.unwrap_or_else(|error| panic!("{error:#}"));
+        assert!(counts.not_tcp <= counts.read, "{counts:?}");
+        assert!(counts.told().is_none_or(|told| !told.is_empty()));
+        (counts, said)
+    }
+    let file = Cursor::new(data.to_vec());
+    let path = Path::new("input");
+    let Ok(whole) = ReplaySource::new(file.clone(), path) else { return };
+    let Ok(dripping) = ReplaySource::new(Dripping(file), path) else {
+        panic!("it was read at once");
     };
-    let limits = Limits { max_flows: 64, max_stream_bytes: 4 << 20, ..replay::limits() };
-    let mut judge = Judge::default();
-    let replayed = replay::replay_source(source, limits, &mut |_| {}, &mut |report| {
-        judge.check(&report);
-        Ok(())
-    });
-    assert!(replayed.is_ok(), "{replayed:?}");
+    assert_eq!(replayed(whole), replayed(dripping));
 }
 
 /// Files of an nginx configuration, all with the same content.

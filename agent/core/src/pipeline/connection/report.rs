@@ -1,12 +1,15 @@
 //! What is said about a connection, in the words of a report.
 
-use super::{Connection, Phase};
+use super::{
+    Connection, Phase,
+    certificates::{client_certificate, server_certificate, slot},
+};
 use crate::{
-    model::{ClientAuth, Direction, Word, address_text},
+    model::{Direction, Word, address_text},
     report::{AlertFacts, ConnectionReport},
     tls::{
-        alert, certificate::CertificateMemory, facts::ClientCertificate, hello::cipher_name,
-        transcript::Transcript, wire::WireHandshake,
+        alert, certificate::CertificateMemory, hello::cipher_name, transcript::Transcript,
+        wire::WireHandshake,
     },
     verdict::Judgement,
 };
@@ -27,6 +30,7 @@ impl Connection {
             src: self.local.map(address_text).unwrap_or_default(),
             dst: address_text(self.upstream()),
             destination: self.destination,
+            tunnel: self.uncommon.as_ref().and_then(|uncommon| uncommon.tunnel.clone()),
             opened_at: self.opened_at,
             decided_at: self.last_at,
             verdict: judgement.verdict,
@@ -43,7 +47,9 @@ impl Connection {
             resumed: judgement.resumed,
             alert: None,
             server_certificate: None,
+            server_certificate_absent: None,
             client_certificate: None,
+            client_certificate_absent: None,
             verify_error: None,
             protocol: None,
             starttls: None,
@@ -83,13 +89,11 @@ fn describe(
     report.alpn = facts.alpn().or_else(|| shown?.alpn()).cloned();
     let server_chain =
         facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());
-    report.server_certificate = server_chain.and_then(|chain| certificates.facts(chain).ok());
+    (report.server_certificate, report.server_certificate_absent) =
+        slot(server_certificate(report, server_chain.map(|chain| &**chain), certificates));
     let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
-    if let Some(ClientCertificate::Chain(chain)) = client
-        && report.verdict.client_auth == ClientAuth::Presented
-    {
-        report.client_certificate = certificates.facts(chain).ok();
-    }
+    (report.client_certificate, report.client_certificate_absent) =
+        slot(client_certificate(report, client, certificates));
     report.verify_error = transcript
         .and_then(|transcript| transcript.server_verification)
         .map(|verification| verification.error);

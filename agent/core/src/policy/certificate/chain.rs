@@ -4,7 +4,7 @@
 use x509_parser::{certificate::X509Certificate, error::X509Error, public_key::PublicKey};
 
 use super::{CertificateError, certificates, parsed};
-use crate::policy::time::UnixTime;
+use crate::{policy::time::UnixTime, tls::name::distinguished_name};
 
 /// Certificates between the first one and the CA at most, as a guard against loops.
 const MAX_LENGTH: usize = 10;
@@ -50,34 +50,40 @@ pub fn chain(chain_pem: &[u8], ca_pem: &[u8], now: UnixTime) -> Result<Chain, Ce
     let mut current = &own[0];
     for _ in 0..MAX_LENGTH {
         if !valid_at(current, now) {
-            return Ok(Chain::NotValidNow { subject: current.subject().to_string() });
+            return Ok(Chain::NotValidNow { subject: distinguished_name(current.subject()) });
         }
         if cas.iter().any(|ca| ca.as_raw() == current.as_raw()) {
-            return Ok(Chain::Trusted { ca: current.subject().to_string() });
+            return Ok(Chain::Trusted { ca: distinguished_name(current.subject()) });
         }
         match issuer(current, &cas) {
             Issuer::Found(ca) if !valid_at(ca, now) => {
-                return Ok(Chain::NotValidNow { subject: ca.subject().to_string() });
+                return Ok(Chain::NotValidNow { subject: distinguished_name(ca.subject()) });
             }
-            Issuer::Found(ca) => return Ok(Chain::Trusted { ca: ca.subject().to_string() }),
+            Issuer::Found(ca) => {
+                return Ok(Chain::Trusted { ca: distinguished_name(ca.subject()) });
+            }
             Issuer::Unsupported => {
-                return Ok(Chain::Unsupported { subject: current.subject().to_string() });
+                return Ok(Chain::Unsupported { subject: distinguished_name(current.subject()) });
             }
             from_cas @ (Issuer::NameOnly | Issuer::Absent) => {
                 match (issuer(current, &own[1..]), from_cas) {
                     (Issuer::Found(next), _) => current = next,
                     (Issuer::Unsupported, _) => {
-                        return Ok(Chain::Unsupported { subject: current.subject().to_string() });
+                        return Ok(Chain::Unsupported {
+                            subject: distinguished_name(current.subject()),
+                        });
                     }
                     (Issuer::NameOnly, _) | (_, Issuer::NameOnly) => {
-                        return Ok(Chain::NotSigned { subject: current.subject().to_string() });
+                        return Ok(Chain::NotSigned {
+                            subject: distinguished_name(current.subject()),
+                        });
                     }
                     _ => break,
                 }
             }
         }
     }
-    Ok(Chain::Incomplete { missing: current.issuer().to_string() })
+    Ok(Chain::Incomplete { missing: distinguished_name(current.issuer()) })
 }
 
 enum Issuer<'a, 'der> {

@@ -127,7 +127,7 @@ fn code(events: &[Event]) -> Vec<u8> {
                     code.extend(bytes);
                 }
             }
-            Event::Closed { .. } => {}
+            Event::Inside { .. } | Event::Closed { .. } => {}
         }
     }
     code.extend([(Code::Tick as u8) << 4, 40]);
@@ -156,6 +156,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         }
         "capture" => {
             seeds.push(pcap());
+            seeds.extend(wrapped());
+            seeds.push(pcapng());
             let small = contents("handshakes").into_iter().filter(|f| f.len() < 20_000);
             seeds.extend(small.take(6));
             let captures = captures(&shared().join("corpus")).into_iter();
@@ -243,6 +245,84 @@ fn pcap() -> Vec<u8> {
         writer.write_packet(&packet).expect("a packet");
     }
     writer.into_writer()
+}
+
+/// Link types and what stands there before an IP packet, tunnels among it.
+const WRAPPINGS: &[(u8, &[u8])] = &[
+    (0, &[2, 0, 0, 0]),
+    (9, &[0xff, 3, 0, 0x21]),
+    (50, &[0x0f, 0, 8, 0]),
+    (101, &[]),
+    (113, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x81, 0, 0, 5, 8, 0]),
+    (117, &[4, 2, 0, 0]),
+    (239, &[2, 0, 0, 0, 54, 0, 9, 0]),
+    // Ethernet: two tags, MPLS, PPPoE, Cisco MetaData, 802.1ah, MACsec, SNAP.
+    (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x91, 0, 0, 5, 0x81, 0, 0, 6, 8, 0]),
+    (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0x47, 0, 1, 1, 9]),
+    (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0x64, 0x11, 0, 0, 9, 0, 52, 0, 0x21]),
+    (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x89, 0x09, 1, 1, 0, 1, 0, 5, 8, 0]),
+    (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xe5, 0, 0, 0, 0, 0, 0, 8, 0]),
+    (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0]),
+    // IPv4 with GRE and a key, with IP, with a fragment; with UDP to VXLAN and to GENEVE.
+    (101, b"\x45\0\0\x46\0\0\0\0\x40\x2f\0\0\xc0\0\x02\x01\xc0\0\x02\x02\x20\0\x08\0\0\0\0\x2a"),
+    (101, b"\x45\0\0\x46\0\0\0\0\x40\x04\0\0\xc0\0\x02\x01\xc0\0\x02\x02"),
+    (101, b"\x45\0\0\x44\0\x07\x20\0\x40\x04\0\0\xc0\0\x02\x01\xc0\0\x02\x02"),
+    (
+        101,
+        b"\x45\0\0\x5c\0\0\0\0\x40\x11\0\0\xc0\0\x02\x01\xc0\0\x02\x02\xc3\x50\x21\x18\0\0\0\0\
+          \x08\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\x08\0",
+    ),
+    (
+        101,
+        b"\x45\0\0\x5c\0\0\0\0\x40\x11\0\0\xc0\0\x02\x01\xc0\0\x02\x02\xc3\x50\x17\xc1\0\0\0\0\
+          \x01\0\x08\0\0\0\x07\0\0\0\0\0",
+    ),
+];
+
+/// A classic capture for each wrapping, with the hello in it.
+fn wrapped() -> Vec<Vec<u8>> {
+    let mut packet = Vec::new();
+    etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1000, 443, 2, 100)
+        .write(&mut packet, b"\x16\x03\x01\x00\x05\x01\0\0\x01\0")
+        .expect("a packet");
+    let file = |(link, wrapping): &(u8, &[u8])| {
+        let mut file = pcap()[..24].to_vec();
+        file[20] = *link;
+        let length = u32::try_from(wrapping.len() + packet.len()).expect("a small packet");
+        for field in [1, 0, length, length] {
+            file.extend(field.to_le_bytes());
+        }
+        [&file, *wrapping, &packet].concat()
+    };
+    WRAPPINGS.iter().map(file).collect()
+}
+
+/// A section, an interface with options, and a packet block of each kind.
+fn pcapng() -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let mut body = body.to_vec();
+        body.resize(body.len().next_multiple_of(4), 0);
+        let length = u32::try_from(body.len() + 12).expect("a small block").to_be_bytes();
+        [&kind.to_be_bytes()[..], &length, &body, &length].concat()
+    };
+    let frame = &pcap()[40..94];
+    let length = 54_u32.to_be_bytes();
+    let options = [0, 9, 0, 1, 9, 0, 0, 0, 0, 14, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1];
+    [
+        block(
+            0x0a0d_0d0a,
+            &[0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255],
+        ),
+        block(1, &[&[0, 1, 0, 0, 0, 0, 0, 0][..], &options].concat()),
+        block(
+            6,
+            &[&[0; 12][..], &length, &length, frame, &[0, 0, 0, 2, 0, 4, 0, 0, 0, 0]].concat(),
+        ),
+        block(2, &[&[0; 12][..], &length, &length, frame].concat()),
+        block(3, &[&length[..], frame].concat()),
+    ]
+    .concat()
 }
 
 const POLICY: &str = r#"[[policies]]
