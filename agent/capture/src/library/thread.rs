@@ -9,6 +9,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::mpsc::{self, Receiver, SyncSender},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -80,12 +81,12 @@ impl LibraryThread {
         }
     }
 
-    /// Waits until everything handed over so far is done.
-    pub fn settle(&self) {
+    /// Waits until everything handed over so far is done, but no longer than this.
+    pub fn settle(&self, longest: Duration) {
         let (done, waiting) = mpsc::sync_channel(1);
         if self.send(Request::Settle(done)) {
-            // An error means that the thread is gone, and with it what was waited for.
-            let _ = waiting.recv();
+            // An error means that it takes longer, or that the thread is gone.
+            let _ = waiting.recv_timeout(longest);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod flights;
 pub mod hello;
 pub mod message;
+pub mod order;
 pub mod records;
 pub mod session;
 pub mod transcript;

@@ -6,14 +6,21 @@
 //! wanted are told from the others by what else they call.
 
 mod aarch64;
+mod boringssl;
+mod go;
 mod image;
+mod linked;
+mod openssl;
+mod sites;
 mod x86_64;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use hopsight_abi::VerifyOffsets;
+use hopsight_abi::{Stack, VerifyOffsets};
 use image::Code;
 pub use image::{Image, ImageError, Isa};
+use linked::PlacedPoints;
+pub use linked::{Linked, Survey, openssl_version, survey};
 use serde::{Deserialize, Serialize};
 
 use hopsight_core::vocabulary;
@@ -39,6 +46,59 @@ vocabulary! {
         ResultGot => "result_got",
         /// The proxy got the answer of `X509_check_host`.
         HostChecked => "host_checked",
+        /// OpenSSL inside a program enters `ssl3_finish_mac(connection, message, length)`.
+        FinishMac => "finish_mac",
+        /// `crypto/tls` calls `(*Conn).writeRecordLocked` with a handshake message.
+        GoSent => "go_sent",
+        /// `crypto/tls` calls `(*Conn).unmarshalHandshakeMessage`.
+        GoReceived => "go_received",
+        /// `crypto/tls` up to Go 1.20 calls `unmarshal` of a handshake message.
+        GoUnmarshal => "go_unmarshal",
+        /// `crypto/tls` got the answer of `x509.(*Certificate).Verify`.
+        GoVerified => "go_verified",
+        /// Something else in a Go program got that answer.
+        GoAppVerified => "go_app_verified",
+        /// BoringSSL calls `ssl_do_msg_callback` with a handshake message.
+        BoringMessage => "boring_message",
+        /// BoringSSL calls `ssl_do_msg_callback` with an alert.
+        BoringAlert => "boring_alert",
+        /// `X509_verify_cert` has answered.
+        BoringChain => "boring_chain",
+        /// The application's verify callback has answered BoringSSL.
+        BoringCallback => "boring_callback",
+    }
+}
+
+impl Hook {
+    /// Whose hits it is counted among.
+    #[must_use]
+    pub const fn stack(self) -> Stack {
+        match self {
+            Self::FinishMac => Stack::OpenSslInside,
+            Self::GoSent
+            | Self::GoReceived
+            | Self::GoUnmarshal
+            | Self::GoVerified
+            | Self::GoAppVerified => Stack::Go,
+            Self::BoringMessage | Self::BoringAlert | Self::BoringChain | Self::BoringCallback => {
+                Stack::BoringSsl
+            }
+            _ => Stack::OpenSsl,
+        }
+    }
+
+    /// Whether it shows handshake messages.
+    #[must_use]
+    pub const fn shows_messages(self) -> bool {
+        matches!(
+            self,
+            Self::Transcript
+                | Self::FinishMac
+                | Self::GoSent
+                | Self::GoReceived
+                | Self::GoUnmarshal
+                | Self::BoringMessage
+        )
     }
 }
 
@@ -61,6 +121,8 @@ pub enum Selection {
     Named,
     /// By what else the function calls.
     Structural,
+    /// By the constants they are given.
+    Arguments,
     /// Not told apart: every digest call is probed and the kernel program sorts them.
     All,
 }
@@ -70,7 +132,8 @@ pub enum Selection {
 pub struct Placement {
     /// The points, without duplicates, in order.
     pub points: Vec<ProbePoint>,
-    /// `EVP_DigestUpdate` calls in the file.
+    /// Calls in the file of the function whose calls show the transcript: `EVP_DigestUpdate` of a
+    /// shared OpenSSL, what the stack has in its place else.
     pub digest_calls: usize,
     /// Which of them are probed.
     pub selection: Selection,
@@ -79,6 +142,18 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Number of points at which handshake messages are seen.
+    #[must_use]
+    pub fn transcript_calls(&self) -> usize {
+        self.points.iter().filter(|point| point.hook.shows_messages()).count()
+    }
+
+    /// Whether a point has one of these hooks.
+    #[must_use]
+    pub fn has_any(&self, hooks: &[Hook]) -> bool {
+        self.points.iter().any(|point| hooks.contains(&point.hook))
+    }
+
     /// Number of points with this hook.
     #[must_use]
     pub fn count(&self, hook: Hook) -> usize {
@@ -324,5 +399,7 @@ fn table(codes: &[Code<'_>], stubs: fn(Code<'_>) -> Vec<(u64, u64)>) -> HashMap<
     codes.iter().filter(|code| code.is_plt).flat_map(|&code| stubs(code)).collect()
 }
 
+#[cfg(test)]
+mod linked_tests;
 #[cfg(test)]
 mod tests;
