@@ -1,5 +1,7 @@
 //! From the files of a process to what is said about its library evidence.
 
+use std::sync::atomic::AtomicBool;
+
 use super::{
     discovery::{self, Absence, Candidate},
     files::Probes,
@@ -80,7 +82,7 @@ pub fn survey(pid: u32) -> LibraryEvidence {
     };
     let mut roles = Vec::new();
     for Candidate { mapping, file, may_hold_library, .. } in &candidates {
-        match inspect::role(file, mapping.file_name(), *may_hold_library) {
+        match inspect::role(file, mapping.file_name(), *may_hold_library, &AtomicBool::new(false)) {
             Ok(role) => roles.push(role),
             Err(error) => return Absence::from_error(&error, &mapping.path).into(),
         }

@@ -4,12 +4,13 @@ use std::{
     fs::File,
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
+    sync::atomic::AtomicBool,
 };
 
 use memchr::memmem;
 
 use super::{
-    elf::ElfError,
+    elf::{ElfError, Interruptible},
     placement::{self, Image, Linked, Placement, ProbePoint},
 };
 
@@ -82,11 +83,17 @@ impl Role {
     const NONE: Self = Self::Other { marks: Vec::new() };
 }
 
-/// Reads the role of a file with this name, which may hold a TLS library of its own.
+/// Reads the role of a file with this name, which may hold a TLS library of its own; not to the end
+/// once `stop` is set.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn role(file: &File, name: &str, may_hold_library: bool) -> io::Result<Role> {
+pub fn role(
+    file: &File,
+    name: &str,
+    may_hold_library: bool,
+    stop: &AtomicBool,
+) -> io::Result<Role> {
     let size = file.metadata()?.size();
     let mut role = Role::NONE;
     if size <= WHOLE {
@@ -100,7 +107,7 @@ pub fn role(file: &File, name: &str, may_hold_library: bool) -> io::Result<Role>
     if !may_hold_library || !matches!(role, Role::Other { .. } | Role::Unsupported(_)) {
         return Ok(role);
     }
-    let survey = match placement::survey(file) {
+    let survey = match placement::survey(&Interruptible { file, stop }) {
         Ok(survey) => survey,
         Err(ElfError::Foreign) => return Ok(role),
         Err(ElfError::Io(error)) => return Err(error),

@@ -20,7 +20,10 @@ mod thread;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -63,6 +66,8 @@ pub struct LibraryProbes {
     statuses: LibraryStatuses,
     schedule: Schedule,
     ceiling: Ceiling,
+    /// Set when nobody waits for what is found any more.
+    stop: Arc<AtomicBool>,
     /// Probes are in place.
     open: bool,
 }
@@ -104,6 +109,7 @@ impl LibraryProbes {
             statuses: LibraryStatuses::default(),
             schedule: Schedule::new(sampling),
             ceiling: Ceiling::new(ebpf),
+            stop: Arc::default(),
             open: true,
         }
     }
@@ -121,6 +127,9 @@ impl LibraryProbes {
             if is_known { 0 } else { discovery::program_size(**pid) }
         });
         for (&pid, name) in in_turn {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
             self.look_at(ebpf, pid, name);
         }
         self.publish();
@@ -209,6 +218,12 @@ impl LibraryProbes {
         self.processes.insert(pid, Watched { name, started, files, evidence, unchanged });
     }
 
+    /// What ends the search in a big program, once it is set.
+    #[must_use]
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
     /// Which processes give library evidence, and why the others do not.
     #[must_use]
     pub fn statuses(&self) -> LibraryStatuses {
@@ -240,7 +255,8 @@ impl LibraryProbes {
             let file = match self.files.entry(candidate.key) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    match ProbedFile::new(candidate, self.remembered.remove(&candidate.key)) {
+                    let known = self.remembered.remove(&candidate.key);
+                    match ProbedFile::new(candidate, known, &self.stop) {
                         Ok(file) => new.insert(file),
                         Err(error) => {
                             let absence = Absence::from_error(&error, &candidate.mapping.path);

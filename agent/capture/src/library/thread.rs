@@ -7,7 +7,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, SyncSender},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -40,6 +44,7 @@ pub struct LibraryThread {
     /// Processes that the thread was told of.
     known: HashSet<u32>,
     statuses: LibraryStatuses,
+    stop: Arc<AtomicBool>,
 }
 
 impl LibraryThread {
@@ -48,14 +53,14 @@ impl LibraryThread {
     /// # Errors
     /// When no thread can be started.
     pub fn start(mut probes: LibraryProbes, mut ebpf: Ebpf) -> anyhow::Result<Self> {
-        let statuses = probes.statuses();
+        let (statuses, stop) = (probes.statuses(), probes.stop());
         let (requests, queue) = mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("library".to_owned())
             .spawn(move || serve(&queue, &mut probes, &mut ebpf))
             .context("start the thread of the library probes")?;
         let known = HashSet::new();
-        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses })
+        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses, stop })
     }
 
     /// Which processes give library evidence, and why the others do not.
@@ -98,6 +103,7 @@ impl LibraryThread {
 impl Drop for LibraryThread {
     fn drop(&mut self) {
         self.requests = None;
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // It has nothing to say; a panic was printed.
             let _ = thread.join();

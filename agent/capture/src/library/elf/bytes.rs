@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::ElfError;
@@ -31,6 +32,27 @@ impl Bytes for File {
 
     fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.read_exact_at(into, offset)
+    }
+}
+
+/// A file whose reading ends when nobody waits for it any more.
+pub struct Interruptible<'f> {
+    /// The file.
+    pub file: &'f File,
+    /// Set when it is to end.
+    pub stop: &'f AtomicBool,
+}
+
+impl Bytes for Interruptible<'_> {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        self.file.read(offset, into)
     }
 }
 

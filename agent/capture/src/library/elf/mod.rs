@@ -17,7 +17,7 @@ use object::elf::{
 use object::{LittleEndian, pod};
 use thiserror::Error;
 
-pub use bytes::{Bytes, Reader, Window};
+pub use bytes::{Bytes, Interruptible, Reader, Window};
 pub use relocations::{Relocations, relative};
 pub use symbols::Symbols;
 pub use unwind::Functions;
