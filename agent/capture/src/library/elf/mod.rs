@@ -24,8 +24,6 @@ pub use unwind::Functions;
 
 use hopsight_core::model::hex;
 
-use super::placement::Isa;
-
 /// Most program headers of a file; real ones have about ten.
 const MAX_SEGMENTS: u16 = 64;
 /// Most section headers of a file; real programs have about forty.
@@ -48,6 +46,15 @@ pub enum ElfError {
     /// Looking further would take too much time or memory.
     #[error("too big, or made to look so")]
     TooMuch,
+}
+
+/// The instruction sets placement can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// AMD64 / Intel 64.
+    X86_64,
+    /// Arm 64-bit.
+    Aarch64,
 }
 
 /// Where a part of the file goes in memory (`PT_LOAD`).

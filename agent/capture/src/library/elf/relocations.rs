@@ -5,8 +5,7 @@ use std::collections::HashMap;
 
 use object::elf::{R_AARCH64_RELATIVE, R_X86_64_RELATIVE, SHT_RELA};
 
-use super::{Elf, ElfError};
-use crate::library::placement::Isa;
+use super::{Elf, ElfError, Isa};
 
 /// Most relocations that are kept.
 const MAX_KEPT: usize = 4096;

@@ -20,10 +20,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 pub use hook::Hook;
 use hopsight_abi::VerifyOffsets;
 use image::Code;
-pub use image::{Image, ImageError, Isa};
+pub use image::{Image, ImageError};
 use linked::PlacedPoints;
 pub use linked::{Linked, Survey, openssl_version, survey};
 use serde::{Deserialize, Serialize};
+
+pub use crate::library::elf::Isa;
 
 /// One place of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
