@@ -121,7 +121,26 @@ impl Agent {
         for name in case::process_names(&cases) {
             names.extend(["--proxy", name]);
         }
-        Self::watching(topology, "agent", &names)
+        let agent = Self::watching(topology, "agent", &names)?;
+        if topology.has_proxies() {
+            agent.wait_looked_into()?;
+        }
+        Ok(agent)
+    }
+
+    /// Waits until the agent has looked into the programs that run: those that are big take it
+    /// seconds, in a build without optimization, and until then their handshakes are inferred.
+    ///
+    /// # Errors
+    /// When it has not in the end.
+    pub fn wait_looked_into(&self) -> anyhow::Result<()> {
+        const SERIES: &str = "hopsight_library_processes{";
+        wait_until("the agent to look into the proxies", START, || {
+            let text = self.get("/metrics")?.body;
+            let counts = text.lines().filter(|line| line.starts_with(SERIES));
+            let known = counts.filter(|line| !line.ends_with(" 0")).count();
+            Ok((known > 0).then_some(()))
+        })
     }
 
     /// Fetches a page of the agent.

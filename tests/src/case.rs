@@ -19,6 +19,8 @@ pub enum Proxy {
     Haproxy,
     /// Envoy, whose BoringSSL is linked statically.
     Envoy,
+    /// Caddy, a Go program.
+    Caddy,
     /// curl, once per request.
     Curl,
     /// A client with rustls linked in, once per request.
@@ -35,6 +37,7 @@ impl Proxy {
             Self::Nginx | Self::NginxStream => "nginx",
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
+            Self::Caddy => "caddy",
             Self::Curl => "curl",
             Self::Rustls => crate::client::RUSTLS,
             Self::Python => "python3",
@@ -199,7 +202,7 @@ impl Case {
     /// too: one mutual flight in some dozens is by chance as long as a padded one.
     #[must_use]
     pub fn is_inferred(&self) -> bool {
-        matches!(self.proxy, Proxy::Envoy | Proxy::Rustls) && self.version() == Some(Version::V13)
+        self.proxy == Proxy::Rustls && self.version() == Some(Version::V13)
     }
 
     /// Server name that the proxy asks for.

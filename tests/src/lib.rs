@@ -7,6 +7,7 @@
 pub mod agent;
 mod alone;
 pub mod api_stand_in;
+pub mod caddy;
 pub mod case;
 pub mod cgroup;
 pub mod client;

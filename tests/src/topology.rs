@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
+    caddy::{self, Caddy},
     case::{Case, Proxy, Upstream},
     cgroup::Cgroup,
     client::Client,
@@ -132,6 +133,8 @@ pub struct Topology {
     pub haproxy: Option<Haproxy>,
     /// Envoy as proxy, where a case needs it.
     pub envoy: Option<Envoy>,
+    /// Caddy as proxy, where a case wants it.
+    pub caddy: Option<Caddy>,
     /// The certificates of all of them.
     pub pki: Pki,
     nginx_upstream: Option<Nginx>,
@@ -172,6 +175,7 @@ impl Topology {
             nginx: None,
             haproxy: None,
             envoy: None,
+            caddy: None,
             nginx_upstream: None,
             haproxy_upstream: None,
             cgroup: Arc::clone(&cgroup),
@@ -219,6 +223,15 @@ impl Topology {
     #[must_use]
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
+    }
+
+    /// Whether a proxy runs that opens connections when it is asked to, and not once at its start.
+    #[must_use]
+    pub const fn has_proxies(&self) -> bool {
+        self.nginx.is_some()
+            || self.haproxy.is_some()
+            || self.envoy.is_some()
+            || self.caddy.is_some()
     }
 
     /// A directory that lives as long as this.
@@ -277,7 +290,9 @@ impl Topology {
         let mut config = nginx::Config::default();
         let mut sections = String::new();
         let mut bootstrap = envoy::Config::default();
-        let (mut nginx_at, mut haproxy_at, mut envoy_at) = (None, None, None);
+        let mut servers = caddy::Config::default();
+        let (mut nginx_at, mut haproxy_at) = (None, None);
+        let (mut envoy_at, mut caddy_at) = (None, None);
         for hop in &self.hops {
             let Some(front) = hop.front() else { continue };
             let Hop { case, dial, .. } = hop;
@@ -298,6 +313,10 @@ impl Topology {
                     bootstrap.add(case, front, *dial, pki)?;
                     envoy_at = Some(front);
                 }
+                Proxy::Caddy => {
+                    servers.add(case, front, *dial, pki)?;
+                    caddy_at = Some(front);
+                }
                 Proxy::Curl | Proxy::Rustls | Proxy::Python => {}
             }
         }
@@ -311,6 +330,9 @@ impl Topology {
         if let Some(front) = envoy_at {
             let admin = self.spare_port(9901);
             self.envoy = Some(Envoy::start(&dir, &bootstrap, place, admin, front)?);
+        }
+        if let Some(front) = caddy_at {
+            self.caddy = Some(Caddy::start(&dir, &servers, front)?);
         }
         Ok(())
     }

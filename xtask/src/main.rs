@@ -13,6 +13,7 @@ mod fuzz;
 mod lint;
 mod package;
 mod setup;
+mod stacks;
 mod test;
 mod vm;
 mod wheel;
@@ -38,6 +39,8 @@ enum Task {
     Test(test::Args),
     /// Run the live tests on Debian's kernels in virtual machines; print test × kernel
     Vm(vm::Args),
+    /// Run the live matrix with more releases of Go, Caddy and Envoy
+    Stacks(stacks::Args),
     /// Fuzz the parsers and the pipeline with cargo-fuzz
     Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
@@ -76,6 +79,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
+        Task::Stacks(args) => stacks::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),

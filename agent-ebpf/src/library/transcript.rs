@@ -1,9 +1,11 @@
-//! libssl adds handshake messages to the transcript hash.
+//! OpenSSL adds handshake messages to the transcript hash; what every library's messages become.
 
 use aya_ebpf::{helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
-use hopsight_abi::{Library, LibraryCount, Observation, TRANSCRIPT_CAP};
+use hopsight_abi::{
+    Library, LibraryCount, Observation, Stack, StackCount, TRANSCRIPT_CAP, sent_by,
+};
 
-use super::{add, connection, emit, enter, registers};
+use super::{CLIENT_HELLO, SERVER, add, connection, count, emit, enter, registers};
 
 /// libssl calls `EVP_DigestUpdate(context, data, length)`.
 #[uprobe]
@@ -12,11 +14,63 @@ pub fn transcript(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// OpenSSL inside a program enters `ssl3_finish_mac(connection, data, length)`.
+#[uprobe]
+pub fn finish_mac(ctx: ProbeContext) -> u32 {
+    finish(&ctx);
+    0
+}
+
 #[inline(always)]
 fn update(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter()?;
+    let tgid = enter(Stack::OpenSsl)?;
     let ssl = connection::client(ctx, tgid)?;
     let [context, data, len] = registers::arguments(ctx);
+    count_hello(Stack::OpenSsl, data);
+    deliver(tgid, (ssl, context), data, len, sent_by::UNKNOWN)
+}
+
+#[inline(always)]
+fn finish(ctx: &ProbeContext) -> Option<()> {
+    let tgid = enter(Stack::OpenSslInside)?;
+    let [ssl, data, len] = registers::arguments(ctx);
+    if connection::role(tgid, ssl) == Some(SERVER) {
+        add(LibraryCount::Server, 1);
+        return None;
+    }
+    count_hello(Stack::OpenSslInside, data);
+    deliver(tgid, (ssl, ssl), data, len, sent_by::UNKNOWN)
+}
+
+/// Type of the handshake message at `data`.
+#[inline(always)]
+pub fn kind(data: u64) -> Option<u8> {
+    // SAFETY: the helper checks the address.
+    let kind = unsafe { bpf_probe_read_user(data as *const u8) };
+    if kind.is_err() {
+        add(LibraryCount::Unreadable, 1);
+    }
+    kind.ok()
+}
+
+/// Counts the handshake that begins with the message at `data`.
+#[inline(always)]
+fn count_hello(stack: Stack, data: u64) {
+    if kind(data) == Some(CLIENT_HELLO) {
+        count(stack, StackCount::Hello);
+    }
+}
+
+/// Delivers `len` bytes of messages at `data`, if that is what they are, of a connection object
+/// and what tells its transcript from others.
+#[inline(always)]
+pub fn deliver(
+    tgid: u32,
+    (ssl, context): (u64, u64),
+    data: u64,
+    len: u64,
+    sender: u8,
+) -> Option<()> {
     // SAFETY: the helper checks the address.
     let Ok(start) = (unsafe { bpf_probe_read_user(data as *const [u8; 4]) }) else {
         add(LibraryCount::Unreadable, 1);
@@ -28,6 +82,7 @@ fn update(ctx: &ProbeContext) -> Option<()> {
     }
     let body = Library {
         observation: Observation::Transcript as u8,
+        sender,
         tgid,
         ssl,
         context,

@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use hopsight_abi::{ERR_LIB_SSL, Library, Observation, VerifyOffsets};
+use hopsight_abi::{ERR_LIB_SSL, Library, Observation, Stack, VerifyOffsets};
 
 use super::{CLIENT, connection, emit, enter, registers};
 
@@ -75,7 +75,7 @@ fn signed(register: u64) -> u64 {
 
 #[inline(always)]
 fn inside(ctx: &ProbeContext, observation: Observation, value: u64) -> Option<()> {
-    let tgid = enter()?;
+    let tgid = enter(Stack::OpenSsl)?;
     let ssl = connection::client(ctx, tgid)?;
     let observation = observation as u8;
     emit::record(Library { observation, tgid, ssl, value, ..Library::default() });
@@ -84,7 +84,7 @@ fn inside(ctx: &ProbeContext, observation: Observation, value: u64) -> Option<()
 
 #[inline(always)]
 fn verified(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter()?;
+    let tgid = enter(Stack::OpenSsl)?;
     let ssl = connection::client(ctx, tgid)?;
     // SAFETY: the context of a probe that was attached with a cookie.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
@@ -126,7 +126,7 @@ fn error(ctx: &ProbeContext, library: u64, reason: u64) -> Option<()> {
 
 #[inline(always)]
 fn asked(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter()?;
+    let tgid = enter(Stack::OpenSsl)?;
     let [ssl, ..] = registers::arguments(ctx);
     let ssl = if connection::role(tgid, ssl) == Some(CLIENT) { ssl } else { 0 };
     // A full LRU map evicts; the answer then goes unreported.
@@ -136,7 +136,7 @@ fn asked(ctx: &ProbeContext) -> Option<()> {
 
 #[inline(always)]
 fn answered(observation: Observation, value: u64) -> Option<()> {
-    let tgid = enter()?;
+    let tgid = enter(Stack::OpenSsl)?;
     // SAFETY: only this thread writes its entry.
     let ssl = unsafe { ASKED.get(bpf_get_current_pid_tgid()) }.copied()?;
     if ssl != 0 {

@@ -43,6 +43,9 @@ const BATCH: usize = 1024;
 /// for every single record, in the middle of the proxy's handshake; one that lags is left alone.
 const COALESCE: Duration = Duration::from_millis(5);
 
+/// Longest that the agent's start waits for the library probes: it serves HTTP only then.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// How to watch.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
@@ -139,21 +142,28 @@ impl Attached {
             None => source.programs = Some(ebpf),
         }
         source.scan();
-        // What runs already is probed before anybody relies on it.
-        if let Some(library) = &source.library {
-            library.settle();
-        }
+        // What runs already is probed before anybody relies on it, unless it is big.
+        source.settle(SETTLE);
         Ok(source)
     }
 }
 
 impl LiveSource {
-    /// Loads and attaches the kernel programs, and starts.
+    /// Loads and attaches the kernel programs, starts, and waits for the library probes.
     ///
     /// # Errors
     /// As [`LiveSource::attach`] and [`Attached::start`].
     pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
-        Self::attach(options)?.start()
+        let source = Self::attach(options)?.start()?;
+        source.settle(Duration::MAX);
+        Ok(source)
+    }
+
+    /// Waits until the programs that run were looked into, but no longer than this.
+    fn settle(&self, longest: Duration) {
+        if let Some(library) = &self.library {
+            library.settle(longest);
+        }
     }
 
     /// Loads and attaches the kernel programs.

@@ -5,6 +5,7 @@
 
 mod address;
 mod hex_bytes;
+mod library;
 mod reason;
 mod word;
 
@@ -12,6 +13,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use address::{address_text, canonical};
 pub use hex_bytes::hex;
+pub use library::{LibraryEvent, LibraryObservation};
 pub use reason::Reason;
 use serde::{Deserialize, Serialize};
 pub use word::Word;
@@ -316,66 +318,4 @@ impl Event {
             Self::Library(event) => event.at,
         }
     }
-}
-
-/// An observation inside a process's TLS library.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LibraryEvent {
-    /// When.
-    pub at: Timestamp,
-    /// Process id (thread group id).
-    pub pid: u32,
-    /// Address of the connection object (`SSL *`) in that process; 0 where not known.
-    pub ssl: u64,
-    /// What was seen.
-    pub observation: LibraryObservation,
-}
-
-/// What a TLS library showed (OpenSSL names).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum LibraryObservation {
-    /// One `EVP_DigestUpdate` of the transcript: bytes that may be whole handshake messages.
-    TranscriptUpdate {
-        /// Address of the digest context.
-        context: u64,
-        /// Length the library hashed; larger than `bytes` where the probe's cap cut it.
-        len: u32,
-        /// The bytes; hexadecimal in recorded event files.
-        #[serde(with = "hex_bytes")]
-        bytes: Vec<u8>,
-    },
-    /// The object became a client's (`SSL_set_connect_state`): what is seen of it from now on
-    /// belongs to a new connection, even where an older one had the same address.
-    ClientConnectionMade,
-    /// libssl read the result of chain verification (`X509_STORE_CTX_get_error`).
-    VerifyResult {
-        /// An `X509_V_*` code; 0 is `X509_V_OK`.
-        error: i32,
-        /// libssl itself verified and would have ended the handshake over a bad result: the
-        /// connection's verify mode is not `SSL_VERIFY_NONE`, and no callback of the application
-        /// may overrule the result. False also where that was not seen.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        enforced: bool,
-    },
-    /// The application asked for the result itself (`SSL_get_verify_result`).
-    ApplicationVerifyResult {
-        /// An `X509_V_*` code.
-        error: i64,
-    },
-    /// The application checked the host name (`X509_check_host`).
-    ApplicationCheckedHost {
-        /// 1: matched.
-        result: i32,
-    },
-    /// An alert of this description was received (`ERR_*` with lib 20, reason 1000 + n).
-    AlertReceived {
-        /// RFC 8446 section 6 description.
-        description: u8,
-    },
-    /// The library raised another TLS error (lib 20).
-    TlsError {
-        /// OpenSSL reason code.
-        reason: u32,
-    },
 }

@@ -33,6 +33,8 @@ pub struct PipelineNumbers {
     pub counters: Counters,
     /// Library handshakes that expired without a connection.
     pub transcripts_unmatched: u64,
+    /// Library handshakes that broke the protocol's order, or were cut.
+    pub transcripts_damaged: u64,
 }
 
 /// Shared between the pipeline, which sets it, and scrapes, which read it.
@@ -142,6 +144,7 @@ fn collect_pipeline(numbers: &PipelineNumbers, samples: &mut Samples) {
     samples.count(EVIDENCE_CONFLICTS, [], counters.evidence_conflicts);
     samples.count(LIBRARY_TRANSCRIPTS, ["matched"], counters.transcripts_matched);
     samples.count(LIBRARY_TRANSCRIPTS, ["unmatched"], numbers.transcripts_unmatched);
+    samples.count(LIBRARY_TRANSCRIPTS, ["damaged"], numbers.transcripts_damaged);
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ impl Worker {
             tracked: self.pipeline.tracked(),
             counters: *self.pipeline.counters(),
             transcripts_unmatched: self.pipeline.transcripts_unmatched(),
+            transcripts_damaged: self.pipeline.transcripts_damaged(),
         };
         *self.numbers.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
     }

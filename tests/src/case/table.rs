@@ -14,7 +14,7 @@ use super::{
 pub const ALL: &[Case] = {
     use Asks::{Nothing as NoRequest, Optional, Required};
     use Holds::{Foreign, Nothing, Trusted};
-    use Proxy::{Curl, Envoy, Haproxy, Nginx, NginxStream, Rustls};
+    use Proxy::{Caddy, Curl, Envoy, Haproxy, Nginx, NginxStream, Rustls};
     use Upstream::{Expired, Haproxy as Strict, Http1, Http2, Nginx as Server};
     use Verify::{ForeignRoot, On};
     use Version::{V12, V13};
@@ -24,6 +24,7 @@ pub const ALL: &[Case] = {
         Case::new("stream", NginxStream, Http1, Nothing),
         Case::new("haproxy", Haproxy, Http1, Nothing),
         Case::new("envoy", Envoy, Http1, Nothing),
+        Case::new("caddy", Caddy, Http1, Nothing),
         Case::new("tls12", Nginx, Server(V12, NoRequest), Nothing).is(
             Tls,
             NotRequested,
@@ -54,6 +55,11 @@ pub const ALL: &[Case] = {
             Established,
         ),
         Case::new("mtls12-envoy", Envoy, Server(V12, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("mtls12-caddy", Caddy, Server(V12, Required), Trusted).is(
             Mtls,
             Presented,
             Established,
@@ -112,6 +118,19 @@ pub const ALL: &[Case] = {
             Established,
         ),
         Case::new("mtls13-envoy", Envoy, Server(V13, Required), Trusted).is(
+            Mtls,
+            Presented,
+            Established,
+        ),
+        Case::new("tls13-caddy", Caddy, Server(V13, NoRequest), Nothing)
+            .is(Tls, NotRequested, Established)
+            .verify(On),
+        Case::new("tls13-caddy-optional", Caddy, Server(V13, Optional), Nothing).is(
+            Tls,
+            RequestedNotPresented,
+            Established,
+        ),
+        Case::new("mtls13-caddy", Caddy, Server(V13, Required), Trusted).is(
             Mtls,
             Presented,
             Established,

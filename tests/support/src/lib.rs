@@ -1,6 +1,7 @@
 //! What the tests of every crate share. Without dependencies, so that it costs none of them time.
 
 mod captures;
+pub mod crafted;
 mod not_run;
 mod shared;
 

@@ -4,6 +4,7 @@
 
 mod clients;
 mod cost;
+mod inside;
 mod lifecycle;
 mod sequences;
 mod support;

@@ -279,6 +279,8 @@ pub fn line(events: &[LibraryEvent]) -> String {
         LibraryObservation::AlertReceived { description } => format!("alert={description}"),
         LibraryObservation::TlsError { reason } => format!("error={reason}"),
         LibraryObservation::ClientConnectionMade => "made".to_owned(),
+        LibraryObservation::VerifyCallback { result } => format!("callback={result}"),
+        LibraryObservation::NeverVerified => "never-verified".to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }

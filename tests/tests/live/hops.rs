@@ -101,7 +101,8 @@ fn compare_with_case(hop: &Hop, report: &ConnectionReport, wrong: &mut Vec<Strin
     }
     let weakest = match (report.resumed, hop.case.version()) {
         (Some(true), _) => Evidence::Carried,
-        (_, Some(Version::V13)) => Evidence::Inferred,
+        (_, Some(Version::V13)) if hop.case.is_inferred() => Evidence::Inferred,
+        (_, Some(Version::V13)) => Evidence::Library,
         _ => Evidence::Wire,
     };
     if expected.outcome != Outcome::Failed && verdict.evidence < weakest {

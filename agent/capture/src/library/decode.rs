@@ -1,11 +1,15 @@
 //! Library records as events.
 
-use hopsight_abi::{Header, Library, Observation};
+use hopsight_abi::{Header, Library, Observation, sent_by};
 
-use hopsight_core::model::{LibraryEvent, LibraryObservation, Timestamp};
+use hopsight_core::model::{Direction, LibraryEvent, LibraryObservation, Timestamp};
 
 /// OpenSSL's reason for "received alert n" is this plus n (`SSL_AD_REASON_OFFSET`).
 const ALERT_REASONS: u32 = 1000;
+
+/// Stands for a bad result of libraries whose errors are no `X509_V_*` codes
+/// (`X509_V_ERR_UNSPECIFIED`).
+const UNSPECIFIED: i32 = 1;
 
 /// The event a record tells of; `None` for an observation this agent does not know.
 #[must_use]
@@ -15,6 +19,7 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
     let observation = match Observation::from_number(record.observation)? {
         Observation::Transcript => LibraryObservation::TranscriptUpdate {
             context: record.context,
+            direction: direction(record.sender),
             len: record.len,
             bytes: bytes.to_vec(),
         },
@@ -28,6 +33,23 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
         Observation::HostChecked => {
             LibraryObservation::ApplicationCheckedHost { result: narrow(value) }
         }
+        // `crypto/tls` has no way to go on after an error.
+        Observation::GoVerified => {
+            LibraryObservation::VerifyResult { error: unspecified(value == 0), enforced: true }
+        }
+        Observation::GoAppVerified => {
+            LibraryObservation::ApplicationVerifyResult { error: unspecified(value == 0).into() }
+        }
+        Observation::ChainVerified => {
+            LibraryObservation::VerifyResult { error: unspecified(value == 1), enforced: false }
+        }
+        Observation::CallbackAnswered => {
+            LibraryObservation::VerifyCallback { result: narrow(value) }
+        }
+        Observation::AlertReceived => LibraryObservation::AlertReceived {
+            description: u8::try_from(value).unwrap_or(u8::MAX),
+        },
+        Observation::NeverVerified => LibraryObservation::NeverVerified,
     };
     Some(LibraryEvent {
         at: Timestamp(header.at_ns),
@@ -35,6 +57,18 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
         ssl: record.ssl,
         observation,
     })
+}
+
+const fn unspecified(is_good: bool) -> i32 {
+    if is_good { 0 } else { UNSPECIFIED }
+}
+
+const fn direction(sender: u8) -> Option<Direction> {
+    match sender {
+        sent_by::US => Some(Direction::ToServer),
+        sent_by::PEER => Some(Direction::ToClient),
+        _ => None,
+    }
 }
 
 fn error(reason: u32) -> LibraryObservation {
@@ -52,6 +86,7 @@ mod tests {
     fn records_become_events() {
         use LibraryObservation as O;
         let bytes = [20, 0, 0, 1, 9];
+        let to_client = Some(Direction::ToClient);
         for (name, observation, value, expected) in [
             (
                 "verification passed",
@@ -75,11 +110,40 @@ mod tests {
                 "transcript",
                 Observation::Transcript,
                 0,
-                O::TranscriptUpdate { context: 3, len: 9, bytes: bytes.to_vec() },
+                O::TranscriptUpdate {
+                    context: 3,
+                    direction: to_client,
+                    len: 9,
+                    bytes: bytes.to_vec(),
+                },
             ),
+            ("Go, good", Observation::GoVerified, 0, O::VerifyResult { error: 0, enforced: true }),
+            ("Go, bad", Observation::GoVerified, 1, O::VerifyResult { error: 1, enforced: true }),
+            (
+                "a Go program's own",
+                Observation::GoAppVerified,
+                1,
+                O::ApplicationVerifyResult { error: 1 },
+            ),
+            ("never", Observation::NeverVerified, 0, O::NeverVerified),
+            (
+                "chain, good",
+                Observation::ChainVerified,
+                1,
+                O::VerifyResult { error: 0, enforced: false },
+            ),
+            (
+                "chain, bad",
+                Observation::ChainVerified,
+                0,
+                O::VerifyResult { error: 1, enforced: false },
+            ),
+            ("callback", Observation::CallbackAnswered, 2, O::VerifyCallback { result: 2 }),
+            ("alert", Observation::AlertReceived, 116, O::AlertReceived { description: 116 }),
         ] {
             let record = Library {
                 observation: observation as u8,
+                sender: sent_by::PEER,
                 tgid: 5,
                 ssl: 6,
                 context: 3,

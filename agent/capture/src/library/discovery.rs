@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    inspect::{self, FileKey, Role},
+    inspect::{FileKey, Role},
     status::NoLibrary,
 };
 use hopsight_system::maps::{self, Mapping};
@@ -23,6 +23,10 @@ const OTHER_LIBRARIES: [(&str, &str); 7] = [
     ("libbotan", "Botan"),
 ];
 
+/// Shared objects that hold a TLS library of their own, as their names begin: Python's
+/// `cryptography` and gRPC, the TLS of Java programs.
+const HOLDING: [&str; 4] = ["_rust.abi3", "cygrpc.", "libnetty_tcnative", "libconscrypt"];
+
 /// A file of a process that may want probes.
 pub struct Candidate {
     /// Where it is mapped.
@@ -31,6 +35,8 @@ pub struct Candidate {
     pub file: File,
     /// Its identity.
     pub key: FileKey,
+    /// It may hold a TLS library that is linked into it: the program, and some shared objects.
+    pub may_hold_library: bool,
 }
 
 /// Why a process has no candidate that turned out to be a library.
@@ -59,8 +65,14 @@ pub fn directory(pid: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))
 }
 
+/// Size of the program that a process runs, 0 where that is not to be known.
+pub fn program_size(pid: u32) -> u64 {
+    std::fs::metadata(directory(pid).join("exe")).map_or(0, |metadata| metadata.len())
+}
+
 /// The files of a process that may be a TLS library, or an application that asks one: the
-/// program, anything called libssl or libcrypto, and the modules nginx loads.
+/// program, anything called libssl or libcrypto, the modules nginx loads, and some objects that are
+/// known to hold a library.
 ///
 /// # Errors
 /// [`Absence`] when the process cannot be looked at.
@@ -75,17 +87,19 @@ pub fn candidates(pid: u32) -> Result<(Vec<Mapping>, Vec<Candidate>), Absence> {
     for mapping in &mappings {
         let name = mapping.file_name();
         let is_library = name.starts_with("libssl") || name.starts_with("libcrypto");
-        if mapping.path == program || is_library || name.starts_with("ngx_") {
+        let may_hold_library =
+            mapping.path == program || HOLDING.iter().any(|start| name.starts_with(start));
+        if may_hold_library || is_library || name.starts_with("ngx_") {
             let file = mapping.open(&process).map_err(fail)?;
             let key = FileKey::of(&file).map_err(fail)?;
-            candidates.push(Candidate { mapping: mapping.clone(), file, key });
+            candidates.push(Candidate { mapping: mapping.clone(), file, key, may_hold_library });
         }
     }
     Ok((mappings, candidates))
 }
 
 /// Says why none of a process's files is a library that can be probed.
-pub fn absence(mappings: &[Mapping], candidates: &[Candidate], roles: &[&Role]) -> Absence {
+pub fn absence(mappings: &[Mapping], roles: &[&Role]) -> Absence {
     if let Some(detail) = roles.iter().find_map(|role| match role {
         Role::Unsupported(detail) => Some(detail.clone()),
         _ => None,
@@ -99,12 +113,12 @@ pub fn absence(mappings: &[Mapping], candidates: &[Candidate], roles: &[&Role]) 
     if let Some(stack) = other {
         return Absence { reason: NoLibrary::NotOpenssl, detail: format!("uses {stack}") };
     }
-    let is_program = |candidate: &&Candidate| !candidate.mapping.file_name().starts_with("lib");
-    let program = candidates.iter().find(is_program);
-    if let Some(stack) =
-        program.and_then(|program| inspect::static_stack(&program.file).ok().flatten())
-    {
-        let detail = format!("linked into the program: {stack}");
+    let marks = roles.iter().find_map(|role| match role {
+        Role::Other { marks } if !marks.is_empty() => Some(marks),
+        _ => None,
+    });
+    if let Some(marks) = marks {
+        let detail = format!("linked into the program: {}", marks.join(", "));
         return Absence { reason: NoLibrary::StaticTls, detail };
     }
     Absence { reason: NoLibrary::NoTlsLibrary, detail: "no TLS library is mapped".to_owned() }

@@ -1,5 +1,7 @@
 //! From the files of a process to what is said about its library evidence.
 
+use std::sync::atomic::AtomicBool;
+
 use super::{
     discovery::{self, Absence, Candidate},
     files::Probes,
@@ -17,6 +19,8 @@ pub enum Standing<'p> {
     Paused,
     /// The kernel refused them.
     Refused(&'p str),
+    /// They were hit too often.
+    TakenOut(&'p str),
 }
 
 impl<'p> From<&'p Probes> for Standing<'p> {
@@ -25,6 +29,7 @@ impl<'p> From<&'p Probes> for Standing<'p> {
             Probes::Unwanted | Probes::Attached(_) => Self::Placed,
             Probes::Paused => Self::Paused,
             Probes::Refused(why) => Self::Refused(why),
+            Probes::TakenOut(why) => Self::TakenOut(why),
         }
     }
 }
@@ -45,6 +50,9 @@ pub fn of_files(
             (Role::Library { .. }, Standing::Refused(why)) => {
                 return inferred(NoLibrary::AttachFailed, (*why).to_owned());
             }
+            (Role::Library { .. }, Standing::TakenOut(why)) => {
+                return inferred(NoLibrary::TooManyHits, (*why).to_owned());
+            }
             (Role::Library { .. }, Standing::Paused) => {
                 return inferred(NoLibrary::Paused, "by the sampling mode".to_owned());
             }
@@ -58,7 +66,7 @@ pub fn of_files(
     }
     let Some(library) = library else {
         let roles: Vec<_> = files.iter().map(|(role, _)| *role).collect();
-        return discovery::absence(mappings, candidates, &roles).into();
+        return discovery::absence(mappings, &roles).into();
     };
     let version = library.version.or(crypto_version);
     LibraryEvidence::Library(ProbedLibrary { version, sees_enforcement, ..library })
@@ -73,8 +81,8 @@ pub fn survey(pid: u32) -> LibraryEvidence {
         Err(absence) => return absence.into(),
     };
     let mut roles = Vec::new();
-    for Candidate { mapping, file, .. } in &candidates {
-        match inspect::role(file, mapping.file_name()) {
+    for Candidate { mapping, file, may_hold_library, .. } in &candidates {
+        match inspect::role(file, mapping.file_name(), *may_hold_library, &AtomicBool::new(false)) {
             Ok(role) => roles.push(role),
             Err(error) => return Absence::from_error(&error, &mapping.path).into(),
         }

@@ -1,13 +1,14 @@
 //! The probed files.
 
-use std::{fs::File, io, time::Instant};
+use std::{fs::File, io, sync::atomic::AtomicBool, time::Instant};
 
 use aya::Ebpf;
-use hopsight_abi::VerifyOffsets;
+use hopsight_abi::{Stack, VerifyOffsets};
 use tracing::warn;
 
 use super::{
     attach::{self, Attachment},
+    ceiling::Counts,
     discovery::Candidate,
     inspect::{self, Role},
     placement::ProbePoint,
@@ -24,6 +25,8 @@ pub enum Probes {
     Paused,
     /// The kernel refused them.
     Refused(String),
+    /// They were hit too often; how often.
+    TakenOut(String),
 }
 
 /// A mapped file and its probes.
@@ -39,16 +42,20 @@ pub struct ProbedFile {
 }
 
 impl ProbedFile {
-    /// Reads what the file is. Nothing is attached yet.
+    /// Reads what the file is, where that is not known yet. Nothing is attached yet.
     ///
     /// # Errors
     /// When the file cannot be kept open.
-    pub fn new(candidate: &Candidate) -> io::Result<Self> {
-        let name = candidate.mapping.file_name();
-        let role = inspect::role(&candidate.file, name).unwrap_or_else(|error| {
-            warn!(path = %candidate.mapping.path.display(), %error, "cannot read a mapped file");
-            Role::Other
-        });
+    pub fn new(candidate: &Candidate, known: Option<Role>, stop: &AtomicBool) -> io::Result<Self> {
+        let Candidate { mapping, file, may_hold_library, .. } = candidate;
+        let read = || {
+            let role = inspect::role(file, mapping.file_name(), *may_hold_library, stop);
+            role.unwrap_or_else(|error| {
+                warn!(path = %mapping.path.display(), %error, "cannot read a mapped file");
+                Role::Other { marks: Vec::new() }
+            })
+        };
+        let role = known.unwrap_or_else(read);
         let file = candidate.file.try_clone()?;
         let mut probed = Self { file, role, probes: Probes::Paused, last_used: Instant::now() };
         if probed.points().is_empty() {
@@ -68,9 +75,20 @@ impl ProbedFile {
         }
     }
 
+    /// Takes the probes away for good, if they are of this stack and in place.
+    pub fn take_out(&mut self, stack: Stack, counts: Counts) {
+        let is_of_stack = self.points().iter().any(|point| point.hook.stack() == stack);
+        if is_of_stack && matches!(self.probes, Probes::Attached(_)) {
+            let Counts { hits, hellos } = counts;
+            let detail = format!("{hits} hits in {hellos} handshakes: taken out");
+            warn!(role = ?self.role, "the probes of a file: {detail}");
+            self.probes = Probes::TakenOut(detail);
+        }
+    }
+
     /// Takes the probes away until [`Self::resume`].
     pub fn pause(&mut self) {
-        if !matches!(self.probes, Probes::Unwanted) {
+        if matches!(self.probes, Probes::Attached(_) | Probes::Refused(_)) {
             self.probes = Probes::Paused;
         }
     }
@@ -86,7 +104,7 @@ impl ProbedFile {
         match &self.role {
             Role::Library { placement, .. } => &placement.points,
             Role::Application(points) => points,
-            Role::Unsupported(_) | Role::Crypto { .. } | Role::Other => &[],
+            Role::Unsupported(_) | Role::Crypto { .. } | Role::Other { .. } => &[],
         }
     }
 }

@@ -2,17 +2,22 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
+    sync::atomic::AtomicBool,
 };
 
 use memchr::memmem;
 
-use super::placement::{self, Image, Placement, ProbePoint};
+use super::{
+    elf::{ElfError, Interruptible},
+    placement::{self, Image, Linked, Placement, ProbePoint},
+};
 
-/// Files larger than this are not read whole, for that takes so much memory for a moment. TLS
-/// libraries are a fiftieth of it, proxies that are linked with one about a third.
-const READ_LIMIT: u64 = 32 << 20;
+/// Shared libraries larger than this are not looked into, and of programs no symbols are read whole:
+/// it takes so much memory for a moment. TLS libraries are a fiftieth of it; programs that are
+/// bigger are read in pieces ([`placement::survey`]).
+const WHOLE: u64 = 32 << 20;
 
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY_FILESYSTEM: i64 = 0x794c_7630;
@@ -49,16 +54,16 @@ impl FileKey {
 /// What a file is to the probes.
 #[derive(Clone, Debug)]
 pub enum Role {
-    /// A TLS library with OpenSSL's interface.
+    /// A TLS library, or a program that holds one.
     Library {
         /// Where its probes go.
         placement: Placement,
-        /// Version text it carries.
+        /// What it is called, with its version where that is known.
         version: Option<String>,
         /// GNU build id.
         build_id: Option<String>,
     },
-    /// Has OpenSSL's interface, but its transcript calls were not found.
+    /// Holds a TLS library that could be probed, but its calls were not found.
     Unsupported(String),
     /// An application whose own questions about verification mean that it enforces the answer.
     Application(Vec<ProbePoint>),
@@ -68,43 +73,79 @@ pub enum Role {
         version: Option<String>,
     },
     /// None of these.
-    Other,
+    Other {
+        /// TLS stacks that a program holds by the texts in it, most telling first.
+        marks: Vec<&'static str>,
+    },
 }
 
-/// Reads the role of a file with this name.
+impl Role {
+    const NONE: Self = Self::Other { marks: Vec::new() };
+}
+
+/// Reads the role of a file with this name, which may hold a TLS library of its own; not to the end
+/// once `stop` is set.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn role(file: &File, name: &str) -> io::Result<Role> {
+pub fn role(
+    file: &File,
+    name: &str,
+    may_hold_library: bool,
+    stop: &AtomicBool,
+) -> io::Result<Role> {
     let size = file.metadata()?.size();
-    if size > READ_LIMIT {
-        return Ok(Role::Other);
+    let mut role = Role::NONE;
+    if size <= WHOLE {
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, 0)?;
+        if name.starts_with("libcrypto") {
+            return Ok(Role::Crypto { version: placement::openssl_version(&bytes) });
+        }
+        role = of_whole(&bytes);
     }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, 0)?;
-    if name.starts_with("libcrypto") {
-        return Ok(Role::Crypto { version: version(&bytes) });
+    if !may_hold_library || !matches!(role, Role::Other { .. } | Role::Unsupported(_)) {
+        return Ok(role);
     }
-    let Ok(image) = Image::parse(&bytes) else { return Ok(Role::Other) };
+    let survey = match placement::survey(&Interruptible { file, stop }) {
+        Ok(survey) => survey,
+        Err(ElfError::Foreign) => return Ok(role),
+        Err(ElfError::Io(error)) => return Err(error),
+        Err(error) => return Ok(Role::Unsupported(format!("{name}: {error}"))),
+    };
+    Ok(match (survey.linked, role) {
+        (Linked::Placed { name, placement }, _) => {
+            Role::Library { placement, version: Some(name), build_id: survey.build_id }
+        }
+        (_, role @ Role::Unsupported(_)) => role,
+        (Linked::Unsupported(detail), _) => Role::Unsupported(detail),
+        (Linked::Absent, _) => Role::Other { marks: survey.marks },
+    })
+}
+
+/// The role of a file by its symbols, all of it in memory.
+fn of_whole(bytes: &[u8]) -> Role {
+    let Ok(image) = Image::parse(bytes) else { return Role::NONE };
+    let version = || placement::openssl_version(bytes);
     if image.function("SSL_set_connect_state").is_some() {
-        return Ok(match placement::of_library(&image) {
+        return match placement::of_library(&image) {
             Some(placement) => {
-                Role::Library { placement, version: version(&bytes), build_id: image.build_id() }
+                Role::Library { placement, version: version(), build_id: image.build_id() }
             }
             None => Role::Unsupported(format!(
                 "no call of EVP_DigestUpdate found in {} (build id {})",
-                version(&bytes).as_deref().unwrap_or("a library without version text"),
+                version().as_deref().unwrap_or("a library without version text"),
                 image.build_id().as_deref().unwrap_or("none"),
             )),
-        });
+        };
     }
     if enforces_what_it_asks(&image) {
         let points = placement::of_application(&image);
         if !points.is_empty() {
-            return Ok(Role::Application(points));
+            return Role::Application(points);
         }
     }
-    Ok(Role::Other)
+    Role::NONE
 }
 
 /// nginx, its modules and its descendants ask for the verification result of an upstream only
@@ -112,89 +153,4 @@ pub fn role(file: &File, name: &str) -> io::Result<Role> {
 fn enforces_what_it_asks(image: &Image<'_>) -> bool {
     image.imports("SSL_get_verify_result")
         && memmem::find(image.section(".rodata"), b"_ssl_verify_depth\0").is_some()
-}
-
-/// The text `OpenSSL x.y.z`, which libraries carry beside the date.
-fn version(bytes: &[u8]) -> Option<String> {
-    memmem::find_iter(bytes, b"OpenSSL ").find_map(|at| {
-        let text = bytes.get(at..)?;
-        let text = &text[..text.len().min(32)];
-        let end = text.iter().skip(8).position(|byte| matches!(byte, b' ' | 0))? + 8;
-        let text = std::str::from_utf8(&text[..end]).ok()?;
-        text[8..].starts_with(|first: char| first.is_ascii_digit()).then(|| text.to_owned())
-    })
-}
-
-/// Marks of TLS stacks that are linked into programs, with what they are called.
-const STATIC_STACKS: [(&[u8], &str); 5] = [
-    (b"\xff Go buildinf:", "a Go program: crypto/tls"),
-    (b"BoringSSL", "BoringSSL"),
-    (b"rustls", "rustls"),
-    (b"OpenSSL 3.", "OpenSSL 3, without symbols"),
-    (b"OpenSSL 1.1", "OpenSSL 1.1, without symbols"),
-];
-
-/// The TLS stack that is linked into a program, told by its marks.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn static_stack(file: &File) -> io::Result<Option<&'static str>> {
-    const CHUNK: usize = 1 << 20;
-    const OVERLAP: usize = 32;
-    let mut file = file;
-    io::Seek::rewind(&mut file)?;
-    let mut window = Vec::with_capacity(CHUNK + OVERLAP);
-    loop {
-        let keep = window.len().saturating_sub(OVERLAP);
-        window.drain(..keep);
-        if file.by_ref().take(CHUNK as u64).read_to_end(&mut window)? == 0 {
-            return Ok(None);
-        }
-        for (mark, name) in STATIC_STACKS {
-            if memmem::find(&window, mark).is_some() {
-                return Ok(Some(name));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    #[test]
-    fn a_version_is_found_beside_other_text() {
-        for (name, text, expected) in [
-            (
-                "date follows",
-                &b"xx\0OpenSSL 3.0.22 25 Aug 2026\0xxxxxxxxxxxx"[..],
-                Some("OpenSSL 3.0.22"),
-            ),
-            ("letter", b"OpenSSL 1.1.1w  11 Sep 2023\0xxxxxxxxx", Some("OpenSSL 1.1.1w")),
-            (
-                "prose first",
-                b"OpenSSL is great\0OpenSSL 3.5.4 30 Sep 2025\0x",
-                Some("OpenSSL 3.5.4"),
-            ),
-            ("prose only", b"OpenSSL library is great, and so is all of this", None),
-            ("cut", b"OpenSSL 3.0", None),
-        ] {
-            assert_eq!(version(text).as_deref(), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn marks_are_found_across_chunk_borders() {
-        for (at, expected) in [(0, true), ((1 << 20) - 4, true), ((1 << 20) + 100, true)] {
-            let mut file = tempfile::tempfile().unwrap();
-            file.write_all(&vec![0; at]).unwrap();
-            file.write_all(b"BoringSSL").unwrap();
-            assert_eq!(static_stack(&file).unwrap().is_some(), expected, "at {at}");
-        }
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"Boring SSL").unwrap();
-        assert_eq!(static_stack(&file).unwrap(), None);
-    }
 }

@@ -1,12 +1,15 @@
 //! Evidence from inside the TLS library of a proxy.
 //!
-//! In TLS 1.3 the messages that decide are encrypted on the wire, but a library hashes each of
-//! them in the clear. Probes on OpenSSL's own calls of the hash function deliver them, whole and
-//! in order ([`placement`] says where the probes go; `agent-ebpf/src/library` is what runs there).
+//! In TLS 1.3 the messages that decide are encrypted on the wire, but a library has each of them in
+//! the clear. Probes where it hashes them (OpenSSL), or hands them from one function of its own to
+//! the next (Go, BoringSSL), deliver them whole and in order. [`placement`] says where the probes
+//! go, `agent-ebpf/src/library` is what runs there.
 
 mod attach;
+mod ceiling;
 pub mod decode;
 mod discovery;
+pub mod elf;
 mod evidence;
 mod files;
 mod inspect;
@@ -17,7 +20,10 @@ mod thread;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,11 +31,12 @@ use aya::Ebpf;
 use tracing::{debug, info, warn};
 
 pub use attach::rehearse;
+use ceiling::Ceiling;
 use discovery::{Absence, Candidate};
 use evidence::Standing;
 pub use evidence::survey;
 use files::ProbedFile;
-use inspect::FileKey;
+use inspect::{FileKey, Role};
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
@@ -46,12 +53,21 @@ const SETTLED: u32 = 4;
 /// machine is watched, no scan says which still run.
 const MANY_PROCESSES: usize = 16_384;
 
+/// Files of which is remembered what they are while nobody uses them: to look into a big program
+/// takes a second.
+const REMEMBERED: usize = 1024;
+
 /// Attaches probes to the TLS libraries of watched processes and keeps account of them.
 pub struct LibraryProbes {
     files: HashMap<FileKey, ProbedFile>,
+    /// What files are that nobody uses now.
+    remembered: HashMap<FileKey, Role>,
     processes: HashMap<u32, Watched>,
     statuses: LibraryStatuses,
     schedule: Schedule,
+    ceiling: Ceiling,
+    /// Set when nobody waits for what is found any more.
+    stop: Arc<AtomicBool>,
     /// Probes are in place.
     open: bool,
 }
@@ -88,9 +104,12 @@ impl LibraryProbes {
         }
         Self {
             files: HashMap::new(),
+            remembered: HashMap::new(),
             processes: HashMap::new(),
             statuses: LibraryStatuses::default(),
             schedule: Schedule::new(sampling),
+            ceiling: Ceiling::new(ebpf),
+            stop: Arc::default(),
             open: true,
         }
     }
@@ -99,20 +118,49 @@ impl LibraryProbes {
     /// new ones, detaches from files that nobody uses any more, and follows the sampling mode.
     pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
         self.follow_schedule(ebpf);
+        self.keep_below_ceiling();
         self.processes.retain(|pid, _| running.contains_key(pid));
-        for (&pid, name) in running {
+        // Big programs last: nobody waits for them.
+        let mut in_turn: Vec<_> = running.iter().collect();
+        in_turn.sort_by_cached_key(|(pid, _)| {
+            let is_known = self.processes.contains_key(pid);
+            if is_known { 0 } else { discovery::program_size(**pid) }
+        });
+        for (&pid, name) in in_turn {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
             self.look_at(ebpf, pid, name);
         }
         self.publish();
         let used: HashSet<FileKey> =
             self.processes.values().flat_map(|process| process.files.iter().copied()).collect();
         let now = Instant::now();
-        self.files.retain(|key, file| {
+        for (key, file) in &mut self.files {
             if used.contains(key) {
                 file.last_used = now;
             }
-            now.duration_since(file.last_used) < LINGER
-        });
+        }
+        let unused =
+            |_: &FileKey, file: &mut ProbedFile| now.duration_since(file.last_used) >= LINGER;
+        for (key, file) in self.files.extract_if(unused) {
+            if self.remembered.len() >= REMEMBERED {
+                self.remembered.clear();
+            }
+            self.remembered.insert(key, file.role);
+        }
+    }
+
+    /// Takes out what is hit too often. Which file of a stack it is the counts do not tell: all of
+    /// them lose their probes.
+    fn keep_below_ceiling(&mut self) {
+        for (stack, counts) in self.ceiling.exceeded() {
+            for file in self.files.values_mut() {
+                file.take_out(stack, counts);
+            }
+            // Their evidence has changed.
+            self.processes.values_mut().for_each(|process| process.unchanged = 0);
+        }
     }
 
     fn follow_schedule(&mut self, ebpf: &mut Ebpf) {
@@ -170,6 +218,12 @@ impl LibraryProbes {
         self.processes.insert(pid, Watched { name, started, files, evidence, unchanged });
     }
 
+    /// What ends the search in a big program, once it is set.
+    #[must_use]
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
     /// Which processes give library evidence, and why the others do not.
     #[must_use]
     pub fn statuses(&self) -> LibraryStatuses {
@@ -200,13 +254,16 @@ impl LibraryProbes {
         for candidate in candidates {
             let file = match self.files.entry(candidate.key) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => match ProbedFile::new(candidate) {
-                    Ok(file) => new.insert(file),
-                    Err(error) => {
-                        let absence = Absence::from_error(&error, &candidate.mapping.path);
-                        return (files, absence.into());
+                Entry::Vacant(new) => {
+                    let known = self.remembered.remove(&candidate.key);
+                    match ProbedFile::new(candidate, known, &self.stop) {
+                        Ok(file) => new.insert(file),
+                        Err(error) => {
+                            let absence = Absence::from_error(&error, &candidate.mapping.path);
+                            return (files, absence.into());
+                        }
                     }
-                },
+                }
             };
             if self.open {
                 file.resume(ebpf);

@@ -10,7 +10,7 @@ use hopsight_core::vocabulary;
 vocabulary! {
     /// Why a process gives no library evidence; its TLS 1.3 hops are inferred from record lengths.
     NoLibrary {
-        /// A TLS library is linked into the program, without the symbols placement needs.
+        /// A TLS library is linked into the program that no probe looks into.
         StaticTls => "static_tls",
         /// A TLS library other than OpenSSL (GnuTLS, NSS, ...).
         NotOpenssl => "not_openssl",
@@ -18,10 +18,12 @@ vocabulary! {
         NoTlsLibrary => "no_tls_library",
         /// The agent may not read the process's mappings or files, or may not attach.
         NoPermission => "no_permission",
-        /// libssl's transcript calls were not found in this build.
+        /// The calls that show the handshake were not found in this build.
         UnsupportedBuild => "unsupported_build",
         /// The kernel refused a probe.
         AttachFailed => "attach_failed",
+        /// The probes were hit far more often than handshakes happen, and were taken out.
+        TooManyHits => "too_many_hits",
         /// Probing is paused by the sampling mode.
         Paused => "paused",
         /// The process ended.
@@ -34,13 +36,13 @@ vocabulary! {
 pub struct ProbedLibrary {
     /// Path in the mount namespace of the process.
     pub path: PathBuf,
-    /// Version text that the file carries, such as `OpenSSL 3.0.22`.
+    /// What it is called, such as `OpenSSL 3.0.22`, `Go 1.27.1 crypto/tls` or `BoringSSL`.
     pub version: Option<String>,
     /// GNU build id in hexadecimal.
     pub build_id: Option<String>,
-    /// Calls of `EVP_DigestUpdate` that are probed.
+    /// Places at which handshake messages are seen.
     pub transcript_calls: usize,
-    /// Calls of `EVP_DigestUpdate` in the file.
+    /// Calls of the function whose calls show them; see [`Placement::digest_calls`].
     pub digest_calls: usize,
     /// How the transcript calls were told from the others.
     pub selection: Selection,
@@ -68,12 +70,16 @@ impl ProbedLibrary {
             path,
             version,
             build_id,
-            transcript_calls: placement.count(Hook::Transcript),
+            transcript_calls: placement.transcript_calls(),
             digest_calls: placement.digest_calls,
             selection: placement.selection,
             single_stepped: placement.points.iter().filter(|point| !point.emulated).count(),
-            sees_verification: placement.count(Hook::VerifyResult) > 0,
-            sees_errors: placement.count(Hook::ErrorRaised) + placement.count(Hook::ErrorPut) > 0,
+            sees_verification: placement.has_any(&[
+                Hook::VerifyResult,
+                Hook::GoVerified,
+                Hook::BoringChain,
+            ]),
+            sees_errors: placement.has_any(&[Hook::ErrorRaised, Hook::ErrorPut, Hook::BoringAlert]),
             sees_enforcement: false,
         }
     }
@@ -121,7 +127,7 @@ impl fmt::Display for LibraryEvidence {
                 let version = library.version.as_deref().unwrap_or("OpenSSL");
                 write!(
                     f,
-                    "library ({version}, {}, {} of {} digest calls)",
+                    "library: {version} ({}, {} of {} calls)",
                     library.path.display(),
                     library.transcript_calls,
                     library.digest_calls

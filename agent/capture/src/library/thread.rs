@@ -7,8 +7,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, SyncSender},
+    },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -39,6 +44,7 @@ pub struct LibraryThread {
     /// Processes that the thread was told of.
     known: HashSet<u32>,
     statuses: LibraryStatuses,
+    stop: Arc<AtomicBool>,
 }
 
 impl LibraryThread {
@@ -47,14 +53,14 @@ impl LibraryThread {
     /// # Errors
     /// When no thread can be started.
     pub fn start(mut probes: LibraryProbes, mut ebpf: Ebpf) -> anyhow::Result<Self> {
-        let statuses = probes.statuses();
+        let (statuses, stop) = (probes.statuses(), probes.stop());
         let (requests, queue) = mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("library".to_owned())
             .spawn(move || serve(&queue, &mut probes, &mut ebpf))
             .context("start the thread of the library probes")?;
         let known = HashSet::new();
-        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses })
+        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses, stop })
     }
 
     /// Which processes give library evidence, and why the others do not.
@@ -80,12 +86,12 @@ impl LibraryThread {
         }
     }
 
-    /// Waits until everything handed over so far is done.
-    pub fn settle(&self) {
+    /// Waits until everything handed over so far is done, but no longer than this.
+    pub fn settle(&self, longest: Duration) {
         let (done, waiting) = mpsc::sync_channel(1);
         if self.send(Request::Settle(done)) {
-            // An error means that the thread is gone, and with it what was waited for.
-            let _ = waiting.recv();
+            // An error means that it takes longer, or that the thread is gone.
+            let _ = waiting.recv_timeout(longest);
         }
     }
 
@@ -97,6 +103,7 @@ impl LibraryThread {
 impl Drop for LibraryThread {
     fn drop(&mut self) {
         self.requests = None;
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // It has nothing to say; a panic was printed.
             let _ = thread.join();

@@ -128,11 +128,13 @@ fn what_the_library_shows_in_other_forms() {
 
 #[test]
 fn silence_of_a_client_that_nobody_listens_to_is_no_failure() {
-    let mut events = mtls13_with(|_, bytes| vec![bytes.to_vec()]);
-    // The server's certificates go beyond the budget, on the wire and for the probe.
-    for (bytes, len) in events.iter_mut().filter_map(transcript_bytes) {
-        *len += if bytes[0] == 11 { 65_536 } else { 0 };
-    }
+    // The server's certificates go beyond the budget on the wire, and the probe is gone before the
+    // end.
+    let mut finished = 0;
+    let mut events = mtls13_with(|kind, bytes| {
+        finished += u32::from(kind == 20);
+        if finished < 2 { vec![bytes.to_vec()] } else { Vec::new() }
+    });
     let is_answer = |event: &Event| matches!(event, Event::Segment { direction, .. } if *direction == Direction::ToClient);
     let answer = events.iter().position(is_answer).unwrap();
     if let Event::Segment { payload_len, .. } = &mut events[answer] {

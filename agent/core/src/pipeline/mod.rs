@@ -124,6 +124,12 @@ impl Pipeline {
         self.transcripts.unmatched()
     }
 
+    /// Library handshakes that broke the protocol's order, or were cut.
+    #[must_use]
+    pub const fn transcripts_damaged(&self) -> u64 {
+        self.transcripts.damaged()
+    }
+
     /// Takes in one event and appends what follows from it to `out`.
     pub fn handle(&mut self, event: Event, out: &mut Vec<Update>) {
         match event {

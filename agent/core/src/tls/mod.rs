@@ -9,6 +9,7 @@ pub mod hello;
 pub mod message;
 pub mod name;
 pub mod offers;
+pub mod order;
 pub mod public_key;
 pub mod records;
 pub mod session;

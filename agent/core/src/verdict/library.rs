@@ -22,7 +22,7 @@ pub(super) fn apply(
     });
     if transcript.is_complete() && transcript.is_resumed() {
         judgement.resumed = Some(true);
-    } else if transcript.is_complete() && !transcript.damaged {
+    } else if transcript.is_complete() {
         judgement.wire_client_auth = Some(wire.client_auth);
         let shown = known(transcript.facts.client_auth(), wire.outcome, Evidence::Library);
         let why_incomplete = wire.reason.filter(|_| wire.outcome == Outcome::Incomplete);
@@ -63,16 +63,25 @@ const fn name_mismatch(transcript: &Transcript) -> bool {
 }
 
 /// `yes` needs a good result *and* a sign that a bad one would have been acted on: the library
-/// itself would have ended the handshake, or the application asked for the result and checked the
-/// name (nginx does so only under `proxy_ssl_verify on`).
+/// itself would have ended the handshake, the application's callback (which the library obeys)
+/// approved, or the application asked for the result and checked the name (nginx does so only under
+/// `proxy_ssl_verify on`). A Go program that verifies by a function of its own, with a good result,
+/// stays unknown: what it makes of a bad one is not seen.
 fn server_verified(transcript: &Transcript) -> ServerVerified {
+    const GOOD: i32 = 0;
     let library = transcript.server_verification;
-    let is_bad = library.is_some_and(|verification| verification.error != 0)
+    let unverified = transcript.never_verified && transcript.facts.server_certificate.is_some();
+    let is_bad = unverified
+        || library.is_some_and(|verification| verification.error != 0)
         || transcript.application_verify_error.is_some_and(|error| error != 0)
         || name_mismatch(transcript);
     match library {
         _ if is_bad => ServerVerified::No,
-        Some(verification) if verification.enforced || transcript.is_accepted() => {
+        Some(verification)
+            if verification.enforced
+                || (transcript.verify_callback == Some(GOOD) && !transcript.approves_anything)
+                || transcript.is_accepted() =>
+        {
             ServerVerified::Yes
         }
         _ => ServerVerified::Unknown,

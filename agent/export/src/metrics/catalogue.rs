@@ -166,7 +166,7 @@ metrics! {
     PROGRAM_RUNS: Counter "hopsight_program_runs_total" ["program"];
     /// Watched processes, by whether their TLS library can be probed.
     LIBRARY_PROCESSES: Gauge "hopsight_library_processes" ["status"];
-    /// Handshakes shown by a TLS library, by whether they were matched to a connection.
+    /// Handshakes shown by a TLS library: matched to a connection, unmatched, or damaged (out of the protocol's order, or cut: they count for nothing).
     LIBRARY_TRANSCRIPTS: Counter "hopsight_library_transcripts_total" ["result"];
 
     /// Hits of the library probes: all of them (hit), and those not used, by reason.

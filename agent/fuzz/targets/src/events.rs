@@ -45,13 +45,18 @@ pub fn transcript(data: &[u8]) {
 fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
     let (who, what) = (input.byte(), input.byte());
     let context = u64::from(who >> 2 & 1) + 1;
-    let observation = match what % 8 {
+    let observation = match what % 10 {
         0..=2 => {
             let length = input.short();
             let bytes = input.bytes(usize::from(length)).to_vec();
             let len = if what & 0x80 == 0 { bytes.len() } else { bytes.len() + 1 };
             let len = u32::try_from(len).unwrap_or(u32::MAX);
-            LibraryObservation::TranscriptUpdate { context, len, bytes }
+            let direction = match who >> 3 & 3 {
+                1 => Some(Direction::ToServer),
+                2 => Some(Direction::ToClient),
+                _ => None,
+            };
+            LibraryObservation::TranscriptUpdate { context, direction, len, bytes }
         }
         3 => {
             let error = i32::from(input.byte());
@@ -60,6 +65,8 @@ fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
         4 => LibraryObservation::ApplicationVerifyResult { error: i64::from(input.byte()) },
         5 => LibraryObservation::ApplicationCheckedHost { result: i32::from(input.byte() & 1) },
         6 => LibraryObservation::AlertReceived { description: input.byte() },
+        7 => LibraryObservation::VerifyCallback { result: i32::from(input.byte() & 3) },
+        8 => LibraryObservation::NeverVerified,
         _ => LibraryObservation::ClientConnectionMade,
     };
     let pid = u32::from(who & 3);

@@ -15,7 +15,13 @@ use std::{
 };
 
 use hopsight::config::Config;
-use hopsight_capture::replay::{self, ReplayCounts, ReplaySource};
+use hopsight_capture::{
+    library::{
+        elf::Elf,
+        placement::{self, Hook, Isa, Linked},
+    },
+    replay::{self, ReplayCounts, ReplaySource},
+};
 use hopsight_core::{
     flow::{
         prelude::{self, Ending, Opening},
@@ -54,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("transcript", transcript),
     ("reassembly", reassembly),
     ("pipeline", pipeline),
+    ("program", program),
 ];
 
 /// Record walker and message reassembly: the same records and messages however the bytes are cut,
@@ -356,5 +363,29 @@ pub fn reassembly(data: &[u8]) {
         let expected: Vec<u8> =
             (0..read.len() as u64).filter_map(|at| first_copy.get(&at).copied()).collect();
         assert_eq!(read, expected);
+    }
+}
+
+/// A program of a watched process, which may be made to mislead: it is refused, or each place lies
+/// in its code, and on a call where the hook wants one. Headers, function tables of Go, unwind
+/// tables, the search for constants and for texts are all read on the way.
+pub fn program(data: &[u8]) {
+    /// `call` relative to the next instruction.
+    const CALL: u8 = 0xe8;
+    let Ok(survey) = placement::survey(&data) else { return };
+    let Linked::Placed { placement, .. } = survey.linked else { return };
+    let Ok(elf) = Elf::open(&data) else { panic!("a file that was read before") };
+    assert!(placement.transcript_calls() > 0, "a stack whose messages are not seen");
+    for point in &placement.points {
+        let address = elf.address_of(point.offset);
+        assert!(address.is_some_and(|address| elf.is_code(address)), "{point:?} is no code");
+        let wants_call = matches!(
+            point.hook,
+            Hook::GoSent | Hook::GoReceived | Hook::BoringMessage | Hook::BoringAlert
+        );
+        if wants_call && elf.isa == Isa::X86_64 {
+            let at = usize::try_from(point.offset).unwrap_or(usize::MAX);
+            assert_eq!(data.get(at), Some(&CALL), "{point:?} is no call");
+        }
     }
 }

@@ -128,6 +128,7 @@ fn numbers() -> PipelineNumbers {
         tracked: 3,
         counters: Counters { evicted_table_full: 1, transcripts_matched: 7, ..Counters::default() },
         transcripts_unmatched: 2,
+        transcripts_damaged: 1,
     }
 }
 

@@ -3,6 +3,8 @@
 //! Instructions are four bytes, so nothing has to be disassembled in order. The kernel simulates
 //! branches (`arch/arm64/kernel/probes/decode-insn.c`): probes at `bl` are cheap by nature.
 
+use std::collections::HashSet;
+
 use super::image::Code;
 
 /// Words of `code` with their addresses.
@@ -25,11 +27,15 @@ fn branch_target(address: u64, word: u32) -> Option<u64> {
     is_branch.then(|| address.wrapping_add_signed(signed(word & 0x03ff_ffff, 26) * 4))
 }
 
-/// Page address of `adrp x16, page` (imm21 pages, split in immlo and immhi).
-fn page_of_adrp_x16(address: u64, word: u32) -> Option<u64> {
-    let is_adrp_x16 = word & 0x9f00_001f == 0x9000_0010;
+/// Page address of `adrp xN, page` (imm21 pages, split in immlo and immhi).
+fn page_of_adrp(address: u64, word: u32) -> Option<u64> {
+    let is_adrp = word & 0x9f00_0000 == 0x9000_0000;
     let pages = signed((word >> 5 & 0x7_ffff) << 2 | (word >> 29 & 3), 21);
-    is_adrp_x16.then(|| (address & !0xfff).wrapping_add_signed(pages * 4096))
+    is_adrp.then(|| (address & !0xfff).wrapping_add_signed(pages * 4096))
+}
+
+fn page_of_adrp_x16(address: u64, word: u32) -> Option<u64> {
+    page_of_adrp(address, word).filter(|_| word & 0x1f == 16)
 }
 
 /// Offset of `ldr x17, [x16, #offset]` (imm12 times eight).
@@ -62,6 +68,77 @@ pub fn calls(code: Code<'_>, mut found: impl FnMut(u64, u64)) {
             found(address, target);
         }
     }
+}
+
+/// Calls through a register that was loaded from the second method of an interface's table:
+/// `ldr xN, [xM, #0x20]` and, soon after, `blr xN`.
+pub fn interface_calls(body: Code<'_>) -> Vec<u64> {
+    const NEAR: usize = 8;
+    const STACK: u32 = 31;
+    let words: Vec<_> = words(body).collect();
+    let calls = words.iter().enumerate().filter(|(_, (_, word))| word & 0xffff_fc1f == 0xd63f_0000);
+    let through = |(at, &(address, call)): (usize, &(u64, u32))| {
+        let register = call >> 5 & 0x1f;
+        let mut before = words[at.saturating_sub(NEAR)..at].iter().rev();
+        let (_, load) = before.find(|(_, word)| may_write(*word, register))?;
+        let is_method = load & 0xffff_fc00 == 0xf940_1000 && load >> 5 & 0x1f != STACK;
+        is_method.then_some(address)
+    };
+    calls.filter_map(through).collect()
+}
+
+/// Places in `code` that make one of `addresses`: `adrp xN, page`, and soon after
+/// `add xM, xN, #offset`.
+pub fn refer_to(code: Code<'_>, addresses: &HashSet<u64>, mut found: impl FnMut(u64)) {
+    const SOON: usize = 4;
+    let words: Vec<_> = words(code).collect();
+    for (index, &(address, word)) in words.iter().enumerate() {
+        let Some(page) = page_of_adrp(address, word) else { continue };
+        for (_, next) in words[index + 1..].iter().take(SOON) {
+            let is_add = next & 0xffc0_0000 == 0x9100_0000 && next >> 5 & 0x1f == word & 0x1f;
+            let made = page.wrapping_add(u64::from(next >> 10 & 0xfff));
+            if is_add && addresses.contains(&made) {
+                found(address);
+            }
+        }
+    }
+}
+
+/// Whether the instruction at `at` is `bl`.
+pub fn is_call(body: Code<'_>, at: u64) -> bool {
+    words(body.slice(at, at + 4)).any(|(_, word)| word & 0xfc00_0000 == 0x9400_0000)
+}
+
+/// The constant that register `number` was last set to in `code`, as compilers set small ones:
+/// `movz`, or a copy of the zero register. Nothing before a branch counts.
+pub fn constant(code: Code<'_>, number: u32) -> Option<u64> {
+    let words: Vec<_> = words(code).collect();
+    for (address, word) in words.into_iter().rev() {
+        if branch_target(address, word).is_some() || word & 0xfe00_0000 == 0xd600_0000 {
+            return None;
+        }
+        // movz w|x, #imm16
+        if word & 0x7fe0_001f == 0x5280_0000 | number {
+            return Some(u64::from(word >> 5 & 0xffff));
+        }
+        // mov w|x, wzr|xzr
+        if word & 0x7fff_ffff == 0x2a1f_03e0 | number {
+            return Some(0);
+        }
+        if may_write(word, number) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether an instruction may write register `number`: all that name it where results go, but
+/// stores (Arm ARM C4.1.94), and loads of pairs.
+const fn may_write(word: u32, number: u32) -> bool {
+    let is_memory = word & 0x0a00_0000 == 0x0800_0000;
+    let is_store = is_memory && word & 0x00c0_0000 == 0;
+    let is_pair = word & 0x3a00_0000 == 0x2800_0000;
+    !is_store && (word & 0x1f == number || is_pair && word >> 10 & 0x1f == number)
 }
 
 /// Whether the kernel simulates the instruction at the start of `code`: `b`, `bl`, `b.cond`,

@@ -8,6 +8,8 @@ use object::{
 };
 use thiserror::Error;
 
+use crate::library::elf::Isa;
+
 /// Why a file cannot be read as a library.
 #[derive(Debug, Error)]
 pub enum ImageError {
@@ -17,15 +19,6 @@ pub enum ImageError {
     /// An instruction set placement does not know.
     #[error("instruction set {0:?} is not supported (x86_64 and aarch64 are)")]
     Architecture(Architecture),
-}
-
-/// The instruction sets placement can read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
-    /// AMD64 / Intel 64.
-    X86_64,
-    /// Arm 64-bit.
-    Aarch64,
 }
 
 /// A run of machine code at its virtual address.

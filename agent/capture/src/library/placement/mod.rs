@@ -6,41 +6,26 @@
 //! wanted are told from the others by what else they call.
 
 mod aarch64;
+mod boringssl;
+mod go;
+mod hook;
 mod image;
+mod linked;
+mod openssl;
+mod sites;
 mod x86_64;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+pub use hook::Hook;
 use hopsight_abi::VerifyOffsets;
 use image::Code;
-pub use image::{Image, ImageError, Isa};
+pub use image::{Image, ImageError};
+use linked::PlacedPoints;
+pub use linked::{Linked, Survey, openssl_version, survey};
 use serde::{Deserialize, Serialize};
 
-use hopsight_core::vocabulary;
-
-vocabulary! {
-    /// What a probe observes; one kernel program each.
-    Hook {
-        /// `SSL_set_connect_state` entered: the connection object is a client.
-        ConnectState => "connect_state",
-        /// `SSL_set_accept_state` entered: the connection object is a server.
-        AcceptState => "accept_state",
-        /// libssl calls `EVP_DigestUpdate` to add handshake messages to the transcript.
-        Transcript => "transcript",
-        /// libssl got the result of chain verification from `X509_STORE_CTX_get_error`.
-        VerifyResult => "verify_result",
-        /// libssl calls `ERR_vset_error(library, reason, ...)` (OpenSSL 3).
-        ErrorRaised => "error_raised",
-        /// libssl calls `ERR_put_error(library, function, reason, ...)` (OpenSSL 1.1).
-        ErrorPut => "error_put",
-        /// The proxy calls `SSL_get_verify_result(connection)`.
-        ResultAsked => "result_asked",
-        /// The proxy got the answer of `SSL_get_verify_result`.
-        ResultGot => "result_got",
-        /// The proxy got the answer of `X509_check_host`.
-        HostChecked => "host_checked",
-    }
-}
+pub use crate::library::elf::Isa;
 
 /// One place of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +46,8 @@ pub enum Selection {
     Named,
     /// By what else the function calls.
     Structural,
+    /// By the constants they are given.
+    Arguments,
     /// Not told apart: every digest call is probed and the kernel program sorts them.
     All,
 }
@@ -70,7 +57,8 @@ pub enum Selection {
 pub struct Placement {
     /// The points, without duplicates, in order.
     pub points: Vec<ProbePoint>,
-    /// `EVP_DigestUpdate` calls in the file.
+    /// Calls in the file of the function whose calls show the transcript: `EVP_DigestUpdate` of a
+    /// shared OpenSSL, what the stack has in its place else.
     pub digest_calls: usize,
     /// Which of them are probed.
     pub selection: Selection,
@@ -79,6 +67,18 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Number of points at which handshake messages are seen.
+    #[must_use]
+    pub fn transcript_calls(&self) -> usize {
+        self.points.iter().filter(|point| point.hook.shows_messages()).count()
+    }
+
+    /// Whether a point has one of these hooks.
+    #[must_use]
+    pub fn has_any(&self, hooks: &[Hook]) -> bool {
+        self.points.iter().any(|point| hooks.contains(&point.hook))
+    }
+
     /// Number of points with this hook.
     #[must_use]
     pub fn count(&self, hook: Hook) -> usize {
@@ -324,5 +324,7 @@ fn table(codes: &[Code<'_>], stubs: fn(Code<'_>) -> Vec<(u64, u64)>) -> HashMap<
     codes.iter().filter(|code| code.is_plt).flat_map(|&code| stubs(code)).collect()
 }
 
+#[cfg(test)]
+mod linked_tests;
 #[cfg(test)]
 mod tests;

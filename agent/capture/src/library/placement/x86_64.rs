@@ -17,7 +17,8 @@ use super::image::Code;
 /// Looks no further than this for an emulated instruction.
 const SEARCH_LIMIT: usize = 12;
 
-fn decode(code: Code<'_>) -> impl Iterator<Item = Instruction> + '_ {
+/// The instructions of `code`, from its first byte on.
+pub fn decode(code: Code<'_>) -> impl Iterator<Item = Instruction> + '_ {
     let mut decoder = Decoder::with_ip(64, code.bytes, code.address, DecoderOptions::NONE);
     std::iter::from_fn(move || decoder.can_decode().then(|| decoder.decode()))
 }
@@ -52,6 +53,64 @@ pub fn calls(code: Code<'_>, mut found: impl FnMut(u64, u64)) {
     }
 }
 
+/// Calls through a register that was loaded from the second method of an interface's table: its
+/// fourth word is the first method (`runtime.itab`).
+pub fn interface_calls(body: Code<'_>) -> Vec<u64> {
+    const SECOND_METHOD: u64 = 0x20;
+    const NEAR: usize = 8;
+    let instructions: Vec<_> = decode(body).collect();
+    let through = |(at, call): (usize, &Instruction)| {
+        let register = call.op0_register();
+        let mut before = instructions[at.saturating_sub(NEAR)..at].iter().rev();
+        let load = before.find(|instruction| writes(instruction, register.full_register()))?;
+        let is_method = load.mnemonic() == Mnemonic::Mov
+            && load.op1_kind() == OpKind::Memory
+            && load.memory_base() != Register::RSP
+            && load.memory_base() != Register::RIP
+            && load.memory_displacement64() == SECOND_METHOD;
+        is_method.then(|| call.ip())
+    };
+    let calls = instructions.iter().enumerate().filter(|(_, call)| {
+        call.mnemonic() == Mnemonic::Call && call.op0_kind() == OpKind::Register
+    });
+    calls.filter_map(through).collect()
+}
+
+/// Places in `code` where an instruction that makes one of `addresses` may stand: `lea` relative to
+/// the instruction pointer, or a constant of 32 bits.
+pub fn may_refer_to(code: Code<'_>, addresses: &HashSet<u64>, mut found: impl FnMut(u64)) {
+    const LEA: u8 = 0x8d;
+    for at in memchr::memchr_iter(LEA, code.bytes) {
+        let Some([form, distance @ ..]) = code.bytes.get(at + 1..at + 6) else { break };
+        let is_relative = form & 0xc7 == 0x05;
+        let distance = i32::from_le_bytes([distance[0], distance[1], distance[2], distance[3]]);
+        let address = code.address.wrapping_add(at as u64);
+        let next = address.wrapping_add(6);
+        if is_relative && addresses.contains(&next.wrapping_add_signed(distance.into())) {
+            found(address);
+        }
+    }
+    for constant in addresses.iter().filter_map(|address| u32::try_from(*address).ok()) {
+        for at in memchr::memmem::find_iter(code.bytes, &constant.to_le_bytes()) {
+            found(code.address.wrapping_add(at as u64));
+        }
+    }
+}
+
+/// The address that an instruction makes without reading memory: by `lea` relative to the
+/// instruction pointer, or as a constant of 32 bits.
+pub fn address_made(instruction: &Instruction) -> Option<u64> {
+    match instruction.mnemonic() {
+        Mnemonic::Lea if instruction.is_ip_rel_memory_operand() => {
+            Some(instruction.ip_rel_memory_address())
+        }
+        Mnemonic::Mov if instruction.op1_kind() == OpKind::Immediate32 => {
+            Some(instruction.immediate32().into())
+        }
+        _ => None,
+    }
+}
+
 /// Whether the kernel emulates the instruction at the start of `code`.
 pub fn is_emulated(code: Code<'_>) -> bool {
     decode(code).next().is_some_and(|instruction| emulated(&instruction))
@@ -68,18 +127,24 @@ fn emulated(instruction: &Instruction) -> bool {
     ) || instruction.is_jcc_short_or_near()
 }
 
-/// The first probe point at or after the start of a function where its first argument (`rdi`) is
+/// The first probe point at or after the start of a function where its first three arguments are
 /// still what the caller passed; the start itself where no cheaper one follows.
 pub fn entry(code: Code<'_>) -> u64 {
-    forward(code, Register::RDI).unwrap_or(code.address)
+    const ARGUMENTS: [Register; 3] = [Register::RDI, Register::RSI, Register::RDX];
+    forward(code, &ARGUMENTS).unwrap_or(code.address)
 }
 
 /// The cheapest probe point after the call at `call` in the function `body` where `eax` holds the
 /// returned value. `None` where a jump from elsewhere could reach that point with another value.
 pub fn after_call(body: Code<'_>, call: u64) -> Option<u64> {
+    after_call_with(body, call, Register::RAX)
+}
+
+/// As [`after_call`], for a value that is returned in `register`.
+pub fn after_call_with(body: Code<'_>, call: u64, register: Register) -> Option<u64> {
     let end = body.address + body.bytes.len() as u64;
     let returned = decode(body.slice(call, end)).next()?.next_ip();
-    let point = forward(body.slice(returned, end), Register::RAX).unwrap_or(returned);
+    let point = forward(body.slice(returned, end), &[register]).unwrap_or(returned);
     let joined: HashSet<u64> = decode(body)
         .filter(|instruction| instruction.op0_kind() == OpKind::NearBranch64)
         .filter(|instruction| instruction.mnemonic() != Mnemonic::Call)
@@ -88,14 +153,36 @@ pub fn after_call(body: Code<'_>, call: u64) -> Option<u64> {
     (!(returned..=point).any(|address| joined.contains(&address))).then_some(point)
 }
 
-/// Walks straight-line code to the first emulated instruction while `keep` is unchanged.
-fn forward(code: Code<'_>, keep: Register) -> Option<u64> {
+/// As [`after_call`], also where the point is reached by jumps, if all of them come right from
+/// calls through a pointer: the program takes either call's answer for the same thing.
+pub fn after_call_or_another(body: Code<'_>, call: u64) -> Option<u64> {
+    if let Some(point) = after_call(body, call) {
+        return Some(point);
+    }
+    let instructions: Vec<Instruction> = decode(body).collect();
+    let at = instructions.iter().position(|instruction| instruction.ip() == call)?;
+    let returned = instructions[at].next_ip();
+    let jumps = instructions.iter().enumerate().filter(|(_, jump)| {
+        jump.op0_kind() == OpKind::NearBranch64
+            && jump.mnemonic() != Mnemonic::Call
+            && jump.near_branch_target() == returned
+    });
+    let mut from_calls = jumps.map(|(at, jump)| {
+        let before = at.checked_sub(1).map(|before| instructions[before].flow_control());
+        jump.mnemonic() == Mnemonic::Jmp && before == Some(FlowControl::IndirectCall)
+    });
+    from_calls.all(|from_call| from_call).then_some(returned)
+}
+
+/// Walks straight-line code to the first emulated instruction while `keep` are unchanged.
+fn forward(code: Code<'_>, keep: &[Register]) -> Option<u64> {
     for instruction in decode(code).take(SEARCH_LIMIT) {
         if emulated(&instruction) {
             return Some(instruction.ip());
         }
         // Sign extension keeps the low half, which is all a 32-bit result has.
-        let keeps = instruction.mnemonic() == Mnemonic::Cdqe || !writes(&instruction, keep);
+        let keeps = instruction.mnemonic() == Mnemonic::Cdqe
+            || !keep.iter().any(|register| writes(&instruction, *register));
         if !keeps || instruction.flow_control() != FlowControl::Next {
             return None;
         }
@@ -151,7 +238,8 @@ pub fn member_set(body: Code<'_>) -> Option<u64> {
     Some(store.memory_displacement64())
 }
 
-fn writes(instruction: &Instruction, register: Register) -> bool {
+/// Whether the instruction changes any part of `register`.
+pub fn writes(instruction: &Instruction, register: Register) -> bool {
     let mut factory = InstructionInfoFactory::new();
     let used = factory.info(instruction).used_registers().to_vec();
     used.iter().any(|used| {

@@ -9,7 +9,7 @@ use std::{
 use hopsight_core::model::{CloseCause, Direction, Event, FlowId, LibraryObservation};
 
 use hopsight_fuzz_targets::events::Code;
-use hopsight_test_support::{captures, shared};
+use hopsight_test_support::{captures, crafted, shared};
 
 /// Longest capture of others that is a seed: as long as cargo-fuzz makes an input.
 const CAPTURE_BYTES: usize = 8192;
@@ -185,6 +185,15 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             }
             code
         })),
+        "program" => seeds.extend(
+            [
+                crafted::go_client().go("go1.27.1", true),
+                crafted::go_client().go("go1.24.11", false),
+                crafted::boringssl().c(&["BoringSSL"]),
+                crafted::openssl().c(&["OpenSSL 3.5.4 30 Sep 2025"]),
+            ]
+            .map(|file| file.bytes),
+        ),
         "reassembly" => seeds.extend([
             b"\0\0\x04abcd\0\x04\x04efgh\0\x02\x03cde".to_vec(),
             b"\0\x08\x04ijkl\0\0\x04abcd\0\x04\x04efgh".to_vec(),

@@ -1,0 +1,270 @@
+//! The transcripts of all watched processes, until their connections are judged.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::{Transcript, Verification, message, whole_messages};
+use crate::model::{Direction, LibraryEvent, LibraryObservation, Timestamp};
+
+/// Bytes of a transcript, as [`LibraryObservation::TranscriptUpdate`] has them.
+#[derive(Clone, Copy)]
+struct Update<'b> {
+    context: u64,
+    direction: Option<Direction>,
+    len: u32,
+    bytes: &'b [u8],
+}
+
+/// Limits of [`Transcripts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TranscriptLimits {
+    /// Most handshakes kept at once.
+    pub max: usize,
+    /// Nanoseconds after which one that no flow claimed is given up.
+    pub max_age_ns: u64,
+}
+
+/// A running number of a transcript.
+type Id = u64;
+
+/// The transcripts of all watched processes.
+#[derive(Debug)]
+pub struct Transcripts {
+    limits: TranscriptLimits,
+    by_id: HashMap<Id, Transcript>,
+    /// The newest transcript of each process and context. Addresses are used again, by some
+    /// libraries for the next connection: the older transcripts stay until theirs are judged.
+    newest: HashMap<(u32, u64), Id>,
+    /// By process and client random: two where a process holds both ends.
+    by_random: HashMap<(u32, [u8; 32]), Vec<Id>>,
+    /// In order of their beginning.
+    order: VecDeque<Id>,
+    next: Id,
+    /// The newest context of each SSL object, for observations that carry no context.
+    context_of: HashMap<(u32, u64), u64>,
+    /// What was observed on an SSL object before its first transcript call (TLS 1.2 verifies
+    /// before it hashes), and when.
+    pending_verification: HashMap<(u32, u64), (Verification, Timestamp)>,
+    /// Processes whose callbacks approved of a bad chain.
+    approving: HashSet<u32>,
+    /// Given up without a flow.
+    unmatched: u64,
+    /// Damaged.
+    damaged: u64,
+}
+
+impl Transcripts {
+    /// An empty store.
+    #[must_use]
+    pub fn new(limits: TranscriptLimits) -> Self {
+        Self {
+            limits,
+            by_id: HashMap::new(),
+            newest: HashMap::new(),
+            by_random: HashMap::new(),
+            order: VecDeque::new(),
+            next: 0,
+            context_of: HashMap::new(),
+            pending_verification: HashMap::new(),
+            approving: HashSet::new(),
+            unmatched: 0,
+            damaged: 0,
+        }
+    }
+
+    /// Transcripts that expired without a flow to belong to.
+    #[must_use]
+    pub const fn unmatched(&self) -> u64 {
+        self.unmatched
+    }
+
+    /// Transcripts that broke the protocol's order, or were cut.
+    #[must_use]
+    pub const fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Takes in one observation; answers the client random of the handshake that it changed.
+    pub fn observe(&mut self, event: &LibraryEvent) -> Option<(u32, [u8; 32])> {
+        let id = match &event.observation {
+            LibraryObservation::TranscriptUpdate { context, direction, len, bytes } => {
+                let update = Update { context: *context, direction: *direction, len: *len, bytes };
+                self.update(event, &update)?
+            }
+            other => self.annotate(event, other)?,
+        };
+        let transcript = self.by_id.get_mut(&id)?;
+        transcript.at = event.at;
+        transcript.facts.client_hello.as_ref().map(|hello| (event.pid, hello.random))
+    }
+
+    fn update(&mut self, event: &LibraryEvent, update: &Update<'_>) -> Option<Id> {
+        let Update { context, direction, len, bytes } = *update;
+        let key = (event.pid, context);
+        if bytes.len() < len as usize {
+            let id = *self.newest.get(&key)?;
+            let transcript = self.by_id.get_mut(&id)?;
+            self.damaged += u64::from(!transcript.damaged);
+            transcript.damaged = true;
+            return Some(id);
+        }
+        let messages = whole_messages(bytes)?;
+        let begins = matches!(messages[0].0, message::CLIENT_HELLO | message::MESSAGE_HASH);
+        if begins {
+            self.begin(event, context, messages[0].0);
+        }
+        let id = *self.newest.get(&key)?;
+        let transcript = self.by_id.get_mut(&id)?;
+        if transcript.is_complete() {
+            // Of a later handshake at the same address, whose beginning was not seen.
+            return None;
+        }
+        let was_damaged = transcript.damaged;
+        transcript.messages(&messages, direction);
+        self.damaged += u64::from(transcript.damaged && !was_damaged);
+        if begins && let Some(hello) = &transcript.facts.client_hello {
+            self.by_random.entry((event.pid, hello.random)).or_default().push(id);
+        }
+        Some(id)
+    }
+
+    /// A transcript begins with a message of this type.
+    fn begin(&mut self, event: &LibraryEvent, context: u64, kind: u8) {
+        let key = (event.pid, context);
+        if let Some(id) = self.newest.get(&key).copied() {
+            let before = self.by_id.get_mut(&id);
+            let begins_again = kind == message::MESSAGE_HASH
+                || before.as_ref().is_some_and(|before| {
+                    before.facts.hello_retry_request && before.facts.server_hello.is_none()
+                });
+            // After a HelloRetryRequest the same handshake begins again, and nothing is lost.
+            if let Some(before) = before.filter(|_| begins_again) {
+                before.matched = true;
+                self.remove(id);
+            }
+        }
+        self.make_room();
+        let pending = self.pending_verification.remove(&(event.pid, event.ssl));
+        let fresh = Transcript {
+            pid: event.pid,
+            ssl: event.ssl,
+            context,
+            server_verification: pending.map(|(verification, _)| verification),
+            ..Transcript::default()
+        };
+        let id = self.next;
+        self.next += 1;
+        self.by_id.insert(id, fresh);
+        self.newest.insert(key, id);
+        self.order.push_back(id);
+        if event.ssl != 0 {
+            self.context_of.insert((event.pid, event.ssl), context);
+        }
+    }
+
+    fn annotate(&mut self, event: &LibraryEvent, observation: &LibraryObservation) -> Option<Id> {
+        if event.ssl == 0 {
+            return None;
+        }
+        let owner = (event.pid, event.ssl);
+        if *observation == LibraryObservation::ClientConnectionMade {
+            self.context_of.remove(&owner);
+            self.pending_verification.remove(&owner);
+            return None;
+        }
+        let key = self.context_of.get(&owner).map(|context| (event.pid, *context));
+        let id = key.and_then(|key| self.newest.get(&key)).copied();
+        // A verification after the end of a handshake belongs to the next one at this address,
+        // whose first transcript call is still to come (TLS 1.2); or, where messages are seen
+        // before anything is verified, to none.
+        let verifies = matches!(
+            observation,
+            LibraryObservation::VerifyResult { .. } | LibraryObservation::VerifyCallback { .. }
+        );
+        let known = id.and_then(|id| self.by_id.get_mut(&id));
+        match known {
+            Some(transcript) if !(verifies && transcript.is_complete()) => {
+                transcript.annotate(observation);
+                if transcript.approved_bad_chain() && self.approving.len() < self.limits.max {
+                    self.approving.insert(event.pid);
+                }
+                transcript.approves_anything = self.approving.contains(&event.pid);
+                id
+            }
+            Some(transcript) if transcript.directed => None,
+            _ => {
+                if let LibraryObservation::VerifyResult { error, enforced } = *observation {
+                    if self.pending_verification.len() >= self.limits.max {
+                        self.pending_verification.clear();
+                    }
+                    let verification = Verification { error, enforced };
+                    self.pending_verification.insert(owner, (verification, event.at));
+                }
+                None
+            }
+        }
+    }
+
+    /// The client-side transcript of the handshake with this random in this process.
+    ///
+    /// A process may hold both ends (a proxy that is its own upstream): then the one that knows a
+    /// verification of the server is taken.
+    ///
+    /// One that is damaged counts for nothing: what the wire shows stays.
+    pub fn find(&mut self, pid: u32, random: &[u8; 32]) -> Option<&Transcript> {
+        let ids = self.by_random.get(&(pid, *random))?;
+        let strength = |id: &Id| {
+            let transcript = self.by_id.get(id);
+            transcript.map(|known| (known.server_verification.is_some(), known.at))
+        };
+        let best = *ids.iter().max_by_key(|id| strength(id))?;
+        let best = self.by_id.get_mut(&best)?;
+        best.matched = true;
+        (!best.damaged).then_some(best)
+    }
+
+    /// Gives up what is older than the limit.
+    pub fn expire(&mut self, now: Timestamp) {
+        let max_age_ns = self.limits.max_age_ns;
+        let is_young = |at: Timestamp| now.since(at).as_nanos() < max_age_ns.into();
+        while let Some(&id) = self.order.front() {
+            if self.by_id.get(&id).is_some_and(|transcript| is_young(transcript.at)) {
+                break;
+            }
+            self.order.pop_front();
+            self.remove(id);
+        }
+        let known = &self.newest;
+        self.context_of.retain(|(pid, _), context| known.contains_key(&(*pid, *context)));
+        self.pending_verification.retain(|_, (_, at)| is_young(*at));
+    }
+
+    fn make_room(&mut self) {
+        if self.by_id.len() < self.limits.max {
+            return;
+        }
+        while let Some(id) = self.order.pop_front() {
+            if self.remove(id) {
+                return;
+            }
+        }
+    }
+
+    fn remove(&mut self, id: Id) -> bool {
+        let Some(old) = self.by_id.remove(&id) else { return false };
+        self.unmatched += u64::from(!old.matched);
+        let key = (old.pid, old.context);
+        if self.newest.get(&key) == Some(&id) {
+            self.newest.remove(&key);
+        }
+        if let Some(hello) = &old.facts.client_hello {
+            let random = (old.pid, hello.random);
+            if let Some(ids) = self.by_random.get_mut(&random) {
+                ids.retain(|known| *known != id);
+                if ids.is_empty() {
+                    self.by_random.remove(&random);
+                }
+            }
+        }
+        true
+    }
+}

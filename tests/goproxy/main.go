@@ -1,0 +1,81 @@
+// A reverse proxy on Go's standard library that takes Caddy's configuration, as far as the tests
+// write one: the same hops with every release of Go.
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"runtime"
+)
+
+type clientTLS struct {
+	ServerName  string   `json:"server_name"`
+	Certificate string   `json:"client_certificate_file"`
+	Key         string   `json:"client_certificate_key_file"`
+	Insecure    bool     `json:"insecure_skip_verify"`
+	Roots       []string `json:"root_ca_pem_files"`
+}
+
+type config struct {
+	Apps struct {
+		HTTP struct {
+			Servers map[string]struct {
+				Listen []string
+				Routes []struct {
+					Handle []struct {
+						Transport struct{ TLS *clientTLS }
+						Upstreams []struct{ Dial string }
+					}
+				}
+			}
+		}
+	}
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
+}
+
+func (c clientTLS) config() *tls.Config {
+	result := &tls.Config{ServerName: c.ServerName, InsecureSkipVerify: c.Insecure}
+	if c.Certificate != "" {
+		result.Certificates = []tls.Certificate{must(tls.LoadX509KeyPair(c.Certificate, c.Key))}
+	}
+	for _, file := range c.Roots {
+		result.RootCAs = x509.NewCertPool()
+		result.RootCAs.AppendCertsFromPEM(must(os.ReadFile(file)))
+	}
+	return result
+}
+
+// Called as Caddy is: run --config FILE.
+func main() {
+	log.Println(runtime.Version())
+	var wanted config
+	if err := json.Unmarshal(must(os.ReadFile(os.Args[3])), &wanted); err != nil {
+		log.Fatal(err)
+	}
+	for _, server := range wanted.Apps.HTTP.Servers {
+		handle := server.Routes[0].Handle[0]
+		target := &url.URL{Scheme: "http", Host: handle.Upstreams[0].Dial}
+		transport := &http.Transport{DisableKeepAlives: true}
+		if handle.Transport.TLS != nil {
+			target.Scheme = "https"
+			transport.TLSClientConfig = handle.Transport.TLS.config()
+		}
+		proxy := httputil.NewSingleHostReverseProxy(target)
+		proxy.Transport = transport
+		address := server.Listen[0]
+		go func() { log.Fatal(http.ListenAndServe(address, proxy)) }()
+	}
+	select {}
+}

@@ -1,0 +1,386 @@
+//! Programs made for tests: ELF files of a few functions, as Go's linker and as a C++ compiler
+//! leave them.
+
+use std::collections::HashMap;
+
+/// Where code and data are loaded.
+const TEXT: u64 = 0x40_0200;
+const TEXT_OFFSET: u64 = 0x200;
+
+/// A part of a function.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Machine code.
+    Bytes(&'static [u8]),
+    /// A direct call of a function.
+    Call(&'static str),
+    /// `lea rcx, [rip + text]`.
+    Lea(&'static str),
+}
+
+/// A function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// Its code.
+    pub code: Vec<Piece>,
+}
+
+/// A function of these pieces.
+pub fn function(name: &'static str, code: impl IntoIterator<Item = Piece>) -> Function {
+    Function { name, code: code.into_iter().collect() }
+}
+
+/// A program being made.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// Its functions, in order.
+    pub functions: Vec<Function>,
+    /// Its texts, each ended by a zero.
+    pub texts: Vec<&'static str>,
+    /// 183 for AArch64; anything else is x86-64.
+    pub machine: u16,
+}
+
+/// A finished file.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// File offsets of the calls, by caller and callee, in order.
+    pub calls: HashMap<(&'static str, &'static str), Vec<u64>>,
+    /// File offsets of the functions.
+    pub starts: HashMap<&'static str, u64>,
+}
+
+/// A section: name, address, content.
+type Section = (&'static str, u64, Vec<u8>);
+
+impl Program {
+    /// As Go's linker leaves it: a function table and the version; `module` says that only the
+    /// module's data tells where the code begins (Go 1.26).
+    #[must_use]
+    pub fn go(&self, version: &str, module: bool) -> File {
+        let (text, places) = self.code();
+        let table_at = Self::data_at(&text);
+        let table = self.function_table(&places, if module { 0 } else { TEXT });
+        let info_at = table_at + table.len() as u64;
+        let mut info = b"\xff Go buildinf:\x08\x02".to_vec();
+        info.resize(32, 0);
+        info.push(u8::try_from(version.len()).unwrap_or_default());
+        info.extend(version.as_bytes());
+        info.resize(info.len().next_multiple_of(16), 0);
+        let module_at = info_at + info.len() as u64;
+        let mut words = [0_u64; 24];
+        words[0] = table_at;
+        words[20] = TEXT;
+        words[22] = TEXT;
+        words[23] = TEXT + text.len() as u64;
+        let words = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let sections = vec![
+            (".text", TEXT, text),
+            (".gopclntab", table_at, table),
+            (".go.buildinfo", info_at, info),
+            (".go.module", module_at, words),
+        ];
+        self.file(&sections, &places)
+    }
+
+    /// As a compiler of C leaves it, stripped: code, texts and unwind tables. `marks` come before
+    /// the texts.
+    #[must_use]
+    pub fn c(&self, marks: &[&str]) -> File {
+        let (text, places) = self.code();
+        let texts_at = Self::data_at(&text);
+        let mut texts = self.text_bytes();
+        for mark in marks {
+            texts.extend(mark.as_bytes());
+            texts.push(0);
+        }
+        texts.resize(texts.len().next_multiple_of(16), 0);
+        let unwind_at = texts_at + texts.len() as u64;
+        let mut unwind = vec![1, 0x1b, 0x03, 0x3b, 0, 0, 0, 0];
+        unwind.extend(u32::try_from(self.functions.len()).unwrap_or_default().to_le_bytes());
+        for function in &self.functions {
+            let relative = (TEXT + places[function.name].0).wrapping_sub(unwind_at);
+            unwind.extend(&relative.to_le_bytes()[..4]);
+            unwind.extend([0; 4]);
+        }
+        let sections = vec![
+            (".text", TEXT, text),
+            (".rodata", texts_at, texts),
+            (".eh_frame_hdr", unwind_at, unwind),
+        ];
+        self.file(&sections, &places)
+    }
+
+    fn data_at(text: &[u8]) -> u64 {
+        TEXT + (text.len() as u64).next_multiple_of(16)
+    }
+
+    fn text_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0];
+        for text in &self.texts {
+            bytes.extend(text.as_bytes());
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    fn size(&self, piece: &Piece) -> u64 {
+        match piece {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Call(_) if self.machine == 183 => 4,
+            Piece::Call(_) => 5,
+            Piece::Lea(_) => 7,
+        }
+    }
+
+    /// The code, and of each function where it begins and ends in it.
+    fn code(&self) -> (Vec<u8>, HashMap<&'static str, (u64, u64)>) {
+        let mut places = HashMap::new();
+        let mut at = 0;
+        for function in &self.functions {
+            let size: u64 = function.code.iter().map(|piece| self.size(piece)).sum();
+            places.insert(function.name, (at, at + size.next_multiple_of(16)));
+            at += size.next_multiple_of(16);
+        }
+        let texts_at = TEXT + at.next_multiple_of(16);
+        let mut code: Vec<u8> = Vec::new();
+        for function in &self.functions {
+            for piece in &function.code {
+                let next = code.len() as u64 + self.size(piece);
+                match piece {
+                    Piece::Bytes(bytes) => code.extend_from_slice(bytes),
+                    Piece::Call(callee) if self.machine == 183 => {
+                        let words = places[callee].0.wrapping_sub(code.len() as u64) >> 2;
+                        let word = u32::try_from(words & 0x03ff_ffff).unwrap_or_default();
+                        code.extend((0x9400_0000 | word).to_le_bytes());
+                    }
+                    Piece::Call(callee) => {
+                        code.push(0xe8);
+                        code.extend(&places[callee].0.wrapping_sub(next).to_le_bytes()[..4]);
+                    }
+                    Piece::Lea(text) => {
+                        let before = self.texts.iter().take_while(|other| *other != text);
+                        let place = 1 + before.map(|text| text.len() as u64 + 1).sum::<u64>();
+                        code.extend([0x48, 0x8d, 0x0d]);
+                        let distance = (texts_at + place).wrapping_sub(TEXT + next);
+                        code.extend(&distance.to_le_bytes()[..4]);
+                    }
+                }
+            }
+            // What compilers put between functions.
+            let filler = if self.machine == 183 { 0 } else { 0xcc };
+            code.resize(code.len().next_multiple_of(16), filler);
+        }
+        (code, places)
+    }
+
+    fn function_table(&self, places: &HashMap<&'static str, (u64, u64)>, text: u64) -> Vec<u8> {
+        const HEADER: u64 = 72;
+        let short = |number: u64| u32::try_from(number).unwrap_or_default().to_le_bytes();
+        let mut names = vec![0];
+        let offsets: Vec<u64> = self
+            .functions
+            .iter()
+            .map(|function| {
+                let at = names.len() as u64;
+                names.extend(function.name.as_bytes());
+                names.push(0);
+                at
+            })
+            .collect();
+        names.resize(names.len().next_multiple_of(8), 0);
+        let count = self.functions.len() as u64;
+        let names_at = HEADER;
+        let table_at = names_at + names.len() as u64;
+        let mut table = 0xffff_fff1_u32.to_le_bytes().to_vec();
+        table.extend([0, 0, 1, 8]);
+        for word in [count, 0, text, names_at, table_at, table_at, table_at, table_at] {
+            table.extend(word.to_le_bytes());
+        }
+        table.extend(&names);
+        let descriptions_at = (count * 8 + 4).next_multiple_of(8);
+        for (index, function) in self.functions.iter().enumerate() {
+            table.extend(short(places[function.name].0));
+            table.extend(short(descriptions_at + 8 * index as u64));
+        }
+        let end = self.functions.last().map_or(0, |function| places[function.name].1);
+        table.extend(short(end));
+        let padding = descriptions_at - (count * 8 + 4);
+        table.extend(std::iter::repeat_n(0, usize::try_from(padding).unwrap_or_default()));
+        for (function, name) in self.functions.iter().zip(offsets) {
+            table.extend(short(places[function.name].0));
+            table.extend(short(name));
+        }
+        table.resize(table.len().next_multiple_of(16), 0);
+        table
+    }
+
+    /// An executable with these sections, the first of which is code.
+    fn file(&self, sections: &[Section], places: &HashMap<&'static str, (u64, u64)>) -> File {
+        let machine = if self.machine == 183 { 183 } else { 62 };
+        let offset_of = |address: u64| address - TEXT + TEXT_OFFSET;
+        let text_size = sections[0].2.len() as u64;
+        let end = sections.iter().map(|(_, at, bytes)| at + bytes.len() as u64).max();
+        let end = end.unwrap_or(TEXT);
+        let data = TEXT + text_size;
+        let mut names = vec![0];
+        let mut headers = vec![vec![0; 64]];
+        for (name, address, bytes) in sections {
+            headers.push(section(names.len(), 1, *address, offset_of(*address), bytes.len()));
+            names.extend(name.as_bytes());
+            names.push(0);
+        }
+        let names_offset = offset_of(end);
+        let own = names.len();
+        names.extend(b".shstrtab\0");
+        headers.push(section(own, 3, 0, names_offset, names.len()));
+        let headers_offset = names_offset + names.len() as u64;
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(16, 0);
+        bytes.extend(2_u16.to_le_bytes());
+        bytes.extend(u16::to_le_bytes(machine));
+        bytes.extend(1_u32.to_le_bytes());
+        for word in [TEXT, 64, headers_offset] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(0_u32.to_le_bytes());
+        let count = u16::try_from(headers.len()).unwrap_or_default();
+        for half in [64, 56, 2, 64, count, count - 1] {
+            bytes.extend(half.to_le_bytes());
+        }
+        bytes.extend(segment(5, TEXT, TEXT_OFFSET, text_size));
+        bytes.extend(segment(6, data, offset_of(data), end - data));
+        for (_, address, content) in sections {
+            bytes.resize(usize::try_from(offset_of(*address)).unwrap_or_default(), 0);
+            bytes.extend(content);
+        }
+        bytes.extend(&names);
+        bytes.extend(headers.concat());
+        let starts: HashMap<_, _> =
+            places.iter().map(|(name, (start, _))| (*name, TEXT_OFFSET + start)).collect();
+        File { bytes, calls: self.calls(&starts), starts }
+    }
+
+    fn calls(
+        &self,
+        starts: &HashMap<&'static str, u64>,
+    ) -> HashMap<(&'static str, &'static str), Vec<u64>> {
+        let mut calls: HashMap<_, Vec<u64>> = HashMap::new();
+        for function in &self.functions {
+            let mut at = starts[function.name];
+            for piece in &function.code {
+                if let Piece::Call(callee) = piece {
+                    calls.entry((function.name, *callee)).or_default().push(at);
+                }
+                at += self.size(piece);
+            }
+        }
+        calls
+    }
+}
+
+fn section(name: usize, kind: u32, address: u64, offset: u64, size: usize) -> Vec<u8> {
+    let mut header = u32::try_from(name).unwrap_or_default().to_le_bytes().to_vec();
+    header.extend(kind.to_le_bytes());
+    for word in [0, address, offset, size as u64, 0, 1, 0] {
+        header.extend(word.to_le_bytes());
+    }
+    header
+}
+
+fn segment(flags: u32, address: u64, offset: u64, size: u64) -> Vec<u8> {
+    let mut header = 1_u32.to_le_bytes().to_vec();
+    header.extend(flags.to_le_bytes());
+    for word in [offset, address, address, size, size, 0x1000] {
+        header.extend(word.to_le_bytes());
+    }
+    header
+}
+
+/// `mov ebx, 0x16`.
+const HANDSHAKE: Piece = Piece::Bytes(b"\xbb\x16\0\0\0");
+/// `ret`.
+const RETURN: Piece = Piece::Bytes(b"\xc3");
+
+/// A Go program of 1.21 or later with a TLS client in it.
+#[must_use]
+pub fn go_client() -> Program {
+    use Piece::{Bytes, Call};
+    const WRITE: &str = "crypto/tls.(*Conn).writeRecordLocked";
+    const VERIFY: &str = "crypto/x509.(*Certificate).Verify";
+    const UNMARSHAL: &str = "crypto/tls.(*Conn).unmarshalHandshakeMessage";
+    // After the call: test rdi, rdi; jne over a nop.
+    const JUDGE: Piece = Bytes(b"\x48\x85\xff\x75\x01\x90");
+    let functions = vec![
+        function("runtime.main", [Bytes(b"\x90"), RETURN]),
+        function(VERIFY, [RETURN]),
+        function(WRITE, [Bytes(b"\x31\xc0"), RETURN]),
+        function(UNMARSHAL, [RETURN]),
+        function("crypto/tls.(*Conn).writeHandshakeRecord", [HANDSHAKE, Call(WRITE), RETURN]),
+        // Application data: the type is another one, or an argument.
+        function(
+            "crypto/tls.(*Conn).Write",
+            [Bytes(b"\xbb\x17\0\0\0"), Call(WRITE), Bytes(b"\x89\xcb"), Call(WRITE), RETURN],
+        ),
+        function(
+            "crypto/tls.(*Conn).readHandshake",
+            // A constant that looks like a call.
+            [Bytes(b"\xb8\xe8\0\0\0"), Call(UNMARSHAL), RETURN],
+        ),
+        function("crypto/tls.(*Conn).verifyServerCertificate", [Call(VERIFY), JUDGE, RETURN]),
+        function("crypto/tls.(*Conn).processCertsFromClient", [Call(VERIFY), JUDGE, RETURN]),
+        function("example.com/spiffe.verify", [Call(VERIFY), JUDGE, RETURN]),
+    ];
+    Program { functions, ..Program::default() }
+}
+
+/// A program with BoringSSL in it.
+#[must_use]
+pub fn boringssl() -> Program {
+    use Piece::{Bytes, Call};
+    const CALLBACK: &str = "ssl_do_msg_callback";
+    // mov esi, 1 | xor esi, esi; mov edx, content type
+    let functions = vec![
+        function("main", [RETURN]),
+        function(CALLBACK, [RETURN]),
+        function(
+            "tls_add_message",
+            [Bytes(b"\xbe\x01\0\0\0\xba\x16\0\0\0"), Call(CALLBACK), RETURN],
+        ),
+        function(
+            "tls_get_message",
+            [Bytes(b"\x31\xf6\xba\x16\0\0\0\x48\x89\xd9"), Call(CALLBACK), RETURN],
+        ),
+        function(
+            "do_seal_record",
+            [Bytes(b"\xbe\x01\0\0\0\xba\0\x01\0\0"), Call(CALLBACK), RETURN],
+        ),
+        function(
+            "tls_add_change_cipher_spec",
+            [Bytes(b"\xba\x14\0\0\0\xbe\x01\0\0\0"), Call(CALLBACK), RETURN],
+        ),
+        function("ssl_process_alert", [Bytes(b"\x31\xf6\xba\x15\0\0\0"), Call(CALLBACK), RETURN]),
+    ];
+    Program { functions, ..Program::default() }
+}
+
+/// A program with OpenSSL in it, stripped.
+#[must_use]
+pub fn openssl() -> Program {
+    use Piece::{Bytes, Lea};
+    let functions = vec![
+        function("main", [RETURN]),
+        // push rbp; lea rcx, name; pop rbp
+        function(
+            "ssl3_finish_mac",
+            [Bytes(b"\x55"), Lea("ssl3_finish_mac"), Bytes(b"\x5d"), RETURN],
+        ),
+        function("other", [Lea("ssl3_digest_cached_records"), RETURN]),
+    ];
+    let texts = vec!["ssl3_digest_cached_records", "ssl3_finish_mac"];
+    Program { functions, texts, ..Program::default() }
+}
