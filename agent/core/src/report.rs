@@ -67,6 +67,7 @@ pub struct ConnectionReport {
     pub destination: SocketAddr,
     /// What its packets were inside of in a capture, outermost first, such as `vlan:100/vxlan:7`;
     /// addresses are those within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Arc<str>>,
     /// When the connection was opened (source clock).
     pub opened_at: Timestamp,
@@ -103,10 +104,12 @@ pub struct ConnectionReport {
     /// The upstream's certificate.
     pub server_certificate: Option<Arc<CertificateFacts>>,
     /// Why there is no `server_certificate`, where the connection is TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_certificate_absent: Option<CertificateAbsence>,
     /// The proxy's certificate.
     pub client_certificate: Option<Arc<CertificateFacts>>,
     /// Why there is no `client_certificate`, where the connection is TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_absent: Option<CertificateAbsence>,
     /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
     pub verify_error: Option<i32>,

@@ -63,7 +63,7 @@ impl Pcap {
 
     /// The next packet, `None` at the end of the file.
     pub fn next<'a>(&mut self, input: &'a mut Input) -> Result<Option<Frame<'a>>, Damage> {
-        if !input.skip(std::mem::take(&mut self.rest))? {
+        if self.rest > 0 && !input.skip(std::mem::take(&mut self.rest))? {
             return Err(Damage::Cut);
         }
         let Some(header) = header::<16>(input)? else { return Ok(None) };
@@ -77,7 +77,7 @@ impl Pcap {
         if captured > MAX_PACKET {
             return Err(Damage::Length(captured));
         }
-        if !input.skip(self.extra)? {
+        if self.extra > 0 && !input.skip(self.extra)? {
             return Err(Damage::Cut);
         }
         let looked_at = (captured as usize).min(MAX_FRAME);

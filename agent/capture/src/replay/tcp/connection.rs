@@ -1,6 +1,9 @@
 //! One TCP connection of a capture: what its segments say.
 
-use std::net::SocketAddr;
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+};
 
 use hopsight_core::{
     model::{Beginning, CloseCause, Direction, Event, FlowId, Origin, Timestamp},
@@ -12,24 +15,50 @@ use crate::replay::{
     packet::{Path, TcpSegment},
 };
 
+/// One end of a connection as numbers, which compare and hash in a fraction of the time that
+/// addresses take: the IPv6 address (an IPv4 address as RFC 4291 section 2.5.5.2 maps it), the port.
+pub type End = (u128, u16);
+
+fn end(address: SocketAddr) -> End {
+    let number = match address.ip() {
+        IpAddr::V4(v4) => 0xffff_0000_0000 | u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    (number, address.port())
+}
+
 /// What a connection is found by: both directions have the same, the smaller address first.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
+    /// The two ends.
+    pub ends: [End; 2],
     /// What its packets are inside of.
     pub path: Path,
-    /// The two ends.
-    pub ends: [SocketAddr; 2],
 }
 
 impl Key {
     /// Of a segment inside of `path` between these ends.
     pub fn new(path: Path, a: SocketAddr, b: SocketAddr) -> Self {
+        let [a, b] = [end(a), end(b)];
         Self { path, ends: if a <= b { [a, b] } else { [b, a] } }
     }
 
     /// 0 for the sender with the smaller address.
     pub fn side(&self, sender: SocketAddr) -> usize {
-        usize::from(sender != self.ends[0])
+        usize::from(end(sender) != self.ends[0])
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [(a, a_port), (b, b_port)] = self.ends;
+        state.write_u128(a);
+        state.write_u128(b);
+        state.write_u32(u32::from(a_port) << 16 | u32::from(b_port));
+        // Most are inside of nothing.
+        if !self.path.is_empty() {
+            self.path.hash(state);
+        }
     }
 }
 

@@ -2,17 +2,14 @@
 
 mod connection;
 
-use std::{
-    collections::{VecDeque, hash_map::Entry},
-    net::SocketAddr,
-};
+use std::collections::{VecDeque, hash_map::Entry};
 
 use hopsight_core::{
     collections::HashMap,
     model::{CloseCause, Event, FlowId, Timestamp},
 };
 
-use self::connection::{Key, Standing, Tracked};
+use self::connection::{End, Key, Standing, Tracked};
 use super::{
     closed::Closed,
     packet::{Path, TcpSegment},
@@ -37,7 +34,7 @@ pub struct TcpTracker {
     closing: VecDeque<FlowId>,
     closed: Closed,
     /// Where a connection was last asked for inside of a tunnel.
-    asked_in: HashMap<[SocketAddr; 2], Path>,
+    asked_in: HashMap<[End; 2], Path>,
     /// Where a connection lies whose server's segments come by another way: with one direction
     /// tagged and the other not, or with a tunnel for one direction only.
     answers: HashMap<Key, Path>,

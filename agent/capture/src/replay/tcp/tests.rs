@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use super::{super::packet::Layer, *};
 
 const CLIENT: &str = "10.0.0.1:1000";
