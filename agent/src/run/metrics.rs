@@ -1,7 +1,7 @@
 //! Numbers about the agent itself that live outside the exporter: capture, pipeline, library.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -66,15 +66,43 @@ fn library_processes(statuses: &[LibraryStatus]) -> BTreeMap<&'static str, u64> 
     counts
 }
 
+/// What is said of the processes with this status: each different thing once, and not too many.
+fn details(statuses: &[LibraryStatus], word: &str) -> String {
+    const MOST: usize = 4;
+    let said = |process: &LibraryStatus| match &process.evidence {
+        LibraryEvidence::Library(library) if word == LIBRARY => {
+            let version = library.version.as_deref().unwrap_or("OpenSSL");
+            Some(format!("{}: {version}", process.name))
+        }
+        LibraryEvidence::Inferred { reason, detail } if word == reason.as_str() => {
+            Some(format!("{}: {detail}", process.name))
+        }
+        _ => None,
+    };
+    let different: BTreeSet<String> = statuses.iter().filter_map(said).collect();
+    let more = if different.len() > MOST { "; ..." } else { "" };
+    let shown: Vec<String> = different.into_iter().take(MOST).collect();
+    format!("{}{more}", shown.join("; "))
+}
+
 /// The state of the library probes, for `/readyz`: degraded where a process's library could be read
 /// but is not.
 #[must_use]
 pub fn library_health(statuses: &LibraryStatuses) -> (ComponentState, String) {
-    let counts = library_processes(&statuses.read());
-    let hindered = [NoLibrary::NoPermission, NoLibrary::AttachFailed, NoLibrary::UnsupportedBuild];
+    let statuses = statuses.read();
+    let counts = library_processes(&statuses);
+    let hindered = [
+        NoLibrary::NoPermission,
+        NoLibrary::AttachFailed,
+        NoLibrary::UnsupportedBuild,
+        NoLibrary::TooManyHits,
+    ];
     let is_hindered = hindered.iter().any(|reason| counts.contains_key(reason.as_str()));
     let state = if is_hindered { ComponentState::Degraded } else { ComponentState::Ready };
-    let words: Vec<_> = counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
+    let words: Vec<_> = counts
+        .iter()
+        .map(|(word, count)| format!("{word} {count} ({})", details(&statuses, word)))
+        .collect();
     let detail = if words.is_empty() { "no watched process".into() } else { words.join(", ") };
     (state, detail)
 }

@@ -247,3 +247,23 @@ fn a_full_table_can_be_scraped() {
     let current = exposition.matches("security=\"tls\"} 1\n").count();
     assert_eq!(current, 10_000);
 }
+
+#[test]
+fn readiness_says_why_each_program_is_not_read() {
+    let status = |pid, name: &str, detail: &str| LibraryStatus {
+        pid,
+        name: name.into(),
+        evidence: LibraryEvidence::Inferred { reason: NoLibrary::StaticTls, detail: detail.into() },
+    };
+    let mut statuses = vec![
+        status(1, "ztunnel", "linked into the program: rustls"),
+        status(2, "ztunnel", "linked into the program: rustls"),
+        status(3, "other", "linked into the program: rustls"),
+    ];
+    let each = "other: linked into the program: rustls; ztunnel: linked into the program: rustls";
+    assert_eq!(details(&statuses, NoLibrary::StaticTls.as_str()), each);
+    assert_eq!(details(&statuses, NoLibrary::Gone.as_str()), "");
+    statuses.extend((0..9).map(|pid| status(pid, &format!("p{pid}"), "x")));
+    let many = details(&statuses, NoLibrary::StaticTls.as_str());
+    assert_eq!(many, "other: linked into the program: rustls; p0: x; p1: x; p2: x; ...");
+}
