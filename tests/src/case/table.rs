@@ -176,6 +176,9 @@ pub const ALL: &[Case] = {
         Case::new("mtls13-retry", Nginx, Server(V13, Required), Trusted)
             .is(Mtls, Presented, Established)
             .retry(),
+        Case::new("mtls13-caddy-retry", Caddy, Server(V13, Required), Trusted)
+            .is(Mtls, Presented, Established)
+            .retry(),
         Case::new("tls13-no-cert", Nginx, Strict(V13), Nothing)
             .is(Tls, RequestedNotPresented, Rejected)
             .status(502),

@@ -149,6 +149,52 @@ fn boringssl_is_placed_by_the_arguments_of_its_calls() {
 }
 
 #[test]
+fn aarch64_programs_are_placed_alike() {
+    use Piece::{Bytes, Call};
+    const AARCH64: u16 = 183;
+    const RETURN: Piece = Bytes(b"\xc0\x03\x5f\xd6");
+    const CALLBACK: &str = "ssl_do_msg_callback";
+    // mov w1, #1 | mov w1, wzr; mov w2, #content type
+    const SENT: &[u8] = b"\x21\0\x80\x52";
+    const RECEIVED: &[u8] = b"\xe1\x03\x1f\x2a";
+    let call = |name, direction, content_type| {
+        function(name, [Bytes(direction), Bytes(content_type), Call(CALLBACK), RETURN])
+    };
+    let functions = vec![
+        function(CALLBACK, [RETURN]),
+        call("tls_add_message", SENT, b"\xc2\x02\x80\x52"),
+        call("tls_get_message", RECEIVED, b"\xc2\x02\x80\x52"),
+        call("do_seal_record", SENT, b"\x02\x20\x80\x52"),
+        call("tls_add_change_cipher_spec", SENT, b"\x82\x02\x80\x52"),
+        call("ssl_process_alert", RECEIVED, b"\xa2\x02\x80\x52"),
+    ];
+    let program = Program { functions, machine: AARCH64, ..Program::default() };
+    let file = program.c(&["BoringSSL"]);
+    let at = |caller: &'static str| file.calls[&(caller, CALLBACK)][0];
+    let messages = [at("tls_add_message"), at("tls_get_message")];
+    assert_eq!(points(&placed(&file, "BoringSSL"), Hook::BoringMessage), messages);
+
+    // mov x1, #0x16 | mov x1, x3
+    let write = |name, second| function(name, [Bytes(second), Call(WRITE), RETURN]);
+    let functions = vec![
+        function(VERIFY, [RETURN]),
+        function(WRITE, [RETURN]),
+        function(UNMARSHAL, [RETURN]),
+        write("crypto/tls.(*Conn).writeHandshakeRecord", b"\xc1\x02\x80\xd2"),
+        write("crypto/tls.(*Conn).Write", b"\xe1\x03\x03\xaa"),
+        function("crypto/tls.(*Conn).readHandshake", [Call(UNMARSHAL), RETURN]),
+        function("crypto/tls.(*Conn).verifyServerCertificate", [Call(VERIFY), RETURN]),
+    ];
+    let program = Program { functions, machine: AARCH64, ..Program::default() };
+    let file = program.go("go1.27.1", true);
+    let placement = placed(&file, "Go");
+    let sent = &file.calls[&("crypto/tls.(*Conn).writeHandshakeRecord", WRITE)];
+    assert_eq!(&points(&placement, Hook::GoSent), sent);
+    let verify = file.calls[&("crypto/tls.(*Conn).verifyServerCertificate", VERIFY)][0];
+    assert_eq!(points(&placement, Hook::GoVerified), [verify + 4]);
+}
+
+#[test]
 fn what_is_not_surely_boringssl_is_left_alone() {
     const CALLBACK: &str = "ssl_do_msg_callback";
     let with = |name: &'static str, code: Vec<Piece>| {
