@@ -179,7 +179,7 @@ pub enum Code {
     Lost = 7,
     /// A byte of seconds passes.
     Tick = 8,
-    /// A library event, see [`library_event`].
+    /// A library event, see `library_event`.
     Library = 9,
 }
 

@@ -130,7 +130,7 @@ fn pkcs1(der: &[u8]) -> Result<Public, NoAnswer> {
     }
 }
 
-/// RFC 5915 `ECPrivateKey`: version, private key, [0] curve, [1] public key.
+/// RFC 5915 `ECPrivateKey`: version, private key, `[0]` curve, `[1]` public key.
 fn sec1(der: &[u8]) -> Result<Public, NoAnswer> {
     let fields = sequence(der)?;
     let field = fields

@@ -1,4 +1,4 @@
-//! The difference between what is and what should be: judged per connection by [`assess`], kept
+//! The difference between what is and what should be: judged per connection by [`assess()`], kept
 //! over time by [`DriftTracker`].
 
 mod assess;

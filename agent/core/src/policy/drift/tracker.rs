@@ -62,7 +62,7 @@ pub struct Snapshot {
 ///
 /// A drift is one (proxy, upstream, server, rule). It opens with the first offending connection and
 /// closes with the first good one to the same server after which no offending one came, once its
-/// cause is gone ([`Track::is_over`]); connections that do not show the rule change nothing.
+/// cause is gone (`Track::is_over`); connections that do not show the rule change nothing.
 #[derive(Debug)]
 pub struct DriftTracker {
     options: Options,
