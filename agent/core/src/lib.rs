@@ -17,6 +17,7 @@
 pub mod collections;
 pub mod flow;
 pub mod health;
+pub mod heard;
 pub mod hops;
 pub mod model;
 pub mod pipeline;

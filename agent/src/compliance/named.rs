@@ -1,6 +1,6 @@
 //! A connection's ends by their names, and what is configured between them.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     instance::Configuration,
@@ -31,6 +31,22 @@ pub(super) struct Named<'p> {
     pub(super) configured_at: Option<UnixTime>,
     /// Which addresses are behind the upstream's name.
     pub(super) listed: Listed,
+}
+
+/// The workers of one load do not all start at the same moment.
+const ONE_LOAD: Duration = Duration::from_secs(1);
+
+/// Since when a worker's configuration says what it says. One that started well before the oldest
+/// configuration that was read runs another, which nobody read: as old as itself.
+fn configured_at(
+    configuration: Option<&Configuration>,
+    started_at: Option<UnixTime>,
+) -> Option<UnixTime> {
+    let loaded_at = configuration?.loaded_at()?;
+    Some(match started_at {
+        Some(started_at) if started_at + ONE_LOAD < loaded_at => started_at,
+        _ => loaded_at,
+    })
 }
 
 /// Which addresses are behind an upstream's name.
@@ -122,7 +138,7 @@ impl<'p> Named<'p> {
             upstream: name.map(|name| labels::label(&name)),
             intents,
             certificate,
-            configured_at: configuration.and_then(Configuration::loaded_at),
+            configured_at: configured_at(configuration, proxy.and_then(Proxy::loaded_at)),
             listed,
         }
     }

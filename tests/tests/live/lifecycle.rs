@@ -5,11 +5,10 @@ use std::{
     fs,
     net::TcpListener,
     process::{Command, Output},
-    time::Duration,
 };
 
 use hopsight_tests::{
-    agent::{self, Agent},
+    agent::{self, Agent, VERDICT},
     case,
     loopback::Loopback,
     requirement,
@@ -32,10 +31,10 @@ fn nothing_stays_in_the_kernel() {
         assert!(programs.len() >= 5, "{programs:?}");
         assert!(programs.is_subset(&loaded_programs()), "{programs:?}");
         agent.daemon.signal(signal).unwrap();
-        let status = agent.daemon.wait_exit(Duration::from_secs(5)).unwrap();
+        let status = agent.daemon.wait_exit(VERDICT).unwrap();
         let ends_itself = matches!(signal, Signal::TERM | Signal::INT);
         assert_eq!(status.success(), ends_itself, "{status}: {}", agent.daemon.log());
-        wait_until("the programs to be unloaded", Duration::from_secs(5), || {
+        wait_until("the programs to be unloaded", VERDICT, || {
             Ok(programs.is_disjoint(&loaded_programs()).then_some(()))
         })
         .unwrap();

@@ -1,5 +1,4 @@
 //! From segments to what each side said: reassembly, and what came before TLS.
 
-pub mod heard;
 pub mod prelude;
 pub mod reassembly;

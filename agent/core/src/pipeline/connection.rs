@@ -8,10 +8,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     flow::{
-        heard::{Heard, Place},
         prelude::{self, Opening, ProxyVersion},
         reassembly::{DropCounts, Missing, Stream},
     },
+    heard::{Heard, Place},
     model::{Beginning, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp},
     tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
     verdict::{self, Certainty, Circumstances, End, Judgement},

@@ -13,7 +13,7 @@ use super::{
     records::{self, ContentType, RecordHeader, RecordReader},
 };
 use crate::{
-    flow::heard::{Heard, Place},
+    heard::{Heard, Place},
     model::{Direction, Reason},
 };
 

@@ -11,6 +11,7 @@
 mod clear;
 mod foreign;
 mod signatures;
+mod stage;
 mod statistics;
 mod text;
 mod tunnel;

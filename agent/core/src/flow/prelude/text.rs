@@ -3,8 +3,8 @@
 use super::{
     foreign,
     signatures::{Match, prefix},
+    stage::Stage,
     statistics,
-    upgrades::Stage,
 };
 
 /// Bytes of a line that make it one: all of them printable.

@@ -8,23 +8,9 @@
 use super::{
     Ending, Opening, TlsStart, clear, foreign,
     signatures::{self, Match, prefix},
+    stage::Stage,
     statistics, text,
 };
-
-/// What a client said so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It spoke in clear, and nothing that rules an upgrade out.
-    MayUpgrade,
-    /// It asked for an upgrade, which was not refused, and said nothing after that.
-    Upgrading,
-    /// It went on in clear, or the server declined.
-    StaysClear,
-    /// It is encrypted in a way of its own, which is not read here.
-    Opaque,
-    /// Nothing that is known.
-    Unrecognised,
-}
 
 /// Judges a connection that did not begin with TLS.
 pub fn judge(client: &[u8], server: &[u8], ending: Ending) -> Opening {

@@ -3,10 +3,10 @@
 use super::{Connection, Phase};
 use crate::{
     flow::{
-        heard::Place,
         prelude::{self, Ending, Opening},
         reassembly::{Missing, Stream},
     },
+    heard::Place,
     model::{Direction, Reason},
     tls::wire::WireHandshake,
 };

@@ -171,7 +171,7 @@ impl Track {
         let at = seen.at;
         let came_between = |(bad, good): (UnixTime, UnixTime)| bad < good && good < at;
         self.is_mixed |= self.last_bad.zip(self.last_good).is_some_and(came_between)
-            && self.good_configured >= seen.configured_at;
+            && self.good_configured == seen.configured_at;
         self.last_bad = self.last_bad.max(Some(at));
         self.bad_load = self.bad_load.max(seen.loaded_at);
         self.bad_configured = self.bad_configured.max(seen.configured_at);

@@ -51,7 +51,7 @@ pub use self::{
     verdict::{Ambiguity, Confidence, FailureSign, FlightVerdict, Rule},
 };
 use crate::{
-    flow::heard::Place,
+    heard::Place,
     model::{ClientAuth, Direction, Outcome},
 };
 

@@ -16,7 +16,7 @@ use super::{
     client::KEPT,
     server,
 };
-use crate::{flow::heard::Place, model::Direction};
+use crate::{heard::Place, model::Direction};
 
 /// What is kept of the records.
 #[derive(Clone, Debug, Default)]

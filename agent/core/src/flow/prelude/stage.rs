@@ -1,0 +1,16 @@
+//! How far a protocol in the clear has come towards TLS.
+
+/// What a client said so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It spoke in clear, and nothing that rules an upgrade out.
+    MayUpgrade,
+    /// It asked for an upgrade, which was not refused, and said nothing after that.
+    Upgrading,
+    /// It went on in clear, or the server declined.
+    StaysClear,
+    /// It is encrypted in a way of its own, which is not read here.
+    Opaque,
+    /// Nothing that is known.
+    Unrecognised,
+}
