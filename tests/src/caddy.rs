@@ -9,6 +9,7 @@ use crate::{
     case::{Case, Holds, Verify},
     nginx::utf8,
     pki::Pki,
+    place::Place,
     process::Daemon,
 };
 
@@ -65,11 +66,16 @@ impl Config {
 }
 
 impl Caddy {
-    /// Starts Caddy and waits until it listens on `address`.
+    /// Starts Caddy at `place` and waits until it listens on `address`.
     ///
     /// # Errors
     /// When it is missing or does not start; the message carries its output.
-    pub fn start(dir: &Path, config: &Config, address: SocketAddr) -> anyhow::Result<Self> {
+    pub fn start(
+        dir: &Path,
+        config: &Config,
+        place: &Place,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let path = dir.join("caddy.json");
         let text = json!({
@@ -81,7 +87,7 @@ impl Caddy {
         // It wants to keep files of its own in the user's home.
         let home = format!("HOME={}", utf8(dir)?);
         let words = [home.as_str(), utf8(Path::new(&program))?, "run", "--config", utf8(&path)?];
-        let mut daemon = Daemon::spawn("env", words, &dir.join("caddy.log"))?;
+        let mut daemon = Daemon::spawn_at(place, "env", words, &dir.join("caddy.log"))?;
         daemon.wait_listening(address)?;
         Ok(Self { daemon })
     }

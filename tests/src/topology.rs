@@ -332,7 +332,7 @@ impl Topology {
             self.envoy = Some(Envoy::start(&dir, &bootstrap, place, admin, front)?);
         }
         if let Some(front) = caddy_at {
-            self.caddy = Some(Caddy::start(&dir, &servers, front)?);
+            self.caddy = Some(Caddy::start(&dir, &servers, place, front)?);
         }
         Ok(())
     }

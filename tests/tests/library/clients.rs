@@ -80,7 +80,7 @@ fn curl_and_python() {
          plain = socket.create_connection(('127.0.0.1', {port}))\n\
          context.wrap_socket(plain, server_hostname='localhost').close()\n"
     );
-    let mut python = Command::new(called(here, "python3", &names[2]).unwrap());
+    let mut python = Command::new(called(here, "/usr/bin/python3", &names[2]).unwrap());
     let mut child = python.arg("-c").arg(script).stdin(Stdio::piped()).spawn().unwrap();
     // Python may bring a libssl of its own, which is found while the script waits.
     let is_probed = |evidence: &LibraryEvidence| matches!(evidence, LibraryEvidence::Library(_));

@@ -150,7 +150,9 @@ impl HandshakeFacts {
         let decided = if self.certificate_request {
             answered
         } else {
-            self.server_hello_done || self.client_key_exchange
+            // A client that sends a Certificate was asked for one, and the request was not seen.
+            (self.server_hello_done || self.client_key_exchange)
+                && self.client_certificate.is_none()
         };
         if decided { self.client_auth() } else { ClientAuth::Unknown }
     }
