@@ -248,7 +248,10 @@ fn check(
         client_auth: verdict.client_auth,
         outcome: verdict.outcome,
     };
-    if words != expected {
+    // It leaves right after its Finished: whether the upstream's tickets come before is chance.
+    let leaves_early = leaves(proxy, verify) == Leaves::Unseen
+        && words == Expected { outcome: Outcome::Incomplete, ..expected };
+    if words != expected && !leaves_early {
         say(format!("{words:?} instead of {expected:?}"));
     }
     let resumed = reuse && index > 0;

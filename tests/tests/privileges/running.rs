@@ -77,7 +77,8 @@ fn every_thread_has_what_it_needs_and_no_more() {
         let threads = threads(agent.daemon.pid());
         let inspect = DAC_READ_SEARCH | SYS_PTRACE;
         for (thread, kept) in [
-            ("hopsight", 0),
+            // The first thread is called as the program.
+            ("hopsight-agent", 0),
             ("http", 0),
             ("events-file", 0),
             ("names", inspect),
