@@ -129,7 +129,7 @@ impl<'b> Reader<'b> {
     /// The bytes of a range, which must lie within the file.
     ///
     /// # Errors
-    /// When it does not, or is longer than [`PIECE`].
+    /// When it does not, or is longer than `PIECE`.
     pub fn piece(&self, offset: u64, len: u64) -> Result<Vec<u8>, ElfError> {
         self.check(offset, len)?;
         let len = usize::try_from(len).ok().filter(|len| *len <= PIECE);
