@@ -151,6 +151,10 @@ fn mysql(client: &[u8], server: &[u8]) -> Option<Stage> {
     if client.get(1..4) != Some(&[0, 0, 1]) || !(server.is_empty() || mysql_greeting(server)) {
         return None;
     }
+    // The server speaks first: an answer alone is anything.
+    if server.is_empty() {
+        return Some(Stage::Unrecognised);
+    }
     Some(match client.get(4..6) {
         Some(flags) if flags[1] & 0x08 == 0 => Stage::StaysClear,
         Some(_) if client.len() >= SSL_REQUEST => Stage::Upgrading,
@@ -158,9 +162,9 @@ fn mysql(client: &[u8], server: &[u8]) -> Option<Stage> {
     })
 }
 
-/// Protocol version 10 and packet number 0 in a short packet, or the beginning of that.
+/// Protocol version 10 and packet number 0 in a short packet. A part of that is anything.
 fn mysql_greeting(server: &[u8]) -> bool {
-    server.get(1..).is_some_and(|after| prefix(after, &[0, 0, 0, 10]) != Match::No)
+    server.get(1..5) == Some(&[0, 0, 0, 10])
 }
 
 /// The OID of the LDAP StartTLS operation, RFC 4511 section 4.14.1.
