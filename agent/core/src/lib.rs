@@ -15,7 +15,7 @@
 )]
 
 pub mod collections;
-pub mod flow;
+pub mod stream;
 pub mod health;
 pub mod heard;
 pub mod hops;

@@ -2,7 +2,7 @@
 
 use super::{Connection, Phase};
 use crate::{
-    flow::{
+    stream::{
         prelude::{self, Ending, Opening},
         reassembly::{Missing, Stream},
     },
