@@ -1,4 +1,4 @@
-//! `connect(2)` of a watched process: the socket becomes a connection.
+//! `connect(2)` of a watched process: from here on its socket is watched.
 
 use core::hint::black_box;
 

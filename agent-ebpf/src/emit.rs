@@ -30,7 +30,13 @@ struct Chunk<const N: usize> {
 pub type Direction = u8;
 
 #[inline(always)]
-fn header(connection: &ConnectionState, kind: Kind, direction: Direction, flags: u16, len: usize) -> Header {
+fn header(
+    connection: &ConnectionState,
+    kind: Kind,
+    direction: Direction,
+    flags: u16,
+    len: usize,
+) -> Header {
     let lost = if connection.lost[usize::from(direction)] == 0 { 0 } else { flags::LOST };
     Header {
         kind: kind as u8,
@@ -147,7 +153,12 @@ const MAX_LARGE: u32 = (512 << 10) / LARGE;
 /// Chunks come in three sizes, each size in its own bounded loop: a choice inside one loop would
 /// multiply the paths the verifier has to walk.
 #[inline(always)]
-pub fn segment(connection: &mut ConnectionState, direction: Direction, mut payload: Payload, mut take: u32) {
+pub fn segment(
+    connection: &mut ConnectionState,
+    direction: Direction,
+    mut payload: Payload,
+    mut take: u32,
+) {
     if take == 0 {
         return empty(connection, direction, &payload);
     }

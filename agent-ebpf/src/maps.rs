@@ -61,7 +61,9 @@ fn storage(sk: *mut bpf_sock, flags: u64) -> Option<&'static mut ConnectionState
     // SAFETY: `sk` comes from a context the verifier checked; the value is `ConnectionState` by the
     // map's definition and lives until the program ends (RCU).
     unsafe {
-        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags).cast::<ConnectionState>().as_mut()
+        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags)
+            .cast::<ConnectionState>()
+            .as_mut()
     }
 }
 

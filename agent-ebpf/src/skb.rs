@@ -6,12 +6,12 @@ use aya_ebpf::{
     bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::cgroup_skb,
     programs::SkBuffContext,
 };
-use hopsight_abi::{Fin, ConnectionState, Kind, Lost, direction};
+use hopsight_abi::{ConnectionState, Fin, Kind, Lost, direction};
 
 use crate::{
     begin::{HEAD, Head},
     emit::{self, Payload},
-    maps::{DONE, config, count, connection_of},
+    maps::{DONE, config, connection_of, count},
     packet::{self, TcpSegment},
 };
 
@@ -153,7 +153,10 @@ fn in_flight<const D: u8>(connection: &mut ConnectionState) -> bool {
     if connection.heard[d] != connection.sent[other] {
         connection.heard[d] = connection.sent[other];
         connection.turns[d] = connection.turns[d].saturating_add(1);
-        if D == direction::TO_CLIENT && connection.turns[d] == 2 && connection.delivered[d] < SHORTEST_FLIGHT {
+        if D == direction::TO_CLIENT
+            && connection.turns[d] == 2
+            && connection.delivered[d] < SHORTEST_FLIGHT
+        {
             connection.retried = 1;
         }
     }

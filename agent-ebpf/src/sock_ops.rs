@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use hopsight_abi::{Closed, Established, ConnectionState, Kind, Lost, Opened, direction, flags};
+use hopsight_abi::{Closed, ConnectionState, Established, Kind, Lost, Opened, direction, flags};
 
 use crate::{
     emit,
@@ -62,14 +62,20 @@ fn opened(ctx: &SockOpsContext, sk: *mut bpf_sock, connection: &mut ConnectionSt
         reserved_short: 0,
         reserved: 0,
     };
-    let delivered = emit::record(connection, (Kind::Opened, Lost::Opened), direction::TO_SERVER, 0, body);
+    let delivered =
+        emit::record(connection, (Kind::Opened, Lost::Opened), direction::TO_SERVER, 0, body);
     if !delivered {
         // Without its opening nobody could say whose connection it is.
         maps::forget(sk);
         return;
     }
     watch_state(ctx);
-    aya_log_ebpf::debug!(ctx, "connection {} opened by process {}", connection.cookie, connection.tgid);
+    aya_log_ebpf::debug!(
+        ctx,
+        "connection {} opened by process {}",
+        connection.cookie,
+        connection.tgid
+    );
 }
 
 /// Other programs' callbacks on this socket stay as they are.
@@ -117,7 +123,8 @@ fn state_changed(ctx: &SockOpsContext, connection: &mut ConnectionState) {
     let mut how = if previous == BPF_TCP_SYN_SENT { flags::CONNECT_FAILED } else { 0 };
     if connection.reset[usize::from(direction::TO_CLIENT)] != 0 {
         how |= flags::RESET_BY_SERVER;
-    } else if connection.reset[usize::from(direction::TO_SERVER)] != 0 || previous == BPF_TCP_ESTABLISHED
+    } else if connection.reset[usize::from(direction::TO_SERVER)] != 0
+        || previous == BPF_TCP_ESTABLISHED
     {
         // Our own reset leaves after the state has changed (tcp_disconnect, __tcp_close).
         how |= flags::RESET_BY_CLIENT;

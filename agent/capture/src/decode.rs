@@ -9,7 +9,7 @@ use hopsight_abi::{Bytes16, Header, Record, direction, flags};
 
 use super::library::decode;
 use hopsight_core::model::{
-    Beginning, CloseCause, Direction, Event, ConnectionId, Origin, Process, Timestamp,
+    Beginning, CloseCause, ConnectionId, Direction, Event, Origin, Process, Timestamp,
 };
 use hopsight_system::names::name_of;
 

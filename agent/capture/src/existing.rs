@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::cgroup::Scope;
-use hopsight_core::model::{Beginning, Event, ConnectionId, Origin, Process, canonical};
+use hopsight_core::model::{Beginning, ConnectionId, Event, Origin, Process, canonical};
 use hopsight_system::{clock::monotonic_now, names::comm_of};
 
 /// `BPF_NOEXIST`: a socket that is watched already was seen from its start.

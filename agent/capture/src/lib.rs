@@ -18,7 +18,7 @@ pub use stats::{CaptureStats, Loss, ProgramStats, StatsHandle};
 
 use std::time::Duration;
 
-use hopsight_core::model::{Event, ConnectionId};
+use hopsight_core::model::{ConnectionId, Event};
 
 /// What a source has to say about the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ use crate::{
     decode::append_events,
     existing::{Connections, adopt},
 };
-use hopsight_core::model::{Event, ConnectionId, Origin};
+use hopsight_core::model::{ConnectionId, Event, Origin};
 use hopsight_system::names::{self, Watched, comm_of};
 
 /// Records handled per [`Source::poll`], so that one call stays short and its events few.

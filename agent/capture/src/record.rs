@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{Source, SourceState};
-use hopsight_core::model::{Event, ConnectionId};
+use hopsight_core::model::{ConnectionId, Event};
 
 /// A source whose events are also recorded, one JSON object per line.
 ///

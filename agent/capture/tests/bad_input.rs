@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use hopsight_capture::replay;
 use hopsight_core::{
-    model::{Beginning, Direction, Event, ConnectionId, Origin, Security, Timestamp},
+    model::{Beginning, ConnectionId, Direction, Event, Origin, Security, Timestamp},
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
 };

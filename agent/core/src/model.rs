@@ -220,7 +220,8 @@ pub enum CloseCause {
 pub enum Event {
     /// A watched process called `connect`, or a capture shows a new connection.
     Opened {
-        /// The connection.
+        /// Which.
+        #[serde(alias = "flow")]
         connection: ConnectionId,
         /// When.
         at: Timestamp,
@@ -233,7 +234,8 @@ pub enum Event {
     },
     /// The TCP connection is established; addresses are those on the wire.
     Established {
-        /// The connection.
+        /// Which.
+        #[serde(alias = "flow")]
         connection: ConnectionId,
         /// When.
         at: Timestamp,
@@ -244,7 +246,8 @@ pub enum Event {
     },
     /// The connection's packets are inside of something else; said once, after the opening.
     Inside {
-        /// The connection.
+        /// Which.
+        #[serde(alias = "flow")]
         connection: ConnectionId,
         /// When.
         at: Timestamp,
@@ -253,7 +256,8 @@ pub enum Event {
     },
     /// Payload bytes of one TCP segment (GSO/GRO merged ones included).
     Segment {
-        /// The connection.
+        /// Which.
+        #[serde(alias = "flow")]
         connection: ConnectionId,
         /// When it passed the hook.
         at: Timestamp,
@@ -273,7 +277,8 @@ pub enum Event {
     },
     /// One side will send no more (FIN); bytes before `offset` may still be missing.
     Fin {
-        /// The connection.
+        /// Which.
+        #[serde(alias = "flow")]
         connection: ConnectionId,
         /// When.
         at: Timestamp,
@@ -284,7 +289,8 @@ pub enum Event {
     },
     /// The connection ended.
     Closed {
-        /// The connection.
+        /// Which.
+        #[serde(alias = "flow")]
         connection: ConnectionId,
         /// When.
         at: Timestamp,
@@ -294,7 +300,8 @@ pub enum Event {
     /// Observations of this connection were lost before this moment (the kernel's ring buffer was full,
     /// or a packet could not be read): what is missing was not absent.
     Lost {
-        /// The connection.
+        /// Which.
+        #[serde(alias = "flow")]
         connection: ConnectionId,
         /// When the loss was reported.
         at: Timestamp,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        ClientAuth, Evidence, ConnectionId, Origin, Outcome, Reason, Security, ServerVerified, Timestamp,
-        Word,
+        ClientAuth, ConnectionId, Evidence, Origin, Outcome, Reason, Security, ServerVerified,
+        Timestamp, Word,
     },
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };

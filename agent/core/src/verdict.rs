@@ -8,9 +8,9 @@
 mod library;
 
 use crate::{
-    stream::reassembly::Missing,
     model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
     report::Verdict,
+    stream::reassembly::Missing,
     tls::{
         alert,
         facts::{ClientCertificate, HandshakeFacts},

@@ -13,8 +13,8 @@ use std::{
 
 use hopsight_core::{
     model::{
-        Beginning, ClientAuth, CloseCause, Direction, Event, ConnectionId, Origin, Outcome, Process,
-        Security, Timestamp,
+        Beginning, ClientAuth, CloseCause, ConnectionId, Direction, Event, Origin, Outcome,
+        Process, Security, Timestamp,
     },
     pipeline::{Limits, Pipeline, Update},
     report::{ConnectionReport, Verdict},
@@ -53,7 +53,9 @@ impl Recorded {
         let segments = events
             .iter()
             .filter_map(|event| match event {
-                Event::Segment { connection, direction, offset, bytes, .. } if Some(*connection) == first => {
+                Event::Segment { connection, direction, offset, bytes, .. }
+                    if Some(*connection) == first =>
+                {
                     Some((*direction, *offset as usize, bytes.clone()))
                 }
                 _ => None,

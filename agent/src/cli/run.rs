@@ -158,7 +158,8 @@ impl RunArgs {
         if let Some(mode) = self.library.or(self.no_library.then_some(LibraryMode::Off)) {
             config.library.mode = mode;
         }
-        config.connections.max_connections = self.max_connections.unwrap_or(config.connections.max_connections);
+        config.connections.max_connections =
+            self.max_connections.unwrap_or(config.connections.max_connections);
         config.hops.max_hops = self.max_hops.unwrap_or(config.hops.max_hops);
         config.log.kernel |= self.kernel_log;
         config.log.json |= self.json_logs;

@@ -5,8 +5,8 @@
 //! because files may be slow and the pipeline must not wait; what the queue has no room for is
 //! counted and not evaluated.
 
-mod instance;
 mod evaluator;
+mod instance;
 mod kept;
 mod named;
 mod names;

@@ -276,7 +276,10 @@ impl Config {
                 (1..=4_000_000).contains(&connections.max_connections),
                 "connections.max_connections must be between 1 and 4000000",
             ),
-            (connections.max_stream_bytes >= 1 << 20, "connections.max_stream_bytes must be at least 1048576"),
+            (
+                connections.max_stream_bytes >= 1 << 20,
+                "connections.max_stream_bytes must be at least 1048576",
+            ),
             (
                 (1_024..=1 << 20).contains(&connections.reorder_window_bytes),
                 "connections.reorder_window_bytes must be between 1024 and 1048576",

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight_core::model::{Event, ConnectionId, Origin};
+use hopsight_core::model::{ConnectionId, Event, Origin};
 use hopsight_tests::{
     agent::Agent,
     case, early_data,

@@ -6,7 +6,7 @@ use hopsight_capture::{CaptureStats, Source as _};
 use hopsight_core::model::{Direction, Event};
 
 use crate::harness::{
-    HELLO, captured, collect_closed, collect_for, collect_until, converse, connection_of, listen,
+    HELLO, captured, collect_closed, collect_for, collect_until, connection_of, converse, listen,
     options, pattern, privileged, start,
 };
 

@@ -10,8 +10,8 @@ use hopsight_core::model::{Beginning, CloseCause, Direction, Event, Origin};
 use hopsight_system::names::Watched;
 
 use crate::harness::{
-    HELLO, Turns, as_thread, captured, collect_closed, collect_for, collect_until, converse,
-    connection_of, listen, options, pattern, privileged, start, whole,
+    HELLO, Turns, as_thread, captured, collect_closed, collect_for, collect_until, connection_of,
+    converse, listen, options, pattern, privileged, start, whole,
 };
 
 /// Checks that `events` are one whole connection with these bytes and addresses.
@@ -23,7 +23,10 @@ fn assert_conversation(
     turns: &Turns,
 ) {
     let connection = connection_of(&events[0]);
-    assert!(events.iter().all(|event| connection_of(event) == connection), "{name}: one connection");
+    assert!(
+        events.iter().all(|event| connection_of(event) == connection),
+        "{name}: one connection"
+    );
     let Event::Opened { origin: Origin::Process(process), destination, beginning, .. } = &events[0]
     else {
         panic!("{name}: begins with opened: {:?}", events[0]);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hopsight_capture::{LiveOptions, LiveSource, LoadOptions, Source as _};
-use hopsight_core::model::{Direction, Event, ConnectionId};
+use hopsight_core::model::{ConnectionId, Direction, Event};
 use hopsight_system::names::Watched;
 use hopsight_tests::cgroup::Cgroup;
 

@@ -7,7 +7,9 @@ use std::{
 
 use hopsight_core::model::{Beginning, Direction, Event, Origin};
 
-use crate::harness::{captured, collect_until, connection_of, listen, options, privileged, start, whole};
+use crate::harness::{
+    captured, collect_until, connection_of, listen, options, privileged, start, whole,
+};
 
 #[test]
 fn older_connections_are_taken_in_where_they_are() {
@@ -38,7 +40,9 @@ fn older_connections_are_taken_in_where_they_are() {
         });
         // Other tests of this process have connections, too.
         let ours = events.iter().find_map(|event| match event {
-            Event::Established { connection, local, remote, .. } if (*local, *remote) == (from, to) => {
+            Event::Established { connection, local, remote, .. }
+                if (*local, *remote) == (from, to) =>
+            {
                 Some(*connection)
             }
             _ => None,

@@ -4,14 +4,14 @@
 use std::{hint::black_box, net::SocketAddr};
 
 use hopsight_core::{
-    stream::reassembly::Stream,
     hops::{
         moment::Moment,
         table::{HopLimits, HopTable},
     },
-    model::{Direction, Event, ConnectionId, Timestamp},
+    model::{ConnectionId, Direction, Event, Timestamp},
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
+    stream::reassembly::Stream,
     tls::{
         certificate,
         flights::{Flights, HelloFacts},

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use hopsight_core::{
     model::{
-        ClientAuth, Evidence, ConnectionId, Origin, Outcome, Process, Reason, Security, ServerVerified,
-        Timestamp,
+        ClientAuth, ConnectionId, Evidence, Origin, Outcome, Process, Reason, Security,
+        ServerVerified, Timestamp,
     },
     report::{AlertFacts, ConnectionReport, Verdict},
     tls::certificate_facts::CertificateFacts,

@@ -31,7 +31,7 @@ use self::{
     tcp::TcpTracker,
 };
 use super::{Source, SourceState};
-use hopsight_core::model::{Event, ConnectionId, Timestamp};
+use hopsight_core::model::{ConnectionId, Event, Timestamp};
 
 /// Packets turned into events per call of [`Source::poll`].
 const BATCH: usize = 512;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::{
     hops::moment::Moment,
     model::{
-        ClientAuth, Evidence, ConnectionId, Origin, Outcome, Process, Reason, Security, ServerVerified,
-        Timestamp,
+        ClientAuth, ConnectionId, Evidence, Origin, Outcome, Process, Reason, Security,
+        ServerVerified, Timestamp,
     },
     report::{AlertFacts, ConnectionReport, Verdict},
     tls::certificate_facts::CertificateFacts,

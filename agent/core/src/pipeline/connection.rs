@@ -7,12 +7,12 @@ mod report;
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
+    heard::{Heard, Place},
+    model::{Beginning, CloseCause, ConnectionId, Direction, Origin, Outcome, Reason, Timestamp},
     stream::{
         prelude::{self, Opening, ProxyVersion},
         reassembly::{DropCounts, Missing, Stream},
     },
-    heard::{Heard, Place},
-    model::{Beginning, CloseCause, Direction, ConnectionId, Origin, Outcome, Reason, Timestamp},
     tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
     verdict::{self, Certainty, Circumstances, End, Judgement},
 };

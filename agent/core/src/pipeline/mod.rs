@@ -19,7 +19,7 @@ pub use self::{
 };
 use crate::{
     collections::HashMap,
-    model::{ClientAuth, CloseCause, Event, Evidence, ConnectionId, Reason, Timestamp},
+    model::{ClientAuth, CloseCause, ConnectionId, Event, Evidence, Reason, Timestamp},
     report::{ConnectionReport, Verdict},
     tls::{
         certificate::CertificateMemory,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hopsight_core::{
     model::{
-        Beginning, ClientAuth, CloseCause, Direction, Event, Evidence, ConnectionId, LibraryEvent,
+        Beginning, ClientAuth, CloseCause, ConnectionId, Direction, Event, Evidence, LibraryEvent,
         LibraryObservation, Origin, Process, Security, Timestamp,
     },
     pipeline::{Limits, Pipeline, Update},
@@ -193,7 +193,13 @@ struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     fn new(data: &'a [u8]) -> Self {
-        Self { input: Input(data), at: 1, next: 1, connections: [ConnectionId(0); 4], ends: [[0; 2]; 4] }
+        Self {
+            input: Input(data),
+            at: 1,
+            next: 1,
+            connections: [ConnectionId(0); 4],
+            ends: [[0; 2]; 4],
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -247,7 +253,9 @@ impl<'a> Decoder<'a> {
                 let acked = (length & 1 == 1).then(|| self.ends[slot][1 - direction.index()]);
                 Event::Segment { connection, at, direction, offset, payload_len, acked, bytes }
             }
-            5 => Event::Fin { connection, at, direction, offset: self.ends[slot][direction.index()] },
+            5 => {
+                Event::Fin { connection, at, direction, offset: self.ends[slot][direction.index()] }
+            }
             6 => {
                 let cause =
                     if slot % 2 == 0 { CloseCause::Closed } else { CloseCause::ResetBy(direction) };

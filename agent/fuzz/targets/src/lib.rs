@@ -23,13 +23,13 @@ use hopsight_capture::{
     replay::{self, ReplayCounts, ReplaySource},
 };
 use hopsight_core::{
+    model::{ClientAuth, Direction},
+    pipeline::Limits,
+    policy::{certificate as pem, nginx, rules::PolicySet},
     stream::{
         prelude::{self, Ending, Opening},
         reassembly::Stream,
     },
-    model::{ClientAuth, Direction},
-    pipeline::Limits,
-    policy::{certificate as pem, nginx, rules::PolicySet},
     tls::{
         certificate,
         flights::{FlightVerdict, Flights, HelloFacts},

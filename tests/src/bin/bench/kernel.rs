@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::Context as _;
 use hopsight_capture::{LiveOptions, LiveSource, Source as _, StatsHandle};
-use hopsight_core::model::{Event, ConnectionId};
+use hopsight_core::model::{ConnectionId, Event};
 use hopsight_system::names::Watched;
 use hopsight_tests::{interrupt, loopback::Loopback};
 use serde_json::{Value, json};

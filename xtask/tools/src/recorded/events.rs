@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use hopsight_core::model::{Beginning, CloseCause, Event, ConnectionId, Origin, Process, Timestamp};
+use hopsight_core::model::{
+    Beginning, CloseCause, ConnectionId, Event, Origin, Process, Timestamp,
+};
 
 use crate::recorded::Script;
 
@@ -44,7 +46,15 @@ pub fn connection(script: &Script, setting: &Setting) -> Vec<Event> {
         sent[direction.index()] = offset.wrapping_add(payload_len);
         let (direction, bytes, at) = (*direction, bytes.clone(), tick());
         let acked = Some(sent[direction.reversed().index()]);
-        events.push(Event::Segment { connection, at, direction, offset, payload_len, acked, bytes });
+        events.push(Event::Segment {
+            connection,
+            at,
+            direction,
+            offset,
+            payload_len,
+            acked,
+            bytes,
+        });
     }
     events.push(Event::Closed { connection, at: tick(), cause: CloseCause::Closed });
     events

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hopsight_core::{
-    model::{Beginning, CloseCause, Direction, Event, ConnectionId, Origin, Timestamp},
+    model::{Beginning, CloseCause, ConnectionId, Direction, Event, Origin, Timestamp},
     tls::records::{ContentType, RecordHeader},
 };
 
@@ -127,7 +127,7 @@ impl Tracked {
             beginning: if begins { Beginning::Seen } else { Beginning::MidStream },
         });
         Some(Self {
-            connection: id,
+            id,
             client,
             base: [None; 2],
             next: [0; 2],

@@ -6,7 +6,7 @@ use std::collections::{VecDeque, hash_map::Entry};
 
 use hopsight_core::{
     collections::HashMap,
-    model::{CloseCause, Event, ConnectionId, Timestamp},
+    model::{CloseCause, ConnectionId, Event, Timestamp},
 };
 
 use self::connection::{End, Key, TcpState, Tracked};
@@ -45,8 +45,7 @@ pub struct TcpTracker {
 impl TcpTracker {
     /// No more bytes of this connection are wanted.
     pub fn done(&mut self, id: ConnectionId) {
-        if let Some(tracked) = self.by_id.get(&id).and_then(|key| self.connections.get_mut(key))
-        {
+        if let Some(tracked) = self.by_id.get(&id).and_then(|key| self.connections.get_mut(key)) {
             tracked.done = true;
         }
     }
@@ -167,7 +166,13 @@ impl TcpTracker {
         }
     }
 
-    fn close_connection(&mut self, id: ConnectionId, at: Timestamp, cause: CloseCause, out: &mut Vec<Event>) {
+    fn close_connection(
+        &mut self,
+        id: ConnectionId,
+        at: Timestamp,
+        cause: CloseCause,
+        out: &mut Vec<Event>,
+    ) {
         if let Some(key) = self.by_id.get(&id).cloned() {
             self.close(&key, at, cause, out);
         }

@@ -148,7 +148,10 @@ fn hops_beyond_the_limit_share_one_that_never_claims_mtls() {
     let mut table = table(2);
     for (connection, security) in [Mtls, Mtls, Mtls, Tls, Mtls].into_iter().enumerate() {
         let connection = connection as u64;
-        table.record(&to(report(connection, security), &format!("10.0.0.{connection}:443")), at(1.0));
+        table.record(
+            &to(report(connection, security), &format!("10.0.0.{connection}:443")),
+            at(1.0),
+        );
     }
     let other = |table: &HopTable| {
         let snapshot = table.snapshot(1.0).sorted();

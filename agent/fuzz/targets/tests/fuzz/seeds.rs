@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hopsight_core::model::{CloseCause, Direction, Event, ConnectionId, LibraryObservation};
+use hopsight_core::model::{CloseCause, ConnectionId, Direction, Event, LibraryObservation};
 
 use hopsight_fuzz_targets::events::Code;
 use hopsight_test_support::{captures, crafted, shared};
@@ -107,7 +107,10 @@ fn code(events: &[Event]) -> Vec<u8> {
             }
             Event::Segment { connection, direction, bytes, .. } => {
                 for piece in bytes.chunks(usize::from(u16::MAX)) {
-                    code.push(first(Code::Segment, slot(connection, &connections) | side(direction)));
+                    code.push(first(
+                        Code::Segment,
+                        slot(connection, &connections) | side(direction),
+                    ));
                     code.extend(short(piece.len()));
                     code.extend(piece);
                 }
@@ -118,7 +121,9 @@ fn code(events: &[Event]) -> Vec<u8> {
             Event::Closed { connection, cause: CloseCause::Closed, .. } => {
                 code.push(first(Code::Close, slot(connection, &connections)));
             }
-            Event::Lost { connection, .. } => code.push(first(Code::Lost, slot(connection, &connections))),
+            Event::Lost { connection, .. } => {
+                code.push(first(Code::Lost, slot(connection, &connections)));
+            }
             Event::Library(event) => {
                 if let LibraryObservation::TranscriptUpdate { bytes, .. } = &event.observation {
                     // The first connection's process.

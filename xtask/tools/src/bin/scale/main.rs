@@ -36,7 +36,11 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         ["steady", seconds, connections] => {
-            let load = Load { seconds: seconds.parse()?, connections: connections.parse()?, ..Load::BUDGET };
+            let load = Load {
+                seconds: seconds.parse()?,
+                connections: connections.parse()?,
+                ..Load::BUDGET
+            };
             println!("{}", steady::measure(&load)?);
             Ok(())
         }
@@ -51,7 +55,9 @@ fn main() -> anyhow::Result<()> {
 fn everything(short: bool, json_file: Option<&str>) -> anyhow::Result<()> {
     let connections = if short { &CONNECTIONS[..2] } else { &CONNECTIONS };
     let mut memory = Vec::new();
-    println!("CONNECTIONS     STATE            BYTES/CONNECTION  OF WHICH CAPTURED  NS/EVENT BESIDE THEM");
+    println!(
+        "CONNECTIONS     STATE            BYTES/CONNECTION  OF WHICH CAPTURED  NS/EVENT BESIDE THEM"
+    );
     for &connections in connections {
         for state in State::ALL {
             let word = json!(state);

@@ -87,7 +87,10 @@ pub fn measure(state: State, connections: usize) -> anyhow::Result<Value> {
     let tracked = pipeline.tracked();
     let filled = resident("VmRSS")?;
     if state != State::Decided {
-        anyhow::ensure!(tracked == connections, "{tracked} of {connections} connections are tracked");
+        anyhow::ensure!(
+            tracked == connections,
+            "{tracked} of {connections} connections are tracked"
+        );
     }
 
     let mut traffic = Traffic::new(scripts, HOPS, connections as u64);

@@ -35,7 +35,8 @@ pub struct Load {
 
 impl Load {
     /// The load that the agent has to bear.
-    pub const BUDGET: Self = Self { seconds: 60, connections: 1_000_000, rate: 20_000, hops: 10_000 };
+    pub const BUDGET: Self =
+        Self { seconds: 60, connections: 1_000_000, rate: 20_000, hops: 10_000 };
 }
 
 /// Pause between scrapes, in real time.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, vec::IntoIter};
 
-use hopsight_core::model::{Event, ConnectionId, Timestamp};
+use hopsight_core::model::{ConnectionId, Event, Timestamp};
 
 use hopsight_tools::recorded::{
     Script,
