@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 
-use super::hops::{Selection, fetch};
+use super::hops::{HopFilter, fetch};
 use hopsight_core::{
     hops::{hop::Hop, table::Snapshot},
     model::{Outcome, Reason, Security},
@@ -26,7 +26,7 @@ pub enum PolicyCommand {
         file: PathBuf,
     },
     /// Write a policy that every hop meets, as a running agent has seen them so far.
-    Suggest(Selection),
+    Suggest(HopFilter),
 }
 
 /// Runs `hopsight policy`.
