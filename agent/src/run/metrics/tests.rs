@@ -86,7 +86,7 @@ fn populated() -> Exporter {
     exporter.health().set("kernel_programs", ComponentState::Ready, "6 of 6 attached");
     exporter.register(|samples: &mut Samples| {
         collect_capture(&captured(), samples);
-        collect_library(&statuses(), samples);
+        collect_library(&statuses(), LibraryStatuses::default().attached(), samples);
         collect_pipeline(&numbers(), samples);
         #[cfg(feature = "otlp")]
         hopsight_export::otlp::collect([3, 0], samples);
