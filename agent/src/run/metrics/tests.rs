@@ -153,8 +153,8 @@ fn drifts() -> Arc<DriftBoard> {
     let board = Arc::new(DriftBoard::default());
     board.show(DriftView {
         open: vec![open],
-        mended: vec![("nginx".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
-        pending_reload: vec![("nginx".into(), true)],
+        mended: vec![("web/edge".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
+        pending_reload: vec![("nginx".into(), true), ("web/edge".into(), false)],
         workloads: vec![["web/edge".into(), "web".into(), "Deployment".into(), "edge".into()]],
         beyond_limit: 0,
     });
