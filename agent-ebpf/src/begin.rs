@@ -1,6 +1,6 @@
 //! Whether a segment looks like the beginning of TLS.
 //!
-//! A wrong yes costs bytes of one flow up to the handshake budget; a wrong no leaves the flow with
+//! A wrong yes costs bytes of one connection up to the handshake budget; a wrong no leaves the connection with
 //! the classify budget, which holds the beginning of a handshake as well.
 
 /// Payload bytes that are looked at.
@@ -8,7 +8,7 @@ pub const HEAD: usize = 8;
 
 const HANDSHAKE: u8 = 22;
 
-/// The first bytes of a segment, zero behind its end.
+/// The first bytes of a segment, zero after its end.
 pub struct Head {
     /// The bytes.
     pub start: [u8; HEAD],

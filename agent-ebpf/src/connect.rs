@@ -1,4 +1,4 @@
-//! `connect(2)` of a watched process: the socket becomes a flow.
+//! `connect(2)` of a watched process: from here on its socket is watched.
 
 use core::hint::black_box;
 
@@ -56,23 +56,23 @@ fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> 
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     let Some(comm) = watched_name(tgid) else { return };
     let destination_ip = destination(addr);
-    let Some(flow) = maps::watch(sk) else {
+    let Some(connection) = maps::watch(sk) else {
         maps::count(Lost::Storage);
         return;
     };
     // SAFETY: one helper takes this program's context, the other nothing.
     unsafe {
-        flow.cookie = bpf_get_socket_cookie(ctx.as_ptr());
-        flow.cgroup_id = bpf_get_current_cgroup_id();
+        connection.cookie = bpf_get_socket_cookie(ctx.as_ptr());
+        connection.cgroup_id = bpf_get_current_cgroup_id();
     }
-    flow.tgid = tgid;
-    flow.tid = tid;
-    flow.comm = comm;
-    flow.destination_ip = destination_ip;
-    flow.destination_port = u16::from_be(port as u16);
+    connection.tgid = tgid;
+    connection.tid = tid;
+    connection.comm = comm;
+    connection.destination_ip = destination_ip;
+    connection.destination_port = u16::from_be(port as u16);
 }
 
-/// The name of the connecting thread, zero behind its end: some kernels (6.1) write no byte after
+/// The name of the connecting thread, zero after its end: some kernels (6.1) write no byte after
 /// the terminating one.
 #[inline(always)]
 fn current_comm() -> Option<Comm> {
@@ -91,6 +91,6 @@ pub fn watched_name(tgid: u32) -> Option<Comm> {
         return Some(comm);
     }
     // SAFETY: the agent may replace the entry meanwhile; a torn name would be a wrong label of one
-    // flow, and names of one process do not change in practice.
+    // connection, and names of one process do not change in practice.
     unsafe { PROCESSES.get(tgid) }.copied()
 }

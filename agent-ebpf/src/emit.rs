@@ -9,7 +9,7 @@ use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_ktime_get_ns, generated::bpf_skb_load_bytes},
 };
-use hopsight_abi::{FlowState, Header, Kind, Lost, Segment, flags};
+use hopsight_abi::{ConnectionState, Header, Kind, Lost, Segment, flags};
 
 use crate::maps::{EVENTS, count};
 
@@ -30,14 +30,20 @@ struct Chunk<const N: usize> {
 pub type Direction = u8;
 
 #[inline(always)]
-fn header(flow: &FlowState, kind: Kind, direction: Direction, flags: u16, len: usize) -> Header {
-    let lost = if flow.lost[usize::from(direction)] == 0 { 0 } else { flags::LOST };
+fn header(
+    connection: &ConnectionState,
+    kind: Kind,
+    direction: Direction,
+    flags: u16,
+    len: usize,
+) -> Header {
+    let lost = if connection.lost[usize::from(direction)] == 0 { 0 } else { flags::LOST };
     Header {
         kind: kind as u8,
         direction,
         flags: flags | lost,
         len: len as u32,
-        cookie: flow.cookie,
+        cookie: connection.cookie,
         // SAFETY: no arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },
     }
@@ -45,28 +51,28 @@ fn header(flow: &FlowState, kind: Kind, direction: Direction, flags: u16, len: u
 
 /// Remembers that something of this direction was lost, so that its next record says so.
 #[inline(always)]
-fn lose(flow: &mut FlowState, direction: Direction, lost: Lost) {
-    flow.lost[usize::from(direction)] = 1;
+fn lose(connection: &mut ConnectionState, direction: Direction, lost: Lost) {
+    connection.lost[usize::from(direction)] = 1;
     count(lost);
 }
 
 /// Delivers a record of fixed size. `false`: it was lost, and counted as `loss`.
 #[inline(always)]
 pub fn record<B: 'static>(
-    flow: &mut FlowState,
+    connection: &mut ConnectionState,
     (kind, loss): (Kind, Lost),
     direction: Direction,
     flags: u16,
     body: B,
 ) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Framed<B>>(0) else {
-        lose(flow, direction, loss);
+        lose(connection, direction, loss);
         return false;
     };
-    let header = header(flow, kind, direction, flags, size_of::<Framed<B>>());
+    let header = header(connection, kind, direction, flags, size_of::<Framed<B>>());
     entry.write(Framed { header, body });
     entry.submit(0);
-    flow.lost[usize::from(direction)] = 0;
+    connection.lost[usize::from(direction)] = 0;
     true
 }
 
@@ -88,14 +94,14 @@ pub struct Payload {
 /// `claimed` is the payload length the record states.
 #[inline(always)]
 fn chunk<const N: usize>(
-    flow: &mut FlowState,
+    connection: &mut ConnectionState,
     direction: Direction,
     payload: &Payload,
     len: u32,
     claimed: u32,
 ) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Chunk<N>>(0) else {
-        lose(flow, direction, Lost::Segment);
+        lose(connection, direction, Lost::Segment);
         return false;
     };
     // The verifier must see 1..=N, and LLVM must not see that the mask changes nothing.
@@ -106,7 +112,7 @@ fn chunk<const N: usize>(
     let loaded = unsafe {
         let fixed = size_of::<Header>() + size_of::<Segment>();
         (*record).header =
-            header(flow, Kind::Segment, direction, 0, fixed.wrapping_add(len as usize));
+            header(connection, Kind::Segment, direction, 0, fixed.wrapping_add(len as usize));
         (*record).body = Segment {
             offset: payload.offset,
             payload_len: claimed,
@@ -118,20 +124,20 @@ fn chunk<const N: usize>(
     };
     if loaded != 0 {
         entry.discard(0);
-        lose(flow, direction, Lost::Unreadable);
+        lose(connection, direction, Lost::Unreadable);
         return false;
     }
     entry.submit(0);
-    flow.lost[usize::from(direction)] = 0;
+    connection.lost[usize::from(direction)] = 0;
     true
 }
 
 /// A segment of which the budget leaves nothing: only its length.
 #[inline(always)]
-fn empty(flow: &mut FlowState, direction: Direction, payload: &Payload) {
+fn empty(connection: &mut ConnectionState, direction: Direction, payload: &Payload) {
     let Payload { offset, len: payload_len, acked, .. } = *payload;
     let body = Segment { offset, payload_len, acked, reserved: 0 };
-    record(flow, (Kind::Segment, Lost::Segment), direction, 0, body);
+    record(connection, (Kind::Segment, Lost::Segment), direction, 0, body);
 }
 
 const LARGE: u32 = 8192;
@@ -147,16 +153,21 @@ const MAX_LARGE: u32 = (512 << 10) / LARGE;
 /// Chunks come in three sizes, each size in its own bounded loop: a choice inside one loop would
 /// multiply the paths the verifier has to walk.
 #[inline(always)]
-pub fn segment(flow: &mut FlowState, direction: Direction, mut payload: Payload, mut take: u32) {
+pub fn segment(
+    connection: &mut ConnectionState,
+    direction: Direction,
+    mut payload: Payload,
+    mut take: u32,
+) {
     if take == 0 {
-        return empty(flow, direction, &payload);
+        return empty(connection, direction, &payload);
     }
     for _ in 0..MAX_LARGE {
         // The last record has to claim the rest, so it goes below unless nothing is cut.
         if take < LARGE || (take == LARGE && payload.len != take) {
             break;
         }
-        if !chunk::<{ LARGE as usize }>(flow, direction, &payload, LARGE, LARGE) {
+        if !chunk::<{ LARGE as usize }>(connection, direction, &payload, LARGE, LARGE) {
             return;
         }
         advance(&mut payload, &mut take, LARGE);
@@ -165,16 +176,16 @@ pub fn segment(flow: &mut FlowState, direction: Direction, mut payload: Payload,
         if take <= MEDIUM {
             break;
         }
-        if !chunk::<{ MEDIUM as usize }>(flow, direction, &payload, MEDIUM, MEDIUM) {
+        if !chunk::<{ MEDIUM as usize }>(connection, direction, &payload, MEDIUM, MEDIUM) {
             return;
         }
         advance(&mut payload, &mut take, MEDIUM);
     }
     let claimed = payload.len;
     if take > SMALL {
-        chunk::<{ MEDIUM as usize }>(flow, direction, &payload, take, claimed);
+        chunk::<{ MEDIUM as usize }>(connection, direction, &payload, take, claimed);
     } else if take > 0 {
-        chunk::<{ SMALL as usize }>(flow, direction, &payload, take, claimed);
+        chunk::<{ SMALL as usize }>(connection, direction, &payload, take, claimed);
     }
 }
 

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use hopsight_abi::{Comm, Config, FlowState, Lost};
+use hopsight_abi::{Comm, Config, ConnectionState, Lost};
 
 /// Constants, written by the loader before the verifier sees the programs.
 #[unsafe(no_mangle)]
@@ -26,13 +26,13 @@ static CONFIG: Global<Config> = Global::new(Config {
 
 /// The state of each watched socket, freed with it.
 #[btf_map]
-static FLOWS: SkStorage<FlowState> = SkStorage::new();
+static SOCKETS: SkStorage<ConnectionState> = SkStorage::new();
 
 /// Records for the agent. The loader sets the size.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
-/// Socket cookies of flows of which the agent wants no more bytes.
+/// Socket cookies of connections of which the agent wants no more bytes.
 #[map]
 pub static DONE: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
@@ -56,41 +56,43 @@ pub fn config() -> Config {
 }
 
 #[inline(always)]
-fn storage(sk: *mut bpf_sock, flags: u64) -> Option<&'static mut FlowState> {
-    let map = (&raw const FLOWS).cast_mut().cast();
-    // SAFETY: `sk` comes from a context the verifier checked; the value is `FlowState` by the
+fn storage(sk: *mut bpf_sock, flags: u64) -> Option<&'static mut ConnectionState> {
+    let map = (&raw const SOCKETS).cast_mut().cast();
+    // SAFETY: `sk` comes from a context the verifier checked; the value is `ConnectionState` by the
     // map's definition and lives until the program ends (RCU).
     unsafe {
-        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags).cast::<FlowState>().as_mut()
+        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags)
+            .cast::<ConnectionState>()
+            .as_mut()
     }
 }
 
 /// The state of `sk` if it is watched.
 #[inline(always)]
-pub fn flow_of(sk: *mut bpf_sock) -> Option<&'static mut FlowState> {
+pub fn connection_of(sk: *mut bpf_sock) -> Option<&'static mut ConnectionState> {
     storage(sk, 0)
 }
 
 /// A new state for `sk`, all zero. There may have been one: a socket may connect again after a
 /// failure.
 #[inline(always)]
-pub fn watch(sk: *mut bpf_sock) -> Option<&'static mut FlowState> {
-    const WORDS: usize = FlowState::SIZE / size_of::<u64>();
-    const _: () = assert!(WORDS * size_of::<u64>() == FlowState::SIZE);
-    let flow = storage(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))?;
-    let words = ptr::from_mut(flow).cast::<u64>();
+pub fn watch(sk: *mut bpf_sock) -> Option<&'static mut ConnectionState> {
+    const WORDS: usize = ConnectionState::SIZE / size_of::<u64>();
+    const _: () = assert!(WORDS * size_of::<u64>() == ConnectionState::SIZE);
+    let connection = storage(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))?;
+    let words = ptr::from_mut(connection).cast::<u64>();
     for i in 0..WORDS {
         // SAFETY: within the state. Volatile, or LLVM makes it a call of a byte-wise loop.
         unsafe { words.add(i).write_volatile(0) };
     }
-    Some(flow)
+    Some(connection)
 }
 
 /// Stops watching `sk`.
 #[inline(always)]
 pub fn forget(sk: *mut bpf_sock) {
     // SAFETY: as in `storage`.
-    unsafe { bpf_sk_storage_delete((&raw const FLOWS).cast_mut().cast(), sk.cast()) };
+    unsafe { bpf_sk_storage_delete((&raw const SOCKETS).cast_mut().cast(), sk.cast()) };
 }
 
 /// Counts a loss.

@@ -54,7 +54,7 @@ pub fn parse(ctx: &SkBuffContext) -> Option<TcpSegment> {
     })
 }
 
-/// Offset of the TCP header behind the IPv6 header and extension headers (RFC 8200 section 4).
+/// Offset of the TCP header after the IPv6 header and extension headers (RFC 8200 section 4).
 #[inline(always)]
 fn after_ipv6_headers(ctx: &SkBuffContext, first: u8) -> Option<usize> {
     let mut next = first;

@@ -6,12 +6,12 @@ use aya_ebpf::{
     bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::cgroup_skb,
     programs::SkBuffContext,
 };
-use hopsight_abi::{Fin, FlowState, Kind, Lost, direction};
+use hopsight_abi::{ConnectionState, Fin, Kind, Lost, direction};
 
 use crate::{
     begin::{HEAD, Head},
     emit::{self, Payload},
-    maps::{DONE, config, count, flow_of},
+    maps::{DONE, config, connection_of, count},
     packet::{self, TcpSegment},
 };
 
@@ -31,111 +31,111 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 
 #[inline(always)]
 fn observe<const D: u8>(ctx: &SkBuffContext) {
-    let Some(flow) = live_flow(ctx.skb.skb) else { return };
+    let Some(connection) = live_connection(ctx.skb.skb) else { return };
     let Some(segment) = packet::parse(ctx) else {
         count(Lost::Unreadable);
         return;
     };
-    let offset = relative_offset::<D>(flow, &segment);
+    let offset = relative_offset::<D>(connection, &segment);
     if segment.rst {
-        flow.reset[usize::from(D)] = 1;
+        connection.reset[usize::from(D)] = 1;
     }
     if segment.payload_len > 0 {
-        if is_done(flow) {
+        if is_done(connection) {
             return;
         }
-        deliver::<D>(ctx.skb.skb, flow, &segment, offset);
+        deliver::<D>(ctx.skb.skb, connection, &segment, offset);
     }
     if segment.fin {
         let body = Fin { offset: offset.wrapping_add(segment.payload_len), reserved: 0 };
-        emit::record(flow, (Kind::Fin, Lost::Fin), D, 0, body);
+        emit::record(connection, (Kind::Fin, Lost::Fin), D, 0, body);
     }
 }
 
-/// The flow of this packet if more of it is wanted. For all other traffic of the machine this is
+/// The connection of this packet if more of it is wanted. For all other traffic of the machine this is
 /// the whole cost.
 #[inline(always)]
-fn live_flow(skb: *mut __sk_buff) -> Option<&'static mut FlowState> {
+fn live_connection(skb: *mut __sk_buff) -> Option<&'static mut ConnectionState> {
     // SAFETY: a field of the context; it may be null.
     let sk = unsafe { (*skb).__bindgen_anon_2.sk };
     if sk.is_null() {
         return None;
     }
     // A request socket or one in TIME-WAIT has no storage; the helper looks (bpf_sk_storage_get).
-    flow_of(sk).filter(|flow| flow.done == 0)
+    connection_of(sk).filter(|connection| connection.done == 0)
 }
 
 /// Offset of the payload in its direction. The SYN tells where the stream begins; of a connection
 /// that is older than the agent, the first segment seen does.
 #[inline(always)]
-fn relative_offset<const D: u8>(flow: &mut FlowState, segment: &TcpSegment) -> u32 {
+fn relative_offset<const D: u8>(connection: &mut ConnectionState, segment: &TcpSegment) -> u32 {
     let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
     let d = usize::from(D);
-    if flow.base_known[d] == 0 {
-        flow.base[d] = sequence;
-        flow.base_known[d] = 1;
+    if connection.base_known[d] == 0 {
+        connection.base[d] = sequence;
+        connection.base_known[d] = 1;
     }
-    sequence.wrapping_sub(flow.base[d])
+    sequence.wrapping_sub(connection.base[d])
 }
 
 /// Whether the agent has said that it wants no more.
 #[inline(always)]
-fn is_done(flow: &mut FlowState) -> bool {
-    if DONE.get_ptr(flow.cookie).is_none() {
+fn is_done(connection: &mut ConnectionState) -> bool {
+    if DONE.get_ptr(connection.cookie).is_none() {
         return false;
     }
-    flow.done = 1;
+    connection.done = 1;
     // The entry is not needed any more; the least recently used go by themselves anyway.
-    let _ = DONE.remove(flow.cookie);
+    let _ = DONE.remove(connection.cookie);
     true
 }
 
 #[inline(always)]
 fn deliver<const D: u8>(
     skb: *mut __sk_buff,
-    flow: &mut FlowState,
+    connection: &mut ConnectionState,
     segment: &TcpSegment,
     offset: u32,
 ) {
     let (d, other) = (usize::from(D), usize::from(1 - D));
-    if flow.tls == 0 && begins_tls::<D>(skb, flow, segment, offset) {
-        flow.tls = 1;
-        flow.heard[d] = flow.sent[other];
+    if connection.tls == 0 && begins_tls::<D>(skb, connection, segment, offset) {
+        connection.tls = 1;
+        connection.heard[d] = connection.sent[other];
     }
     let end = offset.wrapping_add(segment.payload_len);
-    if end.wrapping_sub(flow.sent[d]) as i32 > 0 {
-        flow.sent[d] = end;
+    if end.wrapping_sub(connection.sent[d]) as i32 > 0 {
+        connection.sent[d] = end;
     }
     let config = config();
-    let (level, budget) = if flow.tls == 0 {
+    let (level, budget) = if connection.tls == 0 {
         (1, config.classify_budget)
-    } else if in_flight::<D>(flow) {
+    } else if in_flight::<D>(connection) {
         (3, config.flight_budget)
     } else {
-        (2, config.handshake_budget.saturating_add(flow.in_flights[d]))
+        (2, config.handshake_budget.saturating_add(connection.in_flights[d]))
     };
-    let left = budget.saturating_sub(flow.delivered[d]);
+    let left = budget.saturating_sub(connection.delivered[d]);
     let take = if segment.payload_len < left { segment.payload_len } else { left };
     if take < segment.payload_len {
         // One cut segment tells the agent that the budget is spent; the rest would be noise.
-        if flow.exhausted[d] >= level {
+        if connection.exhausted[d] >= level {
             return;
         }
-        flow.exhausted[d] = level;
+        connection.exhausted[d] = level;
         count(Lost::BudgetReached);
     }
-    flow.delivered[d] = flow.delivered[d].wrapping_add(take);
+    connection.delivered[d] = connection.delivered[d].wrapping_add(take);
     if level == 3 {
-        flow.in_flights[d] = flow.delivered[d];
+        connection.in_flights[d] = connection.delivered[d];
     }
     // (Of a base that is not known nothing was acknowledged.)
-    let acked = if flow.base_known[other] == 0 {
+    let acked = if connection.base_known[other] == 0 {
         0
     } else {
-        segment.acknowledgment.wrapping_sub(flow.base[other])
+        segment.acknowledgment.wrapping_sub(connection.base[other])
     };
     let payload = Payload { skb, at: segment.payload_at, len: segment.payload_len, offset, acked };
-    emit::segment(flow, D, payload, take);
+    emit::segment(connection, D, payload, take);
 }
 
 /// A server's answer that is shorter holds no certificate: it asks for another ClientHello.
@@ -143,27 +143,30 @@ const SHORTEST_FLIGHT: u32 = 512;
 
 /// Whether this side is in a flight of the handshake: what it says before the other side has the
 /// word again. A client has its hello and its own flight, a server one answer, and each one more
-/// behind a HelloRetryRequest. What comes after that is not the handshake's.
+/// after a HelloRetryRequest. What comes after that is not the handshake's.
 ///
 /// The number of bytes is bounded all the same: a client's first data follow its flight without a
 /// turn, and the agent's word that it has seen enough takes a moment.
 #[inline(always)]
-fn in_flight<const D: u8>(flow: &mut FlowState) -> bool {
+fn in_flight<const D: u8>(connection: &mut ConnectionState) -> bool {
     let (d, other) = (usize::from(D), usize::from(1 - D));
-    if flow.heard[d] != flow.sent[other] {
-        flow.heard[d] = flow.sent[other];
-        flow.turns[d] = flow.turns[d].saturating_add(1);
-        if D == direction::TO_CLIENT && flow.turns[d] == 2 && flow.delivered[d] < SHORTEST_FLIGHT {
-            flow.retried = 1;
+    if connection.heard[d] != connection.sent[other] {
+        connection.heard[d] = connection.sent[other];
+        connection.turns[d] = connection.turns[d].saturating_add(1);
+        if D == direction::TO_CLIENT
+            && connection.turns[d] == 2
+            && connection.delivered[d] < SHORTEST_FLIGHT
+        {
+            connection.retried = 1;
         }
     }
-    u16::from(flow.turns[d]) <= 1 + flow.retried
+    u16::from(connection.turns[d]) <= 1 + connection.retried
 }
 
 #[inline(always)]
 fn begins_tls<const D: u8>(
     skb: *mut __sk_buff,
-    flow: &FlowState,
+    connection: &ConnectionState,
     segment: &TcpSegment,
     offset: u32,
 ) -> bool {
@@ -182,5 +185,5 @@ fn begins_tls<const D: u8>(
         first: offset == 0,
         to_server: D == direction::TO_SERVER,
     };
-    if flow.mid_stream == 0 { head.begins_tls() } else { head.begins_handshake() }
+    if connection.mid_stream == 0 { head.begins_tls() } else { head.begins_handshake() }
 }

@@ -9,11 +9,11 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use hopsight_abi::{Closed, Established, FlowState, Kind, Lost, Opened, direction, flags};
+use hopsight_abi::{Closed, ConnectionState, Established, Kind, Lost, Opened, direction, flags};
 
 use crate::{
     emit,
-    maps::{self, DONE, flow_of},
+    maps::{self, DONE, connection_of},
     packet::{ipv4_mapped, ipv6},
 };
 
@@ -40,36 +40,42 @@ fn observe(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    let Some(flow) = flow_of(sk) else { return };
+    let Some(connection) = connection_of(sk) else { return };
     match op {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => opened(ctx, sk, flow),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(ctx, flow),
-        _ => state_changed(ctx, flow),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => opened(ctx, sk, connection),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(ctx, connection),
+        _ => state_changed(ctx, connection),
     }
 }
 
 /// Here, not in `connect`: a connect that another program denied or that has no route never comes
 /// this far, and never ends either.
 #[inline(always)]
-fn opened(ctx: &SockOpsContext, sk: *mut bpf_sock, flow: &mut FlowState) {
+fn opened(ctx: &SockOpsContext, sk: *mut bpf_sock, connection: &mut ConnectionState) {
     let body = Opened {
-        tgid: flow.tgid,
-        tid: flow.tid,
-        cgroup_id: flow.cgroup_id,
-        comm: flow.comm,
-        destination_ip: flow.destination_ip,
-        destination_port: flow.destination_port,
+        tgid: connection.tgid,
+        tid: connection.tid,
+        cgroup_id: connection.cgroup_id,
+        comm: connection.comm,
+        destination_ip: connection.destination_ip,
+        destination_port: connection.destination_port,
         reserved_short: 0,
         reserved: 0,
     };
-    let delivered = emit::record(flow, (Kind::Opened, Lost::Opened), direction::TO_SERVER, 0, body);
+    let delivered =
+        emit::record(connection, (Kind::Opened, Lost::Opened), direction::TO_SERVER, 0, body);
     if !delivered {
-        // Without its opening nobody could say whose flow it is.
+        // Without its opening nobody could say whose connection it is.
         maps::forget(sk);
         return;
     }
     watch_state(ctx);
-    aya_log_ebpf::debug!(ctx, "flow {} opened by process {}", flow.cookie, flow.tgid);
+    aya_log_ebpf::debug!(
+        ctx,
+        "connection {} opened by process {}",
+        connection.cookie,
+        connection.tgid
+    );
 }
 
 /// Other programs' callbacks on this socket stay as they are.
@@ -81,7 +87,7 @@ fn watch_state(ctx: &SockOpsContext) {
 }
 
 #[inline(always)]
-fn established(ctx: &SockOpsContext, flow: &mut FlowState) {
+fn established(ctx: &SockOpsContext, connection: &mut ConnectionState) {
     let ops = ctx.ops;
     // SAFETY: fields of the context; addresses are read word by word.
     let (body, receive_next) = unsafe {
@@ -101,32 +107,33 @@ fn established(ctx: &SockOpsContext, flow: &mut FlowState) {
     };
     // The SYN-ACK that was accepted decides, not one that merely arrived. (Our own first byte is
     // known from the SYN: `snd_nxt` may count data sent with it.)
-    flow.base[usize::from(direction::TO_CLIENT)] = receive_next;
-    flow.base_known[usize::from(direction::TO_CLIENT)] = 1;
-    emit::record(flow, (Kind::Established, Lost::Established), direction::TO_SERVER, 0, body);
+    connection.base[usize::from(direction::TO_CLIENT)] = receive_next;
+    connection.base_known[usize::from(direction::TO_CLIENT)] = 1;
+    emit::record(connection, (Kind::Established, Lost::Established), direction::TO_SERVER, 0, body);
     watch_state(ctx);
-    aya_log_ebpf::debug!(ctx, "flow {} established", flow.cookie);
+    aya_log_ebpf::debug!(ctx, "connection {} established", connection.cookie);
 }
 
 #[inline(always)]
-fn state_changed(ctx: &SockOpsContext, flow: &mut FlowState) {
+fn state_changed(ctx: &SockOpsContext, connection: &mut ConnectionState) {
     let (previous, current) = (ctx.arg(0), ctx.arg(1));
     if current != BPF_TCP_CLOSE {
         return;
     }
     let mut how = if previous == BPF_TCP_SYN_SENT { flags::CONNECT_FAILED } else { 0 };
-    if flow.reset[usize::from(direction::TO_CLIENT)] != 0 {
+    if connection.reset[usize::from(direction::TO_CLIENT)] != 0 {
         how |= flags::RESET_BY_SERVER;
-    } else if flow.reset[usize::from(direction::TO_SERVER)] != 0 || previous == BPF_TCP_ESTABLISHED
+    } else if connection.reset[usize::from(direction::TO_SERVER)] != 0
+        || previous == BPF_TCP_ESTABLISHED
     {
         // Our own reset leaves after the state has changed (tcp_disconnect, __tcp_close).
         how |= flags::RESET_BY_CLIENT;
     }
     let body = Closed { previous_state: previous, reserved: 0 };
-    emit::record(flow, (Kind::Closed, Lost::Closed), direction::TO_SERVER, how, body);
-    if flow.done == 0 {
+    emit::record(connection, (Kind::Closed, Lost::Closed), direction::TO_SERVER, how, body);
+    if connection.done == 0 {
         // The agent may have answered after the last packet; absence is the usual case.
-        let _ = DONE.remove(flow.cookie);
+        let _ = DONE.remove(connection.cookie);
     }
-    aya_log_ebpf::debug!(ctx, "flow {} closed", flow.cookie);
+    aya_log_ebpf::debug!(ctx, "connection {} closed", connection.cookie);
 }

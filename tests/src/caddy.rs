@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Adds a hop: a server in clear on `front` that connects to `dial`.
+    /// Adds a hop: a server in the clear on `front` that connects to `dial`.
     ///
     /// # Errors
     /// When a path is not UTF-8.

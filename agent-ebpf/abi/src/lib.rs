@@ -17,5 +17,5 @@ pub use library::{
 pub use record::{
     Closed, DecodeError, Established, Fin, Header, Kind, Opened, Record, Segment, direction, flags,
 };
-pub use state::{Comm, Config, FlowState, Lost, config_flags};
+pub use state::{Comm, Config, ConnectionState, Lost, config_flags};
 pub use wire::{Bytes16, Field};

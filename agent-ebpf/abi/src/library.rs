@@ -144,7 +144,7 @@ wire_struct! {
         /// Length the library hashed; more than the captured bytes beyond [`TRANSCRIPT_CAP`].
         len: u32,
         /// Zero.
-        reserved_too: u32,
+        reserved_end: u32,
     }
 }
 

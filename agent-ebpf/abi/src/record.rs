@@ -61,7 +61,7 @@ pub mod direction {
 
 /// Bits of [`Header::flags`].
 pub mod flags {
-    /// Records or bytes of this flow were lost since its last delivered record.
+    /// Records or bytes of this connection were lost since its last delivered record.
     pub const LOST: u16 = 1;
     /// On a closed record: `connect` failed, there never was a connection.
     pub const CONNECT_FAILED: u16 = 1 << 1;

@@ -14,7 +14,7 @@ pub mod config_flags {
 wire_struct! {
     /// Constants of the programs, set before they are loaded.
     Config: 16 {
-        /// Bytes per direction that may leave the kernel of a flow that has shown no TLS.
+        /// Bytes per direction that may leave the kernel of a connection that has shown no TLS.
         classify_budget: u32,
         /// Bytes per direction that may leave the kernel once TLS began, beside the flights of the
         /// handshake.
@@ -29,11 +29,11 @@ wire_struct! {
 wire_struct! {
     /// What a watched socket carries (`BPF_MAP_TYPE_SK_STORAGE`).
     ///
-    /// Both hooks of a flow may run at the same time on two processors: the hook of a direction
+    /// Both hooks of a connection may run at the same time on two processors: the hook of a direction
     /// writes the entries of its direction, and other fields are only ever set to 1, so that no
     /// write can undo another. Socket state changes count as the direction to the server, whose
     /// packets leave under the same socket lock.
-    FlowState: 120 {
+    ConnectionState: 120 {
         /// Socket cookie.
         cookie: u64,
         /// Inode number of the process's cgroup v2 directory.
@@ -72,7 +72,7 @@ wire_struct! {
         lost: [u8; 2],
         /// 1 once that side reset the connection.
         reset: [u8; 2],
-        /// How often that side had the word after the other one, once TLS began.
+        /// How many turns that side took once TLS began.
         turns: [u8; 2],
         /// 1 once the server's first flight proved so short that it asked for another ClientHello.
         retried: u16,
@@ -85,7 +85,7 @@ wire_struct! {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lost {
-    /// An opened record found no room: the flow is not watched.
+    /// An opened record found no room: the connection is not watched.
     Opened = 0,
     /// An established record found no room.
     Established = 1,
@@ -97,9 +97,9 @@ pub enum Lost {
     Closed = 4,
     /// A packet's bytes could not be read.
     Unreadable = 5,
-    /// A socket's storage could not be made: the flow is not watched.
+    /// A socket's storage could not be made: the connection is not watched.
     Storage = 6,
-    /// A direction of a flow reached its budget (not a failure).
+    /// A direction of a connection reached its budget (not a failure).
     BudgetReached = 7,
 }
 
@@ -148,13 +148,13 @@ mod tests {
 
     #[test]
     fn state_and_config_survive_the_round_trip() {
-        let state = FlowState {
+        let state = ConnectionState {
             cookie: 1,
             comm: Bytes16::new(*b"haproxy\0\0\0\0\0\0\0\0\0"),
             base: [u32::MAX, 2],
             base_known: [1, 0],
             lost: [0, 1],
-            ..FlowState::default()
+            ..ConnectionState::default()
         };
         let config = Config {
             classify_budget: 2048,
@@ -162,9 +162,9 @@ mod tests {
             flight_budget: 524_288,
             flags: 1,
         };
-        assert_eq!(FlowState::from_bytes(&state.to_bytes()), Some(state));
+        assert_eq!(ConnectionState::from_bytes(&state.to_bytes()), Some(state));
         assert_eq!(Config::from_bytes(&config.to_bytes()), Some(config));
-        assert_eq!(FlowState::from_bytes(&state.to_bytes()[1..]), None);
+        assert_eq!(ConnectionState::from_bytes(&state.to_bytes()[1..]), None);
     }
 
     #[test]

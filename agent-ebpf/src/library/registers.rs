@@ -76,7 +76,7 @@ pub fn go_arguments(ctx: &ProbeContext) -> [u64; 4] {
     }
 }
 
-/// The type word of an error that a Go function returned behind a slice: the fourth result.
+/// The type word of an error that a Go function returned after a slice: the fourth result.
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
 pub fn go_error(ctx: &ProbeContext) -> u64 {
@@ -156,7 +156,7 @@ pub fn go_arguments(ctx: &ProbeContext) -> [u64; 4] {
     [first, second, third, fourth]
 }
 
-/// The type word of an error that a Go function returned behind a slice: the fourth result.
+/// The type word of an error that a Go function returned after a slice: the fourth result.
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
 pub fn go_error(ctx: &ProbeContext) -> u64 {

@@ -9,13 +9,13 @@ use hopsight_abi::{Bytes16, Header, Record, direction, flags};
 
 use super::library::decode;
 use hopsight_core::model::{
-    Beginning, CloseCause, Direction, Event, FlowId, Origin, Process, Timestamp,
+    Beginning, CloseCause, ConnectionId, Direction, Event, Origin, Process, Timestamp,
 };
 use hopsight_system::names::name_of;
 
 /// Appends what `record` tells to `out`: a loss that it reports, then its own event.
 pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) {
-    let flow = FlowId(header.cookie);
+    let connection = ConnectionId(header.cookie);
     let at = Timestamp(header.at_ns);
     let towards = if header.direction == direction::TO_CLIENT {
         Direction::ToClient
@@ -23,11 +23,11 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
         Direction::ToServer
     };
     if header.flags & flags::LOST != 0 {
-        out.push(Event::Lost { flow, at });
+        out.push(Event::Lost { connection, at });
     }
     out.push(match record {
         Record::Opened(opened) => Event::Opened {
-            flow,
+            connection,
             at,
             origin: Origin::Process(Process {
                 pid: opened.tgid,
@@ -38,13 +38,13 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
             beginning: Beginning::Seen,
         },
         Record::Established(established) => Event::Established {
-            flow,
+            connection,
             at,
             local: socket_addr(established.local_ip, established.local_port),
             remote: socket_addr(established.remote_ip, established.remote_port),
         },
         Record::Segment(segment, bytes) => Event::Segment {
-            flow,
+            connection,
             at,
             direction: towards,
             offset: segment.offset,
@@ -52,8 +52,8 @@ pub fn append_events(header: &Header, record: Record<'_>, out: &mut Vec<Event>) 
             acked: Some(segment.acked),
             bytes: bytes.to_vec(),
         },
-        Record::Fin(fin) => Event::Fin { flow, at, direction: towards, offset: fin.offset },
-        Record::Closed(_) => Event::Closed { flow, at, cause: close_cause(header.flags) },
+        Record::Fin(fin) => Event::Fin { connection, at, direction: towards, offset: fin.offset },
+        Record::Closed(_) => Event::Closed { connection, at, cause: close_cause(header.flags) },
         Record::Library(library, bytes) => match decode::event(header, library, bytes) {
             Some(event) => Event::Library(event),
             None => return,
@@ -99,13 +99,13 @@ mod tests {
             ..Header::default()
         };
         let segment = Segment { offset: 7, payload_len: 8, acked: 9, reserved: 0 };
-        let (flow, at) = (FlowId(5), Timestamp(6));
+        let (connection, at) = (ConnectionId(5), Timestamp(6));
         assert_eq!(
             events(header, Record::Segment(segment, b"ab")),
             [
-                Event::Lost { flow, at },
+                Event::Lost { connection, at },
                 Event::Segment {
-                    flow,
+                    connection,
                     at,
                     direction: Direction::ToClient,
                     offset: 7,

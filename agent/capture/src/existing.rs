@@ -13,7 +13,7 @@ use std::{
 };
 
 use aya::maps::{MapData, SkStorage};
-use hopsight_abi::{Bytes16, FlowState};
+use hopsight_abi::{Bytes16, ConnectionState};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt},
@@ -21,14 +21,14 @@ use rustix::{
 };
 
 use super::cgroup::Scope;
-use hopsight_core::model::{Beginning, Event, FlowId, Origin, Process, canonical};
+use hopsight_core::model::{Beginning, ConnectionId, Event, Origin, Process, canonical};
 use hopsight_system::{clock::monotonic_now, names::comm_of};
 
 /// `BPF_NOEXIST`: a socket that is watched already was seen from its start.
 const NO_EXIST: u64 = 1;
 
 /// The watched sockets.
-pub(super) type Flows = SkStorage<MapData, [u8; FlowState::SIZE]>;
+pub(super) type Connections = SkStorage<MapData, [u8; ConnectionState::SIZE]>;
 
 /// Puts the established outgoing TCP connections of a process under observation and appends an
 /// opened and an established event for each. Returns how many there were.
@@ -38,11 +38,11 @@ pub(super) type Flows = SkStorage<MapData, [u8; FlowState::SIZE]>;
 ///
 /// # Errors
 /// The process cannot be looked into: it ended, or ptrace access to it is missing.
-pub(super) fn take_in(
+pub(super) fn adopt(
     pid: u32,
     name: &str,
     scope: &Scope,
-    flows: &mut Flows,
+    connections: &mut Connections,
     out: &mut Vec<Event>,
 ) -> Result<u64, Errno> {
     let Some(cgroup_id) = scope.cgroup_id(pid) else { return Ok(0) };
@@ -57,23 +57,23 @@ pub(super) fn take_in(
             continue;
         }
         let Ok(cookie) = sockopt::socket_cookie(&socket) else { continue };
-        let state = FlowState {
+        let state = ConnectionState {
             cookie,
             cgroup_id: process.cgroup_id,
             tgid: pid,
             tid: pid,
             comm: Bytes16::new(comm_of(name)),
             mid_stream: 1,
-            ..FlowState::default()
+            ..ConnectionState::default()
         };
-        if flows.insert(&socket, state.to_bytes(), NO_EXIST).is_err() {
+        if connections.insert(&socket, state.to_bytes(), NO_EXIST).is_err() {
             continue;
         }
-        let (flow, at) = (FlowId(cookie), monotonic_now());
+        let (connection, at) = (ConnectionId(cookie), monotonic_now());
         let origin = Origin::Process(process.clone());
         let beginning = Beginning::MidStream;
-        out.push(Event::Opened { flow, at, origin, destination: remote, beginning });
-        out.push(Event::Established { flow, at, local, remote });
+        out.push(Event::Opened { connection, at, origin, destination: remote, beginning });
+        out.push(Event::Established { connection, at, local, remote });
         taken += 1;
     }
     Ok(taken)

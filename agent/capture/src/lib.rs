@@ -18,7 +18,7 @@ pub use stats::{CaptureStats, Loss, ProgramStats, StatsHandle};
 
 use std::time::Duration;
 
-use hopsight_core::model::{Event, FlowId};
+use hopsight_core::model::{ConnectionId, Event};
 
 /// What a source has to say about the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,6 @@ pub trait Source {
     /// When the source itself broke; a malformed item within it is an event or is counted.
     fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> anyhow::Result<SourceState>;
 
-    /// No more bytes of `flow` are wanted. A source that can stop producing them does.
-    fn done(&mut self, flow: FlowId);
+    /// No more bytes of `connection` are wanted. A source that can stop producing them does.
+    fn done(&mut self, connection: ConnectionId);
 }

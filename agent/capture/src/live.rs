@@ -31,9 +31,9 @@ use super::{
 };
 use crate::{
     decode::append_events,
-    existing::{Flows, take_in},
+    existing::{Connections, adopt},
 };
-use hopsight_core::model::{Event, FlowId, Origin};
+use hopsight_core::model::{ConnectionId, Event, Origin};
 use hopsight_system::names::{self, Watched, comm_of};
 
 /// Records handled per [`Source::poll`], so that one call stays short and its events few.
@@ -58,7 +58,7 @@ pub struct LiveOptions {
     /// How much of the time.
     pub library_sampling: Sampling,
     /// Take in connections that are older than the agent.
-    pub take_in: bool,
+    pub adopt: bool,
     /// Time between two looks for new processes whose threads have other names than the process.
     pub rescan: Duration,
     /// Switch the kernel's BPF statistics on while the source lives (`bpf_enable_stats`, all
@@ -80,7 +80,7 @@ impl Default for LiveOptions {
             },
             library: true,
             library_sampling: Sampling::Always,
-            take_in: true,
+            adopt: true,
             rescan: Duration::from_secs(5),
             program_statistics: false,
         }
@@ -103,7 +103,7 @@ impl Waker {
 pub struct LiveSource {
     ring: RingBuf<MapData>,
     done: BpfHashMap<MapData, u64, u8>,
-    flows: Flows,
+    connections: Connections,
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
     known_processes: HashMap<u32, String>,
     library: Option<LibraryThread>,
@@ -131,7 +131,7 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Looks at the processes that run, and probes and takes in what belongs to watched ones.
+    /// Looks at the processes that run, and probes and adopts what belongs to watched ones.
     ///
     /// # Errors
     /// There can be no further thread.
@@ -192,7 +192,7 @@ impl LiveSource {
         let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             done: loader::take_map(&mut ebpf, "DONE")?,
-            flows: loader::take_map(&mut ebpf, "FLOWS")?,
+            connections: loader::take_map(&mut ebpf, "SOCKETS")?,
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
             known_processes: HashMap::new(),
             library: None,
@@ -231,7 +231,7 @@ impl LiveSource {
         Ok(Waker(self.wake.try_clone().context("duplicate the eventfd")?))
     }
 
-    /// Tells the kernel which processes are watched, and takes in the connections of new ones.
+    /// Tells the kernel which processes are watched, and adopts the connections of new ones.
     fn scan(&mut self) {
         self.next_scan = Instant::now() + self.options.rescan;
         let first = self.known_processes.is_empty();
@@ -246,8 +246,8 @@ impl LiveSource {
             if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
                 warn!(pid, name, %error, "cannot watch the process by its id");
             }
-            if self.options.take_in {
-                self.take_in(*pid, name);
+            if self.options.adopt {
+                self.adopt(*pid, name);
             }
         }
         for pid in self.known_processes.keys().filter(|pid| !running.contains_key(pid)) {
@@ -260,16 +260,16 @@ impl LiveSource {
         self.known_processes = running;
     }
 
-    fn take_in(&mut self, pid: u32, name: &str) {
-        match take_in(pid, name, &self.scope, &mut self.flows, &mut self.pending) {
+    fn adopt(&mut self, pid: u32, name: &str) {
+        match adopt(pid, name, &self.scope, &mut self.connections, &mut self.pending) {
             Ok(taken) => {
-                self.received.taken_in(taken);
+                self.received.adopted(taken);
                 debug!(pid, name, taken, "took in older connections");
             }
             Err(Errno::SRCH | Errno::NOENT) => {}
             Err(error) => warn!(
                 pid, name, %error,
-                "cannot take in the older connections of this process (needs CAP_SYS_PTRACE, and \
+                "cannot adopt the older connections of this process (needs CAP_SYS_PTRACE, and \
                  CAP_DAC_READ_SEARCH as another user than root)"
             ),
         }
@@ -293,16 +293,16 @@ impl LiveSource {
                 }
             }
         }
-        self.meet(&out[first..]);
+        self.notice(&out[first..]);
         any
     }
 
     /// Has the TLS libraries of processes looked into that are new since the last scan.
-    fn meet(&mut self, events: &[Event]) {
+    fn notice(&mut self, events: &[Event]) {
         let Some(library) = &mut self.library else { return };
         for event in events {
             let Event::Opened { origin: Origin::Process(process), .. } = event else { continue };
-            library.meet(process.pid, &process.name);
+            library.notice(process.pid, &process.name);
         }
     }
 
@@ -336,10 +336,10 @@ impl Source for LiveSource {
         if Instant::now() >= self.next_scan {
             self.scan();
         }
-        // Before the ring buffer: it may hold segments of flows that were just taken in.
-        let taken_in = !self.pending.is_empty();
+        // Before the ring buffer: it may hold segments of connections that were just adopted.
+        let adopted = !self.pending.is_empty();
         out.append(&mut self.pending);
-        if !self.drain(out) && !taken_in {
+        if !self.drain(out) && !adopted {
             self.wait(timeout)?;
             self.drain(out);
         }
@@ -349,9 +349,9 @@ impl Source for LiveSource {
         Ok(SourceState::Open)
     }
 
-    fn done(&mut self, flow: FlowId) {
-        if let Err(error) = self.done.insert(flow.0, 1, 0) {
-            debug!(flow = flow.0, %error, "cannot tell the kernel that a flow is done");
+    fn done(&mut self, connection: ConnectionId) {
+        if let Err(error) = self.done.insert(connection.0, 1, 0) {
+            debug!(connection = connection.0, %error, "cannot tell the kernel that a connection is done");
         }
     }
 }
@@ -381,7 +381,7 @@ mod tests {
             );
             return;
         }
-        let options = LiveOptions { take_in: false, ..LiveOptions::default() };
+        let options = LiveOptions { adopt: false, ..LiveOptions::default() };
         let source = LiveSource::start(options).unwrap_or_else(|error| panic!("{error:#}"));
         let ours: Vec<u32> = source.stats().read().programs.iter().map(|p| p.id).collect();
         let loaded = || {

@@ -24,7 +24,7 @@ use hopsight_system::names::{Watched, comm_of};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hopsight"));
 
 /// The network programs in the order they are attached: packets and socket states first, so that
-/// a flow which `connect` creates finds every other program in place.
+/// a connection which `connect` creates finds every other program in place.
 pub const NETWORK_PROGRAMS: [&str; 5] = ["egress", "ingress", "sock_ops", "connect4", "connect6"];
 
 /// What is fixed when the programs are loaded.
@@ -32,7 +32,7 @@ pub const NETWORK_PROGRAMS: [&str; 5] = ["egress", "ingress", "sock_ops", "conne
 pub struct LoadOptions {
     /// Whose connections are watched.
     pub watched: Watched,
-    /// Bytes per direction that leave the kernel of a flow that has shown no TLS.
+    /// Bytes per direction that leave the kernel of a connection that has shown no TLS.
     pub classify_budget: u32,
     /// Bytes per direction that leave the kernel once TLS began, beside the flights of the handshake:
     /// what a side says from its first record until the other side answers.

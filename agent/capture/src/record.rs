@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{Source, SourceState};
-use hopsight_core::model::{Event, FlowId};
+use hopsight_core::model::{ConnectionId, Event};
 
 /// A source whose events are also recorded, one JSON object per line.
 ///
@@ -61,7 +61,7 @@ impl<S: Source> Source for Recording<S> {
         Ok(state)
     }
 
-    fn done(&mut self, flow: FlowId) {
-        self.source.done(flow);
+    fn done(&mut self, connection: ConnectionId) {
+        self.source.done(connection);
     }
 }

@@ -35,12 +35,12 @@ pub struct CaptureStats {
     pub received: Vec<(&'static str, u64)>,
     /// What the kernel programs could not deliver.
     pub lost: Vec<Loss>,
-    /// Flows whose captured prefix was cut by a byte budget, counted per direction.
+    /// Connections whose captured prefix was cut by a byte budget, counted per direction.
     pub budget_reached: u64,
     /// Records that made no sense.
     pub decode_errors: u64,
-    /// Flows older than the agent that were taken in.
-    pub taken_in: u64,
+    /// Connections older than the agent that were adopted.
+    pub adopted: u64,
     /// What the library probes saw and dropped (see [`LibraryCount`]).
     pub library: Vec<(&'static str, u64)>,
     /// The kernel programs whose numbers can be read.
@@ -99,7 +99,7 @@ pub struct ProgramStats {
 pub(super) struct Received {
     by_kind: [AtomicU64; Kind::ALL.len()],
     decode_errors: AtomicU64,
-    taken_in: AtomicU64,
+    adopted: AtomicU64,
 }
 
 impl Received {
@@ -113,8 +113,8 @@ impl Received {
         self.decode_errors.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn taken_in(&self, flows: u64) {
-        self.taken_in.fetch_add(flows, Relaxed);
+    pub(super) fn adopted(&self, connections: u64) {
+        self.adopted.fetch_add(connections, Relaxed);
     }
 }
 
@@ -166,7 +166,7 @@ impl StatsHandle {
         };
         CaptureStats {
             decode_errors: received.decode_errors.load(Relaxed),
-            taken_in: received.taken_in.load(Relaxed),
+            adopted: received.adopted.load(Relaxed),
             programs: programs.iter().filter_map(LoadedProgram::stats).collect(),
             detached_from: self.detached_from(),
             ..CaptureStats::counted(by_kind, count, |what| sum(library, what as u32))

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use hopsight_capture::replay;
 use hopsight_core::{
-    model::{Beginning, Direction, Event, FlowId, Origin, Security, Timestamp},
+    model::{Beginning, ConnectionId, Direction, Event, Origin, Security, Timestamp},
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
 };
@@ -93,15 +93,15 @@ fn damaged_events_end_the_replay_with_their_line() {
 fn pipeline_of(streams: [&[u8]; 2]) -> Vec<ConnectionReport> {
     let mut pipeline = Pipeline::new(Limits::default());
     let mut updates = Vec::new();
-    let (flow, at) = (FlowId(1), Timestamp(1));
+    let (connection, at) = (ConnectionId(1), Timestamp(1));
     let destination = "10.0.0.2:443".parse().expect("a small valid value");
     let origin = Origin::PacketCapture;
-    let opened = Event::Opened { flow, at, origin, destination, beginning: Beginning::Seen };
+    let opened = Event::Opened { connection, at, origin, destination, beginning: Beginning::Seen };
     pipeline.handle(opened, &mut updates);
     for (direction, stream) in [Direction::ToServer, Direction::ToClient].into_iter().zip(streams) {
         for (index, bytes) in stream.chunks(700).enumerate() {
             let event = Event::Segment {
-                flow,
+                connection,
                 at,
                 direction,
                 offset: u32::try_from(index * 700).expect("a small valid value"),

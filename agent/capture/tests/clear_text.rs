@@ -5,11 +5,11 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use hopsight_capture::{Source as _, SourceState, replay::ReplaySource};
 use hopsight_core::{
-    flow::{
+    model::{ConnectionId, Event},
+    stream::{
         prelude::{Ending, Opening, SAMPLE, inspect, reads_as_clear},
         reassembly::Stream,
     },
-    model::{Event, FlowId},
     tls::records::{ContentType, HEADER, RecordHeader},
 };
 use hopsight_test_support::shared;
@@ -17,14 +17,15 @@ use hopsight_test_support::shared;
 /// Both directions of every connection of a capture, as far as they are whole.
 fn streams(path: &Path) -> Vec<[Vec<u8>; 2]> {
     let Ok(mut source) = ReplaySource::open(path) else { return Vec::new() };
-    let mut found: HashMap<FlowId, [Stream; 2]> = HashMap::new();
+    let mut found: HashMap<ConnectionId, [Stream; 2]> = HashMap::new();
     let mut events = Vec::new();
     loop {
         let state = source.poll(Duration::ZERO, &mut events).expect("a capture");
         for event in events.drain(..) {
-            if let Event::Segment { flow, direction, offset, payload_len, bytes, .. } = event {
+            if let Event::Segment { connection, direction, offset, payload_len, bytes, .. } = event
+            {
                 let new = || [Stream::new(1 << 20, 1 << 16), Stream::new(1 << 20, 1 << 16)];
-                let streams = found.entry(flow).or_insert_with(new);
+                let streams = found.entry(connection).or_insert_with(new);
                 streams[direction.index()].push(offset, payload_len, &bytes);
             }
         }

@@ -22,7 +22,7 @@ const DIFFERENCES: &[Difference] = &[
     (
         "arkime/arkime_synthetic.pcap",
         "10.0.38.100:54344",
-        "the bytes are the HTTP/2 preface in clear; only the port suggests TLS",
+        "the bytes are the HTTP/2 preface in the clear; only the port suggests TLS",
     ),
     ("arkime/arkime_synthetic.pcap", "10.0.44.100:54346", MID_STREAM),
     ("arkime/arkime_synthetic.pcap", "10.0.10.100:54326", NEGOTIATING),

@@ -42,9 +42,9 @@ const RIGHT: &[Case] = &[
         "TLS 1.2, wolfSSL refuses an empty Certificate with close_notify",
         &["tls requested_not_presented rejected wire"],
     ),
-    ("greeting-then-hello", "the server greets in clear, then mutual TLS", &[MUTUAL]),
+    ("greeting-then-hello", "the server greets in the clear, then mutual TLS", &[MUTUAL]),
     (
-        "bytes-behind-a-reset",
+        "bytes-after-a-reset",
         "GnuTLS: bytes of the server that were on their way when the client reset",
         &[ONE_WAY, "tls not_requested established carried"],
     ),
@@ -60,7 +60,7 @@ const RIGHT: &[Case] = &[
     ),
     (
         "declined-psk",
-        "OpenSSL: mutual, without certificate behind an external key that the server declines, that session resumed",
+        "OpenSSL: mutual, without certificate after an external key that the server declines, that session resumed",
         &[MUTUAL, NONE_SENT, UNDECIDED],
     ),
     ("declined-psk-retry", "the same with a HelloRetryRequest", &[MUTUAL, NONE_SENT, UNDECIDED]),
@@ -119,7 +119,7 @@ const LIMITS: &[Case] = &[
     ),
     (
         "long-preamble",
-        "200 bytes in clear of an unknown protocol, then mutual TLS",
+        "200 bytes in the clear of an unknown protocol, then mutual TLS",
         &["plaintext not_requested established wire"],
     ),
     (

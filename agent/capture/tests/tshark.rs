@@ -62,7 +62,7 @@ const OPENVPN: &str = "TLS inside of OpenVPN's framing, which is not read here";
 const BROKEN_CERTIFICATE: &str = "the Certificate message has no valid X.509 certificate";
 const BROKEN_HELLO: &str = "the ServerHello has an empty supported_versions: malformed; tshark takes the number of \
                             the next extension for the version";
-const CUT: &str = "the packets are cut short, and tshark reads on behind what is missing";
+const CUT: &str = "the packets are cut short, and tshark reads on after what is missing";
 
 const FIELDS: [&str; 15] = [
     "tcp.stream",

@@ -15,7 +15,6 @@
 )]
 
 pub mod collections;
-pub mod flow;
 pub mod health;
 pub mod heard;
 pub mod hops;
@@ -23,6 +22,7 @@ pub mod model;
 pub mod pipeline;
 pub mod policy;
 pub mod report;
+pub mod stream;
 pub mod tls;
 pub mod verdict;
 pub mod workload;

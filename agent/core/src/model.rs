@@ -100,7 +100,7 @@ vocabulary! {
         Carried => "carried",
         /// TLS 1.3 record lengths.
         Inferred => "inferred",
-        /// Plaintext bytes on the wire: TLS up to 1.2, or an application protocol in clear.
+        /// Plaintext bytes on the wire: TLS up to 1.2, or an application protocol in the clear.
         Wire => "wire",
         /// The decrypted handshake as the proxy's TLS library hashed it.
         Library => "library",
@@ -137,9 +137,9 @@ impl Timestamp {
 /// Identifies one TCP connection for as long as the agent runs: the kernel's socket cookie live,
 /// a running number in replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FlowId(pub u64);
+pub struct ConnectionId(pub u64);
 
-/// Direction of bytes on a flow. The proxy is always the TLS client.
+/// Direction of bytes on a connection. The proxy is always the TLS client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -180,7 +180,7 @@ pub struct Process {
     pub cgroup_id: u64,
 }
 
-/// Who opened the flow.
+/// Who opened the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -220,8 +220,9 @@ pub enum CloseCause {
 pub enum Event {
     /// A watched process called `connect`, or a capture shows a new connection.
     Opened {
-        /// The flow.
-        flow: FlowId,
+        /// Which.
+        #[serde(alias = "flow")]
+        connection: ConnectionId,
         /// When.
         at: Timestamp,
         /// Who.
@@ -233,8 +234,9 @@ pub enum Event {
     },
     /// The TCP connection is established; addresses are those on the wire.
     Established {
-        /// The flow.
-        flow: FlowId,
+        /// Which.
+        #[serde(alias = "flow")]
+        connection: ConnectionId,
         /// When.
         at: Timestamp,
         /// The proxy's end.
@@ -244,8 +246,9 @@ pub enum Event {
     },
     /// The connection's packets are inside of something else; said once, after the opening.
     Inside {
-        /// The flow.
-        flow: FlowId,
+        /// Which.
+        #[serde(alias = "flow")]
+        connection: ConnectionId,
         /// When.
         at: Timestamp,
         /// What, outermost first, such as `vlan:100/vxlan:7`.
@@ -253,8 +256,9 @@ pub enum Event {
     },
     /// Payload bytes of one TCP segment (GSO/GRO merged ones included).
     Segment {
-        /// The flow.
-        flow: FlowId,
+        /// Which.
+        #[serde(alias = "flow")]
+        connection: ConnectionId,
         /// When it passed the hook.
         at: Timestamp,
         /// Which way it went.
@@ -273,8 +277,9 @@ pub enum Event {
     },
     /// One side will send no more (FIN); bytes before `offset` may still be missing.
     Fin {
-        /// The flow.
-        flow: FlowId,
+        /// Which.
+        #[serde(alias = "flow")]
+        connection: ConnectionId,
         /// When.
         at: Timestamp,
         /// The side that finished.
@@ -284,18 +289,20 @@ pub enum Event {
     },
     /// The connection ended.
     Closed {
-        /// The flow.
-        flow: FlowId,
+        /// Which.
+        #[serde(alias = "flow")]
+        connection: ConnectionId,
         /// When.
         at: Timestamp,
         /// Why.
         cause: CloseCause,
     },
-    /// Observations of this flow were lost before this moment (the kernel's ring buffer was full,
+    /// Observations of this connection were lost before this moment (the kernel's ring buffer was full,
     /// or a packet could not be read): what is missing was not absent.
     Lost {
-        /// The flow.
-        flow: FlowId,
+        /// Which.
+        #[serde(alias = "flow")]
+        connection: ConnectionId,
         /// When the loss was reported.
         at: Timestamp,
     },

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        ClientAuth, Evidence, FlowId, Origin, Outcome, Reason, Security, ServerVerified, Timestamp,
-        Word,
+        ClientAuth, ConnectionId, Evidence, Origin, Outcome, Reason, Security, ServerVerified,
+        Timestamp, Word,
     },
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
@@ -32,7 +32,7 @@ pub struct Verdict {
     pub reason: Option<Reason>,
 }
 
-/// A TLS alert that was seen in clear or shown by the library.
+/// A TLS alert that was seen in the clear or shown by the library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertFacts {
     /// Who sent it: `client` or `server`.
@@ -55,8 +55,8 @@ pub struct CarriedFrom {
 /// One connection as reported in events, `replay --output json` and to the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionReport {
-    /// The flow.
-    pub flow: FlowId,
+    /// The connection.
+    pub connection: ConnectionId,
     /// Who opened it.
     pub origin: Origin,
     /// Proxy end, `ip:port`; empty until the connection is established.
@@ -83,7 +83,7 @@ pub struct ConnectionReport {
     /// Origin of a `carried` verdict.
     pub carried_from: Option<CarriedFrom>,
     /// Where the verdict rests on `library`: what the wire alone says of client authentication, by
-    /// messages in clear up to TLS 1.2 and by record lengths in TLS 1.3.
+    /// messages in the clear up to TLS 1.2 and by record lengths in TLS 1.3.
     pub wire_client_auth: Option<ClientAuth>,
     /// Negotiated version: `SSLv3`, `1.0` … `1.3`.
     pub tls_version: Option<Word>,

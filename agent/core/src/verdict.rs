@@ -8,9 +8,9 @@
 mod library;
 
 use crate::{
-    flow::reassembly::Missing,
     model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
     report::Verdict,
+    stream::reassembly::Missing,
     tls::{
         alert,
         facts::{ClientCertificate, HandshakeFacts},
@@ -56,7 +56,7 @@ pub struct Circumstances {
     /// Captured bytes were lost between the kernel and the agent.
     pub lost: bool,
     /// Different bytes were seen in one place of a stream; see
-    /// [`Stream::contradicted`](crate::flow::reassembly::Stream::contradicted).
+    /// [`Stream::contradicted`](crate::stream::reassembly::Stream::contradicted).
     pub contradicted: bool,
     /// Why the next byte of each direction is not there.
     pub missing: [Missing; 2],
@@ -82,9 +82,9 @@ impl Circumstances {
     #[must_use]
     pub fn dead_end(self) -> Option<Reason> {
         let reason = |missing| match missing {
-            Missing::Truncated | Missing::Hole if self.lost => Some(Reason::CaptureLost),
+            Missing::Truncated | Missing::Gap if self.lost => Some(Reason::CaptureLost),
             Missing::Truncated => Some(Reason::Truncated),
-            Missing::Hole if self.ended => Some(Reason::Gap),
+            Missing::Gap if self.ended => Some(Reason::Gap),
             _ => None,
         };
         let from_streams = self.missing.into_iter().find_map(reason);
@@ -94,9 +94,9 @@ impl Circumstances {
     /// Why nothing more will come that could show whether the server accepted the handshake.
     fn no_answer(self) -> Option<Reason> {
         let cut = match self.missing[Direction::ToClient.index()] {
-            Missing::Truncated | Missing::Hole if self.lost => Some(Reason::CaptureLost),
+            Missing::Truncated | Missing::Gap if self.lost => Some(Reason::CaptureLost),
             Missing::Truncated => Some(Reason::Truncated),
-            Missing::Hole if self.ended => Some(Reason::Gap),
+            Missing::Gap if self.ended => Some(Reason::Gap),
             _ => None,
         };
         self.given_up.or(cut).or_else(|| self.ended.then(|| self.end_reason()))
@@ -164,7 +164,7 @@ impl Judgement {
         Self::new(certainty, unknown(outcome, reason))
     }
 
-    /// Application bytes crossed in clear.
+    /// Application bytes crossed in the clear.
     #[must_use]
     pub const fn plaintext(certainty: Certainty) -> Self {
         Self::new(
@@ -298,7 +298,7 @@ fn failed_as_seen(facts: &HandshakeFacts) -> Verdict {
     }
 }
 
-/// An alert in clear ended the handshake.
+/// An alert in the clear ended the handshake.
 fn refused(
     facts: &HandshakeFacts,
     sender: Direction,
@@ -333,13 +333,13 @@ fn refused(
 /// TLS 1.3 by its record lengths.
 fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
     if let Some(seen) = wire.alert() {
-        // In clear although keys exist: one side could not follow the other.
+        // In the clear although keys exist: one side could not follow the other.
         return refused(wire.facts(), seen.sender, seen.description, circumstances);
     }
     let Some(flights) = wire.flights() else {
         let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
         let reason = if resumed { Reason::ResumedUnseen } else { Reason::EncryptedHandshake };
-        // An alert in clear may still come.
+        // An alert in the clear may still come.
         let certainty = if circumstances.ended { Certainty::Settled } else { Certainty::Decided };
         let mut judgement = Judgement::unknown(certainty, Outcome::Incomplete, reason);
         judgement.resumed = resumed.then_some(true);

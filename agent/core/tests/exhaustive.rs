@@ -13,14 +13,14 @@ use std::{
 
 use hopsight_core::{
     model::{
-        Beginning, ClientAuth, CloseCause, Direction, Event, FlowId, Origin, Outcome, Process,
-        Security, Timestamp,
+        Beginning, ClientAuth, CloseCause, ConnectionId, Direction, Event, Origin, Outcome,
+        Process, Security, Timestamp,
     },
     pipeline::{Limits, Pipeline, Update},
     report::{ConnectionReport, Verdict},
 };
 
-const FLOW: FlowId = FlowId(1);
+const CONNECTION: ConnectionId = ConnectionId(1);
 
 /// A recorded connection as its two byte streams and the order in which their pieces came.
 struct Recorded {
@@ -47,13 +47,15 @@ impl Recorded {
         let events: Vec<Event> =
             text.lines().map(|line| serde_json::from_str(line).expect("event")).collect();
         let first = events.iter().find_map(|event| match event {
-            Event::Opened { flow, .. } => Some(*flow),
+            Event::Opened { connection, .. } => Some(*connection),
             _ => None,
         });
         let segments = events
             .iter()
             .filter_map(|event| match event {
-                Event::Segment { flow, direction, offset, bytes, .. } if Some(*flow) == first => {
+                Event::Segment { connection, direction, offset, bytes, .. }
+                    if Some(*connection) == first =>
+                {
                     Some((*direction, *offset as usize, bytes.clone()))
                 }
                 _ => None,
@@ -93,17 +95,17 @@ fn run(segments: &[(Direction, usize, Vec<u8>)]) -> Vec<ConnectionReport> {
     let [local, remote] = ["127.0.0.1:1000", "127.0.0.2:443"].map(|a| a.parse().expect("address"));
     let at = Timestamp(1);
     let opened = Event::Opened {
-        flow: FLOW,
+        connection: CONNECTION,
         at,
         origin: Origin::Process(process),
         destination: remote,
         beginning: Beginning::Seen,
     };
     pipeline.handle(opened, &mut updates);
-    pipeline.handle(Event::Established { flow: FLOW, at, local, remote }, &mut updates);
+    pipeline.handle(Event::Established { connection: CONNECTION, at, local, remote }, &mut updates);
     for (direction, offset, bytes) in segments {
         let event = Event::Segment {
-            flow: FLOW,
+            connection: CONNECTION,
             at,
             direction: *direction,
             offset: u32::try_from(*offset).expect("offset"),
@@ -113,7 +115,7 @@ fn run(segments: &[(Direction, usize, Vec<u8>)]) -> Vec<ConnectionReport> {
         };
         pipeline.handle(event, &mut updates);
     }
-    let closed = Event::Closed { flow: FLOW, at, cause: CloseCause::SourceEnded };
+    let closed = Event::Closed { connection: CONNECTION, at, cause: CloseCause::SourceEnded };
     pipeline.handle(closed, &mut updates);
     pipeline.finish(at, &mut updates);
     updates

@@ -1,11 +1,11 @@
-//! After how many bytes a protocol in clear, or one that encrypts by itself, is told: the table in
+//! After how many bytes a protocol in the clear, or one that encrypts by itself, is told: the table in
 //! agent/RELIABILITY.md, which `HOPSIGHT_BLESS=1` writes anew.
 
 #![expect(clippy::disallowed_methods, reason = "the table stands in a page")]
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use hopsight_core::flow::prelude::{Ending, Opening, inspect, reads_as_clear};
+use hopsight_core::stream::prelude::{Ending, Opening, inspect, reads_as_clear};
 
 /// One conversation: what the server says first, then the client, then the server.
 struct Row {
@@ -80,7 +80,7 @@ impl Spread {
 
 fn rows() -> Vec<Row> {
     let spread = Spread(15).bytes(300);
-    let behind = |head: &[u8]| [head, &spread].concat();
+    let after = |head: &[u8]| [head, &spread].concat();
     let ssl_request = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f];
     let gss_request = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x30];
     let startup = b"\0\0\0\x1e\0\x03\0\0user\0postgres\0\0\0";
@@ -88,15 +88,15 @@ fn rows() -> Vec<Row> {
     let mysql = |flags: u8| [&[32, 0, 0, 1, 0x85, flags, 0xff, 0][..], &[0; 28]].concat();
     let connect = b"CONNECT db:22 HTTP/1.1\r\nHost: db\r\n\r\n";
     let agreed = b"HTTP/1.1 200 OK\r\n\r\n";
-    let tlcp = behind(&[0x16, 1, 1, 0, 210, 1, 0, 0, 206, 1, 1]);
-    let alts_data = behind(&[0x2c, 1, 0, 0, 6, 0, 0, 0]);
+    let tlcp = after(&[0x16, 1, 1, 0, 210, 1, 0, 0, 206, 1, 1]);
+    let alts_data = after(&[0x2c, 1, 0, 0, 6, 0, 0, 0]);
     let alts_hello = [&[0x24, 0, 0, 0, 1, 0, 0, 0][..], &spread[..32], &alts_data].concat();
     let prelogin = b"\x12\x01\0\x1a\0\0\x01\0\0\0\x0b\0\x06\x01\0\x11\0\x01\xff\x10\0\x08\0\0\0\0";
     vec![
         row("HTTP/1.1", "a request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         row("HTTP/2, gRPC", "the preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        row("HTTP/1.1", "behind PROXY v1", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET / HTTP/1.1\r\n"),
-        row("HTTP/1.1", "behind PROXY v2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0caaaabbbbccddGET / HTTP/1.1\r\n"),
+        row("HTTP/1.1", "after PROXY v1", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET / HTTP/1.1\r\n"),
+        row("HTTP/1.1", "after PROXY v2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0caaaabbbbccddGET / HTTP/1.1\r\n"),
         row("FastCGI", "BEGIN_REQUEST", b"\x01\x01\0\x01\0\x08\0\0\0\x01\0\0\0\0\0\0"),
         row("uwsgi", "variables", b"\0\x60\x01\0\x0c\0QUERY_STRING\0\0"),
         row("SCGI", "headers", "70:CONTENT_LENGTH\x0027\0"),
@@ -128,17 +128,17 @@ fn rows() -> Vec<Row> {
         row("an unknown protocol", "12 bytes of text", "{\"get\":\"all\"}"),
         row("an unknown protocol", "19 bytes, 16 of them 0xff (BGP)", [&[0xff; 16][..], &[0, 19, 4]].concat()),
         row("an unknown protocol", "300 evenly spread bytes", &spread),
-        row("an unknown protocol", "300 evenly spread bytes behind a length", behind(&[0, 0, 1, 44])),
+        row("an unknown protocol", "300 evenly spread bytes after a length", after(&[0, 0, 1, 44])),
         row("SSH", "its version", "SSH-2.0-client\r\n").greeted("SSH-2.0-server\r\n"),
-        row("SSH", "behind PROXY v1", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nSSH-2.0-client\r\n"),
+        row("SSH", "after PROXY v1", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nSSH-2.0-client\r\n"),
         row("SSH", "through HTTP CONNECT", [&connect[..], b"SSH-2.0-client\r\n"].concat()).answered(agreed),
         row("TLCP", "a ClientHello", &tlcp),
         row("ALTS", "a frame of the handshake, one of data", &alts_hello),
         row("ALTS", "a frame of data", &alts_data),
         row("Noise", "in libp2p's multistream-select", b"\x13/multistream/1.0.0\n\x07/noise\n"),
         row("CurveZMQ", "the greeting", b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0CURVE\0\0\0\0"),
-        row("OpenVPN", "a hard reset", behind(&[0, 14, 0x38])),
-        row("PostgreSQL", "GSSAPI encryption is accepted", behind(&gss_request)).answered("G"),
+        row("OpenVPN", "a hard reset", after(&[0, 14, 0x38])),
+        row("PostgreSQL", "GSSAPI encryption is accepted", after(&gss_request)).answered("G"),
         row("TDS (SQL Server)", "TLS in packets of its own", [&prelogin[..], b"\x12\x01\0\x60\0\0\x02\0\x16\x03\x01"].concat()),
         row("LDAP", "a bind by GSSAPI, then what is sealed", b"\x30\x16\x02\x01\x01\x60\x11\x02\x01\x03\x04\x00\xa3\x0a\x04\x06GSSAPI\x04\x00\0\0\0\x30\x9a"),
         row("PostgreSQL", "TLS is accepted, nothing follows", ssl_request).answered("S"),

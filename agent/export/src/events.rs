@@ -284,8 +284,8 @@ mod tests {
             let mut events = Events::default();
             events.write_to("file", Box::new(Room(content.clone(), room))).expect("thread");
             let dropped = events.outputs[0].dropped.clone();
-            for flow in 0..50 {
-                let report = report(flow, Security::Tls);
+            for number in 0..50 {
+                let report = report(number, Security::Tls);
                 events.send(&Ends::of(&report), &report, 0.0);
             }
             drop(events);
@@ -306,10 +306,10 @@ mod tests {
         let mut events = Events::default();
         events.write_to("file", Box::new(disk.clone())).expect("thread");
         let dropped = events.outputs[0].dropped.clone();
-        for &(full, flow) in steps {
+        for &(full, number) in steps {
             disk.full.store(full, Ordering::SeqCst);
             let before = disk.content.lock().expect("not poisoned").len();
-            let report = report(flow, Security::Tls);
+            let report = report(number, Security::Tls);
             events.send(&Ends::of(&report), &report, 0.0);
             while disk.content.lock().expect("not poisoned").len() == before {
                 std::thread::yield_now();
@@ -340,7 +340,7 @@ mod tests {
         let whole: Vec<u64> = lines
             .iter()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter_map(|event| event["flow"].as_u64())
+            .filter_map(|event| event["connection"].as_u64())
             .collect();
         assert_eq!((whole, dropped), (vec![1, 3], 1));
     }
@@ -349,8 +349,8 @@ mod tests {
     fn a_slow_listener_is_told_what_it_missed() {
         let events = Events::default();
         let mut listener = events.listen();
-        for flow in 0..=LISTENER_QUEUE as u64 {
-            let report = report(flow, Security::Tls);
+        for number in 0..=LISTENER_QUEUE as u64 {
+            let report = report(number, Security::Tls);
             events.send(&Ends::of(&report), &report, 0.0);
         }
         let first = listener.try_recv();

@@ -90,7 +90,7 @@ pub struct RunArgs {
 
     /// Connections whose handshakes are followed at the same time.
     #[arg(long, value_name = "COUNT")]
-    max_flows: Option<usize>,
+    max_connections: Option<usize>,
 
     /// Hops kept apart; further upstreams are counted as ~other.
     #[arg(long, value_name = "COUNT")]
@@ -158,7 +158,8 @@ impl RunArgs {
         if let Some(mode) = self.library.or(self.no_library.then_some(LibraryMode::Off)) {
             config.library.mode = mode;
         }
-        config.flows.max_flows = self.max_flows.unwrap_or(config.flows.max_flows);
+        config.connections.max_connections =
+            self.max_connections.unwrap_or(config.connections.max_connections);
         config.hops.max_hops = self.max_hops.unwrap_or(config.hops.max_hops);
         config.log.kernel |= self.kernel_log;
         config.log.json |= self.json_logs;
@@ -189,7 +190,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         record: args.record.clone(),
         privileges: config.privileges.options(),
     };
-    crate::run::memory::hold_little();
+    crate::run::memory::limit_arenas();
     crate::run::run(options)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

@@ -5,8 +5,8 @@
 //! because files may be slow and the pipeline must not wait; what the queue has no room for is
 //! counted and not evaluated.
 
+mod evaluator;
 mod instance;
-mod judge;
 mod kept;
 mod named;
 mod names;
@@ -30,7 +30,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use self::{judge::Judge, policy_file::PolicyFile, proxies::Proxies};
+use self::{evaluator::Evaluator, policy_file::PolicyFile, proxies::Proxies};
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{model::Timestamp, policy::drift, report::ConnectionReport};
 use hopsight_export::{Exporter, metrics::drift::DriftBoard};
@@ -108,7 +108,7 @@ impl ComplianceThread {
         };
         let board = Arc::new(DriftBoard::default());
         exporter.register(board.clone());
-        let judge = Judge::new(
+        let evaluator = Evaluator::new(
             exporter.clone(),
             board.clone(),
             PolicyFile::new(options.policy),
@@ -120,7 +120,7 @@ impl ComplianceThread {
         let (queue, reports) = sync_channel(options.queue);
         let thread = thread::Builder::new()
             .name("compliance".to_owned())
-            .spawn(move || run(judge, &reports))
+            .spawn(move || run(evaluator, &reports))
             .context("start the compliance thread")?;
         Ok(Self { queue: Some(queue), exporter: exporter.clone(), board, thread: Some(thread) })
     }
@@ -153,34 +153,34 @@ impl Drop for ComplianceThread {
     }
 }
 
-fn run(mut judge: Judge, reports: &Receiver<Submitted>) {
+fn run(mut evaluator: Evaluator, reports: &Receiver<Submitted>) {
     let mut ticked = Instant::now();
     let mut retried = ticked;
     loop {
-        let pause = if judge.is_waiting() { RETRY } else { TICK };
+        let pause = if evaluator.is_waiting() { RETRY } else { TICK };
         let left = TICK.saturating_sub(ticked.elapsed()).min(pause);
         match reports.recv_timeout(left) {
             Ok(report) => {
-                judge.report(report);
+                evaluator.report(report);
                 for report in reports.try_iter().take(BATCH) {
-                    judge.report(report);
+                    evaluator.report(report);
                 }
-                judge.show_changes();
+                evaluator.show_changes();
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if judge.is_waiting() && retried.elapsed() >= RETRY {
+        if evaluator.is_waiting() && retried.elapsed() >= RETRY {
             retried = Instant::now();
-            judge.retry();
-            judge.show_changes();
+            evaluator.retry();
+            evaluator.show_changes();
         }
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
-            judge.tick();
+            evaluator.tick();
         }
     }
-    judge.give_up_waiting();
-    judge.tick();
-    judge.save();
+    evaluator.give_up_waiting();
+    evaluator.tick();
+    evaluator.save();
 }

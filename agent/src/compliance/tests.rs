@@ -13,7 +13,7 @@ use hopsight_core::{
 struct Scene {
     exporter: Exporter,
     thread: ComplianceThread,
-    flows: u64,
+    connections: u64,
 }
 
 const NOW: Timestamp = Timestamp(1_000_000_000_000);
@@ -22,12 +22,12 @@ impl Scene {
     fn start(options: ComplianceOptions) -> Self {
         let exporter = Exporter::new(HopLimits::default());
         let thread = ComplianceThread::start(options, &exporter).unwrap();
-        Self { exporter, thread, flows: 0 }
+        Self { exporter, thread, connections: 0 }
     }
 
     fn connection(&mut self, security: Security) {
-        self.flows += 1;
-        let mut report = to(report(self.flows, security), "10.0.0.3:80");
+        self.connections += 1;
+        let mut report = to(report(self.connections, security), "10.0.0.3:80");
         report.origin = process("nginx");
         if let Origin::Process(process) = &mut report.origin {
             process.pid = std::process::id();
@@ -128,8 +128,8 @@ fn a_full_queue_is_counted() {
         thread: None,
     };
     exporter.register(board);
-    for flow in 0..3 {
-        thread.submit(Box::new(report(flow, Security::Tls)), NOW);
+    for number in 0..3 {
+        thread.submit(Box::new(report(number, Security::Tls)), NOW);
     }
     let text = exporter.gather().unwrap();
     assert!(text.contains("dropped_total{reason=\"queue_full\"} 2\n"), "{text}");

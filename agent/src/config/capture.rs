@@ -19,19 +19,19 @@ pub struct Watch {
     /// cgroup v2 directory to attach to; the root of the hierarchy if absent.
     pub cgroup: Option<PathBuf>,
     /// Adopt connections that are older than the agent.
-    pub take_in_existing: bool,
+    pub adopt_existing: bool,
     /// Seconds between scans for new proxy processes.
     pub rescan_seconds: u64,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        let LiveOptions { load, cgroup, take_in, rescan, .. } = LiveOptions::default();
+        let LiveOptions { load, cgroup, adopt, rescan, .. } = LiveOptions::default();
         let (proxies, all) = match load.watched {
             Watched::Named(names) => (names, false),
             Watched::All => (Vec::new(), true),
         };
-        Self { proxies, all, cgroup, take_in_existing: take_in, rescan_seconds: rescan.as_secs() }
+        Self { proxies, all, cgroup, adopt_existing: adopt, rescan_seconds: rescan.as_secs() }
     }
 }
 
@@ -125,7 +125,7 @@ impl Config {
             },
             library: library.mode == LibraryMode::Auto,
             library_sampling: library.sampling(),
-            take_in: watch.take_in_existing,
+            adopt: watch.adopt_existing,
             rescan: Duration::from_secs(watch.rescan_seconds),
             program_statistics: capture.program_statistics,
         }

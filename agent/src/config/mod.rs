@@ -41,7 +41,7 @@ pub struct Config {
     /// What the kernel programs may deliver.
     pub capture: Capture,
     /// How connections are followed.
-    pub flows: Flows,
+    pub connections: Connections,
     /// Looking into TLS libraries.
     pub library: Library,
     /// The hop table.
@@ -67,9 +67,9 @@ pub struct Config {
 /// How connections are followed; see [`Limits`] for what each bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Flows {
+pub struct Connections {
     /// Connections followed at the same time.
-    pub max_flows: usize,
+    pub max_connections: usize,
     /// Bytes held for the streams of all connections.
     pub max_stream_bytes: usize,
     /// Bytes held per direction after a gap, until the missing ones arrive.
@@ -88,11 +88,11 @@ pub struct Flows {
     pub transcript_max_age_seconds: u64,
 }
 
-impl Default for Flows {
+impl Default for Connections {
     fn default() -> Self {
         let limits = Limits::default();
         Self {
-            max_flows: limits.max_flows,
+            max_connections: limits.max_connections,
             max_stream_bytes: limits.max_stream_bytes,
             reorder_window_bytes: limits.reorder_window,
             handshake_timeout_seconds: limits.handshake_timeout.as_secs(),
@@ -242,19 +242,19 @@ impl Config {
     /// The limits of the pipeline.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        let flows = self.flows;
+        let connections = self.connections;
         Limits {
-            max_flows: flows.max_flows,
-            max_stream_bytes: flows.max_stream_bytes,
+            max_connections: connections.max_connections,
+            max_stream_bytes: connections.max_stream_bytes,
             bytes_per_direction: u64::from(self.capture.flight_bytes)
                 + u64::from(self.capture.handshake_bytes),
-            reorder_window: flows.reorder_window_bytes,
-            handshake_timeout: Duration::from_secs(flows.handshake_timeout_seconds),
-            settle_grace: Duration::from_millis(flows.settle_grace_milliseconds),
-            max_sessions: flows.max_sessions,
-            session_max_age: Duration::from_secs(flows.session_max_age_seconds),
-            max_transcripts: flows.max_transcripts,
-            transcript_max_age: Duration::from_secs(flows.transcript_max_age_seconds),
+            reorder_window: connections.reorder_window_bytes,
+            handshake_timeout: Duration::from_secs(connections.handshake_timeout_seconds),
+            settle_grace: Duration::from_millis(connections.settle_grace_milliseconds),
+            max_sessions: connections.max_sessions,
+            session_max_age: Duration::from_secs(connections.session_max_age_seconds),
+            max_transcripts: connections.max_transcripts,
+            transcript_max_age: Duration::from_secs(connections.transcript_max_age_seconds),
         }
     }
 
@@ -270,30 +270,33 @@ impl Config {
     /// # Errors
     /// Names the first key that is out of range, and the range.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { flows, hops, http, policy, cri, .. } = self;
+        let Self { connections, hops, http, policy, cri, .. } = self;
         let rules = [
             (
-                (1..=4_000_000).contains(&flows.max_flows),
-                "flows.max_flows must be between 1 and 4000000",
-            ),
-            (flows.max_stream_bytes >= 1 << 20, "flows.max_stream_bytes must be at least 1048576"),
-            (
-                (1_024..=1 << 20).contains(&flows.reorder_window_bytes),
-                "flows.reorder_window_bytes must be between 1024 and 1048576",
+                (1..=4_000_000).contains(&connections.max_connections),
+                "connections.max_connections must be between 1 and 4000000",
             ),
             (
-                flows.handshake_timeout_seconds >= 1,
-                "flows.handshake_timeout_seconds must be at least 1",
+                connections.max_stream_bytes >= 1 << 20,
+                "connections.max_stream_bytes must be at least 1048576",
             ),
             (
-                flows.settle_grace_milliseconds <= 60_000,
-                "flows.settle_grace_milliseconds must be at most 60000",
+                (1_024..=1 << 20).contains(&connections.reorder_window_bytes),
+                "connections.reorder_window_bytes must be between 1024 and 1048576",
             ),
-            (flows.max_sessions >= 1, "flows.max_sessions must be at least 1"),
-            (flows.max_transcripts >= 1, "flows.max_transcripts must be at least 1"),
             (
-                flows.transcript_max_age_seconds >= 1,
-                "flows.transcript_max_age_seconds must be at least 1",
+                connections.handshake_timeout_seconds >= 1,
+                "connections.handshake_timeout_seconds must be at least 1",
+            ),
+            (
+                connections.settle_grace_milliseconds <= 60_000,
+                "connections.settle_grace_milliseconds must be at most 60000",
+            ),
+            (connections.max_sessions >= 1, "connections.max_sessions must be at least 1"),
+            (connections.max_transcripts >= 1, "connections.max_transcripts must be at least 1"),
+            (
+                connections.transcript_max_age_seconds >= 1,
+                "connections.transcript_max_age_seconds must be at least 1",
             ),
             ((1..=100_000).contains(&hops.max_hops), "hops.max_hops must be between 1 and 100000"),
             (hops.expiry_seconds >= 60, "hops.expiry_seconds must be at least 60"),

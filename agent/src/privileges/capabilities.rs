@@ -20,14 +20,14 @@ pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> C
     // Descriptors of processes that are another user's.
     let foreign_descriptors = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
     match duty {
-        Duty::Capture if needs.take_in => set |= foreign_descriptors,
+        Duty::Capture if needs.adopt => set |= foreign_descriptors,
         Duty::Probe => {
             if needs.library {
                 // For probes in user space; to find libraries; to read those of other users.
                 set |= CapabilitySet::SYS_ADMIN;
                 set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
             }
-            if needs.take_in {
+            if needs.adopt {
                 // Of what runs already; later it is the capture's.
                 set |= foreign_descriptors;
             }
@@ -77,15 +77,15 @@ mod tests {
     #[test]
     fn a_duty_has_what_it_needs_and_no_more() {
         let nothing = Needs::default();
-        let take_in = Needs { take_in: true, ..Needs::default() };
+        let adopt = Needs { adopt: true, ..Needs::default() };
         let library = Needs { library: true, ..Needs::default() };
         for (duty, needs, old_kernel, expected) in [
             (Duty::Capture, &nothing, false, "none"),
             (Duty::Capture, &nothing, true, "CAP_BPF"),
-            (Duty::Capture, &take_in, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
+            (Duty::Capture, &adopt, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Capture, &library, false, "none"),
             (Duty::Probe, &nothing, false, "none"),
-            (Duty::Probe, &take_in, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
+            (Duty::Probe, &adopt, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Probe, &library, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
             (Duty::Inspect, &library, true, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Write, &library, true, "none"),

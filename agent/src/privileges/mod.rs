@@ -69,7 +69,7 @@ pub struct Needs {
     /// Attach probes to libraries of processes that start later.
     pub library: bool,
     /// Adopt connections that processes had before they were watched.
-    pub take_in: bool,
+    pub adopt: bool,
     /// Directories whose files the server reads again when they change.
     pub served_from: Vec<PathBuf>,
 }
@@ -149,7 +149,7 @@ impl Privileges {
             clear_ambient_capability_set().context("clear the ambient capabilities")?;
         }
         if let Some(user) = &shared.options.user {
-            user.become_it()?;
+            user.switch_to()?;
         }
         if shared.options.drop_capabilities {
             let needed = Duty::ALL

@@ -148,7 +148,7 @@ fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
     if !needs.library {
         rules.insert(libc::SYS_perf_event_open, Vec::new());
     }
-    if !needs.take_in {
+    if !needs.adopt {
         rules.insert(libc::SYS_pidfd_getfd, Vec::new());
     }
     let is_command =
@@ -180,7 +180,7 @@ mod tests {
         for (needs, perf, getfd) in [
             (Needs::default(), true, true),
             (Needs { library: true, ..Needs::default() }, false, true),
-            (Needs { take_in: true, ..Needs::default() }, true, false),
+            (Needs { adopt: true, ..Needs::default() }, true, false),
         ] {
             let rules = rules(&needs).expect("valid");
             assert_eq!(rules.contains_key(&libc::SYS_perf_event_open), perf, "{needs:?}");

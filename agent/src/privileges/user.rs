@@ -38,7 +38,7 @@ impl User {
     ///
     /// # Errors
     /// The thread cannot switch to another user, because CAP_SETUID or CAP_SETGID is missing.
-    pub(super) fn become_it(&self) -> anyhow::Result<()> {
+    pub(super) fn switch_to(&self) -> anyhow::Result<()> {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         if (geteuid(), getegid()) == (uid, gid) {
             return Ok(());

@@ -13,7 +13,7 @@ const OWN_PAGES: i32 = 128 << 10;
 /// Sets both. Call it before there are threads.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "a call of the C library")]
-pub fn hold_little() {
+pub fn limit_arenas() {
     // SAFETY: mallopt takes two numbers and changes the allocator's own settings.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, ARENAS);
@@ -24,7 +24,7 @@ pub fn hold_little() {
 /// Returns to the kernel what was freed and stayed with the allocator, such as what a start leaves.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "a call of the C library")]
-pub fn give_back() {
+pub fn return_free_pages() {
     // SAFETY: malloc_trim touches memory only that nobody holds.
     unsafe {
         libc::malloc_trim(0);
@@ -33,8 +33,8 @@ pub fn give_back() {
 
 /// Nothing to set.
 #[cfg(not(target_env = "gnu"))]
-pub const fn hold_little() {}
+pub const fn limit_arenas() {}
 
 /// Nothing to return.
 #[cfg(not(target_env = "gnu"))]
-pub const fn give_back() {}
+pub const fn return_free_pages() {}

@@ -10,15 +10,15 @@ use hopsight_capture::{
     loader::NETWORK_PROGRAMS,
 };
 use hopsight_core::{
-    flow::reassembly::Dropped,
     health::ComponentState,
     pipeline::{Counters, Eviction},
+    stream::reassembly::Dropped,
 };
 use hopsight_export::metrics::{
     catalogue::{
-        CAPTURE_BUDGET_REACHED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED,
-        EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TAKEN_IN, FLOWS_TRACKED, LIBRARY_BYTES,
-        LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, PROBES_ATTACHED,
+        CAPTURE_BUDGET_REACHED, CONNECTIONS_ADOPTED, CONNECTIONS_EVICTED, CONNECTIONS_TRACKED,
+        EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVENTS_UNTRACKED, EVIDENCE_CONFLICTS,
+        LIBRARY_BYTES, LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, PROBES_ATTACHED,
         PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES,
     },
     samples::{Collect, Samples},
@@ -125,7 +125,7 @@ fn collect_capture(capture: &CaptureStats, samples: &mut Samples) {
     }
     samples.count(EVENTS_UNDECODABLE, [], capture.decode_errors);
     samples.count(CAPTURE_BUDGET_REACHED, [], capture.budget_reached);
-    samples.count(FLOWS_TAKEN_IN, [], capture.taken_in);
+    samples.count(CONNECTIONS_ADOPTED, [], capture.adopted);
     for (what, count) in &capture.library {
         match *what {
             "bytes" => samples.count(LIBRARY_BYTES, [], *count),
@@ -163,13 +163,13 @@ fn collect_library(
 
 fn collect_pipeline(numbers: &PipelineNumbers, samples: &mut Samples) {
     let counters = &numbers.counters;
-    samples.count(FLOWS_TRACKED, [], numbers.tracked as u64);
+    samples.count(CONNECTIONS_TRACKED, [], numbers.tracked as u64);
     for (reason, count) in [
         (Eviction::TableFull, counters.evicted_table_full),
         (Eviction::Memory, counters.evicted_memory),
         (Eviction::Timeout, counters.evicted_timeout),
     ] {
-        samples.count(FLOWS_EVICTED, [reason.as_str()], count);
+        samples.count(CONNECTIONS_EVICTED, [reason.as_str()], count);
     }
     for reason in Dropped::ALL {
         let bytes = counters.reassembly_drops.get(*reason);

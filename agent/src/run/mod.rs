@@ -89,7 +89,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let output = options.events.as_deref().map(event_output).transpose()?;
     let needs = Needs {
         library: probes_libraries,
-        take_in: options.live.take_in,
+        adopt: options.live.adopt,
         served_from: server.directories(),
     };
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
@@ -163,7 +163,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let (state, detail) = privileges.describe();
     tracing::info!(%state, "privileges: {detail}");
     exporter.health().set(PRIVILEGES, state, detail);
-    crate::run::memory::give_back();
+    crate::run::memory::return_free_pages();
     let answer = server.run(&exporter, pipeline_ended);
     stop.store(true, Ordering::Relaxed);
     waker.wake();

@@ -84,7 +84,7 @@ impl Worker {
     fn apply(&mut self, updates: &mut Vec<Update>, now: Timestamp) {
         for update in updates.drain(..) {
             match update {
-                Update::Done(flow) => self.source.done(flow),
+                Update::Done(connection) => self.source.done(connection),
                 Update::Report { report, first } => {
                     if first && report.verdict.security != Security::Unknown {
                         self.exporter.observe_verdict_latency(now.since(report.decided_at));

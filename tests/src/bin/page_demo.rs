@@ -34,8 +34,8 @@ fn main() -> anyhow::Result<()> {
     anyhow::ensure!(hops > 0, "at least one hop");
     let exporter = Exporter::new(HopLimits::default());
     exporter.health().set("kernel_programs", ComponentState::Ready, "made-up connections");
-    for flow in 0..hops * 4 {
-        let report = connection(flow % hops, flow);
+    for number in 0..hops * 4 {
+        let report = connection(number % hops, number);
         exporter.record(&report);
         describe(&exporter, &report);
     }
@@ -44,9 +44,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let traffic = exporter.clone();
     runtime.spawn(async move {
-        for flow in hops * 4.. {
+        for number in hops * 4.. {
             tokio::time::sleep(Duration::from_millis(250)).await;
-            traffic.record(&connection(hash(flow) % hops, flow));
+            traffic.record(&connection(hash(number) % hops, number));
         }
     });
     runtime.block_on(http::serve(listener, exporter, HttpLimits::default(), std::future::pending()))

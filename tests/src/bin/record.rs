@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight_core::model::{Event, FlowId, Origin};
+use hopsight_core::model::{ConnectionId, Event, Origin};
 use hopsight_tests::{
     agent::Agent,
     case, early_data,
@@ -64,23 +64,23 @@ fn main() -> anyhow::Result<()> {
 /// Writes the events of the connections to `upstream`, and what the library of their process
 /// showed meanwhile.
 fn write(path: &Path, events: &[Event], upstream: std::net::SocketAddr) -> anyhow::Result<()> {
-    let mut process_of = HashMap::<FlowId, u32>::new();
+    let mut process_of = HashMap::<ConnectionId, u32>::new();
     let mut lines = String::new();
     for event in events {
         let ours = match event {
-            Event::Opened { flow, origin: Origin::Process(process), destination, .. }
+            Event::Opened { connection, origin: Origin::Process(process), destination, .. }
                 if *destination == upstream =>
             {
-                process_of.insert(*flow, process.pid);
+                process_of.insert(*connection, process.pid);
                 true
             }
             Event::Opened { .. } => false,
-            Event::Established { flow, .. }
-            | Event::Inside { flow, .. }
-            | Event::Segment { flow, .. }
-            | Event::Fin { flow, .. }
-            | Event::Lost { flow, .. } => process_of.contains_key(flow),
-            Event::Closed { flow, .. } => process_of.remove(flow).is_some(),
+            Event::Established { connection, .. }
+            | Event::Inside { connection, .. }
+            | Event::Segment { connection, .. }
+            | Event::Fin { connection, .. }
+            | Event::Lost { connection, .. } => process_of.contains_key(connection),
+            Event::Closed { connection, .. } => process_of.remove(connection).is_some(),
             Event::Library(library) => process_of.values().any(|pid| *pid == library.pid),
         };
         if ours {

@@ -55,7 +55,7 @@ fn silent_connections_take_little_and_hide_nothing() {
     #[expect(clippy::cast_precision_loss, reason = "a small count")]
     let expected = count as f64;
     wait_until("every silent connection to be followed", Duration::from_mins(1), || {
-        let tracked = agent.metric("hopsight_flows_tracked", &[])?;
+        let tracked = agent.metric("hopsight_connections_tracked", &[])?;
         Ok((tracked == Some(expected)).then_some(()))
     })
     .unwrap();
@@ -75,7 +75,7 @@ fn silent_connections_take_little_and_hide_nothing() {
     }
     drop(clients);
     wait_until("every silent connection to be reported", Duration::from_mins(2), || {
-        let tracked = agent.metric("hopsight_flows_tracked", &[])?;
+        let tracked = agent.metric("hopsight_connections_tracked", &[])?;
         Ok((tracked == Some(0.0)).then_some(()))
     })
     .unwrap_or_else(|error| {

@@ -26,7 +26,7 @@ pub enum Mangle {
     ForgedHello,
     /// A forged copy of all but the first byte before each segment; Linux prefers the later one,
     /// which covers it.
-    AheadOfAHole,
+    AheadOfAGap,
     /// An end of the stream before each segment; TCP drops it, it acknowledges what was never sent.
     WrongEnd,
     /// A warning alert in the clear before the upstream's first byte.

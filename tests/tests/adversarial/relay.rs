@@ -315,7 +315,7 @@ impl Worker {
             Mangle::WrongChecksum => {
                 self.send(key, Some(piece.start), &forged, |tcp| tcp.urgent_pointer = 1);
             }
-            Mangle::AheadOfAHole if length > 1 => {
+            Mangle::AheadOfAGap if length > 1 => {
                 self.send(key, Some(piece.start + 1), &forged[1..length], |_| {});
             }
             Mangle::WrongEnd => self.send(key, Some(piece.start), &[], |tcp| {

@@ -32,8 +32,8 @@ fn recorded(name: &str) -> Vec<(Direction, Vec<u8>)> {
     let mut first = None;
     let mut turns = Vec::new();
     for event in events {
-        let Event::Segment { flow, direction, bytes, .. } = event else { continue };
-        if *first.get_or_insert(flow) == flow {
+        let Event::Segment { connection, direction, bytes, .. } = event else { continue };
+        if *first.get_or_insert(connection) == connection {
             turns.push((direction, bytes));
         }
     }

@@ -84,7 +84,7 @@ fn forged_segments_leave_the_verdict_unknown() {
     for mangle in [
         Mangle::WrongChecksum,
         Mangle::ForgedHello,
-        Mangle::AheadOfAHole,
+        Mangle::AheadOfAGap,
         Mangle::WrongEnd,
         Mangle::WarningAlert,
     ] {
@@ -93,7 +93,7 @@ fn forged_segments_leave_the_verdict_unknown() {
             let context = format!("{mangle:?}, {}: {report:#?}", hop.case.name);
             let right = verdict.security == hop.case.expected.security;
             assert!(right || verdict.security == Security::Unknown, "{context}");
-            // In clear the client's first bytes decide before anybody answers.
+            // In the clear the client's first bytes decide before anybody answers.
             if hop.case.version().is_some() && mangle != Mangle::WarningAlert {
                 // (What is forged may end in nonsense before the real bytes contradict it.)
                 let noticed = matches!(verdict.reason, Some(Reason::Ambiguous | Reason::Malformed));
@@ -108,7 +108,7 @@ fn the_library_is_not_deceived() {
     if !requirement::met("the_library_is_not_deceived", &["nginx", "ip"]) {
         return;
     }
-    for mangle in [Mangle::WrongChecksum, Mangle::AheadOfAHole] {
+    for mangle in [Mangle::WrongChecksum, Mangle::AheadOfAGap] {
         for (hop, report) in reports(mangle, &[]) {
             let verdict = report.verdict;
             let context = format!("{mangle:?}, {}: {report:#?}", hop.case.name);

@@ -76,7 +76,7 @@ fn handshakes_that_never_end_are_given_up() {
     let block = Loopback::reserve().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("hopsight.toml");
-    std::fs::write(&config, "[flows]\nhandshake_timeout_seconds = 2\n").unwrap();
+    std::fs::write(&config, "[connections]\nhandshake_timeout_seconds = 2\n").unwrap();
     let own = Cgroup::of_this_process().unwrap().to_str().unwrap();
     let args =
         ["--cgroup", own, "--proxy", name, "--no-library", "--config", config.to_str().unwrap()];

@@ -74,7 +74,7 @@ fn a_stopped_agent_loses_what_it_counts_and_nothing_else() {
     agent.daemon.terminate().unwrap();
 
     let reports = agent.whole_finals();
-    let flows: BTreeSet<_> = reports.iter().map(|report| report.flow).collect();
+    let connections: BTreeSet<_> = reports.iter().map(|report| report.connection).collect();
     let unknown =
         reports.iter().filter(|report| report.verdict.security == Security::Unknown).count();
     println!(
@@ -84,7 +84,7 @@ fn a_stopped_agent_loses_what_it_counts_and_nothing_else() {
     );
     assert!(lost > 0.0, "nothing was lost: the agent was not stopped long enough");
     assert_eq!(dropped, Some(0.0));
-    assert_eq!(flows.len(), reports.len(), "each connection is reported once");
+    assert_eq!(connections.len(), reports.len(), "each connection is reported once");
     #[expect(clippy::cast_precision_loss, reason = "a small count")]
     let reported = reports.len() as f64;
     assert!((opened + lost - requests).abs() < 0.5, "{opened} + {lost} opened of {requests}");

@@ -6,7 +6,7 @@ use hopsight_capture::{CaptureStats, Source as _};
 use hopsight_core::model::{Direction, Event};
 
 use crate::harness::{
-    HELLO, captured, collect_closed, collect_for, collect_until, converse, flow_of, listen,
+    HELLO, captured, collect_closed, collect_for, collect_until, connection_of, converse, listen,
     options, pattern, privileged, start,
 };
 
@@ -223,7 +223,7 @@ fn done_ends_the_segments_but_not_the_close() {
     let before = collect_until(&mut source, |events| {
         events.iter().any(|e| matches!(e, Event::Segment { .. }))
     });
-    source.done(flow_of(&before[0]));
+    source.done(connection_of(&before[0]));
     let received = |source: &hopsight_capture::LiveSource| -> u64 {
         source.stats().read().received.iter().map(|(_, n)| n).sum()
     };

@@ -10,11 +10,11 @@ use hopsight_core::model::{Beginning, CloseCause, Direction, Event, Origin};
 use hopsight_system::names::Watched;
 
 use crate::harness::{
-    HELLO, Turns, as_thread, captured, collect_closed, collect_for, collect_until, converse,
-    flow_of, listen, options, pattern, privileged, start, whole,
+    HELLO, Turns, as_thread, captured, collect_closed, collect_for, collect_until, connection_of,
+    converse, listen, options, pattern, privileged, start, whole,
 };
 
-/// Checks that `events` are one whole flow with these bytes and addresses.
+/// Checks that `events` are one whole connection with these bytes and addresses.
 fn assert_conversation(
     events: &[Event],
     name: &str,
@@ -22,8 +22,11 @@ fn assert_conversation(
     from: SocketAddr,
     turns: &Turns,
 ) {
-    let flow = flow_of(&events[0]);
-    assert!(events.iter().all(|event| flow_of(event) == flow), "{name}: one flow");
+    let connection = connection_of(&events[0]);
+    assert!(
+        events.iter().all(|event| connection_of(event) == connection),
+        "{name}: one connection"
+    );
     let Event::Opened { origin: Origin::Process(process), destination, beginning, .. } = &events[0]
     else {
         panic!("{name}: begins with opened: {:?}", events[0]);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hopsight_capture::{LiveOptions, LiveSource, LoadOptions, Source as _};
-use hopsight_core::model::{Direction, Event, FlowId};
+use hopsight_core::model::{ConnectionId, Direction, Event};
 use hopsight_system::names::Watched;
 use hopsight_tests::cgroup::Cgroup;
 
@@ -32,7 +32,7 @@ pub fn options(name: &str) -> LiveOptions {
             ..defaults.load
         },
         cgroup: Some(Cgroup::of_this_process().expect("a cgroup of our own").to_owned()),
-        take_in: false,
+        adopt: false,
         library: false,
         ..defaults
     }
@@ -115,7 +115,7 @@ pub fn collect_until(source: &mut LiveSource, enough: impl Fn(&[Event]) -> bool)
     events
 }
 
-/// Polls until a flow has closed.
+/// Polls until a connection has closed.
 pub fn collect_closed(source: &mut LiveSource) -> Vec<Event> {
     collect_until(source, |events| events.iter().any(|e| matches!(e, Event::Closed { .. })))
 }
@@ -130,16 +130,16 @@ pub fn collect_for(source: &mut LiveSource, time: Duration) -> Vec<Event> {
     events
 }
 
-/// The flow an event is about.
-pub fn flow_of(event: &Event) -> FlowId {
+/// The connection an event is about.
+pub fn connection_of(event: &Event) -> ConnectionId {
     match event {
-        Event::Opened { flow, .. }
-        | Event::Established { flow, .. }
-        | Event::Inside { flow, .. }
-        | Event::Segment { flow, .. }
-        | Event::Fin { flow, .. }
-        | Event::Closed { flow, .. }
-        | Event::Lost { flow, .. } => *flow,
+        Event::Opened { connection, .. }
+        | Event::Established { connection, .. }
+        | Event::Inside { connection, .. }
+        | Event::Segment { connection, .. }
+        | Event::Fin { connection, .. }
+        | Event::Closed { connection, .. }
+        | Event::Lost { connection, .. } => *connection,
         Event::Library(_) => panic!("no library is watched here"),
     }
 }

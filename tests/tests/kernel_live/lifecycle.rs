@@ -17,8 +17,8 @@ use crate::harness::{
 };
 
 #[test]
-fn two_sources_see_the_same_flow() {
-    if !privileged("two_sources_see_the_same_flow") {
+fn two_sources_see_the_same_connection() {
+    if !privileged("two_sources_see_the_same_connection") {
         return;
     }
     let name = "hs-both";

@@ -7,7 +7,9 @@ use std::{
 
 use hopsight_core::model::{Beginning, Direction, Event, Origin};
 
-use crate::harness::{captured, collect_until, flow_of, listen, options, privileged, start, whole};
+use crate::harness::{
+    captured, collect_until, connection_of, listen, options, privileged, start, whole,
+};
 
 #[test]
 fn older_connections_are_taken_in_where_they_are() {
@@ -24,9 +26,9 @@ fn older_connections_are_taken_in_where_they_are() {
         server.read_exact(&mut [0; 6]).expect("read");
 
         let mut options = options(process.trim_end());
-        options.take_in = true;
+        options.adopt = true;
         let mut source = start(options);
-        assert!(source.stats().read().taken_in >= 1);
+        assert!(source.stats().read().adopted >= 1);
         client.write_all(b"\x17\x03\x03 after").expect("write");
         server.read_exact(&mut [0; 9]).expect("read");
         server.write_all(b"answer").expect("write");
@@ -38,8 +40,10 @@ fn older_connections_are_taken_in_where_they_are() {
         });
         // Other tests of this process have connections, too.
         let ours = events.iter().find_map(|event| match event {
-            Event::Established { flow, local, remote, .. } if (*local, *remote) == (from, to) => {
-                Some(*flow)
+            Event::Established { connection, local, remote, .. }
+                if (*local, *remote) == (from, to) =>
+            {
+                Some(*connection)
             }
             _ => None,
         });
@@ -48,7 +52,7 @@ fn older_connections_are_taken_in_where_they_are() {
             !events.iter().any(|e| matches!(e, Event::Established { local, .. } if *local == to)),
             "the accepted end is not"
         );
-        events.retain(|event| flow_of(event) == ours);
+        events.retain(|event| connection_of(event) == ours);
         let Event::Opened { origin: Origin::Process(by), destination, beginning, .. } = &events[0]
         else {
             panic!("opened first: {events:?}");

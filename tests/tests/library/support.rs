@@ -182,7 +182,7 @@ pub fn source_of(names: &[&str], change: impl FnOnce(&mut LiveOptions)) -> LiveS
             ring_bytes: 8 << 20,
             ..defaults.load
         },
-        take_in: false,
+        adopt: false,
         rescan: Duration::from_millis(200),
         ..defaults
     };

@@ -103,7 +103,7 @@ fn exporting(collector: &str) -> (Exporter, hopsight_core::report::ConnectionRep
     let output = LogOutput::new(Endpoint::parse(collector).unwrap());
     events.write_to("otlp", Box::new(output)).unwrap();
     let report = serde_json::from_value(serde_json::json!({
-        "flow": 1, "origin": "packet_capture", "src": "10.0.0.9:40000", "dst": "10.0.0.1:80",
+        "connection": 1, "origin": "packet_capture", "src": "10.0.0.9:40000", "dst": "10.0.0.1:80",
         "destination": "10.0.0.1:80", "opened_at": 0, "decided_at": 0, "security": "plaintext",
         "client_auth": "not_requested", "outcome": "established", "evidence": "wire",
         "server_verified": "unknown", "reason": null, "is_final": true, "offered_versions": [],

@@ -4,14 +4,14 @@
 use std::{hint::black_box, net::SocketAddr};
 
 use hopsight_core::{
-    flow::reassembly::Stream,
     hops::{
         moment::Moment,
         table::{HopLimits, HopTable},
     },
-    model::{Direction, Event, FlowId, Timestamp},
+    model::{ConnectionId, Direction, Event, Timestamp},
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
+    stream::reassembly::Stream,
     tls::{
         certificate,
         flights::{Flights, HelloFacts},
@@ -157,7 +157,7 @@ fn reassembly_in_order() -> Run {
 fn setting(number: u16) -> Setting {
     let [high, low] = number.to_be_bytes();
     Setting {
-        flow: FlowId(u64::from(number)),
+        connection: ConnectionId(u64::from(number)),
         at: Timestamp(1_000_000_000 + u64::from(number) * 1_000_000),
         proxy: "nginx".into(),
         upstream: SocketAddr::from(([10, 1, high, low], 443)),

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use hopsight_core::{
     model::{
-        ClientAuth, Evidence, FlowId, Origin, Outcome, Process, Reason, Security, ServerVerified,
-        Timestamp,
+        ClientAuth, ConnectionId, Evidence, Origin, Outcome, Process, Reason, Security,
+        ServerVerified, Timestamp,
     },
     report::{AlertFacts, ConnectionReport, Verdict},
     tls::certificate_facts::CertificateFacts,
@@ -21,9 +21,9 @@ pub const fn hash(number: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33
 }
 
-/// Connection number `flow`, of hop number `hop`: most are mutual, some of everything else.
+/// Connection number `connection`, of hop number `hop`: most are mutual, some of everything else.
 #[must_use]
-pub fn connection(hop: u64, flow: u64) -> ConnectionReport {
+pub fn connection(hop: u64, connection: u64) -> ConnectionReport {
     let kind = if hop < 3 { hop * 4 } else { hash(hop) % 20 };
     let (security, client_auth, evidence, reason) = match kind {
         0 => (Security::Mtls, ClientAuth::Presented, Evidence::Library, None),
@@ -34,7 +34,7 @@ pub fn connection(hop: u64, flow: u64) -> ConnectionReport {
         7 => (Security::Mtls, ClientAuth::Presented, Evidence::Carried, None),
         _ => (Security::Mtls, ClientAuth::Presented, Evidence::Wire, None),
     };
-    let is_rejected = kind == 9 && flow.is_multiple_of(3);
+    let is_rejected = kind == 9 && connection.is_multiple_of(3);
     let is_tls = security != Security::Plaintext;
     let version = if matches!(evidence, Evidence::Wire) { "1.2" } else { "1.3" };
     let pick = |list: &[&str], number: u64| {
@@ -46,13 +46,13 @@ pub fn connection(hop: u64, flow: u64) -> ConnectionReport {
     let port = if is_tls { 8443 } else { 8080 };
     let destination = SocketAddr::from(([10, 42, high, low], port));
     ConnectionReport {
-        flow: FlowId(flow),
+        connection: ConnectionId(connection),
         origin: Origin::Process(Process { pid: 100, name: proxy.into(), cgroup_id: 1 }),
         src: "10.0.0.9:40000".into(),
         dst: destination.to_string(),
         destination,
-        opened_at: Timestamp(flow * 1_000_000),
-        decided_at: Timestamp(flow * 1_000_000 + 900_000),
+        opened_at: Timestamp(connection * 1_000_000),
+        decided_at: Timestamp(connection * 1_000_000 + 900_000),
         verdict: Verdict {
             security,
             client_auth,

@@ -40,13 +40,13 @@ pub fn script(name: &str) -> anyhow::Result<Script> {
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let events = text.lines().map(serde_json::from_str).collect::<Result<Vec<Event>, _>>()?;
     let first = events.iter().find_map(|event| match event {
-        Event::Opened { flow, .. } => Some(*flow),
+        Event::Opened { connection, .. } => Some(*connection),
         _ => None,
     });
     let said = events
         .into_iter()
         .filter_map(|event| match event {
-            Event::Segment { flow, direction, bytes, .. } if Some(flow) == first => {
+            Event::Segment { connection, direction, bytes, .. } if Some(connection) == first => {
                 Some((direction, bytes))
             }
             _ => None,

@@ -12,7 +12,7 @@ use hopsight_system::maps::Mapping;
 
 /// Whether probes are, or could be, on a file.
 #[derive(Clone, Copy, Debug)]
-pub enum Standing<'p> {
+pub enum ProbeState<'p> {
     /// They are, or it is only asked whether they could be.
     Placed,
     /// They are taken away for a while.
@@ -23,7 +23,7 @@ pub enum Standing<'p> {
     TakenOut(&'p str),
 }
 
-impl<'p> From<&'p Probes> for Standing<'p> {
+impl<'p> From<&'p Probes> for ProbeState<'p> {
     fn from(probes: &'p Probes) -> Self {
         match probes {
             Probes::Unwanted | Probes::Attached(_) => Self::Placed,
@@ -38,7 +38,7 @@ impl<'p> From<&'p Probes> for Standing<'p> {
 pub fn of_files(
     mappings: &[Mapping],
     candidates: &[Candidate],
-    files: &[(&Role, Standing<'_>)],
+    files: &[(&Role, ProbeState<'_>)],
 ) -> LibraryEvidence {
     let mut library = None;
     let mut crypto_version = None;
@@ -46,17 +46,17 @@ pub fn of_files(
     for (candidate, (role, standing)) in candidates.iter().zip(files) {
         match (role, standing) {
             (Role::Crypto { version }, _) => crypto_version.clone_from(version),
-            (Role::Application(_), Standing::Placed) => sees_enforcement = true,
-            (Role::Library { .. }, Standing::Refused(why)) => {
+            (Role::Application(_), ProbeState::Placed) => sees_enforcement = true,
+            (Role::Library { .. }, ProbeState::Refused(why)) => {
                 return inferred(NoLibrary::AttachFailed, (*why).to_owned());
             }
-            (Role::Library { .. }, Standing::TakenOut(why)) => {
+            (Role::Library { .. }, ProbeState::TakenOut(why)) => {
                 return inferred(NoLibrary::TooManyHits, (*why).to_owned());
             }
-            (Role::Library { .. }, Standing::Paused) => {
+            (Role::Library { .. }, ProbeState::Paused) => {
                 return inferred(NoLibrary::Paused, "by the sampling mode".to_owned());
             }
-            (Role::Library { placement, version, build_id }, Standing::Placed) => {
+            (Role::Library { placement, version, build_id }, ProbeState::Placed) => {
                 let path = candidate.mapping.path.clone();
                 let (version, build_id) = (version.clone(), build_id.clone());
                 library = Some(ProbedLibrary::new(path, version, build_id, placement));
@@ -87,7 +87,7 @@ pub fn survey(pid: u32) -> LibraryEvidence {
             Err(error) => return Absence::from_error(&error, &mapping.path).into(),
         }
     }
-    let files: Vec<_> = roles.iter().map(|role| (role, Standing::Placed)).collect();
+    let files: Vec<_> = roles.iter().map(|role| (role, ProbeState::Placed)).collect();
     of_files(&mappings, &candidates, &files)
 }
 

@@ -34,7 +34,7 @@ use tracing::{debug, info, warn};
 pub use attach::rehearse;
 use ceiling::Ceiling;
 use discovery::{Absence, Candidate};
-use evidence::Standing;
+use evidence::ProbeState;
 pub use evidence::survey;
 use files::ProbedFile;
 use inspect::{FileKey, Role};
@@ -63,7 +63,7 @@ pub struct LibraryProbes {
     files: HashMap<FileKey, ProbedFile>,
     /// What files are that nobody uses now.
     remembered: HashMap<FileKey, Role>,
-    processes: HashMap<u32, Watched>,
+    processes: HashMap<u32, WatchedProcess>,
     statuses: LibraryStatuses,
     schedule: Schedule,
     ceiling: Ceiling,
@@ -100,7 +100,7 @@ impl LibraryStatuses {
     }
 }
 
-struct Watched {
+struct WatchedProcess {
     name: String,
     /// Start time, which tells a process from a later one of the same id.
     started: u64,
@@ -231,7 +231,7 @@ impl LibraryProbes {
         let same = self.processes.get(&pid).is_some_and(|known| known.files == files);
         let unchanged = if same { unchanged + 1 } else { 0 };
         let name = name.to_owned();
-        self.processes.insert(pid, Watched { name, started, files, evidence, unchanged });
+        self.processes.insert(pid, WatchedProcess { name, started, files, evidence, unchanged });
     }
 
     /// What ends the search in a big program, once it is set.
@@ -293,7 +293,7 @@ impl LibraryProbes {
         }
         let standing: Vec<_> = files
             .iter()
-            .map(|key| (&self.files[key].role, Standing::from(&self.files[key].probes)))
+            .map(|key| (&self.files[key].role, ProbeState::from(&self.files[key].probes)))
             .collect();
         let evidence = evidence::of_files(mappings, candidates, &standing);
         (files, evidence)
@@ -301,7 +301,7 @@ impl LibraryProbes {
 }
 
 fn known_evidence(
-    processes: &HashMap<u32, Watched>,
+    processes: &HashMap<u32, WatchedProcess>,
     pid: u32,
     started: u64,
 ) -> Option<&LibraryEvidence> {

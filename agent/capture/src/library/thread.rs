@@ -77,7 +77,7 @@ impl LibraryThread {
     }
 
     /// Hands over a process that opened a connection, if it is new since the last scan.
-    pub fn meet(&mut self, pid: u32, name: &str) {
+    pub fn notice(&mut self, pid: u32, name: &str) {
         if !self.known.contains(&pid) && self.send(Request::Meet(pid, name.to_owned())) {
             if self.known.len() >= KNOWN {
                 self.known.clear();

@@ -18,7 +18,7 @@ const SLACK: u32 = 16 << 20;
 pub struct Sent {
     /// First sequence number.
     pub first: u32,
-    /// Sequence number behind the last one.
+    /// Sequence number after the last one.
     pub next: u32,
 }
 

@@ -31,7 +31,7 @@ use self::{
     tcp::TcpTracker,
 };
 use super::{Source, SourceState};
-use hopsight_core::model::{Event, FlowId, Timestamp};
+use hopsight_core::model::{ConnectionId, Event, Timestamp};
 
 /// Packets turned into events per call of [`Source::poll`].
 const BATCH: usize = 512;
@@ -122,7 +122,7 @@ impl ReplaySource {
             tracker: &mut self.tracker,
             counts: &mut self.counts,
         };
-        sinks.take_in(&frame, out);
+        sinks.accept(&frame, out);
         true
     }
 
@@ -153,7 +153,7 @@ struct Sinks<'s> {
 }
 
 impl Sinks<'_> {
-    fn take_in(self, frame: &Frame<'_>, out: &mut Vec<Event>) {
+    fn accept(self, frame: &Frame<'_>, out: &mut Vec<Event>) {
         let mut whole;
         let mut found = content(frame);
         loop {
@@ -228,7 +228,7 @@ impl Source for ReplaySource {
         Ok(SourceState::Open)
     }
 
-    fn done(&mut self, flow: FlowId) {
-        self.tracker.done(flow);
+    fn done(&mut self, connection: ConnectionId) {
+        self.tracker.done(connection);
     }
 }

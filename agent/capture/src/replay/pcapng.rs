@@ -57,7 +57,7 @@ pub struct PcapNg {
     order: Order,
     /// Those of the section.
     interfaces: Vec<Interface>,
-    /// What is left of the last block, and its length, which follows once more behind it.
+    /// What is left of the last block, and its length, which follows once more after it.
     open_block: Option<(u64, u32)>,
     /// Time of the last packet that has one.
     last: Timestamp,
@@ -69,7 +69,7 @@ struct Layout {
     /// Length of what comes before the packet.
     before: usize,
     interface: u32,
-    /// Place of the higher half of the time stamp, the lower half behind it.
+    /// Place of the higher half of the time stamp, the lower half after it.
     stamp: Option<usize>,
     captured: u32,
     original: u32,
@@ -109,7 +109,7 @@ impl PcapNg {
         }
     }
 
-    /// Type and body length of the next block. A section header is taken in.
+    /// Type and body length of the next block. A section header is read.
     fn begin_block(&mut self, input: &mut Input) -> Result<Option<(u32, u64)>, Damage> {
         let Some(header) = header::<8>(input)? else { return Ok(None) };
         let is_section = header[..4] == SECTION_HEADER;

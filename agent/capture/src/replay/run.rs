@@ -69,7 +69,7 @@ pub fn replay_source(
         }
         for update in updates.drain(..) {
             match update {
-                Update::Done(flow) => source.done(flow),
+                Update::Done(connection) => source.done(connection),
                 Update::Report { report, .. } if report.is_final => sink(*report)?,
                 Update::Report { .. } => {}
             }

@@ -13,7 +13,7 @@ use crate::{
     hops::{
         context::HopContext,
         moment::Moment,
-        state::{Standing, is_certain},
+        state::{HopState, is_certain},
     },
     model::{ClientAuth, Evidence, Outcome, Reason, Security, Timestamp, Word, canonical},
     report::{AlertFacts, ConnectionReport, Verdict},
@@ -120,7 +120,7 @@ pub struct Hop {
     pub upstream: Arc<str>,
     /// What the hop is now: its worst treatment in use, of all its servers.
     #[serde(flatten)]
-    pub state: Arc<Standing>,
+    pub state: Arc<HopState>,
     /// Since when `security` has its value.
     pub security_since: f64,
     /// First report.
@@ -169,7 +169,7 @@ impl Hop {
         Self {
             proxy,
             upstream,
-            state: Arc::new(Standing::UNKNOWN),
+            state: Arc::new(HopState::UNKNOWN),
             security_since: now.unix_seconds,
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
@@ -312,7 +312,7 @@ impl Hop {
         match worst(&self.servers) {
             Some(worst) if *worst == *self.state => {}
             Some(worst) => self.state = worst,
-            None => self.state = Arc::new(Standing::UNKNOWN),
+            None => self.state = Arc::new(HopState::UNKNOWN),
         }
         self.note_change(before, now);
         self.choose_certificates();
@@ -382,7 +382,7 @@ impl Hop {
             Security::Mtls | Security::Unknown => false,
         };
         if replaces && is_certain(&report.verdict) {
-            let standing = Standing::of(report, None);
+            let standing = HopState::of(report, None);
             if *self.state != standing {
                 self.state = Arc::new(standing);
             }

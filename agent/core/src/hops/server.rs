@@ -8,7 +8,7 @@ use super::{
     certificates::Certificates,
     context::IntentSummary,
     moment::Moment,
-    state::{Standing, is_certain},
+    state::{HopState, is_certain},
     treatment::{Treatment, TreatmentKey, verification_rank},
 };
 use crate::{
@@ -60,9 +60,9 @@ impl Server {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.certificates.record(report, now.monotonic);
-        self.treatments.retain_mut(|treatment| treatment.withdraw(report.flow));
+        self.treatments.retain_mut(|treatment| treatment.withdraw(report.connection));
         if is_certain(&report.verdict) {
-            let state = Standing::of(report, self.verified_before(report));
+            let state = HopState::of(report, self.verified_before(report));
             let key = TreatmentKey::of(&state);
             let known = self.treatments.iter().position(|treatment| treatment.key() == key);
             let at = known.unwrap_or_else(|| {
@@ -81,7 +81,7 @@ impl Server {
 
     /// The state whose answer on verification a resumed connection goes on with: a resumption
     /// verifies no certificate.
-    fn verified_before(&self, report: &ConnectionReport) -> Option<&Standing> {
+    fn verified_before(&self, report: &ConnectionReport) -> Option<&HopState> {
         let verdict = &report.verdict;
         let alike = self.treatments.iter().filter(|treatment| {
             (treatment.security, treatment.client_auth) == (verdict.security, verdict.client_auth)
@@ -134,7 +134,7 @@ impl Server {
 /// What a hop with these servers is: its worst treatment, with the worst answer on verification of
 /// all. `None` while nothing is certain.
 #[must_use]
-pub fn worst(servers: &[Server]) -> Option<Arc<Standing>> {
+pub fn worst(servers: &[Server]) -> Option<Arc<HopState>> {
     let treatments = || servers.iter().flat_map(|server| &server.treatments);
     let worst = treatments().min_by_key(|treatment| treatment.order())?.state()?;
     let tls = treatments().filter(|treatment| treatment.security != Security::Plaintext);
@@ -145,5 +145,5 @@ pub fn worst(servers: &[Server]) -> Option<Arc<Standing>> {
     if worst.security == Security::Plaintext || worst.server_verified == verified {
         return Some(worst.clone());
     }
-    Some(Arc::new(Standing { server_verified: verified, ..(**worst).clone() }))
+    Some(Arc::new(HopState { server_verified: verified, ..(**worst).clone() }))
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// What a hop is now: the newest certain report's words and facts, or `unknown`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct HopState {
     /// How the hop is protected.
     pub security: Security,
     /// What the client did about client authentication.
@@ -45,7 +45,7 @@ pub struct Standing {
     pub proxy_protocol: Option<Word>,
 }
 
-impl Standing {
+impl HopState {
     /// Nothing certain was seen.
     pub const UNKNOWN: Self = Self {
         security: Security::Unknown,

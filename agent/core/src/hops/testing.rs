@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::{
     hops::moment::Moment,
     model::{
-        ClientAuth, Evidence, FlowId, Origin, Outcome, Process, Reason, Security, ServerVerified,
-        Timestamp,
+        ClientAuth, ConnectionId, Evidence, Origin, Outcome, Process, Reason, Security,
+        ServerVerified, Timestamp,
     },
     report::{AlertFacts, ConnectionReport, Verdict},
     tls::certificate_facts::CertificateFacts,
@@ -20,9 +20,9 @@ pub fn at(seconds: f64) -> Moment {
     Moment { unix_seconds: seconds, monotonic: monotonic.expect("a small number") }
 }
 
-/// A final report of flow `flow`, decided at second `flow`, from `nginx` to `10.0.0.1:443`.
+/// A final report of connection `number`, decided at second `number`, from `nginx` to `10.0.0.1:443`.
 #[must_use]
-pub fn report(flow: u64, security: Security) -> ConnectionReport {
+pub fn report(number: u64, security: Security) -> ConnectionReport {
     let (client_auth, reason) = match security {
         Security::Mtls => (ClientAuth::Presented, None),
         Security::Tls | Security::Plaintext => (ClientAuth::NotRequested, None),
@@ -30,14 +30,14 @@ pub fn report(flow: u64, security: Security) -> ConnectionReport {
     };
     let is_tls = security != Security::Plaintext;
     ConnectionReport {
-        flow: FlowId(flow),
+        connection: ConnectionId(number),
         origin: process("nginx"),
         src: "10.0.0.9:40000".into(),
         dst: "10.0.0.1:443".into(),
         destination: "10.0.0.1:443".parse().expect("literal"),
         tunnel: None,
-        opened_at: Timestamp(flow * 1_000_000_000),
-        decided_at: Timestamp(flow * 1_000_000_000),
+        opened_at: Timestamp(number * 1_000_000_000),
+        decided_at: Timestamp(number * 1_000_000_000),
         verdict: Verdict {
             security,
             client_auth,

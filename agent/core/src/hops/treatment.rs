@@ -8,9 +8,9 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{context::IntentSummary, moment::Moment, state::Standing};
+use super::{context::IntentSummary, moment::Moment, state::HopState};
 use crate::{
-    model::{ClientAuth, FlowId, Security, ServerVerified, Timestamp},
+    model::{ClientAuth, ConnectionId, Security, ServerVerified, Timestamp},
     policy::intent::{Scheme, Stated},
     report::ConnectionReport,
 };
@@ -40,7 +40,7 @@ pub struct TreatmentKey {
 impl TreatmentKey {
     /// The treatment that a state shows.
     #[must_use]
-    pub fn of(state: &Standing) -> Self {
+    pub fn of(state: &HopState) -> Self {
         Self {
             security: state.security,
             client_auth: state.client_auth,
@@ -99,13 +99,13 @@ pub struct Treatment {
     heard: Timestamp,
     /// What its newest connection showed.
     #[serde(skip)]
-    state: Option<Arc<Standing>>,
+    state: Option<Arc<HopState>>,
     /// When that connection was decided.
     #[serde(skip)]
     decided_at: Timestamp,
     /// Connections that vouch for it and have not had their last report.
     #[serde(skip)]
-    pending: Vec<FlowId>,
+    pending: Vec<ConnectionId>,
     /// A connection has vouched for it with its last report.
     #[serde(skip)]
     is_settled: bool,
@@ -114,7 +114,7 @@ pub struct Treatment {
 impl Treatment {
     /// A treatment that nothing vouches for yet.
     #[must_use]
-    pub fn new(state: Arc<Standing>, now: Moment) -> Self {
+    pub fn new(state: Arc<HopState>, now: Moment) -> Self {
         let TreatmentKey { security, client_auth, server_verified } = TreatmentKey::of(&state);
         Self {
             security,
@@ -144,7 +144,7 @@ impl Treatment {
 
     /// What its newest connection showed; `None` where it was read from JSON.
     #[must_use]
-    pub const fn state(&self) -> Option<&Arc<Standing>> {
+    pub const fn state(&self) -> Option<&Arc<HopState>> {
         self.state.as_ref()
     }
 
@@ -165,7 +165,7 @@ impl Treatment {
     pub(super) fn record(
         &mut self,
         report: &ConnectionReport,
-        state: Arc<Standing>,
+        state: Arc<HopState>,
         loaded_at: Option<f64>,
         now: Moment,
     ) {
@@ -182,7 +182,7 @@ impl Treatment {
             self.is_settled = true;
             self.connections += 1;
         } else if self.pending.len() < MAX_PENDING {
-            self.pending.push(report.flow);
+            self.pending.push(report.connection);
         } else {
             self.is_settled = true;
         }
@@ -190,8 +190,8 @@ impl Treatment {
 
     /// A connection has more to say: what it said before counts no more. `false` if nothing vouches
     /// for the treatment without it.
-    pub(super) fn withdraw(&mut self, flow: FlowId) -> bool {
-        self.pending.retain(|pending| *pending != flow);
+    pub(super) fn withdraw(&mut self, connection: ConnectionId) -> bool {
+        self.pending.retain(|pending| *pending != connection);
         self.is_settled || !self.pending.is_empty()
     }
 

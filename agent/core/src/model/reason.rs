@@ -41,7 +41,7 @@ vocabulary! {
         EncryptedHandshake => "encrypted_handshake",
         /// The handshake failed before client authentication was decided.
         HandshakeFailed => "handshake_failed",
-        /// The bounded flow table had to give the connection up.
+        /// The bounded connection table had to give the connection up.
         Evicted => "evicted",
     }
 }

@@ -41,9 +41,9 @@ fn without_library(mut events: Vec<Event>) -> Vec<Event> {
     events
 }
 
-fn flow(events: &[Event]) -> FlowId {
-    let Event::Opened { flow, .. } = events[0] else { panic!("it is opened") };
-    flow
+fn connection(events: &[Event]) -> ConnectionId {
+    let Event::Opened { connection, .. } = events[0] else { panic!("it is opened") };
+    connection
 }
 
 /// The index of the n-th segment of a side.
@@ -54,10 +54,10 @@ fn nth_segment(events: &[Event], side: Direction, n: usize) -> usize {
 }
 
 /// Who ends the connection, and how that is seen.
-fn ends(flow: FlowId) -> [(&'static str, Vec<Event>, Reason); 4] {
+fn ends(connection: ConnectionId) -> [(&'static str, Vec<Event>, Reason); 4] {
     let at = Timestamp(u64::MAX / 2);
-    let closed = |cause| Event::Closed { flow, at, cause };
-    let fin = |direction| Event::Fin { flow, at, direction, offset: u32::MAX };
+    let closed = |cause| Event::Closed { connection, at, cause };
+    let fin = |direction| Event::Fin { connection, at, direction, offset: u32::MAX };
     [
         ("server resets", vec![closed(CloseCause::ResetBy(ToClient))], Reason::Unaccepted),
         ("client resets", vec![closed(CloseCause::ResetBy(ToServer))], Reason::Abandoned),
@@ -85,7 +85,7 @@ fn up_to_tls12_what_was_seen_is_said_at_every_cut() {
         let events = without_library(events);
         let flight = nth_segment(&events, ToServer, 1);
         for cut in 3..=flight {
-            for (how, end, reason) in ends(flow(&events)) {
+            for (how, end, reason) in ends(connection(&events)) {
                 let events = events[..=cut].iter().cloned().chain(end);
                 let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
                 let expected = if cut == flight { after_client } else { after_server };
@@ -100,7 +100,7 @@ fn up_to_tls12_what_was_seen_is_said_at_every_cut() {
 #[test]
 fn a_client_hello_alone_says_nothing_but_who_left() {
     let events = recorded!("mtls12");
-    for (how, end, reason) in ends(flow(&events)) {
+    for (how, end, reason) in ends(connection(&events)) {
         let events = events[..3].iter().cloned().chain(end);
         let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
         assert_eq!(last.verdict.reason, Some(reason), "{how}");
@@ -123,7 +123,7 @@ fn in_tls13_the_clients_finished_establishes_nothing() {
         ("with the library", events, Evidence::Library),
     ];
     for (source, events, evidence) in sources {
-        for (how, end, reason) in ends(flow(&events)) {
+        for (how, end, reason) in ends(connection(&events)) {
             let events = events.iter().cloned().chain(end);
             let reports = run(&mut Pipeline::new(Limits::default()), events);
             for ConnectionReport { verdict, .. } in &reports {
@@ -165,7 +165,7 @@ fn a_record_answers_what_its_sender_had_received() {
             }
         }
         let reset = Event::Closed {
-            flow: flow(&events),
+            connection: connection(&events),
             at: events[answer].at(),
             cause: CloseCause::ResetBy(ToClient),
         };
@@ -215,7 +215,7 @@ fn a_server_may_think_for_longer_than_the_grace() {
 #[test]
 fn a_connection_that_says_nothing_is_nobodys_refusal() {
     let events = recorded!("mtls12");
-    for (how, end, _) in ends(flow(&events)) {
+    for (how, end, _) in ends(connection(&events)) {
         let events = events[..2].iter().cloned().chain(end);
         let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
         assert_eq!(last.verdict.reason, Some(Reason::NoData), "{how}");

@@ -1,5 +1,5 @@
 //! Resumption: a resumed session shows no certificates, so its verdict is carried from a full
-//! handshake: up to TLS 1.2 from the one that began the session, which both sides name in clear; in
+//! handshake: up to TLS 1.2 from the one that began the session, which both sides name in the clear; in
 //! TLS 1.3 from the last one of the same proxy process, upstream and server name, unless another
 //! session that may be offered in its place says otherwise.
 

@@ -7,12 +7,12 @@ mod report;
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    flow::{
+    heard::{Heard, Place},
+    model::{Beginning, CloseCause, ConnectionId, Direction, Origin, Outcome, Reason, Timestamp},
+    stream::{
         prelude::{self, Opening, ProxyVersion},
         reassembly::{DropCounts, Missing, Stream},
     },
-    heard::{Heard, Place},
-    model::{Beginning, CloseCause, Direction, FlowId, Origin, Outcome, Reason, Timestamp},
     tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
     verdict::{self, Certainty, Circumstances, End, Judgement},
 };
@@ -53,7 +53,7 @@ struct Uncommon {
 /// One connection from its opening to its verdict.
 #[derive(Debug)]
 pub struct Connection {
-    flow: FlowId,
+    id: ConnectionId,
     origin: Origin,
     destination: SocketAddr,
     opened_at: Timestamp,
@@ -77,10 +77,10 @@ pub struct Connection {
 
 impl Connection {
     /// A connection of which `limit` bytes per direction are used, and `window` bytes are held
-    /// behind holes.
+    /// after gaps.
     #[must_use]
     pub fn new(
-        flow: FlowId,
+        id: ConnectionId,
         origin: Origin,
         destination: SocketAddr,
         beginning: Beginning,
@@ -88,7 +88,7 @@ impl Connection {
         (limit, window): (u64, usize),
     ) -> Self {
         Self {
-            flow,
+            id,
             origin,
             destination,
             opened_at: at,

@@ -1,6 +1,6 @@
 //! What the pipeline counts.
 
-use crate::{flow::reassembly::DropCounts, vocabulary};
+use crate::{stream::reassembly::DropCounts, vocabulary};
 
 vocabulary! {
     /// Why a connection left the table without a certain verdict of its own.
@@ -29,6 +29,6 @@ pub struct Counters {
     pub transcripts_matched: u64,
     /// Captured bytes that reassembly did not use.
     pub reassembly_drops: DropCounts,
-    /// Events about flows that are not tracked (any more).
+    /// Events about connections that are not tracked (any more).
     pub untracked_events: u64,
 }

@@ -178,8 +178,8 @@ fn a_verified_chain_waits_for_the_check_of_the_name() {
         );
         let Some(Event::Library(mut event)) = rest.into_iter().next() else { unreachable!() };
         event.observation = LibraryObservation::ApplicationCheckedHost { result };
-        let (flow, at) = (finished[0].flow, event.at);
-        let closed = Event::Closed { flow, at, cause: CloseCause::Closed };
+        let (connection, at) = (finished[0].connection, event.at);
+        let closed = Event::Closed { connection, at, cause: CloseCause::Closed };
         let last = run(&mut pipeline, [Event::Library(event), closed]).pop().unwrap();
         assert!(last.is_final, "{name}");
         assert_eq!((last.verdict.server_verified, last.verdict.outcome), expected, "{name}");

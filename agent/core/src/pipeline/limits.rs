@@ -6,13 +6,13 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most connections tracked at once; beyond it the oldest is given up as `evicted`.
-    pub max_flows: usize,
+    pub max_connections: usize,
     /// Most heap bytes held for the streams of all connections; beyond it the oldest is given up as
     /// `evicted`.
     pub max_stream_bytes: usize,
     /// Bytes used per direction of a connection.
     pub bytes_per_direction: u64,
-    /// Bytes held per direction behind a hole.
+    /// Bytes held per direction after a gap.
     pub reorder_window: usize,
     /// From a connection's first byte until its handshake is given up as `timeout`.
     pub handshake_timeout: Duration,
@@ -31,7 +31,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_flows: 262_144,
+            max_connections: 262_144,
             max_stream_bytes: 256 << 20,
             bytes_per_direction: (512 + 64) * 1024,
             reorder_window: 64 * 1024,

@@ -19,7 +19,7 @@ pub use self::{
 };
 use crate::{
     collections::HashMap,
-    model::{ClientAuth, CloseCause, Event, Evidence, FlowId, Reason, Timestamp},
+    model::{ClientAuth, CloseCause, ConnectionId, Event, Evidence, Reason, Timestamp},
     report::{ConnectionReport, Verdict},
     tls::{
         certificate::CertificateMemory,
@@ -28,7 +28,7 @@ use crate::{
     verdict::Certainty,
 };
 
-/// Flows in the queue of openings beyond twice the tracked ones before it is swept.
+/// Connections in the queue of openings beyond twice the tracked ones before it is swept.
 const ORDER_SLACK: usize = 4096;
 
 /// What the pipeline wants its surroundings to do.
@@ -41,8 +41,8 @@ pub enum Update {
         /// Nothing was said about it before.
         first: bool,
     },
-    /// No more bytes of this flow are needed.
-    Done(FlowId),
+    /// No more bytes of this connection are needed.
+    Done(ConnectionId),
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ struct Entry {
     held: usize,
     /// The last verdict said.
     said: Option<Verdict>,
-    /// What it is found by in [`Pipeline::flow_of_handshake`].
+    /// What it is found by in [`Pipeline::by_handshake`].
     handshake: Option<NonZeroU64>,
     deadline_set: bool,
 }
@@ -62,17 +62,17 @@ struct Entry {
 pub struct Pipeline {
     limits: Limits,
     /// Boxed: a table that grows moves its slots, and half of them are empty.
-    entries: HashMap<FlowId, Box<Entry>>,
+    entries: HashMap<ConnectionId, Box<Entry>>,
     /// Heap bytes held for the streams of all entries.
     stream_bytes: usize,
-    /// Flows in order of opening.
-    order: VecDeque<FlowId>,
-    handshake_deadlines: VecDeque<(Timestamp, FlowId)>,
-    settle_deadlines: VecDeque<(Timestamp, FlowId)>,
+    /// Connections in order of opening.
+    order: VecDeque<ConnectionId>,
+    handshake_deadlines: VecDeque<(Timestamp, ConnectionId)>,
+    settle_deadlines: VecDeque<(Timestamp, ConnectionId)>,
     transcripts: Transcripts,
     /// The connection of a library handshake, by [`short`]. That it is the one is asked of
     /// [`Transcripts`], which knows the whole key.
-    flow_of_handshake: HashMap<NonZeroU64, FlowId>,
+    by_handshake: HashMap<NonZeroU64, ConnectionId>,
     full_handshakes: FullHandshakes,
     certificates: CertificateMemory,
     counters: Counters,
@@ -93,7 +93,7 @@ impl Pipeline {
                 max: limits.max_transcripts,
                 max_age_ns: nanoseconds(limits.transcript_max_age),
             }),
-            flow_of_handshake: HashMap::default(),
+            by_handshake: HashMap::default(),
             full_handshakes: FullHandshakes::new(limits.max_sessions, limits.session_max_age),
             certificates: CertificateMemory::default(),
             counters: Counters::default(),
@@ -133,29 +133,29 @@ impl Pipeline {
     /// Takes in one event and appends what follows from it to `out`.
     pub fn handle(&mut self, event: Event, out: &mut Vec<Update>) {
         match event {
-            Event::Opened { flow, at, origin, destination, beginning } => {
+            Event::Opened { connection: id, at, origin, destination, beginning } => {
                 self.make_room(out);
                 let limits = (self.limits.bytes_per_direction, self.limits.reorder_window);
-                let connection = Connection::new(flow, origin, destination, beginning, at, limits);
+                let connection = Connection::new(id, origin, destination, beginning, at, limits);
                 let entry =
                     Entry { connection, held: 0, said: None, handshake: None, deadline_set: false };
-                match self.entries.insert(flow, Box::new(entry)) {
-                    None => self.order.push_back(flow),
+                match self.entries.insert(id, Box::new(entry)) {
+                    None => self.order.push_back(id),
                     Some(old) => self.stream_bytes -= old.held,
                 }
             }
-            Event::Established { flow, local, remote, .. } => {
-                if let Some(entry) = self.entries.get_mut(&flow) {
+            Event::Established { connection: id, local, remote, .. } => {
+                if let Some(entry) = self.entries.get_mut(&id) {
                     entry.connection.established(local, remote);
                 }
             }
-            Event::Inside { flow, tunnel, .. } => {
-                if let Some(entry) = self.entries.get_mut(&flow) {
+            Event::Inside { connection: id, tunnel, .. } => {
+                if let Some(entry) = self.entries.get_mut(&id) {
                     entry.connection.inside(tunnel);
                 }
             }
-            Event::Segment { flow, at, direction, offset, payload_len, acked, bytes } => {
-                let Some(entry) = self.entries.get_mut(&flow) else {
+            Event::Segment { connection: id, at, direction, offset, payload_len, acked, bytes } => {
+                let Some(entry) = self.entries.get_mut(&id) else {
                     self.counters.untracked_events += 1;
                     return;
                 };
@@ -166,34 +166,34 @@ impl Pipeline {
                 if !entry.deadline_set {
                     entry.deadline_set = true;
                     let timeout = self.limits.handshake_timeout;
-                    set_deadline(&mut self.handshake_deadlines, at, timeout, flow);
+                    set_deadline(&mut self.handshake_deadlines, at, timeout, id);
                 }
-                self.review(flow, at, out);
+                self.review(id, at, out);
                 self.free_memory(out);
             }
-            Event::Fin { flow, at, direction, offset } => {
-                if let Some(entry) = self.entries.get_mut(&flow) {
+            Event::Fin { connection: id, at, direction, offset } => {
+                if let Some(entry) = self.entries.get_mut(&id) {
                     entry.connection.fin(direction, offset);
-                    self.review(flow, at, out);
+                    self.review(id, at, out);
                 }
             }
-            Event::Lost { flow, at } => {
-                if let Some(entry) = self.entries.get_mut(&flow) {
+            Event::Lost { connection: id, at } => {
+                if let Some(entry) = self.entries.get_mut(&id) {
                     entry.connection.lost();
-                    self.review(flow, at, out);
+                    self.review(id, at, out);
                 }
             }
-            Event::Closed { flow, at, cause } => {
-                if let Some(entry) = self.entries.get_mut(&flow) {
+            Event::Closed { connection: id, at, cause } => {
+                if let Some(entry) = self.entries.get_mut(&id) {
                     entry.connection.close(cause);
-                    self.review(flow, at, out);
+                    self.review(id, at, out);
                 }
             }
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);
-                let flow = changed.and_then(|key| self.flow_of_handshake.get(&short(&key)));
-                if let Some(flow) = flow.copied() {
-                    self.review(flow, event.at, out);
+                let id = changed.and_then(|key| self.by_handshake.get(&short(&key)));
+                if let Some(id) = id.copied() {
+                    self.review(id, event.at, out);
                 }
             }
         }
@@ -201,34 +201,34 @@ impl Pipeline {
 
     /// Lets time pass: gives up what took too long.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Update>) {
-        while let Some((_, flow)) =
+        while let Some((_, id)) =
             self.handshake_deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
         {
-            if let Some(entry) = self.entries.get_mut(&flow) {
+            if let Some(entry) = self.entries.get_mut(&id) {
                 self.counters.evicted_timeout += 1;
                 entry.connection.give_up(Reason::Timeout);
-                self.finish_flow(flow, now, out);
+                self.finish_connection(id, now, out);
             }
         }
-        while let Some((_, flow)) =
+        while let Some((_, id)) =
             self.settle_deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
         {
-            if !self.awaits_acceptance(flow) {
-                self.finish_flow(flow, now, out);
+            if !self.awaits_acceptance(id) {
+                self.finish_connection(id, now, out);
             }
         }
         // Connections end in another order than they began: sweep when most of the queue is gone.
         if self.order.len() > 2 * self.entries.len() + ORDER_SLACK {
             let entries = &self.entries;
-            self.order.retain(|flow| entries.contains_key(flow));
+            self.order.retain(|id| entries.contains_key(id));
         }
         self.transcripts.expire(now);
     }
 
     /// Whether the server's next byte decides this connection: an upstream may think for longer than
     /// the grace, and only the deadline of the handshake ends that.
-    fn awaits_acceptance(&mut self, flow: FlowId) -> bool {
-        let Some(entry) = self.entries.get(&flow) else { return false };
+    fn awaits_acceptance(&mut self, id: ConnectionId) -> bool {
+        let Some(entry) = self.entries.get(&id) else { return false };
         let key = entry.connection.handshake_key();
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
         entry.connection.judge(transcript).awaits_acceptance
@@ -236,16 +236,16 @@ impl Pipeline {
 
     /// The source ended: everything still open is reported as it stands.
     pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Update>) {
-        for flow in std::mem::take(&mut self.order) {
-            if let Some(entry) = self.entries.get_mut(&flow) {
+        for id in std::mem::take(&mut self.order) {
+            if let Some(entry) = self.entries.get_mut(&id) {
                 entry.connection.close(CloseCause::SourceEnded);
-                self.finish_flow(flow, now, out);
+                self.finish_connection(id, now, out);
             }
         }
     }
 
     fn make_room(&mut self, out: &mut Vec<Update>) {
-        while self.entries.len() >= self.limits.max_flows {
+        while self.entries.len() >= self.limits.max_connections {
             let Some(evicted) = self.evict_oldest(out) else { return };
             self.counters.evicted_table_full += u64::from(evicted);
         }
@@ -264,19 +264,19 @@ impl Pipeline {
         let Some(entry) = self.entries.get_mut(&oldest) else { return Some(false) };
         let at = entry.connection.last_at();
         entry.connection.give_up(Reason::Evicted);
-        self.finish_flow(oldest, at, out);
+        self.finish_connection(oldest, at, out);
         Some(true)
     }
 
-    fn review(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some(entry) = self.entries.get_mut(&flow) else { return };
+    fn review(&mut self, id: ConnectionId, at: Timestamp, out: &mut Vec<Update>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let key = entry.connection.handshake_key();
         let handshake = key.as_ref().map(short);
         if handshake != entry.handshake {
             if let Some(old) = std::mem::replace(&mut entry.handshake, handshake) {
-                self.flow_of_handshake.remove(&old);
+                self.by_handshake.remove(&old);
             }
-            self.flow_of_handshake.extend(handshake.map(|handshake| (handshake, flow)));
+            self.by_handshake.extend(handshake.map(|handshake| (handshake, id)));
         }
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
         let mut judgement = entry.connection.judge(transcript);
@@ -287,7 +287,7 @@ impl Pipeline {
         };
         let newly_settled = settled && entry.connection.release();
         if newly_settled {
-            out.push(Update::Done(flow));
+            out.push(Update::Done(id));
         }
         // What the library may still add is awaited: after the result of the chain the check of the
         // name, and after a bad answer its consequence, an application that ends the connection.
@@ -308,32 +308,32 @@ impl Pipeline {
         let mut report = entry.connection.report(&judgement, transcript, certificates, is_final);
         report.carried_from = from;
         if is_final {
-            self.conclude(flow, report, at, out);
+            self.conclude(id, report, at, out);
         } else {
-            self.say_early(flow, report, at, out);
+            self.report_early(id, report, at, out);
         }
     }
 
     /// Reports what is certain already and new, and waits for the rest no longer than the grace.
-    fn say_early(
+    fn report_early(
         &mut self,
-        flow: FlowId,
+        id: ConnectionId,
         report: ConnectionReport,
         at: Timestamp,
         out: &mut Vec<Update>,
     ) {
-        let Some(entry) = self.entries.get_mut(&flow) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let first = entry.said.is_none();
         if first {
-            set_deadline(&mut self.settle_deadlines, at, self.limits.settle_grace, flow);
+            set_deadline(&mut self.settle_deadlines, at, self.limits.settle_grace, id);
         }
         entry.said = Some(report.verdict);
         out.push(Update::Report { report: Box::new(report), first });
     }
 
-    /// Judges a flow for the last time, whatever is missing.
-    fn finish_flow(&mut self, flow: FlowId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some(entry) = self.entries.get(&flow) else { return };
+    /// Judges a connection for the last time, whatever is missing.
+    fn finish_connection(&mut self, id: ConnectionId, at: Timestamp, out: &mut Vec<Update>) {
+        let Some(entry) = self.entries.get(&id) else { return };
         let connection = &entry.connection;
         let key = connection.handshake_key();
         let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
@@ -342,28 +342,28 @@ impl Pipeline {
         let certificates = &mut self.certificates;
         let mut report = connection.report(&judgement, transcript, certificates, true);
         report.carried_from = from;
-        self.conclude(flow, report, at, out);
+        self.conclude(id, report, at, out);
     }
 
-    /// Sends the last report on a flow and forgets it.
+    /// Sends the last report on a connection and forgets it.
     fn conclude(
         &mut self,
-        flow: FlowId,
+        id: ConnectionId,
         report: ConnectionReport,
         at: Timestamp,
         out: &mut Vec<Update>,
     ) {
-        let Some(mut entry) = self.entries.remove(&flow) else { return };
+        let Some(mut entry) = self.entries.remove(&id) else { return };
         self.stream_bytes -= entry.held;
         self.counters.reassembly_drops.add(&entry.connection.drops());
         self.counters.evidence_conflicts += u64::from(report.is_conflict());
         self.counters.transcripts_matched +=
             u64::from(report.verdict.evidence == Evidence::Library);
         if let Some(handshake) = entry.handshake {
-            self.flow_of_handshake.remove(&handshake);
+            self.by_handshake.remove(&handshake);
         }
         if entry.connection.release() {
-            out.push(Update::Done(flow));
+            out.push(Update::Done(id));
         }
         if let Some(session) = Session::of(&entry.connection) {
             self.full_handshakes.learn(session, report.resumed, report.verdict, at);
@@ -385,13 +385,13 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 /// Queues a deadline; [`Duration::MAX`] is none.
 fn set_deadline(
-    queue: &mut VecDeque<(Timestamp, FlowId)>,
+    queue: &mut VecDeque<(Timestamp, ConnectionId)>,
     at: Timestamp,
     after: Duration,
-    flow: FlowId,
+    id: ConnectionId,
 ) {
     if after != Duration::MAX {
-        queue.push_back((Timestamp(at.0.saturating_add(nanoseconds(after))), flow));
+        queue.push_back((Timestamp(at.0.saturating_add(nanoseconds(after))), id));
     }
 }
 

@@ -1,10 +1,10 @@
 use super::*;
 use crate::model::{Beginning, Direction, Origin};
 
-fn open(pipeline: &mut Pipeline, flow: u64, updates: &mut Vec<Update>) {
+fn open(pipeline: &mut Pipeline, connection: u64, updates: &mut Vec<Update>) {
     let opened = Event::Opened {
-        flow: FlowId(flow),
-        at: Timestamp(flow),
+        connection: ConnectionId(connection),
+        at: Timestamp(connection),
         origin: Origin::PacketCapture,
         destination: ([10, 0, 0, 1], 443).into(),
         beginning: Beginning::Seen,
@@ -12,9 +12,9 @@ fn open(pipeline: &mut Pipeline, flow: u64, updates: &mut Vec<Update>) {
     pipeline.handle(opened, updates);
 }
 
-fn close(pipeline: &mut Pipeline, flow: u64, updates: &mut Vec<Update>) {
-    let (at, cause) = (Timestamp(flow), CloseCause::Closed);
-    pipeline.handle(Event::Closed { flow: FlowId(flow), at, cause }, updates);
+fn close(pipeline: &mut Pipeline, connection: u64, updates: &mut Vec<Update>) {
+    let (at, cause) = (Timestamp(connection), CloseCause::Closed);
+    pipeline.handle(Event::Closed { connection: ConnectionId(connection), at, cause }, updates);
 }
 
 #[test]
@@ -22,10 +22,10 @@ fn one_silent_connection_does_not_hold_the_memory_of_those_after_it() {
     let mut pipeline = Pipeline::new(Limits::default());
     let mut updates = Vec::new();
     open(&mut pipeline, 0, &mut updates);
-    for flow in 1..20_000 {
-        open(&mut pipeline, flow, &mut updates);
-        close(&mut pipeline, flow, &mut updates);
-        pipeline.tick(Timestamp(flow), &mut updates);
+    for connection in 1..20_000 {
+        open(&mut pipeline, connection, &mut updates);
+        close(&mut pipeline, connection, &mut updates);
+        pipeline.tick(Timestamp(connection), &mut updates);
         updates.clear();
     }
     assert_eq!(pipeline.tracked(), 1);
@@ -34,15 +34,15 @@ fn one_silent_connection_does_not_hold_the_memory_of_those_after_it() {
 
 #[test]
 fn a_full_table_gives_up_the_oldest_as_evicted() {
-    let mut pipeline = Pipeline::new(Limits { max_flows: 3, ..Limits::default() });
+    let mut pipeline = Pipeline::new(Limits { max_connections: 3, ..Limits::default() });
     let mut updates = Vec::new();
-    for flow in 0..5 {
-        open(&mut pipeline, flow, &mut updates);
+    for connection in 0..5 {
+        open(&mut pipeline, connection, &mut updates);
     }
     let evicted: Vec<_> = updates
         .iter()
         .filter_map(|update| match update {
-            Update::Report { report, .. } => Some((report.flow.0, report.verdict.reason)),
+            Update::Report { report, .. } => Some((report.connection.0, report.verdict.reason)),
             Update::Done(_) => None,
         })
         .collect();
@@ -58,11 +58,11 @@ fn the_bytes_of_all_streams_together_are_bounded() {
     // Handshakes that never end: records are announced and filled with a message that goes on.
     let mut hello = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff, 3, 3];
     hello.resize(16_000, 7);
-    for flow in 0..1000 {
-        open(&mut pipeline, flow, &mut updates);
+    for connection in 0..1000 {
+        open(&mut pipeline, connection, &mut updates);
         let segment = Event::Segment {
-            flow: FlowId(flow),
-            at: Timestamp(flow),
+            connection: ConnectionId(connection),
+            at: Timestamp(connection),
             direction: Direction::ToServer,
             offset: 0,
             payload_len: 16_000,

@@ -9,7 +9,7 @@ use crate::vocabulary;
 vocabulary! {
     /// How a proxy is configured to speak to an upstream.
     Scheme {
-        /// In clear (`http://`, `grpc://`, FastCGI, ...).
+        /// In the clear (`http://`, `grpc://`, FastCGI, ...).
         Plaintext => "plaintext",
         /// Over TLS that the proxy begins (`https://`, `grpcs://`, `suwsgi://`, stream `proxy_ssl on`).
         Tls => "tls",

@@ -31,7 +31,7 @@ pub struct HandshakeFacts {
     pub hello_retry_request: bool,
     /// The ServerHello.
     pub server_hello: Option<ServerHello>,
-    /// The ticket in a NewSessionTicket in clear (up to TLS 1.2).
+    /// The ticket in a NewSessionTicket in the clear (up to TLS 1.2).
     pub session_ticket: Option<SessionName>,
     /// Application protocol from EncryptedExtensions.
     pub encrypted_alpn: Option<Arc<str>>,

@@ -1,4 +1,4 @@
-//! Sessions up to TLS 1.2, which both sides name in clear: by a session identifier (RFC 5246 section
+//! Sessions up to TLS 1.2, which both sides name in the clear: by a session identifier (RFC 5246 section
 //! 7.4.1.2) or by a ticket (RFC 5077 section 3.2).
 
 use std::{

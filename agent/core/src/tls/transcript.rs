@@ -52,7 +52,7 @@ pub struct Transcript {
     pub host_check: Option<i32>,
     /// Alert received.
     pub alert_received: Option<u8>,
-    /// A flow was found for it.
+    /// A connection was found for it.
     pub matched: bool,
 }
 

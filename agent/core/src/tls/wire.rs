@@ -17,7 +17,7 @@ use crate::{
     model::{Direction, Reason},
 };
 
-/// A handshake ends with this alert, sent in clear.
+/// A handshake ends with this alert, sent in the clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenAlert {
     /// Who sent it.
@@ -164,7 +164,7 @@ impl WireHandshake {
         self.flights.as_deref()
     }
 
-    /// The alert in clear that ended the handshake.
+    /// The alert in the clear that ended the handshake.
     #[must_use]
     pub const fn alert(&self) -> Option<SeenAlert> {
         self.alert
@@ -278,7 +278,7 @@ impl WireHandshake {
     }
 
     /// What follows a ClientHello means one thing in TLS 1.3 and another before: it waits for the
-    /// server's answer. If that is a HelloRetryRequest, data behind the first ClientHello is 0-RTT
+    /// server's answer. If that is a HelloRetryRequest, data after the first ClientHello is 0-RTT
     /// data, which ends before the second one (RFC 8446 section 4.2.10) and belongs to no flight.
     /// What follows a HelloRetryRequest answers another ClientHello and waits for that. The
     /// server's protected records are read by what the client offered: they wait for the

@@ -152,11 +152,11 @@ metrics! {
     /// Directions of connections whose capture ended because the byte budget was spent.
     CAPTURE_BUDGET_REACHED: Counter "hopsight_capture_budget_reached_total" [];
     /// Connections older than the agent that were adopted.
-    FLOWS_TAKEN_IN: Counter "hopsight_flows_taken_in_total" [];
+    CONNECTIONS_ADOPTED: Counter "hopsight_connections_adopted_total" [];
     /// Connections whose handshake is being followed.
-    FLOWS_TRACKED: Gauge "hopsight_flows_tracked" [];
+    CONNECTIONS_TRACKED: Gauge "hopsight_connections_tracked" [];
     /// Connections given up before their verdict was certain, by reason.
-    FLOWS_EVICTED: Counter "hopsight_flows_evicted_total" ["reason"];
+    CONNECTIONS_EVICTED: Counter "hopsight_connections_evicted_total" ["reason"];
     /// Captured bytes that reassembly did not use, by reason.
     REASSEMBLY_DROPPED_BYTES: Counter "hopsight_reassembly_dropped_bytes_total" ["reason"];
     /// Where kernel programs are attached. Of kind network: each program, 1 while it is and 0 once it is not. Of kind library: each TLS stack that can be read, the number of places in files with a probe; 0 where no watched process has it, and while sampling pauses.

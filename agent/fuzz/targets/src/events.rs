@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hopsight_core::{
     model::{
-        Beginning, ClientAuth, CloseCause, Direction, Event, Evidence, FlowId, LibraryEvent,
+        Beginning, ClientAuth, CloseCause, ConnectionId, Direction, Event, Evidence, LibraryEvent,
         LibraryObservation, Origin, Process, Security, Timestamp,
     },
     pipeline::{Limits, Pipeline, Update},
@@ -75,11 +75,11 @@ fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
 
 /// What must hold of every report.
 #[derive(Default)]
-pub struct Judge {
-    finals: HashMap<FlowId, u32>,
+pub struct Checker {
+    finals: HashMap<ConnectionId, u32>,
 }
 
-impl Judge {
+impl Checker {
     /// Panics where `report` breaks a promise.
     pub fn check(&mut self, report: &ConnectionReport) {
         let verdict = report.verdict;
@@ -99,55 +99,55 @@ impl Judge {
             assert_ne!(verdict.evidence, Evidence::None, "{report:?}");
         }
         if report.is_final {
-            *self.finals.entry(report.flow).or_default() += 1;
+            *self.finals.entry(report.connection).or_default() += 1;
         }
     }
 }
 
 /// Any events through the whole pipeline.
 ///
-/// Byte code: see [`Code`]. Invariants: every report is consistent ([`Judge`]); each connection has
+/// Byte code: see [`Code`]. Invariants: every report is consistent ([`Checker`]); each connection has
 /// one final report; memory stays within the limits; nothing is left at the end.
 pub fn pipeline(data: &[u8]) {
     const MAX_STREAM_BYTES: usize = 256 * 1024;
     let limits = Limits {
-        max_flows: 3,
+        max_connections: 3,
         max_stream_bytes: MAX_STREAM_BYTES,
         max_sessions: 4,
         max_transcripts: 4,
         ..Limits::default()
     };
     let mut pipeline = Pipeline::new(limits);
-    let mut judge = Judge::default();
-    let mut opened: HashMap<FlowId, u32> = HashMap::new();
+    let mut checker = Checker::default();
+    let mut opened: HashMap<ConnectionId, u32> = HashMap::new();
     let mut updates = Vec::new();
     let mut decoder = Decoder::new(data);
     while let Some(step) = decoder.next_step() {
         match step {
             Step::Event(event) => {
-                if let Event::Opened { flow, .. } = &event {
-                    *opened.entry(*flow).or_default() += 1;
+                if let Event::Opened { connection, .. } = &event {
+                    *opened.entry(*connection).or_default() += 1;
                 }
                 pipeline.handle(event, &mut updates);
             }
             Step::Tick(now) => pipeline.tick(now, &mut updates),
         }
-        assert!(pipeline.tracked() <= limits.max_flows);
+        assert!(pipeline.tracked() <= limits.max_connections);
         assert!(pipeline.stream_bytes() <= MAX_STREAM_BYTES);
         for update in updates.drain(..) {
             if let Update::Report { report, .. } = update {
-                judge.check(&report);
+                checker.check(&report);
             }
         }
     }
     pipeline.finish(decoder.now(), &mut updates);
     for update in updates.drain(..) {
         if let Update::Report { report, .. } = update {
-            judge.check(&report);
+            checker.check(&report);
         }
     }
     assert_eq!((pipeline.tracked(), pipeline.stream_bytes()), (0, 0));
-    assert_eq!(judge.finals, opened);
+    assert_eq!(checker.finals, opened);
 }
 
 /// One step of the pipeline's byte code.
@@ -156,12 +156,12 @@ enum Step {
     Tick(Timestamp),
 }
 
-/// Operations of the byte code: the high nibble of the first byte; the low one is the flow (two
+/// Operations of the byte code: the high nibble of the first byte; the low one is the connection (two
 /// bits) and the direction (one).
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub enum Code {
-    /// Opens the next flow.
+    /// Opens the next connection.
     Open = 0,
     /// Addresses become known.
     Established = 1,
@@ -186,14 +186,20 @@ pub enum Code {
 struct Decoder<'a> {
     input: Input<'a>,
     at: u64,
-    next_flow: u64,
-    flows: [FlowId; 4],
+    next: u64,
+    connections: [ConnectionId; 4],
     ends: [[u32; 2]; 4],
 }
 
 impl<'a> Decoder<'a> {
     fn new(data: &'a [u8]) -> Self {
-        Self { input: Input(data), at: 1, next_flow: 1, flows: [FlowId(0); 4], ends: [[0; 2]; 4] }
+        Self {
+            input: Input(data),
+            at: 1,
+            next: 1,
+            connections: [ConnectionId(0); 4],
+            ends: [[0; 2]; 4],
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -208,17 +214,17 @@ impl<'a> Decoder<'a> {
         let slot = usize::from(first & 3);
         let direction = if first & 4 == 0 { Direction::ToServer } else { Direction::ToClient };
         self.at += 1000;
-        let (flow, at) = (self.flows[slot], Timestamp(self.at));
+        let (connection, at) = (self.connections[slot], Timestamp(self.at));
         let event = match first >> 4 {
             0 => {
-                let flow = FlowId(self.next_flow);
-                self.next_flow += 1;
-                self.flows[slot] = flow;
+                let connection = ConnectionId(self.next);
+                self.next += 1;
+                self.connections[slot] = connection;
                 self.ends[slot] = [0; 2];
                 let process = Process { pid: u32::from(first & 3), name: "p".into(), cgroup_id: 1 };
                 let beginning = if first & 8 == 0 { Beginning::Seen } else { Beginning::MidStream };
                 Event::Opened {
-                    flow,
+                    connection,
                     at,
                     origin: Origin::Process(process),
                     destination: ([10, 0, 0, 1], 443).into(),
@@ -226,7 +232,7 @@ impl<'a> Decoder<'a> {
                 }
             }
             1 => Event::Established {
-                flow,
+                connection,
                 at,
                 local: ([10, 0, 0, 2], 1024).into(),
                 remote: ([10, 0, 0, 1], 443).into(),
@@ -245,15 +251,17 @@ impl<'a> Decoder<'a> {
                 }
                 // Half of the sources say what was acknowledged.
                 let acked = (length & 1 == 1).then(|| self.ends[slot][1 - direction.index()]);
-                Event::Segment { flow, at, direction, offset, payload_len, acked, bytes }
+                Event::Segment { connection, at, direction, offset, payload_len, acked, bytes }
             }
-            5 => Event::Fin { flow, at, direction, offset: self.ends[slot][direction.index()] },
+            5 => {
+                Event::Fin { connection, at, direction, offset: self.ends[slot][direction.index()] }
+            }
             6 => {
                 let cause =
                     if slot % 2 == 0 { CloseCause::Closed } else { CloseCause::ResetBy(direction) };
-                Event::Closed { flow, at, cause }
+                Event::Closed { connection, at, cause }
             }
-            7 => Event::Lost { flow, at },
+            7 => Event::Lost { connection, at },
             9 | 10 => Event::Library(library_event(&mut self.input, at).0),
             _ => {
                 self.at += u64::from(self.input.byte()) * 1_000_000_000;

@@ -23,13 +23,13 @@ use hopsight_capture::{
     replay::{self, ReplayCounts, ReplaySource},
 };
 use hopsight_core::{
-    flow::{
-        prelude::{self, Ending, Opening},
-        reassembly::Stream,
-    },
     model::{ClientAuth, Direction},
     pipeline::Limits,
     policy::{certificate as pem, nginx, rules::PolicySet},
+    stream::{
+        prelude::{self, Ending, Opening},
+        reassembly::Stream,
+    },
     tls::{
         certificate,
         flights::{FlightVerdict, Flights, HelloFacts},
@@ -41,7 +41,7 @@ use hopsight_core::{
 };
 
 pub use self::events::{pipeline, transcript};
-use self::{events::Judge, input::Input};
+use self::{events::Checker, input::Input};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
@@ -277,11 +277,11 @@ impl io::Read for Dripping {
 /// same however they arrive.
 pub fn capture(data: &[u8]) {
     fn replayed(source: ReplaySource) -> (ReplayCounts, Vec<String>) {
-        let limits = Limits { max_flows: 64, max_stream_bytes: 4 << 20, ..replay::limits() };
-        let mut judge = Judge::default();
+        let limits = Limits { max_connections: 64, max_stream_bytes: 4 << 20, ..replay::limits() };
+        let mut checker = Checker::default();
         let mut said = Vec::new();
         let counts = replay::replay_source(source, limits, &mut |_| {}, &mut |report| {
-            judge.check(&report);
+            checker.check(&report);
             said.push(format!("{report:?}"));
             Ok(())
         });

@@ -104,7 +104,7 @@ fn captured() -> CaptureStats {
     };
     CaptureStats {
         decode_errors: 1,
-        taken_in: 4,
+        adopted: 4,
         programs: vec![program],
         ..CaptureStats::counted(
             |kind| 1000 + kind as u64,
@@ -237,9 +237,9 @@ fn series_of_expired_hops_disappear() {
 #[test]
 fn a_full_table_can_be_scraped() {
     let exporter = Exporter::new(HopLimits::default());
-    for flow in 0..10_000 {
-        let [_, _, high, low] = u32::to_be_bytes(flow);
-        let report = to(report(flow.into(), Tls), &format!("10.1.{high}.{low}:443"));
+    for connection in 0..10_000 {
+        let [_, _, high, low] = u32::to_be_bytes(connection);
+        let report = to(report(connection.into(), Tls), &format!("10.1.{high}.{low}:443"));
         exporter.record_at(&report, at(START));
     }
     let exposition = exporter.gather().expect("exposition");

@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::Context as _;
 use hopsight_capture::{LiveOptions, LiveSource, Source as _, StatsHandle};
-use hopsight_core::model::{Event, FlowId};
+use hopsight_core::model::{ConnectionId, Event};
 use hopsight_system::names::Watched;
 use hopsight_tests::{interrupt, loopback::Loopback};
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<Value> {
     let defaults = LiveOptions::default();
     let mut options = LiveOptions {
         cgroup: Some(group.path.clone()),
-        take_in: false,
+        adopt: false,
         program_statistics: true,
         ..defaults
     };
@@ -191,11 +191,11 @@ impl Traffic {
         let per_connection =
             if self.socket == Socket::Live { WITHIN_BUDGET } else { self.messages };
         let (address, messages, socket) = (self.address, self.messages, self.socket);
-        let flows = reader.flows.clone();
+        let connections = reader.connections.clone();
         let client = move || -> anyhow::Result<()> {
             let mut left = messages;
             while left > 0 {
-                flows.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 let mut stream = TcpStream::connect(address).context("connect")?;
                 stream.set_nodelay(true).context("set TCP_NODELAY")?;
                 match socket {
@@ -203,7 +203,7 @@ impl Traffic {
                     Socket::Live => ping(&mut stream, &[22, 3, 1, 0x40, 0], 1)?,
                     Socket::Done => {
                         ping(&mut stream, &[22, 3, 1, 0x40, 0], 1)?;
-                        wait_for_done(&flows)?;
+                        wait_for_done(&connections)?;
                         // The first packet after "done" is still one of a live socket.
                         ping(&mut stream, &[0; MESSAGE], 1)?;
                     }
@@ -232,9 +232,9 @@ fn ping(stream: &mut TcpStream, message: &[u8], times: usize) -> anyhow::Result<
     Ok(())
 }
 
-fn wait_for_done(flows: &Mutex<Vec<FlowId>>) -> anyhow::Result<()> {
+fn wait_for_done(connections: &Mutex<Vec<ConnectionId>>) -> anyhow::Result<()> {
     for _ in 0..500 {
-        if !flows.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        if !connections.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return Ok(());
         }
         thread::sleep(Duration::from_millis(2));
@@ -246,7 +246,7 @@ fn wait_for_done(flows: &Mutex<Vec<FlowId>>) -> anyhow::Result<()> {
 struct Reader {
     stats: StatsHandle,
     /// Connections that were said to be done.
-    flows: Arc<Mutex<Vec<FlowId>>>,
+    connections: Arc<Mutex<Vec<ConnectionId>>>,
     release: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 }
@@ -255,22 +255,22 @@ impl Reader {
     fn start(mut source: LiveSource) -> anyhow::Result<Self> {
         let reader = Self {
             stats: source.stats(),
-            flows: Arc::default(),
+            connections: Arc::default(),
             release: Arc::default(),
             stop: Arc::default(),
         };
-        let (flows, release, stop) =
-            (reader.flows.clone(), reader.release.clone(), reader.stop.clone());
+        let (connections, release, stop) =
+            (reader.connections.clone(), reader.release.clone(), reader.stop.clone());
         let work = move || {
             let mut events = Vec::new();
             while !stop.load(Relaxed) && source.poll(Duration::from_millis(20), &mut events).is_ok()
             {
                 for event in events.drain(..) {
-                    if let Event::Established { flow, .. } = event
+                    if let Event::Established { connection, .. } = event
                         && release.load(Relaxed)
                     {
-                        source.done(flow);
-                        flows.lock().unwrap_or_else(PoisonError::into_inner).push(flow);
+                        source.done(connection);
+                        connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
                     }
                 }
             }

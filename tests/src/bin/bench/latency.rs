@@ -140,7 +140,7 @@ fn measure(share: u32, load: &Load<'_>, observer: &Observer) -> anyhow::Result<R
         reported: grown(connections, &[]),
         decided: grown(connections, &["security=\"mtls\""]),
         lost: grown("hopsight_events_lost_total", &[]),
-        evicted: grown("hopsight_flows_evicted_total", &[]),
+        evicted: grown("hopsight_connections_evicted_total", &[]),
     })
 }
 

@@ -25,7 +25,7 @@ const BEFORE: u64 = 6;
 struct Fleet {
     agents: Vec<Exporter>,
     hops: u64,
-    flow: AtomicU64,
+    next: AtomicU64,
     /// Series of a real agent that do not come from the exporter, as text.
     rest: String,
 }
@@ -41,8 +41,8 @@ fn main() -> anyhow::Result<()> {
     let known = names(&exporters.first().context("at least one agent")?.gather()?);
     let rest = real.lines().filter(|line| !known.contains(name(line)));
     let rest = rest.flat_map(|line| [line, "\n"]).collect();
-    let flow = AtomicU64::new(agents * hops * BEFORE);
-    let fleet = Arc::new(Fleet { agents: exporters, hops, flow, rest });
+    let next = AtomicU64::new(agents * hops * BEFORE);
+    let fleet = Arc::new(Fleet { agents: exporters, hops, next, rest });
     let listener = TcpListener::bind(address).with_context(|| format!("bind {address}"))?;
     for stream in listener.incoming() {
         let (stream, fleet) = (stream.context("accept")?, Arc::clone(&fleet));
@@ -57,8 +57,8 @@ fn main() -> anyhow::Result<()> {
 /// Every agent has the same kinds of hops in another order, so that neighbours differ.
 fn exporter(agent: u64, hops: u64) -> Exporter {
     let exporter = Exporter::new(HopLimits::default());
-    for flow in 0..hops * BEFORE {
-        exporter.record(&connection((agent + flow) % hops, flow));
+    for number in 0..hops * BEFORE {
+        exporter.record(&connection((agent + number) % hops, number));
     }
     exporter
 }
@@ -85,7 +85,7 @@ fn serve(stream: &TcpStream, fleet: &Fleet) -> anyhow::Result<()> {
         let exporter = fleet.agents.get(agent).context("no such agent")?;
         // A connection of each hop since the last scrape.
         for hop in 0..fleet.hops {
-            exporter.record(&connection(hop, fleet.flow.fetch_add(1, Ordering::Relaxed)));
+            exporter.record(&connection(hop, fleet.next.fetch_add(1, Ordering::Relaxed)));
         }
         let text = exporter.gather()?;
         let length = text.len() + fleet.rest.len();

@@ -1,9 +1,9 @@
 //! Agent health: whether the agents see everything, and what they cost.
 
 use hopsight_export::metrics::catalogue::{
-    BUILD_INFO, CAPTURE_BUDGET_REACHED, COMPONENT_STATE, EVENT_OUTPUT_DROPPED, EVENTS_LOST,
-    EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVIDENCE_CONFLICTS, FLOWS_EVICTED, FLOWS_TRACKED, HOPS,
-    HOPS_LIMIT, LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, MetricInfo,
+    BUILD_INFO, CAPTURE_BUDGET_REACHED, COMPONENT_STATE, CONNECTIONS_EVICTED, CONNECTIONS_TRACKED,
+    EVENT_OUTPUT_DROPPED, EVENTS_LOST, EVENTS_RECEIVED, EVENTS_UNDECODABLE, EVIDENCE_CONFLICTS,
+    HOPS, HOPS_LIMIT, LIBRARY_PROBE_HITS, LIBRARY_PROCESSES, LIBRARY_TRANSCRIPTS, MetricInfo,
     PROBES_ATTACHED, PROCESS_CPU_SECONDS, PROCESS_OPEN_FDS, PROCESS_RESIDENT_MEMORY,
     PROGRAM_RUN_SECONDS, PROGRAM_RUNS, REASSEMBLY_DROPPED_BYTES, VERDICT_LATENCY,
 };
@@ -134,14 +134,17 @@ fn events() -> Vec<Panel> {
             "Connections followed",
             "Connections whose handshake is being followed.",
             "short",
-            vec![Query::series(by("instance", &select(FLOWS_TRACKED.info, "")), "{{instance}}")],
+            vec![Query::series(
+                by("instance", &select(CONNECTIONS_TRACKED.info, "")),
+                "{{instance}}",
+            )],
         ),
         rates(
             "Connections given up",
-            "table_full: raise flows.max_flows. memory: raise flows.max_stream_bytes. timeout: \
+            "table_full: raise connections.max_connections. memory: raise connections.max_stream_bytes. timeout: \
              handshakes that never end.",
             "cps",
-            FLOWS_EVICTED.info,
+            CONNECTIONS_EVICTED.info,
             "reason",
             "{{reason}}",
         ),

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use hopsight_core::model::{Beginning, CloseCause, Event, FlowId, Origin, Process, Timestamp};
+use hopsight_core::model::{
+    Beginning, CloseCause, ConnectionId, Event, Origin, Process, Timestamp,
+};
 
 use crate::recorded::Script;
 
@@ -13,7 +15,7 @@ const STEP: u64 = 20_000;
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// Its number.
-    pub flow: FlowId,
+    pub connection: ConnectionId,
     /// When it begins.
     pub at: Timestamp,
     /// Process name of the proxy.
@@ -25,7 +27,7 @@ pub struct Setting {
 /// From the opening to the close.
 #[must_use]
 pub fn connection(script: &Script, setting: &Setting) -> Vec<Event> {
-    let Setting { flow, at, proxy, upstream } = setting.clone();
+    let Setting { connection, at, proxy, upstream } = setting.clone();
     let mut now = at;
     let mut tick = || {
         now.0 += STEP;
@@ -35,8 +37,8 @@ pub fn connection(script: &Script, setting: &Setting) -> Vec<Event> {
     let local = SocketAddr::from(([10, 0, 0, 1], 40_000));
     let mut events = Vec::with_capacity(script.said.len() + 3);
     let beginning = Beginning::Seen;
-    events.push(Event::Opened { flow, at: tick(), origin, destination: upstream, beginning });
-    events.push(Event::Established { flow, at: tick(), local, remote: upstream });
+    events.push(Event::Opened { connection, at: tick(), origin, destination: upstream, beginning });
+    events.push(Event::Established { connection, at: tick(), local, remote: upstream });
     let mut sent = [0_u32; 2];
     for (direction, bytes) in &script.said {
         let payload_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -44,8 +46,16 @@ pub fn connection(script: &Script, setting: &Setting) -> Vec<Event> {
         sent[direction.index()] = offset.wrapping_add(payload_len);
         let (direction, bytes, at) = (*direction, bytes.clone(), tick());
         let acked = Some(sent[direction.reversed().index()]);
-        events.push(Event::Segment { flow, at, direction, offset, payload_len, acked, bytes });
+        events.push(Event::Segment {
+            connection,
+            at,
+            direction,
+            offset,
+            payload_len,
+            acked,
+            bytes,
+        });
     }
-    events.push(Event::Closed { flow, at: tick(), cause: CloseCause::Closed });
+    events.push(Event::Closed { connection, at: tick(), cause: CloseCause::Closed });
     events
 }

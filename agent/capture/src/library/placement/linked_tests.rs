@@ -43,7 +43,7 @@ fn a_go_client_is_placed_at_its_handshake_calls() {
         assert_eq!(points(&placement, Hook::GoSent), sent, "{name}");
         let received = calls("crypto/tls.(*Conn).readHandshake", UNMARSHAL);
         assert_eq!(points(&placement, Hook::GoReceived), received, "{name}");
-        // At the conditional jump behind the call, which is cheap.
+        // At the conditional jump after the call, which is cheap.
         let judged = |caller| calls(caller, VERIFY)[0] + 8;
         let verified = vec![judged("crypto/tls.(*Conn).verifyServerCertificate")];
         assert_eq!(points(&placement, Hook::GoVerified), verified, "{name}");

@@ -92,13 +92,13 @@ impl Walk {
             // Per-packet information and Apple's packet tap: their own length, and the link type of
             // what follows, little endian.
             link_type::PPI => {
-                let behind = be16(frame, 2)?.swap_bytes();
-                self.link(be32(frame, 4)?.swap_bytes(), frame.get(behind.into()..)?)
+                let after = be16(frame, 2)?.swap_bytes();
+                self.link(be32(frame, 4)?.swap_bytes(), frame.get(after.into()..)?)
             }
             link_type::PKTAP => {
-                let behind = be32(frame, 0)?.swap_bytes();
-                let behind = usize::try_from(behind).ok()?;
-                self.link(be32(frame, 8)?.swap_bytes(), frame.get(behind..)?)
+                let after = be32(frame, 0)?.swap_bytes();
+                let after = usize::try_from(after).ok()?;
+                self.link(be32(frame, 8)?.swap_bytes(), frame.get(after..)?)
             }
             other => Some(Content::Unread(Unread::LinkType(other))),
         }
@@ -109,7 +109,7 @@ impl Walk {
         self.ether_type(be16(frame, 12)?, frame.get(14..)?)
     }
 
-    /// What stands behind Linux's pseudo headers: the types below [`SMALLEST_TYPE`] are Linux's own
+    /// What stands after Linux's pseudo headers: the types below [`SMALLEST_TYPE`] are Linux's own
     /// (`if_ether.h`).
     fn cooked<'a>(&mut self, kind: u16, payload: &'a [u8]) -> Option<Content<'a>> {
         match kind {
@@ -120,7 +120,7 @@ impl Walk {
         }
     }
 
-    /// What stands behind an ethertype.
+    /// What stands after an ethertype.
     pub(super) fn ether_type<'a>(&mut self, kind: u16, payload: &'a [u8]) -> Option<Content<'a>> {
         if !self.descend() {
             return Some(Content::Unread(Unread::Depth));
@@ -156,7 +156,7 @@ impl Walk {
         self.ether_type(be16(tag, 2)?, tag.get(4..)?)
     }
 
-    /// IEEE 802.1AE: without encryption the frame stands in clear behind the tag.
+    /// IEEE 802.1AE: without encryption the frame stands in the clear after the tag.
     fn macsec<'a>(&mut self, tag: &'a [u8]) -> Option<Content<'a>> {
         let control = *tag.first()?;
         let [has_identifier, is_encrypted] = [0x20, 0x0c].map(|bits| control & bits != 0);
@@ -192,7 +192,7 @@ impl Walk {
         }
     }
 
-    /// IEEE 802.2: IP directly, or behind a SNAP header; what else there is carries none.
+    /// IEEE 802.2: IP directly, or after a SNAP header; what else there is carries none.
     fn llc<'a>(&mut self, payload: &'a [u8]) -> Option<Content<'a>> {
         match payload {
             [0x06, 0x06, 0x03, packet @ ..] => self.ip(packet),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hopsight_core::{
-    model::{Beginning, CloseCause, Direction, Event, FlowId, Origin, Timestamp},
+    model::{Beginning, CloseCause, ConnectionId, Direction, Event, Origin, Timestamp},
     tls::records::{ContentType, RecordHeader},
 };
 
@@ -66,13 +66,13 @@ impl Hash for Key {
 #[derive(Debug)]
 pub struct Tracked {
     /// What it is called in events.
-    pub flow: FlowId,
+    pub id: ConnectionId,
     client: SocketAddr,
     /// Sequence number of the first payload byte of each direction, once known.
     base: [Option<u32>; 2],
-    /// Sequence number behind everything that a direction sent, where its base is known.
+    /// Sequence number after everything that a direction sent, where its base is known.
     next: [u32; 2],
-    /// Sequence number behind a direction's FIN.
+    /// Sequence number after a direction's FIN.
     fin: [Option<u32>; 2],
     /// That FIN was acknowledged: nothing before it is missing any more.
     fin_acknowledged: [bool; 2],
@@ -88,7 +88,7 @@ pub struct Tracked {
 }
 
 /// What became of a connection with a segment.
-pub enum Standing {
+pub enum TcpState {
     /// It goes on.
     Open,
     /// Both sides have finished, for the first time, and not all of it is acknowledged.
@@ -100,7 +100,7 @@ pub enum Standing {
 impl Tracked {
     /// A new connection, if this segment is of one; nothing follows from the end of an unknown one.
     pub fn open(
-        flow: FlowId,
+        id: ConnectionId,
         at: Timestamp,
         segment: &TcpSegment<'_>,
         out: &mut Vec<Event>,
@@ -120,14 +120,14 @@ impl Tracked {
             || RecordHeader::parse(segment.payload)
                 .is_ok_and(|header| header.is_some_and(is_handshake));
         out.push(Event::Opened {
-            flow,
+            connection: id,
             at,
             origin: Origin::PacketCapture,
             destination: server,
             beginning: if begins { Beginning::Seen } else { Beginning::MidStream },
         });
         Some(Self {
-            flow,
+            id,
             client,
             base: [None; 2],
             next: [0; 2],
@@ -158,14 +158,14 @@ impl Tracked {
     }
 
     /// Takes in one of its segments.
-    pub fn take_in(
+    pub fn apply(
         &mut self,
         at: Timestamp,
         segment: &TcpSegment<'_>,
         out: &mut Vec<Event>,
-    ) -> Standing {
+    ) -> TcpState {
         self.active = true;
-        let flow = self.flow;
+        let id = self.id;
         let direction =
             if segment.source == self.client { Direction::ToServer } else { Direction::ToClient };
         let index = direction.index();
@@ -186,7 +186,7 @@ impl Tracked {
             } else {
                 [segment.destination, segment.source]
             };
-            out.push(Event::Established { flow, at, local, remote });
+            out.push(Event::Established { connection: id, at, local, remote });
         }
         // A SYN takes one sequence number before any payload (TCP Fast Open).
         let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
@@ -195,7 +195,7 @@ impl Tracked {
             let other = self.base[direction.reversed().index()].filter(|_| segment.ack);
             if !self.done {
                 out.push(Event::Segment {
-                    flow,
+                    connection: id,
                     at,
                     direction,
                     offset: sequence.wrapping_sub(base),
@@ -228,7 +228,7 @@ impl Tracked {
         direction: Direction,
         segment: &TcpSegment<'_>,
         out: &mut Vec<Event>,
-    ) -> Standing {
+    ) -> TcpState {
         let (index, other) = (direction.index(), direction.reversed().index());
         let was_closing = self.fin.iter().all(Option::is_some);
         if segment.fin {
@@ -236,7 +236,7 @@ impl Tracked {
             let base = self.sent(index, sequence, segment.payload_len);
             let end = sequence.wrapping_add(segment.payload_len);
             let offset = end.wrapping_sub(base);
-            out.push(Event::Fin { flow: self.flow, at, direction, offset });
+            out.push(Event::Fin { connection: self.id, at, direction, offset });
             self.fin[index] = Some(end.wrapping_add(1));
         }
         if segment.ack
@@ -246,13 +246,13 @@ impl Tracked {
         }
         let is_closing = self.fin.iter().all(Option::is_some);
         if self.fin_acknowledged == [true, true] || segment.rst && is_closing {
-            Standing::Closed(CloseCause::Closed)
+            TcpState::Closed(CloseCause::Closed)
         } else if segment.rst {
-            Standing::Closed(CloseCause::ResetBy(direction))
+            TcpState::Closed(CloseCause::ResetBy(direction))
         } else if is_closing && !was_closing {
-            Standing::Closing
+            TcpState::Closing
         } else {
-            Standing::Open
+            TcpState::Open
         }
     }
 

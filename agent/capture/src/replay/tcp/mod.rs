@@ -6,10 +6,10 @@ use std::collections::{VecDeque, hash_map::Entry};
 
 use hopsight_core::{
     collections::HashMap,
-    model::{CloseCause, Event, FlowId, Timestamp},
+    model::{CloseCause, ConnectionId, Event, Timestamp},
 };
 
-use self::connection::{End, Key, Standing, Tracked};
+use self::connection::{End, Key, TcpState, Tracked};
 use super::{
     closed::Closed,
     packet::{Path, TcpSegment},
@@ -27,26 +27,25 @@ const ORDER_SLACK: usize = 4096;
 #[derive(Debug, Default)]
 pub struct TcpTracker {
     connections: HashMap<Key, Tracked>,
-    by_flow: HashMap<FlowId, Key>,
+    by_id: HashMap<ConnectionId, Key>,
     /// In order of opening; also some that are closed by now.
-    order: VecDeque<FlowId>,
+    order: VecDeque<ConnectionId>,
     /// Both sides said that they will send no more.
-    closing: VecDeque<FlowId>,
+    closing: VecDeque<ConnectionId>,
     closed: Closed,
     /// Where a connection was last asked for inside of a tunnel.
     asked_in: HashMap<[End; 2], Path>,
     /// Where a connection lies whose server's segments come by another way: with one direction
     /// tagged and the other not, or with a tunnel for one direction only.
     answers: HashMap<Key, Path>,
-    flows: u64,
+    opened: u64,
     silent: u64,
 }
 
 impl TcpTracker {
-    /// No more bytes of this flow are wanted.
-    pub fn done(&mut self, flow: FlowId) {
-        if let Some(tracked) = self.by_flow.get(&flow).and_then(|key| self.connections.get_mut(key))
-        {
+    /// No more bytes of this connection are wanted.
+    pub fn done(&mut self, id: ConnectionId) {
+        if let Some(tracked) = self.by_id.get(&id).and_then(|key| self.connections.get_mut(key)) {
             tracked.done = true;
         }
     }
@@ -77,25 +76,25 @@ impl TcpTracker {
                 tracked
             }
         };
-        let flow = tracked.flow;
-        match tracked.take_in(at, &segment, out) {
-            Standing::Open => {}
-            Standing::Closing => {
-                self.closing.push_back(flow);
+        let id = tracked.id;
+        match tracked.apply(at, &segment, out) {
+            TcpState::Open => {}
+            TcpState::Closing => {
+                self.closing.push_back(id);
                 if self.closing.len() > MAX_CLOSING
                     && let Some(oldest) = self.closing.pop_front()
                 {
-                    self.close_flow(oldest, at, CloseCause::Closed, out);
+                    self.close_connection(oldest, at, CloseCause::Closed, out);
                 }
             }
-            Standing::Closed(cause) => self.close_flow(flow, at, cause, out),
+            TcpState::Closed(cause) => self.close_connection(id, at, cause, out),
         }
     }
 
     /// The capture ended: connections of which both sides had finished are closed.
     pub fn end(&mut self, at: Timestamp, out: &mut Vec<Event>) {
-        for flow in std::mem::take(&mut self.closing) {
-            self.close_flow(flow, at, CloseCause::Closed, out);
+        for id in std::mem::take(&mut self.closing) {
+            self.close_connection(id, at, CloseCause::Closed, out);
         }
     }
 
@@ -121,21 +120,21 @@ impl TcpTracker {
             self.answers.insert(key, asked.path);
             return Some(tracked);
         }
-        let Some(opened) = Tracked::open(FlowId(self.flows + 1), at, segment, out) else {
+        let Some(opened) = Tracked::open(ConnectionId(self.opened + 1), at, segment, out) else {
             self.silent += 1;
             return None;
         };
-        self.flows += 1;
+        self.opened += 1;
         if !key.path.is_empty() {
             let tunnel = key.path.to_string().into();
-            out.push(Event::Inside { flow: opened.flow, at, tunnel });
+            out.push(Event::Inside { connection: opened.id, at, tunnel });
             if opens {
                 self.asked_in.insert(key.ends, key.path.clone());
             }
         }
         self.make_room(at, out);
-        self.order.push_back(opened.flow);
-        self.by_flow.insert(opened.flow, key.clone());
+        self.order.push_back(opened.id);
+        self.by_id.insert(opened.id, key.clone());
         Some(self.connections.entry(key).insert_entry(opened).into_mut())
     }
 
@@ -152,30 +151,36 @@ impl TcpTracker {
     /// Gives up connections that were silent for long, where there are too many.
     fn make_room(&mut self, at: Timestamp, out: &mut Vec<Event>) {
         while self.connections.len() >= MAX_OPEN {
-            let Some(flow) = self.order.pop_front() else { return };
-            let key = self.by_flow.get(&flow);
+            let Some(id) = self.order.pop_front() else { return };
+            let key = self.by_id.get(&id);
             let Some(tracked) = key.and_then(|key| self.connections.get_mut(key)) else { continue };
             if std::mem::take(&mut tracked.active) {
-                self.order.push_back(flow);
+                self.order.push_back(id);
             } else {
-                self.close_flow(flow, at, CloseCause::SourceEnded, out);
+                self.close_connection(id, at, CloseCause::SourceEnded, out);
             }
         }
         if self.order.len() > 2 * self.connections.len() + ORDER_SLACK {
-            let open = &self.by_flow;
-            self.order.retain(|flow| open.contains_key(flow));
+            let open = &self.by_id;
+            self.order.retain(|id| open.contains_key(id));
         }
     }
 
-    fn close_flow(&mut self, flow: FlowId, at: Timestamp, cause: CloseCause, out: &mut Vec<Event>) {
-        if let Some(key) = self.by_flow.get(&flow).cloned() {
+    fn close_connection(
+        &mut self,
+        id: ConnectionId,
+        at: Timestamp,
+        cause: CloseCause,
+        out: &mut Vec<Event>,
+    ) {
+        if let Some(key) = self.by_id.get(&id).cloned() {
             self.close(&key, at, cause, out);
         }
     }
 
     fn close(&mut self, key: &Key, at: Timestamp, cause: CloseCause, out: &mut Vec<Event>) {
         let Some(mut tracked) = self.connections.remove(key) else { return };
-        self.by_flow.remove(&tracked.flow);
+        self.by_id.remove(&tracked.id);
         let ended = tracked.ended(key);
         if !key.path.is_empty() {
             self.asked_in.remove(&key.ends);
@@ -186,7 +191,7 @@ impl TcpTracker {
             self.answers.remove(&answers);
         }
         self.closed.remember(key, ended);
-        out.push(Event::Closed { flow: tracked.flow, at, cause });
+        out.push(Event::Closed { connection: tracked.id, at, cause });
     }
 }
 

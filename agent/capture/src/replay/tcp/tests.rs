@@ -107,7 +107,11 @@ fn ends_that_nobody_acknowledged_close_at_the_end() {
     let mut segments = whole();
     segments.pop();
     let events = events(segments);
-    let closed = Event::Closed { flow: FlowId(1), at: Timestamp(1_000), cause: CloseCause::Closed };
+    let closed = Event::Closed {
+        connection: ConnectionId(1),
+        at: Timestamp(1_000),
+        cause: CloseCause::Closed,
+    };
     assert_eq!(events.last(), Some(&closed));
 }
 

@@ -146,9 +146,12 @@ fn resumed_connections_keep_the_answer_on_verification() {
 #[test]
 fn hops_beyond_the_limit_share_one_that_never_claims_mtls() {
     let mut table = table(2);
-    for (flow, security) in [Mtls, Mtls, Mtls, Tls, Mtls].into_iter().enumerate() {
-        let flow = flow as u64;
-        table.record(&to(report(flow, security), &format!("10.0.0.{flow}:443")), at(1.0));
+    for (connection, security) in [Mtls, Mtls, Mtls, Tls, Mtls].into_iter().enumerate() {
+        let connection = connection as u64;
+        table.record(
+            &to(report(connection, security), &format!("10.0.0.{connection}:443")),
+            at(1.0),
+        );
     }
     let other = |table: &HopTable| {
         let snapshot = table.snapshot(1.0).sorted();
@@ -323,8 +326,8 @@ fn a_named_upstream_is_the_worst_of_its_servers_in_use() {
         ("none is known", vec![(a, Unknown, 0.0), (b, Unknown, 1.0)], Unknown),
     ] {
         let mut table = table(10);
-        for (flow, (address, security, at)) in (1..).zip(reports) {
-            let report = to(report(flow, security), address);
+        for (connection, (address, security, at)) in (1..).zip(reports) {
+            let report = to(report(connection, security), address);
             between(&mut table, "nginx", "payments", &report, at);
         }
         let hops = table.snapshot(0.0).hops;
@@ -388,8 +391,8 @@ fn no_order_of_connections_makes_a_hop_better_than_its_worst() {
             let mut table = table(10);
             let mut flips = 0;
             let mut last = None;
-            for (flow, (address, security, verified)) in (1..).zip(&kinds) {
-                let mut report = to(report(flow, *security), address);
+            for (connection, (address, security, verified)) in (1..).zip(&kinds) {
+                let mut report = to(report(connection, *security), address);
                 report.verdict.server_verified = *verified;
                 between(&mut table, "nginx", "payments", &report, 1.0);
                 let now = only(&table).state.security;
@@ -413,8 +416,8 @@ fn a_treatment_ends_with_the_configuration_that_caused_it() {
         hops::context::IntentSummary,
         policy::intent::{Scheme, Stated},
     };
-    let asked_in_vain = |flow| {
-        let mut report = report(flow, Tls);
+    let asked_in_vain = |connection| {
+        let mut report = report(connection, Tls);
         report.verdict.client_auth = ClientAuth::RequestedNotPresented;
         report
     };
@@ -468,16 +471,16 @@ fn servers_that_are_no_longer_listed_have_no_say() {
 #[test]
 fn the_certificate_that_ends_first_is_shown_and_renewal_ends_it() {
     let (a, b) = ("10.0.0.1:443", "10.0.0.2:443");
-    let with = |flow, address, not_before, not_after| {
+    let with = |connection, address, not_before, not_after| {
         let mut facts = certificate("upstream", not_after);
         facts.not_before = not_before;
-        let mut report = to(report(flow, Mtls), address);
+        let mut report = to(report(connection, Mtls), address);
         report.server_certificate = Some(facts.into());
         report
     };
     let shown = |table: &HopTable| only(table).server_certificate.expect("one").not_after;
     let mut table = table(10);
-    for (flow, (report, seconds, want, what)) in [
+    for (connection, (report, seconds, want, what)) in [
         (with(1, a, 0, 100), 1.0, 100, "the only one"),
         (with(2, b, 0, 900), 2.0, 100, "another server's ends later"),
         (with(3, a, 0, 100), 3.0, 100, "alternating changes nothing"),
@@ -488,26 +491,26 @@ fn the_certificate_that_ends_first_is_shown_and_renewal_ends_it() {
     .enumerate()
     {
         between(&mut table, "nginx", "payments", &report, seconds);
-        assert_eq!(shown(&table), want, "{flow}: {what}");
+        assert_eq!(shown(&table), want, "{connection}: {what}");
     }
 }
 
 #[test]
 fn an_answer_that_could_not_be_seen_gives_way_to_one_that_was() {
-    let verified = |flow, answer| {
-        let mut report = report(flow, Mtls);
+    let verified = |connection, answer| {
+        let mut report = report(connection, Mtls);
         report.verdict.server_verified = answer;
         report
     };
     let mut table = table(10);
-    for (flow, answer, seconds, want) in [
+    for (connection, answer, seconds, want) in [
         (1, ServerVerified::Unknown, 0.0, ServerVerified::Unknown),
         (2, ServerVerified::Yes, 10.0, ServerVerified::Unknown),
         (3, ServerVerified::Yes, 301.0, ServerVerified::Yes),
         (4, ServerVerified::No, 302.0, ServerVerified::No),
         (5, ServerVerified::Yes, 900.0, ServerVerified::No),
     ] {
-        between(&mut table, "nginx", "payments", &verified(flow, answer), seconds);
-        assert_eq!(only(&table).state.server_verified, want, "connection {flow}");
+        between(&mut table, "nginx", "payments", &verified(connection, answer), seconds);
+        assert_eq!(only(&table).state.server_verified, want, "connection {connection}");
     }
 }

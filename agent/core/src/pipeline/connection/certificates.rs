@@ -62,7 +62,7 @@ pub(super) fn client_certificate(
 fn not_there(report: &ConnectionReport) -> CertificateAbsence {
     match (report.tls_version.as_deref(), report.verdict.outcome) {
         (Some("1.3"), _) => CertificateAbsence::Encrypted,
-        // In clear, and the handshake went on without one: an anonymous or pre-shared key suite.
+        // In the clear, and the handshake went on without one: an anonymous or pre-shared key suite.
         (Some(_), Outcome::Established) => CertificateAbsence::NotSent,
         _ => CertificateAbsence::NotSeen,
     }

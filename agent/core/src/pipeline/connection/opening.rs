@@ -2,12 +2,12 @@
 
 use super::{Connection, Phase};
 use crate::{
-    flow::{
+    heard::Place,
+    model::{Direction, Reason},
+    stream::{
         prelude::{self, Ending, Opening},
         reassembly::{Missing, Stream},
     },
-    heard::Place,
-    model::{Direction, Reason},
     tls::wire::WireHandshake,
 };
 

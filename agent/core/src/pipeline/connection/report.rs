@@ -25,7 +25,7 @@ impl Connection {
         is_final: bool,
     ) -> ConnectionReport {
         let mut report = ConnectionReport {
-            flow: self.flow,
+            connection: self.id,
             origin: self.origin.clone(),
             src: self.local.map(address_text).unwrap_or_default(),
             dst: address_text(self.upstream()),

@@ -26,12 +26,12 @@ pub fn assess(
     seen: &Observation<'_>,
     now: UnixTime,
 ) -> Assessment {
-    let judge = Judge { policy, intents, seen, now };
+    let judge = Assessor { policy, intents, seen, now };
     let answers = Rule::ALL.iter().map(|rule| judge.answer(*rule)).collect();
     Assessment { answers, reason: seen.verdict.reason }
 }
 
-struct Judge<'a> {
+struct Assessor<'a> {
     policy: &'a Policy,
     intents: &'a [&'a UpstreamIntent],
     seen: &'a Observation<'a>,
@@ -42,7 +42,7 @@ fn violated(detail: String, place: Option<&Place>) -> Answer {
     Answer::Violated(Violation { detail, place: place.cloned() })
 }
 
-impl Judge<'_> {
+impl Assessor<'_> {
     fn answer(&self, rule: Rule) -> Answer {
         match rule {
             Rule::ClientCertificateRejected => self.client_certificate_rejected(),

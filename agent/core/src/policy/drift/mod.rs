@@ -25,7 +25,7 @@ use crate::{model::Reason, vocabulary};
 vocabulary! {
     /// What a hop can be in violation of.
     Rule {
-        /// Application bytes in clear where policy or configuration wants TLS.
+        /// Application bytes in the clear where policy or configuration wants TLS.
         Plaintext => "plaintext",
         /// Mutual TLS is wanted and the proxy has nothing to present: the upstream asked in vain,
         /// or did not ask and no certificate is configured.

@@ -28,15 +28,15 @@ const MAX_SERVERS: usize = 64;
 
 /// One server of a hop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Server {
+struct ServerDrifts {
     last_seen: UnixTime,
     tracks: BTreeMap<Rule, Track>,
 }
 
 /// The servers of one hop.
-type Hop = BTreeMap<SocketAddr, Server>;
+type HopDrifts = BTreeMap<SocketAddr, ServerDrifts>;
 
-impl Server {
+impl ServerDrifts {
     /// Without the rules that are as they should be.
     fn unfinished(&self) -> Self {
         let tracks =
@@ -54,7 +54,7 @@ type HopKey = (Arc<str>, Arc<str>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
-    hops: Vec<(HopKey, Hop)>,
+    hops: Vec<(HopKey, HopDrifts)>,
     closed: VecDeque<ClosedDrift>,
 }
 
@@ -66,7 +66,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct DriftTracker {
     options: Options,
-    hops: HashMap<HopKey, Hop>,
+    hops: HashMap<HopKey, HopDrifts>,
     closed: VecDeque<ClosedDrift>,
     dropped: u64,
     /// Since when connections can be seen.
@@ -92,7 +92,7 @@ impl DriftTracker {
                 let servers = hop.iter().map(|(address, server)| (*address, server.unfinished()));
                 (key.clone(), servers.filter(|(_, server)| !server.tracks.is_empty()).collect())
             })
-            .filter(|(_, hop): &(_, Hop)| !hop.is_empty())
+            .filter(|(_, hop): &(_, HopDrifts)| !hop.is_empty())
             .collect();
         hops.sort_by(|one, other| one.0.cmp(&other.0));
         Snapshot { hops, closed: self.closed.clone() }
@@ -118,7 +118,7 @@ impl DriftTracker {
         }
         let server = hop
             .entry(address)
-            .or_insert_with(|| Server { last_seen: seen.at, tracks: BTreeMap::new() });
+            .or_insert_with(|| ServerDrifts { last_seen: seen.at, tracks: BTreeMap::new() });
         server.last_seen = server.last_seen.max(seen.at);
         let mut events = Vec::new();
         for (rule, answer) in assessment.answers() {
@@ -234,7 +234,7 @@ impl DriftTracker {
 }
 
 /// The drifts of a hop that are open.
-fn open_in(hop: &Hop) -> impl Iterator<Item = &OpenDrift> {
+fn open_in(hop: &HopDrifts) -> impl Iterator<Item = &OpenDrift> {
     let tracks = hop.values().flat_map(|server| server.tracks.values());
     tracks.filter_map(|track| track.open.as_ref())
 }

@@ -184,7 +184,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How a stream server without `proxy_ssl` speaks: what nginx decrypted goes on in clear, the rest
+/// How a stream server without `proxy_ssl` speaks: what nginx decrypted goes on in the clear, the rest
 /// goes on as it came.
 fn stream_scheme(server: &[Directive]) -> Scheme {
     let mut listens = server

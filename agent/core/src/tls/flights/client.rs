@@ -242,7 +242,7 @@ enum Structure {
     Found(Reading),
 }
 
-/// Looks for CertificateVerify and Finished right behind the Certificate, which may be cut into
+/// Looks for CertificateVerify and Finished right after the Certificate, which may be cut into
 /// fragments: equally long ones, then a shorter rest.
 fn certificate_verify(cx: Context<'_>, records: &[u16], paddings: &[Padding]) -> Structure {
     let a = cx.a;

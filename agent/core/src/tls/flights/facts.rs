@@ -1,4 +1,4 @@
-//! What the hellos, which are in clear, say about the flights that follow them.
+//! What the hellos, which are in the clear, say about the flights that follow them.
 
 use thiserror::Error;
 

@@ -55,7 +55,7 @@ use crate::{
     model::{ClientAuth, Direction, Outcome},
 };
 
-/// Content type of an alert record (RFC 8446 section 5.1); in clear where it shows.
+/// Content type of an alert record (RFC 8446 section 5.1); in the clear where it shows.
 const ALERT: u8 = 21;
 /// Content type of every encrypted record.
 const APPLICATION_DATA: u8 = 23;
@@ -106,7 +106,7 @@ pub struct Flights {
 }
 
 impl Flights {
-    /// Starts behind a ServerHello that negotiated TLS 1.3 (and is no HelloRetryRequest).
+    /// Starts after a ServerHello that negotiated TLS 1.3 (and is no HelloRetryRequest).
     #[must_use]
     pub fn new(facts: HelloFacts) -> Self {
         let verdict = match (facts.psk_selected, facts.psk_offered) {

@@ -35,7 +35,7 @@ pub(super) struct Progress {
     server_left: bool,
     /// Length of the alert the server sent unprompted, if nothing but alerts followed.
     server_alert: Option<u16>,
-    /// That alert was sent in clear: the server had no keys or could not read the flight.
+    /// That alert was sent in the clear: the server had no keys or could not read the flight.
     server_alert_in_clear: bool,
 }
 
@@ -102,7 +102,7 @@ impl Progress {
         self.client_leaving && !self.server_left
     }
 
-    /// Whether the server said something, an alert apart, behind its own flight of `own` records and
+    /// Whether the server said something, an alert apart, after its own flight of `own` records and
     /// in the knowledge of the client's first `flight` records.
     pub(super) fn server_went_on(&self, own: usize, flight: usize) -> bool {
         let end = flight

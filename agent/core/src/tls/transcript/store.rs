@@ -19,7 +19,7 @@ struct Update<'b> {
 pub struct TranscriptLimits {
     /// Most handshakes kept at once.
     pub max: usize,
-    /// Nanoseconds after which one that no flow claimed is given up.
+    /// Nanoseconds after which one that no connection claimed is given up.
     pub max_age_ns: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Transcripts {
     pending_verification: HashMap<(u32, u64), (Verification, Timestamp)>,
     /// Processes whose callbacks approved of a bad chain.
     approving: HashSet<u32>,
-    /// Given up without a flow.
+    /// Given up without a connection.
     unmatched: u64,
     /// Damaged.
     damaged: u64,
@@ -71,7 +71,7 @@ impl Transcripts {
         }
     }
 
-    /// Transcripts that expired without a flow to belong to.
+    /// Transcripts that expired without a connection to belong to.
     #[must_use]
     pub const fn unmatched(&self) -> u64 {
         self.unmatched

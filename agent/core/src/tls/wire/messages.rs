@@ -1,4 +1,4 @@
-//! Messages and alerts in clear.
+//! Messages and alerts in the clear.
 
 use super::{SeenAlert, WireHandshake, place};
 use crate::{
@@ -44,7 +44,7 @@ impl WireHandshake {
             self.client_hellos = self.client_hellos.saturating_add(u8::from(asks));
             let awaits_answer = asks || retried != self.facts.hello_retry_request;
             if awaits_answer && (!fragment.is_empty() || side.records.in_record()) {
-                // It ends its record (RFC 8446 section 5.1): the other side has the word.
+                // It ends its record (RFC 8446 section 5.1): it is the other side's turn.
                 broken = Some(Reason::Malformed);
             }
             if broken.is_some() {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hopsight_core::model::{CloseCause, Direction, Event, FlowId, LibraryObservation};
+use hopsight_core::model::{CloseCause, ConnectionId, Direction, Event, LibraryObservation};
 
 use hopsight_fuzz_targets::events::Code;
 use hopsight_test_support::{captures, crafted, shared};
@@ -38,13 +38,13 @@ fn recordings() -> Vec<Vec<Event>> {
 /// The bytes of one direction of the first connection.
 fn stream(events: &[Event], wanted: Direction) -> Vec<u8> {
     let first = events.iter().find_map(|event| match event {
-        Event::Opened { flow, .. } => Some(*flow),
+        Event::Opened { connection, .. } => Some(*connection),
         _ => None,
     });
     let mut stream = Vec::new();
     for event in events {
-        if let Event::Segment { flow, direction, offset, bytes, .. } = event
-            && (Some(*flow), *direction) == (first, wanted)
+        if let Event::Segment { connection, direction, offset, bytes, .. } = event
+            && (Some(*connection), *direction) == (first, wanted)
         {
             let start = *offset as usize;
             stream.resize(stream.len().max(start + bytes.len()), 0);
@@ -88,40 +88,45 @@ fn messages(kinds: &[u8]) -> Vec<Vec<u8>> {
 
 /// The byte code of a recording, for the target `pipeline`.
 fn code(events: &[Event]) -> Vec<u8> {
-    let mut flows: Vec<FlowId> = Vec::new();
+    let mut connections: Vec<ConnectionId> = Vec::new();
     let mut code = Vec::new();
     for event in events {
-        let slot = |flow: &FlowId, flows: &[FlowId]| {
-            u8::try_from(flows.iter().position(|known| known == flow).unwrap_or(0) % 4)
+        let slot = |connection: &ConnectionId, connections: &[ConnectionId]| {
+            u8::try_from(connections.iter().position(|known| known == connection).unwrap_or(0) % 4)
                 .expect("below four")
         };
         let side = |direction: &Direction| if *direction == Direction::ToServer { 0 } else { 4 };
         let first = |code: Code, low: u8| (code as u8) << 4 | low;
         match event {
-            Event::Opened { flow, .. } => {
-                flows.push(*flow);
-                code.push(first(Code::Open, slot(flow, &flows)));
+            Event::Opened { connection, .. } => {
+                connections.push(*connection);
+                code.push(first(Code::Open, slot(connection, &connections)));
             }
-            Event::Established { flow, .. } => {
-                code.push(first(Code::Established, slot(flow, &flows)));
+            Event::Established { connection, .. } => {
+                code.push(first(Code::Established, slot(connection, &connections)));
             }
-            Event::Segment { flow, direction, bytes, .. } => {
+            Event::Segment { connection, direction, bytes, .. } => {
                 for piece in bytes.chunks(usize::from(u16::MAX)) {
-                    code.push(first(Code::Segment, slot(flow, &flows) | side(direction)));
+                    code.push(first(
+                        Code::Segment,
+                        slot(connection, &connections) | side(direction),
+                    ));
                     code.extend(short(piece.len()));
                     code.extend(piece);
                 }
             }
-            Event::Fin { flow, direction, .. } => {
-                code.push(first(Code::Fin, slot(flow, &flows) | side(direction)));
+            Event::Fin { connection, direction, .. } => {
+                code.push(first(Code::Fin, slot(connection, &connections) | side(direction)));
             }
-            Event::Closed { flow, cause: CloseCause::Closed, .. } => {
-                code.push(first(Code::Close, slot(flow, &flows)));
+            Event::Closed { connection, cause: CloseCause::Closed, .. } => {
+                code.push(first(Code::Close, slot(connection, &connections)));
             }
-            Event::Lost { flow, .. } => code.push(first(Code::Lost, slot(flow, &flows))),
+            Event::Lost { connection, .. } => {
+                code.push(first(Code::Lost, slot(connection, &connections)));
+            }
             Event::Library(event) => {
                 if let LibraryObservation::TranscriptUpdate { bytes, .. } = &event.observation {
-                    // The first flow's process.
+                    // The first connection's process.
                     code.extend([first(Code::Library, 0), 0, 0]);
                     code.extend(short(bytes.len()));
                     code.extend(bytes);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use self::{memory::State, steady::Load};
 
 /// Connections at which memory and time per event are measured.
-const FLOWS: [usize; 3] = [1_000, 100_000, 1_000_000];
+const CONNECTIONS: [usize; 3] = [1_000, 100_000, 1_000_000];
 const HOPS: [usize; 3] = [10, 1_000, 10_000];
 
 fn main() -> anyhow::Result<()> {
@@ -26,17 +26,21 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         // One measurement, for ourselves in another process.
-        ["memory", state, flows] => {
+        ["memory", state, connections] => {
             let state: State = serde_json::from_value(json!(state)).context("read STATE")?;
-            println!("{}", memory::measure(state, flows.parse()?)?);
+            println!("{}", memory::measure(state, connections.parse()?)?);
             Ok(())
         }
         ["hops", hops] => {
             println!("{}", hops::measure(hops.parse()?)?);
             Ok(())
         }
-        ["steady", seconds, flows] => {
-            let load = Load { seconds: seconds.parse()?, flows: flows.parse()?, ..Load::BUDGET };
+        ["steady", seconds, connections] => {
+            let load = Load {
+                seconds: seconds.parse()?,
+                connections: connections.parse()?,
+                ..Load::BUDGET
+            };
             println!("{}", steady::measure(&load)?);
             Ok(())
         }
@@ -49,18 +53,20 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn everything(short: bool, json_file: Option<&str>) -> anyhow::Result<()> {
-    let flows = if short { &FLOWS[..2] } else { &FLOWS };
+    let connections = if short { &CONNECTIONS[..2] } else { &CONNECTIONS };
     let mut memory = Vec::new();
-    println!("FLOWS     STATE            BYTES/FLOW  OF WHICH CAPTURED  NS/EVENT BESIDE THEM");
-    for &flows in flows {
+    println!(
+        "CONNECTIONS     STATE            BYTES/CONNECTION  OF WHICH CAPTURED  NS/EVENT BESIDE THEM"
+    );
+    for &connections in connections {
         for state in State::ALL {
             let word = json!(state);
             let word = word.as_str().unwrap_or_default().to_owned();
-            let result = in_own_process(&["memory", &word, &flows.to_string()])?;
+            let result = in_own_process(&["memory", &word, &connections.to_string()])?;
             println!(
-                "{flows:<9} {word:<16} {:>10.0} {:>18.0} {:>21.0}",
-                number(&result, "bytes_per_flow"),
-                number(&result, "captured_bytes_per_flow"),
+                "{connections:<9} {word:<16} {:>10.0} {:>18.0} {:>21.0}",
+                number(&result, "bytes_per_connection"),
+                number(&result, "captured_bytes_per_connection"),
                 number(&result, "ns_per_event"),
             );
             memory.push(result);
@@ -87,8 +93,8 @@ fn everything(short: bool, json_file: Option<&str>) -> anyhow::Result<()> {
         );
         hops.push(result);
     }
-    let (seconds, flows) = if short { ("10", "100000") } else { ("60", "1000000") };
-    let steady = in_own_process(&["steady", seconds, flows])?;
+    let (seconds, connections) = if short { ("10", "100000") } else { ("60", "1000000") };
+    let steady = in_own_process(&["steady", seconds, connections])?;
     println!("\n{}", steady::describe(&steady));
     if let Some(file) = json_file {
         let all = json!({ "memory": memory, "hops": hops, "steady": steady });

@@ -60,13 +60,13 @@ impl State {
     }
 }
 
-/// Fills a table with `flows` connections in this state.
-pub fn measure(state: State, flows: usize) -> anyhow::Result<Value> {
+/// Fills a table with `connections` connections in this state.
+pub fn measure(state: State, connections: usize) -> anyhow::Result<Value> {
     let scripts = scripts()?;
     let script = state.script(script("mtls13")?);
     let captured: usize = script.said.iter().map(|(_, bytes)| bytes.len()).sum();
     let limits = Limits {
-        max_flows: flows + 2 * AT_ONCE,
+        max_connections: connections + 2 * AT_ONCE,
         max_stream_bytes: usize::MAX,
         ..Limits::default()
     };
@@ -74,8 +74,8 @@ pub fn measure(state: State, flows: usize) -> anyhow::Result<Value> {
     let mut updates = Vec::new();
     let before = resident("VmRSS")?;
     let start = Timestamp(1_000_000_000);
-    for flow in 0..flows {
-        let mut events = connection(&script, &setting(flow as u64, start, flow % HOPS));
+    for number in 0..connections {
+        let mut events = connection(&script, &setting(number as u64, start, number % HOPS));
         if state != State::Decided {
             events.truncate(events.len() - 1);
         }
@@ -87,10 +87,13 @@ pub fn measure(state: State, flows: usize) -> anyhow::Result<Value> {
     let tracked = pipeline.tracked();
     let filled = resident("VmRSS")?;
     if state != State::Decided {
-        anyhow::ensure!(tracked == flows, "{tracked} of {flows} flows are tracked");
+        anyhow::ensure!(
+            tracked == connections,
+            "{tracked} of {connections} connections are tracked"
+        );
     }
 
-    let mut traffic = Traffic::new(scripts, HOPS, flows as u64);
+    let mut traffic = Traffic::new(scripts, HOPS, connections as u64);
     let mut now = start;
     let mut seconds = 0.0;
     let mut handled = 0;
@@ -112,10 +115,10 @@ pub fn measure(state: State, flows: usize) -> anyhow::Result<Value> {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     Ok(json!({
         "state": state,
-        "flows": flows,
+        "connections": connections,
         "tracked": tracked,
-        "bytes_per_flow": filled.saturating_sub(before) as f64 / flows as f64,
-        "captured_bytes_per_flow": if tracked == 0 { 0 } else { captured },
+        "bytes_per_connection": filled.saturating_sub(before) as f64 / connections as f64,
+        "captured_bytes_per_connection": if tracked == 0 { 0 } else { captured },
         "ns_per_event": seconds * 1e9 / handled as f64,
         "handshakes_per_second": TIMED as f64 / seconds,
     }))

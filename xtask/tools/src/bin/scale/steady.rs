@@ -26,7 +26,7 @@ pub struct Load {
     /// For how long, in the events' time.
     pub seconds: u64,
     /// Connections that stay silent all the time.
-    pub flows: usize,
+    pub connections: usize,
     /// Handshakes per second of the events' time.
     pub rate: u64,
     /// Upstreams.
@@ -35,7 +35,8 @@ pub struct Load {
 
 impl Load {
     /// The load that the agent has to bear.
-    pub const BUDGET: Self = Self { seconds: 60, flows: 1_000_000, rate: 20_000, hops: 10_000 };
+    pub const BUDGET: Self =
+        Self { seconds: 60, connections: 1_000_000, rate: 20_000, hops: 10_000 };
 }
 
 /// Pause between scrapes, in real time.
@@ -43,20 +44,20 @@ const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs it.
 pub fn measure(load: &Load) -> anyhow::Result<Value> {
-    let limits = Limits { max_flows: load.flows + 50_000, ..Limits::default() };
+    let limits = Limits { max_connections: load.connections + 50_000, ..Limits::default() };
     let mut pipeline = Pipeline::new(limits);
     let exporter = Exporter::new(HopLimits { max_hops: load.hops, ..HopLimits::default() });
     let mut updates = Vec::new();
     let mut now = Timestamp(1_000_000_000);
     let silent = Script { said: Vec::new() };
-    for flow in 0..load.flows {
-        let mut events = connection(&silent, &setting(flow as u64, now, flow % load.hops));
+    for number in 0..load.connections {
+        let mut events = connection(&silent, &setting(number as u64, now, number % load.hops));
         events.truncate(events.len() - 1);
         for event in events {
             pipeline.handle(event, &mut updates);
         }
     }
-    let mut traffic = Traffic::new(scripts()?, load.hops, load.flows as u64);
+    let mut traffic = Traffic::new(scripts()?, load.hops, load.connections as u64);
     let per_batch = usize::try_from(load.rate * BATCH_NS / 1_000_000_000)?;
     let per_second = 1_000_000_000 / BATCH_NS;
     let stop = AtomicBool::new(false);
@@ -108,7 +109,7 @@ pub fn measure(load: &Load) -> anyhow::Result<Value> {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     Ok(json!({
         "seconds": load.seconds,
-        "silent_flows": load.flows,
+        "silent_connections": load.connections,
         "handshakes_per_second": load.rate,
         "hops": load.hops,
         "final_reports": reports,
@@ -134,7 +135,7 @@ pub fn describe(result: &Value) -> String {
         .map(|bytes| (bytes.as_u64().unwrap_or_default() / 1_000_000).to_string())
         .collect();
     format!(
-        "{} handshakes/s to {} hops for {} s of their time, beside {} silent flows:\n\
+        "{} handshakes/s to {} hops for {} s of their time, beside {} silent connections:\n\
          {:.0} % of a core in processor time ({:.1} us per handshake, exporter included), {} of {} reported\n\
          batches of {} ms: p50 {:.2} ms, p99 {:.2}, p99.9 {:.2}, max {:.2}\n\
          resident MB at the start and every 10 s: {}\n\
@@ -142,7 +143,7 @@ pub fn describe(result: &Value) -> String {
         result["handshakes_per_second"],
         result["hops"],
         result["seconds"],
-        result["silent_flows"],
+        result["silent_connections"],
         result["share_of_a_core"].as_f64().unwrap_or(f64::NAN) * 100.0,
         result["us_per_handshake"].as_f64().unwrap_or(f64::NAN),
         result["final_reports"],

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, vec::IntoIter};
 
-use hopsight_core::model::{Event, FlowId, Timestamp};
+use hopsight_core::model::{ConnectionId, Event, Timestamp};
 
 use hopsight_tools::recorded::{
     Script,
@@ -16,25 +16,25 @@ pub const BATCH_NS: u64 = 5_000_000;
 pub struct Traffic {
     scripts: Vec<Script>,
     hops: usize,
-    next_flow: u64,
+    next: u64,
 }
 
 impl Traffic {
     /// Connections of these recordings in turn to `hops` upstreams in turn, numbered from
-    /// `first_flow` on.
-    pub fn new(scripts: Vec<Script>, hops: usize, first_flow: u64) -> Self {
-        Self { scripts, hops, next_flow: first_flow }
+    /// `first` on.
+    pub fn new(scripts: Vec<Script>, hops: usize, first: u64) -> Self {
+        Self { scripts, hops, next: first }
     }
 
     /// The events of `connections` connections that begin at `at`, one of each in turn.
     pub fn batch(&mut self, at: Timestamp, connections: usize, out: &mut Vec<Event>) {
         let mut open: Vec<IntoIter<Event>> = (0..connections)
             .map(|_| {
-                let flow = self.next_flow;
-                self.next_flow += 1;
-                let index = usize::try_from(flow).unwrap_or_default();
+                let number = self.next;
+                self.next += 1;
+                let index = usize::try_from(number).unwrap_or_default();
                 let script = &self.scripts[index % self.scripts.len()];
-                connection(script, &setting(flow, at, index % self.hops)).into_iter()
+                connection(script, &setting(number, at, index % self.hops)).into_iter()
             })
             .collect();
         while !open.is_empty() {
@@ -44,9 +44,9 @@ impl Traffic {
     }
 }
 
-/// Flow number `flow`, to upstream number `hop`.
-pub fn setting(flow: u64, at: Timestamp, hop: usize) -> Setting {
+/// Connection number `number`, to upstream number `hop`.
+pub fn setting(number: u64, at: Timestamp, hop: usize) -> Setting {
     let [.., high, low] = hop.to_be_bytes();
     let upstream = SocketAddr::from(([10, 1, high, low], 443));
-    Setting { flow: FlowId(flow), at, proxy: "nginx".into(), upstream }
+    Setting { connection: ConnectionId(number), at, proxy: "nginx".into(), upstream }
 }

@@ -145,7 +145,7 @@ fn after_calls(elf: &Elf<'_>, functions: &Functions, callee: u64) -> Result<Vec<
     Ok(points)
 }
 
-/// The place behind the one call through a pointer whose result is judged right after, where the
+/// The place after the one call through a pointer whose result is judged right after, where the
 /// application's answer (`enum ssl_verify_result_t`) still is where it was returned.
 fn answer_of_callback(
     elf: &Elf<'_>,

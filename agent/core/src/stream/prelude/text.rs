@@ -1,4 +1,4 @@
-//! Protocols of lines in clear: who they are, and whether an upgrade may still come.
+//! Protocols of lines in the clear: who they are, and whether an upgrade may still come.
 
 use super::{
     foreign,
@@ -10,7 +10,7 @@ use super::{
 /// Bytes of a line that make it one: all of them printable.
 const ENOUGH_OF_A_LINE: usize = 4;
 
-/// Commands that a client sends before an upgrade. Any other line is its work, in clear.
+/// Commands that a client sends before an upgrade. Any other line is its work, in the clear.
 const BEFORE_UPGRADE: &[&str] = &[
     "EHLO",
     "HELO",
@@ -147,7 +147,7 @@ fn is_imap_tag(word: &str) -> bool {
 const GREETING_BYTES: usize = 1024;
 
 /// The reply that greets a client of SMTP or FTP, and whether it is whole: its last line has a
-/// space behind the code, the others a hyphen (RFC 5321 section 4.2.1, RFC 959 section 4.2).
+/// space after the code, the others a hyphen (RFC 5321 section 4.2.1, RFC 959 section 4.2).
 fn greeting(server: &[u8]) -> (&[u8], bool) {
     let [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'-', ..] = server else {
         return (&[], true);
@@ -224,7 +224,7 @@ const MEMCACHED: [&[u8]; 20] = [
     b"flush_all",
 ];
 
-/// Whether a client begins with this command, and graphic bytes or the end of the line behind it.
+/// Whether a client begins with this command, and graphic bytes or the end of the line after it.
 fn is_command(client: &[u8], verb: &[u8]) -> bool {
     match client.strip_prefix(verb) {
         Some([b'\r', b'\n', ..]) => true,

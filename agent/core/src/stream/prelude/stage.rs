@@ -3,11 +3,11 @@
 /// What a client said so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It spoke in clear, and nothing that rules an upgrade out.
+    /// It spoke in the clear, and nothing that rules an upgrade out.
     MayUpgrade,
     /// It asked for an upgrade, which was not refused, and said nothing after that.
     Upgrading,
-    /// It went on in clear, or the server declined.
+    /// It went on in the clear, or the server declined.
     StaysClear,
     /// It is encrypted in a way of its own, which is not read here.
     Opaque,

@@ -1,4 +1,4 @@
-//! Binary protocols that speak in clear from their first byte, by what that first message must hold.
+//! Binary protocols that speak in the clear from their first byte, by what that first message must hold.
 //!
 //! Each check fixes 24 bits or more, so that bytes which look random (another protocol's encryption)
 //! pass for a protocol at most once in 2^24 connections.
@@ -135,7 +135,7 @@ fn fastcgi(bytes: &[u8]) -> Option<bool> {
     Some(byte(bytes, 7)? == 0 && name(bytes, 10, byte(bytes, 8)?.into())?)
 }
 
-/// A packet of variables (uWSGI protocol): modifiers 0, then keys and values behind their lengths.
+/// A packet of variables (uWSGI protocol): modifiers 0, then keys and values after their lengths.
 fn uwsgi(bytes: &[u8]) -> Option<bool> {
     if byte(bytes, 0)? != 0 {
         return Some(false);
@@ -268,7 +268,7 @@ fn dns(bytes: &[u8]) -> Option<bool> {
     Some(plausible && byte(bytes, 14)? <= 63)
 }
 
-/// A request for a ticket (RFC 4120 section 5.4.1), which TCP puts behind its length (section 7.2.2):
+/// A request for a ticket (RFC 4120 section 5.4.1), which TCP puts after its length (section 7.2.2):
 /// the application tag, a sequence, and in it version 5 and the type.
 fn kerberos(bytes: &[u8]) -> Option<bool> {
     const VERSION: &[u8] = &[0xa1, 3, 2, 1, 5, 0xa2, 3, 2, 1];

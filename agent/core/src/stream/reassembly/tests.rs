@@ -15,7 +15,7 @@ fn segments_in_any_order_give_the_bytes_once() {
     let cases: &[Case<'_>] = &[
         ("in order", &[(0, b"ab"), (2, b"cd")], b"abcd", Missing::NotYet),
         ("out of order", &[(2, b"cd"), (0, b"ab")], b"abcd", Missing::NotYet),
-        ("hole", &[(0, b"a"), (2, b"c")], b"a", Missing::Hole),
+        ("gap", &[(0, b"a"), (2, b"c")], b"a", Missing::Gap),
         ("retransmitted", &[(0, b"ab"), (0, b"ab"), (2, b"c")], b"abc", Missing::NotYet),
         ("first byte wins in order", &[(0, b"ab"), (1, b"XYZ")], b"abYZ", Missing::NotYet),
         ("first byte wins ahead", &[(2, b"cd"), (0, b"XXXX")], b"XXcd", Missing::NotYet),
@@ -39,10 +39,10 @@ fn copies_that_differ_are_noticed() {
         ("the same in other pieces", &[(0, b"abcd"), (1, b"bc"), (2, b"cdef")], false),
         ("another byte", &[(0, b"abcd"), (0, b"aXcd")], true),
         ("another tail, then more", &[(0, b"abcd"), (2, b"cXef")], true),
-        ("behind a hole, the same", &[(4, b"efgh"), (4, b"efgh")], false),
-        ("behind a hole, another", &[(4, b"efgh"), (5, b"Xgh")], true),
-        ("behind a hole, covered", &[(4, b"ef"), (2, b"cdXfgh")], true),
-        ("the hole's filling overlaps", &[(2, b"cd"), (0, b"abX")], true),
+        ("after a gap, the same", &[(4, b"efgh"), (4, b"efgh")], false),
+        ("after a gap, another", &[(4, b"efgh"), (5, b"Xgh")], true),
+        ("after a gap, covered", &[(4, b"ef"), (2, b"cdXfgh")], true),
+        ("the gap's filling overlaps", &[(2, b"cd"), (0, b"abX")], true),
         ("keepalive probe with a byte of its own", &[(0, b"abcd"), (3, b"X")], false),
     ];
     for (name, segments, expected) in cases {

@@ -1,11 +1,11 @@
 //! Puts the captured bytes of one direction in order by relative sequence number.
 //!
 //! Rules: the first copy of a byte wins, a segment beyond the window is dropped and counted, and a
-//! hole is never skipped.
+//! gap is never skipped.
 //!
 //! Packets are seen before TCP has judged them, so a forged one is seen even if its checksum or
 //! acknowledgement number makes the kernel drop it, and Linux lets a later segment replace those
-//! that it covers while they wait behind a hole (`tcp_data_queue_ofo`). Nobody but the receiver
+//! that it covers while they wait after a gap (`tcp_data_queue_ofo`). Nobody but the receiver
 //! knows which copy counted. So every copy is compared with the first: where they differ, the
 //! stream is [`Stream::contradicted`], and nothing may be concluded from its bytes.
 
@@ -69,26 +69,26 @@ pub enum Missing {
     /// It was sent, but the capture was cut before it.
     Truncated,
     /// Later bytes were seen, this one not (yet).
-    Hole,
+    Gap,
     /// The side has finished sending.
     Finished,
 }
 
-/// What a piece behind a hole costs beside its bytes (allocation, map entry). It counts against
+/// What a piece after a gap costs beside its bytes (allocation, map entry). It counts against
 /// the window, so that single bytes ahead do not take eighty times their size.
 const PIECE_COST: usize = 80;
 
-/// What most streams never have: bytes behind a hole, or more than once.
+/// What most streams never have: bytes after a gap, or more than once.
 #[derive(Debug, Default)]
 struct Disorder {
-    /// Segments ahead of a hole, by position, without overlaps.
+    /// Segments ahead of a gap, by position, without overlaps.
     ahead: BTreeMap<u64, Vec<u8>>,
     /// What they cost, see [`PIECE_COST`].
     ahead_cost: usize,
     drops: DropCounts,
 }
 
-/// One direction of a flow.
+/// One direction of a connection.
 #[derive(Debug)]
 pub struct Stream {
     /// Bytes in order: those of `read..` were not consumed yet, those before stay to be compared
@@ -126,7 +126,7 @@ impl At {
 
 impl Stream {
     /// A stream of which at most `limit` bytes are used and at most `window` bytes are held back
-    /// behind holes, which is never more than 4 GiB.
+    /// after gaps, which is never more than 4 GiB.
     #[must_use]
     pub fn new(limit: u64, window: usize) -> Self {
         Self {
@@ -204,7 +204,7 @@ impl Stream {
         } else if cut.is_some_and(|cut| cut <= end) || end >= self.limit {
             Missing::Truncated
         } else if self.has_bytes_ahead() || fin.is_some() || cut.is_some() {
-            Missing::Hole
+            Missing::Gap
         } else {
             Missing::NotYet
         }

@@ -58,7 +58,7 @@ struct Newest {
     at: Instant,
 }
 
-pub(super) struct Judge {
+pub(super) struct Evaluator {
     exporter: Exporter,
     board: Arc<DriftBoard>,
     policies: PolicyFile,
@@ -76,7 +76,7 @@ pub(super) struct Judge {
     unlisted_at: Instant,
 }
 
-impl Judge {
+impl Evaluator {
     /// Continues where `state` left off.
     pub(super) fn new(
         exporter: Exporter,
@@ -102,7 +102,7 @@ impl Judge {
                 exporter.observe_drift_detection(detection);
             }
         }
-        let judge = Self {
+        let evaluator = Self {
             exporter,
             board,
             policies,
@@ -116,9 +116,9 @@ impl Judge {
             unshown: false,
             unlisted_at: Instant::now(),
         };
-        judge.show();
-        judge.show_health();
-        judge
+        evaluator.show();
+        evaluator.show_health();
+        evaluator
     }
 
     /// Records what was said about a connection: it is counted, and evaluated against policy if it

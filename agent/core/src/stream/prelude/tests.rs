@@ -119,7 +119,7 @@ fn cases() -> Vec<Case> {
             "clear postgresql",
         ),
         (
-            "postgresql in clear",
+            "postgresql in the clear",
             vec![0, 0, 0, 41, 0, 3, 0, 0],
             vec![],
             "clear postgresql",
@@ -133,7 +133,7 @@ fn cases() -> Vec<Case> {
             "tls [36, 11] mysql",
             "tls [36, 11] mysql",
         ),
-        ("mysql in clear", mysql(0), greeting, "clear mysql", "clear mysql"),
+        ("mysql in the clear", mysql(0), greeting, "clear mysql", "clear mysql"),
         (
             "smtp upgrades",
             tls(b"EHLO me\r\nSTARTTLS\r\n"),
@@ -142,7 +142,7 @@ fn cases() -> Vec<Case> {
             "tls [19, 35] smtp",
         ),
         (
-            "smtp goes on in clear",
+            "smtp goes on in the clear",
             text("EHLO me\r\nMAIL FROM:<a@b>\r\n"),
             text("220 x ESMTP\r\n"),
             "clear smtp",
@@ -219,7 +219,7 @@ fn cases() -> Vec<Case> {
             "tls [47, 17] xmpp",
         ),
         (
-            "xmpp in clear",
+            "xmpp in the clear",
             text("<?xml?><stream><iq type='get'/>"),
             vec![],
             "clear xmpp",
@@ -262,7 +262,7 @@ fn cases() -> Vec<Case> {
         ),
         ("ssh", text("SSH-2.0-x\r\n"), text("SSH-2.0-y\r\n"), "opaque ssh", "opaque ssh"),
         (
-            "ssh behind a PROXY prefix",
+            "ssh after a PROXY prefix",
             text("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nSSH-2.0-x\r\n"),
             vec![],
             "opaque ssh",

@@ -1,9 +1,9 @@
-//! Protocols that begin in clear and may become TLS (RFC 3207 SMTP, RFC 2595 IMAP and POP3,
+//! Protocols that begin in the clear and may become TLS (RFC 3207 SMTP, RFC 2595 IMAP and POP3,
 //! RFC 4217 FTP, RFC 4511 LDAP, RFC 6120 XMPP, PostgreSQL, MySQL, RDP, AMQP, TDS).
 //!
 //! One rule for all: TLS begins where a ClientHello is answered by a ServerHello, wherever that is.
 //! What the protocols are known for is only the name, and how long to wait for an upgrade: a
-//! client that goes on with its work in clear will not upgrade any more.
+//! client that goes on with its work in the clear will not upgrade any more.
 
 use super::{
     Ending, Opening, TlsStart, clear, foreign,
@@ -51,7 +51,7 @@ pub fn unknown_protocol(client: &[u8], server: &[u8]) -> Opening {
     }
 }
 
-/// TLS begins at these places of both sides, behind this protocol in clear.
+/// TLS begins at these places of both sides, after this protocol in the clear.
 pub const fn upgrade(at: [usize; 2], protocol: &'static str) -> Opening {
     Opening::Tls(TlsStart { at, starttls: Some(protocol), ssl2_hello: None })
 }
@@ -115,7 +115,7 @@ fn postgresql(client: &[u8], server: &[u8]) -> Option<(&'static str, Stage)> {
     for request in POSTGRESQL_REQUESTS {
         match prefix(client, request) {
             Match::Yes => {
-                // 'N' declines; what follows is another request or the startup message in clear.
+                // 'N' declines; what follows is another request or the startup message in the clear.
                 let more = &client[request.len()..];
                 let again = more.is_empty()
                     || POSTGRESQL_REQUESTS.iter().any(|next| prefix(more, next) != Match::No);

@@ -63,7 +63,7 @@ fn tlcp(client: &[u8]) -> Match {
 
 /// Frames of ALTS (gRPC's Application Layer Transport Security): a length that counts the type, and
 /// the type, both little-endian words; 6 is that of data. Messages of MongoDB begin alike, with a
-/// number that may be 6 as well, and have zeros behind it.
+/// number that may be 6 as well, and have zeros after it.
 fn alts(client: &[u8]) -> Match {
     const LONGEST: u32 = 1 << 20;
     const HANDSHAKE: u32 = 1;
@@ -132,7 +132,7 @@ pub fn is_openvpn(client: &[u8]) -> bool {
 /// What TDS (MS-TDS section 2.2.3) has come to after its prelogin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tds {
-    /// The login, or more, in clear.
+    /// The login, or more, in the clear.
     Clear,
     /// TLS in packets of its own.
     Encrypted,

@@ -6,7 +6,7 @@
 //! What both leave open is undecided. How often each errs on captured traffic is in
 //! `agent/RELIABILITY.md`.
 //!
-//! A protocol that negotiates in clear and encrypts afterwards passes by its beginning; those that
+//! A protocol that negotiates in the clear and encrypts afterwards passes by its beginning; those that
 //! are known are told by name before anything is counted.
 
 /// Bytes of each direction that are counted: an unknown protocol that says more is at its work.
@@ -27,7 +27,7 @@ pub fn reads_as_clear(client: &[u8], server: &[u8]) -> bool {
 }
 
 /// Whether what is left without zeros has many values beyond ASCII: short encrypted frames, each
-/// behind a counter or a length that is mostly zeros. A few such values are in any protocol.
+/// after a counter or a length that is mostly zeros. A few such values are in any protocol.
 fn is_spread_between_zeros(bytes: &[u8]) -> bool {
     const FEW: usize = 8;
     let count = |test: fn(u8) -> bool| bytes.iter().filter(|byte| test(**byte)).count();
@@ -127,9 +127,9 @@ mod tests {
                 true,
             ),
             ("evenly spread", &random, b"", false),
-            ("evenly spread behind a length", &framed(b"\0\0\0\x78"), b"", false),
-            ("short frames, each behind a counter", &counted, b"", false),
-            ("evenly spread behind two words", &framed(b"\0\0\0\x78\0\0\0\x01"), b"", false),
+            ("evenly spread after a length", &framed(b"\0\0\0\x78"), b"", false),
+            ("short frames, each after a counter", &counted, b"", false),
+            ("evenly spread after two words", &framed(b"\0\0\0\x78\0\0\0\x01"), b"", false),
             (
                 "a clear word answered by what is evenly spread",
                 b"\0\x01\0\0\0\x06\x01\x03\0\0\0\x0a",

@@ -114,8 +114,8 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         return server_alone(server, ending);
     }
     match RecordHeader::parse(client) {
-        // The server spoke first, in clear, and the client answers with TLS. (One that comes before
-        // such bytes is answered in clear, and decided by then.)
+        // The server spoke first, in the clear, and the client answers with TLS. (One that comes before
+        // such bytes is answered in the clear, and decided by then.)
         Ok(Some(_)) if RecordHeader::parse(server).is_err() && ending == Ending::Open => {
             return signatures::server_hello(server).map_or(Opening::Pending, |server_at| {
                 upgrades::upgrade([0, server_at], upgrades::named(&[], server).0)
