@@ -177,6 +177,17 @@ impl Stack {
     /// Every one, in order.
     pub const ALL: [Self; 4] = [Self::OpenSsl, Self::OpenSslInside, Self::Go, Self::BoringSsl];
 
+    /// Its word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "openssl",
+            Self::OpenSslInside => "openssl_inside",
+            Self::Go => "go",
+            Self::BoringSsl => "boringssl",
+        }
+    }
+
     /// Entries of `STACK_COUNTS`.
     pub const COUNTS: u32 = 2 * (Self::BoringSsl as u32 + 1);
 

@@ -5,7 +5,7 @@
 #[path = "support/reports.rs"]
 mod reports;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use hopsight_core::{
     model::{Outcome, Security},
@@ -110,13 +110,13 @@ fn verdicts_fit_the_known_truth() {
     let mut replayed: HashMap<String, Vec<ConnectionReport>> = HashMap::new();
     let mut rows = BTreeMap::<String, [u32; 2]>::new();
     let mut wrong = Vec::new();
-    let mut stale: BTreeSet<&Difference> = DIFFERENCES.iter().collect();
+    let mut explained = hopsight_test_support::Explained::new(DIFFERENCES);
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split('\t').collect();
         let [file, client, server, "tcp", expected, ..] = fields[..] else { continue };
         let reports =
             replayed.entry(file.to_owned()).or_insert_with(|| reports(&corpus.join(file)));
-        let is_this = |difference: &&Difference| difference.0 == file && difference.1 == client;
+        let is_this = |difference: &Difference| difference.0 == file && difference.1 == client;
         let strip = |address: &str| address.replace(['[', ']'], "");
         let found = reports.iter().find(|report| {
             strip(&report.src) == client && strip(&report.dst) == server
@@ -128,9 +128,7 @@ fn verdicts_fit_the_known_truth() {
         if fit {
             continue;
         }
-        if let Some(known) = DIFFERENCES.iter().find(is_this) {
-            stale.remove(known);
-        } else {
+        if !explained.explains(is_this) {
             wrong.push(format!("{file} {client} {server}: expected {expected}, said {seen}"));
         }
     }
@@ -142,5 +140,5 @@ fn verdicts_fit_the_known_truth() {
         println!("known difference: {file} {client}: {reason}");
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(stale.is_empty(), "known differences that are none, or no longer there: {stale:#?}");
+    explained.assert_none_is_stale();
 }

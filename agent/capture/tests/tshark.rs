@@ -196,7 +196,7 @@ fn facts_agree_with_tshark() {
     }
     let mut tally: BTreeMap<String, u32> = BTreeMap::new();
     let mut wrong = Vec::new();
-    let mut stale: BTreeSet<&Difference> = DIFFERENCES.iter().collect();
+    let mut explained = hopsight_test_support::Explained::new(DIFFERENCES);
     for path in hopsight_test_support::captures(&corpus) {
         let name = path.strip_prefix(&corpus).expect("below").to_string_lossy().into_owned();
         let mut reports: HashMap<(String, String), Vec<ConnectionReport>> = HashMap::new();
@@ -214,7 +214,7 @@ fn facts_agree_with_tshark() {
                 let said: BTreeSet<&String> =
                     all.iter().filter_map(|facts| facts.get(fact)).collect();
                 let agrees = said.iter().any(|value| values.contains(*value));
-                let is_this = |(file, client, what, _): &&Difference| {
+                let is_this = |(file, client, what, _): &Difference| {
                     (*file, *client, *what) == (name.as_str(), seen.client.as_str(), *fact)
                 };
                 let word = if agrees { "agree" } else { "differ" };
@@ -222,9 +222,7 @@ fn facts_agree_with_tshark() {
                 if agrees {
                     continue;
                 }
-                if let Some(known) = DIFFERENCES.iter().find(is_this) {
-                    stale.remove(known);
-                } else {
+                if !explained.explains(is_this) {
                     wrong.push(format!(
                         "(\"{name}\", \"{}\", \"{fact}\", \"\"): tshark {values:?}, we {said:?}",
                         seen.client
@@ -241,5 +239,5 @@ fn facts_agree_with_tshark() {
     }
     assert!(tally.values().sum::<u32>() > 100, "tshark read next to nothing");
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(stale.is_empty(), "known differences that are none, or no longer there: {stale:#?}");
+    explained.assert_none_is_stale();
 }

@@ -110,7 +110,7 @@ pub fn library_health(statuses: &LibraryStatuses) -> (ComponentState, String) {
 impl Collect for AgentMetrics {
     fn collect(&self, samples: &mut Samples) {
         collect_capture(&self.capture.read(), samples);
-        collect_library(&self.library.read(), samples);
+        collect_library(&self.library.read(), self.library.attached(), samples);
         let numbers = *self.pipeline.lock().unwrap_or_else(PoisonError::into_inner);
         collect_pipeline(&numbers, samples);
     }
@@ -136,7 +136,7 @@ fn collect_capture(capture: &CaptureStats, samples: &mut Samples) {
     for program in NETWORK_PROGRAMS {
         // Their links live as long as the source these numbers come from, and the cgroup.
         let attached = u64::from(capture.detached_from.is_none());
-        samples.count(PROBES_ATTACHED, [program], attached);
+        samples.count(PROBES_ATTACHED, [program, "network"], attached);
     }
     // Without the kernel's statistics every program has run zero times.
     for program in capture.programs.iter().filter(|program| program.run_count > 0) {
@@ -146,7 +146,14 @@ fn collect_capture(capture: &CaptureStats, samples: &mut Samples) {
     }
 }
 
-fn collect_library(statuses: &[LibraryStatus], samples: &mut Samples) {
+fn collect_library(
+    statuses: &[LibraryStatus],
+    attached: impl IntoIterator<Item = (&'static str, u64)>,
+    samples: &mut Samples,
+) {
+    for (stack, places) in attached {
+        samples.count(PROBES_ATTACHED, [stack, "library"], places);
+    }
     let by_status = library_processes(statuses);
     let reasons = NoLibrary::ALL.iter().map(|reason| reason.as_str());
     for status in std::iter::once(LIBRARY).chain(reasons) {

@@ -2,9 +2,11 @@
 
 mod captures;
 pub mod crafted;
+mod explained;
 mod not_run;
 mod shared;
 
 pub use captures::captures;
+pub use explained::Explained;
 pub use not_run::{LEDGER, not_run};
 pub use shared::shared;

@@ -67,6 +67,21 @@ fn every_set_of_values_renders_to_what_kubernetes_knows() {
     }
 }
 
+/// Whoever is woken by an alert has no checkout of this repository.
+#[test]
+fn runbooks_have_absolute_addresses() {
+    let path = deploy().join("chart/ci/everything.yaml");
+    let name = "runbooks_have_absolute_addresses";
+    let Some(output) = render(name, path.to_str().unwrap()) else { return };
+    let rendered = text(&output);
+    let links = rendered.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: "));
+    let links: Vec<_> = links.collect();
+    assert!(links.len() >= 12, "{links:?}");
+    let base = "https://git.example.org/hopsight/blob/main/dashboards/runbooks/";
+    let relative: Vec<_> = links.iter().filter(|link| !link.starts_with(base)).collect();
+    assert!(relative.is_empty(), "{relative:?}");
+}
+
 #[test]
 fn capabilities_are_the_measured_ones() {
     let name = "capabilities_are_the_measured_ones";
@@ -93,6 +108,8 @@ fn wrong_values_say_what_is_wrong() {
         ("image: {digest: latest}", "at '/image/digest'"),
         ("capabilities: {extra: [CAP_SYS_RESOURCE]}", "at '/capabilities/extra/0'"),
         ("http: {tls: {clientCaSecretName: x}}", "needs http.tls.secretName"),
+        ("prometheusRule: {enabled: true}", "needs prometheusRule.runbookUrlPrefix"),
+        ("prometheusRule: {runbookUrlPrefix: docs}", "at '/prometheusRule/runbookUrlPrefix'"),
     ] {
         fs::write(&file, values).unwrap();
         let Some(output) = render("wrong_values_say_what_is_wrong", file.to_str().unwrap()) else {

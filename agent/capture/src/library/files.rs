@@ -75,6 +75,13 @@ impl ProbedFile {
         }
     }
 
+    /// The places where probes are attached now, by the stack they are for.
+    pub fn attached(&self) -> impl Iterator<Item = Stack> {
+        let is_attached = matches!(self.probes, Probes::Attached(_));
+        let points = if is_attached { self.points() } else { &[] };
+        points.iter().map(|point| point.hook.stack())
+    }
+
     /// Takes the probes away for good, if they are of this stack and in place.
     pub fn take_out(&mut self, stack: Stack, counts: Counts) {
         let is_of_stack = self.points().iter().any(|point| point.hook.stack() == stack);

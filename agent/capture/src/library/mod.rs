@@ -28,6 +28,7 @@ use std::{
 };
 
 use aya::Ebpf;
+use hopsight_abi::Stack;
 use tracing::{debug, info, warn};
 
 pub use attach::rehearse;
@@ -72,15 +73,30 @@ pub struct LibraryProbes {
     open: bool,
 }
 
-/// Reads the [`LibraryStatus`] of every watched process, from any thread.
+/// Reads what the library probes are on and what they show, from any thread.
 #[derive(Clone, Debug, Default)]
-pub struct LibraryStatuses(Arc<RwLock<Vec<LibraryStatus>>>);
+pub struct LibraryStatuses(Arc<RwLock<Published>>);
+
+#[derive(Debug, Default)]
+struct Published {
+    /// By process id.
+    statuses: Vec<LibraryStatus>,
+    /// Places with a probe, in the order of [`Stack::ALL`].
+    attached: [u64; Stack::ALL.len()],
+}
 
 impl LibraryStatuses {
-    /// The statuses as of now, by process id.
+    /// The [`LibraryStatus`] of every watched process as of now, by process id.
     #[must_use]
     pub fn read(&self) -> Vec<LibraryStatus> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).statuses.clone()
+    }
+
+    /// At how many places of files probes are attached now, by the word of the stack.
+    #[must_use]
+    pub fn attached(&self) -> [(&'static str, u64); Stack::ALL.len()] {
+        let attached = self.0.read().unwrap_or_else(PoisonError::into_inner).attached;
+        std::array::from_fn(|at| (Stack::ALL[at].as_str(), attached[at]))
     }
 }
 
@@ -132,7 +148,6 @@ impl LibraryProbes {
             }
             self.look_at(ebpf, pid, name);
         }
-        self.publish();
         let used: HashSet<FileKey> =
             self.processes.values().flat_map(|process| process.files.iter().copied()).collect();
         let now = Instant::now();
@@ -149,6 +164,7 @@ impl LibraryProbes {
             }
             self.remembered.insert(key, file.role);
         }
+        self.publish();
     }
 
     /// Takes out what is hit too often. Which file of a stack it is the counts do not tell: all of
@@ -240,7 +256,12 @@ impl LibraryProbes {
             })
             .collect();
         statuses.sort_unstable_by_key(|status| status.pid);
-        *self.statuses.0.write().unwrap_or_else(PoisonError::into_inner) = statuses;
+        let mut attached = [0; Stack::ALL.len()];
+        for stack in self.files.values().flat_map(ProbedFile::attached) {
+            attached[stack as usize] += 1;
+        }
+        *self.statuses.0.write().unwrap_or_else(PoisonError::into_inner) =
+            Published { statuses, attached };
     }
 
     /// Attaches to the files of a process that want it; returns those and what it makes of them.

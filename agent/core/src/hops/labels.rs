@@ -20,6 +20,9 @@ pub const PACKET_CAPTURE: &str = "~capture";
 /// `proxy` or `upstream` value where the source gave an empty one.
 pub const UNNAMED: &str = "~unnamed";
 
+/// What stands between namespace and workload in a `proxy` label. Neither can contain it.
+const WORKLOAD_SEPARATOR: char = '/';
+
 /// Longest label value in bytes. A bracketed IPv6 address with port needs 47.
 pub const MAX_LABEL_BYTES: usize = 128;
 
@@ -80,16 +83,27 @@ fn is_plain(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// The `proxy` label of a report whose process is in no pod that is known: the process name.
+/// The `proxy` label of a report whose process is in no pod that is known: the process name. A slash
+/// in it is replaced, so that no process can pass for a workload.
 #[must_use]
 pub fn proxy(origin: &Origin) -> Arc<str> {
     match origin {
         Origin::Process(process) => match sanitised(&process.name) {
+            text if text.contains(WORKLOAD_SEPARATOR) => {
+                text.replace(WORKLOAD_SEPARATOR, "_").into()
+            }
             Cow::Borrowed(same) if same == &*process.name => process.name.clone(),
             other => other.into(),
         },
         Origin::PacketCapture => PACKET_CAPTURE.into(),
     }
+}
+
+/// Namespace and workload in a `proxy` label; empty for a process name, which [`proxy`] makes
+/// without a slash.
+#[must_use]
+pub fn workload_parts(proxy: &str) -> [&str; 2] {
+    proxy.split_once(WORKLOAD_SEPARATOR).map_or([""; 2], |(namespace, name)| [namespace, name])
 }
 
 /// The `upstream` label of a report whose upstream has no name: `ip:port` as the process asked for
@@ -152,6 +166,19 @@ mod tests {
             let got = label(input);
             assert_eq!(&*got, want, "{name}");
             assert!(got.len() <= MAX_LABEL_BYTES, "{name}: {} bytes", got.len());
+        }
+    }
+
+    #[test]
+    fn only_a_workload_has_parts() {
+        let process = |name: &str| proxy(&crate::hops::testing::process(name));
+        for (name, label, parts) in [
+            ("a workload", Arc::from("web/edge"), ["web", "edge"]),
+            ("a process", process("nginx"), ["", ""]),
+            ("a process that would pass for a workload", process("web/edge"), ["", ""]),
+            ("what is beyond the limit", OTHER.into(), ["", ""]),
+        ] {
+            assert_eq!(workload_parts(&label), parts, "{name}");
         }
     }
 

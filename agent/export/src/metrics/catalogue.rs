@@ -76,50 +76,51 @@ macro_rules! metrics {
 metrics! {
     /// Finished connections from a proxy to an upstream, by verdict, the evidence for it and how the handshake ended. One that was not established protects nothing, whatever its security.
     UPSTREAM_CONNECTIONS: Counter "hopsight_upstream_connections_total"
-        ["proxy", "upstream", "security", "client_auth", "evidence", "outcome"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "security", "client_auth", "evidence", "outcome"];
     /// Finished connections whose security is unknown, by reason.
-    UPSTREAM_UNKNOWN: Counter "hopsight_upstream_unknown_total" ["proxy", "upstream", "reason"];
+    UPSTREAM_UNKNOWN: Counter "hopsight_upstream_unknown_total" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "reason"];
     /// Handshakes that failed, by the alert that ended them, or by outcome (rejected or failed) where no alert was seen; unaccepted where the upstream ended the connection without a word.
     UPSTREAM_HANDSHAKE_FAILURES: Counter "hopsight_upstream_handshake_failures_total"
-        ["proxy", "upstream", "reason"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "reason"];
     /// TLS alerts seen in handshakes, by sender (client is the proxy) and RFC 8446 name.
-    UPSTREAM_ALERTS: Counter "hopsight_upstream_alerts_total" ["proxy", "upstream", "from", "alert"];
+    UPSTREAM_ALERTS: Counter "hopsight_upstream_alerts_total" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "from", "alert"];
     /// Finished TLS connections by negotiated (not offered) protocol version and cipher suite.
     UPSTREAM_TLS_CONNECTIONS: Counter "hopsight_upstream_tls_connections_total"
-        ["proxy", "upstream", "version", "cipher"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "version", "cipher"];
     /// Finished TLS connections that resumed a session.
     UPSTREAM_RESUMED_CONNECTIONS: Counter "hopsight_upstream_resumed_connections_total"
-        ["proxy", "upstream"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
 
     /// What a hop is now: its worst treatment in use, over all its servers. 1 for the current security, 0 for the others.
-    HOP_SECURITY: Gauge "hopsight_hop_security" ["proxy", "upstream", "security"];
+    HOP_SECURITY: Gauge "hopsight_hop_security" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "security"];
     /// Whether the proxy checks the upstream's certificate: the worst answer of the treatments in use that are TLS. 1 for the current answer, 0 for the others. Absent while the hop does not use TLS.
     HOP_SERVER_VERIFIED: Gauge "hopsight_hop_server_verified"
-        ["proxy", "upstream", "server_verified"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "server_verified"];
     /// When the hop's security last changed, in seconds since the Unix epoch.
-    HOP_SECURITY_SINCE: Gauge "hopsight_hop_security_since_timestamp_seconds" ["proxy", "upstream"];
+    HOP_SECURITY_SINCE: Gauge "hopsight_hop_security_since_timestamp_seconds" ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
     /// When a connection of the hop was last reported, in seconds since the Unix epoch.
-    HOP_LAST_SEEN: Gauge "hopsight_hop_last_seen_timestamp_seconds" ["proxy", "upstream"];
+    HOP_LAST_SEEN: Gauge "hopsight_hop_last_seen_timestamp_seconds" ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
     /// When the first of the certificates in use on a side (client is the proxy) of a hop expires, over all its servers, in seconds since the Unix epoch.
     CERTIFICATE_NOT_AFTER: Gauge "hopsight_certificate_not_after_timestamp_seconds"
-        ["proxy", "upstream", "side"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "side"];
     /// When that certificate became valid, in seconds since the Unix epoch: with its end the lifetime of which alerts ask how much is left.
     CERTIFICATE_NOT_BEFORE: Gauge "hopsight_certificate_not_before_timestamp_seconds"
-        ["proxy", "upstream", "side"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "side"];
 
     /// Always 1; the labels say what the proxy's configuration intends for a hop: the upstream's name there, the scheme, whether a client certificate is configured and whether the upstream's certificate is to be checked. Absent where no configuration names the upstream, or several upstreams share the address.
     INTENT_INFO: Gauge "hopsight_intent_info"
-        ["proxy", "upstream", "name", "scheme", "client_certificate", "verify"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "name", "scheme", "client_certificate", "verify"];
     /// Whether a hop violates a rule of its policy or configuration: 1 while it does, 0 once it no longer does. Absent where it never did.
-    POLICY_VIOLATION: Gauge "hopsight_policy_violation" ["proxy", "upstream", "rule"];
+    POLICY_VIOLATION: Gauge "hopsight_policy_violation" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "rule"];
     /// Time since the first offending connection of an open violation.
-    DRIFT_OPEN: Gauge "hopsight_drift_open_seconds" ["proxy", "upstream", "rule"];
+    DRIFT_OPEN: Gauge "hopsight_drift_open_seconds" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "rule"];
     /// Time from the cause of a violation to its detection: from when the proxy loaded the configuration that caused it, else from the first offending connection. Violations whose cause is older than the agent are left out. With a state directory the newest ones from before a restart count too.
     DRIFT_DETECTION: Histogram "hopsight_drift_detection_seconds" [];
     /// Time from the detection of a violation to the first good connection after its cause was gone. With a state directory the newest ones from before a restart count too.
     DRIFT_REMEDIATION: Histogram "hopsight_drift_remediation_seconds" [];
     /// Whether a proxy's configuration on disk is newer than the one it is running: 1 or 0.
-    PROXY_CONFIG_PENDING_RELOAD: Gauge "hopsight_proxy_config_pending_reload" ["proxy"];
+    PROXY_CONFIG_PENDING_RELOAD: Gauge "hopsight_proxy_config_pending_reload"
+        ["proxy", "proxy_namespace", "proxy_workload"];
     /// Always 1; the labels say which workload a proxy in a pod is. Absent for proxies outside Kubernetes, and where no source knows the pod.
     PROXY_INFO: Gauge "hopsight_proxy_info"
         ["proxy", "proxy_namespace", "proxy_workload_kind", "proxy_workload"];
@@ -158,8 +159,8 @@ metrics! {
     CONNECTIONS_EVICTED: Counter "hopsight_connections_evicted_total" ["reason"];
     /// Captured bytes that reassembly did not use, by reason.
     REASSEMBLY_DROPPED_BYTES: Counter "hopsight_reassembly_dropped_bytes_total" ["reason"];
-    /// Whether a kernel program is attached: 1 or 0 (for library probes: at how many places).
-    PROBES_ATTACHED: Gauge "hopsight_probes_attached" ["probe"];
+    /// Where kernel programs are attached. Of kind network: each program, 1 while it is and 0 once it is not. Of kind library: each TLS stack that can be read, the number of places in files with a probe; 0 where no watched process has it, and while sampling pauses.
+    PROBES_ATTACHED: Gauge "hopsight_probes_attached" ["probe", "kind"];
     /// Time spent in a kernel program, where the kernel keeps this statistic (sysctl kernel.bpf_stats_enabled).
     PROGRAM_RUN_SECONDS: Counter "hopsight_program_run_seconds_total" ["program"];
     /// Runs of a kernel program, where the kernel keeps this statistic (sysctl kernel.bpf_stats_enabled).
@@ -226,7 +227,8 @@ pub fn markdown() -> String {
          `cargo xtask metrics`; a test compares the two.\n\n\
          The values of `security`, `client_auth`, `evidence`, `reason` and `server_verified` are \
          the words of `agent/core/src/model.rs`. `proxy` is `namespace/workload` of a pod that is known by \
-         name (`hopsight_proxy_info` has the parts), else the process name. `upstream` is the \
+         name, else the process name; `proxy_namespace` and `proxy_workload` are its two parts, \
+         absent for a process name (`hopsight_proxy_info` has the kind of workload). `upstream` is the \
          upstream's name in the proxy's configuration (an `upstream` block, or a host and port), \
          else the Kubernetes service connected to (`namespace/service:port`, where services are \
          watched), else `ip:port`; the addresses behind a name are in `/hops`. The server name of \

@@ -20,9 +20,12 @@ use crate::{
     },
     time,
 };
-use hopsight_core::policy::{
-    drift::{ClosedDrift, DriftEvent, End, OpenDrift, Rule},
-    time::UnixTime,
+use hopsight_core::{
+    hops::labels::workload_parts,
+    policy::{
+        drift::{ClosedDrift, DriftEvent, End, OpenDrift, Rule},
+        time::UnixTime,
+    },
 };
 
 /// A drift that was remedied: proxy, upstream and rule.
@@ -74,15 +77,21 @@ impl Collect for Arc<DriftBoard> {
             let longest = open.entry(values).or_default();
             *longest = (*longest).max(drift.open_for(now));
         }
-        for (values, open_for) in open {
+        for ([proxy, upstream, rule], open_for) in open {
+            let [namespace, workload] = workload_parts(proxy);
+            let values = [proxy, namespace, workload, upstream, rule];
             samples.count(POLICY_VIOLATION, values, 1);
             samples.set(DRIFT_OPEN, values, open_for.as_secs_f64());
         }
         for (proxy, upstream, rule) in &view.mended {
-            samples.count(POLICY_VIOLATION, [proxy, upstream, rule.as_str()], 0);
+            let [namespace, workload] = workload_parts(proxy);
+            let values = [&**proxy, namespace, workload, upstream, rule.as_str()];
+            samples.count(POLICY_VIOLATION, values, 0);
         }
         for (proxy, pending) in &view.pending_reload {
-            samples.count(PROXY_CONFIG_PENDING_RELOAD, [proxy], u64::from(*pending));
+            let [namespace, workload] = workload_parts(proxy);
+            let values = [&**proxy, namespace, workload];
+            samples.count(PROXY_CONFIG_PENDING_RELOAD, values, u64::from(*pending));
         }
         for [proxy, namespace, kind, name] in &view.workloads {
             samples.count(PROXY_INFO, [&**proxy, namespace, kind, name], 1);

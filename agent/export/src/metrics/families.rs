@@ -15,10 +15,11 @@ use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
 pub struct Families(BTreeMap<&'static str, MetricFamily>);
 
 impl Families {
-    /// Adds a counter's or gauge's sample.
+    /// Adds a counter's or gauge's sample. An empty label value is the same as no label.
     pub fn sample(&mut self, info: &MetricInfo, values: &[&str], value: f64) {
         let mut sample = Metric::default();
-        let pairs = info.labels.iter().zip(values).map(|(name, value)| {
+        let given = info.labels.iter().zip(values).filter(|(_, value)| !value.is_empty());
+        let pairs = given.map(|(name, value)| {
             let mut pair = LabelPair::default();
             pair.set_name((*name).to_owned());
             // Values made by the agent itself are the only ones that may begin with `~`.

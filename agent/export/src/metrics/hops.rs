@@ -8,7 +8,7 @@ use crate::metrics::catalogue::{
     UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
 use hopsight_core::{
-    hops::{hop::Hop, table::Snapshot},
+    hops::{hop::Hop, labels::workload_parts, table::Snapshot},
     model::{Security, ServerVerified},
 };
 
@@ -25,11 +25,19 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
     }
 }
 
+/// The labels of both ends: the proxy, its namespace and workload, the upstream.
+fn ends(hop: &Hop) -> [&str; 4] {
+    let [namespace, workload] = workload_parts(&hop.proxy);
+    [&hop.proxy, namespace, workload, &hop.upstream]
+}
+
 fn collect_counts(hop: &Hop, samples: &mut Samples) {
-    let (proxy, upstream) = (&*hop.proxy, &*hop.upstream);
+    let [proxy, namespace, workload, upstream] = ends(hop);
     for tally in &hop.connections {
         let values = [
             proxy,
+            namespace,
+            workload,
             upstream,
             tally.security.as_str(),
             tally.client_auth.as_str(),
@@ -39,29 +47,45 @@ fn collect_counts(hop: &Hop, samples: &mut Samples) {
         samples.count(UPSTREAM_CONNECTIONS, values, tally.connections);
     }
     for (reason, &count) in &hop.unknown_reasons {
-        samples.count(UPSTREAM_UNKNOWN, [proxy, upstream, reason.as_str()], count);
+        samples.count(
+            UPSTREAM_UNKNOWN,
+            [proxy, namespace, workload, upstream, reason.as_str()],
+            count,
+        );
     }
     for (reason, &count) in &hop.failures {
-        samples.count(UPSTREAM_HANDSHAKE_FAILURES, [proxy, upstream, reason], count);
+        samples.count(
+            UPSTREAM_HANDSHAKE_FAILURES,
+            [proxy, namespace, workload, upstream, reason],
+            count,
+        );
     }
     for alert in &hop.alerts {
-        let values = [proxy, upstream, &*alert.from, &*alert.alert];
+        let values = [proxy, namespace, workload, upstream, &*alert.from, &*alert.alert];
         samples.count(UPSTREAM_ALERTS, values, alert.count);
     }
     for negotiated in &hop.negotiated {
-        let values = [proxy, upstream, &*negotiated.version, &*negotiated.cipher];
+        let values =
+            [proxy, namespace, workload, upstream, &*negotiated.version, &*negotiated.cipher];
         samples.count(UPSTREAM_TLS_CONNECTIONS, values, negotiated.connections);
     }
     if hop.resumption_known > 0 {
-        samples.count(UPSTREAM_RESUMED_CONNECTIONS, [proxy, upstream], hop.resumed_connections);
+        samples.count(
+            UPSTREAM_RESUMED_CONNECTIONS,
+            [proxy, namespace, workload, upstream],
+            hop.resumed_connections,
+        );
     }
 }
 
 fn collect_intent(hop: &Hop, samples: &mut Samples) {
     let Some(intent) = &hop.context.intent else { return };
+    let [proxy, namespace, workload, upstream] = ends(hop);
     let values = [
-        &*hop.proxy,
-        &*hop.upstream,
+        proxy,
+        namespace,
+        workload,
+        upstream,
         hop.context.name.as_deref().unwrap_or_default(),
         intent.scheme.as_str(),
         intent.client_certificate.as_str(),
@@ -71,26 +95,69 @@ fn collect_intent(hop: &Hop, samples: &mut Samples) {
 }
 
 fn collect_state(hop: &Hop, samples: &mut Samples) {
-    let (proxy, upstream) = (&*hop.proxy, &*hop.upstream);
+    let [proxy, namespace, workload, upstream] = ends(hop);
     for word in Security::ALL {
         let is_current = u64::from(*word == hop.state.security);
-        samples.count(HOP_SECURITY, [proxy, upstream, word.as_str()], is_current);
+        samples.count(
+            HOP_SECURITY,
+            [proxy, namespace, workload, upstream, word.as_str()],
+            is_current,
+        );
     }
     if matches!(hop.state.security, Security::Mtls | Security::Tls) {
         for word in ServerVerified::ALL {
             let is_current = u64::from(*word == hop.state.server_verified);
-            samples.count(HOP_SERVER_VERIFIED, [proxy, upstream, word.as_str()], is_current);
+            samples.count(
+                HOP_SERVER_VERIFIED,
+                [proxy, namespace, workload, upstream, word.as_str()],
+                is_current,
+            );
         }
     }
-    samples.set(HOP_SECURITY_SINCE, [proxy, upstream], hop.security_since);
-    samples.set(HOP_LAST_SEEN, [proxy, upstream], hop.last_seen);
+    samples.set(HOP_SECURITY_SINCE, [proxy, namespace, workload, upstream], hop.security_since);
+    samples.set(HOP_LAST_SEEN, [proxy, namespace, workload, upstream], hop.last_seen);
     for (side, facts) in [("client", &hop.client_certificate), ("server", &hop.server_certificate)]
     {
         if let Some(facts) = facts {
             #[expect(clippy::cast_precision_loss, reason = "Prometheus samples are f64")]
             let [not_before, not_after] = [facts.not_before as f64, facts.not_after as f64];
-            samples.set(CERTIFICATE_NOT_AFTER, [proxy, upstream, side], not_after);
-            samples.set(CERTIFICATE_NOT_BEFORE, [proxy, upstream, side], not_before);
+            samples.set(
+                CERTIFICATE_NOT_AFTER,
+                [proxy, namespace, workload, upstream, side],
+                not_after,
+            );
+            samples.set(
+                CERTIFICATE_NOT_BEFORE,
+                [proxy, namespace, workload, upstream, side],
+                not_before,
+            );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Exporter;
+    use hopsight_core::{
+        hops::{
+            ends::Ends,
+            table::HopLimits,
+            testing::{at, report},
+        },
+        model::Security,
+    };
+
+    #[test]
+    fn every_series_of_a_workload_has_its_names() {
+        let exporter = Exporter::new(HopLimits::default());
+        let ends = Ends { proxy: "web/edge".into(), upstream: "billing".into(), pod: None };
+        exporter.record_between(&ends, &report(1, Security::Mtls), None, at(1.0));
+        let text = exporter.gather().expect("exposition");
+        let of_hop: Vec<_> =
+            text.lines().filter(|line| line.contains("upstream=\"billing\"")).collect();
+        assert!(of_hop.len() >= 8, "{text}");
+        let named = "{proxy=\"web/edge\",proxy_namespace=\"web\",proxy_workload=\"edge\",";
+        let nameless: Vec<_> = of_hop.iter().filter(|line| !line.contains(named)).collect();
+        assert!(nameless.is_empty(), "{nameless:#?}");
     }
 }

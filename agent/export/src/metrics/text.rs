@@ -19,12 +19,14 @@ pub struct Text {
 }
 
 impl Text {
-    /// Adds a counter's or gauge's sample.
+    /// Adds a counter's or gauge's sample. An empty label value is the same as no label, and costs
+    /// nothing.
     pub fn sample(&mut self, info: &MetricInfo, values: &[&str], value: f64) {
         let text = self.family(info.name, || head(info));
         text.push_str(info.name);
         let mut separator = '{';
-        for (label, value) in info.labels.iter().zip(values) {
+        for (label, value) in info.labels.iter().zip(values).filter(|(_, value)| !value.is_empty())
+        {
             text.push(separator);
             text.push_str(label);
             text.push_str("=\"");
@@ -32,7 +34,7 @@ impl Text {
             text.push('"');
             separator = ',';
         }
-        if !info.labels.is_empty() {
+        if separator == ',' {
             text.push('}');
         }
         text.push(' ');
@@ -118,7 +120,7 @@ mod tests {
             ("beyond ASCII", "zürich", "zürich"),
         ] {
             let mut text = Text::default();
-            text.sample(&HOP_LAST_SEEN.info, &["nginx", value], 1.5);
+            text.sample(&HOP_LAST_SEEN.info, &["nginx", "", "", value], 1.5);
             let last = format!(
                 "hopsight_hop_last_seen_timestamp_seconds{{proxy=\"nginx\",upstream=\"{written}\"}} 1.5\n"
             );

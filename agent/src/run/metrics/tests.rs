@@ -87,7 +87,7 @@ fn populated() -> Exporter {
     exporter.health().set("kernel_programs", ComponentState::Ready, "6 of 6 attached");
     exporter.register(|samples: &mut Samples| {
         collect_capture(&captured(), samples);
-        collect_library(&statuses(), samples);
+        collect_library(&statuses(), LibraryStatuses::default().attached(), samples);
         collect_pipeline(&numbers(), samples);
         #[cfg(feature = "otlp")]
         hopsight_export::otlp::collect([3, 0], samples);
@@ -156,8 +156,8 @@ fn drifts() -> Arc<DriftBoard> {
     let board = Arc::new(DriftBoard::default());
     board.show(DriftView {
         open: vec![open],
-        mended: vec![("nginx".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
-        pending_reload: vec![("nginx".into(), true)],
+        mended: vec![("web/edge".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
+        pending_reload: vec![("nginx".into(), true), ("web/edge".into(), false)],
         workloads: vec![["web/edge".into(), "web".into(), "Deployment".into(), "edge".into()]],
         beyond_limit: 0,
     });

@@ -71,7 +71,10 @@ fn state() -> Vec<Panel> {
             "Kernel programs attached on the agent that has the fewest; five are needed.",
             "short",
             Query::series(
-                format!("min({})", by("instance", &select(PROBES_ATTACHED.info, ""))),
+                format!(
+                    "min({})",
+                    by("instance", &select(PROBES_ATTACHED.info, r#"kind="network""#))
+                ),
                 "",
             ),
             &[("red", 0.0), ("green", 5.0)],

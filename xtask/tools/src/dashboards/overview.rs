@@ -148,6 +148,25 @@ fn policy() -> Vec<Panel> {
             ("cluster", "cluster"),
         ],
     );
+    let violated = select(POLICY_VIOLATION.info, "");
+    let workloads = Panel::table(
+        "Violations by workload",
+        "Each wrong workload once, with the number of agents that see it: what the alerts say.",
+        "short",
+        Query::table(format!(
+            "sort_desc(sum by (cluster, proxy_namespace, proxy_workload, proxy, upstream, rule) \
+             ({violated}))"
+        )),
+        &[
+            ("Value", "agents"),
+            ("rule", "rule"),
+            ("proxy", "proxy"),
+            ("upstream", "upstream"),
+            ("proxy_namespace", "namespace"),
+            ("proxy_workload", "workload"),
+            ("cluster", "cluster"),
+        ],
+    );
     let number = |title, description, unit, expr: String, steps: &[(&str, f64)]| {
         Panel::number(title, description, unit, Query::series(expr, ""), steps).sized(6, 5)
     };
@@ -180,6 +199,7 @@ fn policy() -> Vec<Panel> {
             format!("sum({pending}) or vector(0)"),
             &[("green", 0.0), ("orange", 1.0)],
         ),
+        workloads,
         drifts,
     ]
 }
