@@ -10,7 +10,7 @@ use super::{
     table::{Cell, Table},
 };
 use hopsight_core::{
-    hops::{hop::Hop, table::Snapshot},
+    hops::{hop::Hop, labels, table::Snapshot},
     model::{Security, ServerVerified},
     policy::drift::Compliance,
     tls::certificate_facts::CertificateFacts,
@@ -311,9 +311,16 @@ fn compliance(hop: &Hop) -> Cell {
     let style = match compliance.status {
         Compliance::Compliant => Style::Green,
         Compliance::Violation => Style::Red,
+        Compliance::Exempt => Style::Yellow,
         Compliance::Unknown => Style::Magenta,
     };
-    Cell::styled(compliance.status.as_str(), style)
+    let exemption = compliance.exemption.iter().map(|one| {
+        let until = i64::try_from(one.until).unwrap_or(i64::MAX);
+        // The day it ends with, not the one that begins then.
+        format!(", {} until {}", labels::printable(&one.owner, 64), time::date(until - 1))
+    });
+    let words = format!("{}{}", compliance.status, exemption.collect::<String>());
+    Cell::styled(words, style)
 }
 
 /// Each rule that is violated, since when, and the line of the configuration to look at.

@@ -11,6 +11,7 @@ use super::{
     kept::KeptState,
     named::{Listed, Named},
     policy_file::PolicyFile,
+    policy_view,
     proxies::{Asked, Proxies, Proxy, Retired},
     wall_clock::WallClock,
 };
@@ -23,7 +24,8 @@ use hopsight_core::{
     },
     model::{ClientAuth, Origin, Security},
     policy::{
-        drift::{Compliance, DriftEvent, DriftTracker, Options, assess},
+        drift::{ClosedDrift, Compliance, DriftEvent, DriftTracker, OpenDrift, Options, assess},
+        exempt::{Exemption, PolicyDocument},
         intent::UpstreamIntent,
         observation::Observation,
         time::UnixTime,
@@ -44,13 +46,15 @@ const UNLIST_INTERVAL: Duration = Duration::from_secs(5);
 /// Most reports that may wait for names; further ones go by the process name.
 const MAX_WAITING: usize = 4_096;
 
-type HopKey = (Arc<str>, Arc<str>);
+pub(super) type HopKey = (Arc<str>, Arc<str>);
 
 /// What the newest connection of a hop said.
-struct Newest {
+pub(super) struct Newest {
     context: HopContext,
-    policy: Arc<str>,
-    compliance: Compliance,
+    pub(super) policy: Arc<str>,
+    pub(super) compliance: Compliance,
+    /// What it violates and need not meet for now.
+    pub(super) exemption: Option<Arc<Exemption>>,
     /// Which servers are behind the upstream's name.
     listed: Listed,
     /// Since when the newest configuration of the proxy is in force.
@@ -89,18 +93,12 @@ impl Evaluator {
         let (state, snapshot) = KeptState::load(state, exporter.health());
         let clock = WallClock::new();
         let tracker = DriftTracker::new(options, snapshot, UnixTime::from(SystemTime::now()));
-        for closed in tracker.closed() {
-            if let Some(detection) = closed.drift.detection() {
-                exporter.observe_drift_detection(detection);
-            }
-            if let Some(remediation) = closed.remediation() {
-                exporter.observe_drift_remediation(remediation);
-            }
+        let drifts = tracker.closed().map(|closed| &closed.drift).chain(tracker.open());
+        for detection in drifts.filter_map(OpenDrift::detection) {
+            exporter.observe_drift_detection(detection);
         }
-        for drift in tracker.open() {
-            if let Some(detection) = drift.detection() {
-                exporter.observe_drift_detection(detection);
-            }
+        for remediation in tracker.closed().filter_map(ClosedDrift::remediation) {
+            exporter.observe_drift_remediation(remediation);
         }
         let evaluator = Self {
             exporter,
@@ -181,9 +179,14 @@ impl Evaluator {
             let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
             seen.client_certificate = seen.client_certificate.or(configured);
         }
-        let policy = self.policies.policies().find(&seen.subject());
+        let PolicyDocument { policies, exemptions } = self.policies.in_force();
+        let hop = seen.subject();
+        let policy = policies.find(&hop);
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
-        let assessment = assess(policy, &intents, &seen, now);
+        let exemption = |rule| exemptions.find(&hop, rule, now);
+        let assessment =
+            assess(policy, &intents, &seen, now).with_exempt(|rule| exemption(rule).is_some());
+        let exemption = assessment.exempt().find_map(exemption).cloned();
         let policy: Arc<str> = policy.name.as_str().into();
         let intent = match intents.as_slice() {
             [one] => Some(IntentSummary::of(one)),
@@ -199,11 +202,13 @@ impl Evaluator {
                 intent,
                 loaded_at: configured_at.map(UnixTime::as_secs_f64),
                 compliance: None,
+                process: Some(process),
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
             },
             policy,
             compliance: assessment.compliance(),
+            exemption,
             listed,
             configured_at,
             at: Instant::now(),
@@ -250,6 +255,9 @@ impl Evaluator {
         self.policies.refresh();
         self.proxies.tick();
         let now = self.now();
+        for key in policy_view::end_exemptions(&mut self.hops, self.policies.in_force(), now) {
+            self.describe(&key);
+        }
         let mut events = self.tracker.tick(now);
         for event in &events {
             if let DriftEvent::Closed(closed) = event {
@@ -345,7 +353,9 @@ impl Evaluator {
     fn describe(&self, key: &HopKey) {
         let Some(newest) = self.hops.get(key) else { return };
         let open = self.tracker.open_of(&key.0, &key.1);
+        let exemption = newest.exemption.clone();
         let compliance = HopCompliance::new(newest.compliance, newest.policy.clone(), open);
+        let compliance = HopCompliance { exemption, ..compliance };
         let context = HopContext { compliance: Some(compliance), ..newest.context.clone() };
         self.exporter.describe(&key.0, &key.1, context);
     }
@@ -363,6 +373,7 @@ impl Evaluator {
         self.board.show(DriftView {
             open,
             mended,
+            policy: policy_view::of(&self.hops, self.policies.in_force()),
             pending_reload: self.proxies.pending_reload(),
             workloads: self.proxies.workloads(),
             beyond_limit: self.tracker.dropped(),
@@ -371,8 +382,9 @@ impl Evaluator {
 
     fn show_health(&self) {
         let health = self.exporter.health();
+        let now = UnixTime::from(SystemTime::now());
         for (component, (state, detail)) in
-            [(POLICY, self.policies.health()), (NGINX_CONFIGURATION, self.proxies.health())]
+            [(POLICY, self.policies.health(now)), (NGINX_CONFIGURATION, self.proxies.health())]
         {
             health.set(component, state, detail);
         }
