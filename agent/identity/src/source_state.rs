@@ -2,7 +2,7 @@
 
 /// The state of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceState {
+pub enum NameSourceState {
     /// There is nothing to ask it yet, for this reason.
     Idle(&'static str),
     /// Asked and not answered yet.

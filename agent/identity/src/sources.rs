@@ -12,7 +12,7 @@ use super::{
     cri::CriClient,
     kubernetes::{KubernetesOptions, Watch},
 };
-use crate::source_state::SourceState;
+use crate::source_state::NameSourceState;
 use hopsight_core::{
     policy::intent::UpstreamIntent,
     workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
@@ -86,7 +86,7 @@ impl PodSources {
             return Lookup::Known(Box::new(found));
         }
         let starting = self.watch.as_ref().is_some_and(|watch| {
-            watch.as_ref().is_ok_and(|watch| watch.state() == SourceState::Starting)
+            watch.as_ref().is_ok_and(|watch| watch.state() == NameSourceState::Starting)
         });
         if starting && since.elapsed() < PATIENCE { Lookup::Pending } else { Lookup::Unknown }
     }
@@ -134,24 +134,24 @@ impl PodSources {
 
     /// The state of the Kubernetes API, if it is to be asked.
     #[must_use]
-    pub fn kubernetes(&self) -> Option<SourceState> {
+    pub fn kubernetes(&self) -> Option<NameSourceState> {
         self.options.kubernetes.enabled.then(|| match &self.watch {
-            None => SourceState::Idle("no proxy in a pod seen yet"),
-            Some(Err(error)) => SourceState::Degraded(error.clone()),
+            None => NameSourceState::Idle("no proxy in a pod seen yet"),
+            Some(Err(error)) => NameSourceState::Degraded(error.clone()),
             Some(Ok(watch)) => watch.state(),
         })
     }
 
     /// The state of the container runtime, if it is to be asked.
     #[must_use]
-    pub fn runtime(&self) -> Option<SourceState> {
+    pub fn runtime(&self) -> Option<NameSourceState> {
         self.options.cri_socket.as_ref()?;
         Some(match &self.cri {
-            None => SourceState::Idle("no proxy in a container seen yet"),
-            Some(Cri { client: Err(error), .. }) => SourceState::Degraded(error.clone()),
-            Some(Cri { problem: Some(problem), .. }) => SourceState::Degraded(problem.clone()),
+            None => NameSourceState::Idle("no proxy in a container seen yet"),
+            Some(Cri { client: Err(error), .. }) => NameSourceState::Degraded(error.clone()),
+            Some(Cri { problem: Some(problem), .. }) => NameSourceState::Degraded(problem.clone()),
             Some(Cri { client: Ok(client), .. }) => {
-                SourceState::Ready(format!("{} pods known", client.known().len()))
+                NameSourceState::Ready(format!("{} pods known", client.known().len()))
             }
         })
     }

@@ -22,7 +22,7 @@ use hopsight_export::time;
 #[derive(Debug, clap::Args)]
 pub struct HopsArgs {
     #[command(flatten)]
-    selection: Selection,
+    selection: HopFilter,
 
     /// How to print.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -45,7 +45,7 @@ pub enum Sort {
 
 /// Which agent, and which of its hops are asked for.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Selection {
+pub struct HopFilter {
     #[command(flatten)]
     pub agent: Agent,
 
@@ -62,7 +62,7 @@ pub struct Selection {
     namespace: Option<String>,
 }
 
-impl Selection {
+impl HopFilter {
     /// Whether hops have to match something.
     pub const fn is_narrow(&self) -> bool {
         self.proxy.is_some() || self.upstream.is_some() || self.namespace.is_some()
@@ -94,7 +94,7 @@ enum Format {
 ///
 /// # Errors
 /// The agent does not answer, or not with hops.
-pub fn fetch(selection: &Selection) -> anyhow::Result<Snapshot> {
+pub fn fetch(selection: &HopFilter) -> anyhow::Result<Snapshot> {
     let json = selection.agent.get("/hops")?;
     let mut snapshot: Snapshot = serde_json::from_str(&json)
         .context("understand the answer (is the agent of the same version?)")?;

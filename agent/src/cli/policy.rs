@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use self::against::{Hops, compare};
 use super::{
     client::Trust,
-    hops::{Selection, fetch},
+    hops::{HopFilter, fetch},
 };
 use hopsight_core::{
     hops::{hop::Hop, table::Snapshot},
@@ -27,7 +27,7 @@ pub enum PolicyCommand {
     /// Check a policy file: 0 if it is valid, 1 with the line and what is wrong if not.
     Check(CheckArgs),
     /// Write a policy that every hop meets, as a running agent has seen them so far.
-    Suggest(Selection),
+    Suggest(HopFilter),
 }
 
 /// Arguments of `hopsight policy check`.

@@ -99,21 +99,23 @@ impl<'p> Named<'p> {
         let found = configuration
             .map(|configuration| configuration.find(report.destination, report.sni.as_deref()))
             .unwrap_or_default();
-        let (configured, certificate) = match (configuration, found.as_slice()) {
-            (Some(configuration), &[one]) => {
-                (Some(configuration.upstream(one)), configuration.client_certificate(one).cloned())
-            }
-            _ => (None, None),
+        // Only one that is certain gives a name and a certificate.
+        let only = match found.as_slice() {
+            &[one] => configuration.map(|configuration| (configuration, one)),
+            _ => None,
         };
+        let configured = only.map(|(configuration, one)| configuration.upstream(one));
+        let certificate =
+            only.and_then(|(configuration, one)| configuration.client_certificate(one).cloned());
         let service = proxies.service(report.destination, report.dst.parse().ok());
         let stable = configured.and_then(UpstreamIntent::stable_name);
         let in_cluster = || service.as_ref().map(|service| service.label());
         let name = configured.map(|one| one.target.to_string()).or_else(in_cluster);
         let upstream = stable.or_else(in_cluster);
-        let by_gateway = match (proxy, &service) {
-            (Some(proxy), Some(service)) => proxies.gateway_intent(proxy, service),
-            _ => None,
-        };
+        // What a Gateway intends for the service goes before what the files say.
+        let by_gateway = proxy
+            .zip(service.as_ref())
+            .and_then(|(proxy, service)| proxies.gateway_intent(proxy, service));
         let intents = match (by_gateway, configuration) {
             (Some(intent), _) => vec![Cow::Owned(intent)],
             (None, Some(configuration)) => {

@@ -23,7 +23,7 @@ use hopsight_core::{
 };
 use hopsight_identity::{
     nginx::{NginxInstance, master_of},
-    source_state::SourceState,
+    source_state::NameSourceState,
     sources::{Lookup, PodSources},
 };
 use hopsight_system::process::{ProcessFacts, ProcessKey};
@@ -334,11 +334,11 @@ impl Proxies {
     pub(super) fn source_health(&self) -> Vec<(&'static str, ComponentState, String)> {
         let sources = [("kubernetes", self.sources.kubernetes()), ("cri", self.sources.runtime())];
         let words = |state| match state {
-            SourceState::Idle(why) => (ComponentState::Ready, why.to_owned()),
+            NameSourceState::Idle(why) => (ComponentState::Ready, why.to_owned()),
             // Names may follow; nothing waits long for them.
-            SourceState::Starting => (ComponentState::Degraded, "no answer yet".to_owned()),
-            SourceState::Ready(what) => (ComponentState::Ready, what),
-            SourceState::Degraded(why) => {
+            NameSourceState::Starting => (ComponentState::Degraded, "no answer yet".to_owned()),
+            NameSourceState::Ready(what) => (ComponentState::Ready, what),
+            NameSourceState::Degraded(why) => {
                 (ComponentState::Degraded, format!("{why}; processes keep their own names"))
             }
         };

@@ -11,7 +11,7 @@ use hopsight_system::names::Watched;
 /// Which connections are watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Watch {
+pub struct WatchConfig {
     /// Names of proxy processes; the kernel keeps 15 bytes of a name.
     pub proxies: Vec<String>,
     /// Watch every process instead.
@@ -24,7 +24,7 @@ pub struct Watch {
     pub rescan_seconds: u64,
 }
 
-impl Default for Watch {
+impl Default for WatchConfig {
     fn default() -> Self {
         let LiveOptions { load, cgroup, adopt, rescan, .. } = LiveOptions::default();
         let (proxies, all) = match load.watched {

@@ -16,10 +16,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-pub use capture::{Capture, Library, LibraryMode, Watch};
+pub use capture::{Capture, Library, LibraryMode, WatchConfig};
 pub use kubernetes::Cri;
 pub use otlp::Otlp;
-pub use policy::Policy;
+pub use policy::PolicyConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,7 +38,7 @@ pub const DEFAULT_FILE: &str = include_str!("default.toml");
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Which connections are watched.
-    pub watch: Watch,
+    pub watch: WatchConfig,
     /// What the kernel programs may deliver.
     pub capture: Capture,
     /// How connections are followed.
@@ -48,7 +48,7 @@ pub struct Config {
     /// The hop table.
     pub hops: Hops,
     /// What connections are evaluated against.
-    pub policy: Policy,
+    pub policy: PolicyConfig,
     /// Names of pods and services from the Kubernetes API.
     pub kubernetes: KubernetesOptions,
     /// Names of pods from the container runtime.

@@ -11,7 +11,7 @@ use hopsight_core::policy::drift;
 /// What connections are evaluated against, and how drift is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Policy {
+pub struct PolicyConfig {
     /// The policy file; if absent, only the built-in policies apply.
     pub file: Option<PathBuf>,
     /// Whether an agent that cannot use its policy file is not ready.
@@ -34,7 +34,7 @@ pub struct Policy {
     pub read_private_keys: bool,
 }
 
-impl Default for Policy {
+impl Default for PolicyConfig {
     fn default() -> Self {
         let ComplianceOptions {
             policy,
@@ -60,7 +60,7 @@ impl Default for Policy {
     }
 }
 
-impl Policy {
+impl PolicyConfig {
     /// The same, as the compliance thread takes it.
     #[must_use]
     pub fn options(&self, hops: Hops) -> ComplianceOptions {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Requirement, State};
 use crate::compliance::{ComplianceOptions, read_policy};
-use hopsight_identity::{cri::CriClient, kubernetes::Watch, source_state::SourceState};
+use hopsight_identity::{cri::CriClient, kubernetes::Watch, source_state::NameSourceState};
 
 /// How long the Kubernetes API may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,12 +49,12 @@ fn kubernetes(options: &ComplianceOptions) -> Option<Requirement> {
     let begin = Instant::now();
     loop {
         match watch.state() {
-            SourceState::Ready(what) => return Some(Requirement::ok(NAME, what)),
-            SourceState::Degraded(why) => return Some(degraded(NAME, why, advice)),
+            NameSourceState::Ready(what) => return Some(Requirement::ok(NAME, what)),
+            NameSourceState::Degraded(why) => return Some(degraded(NAME, why, advice)),
             _ if begin.elapsed() > PATIENCE => {
                 return Some(degraded(NAME, "no answer".to_owned(), advice));
             }
-            SourceState::Idle(_) | SourceState::Starting => {
+            NameSourceState::Idle(_) | NameSourceState::Starting => {
                 thread::sleep(Duration::from_millis(20));
             }
         }

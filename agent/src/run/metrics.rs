@@ -164,12 +164,8 @@ fn collect_library(
 fn collect_pipeline(numbers: &PipelineNumbers, samples: &mut Samples) {
     let counters = &numbers.counters;
     samples.count(CONNECTIONS_TRACKED, [], numbers.tracked as u64);
-    for (reason, count) in [
-        (Eviction::TableFull, counters.evicted_table_full),
-        (Eviction::Memory, counters.evicted_memory),
-        (Eviction::Timeout, counters.evicted_timeout),
-    ] {
-        samples.count(CONNECTIONS_EVICTED, [reason.as_str()], count);
+    for reason in Eviction::ALL {
+        samples.count(CONNECTIONS_EVICTED, [reason.as_str()], counters.evicted.of(*reason));
     }
     for reason in Dropped::ALL {
         let bytes = counters.reassembly_drops.get(*reason);

@@ -5,7 +5,7 @@ use std::{path::Path, thread, time::Duration};
 use hopsight_core::workload::cgroup::CgroupIdentity;
 use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
-    source_state::SourceState,
+    source_state::NameSourceState,
 };
 use hopsight_tests::{
     api_stand_in::{Reply, StandIn},
@@ -107,7 +107,7 @@ fn a_watch_survives_what_the_server_does() {
                     panic!("{name}: {error:#}\n{watch:?}\n{:#?}", stand_in.requests())
                 });
                 assert_eq!(found(&watch, 'a').as_deref(), Some("edge nginx"), "{name}");
-                assert_eq!(watch.state(), SourceState::Ready("watching pods".into()), "{name}");
+                assert_eq!(watch.state(), NameSourceState::Ready("watching pods".into()), "{name}");
                 let only_this_node = |line: &String| line.contains("spec.nodeName%3Dnode-a");
                 assert!(
                     stand_in.requests().iter().all(only_this_node),
@@ -161,7 +161,7 @@ fn what_does_not_work_is_told() {
 /// Waits until the watch says that it does not work, and why.
 fn wait_degraded(watch: &Watch, word: &str) -> anyhow::Result<()> {
     wait_until("the reason", RECOVERY, || match watch.state() {
-        SourceState::Degraded(reason) => {
+        NameSourceState::Degraded(reason) => {
             anyhow::ensure!(reason.contains(word), "{word:?} is not in {reason:?}");
             Ok(Some(()))
         }

@@ -9,7 +9,7 @@ use hopsight_core::{
 };
 use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
-    source_state::SourceState,
+    source_state::NameSourceState,
 };
 use hopsight_tests::{
     cluster::{self, Api, ControlPlane, NODE},
@@ -106,7 +106,7 @@ fn the_watches_follow_a_real_api_server() {
 
     let watch_pods = watch(&plane, false);
     wait_until("the permission that is missing", CHANGE, || match watch_pods.state() {
-        SourceState::Degraded(why) => Ok(Some(why).filter(|why| why.contains("forbidden"))),
+        NameSourceState::Degraded(why) => Ok(Some(why).filter(|why| why.contains("forbidden"))),
         _ => Ok(None),
     })
     .unwrap();
@@ -139,7 +139,7 @@ fn the_watches_follow_a_real_api_server() {
     api.patch(&format!("{pods}/edge/status"), &status).unwrap();
     let found = find(&|pod| pod.container.is_some());
     assert_eq!(found.container.as_deref(), Some("nginx"));
-    assert_eq!(watch_pods.state(), SourceState::Ready("watching pods".into()));
+    assert_eq!(watch_pods.state(), NameSourceState::Ready("watching pods".into()));
     let elsewhere = api.get(&format!("{pods}/elsewhere")).unwrap();
     let elsewhere = elsewhere["metadata"]["uid"].as_str().unwrap().to_owned();
     let elsewhere = CgroupIdentity::of_path(&format!("/kubepods/pod{elsewhere}"));

@@ -1,11 +1,13 @@
 //! Recorded handshakes that somebody ends, or that nobody answers: what was seen is said, and
 //! nothing is established that the server did not accept.
 
-use super::*;
+use std::time::Duration;
+
+use super::{deadlines::nanoseconds, *};
 use crate::model::{
     ClientAuth::{NotRequested, Presented, RequestedNotPresented, Unknown},
     Direction::{self, ToClient, ToServer},
-    Outcome,
+    Evidence, Outcome,
 };
 
 macro_rules! recorded {

@@ -2,6 +2,17 @@
 //! handshake: up to TLS 1.2 from the one that began the session, which both sides name in the clear; in
 //! TLS 1.3 from the last one of the same proxy process, upstream and server name, unless another
 //! session that may be offered in its place says otherwise.
+//!
+//! What a resumption in TLS 1.3 is told, by what is remembered of its scopes (all sessions of
+//! the process with the upstream, and all under the server name):
+//!
+//! | last full handshake of the key | sessions in use that showed something else | it is |
+//! |---|---|---|
+//! | none, or older than the age limit | any | `resumed_unseen` |
+//! | certain | none | carried |
+//! | certain | any, or one that nobody saw begin | `ambiguous` |
+//! | certain, but the scope was forgotten to make room | not known | `resumed_unseen` |
+//! | any, and an external key may have begun the session | any | `resumed_unseen` |
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +22,7 @@ use std::{
 
 use super::{
     connection::Connection,
-    session::{Basis, Scope, Session, SessionKey},
+    session::{Basis, Session, SessionKey, SessionScope},
 };
 use crate::{
     model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
@@ -106,7 +117,7 @@ pub struct FullHandshakes {
     max_age: Duration,
     named: Bounded<SessionName, Full>,
     last: Bounded<SessionKey, Full>,
-    uses: Bounded<Scope, Uses>,
+    uses: Bounded<SessionScope, Uses>,
     /// When one of `uses` was last forgotten to make room.
     forgot_at: Option<Timestamp>,
 }
@@ -145,7 +156,7 @@ impl FullHandshakes {
         }
     }
 
-    fn note_use(&mut self, scope: Scope, client_auth: ClientAuth, at: Timestamp) {
+    fn note_use(&mut self, scope: SessionScope, client_auth: ClientAuth, at: Timestamp) {
         if let Some(known) = self.uses.entries.get_mut(&scope) {
             *known.of(client_auth) = Some(at);
             return;

@@ -17,12 +17,8 @@ vocabulary! {
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Connections given up because the table was full.
-    pub evicted_table_full: u64,
-    /// Connections given up because the streams held too many bytes.
-    pub evicted_memory: u64,
-    /// Connections given up because their handshake did not end in time.
-    pub evicted_timeout: u64,
+    /// Connections given up.
+    pub evicted: Evictions,
     /// Library and wire evidence that disagreed.
     pub evidence_conflicts: u64,
     /// Connections whose library handshake was found.
@@ -31,4 +27,21 @@ pub struct Counters {
     pub reassembly_drops: DropCounts,
     /// Events about connections that are not tracked (any more).
     pub untracked_events: u64,
+}
+
+/// Connections given up, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evictions([u64; Eviction::ALL.len()]);
+
+impl Evictions {
+    /// How many for this reason.
+    #[must_use]
+    pub const fn of(&self, why: Eviction) -> u64 {
+        self.0[why as usize]
+    }
+
+    /// Counts one.
+    pub const fn count(&mut self, why: Eviction) {
+        self.0[why as usize] += 1;
+    }
 }

@@ -1,6 +1,7 @@
 //! Library handshakes beside the wire: recorded ones, and what is changed in them.
 
 use super::*;
+use crate::model::{ClientAuth, Evidence};
 use crate::model::{
     ClientAuth::{NotRequested, Presented, Unknown},
     Direction, LibraryEvent, LibraryObservation, Outcome, ServerVerified,

@@ -3,29 +3,31 @@
 pub mod carried;
 pub mod connection;
 mod counters;
+mod deadlines;
 mod limits;
+mod reporting;
 pub mod session;
 
-use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU64};
 
 use self::{
-    carried::{FullHandshakes, carry},
+    carried::FullHandshakes,
     connection::Connection,
-    session::Session,
+    deadlines::Deadlines,
+    reporting::{short, transcript_of},
 };
 pub use self::{
-    counters::{Counters, Eviction},
+    counters::{Counters, Eviction, Evictions},
     limits::Limits,
 };
 use crate::{
     collections::HashMap,
-    model::{ClientAuth, CloseCause, ConnectionId, Event, Evidence, Reason, Timestamp},
+    model::{CloseCause, ConnectionId, Event, Reason, Timestamp},
     report::{ConnectionReport, Verdict},
     tls::{
         certificate::CertificateMemory,
         transcript::{TranscriptLimits, Transcripts},
     },
-    verdict::Certainty,
 };
 
 /// Connections in the queue of openings beyond twice the tracked ones before it is swept.
@@ -67,8 +69,10 @@ pub struct Pipeline {
     stream_bytes: usize,
     /// Connections in order of opening.
     order: VecDeque<ConnectionId>,
-    handshake_deadlines: VecDeque<(Timestamp, ConnectionId)>,
-    settle_deadlines: VecDeque<(Timestamp, ConnectionId)>,
+    /// Until when a handshake may take.
+    handshake_deadlines: Deadlines,
+    /// Until when a decided verdict waits for its outcome.
+    settle_deadlines: Deadlines,
     transcripts: Transcripts,
     /// The connection of a library handshake, by [`short`]. That it is the one is asked of
     /// [`Transcripts`], which knows the whole key.
@@ -87,11 +91,11 @@ impl Pipeline {
             entries: HashMap::default(),
             stream_bytes: 0,
             order: VecDeque::new(),
-            handshake_deadlines: VecDeque::new(),
-            settle_deadlines: VecDeque::new(),
+            handshake_deadlines: Deadlines::after(limits.handshake_timeout),
+            settle_deadlines: Deadlines::after(limits.settle_grace),
             transcripts: Transcripts::new(TranscriptLimits {
                 max: limits.max_transcripts,
-                max_age_ns: nanoseconds(limits.transcript_max_age),
+                max_age_ns: deadlines::nanoseconds(limits.transcript_max_age),
             }),
             by_handshake: HashMap::default(),
             full_handshakes: FullHandshakes::new(limits.max_sessions, limits.session_max_age),
@@ -165,8 +169,7 @@ impl Pipeline {
                 entry.held = held;
                 if !entry.deadline_set {
                     entry.deadline_set = true;
-                    let timeout = self.limits.handshake_timeout;
-                    set_deadline(&mut self.handshake_deadlines, at, timeout, id);
+                    self.handshake_deadlines.set(at, id);
                 }
                 self.review(id, at, out);
                 self.free_memory(out);
@@ -201,18 +204,14 @@ impl Pipeline {
 
     /// Lets time pass: gives up what took too long.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Update>) {
-        while let Some((_, id)) =
-            self.handshake_deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
-        {
+        while let Some(id) = self.handshake_deadlines.pop_due(now) {
             if let Some(entry) = self.entries.get_mut(&id) {
-                self.counters.evicted_timeout += 1;
+                self.counters.evicted.count(Eviction::Timeout);
                 entry.connection.give_up(Reason::Timeout);
                 self.finish_connection(id, now, out);
             }
         }
-        while let Some((_, id)) =
-            self.settle_deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
-        {
+        while let Some(id) = self.settle_deadlines.pop_due(now) {
             if !self.awaits_acceptance(id) {
                 self.finish_connection(id, now, out);
             }
@@ -229,8 +228,7 @@ impl Pipeline {
     /// the grace, and only the deadline of the handshake ends that.
     fn awaits_acceptance(&mut self, id: ConnectionId) -> bool {
         let Some(entry) = self.entries.get(&id) else { return false };
-        let key = entry.connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
+        let transcript = transcript_of(&entry.connection, &mut self.transcripts);
         entry.connection.judge(transcript).awaits_acceptance
     }
 
@@ -246,152 +244,30 @@ impl Pipeline {
 
     fn make_room(&mut self, out: &mut Vec<Update>) {
         while self.entries.len() >= self.limits.max_connections {
-            let Some(evicted) = self.evict_oldest(out) else { return };
-            self.counters.evicted_table_full += u64::from(evicted);
+            if self.evict_oldest(Eviction::TableFull, out).is_none() {
+                return;
+            }
         }
     }
 
     fn free_memory(&mut self, out: &mut Vec<Update>) {
         while self.stream_bytes > self.limits.max_stream_bytes {
-            let Some(evicted) = self.evict_oldest(out) else { return };
-            self.counters.evicted_memory += u64::from(evicted);
-        }
-    }
-
-    /// Gives up the oldest connection; whether it was still there, `None` where none is left.
-    fn evict_oldest(&mut self, out: &mut Vec<Update>) -> Option<bool> {
-        let oldest = self.order.pop_front()?;
-        let Some(entry) = self.entries.get_mut(&oldest) else { return Some(false) };
-        let at = entry.connection.last_at();
-        entry.connection.give_up(Reason::Evicted);
-        self.finish_connection(oldest, at, out);
-        Some(true)
-    }
-
-    fn review(&mut self, id: ConnectionId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let key = entry.connection.handshake_key();
-        let handshake = key.as_ref().map(short);
-        if handshake != entry.handshake {
-            if let Some(old) = std::mem::replace(&mut entry.handshake, handshake) {
-                self.by_handshake.remove(&old);
+            if self.evict_oldest(Eviction::Memory, out).is_none() {
+                return;
             }
-            self.by_handshake.extend(handshake.map(|handshake| (handshake, id)));
-        }
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let mut judgement = entry.connection.judge(transcript);
-        let settled = match judgement.certainty {
-            Certainty::Open => return,
-            Certainty::Decided => false,
-            Certainty::Settled => true,
-        };
-        let newly_settled = settled && entry.connection.release();
-        if newly_settled {
-            out.push(Update::Done(id));
-        }
-        // What the library may still add is awaited: after the result of the chain the check of the
-        // name, and after a bad answer its consequence, an application that ends the connection.
-        let library_may_add = transcript.is_some_and(|transcript| !transcript.is_accepted());
-        let is_final = settled && (entry.connection.ended() || !library_may_add);
-        if newly_settled
-            && !is_final
-            && judgement.verdict.client_auth != ClientAuth::Unknown
-            && let Some(session) = Session::of(&entry.connection)
-        {
-            self.full_handshakes.note(&session, judgement.verdict, at);
-        }
-        let from = carry(&mut judgement, &entry.connection, &mut self.full_handshakes, at);
-        if !is_final && entry.said == Some(judgement.verdict) {
-            return;
-        }
-        let certificates = &mut self.certificates;
-        let mut report = entry.connection.report(&judgement, transcript, certificates, is_final);
-        report.carried_from = from;
-        if is_final {
-            self.conclude(id, report, at, out);
-        } else {
-            self.report_early(id, report, at, out);
         }
     }
 
-    /// Reports what is certain already and new, and waits for the rest no longer than the grace.
-    fn report_early(
-        &mut self,
-        id: ConnectionId,
-        report: ConnectionReport,
-        at: Timestamp,
-        out: &mut Vec<Update>,
-    ) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let first = entry.said.is_none();
-        if first {
-            set_deadline(&mut self.settle_deadlines, at, self.limits.settle_grace, id);
+    /// Gives up the oldest connection, if it is still there; `None` where none is left.
+    fn evict_oldest(&mut self, why: Eviction, out: &mut Vec<Update>) -> Option<()> {
+        let oldest = self.order.pop_front()?;
+        if let Some(entry) = self.entries.get_mut(&oldest) {
+            let at = entry.connection.last_at();
+            entry.connection.give_up(Reason::Evicted);
+            self.counters.evicted.count(why);
+            self.finish_connection(oldest, at, out);
         }
-        entry.said = Some(report.verdict);
-        out.push(Update::Report { report: Box::new(report), first });
-    }
-
-    /// Judges a connection for the last time, whatever is missing.
-    fn finish_connection(&mut self, id: ConnectionId, at: Timestamp, out: &mut Vec<Update>) {
-        let Some(entry) = self.entries.get(&id) else { return };
-        let connection = &entry.connection;
-        let key = connection.handshake_key();
-        let transcript = key.and_then(|(pid, random)| self.transcripts.find(pid, &random));
-        let mut judgement = connection.judge(transcript);
-        let from = carry(&mut judgement, connection, &mut self.full_handshakes, at);
-        let certificates = &mut self.certificates;
-        let mut report = connection.report(&judgement, transcript, certificates, true);
-        report.carried_from = from;
-        self.conclude(id, report, at, out);
-    }
-
-    /// Sends the last report on a connection and forgets it.
-    fn conclude(
-        &mut self,
-        id: ConnectionId,
-        report: ConnectionReport,
-        at: Timestamp,
-        out: &mut Vec<Update>,
-    ) {
-        let Some(mut entry) = self.entries.remove(&id) else { return };
-        self.stream_bytes -= entry.held;
-        self.counters.reassembly_drops.add(&entry.connection.drops());
-        self.counters.evidence_conflicts += u64::from(report.is_conflict());
-        self.counters.transcripts_matched +=
-            u64::from(report.verdict.evidence == Evidence::Library);
-        if let Some(handshake) = entry.handshake {
-            self.by_handshake.remove(&handshake);
-        }
-        if entry.connection.release() {
-            out.push(Update::Done(id));
-        }
-        if let Some(session) = Session::of(&entry.connection) {
-            self.full_handshakes.learn(session, report.resumed, report.verdict, at);
-        }
-        out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
-    }
-}
-
-/// Of process and client random what tells handshakes apart: 64 bits of the random that hold no
-/// time of day, which older clients begin it with.
-fn short((pid, random): &(u32, [u8; 32])) -> NonZeroU64 {
-    let (bits, _) = random[8..].split_first_chunk().unwrap_or((&[0; 8], &[]));
-    NonZeroU64::MIN.saturating_add(u64::from_ne_bytes(*bits) ^ u64::from(*pid))
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Queues a deadline; [`Duration::MAX`] is none.
-fn set_deadline(
-    queue: &mut VecDeque<(Timestamp, ConnectionId)>,
-    at: Timestamp,
-    after: Duration,
-    id: ConnectionId,
-) {
-    if after != Duration::MAX {
-        queue.push_back((Timestamp(at.0.saturating_add(nanoseconds(after))), id));
+        Some(())
     }
 }
 

@@ -33,7 +33,7 @@ pub struct SessionKey {
 /// A TLS 1.3 session is bound to neither name nor address: nginx keeps one for each address of an
 /// upstream, whatever `proxy_ssl_name` says, others keep one for each name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum SessionScope {
     /// All with one upstream.
     Upstream(Owner, SocketAddr),
     /// All under one server name.
@@ -42,9 +42,9 @@ pub enum Scope {
 
 impl SessionKey {
     /// Where another session may be that is offered in place of this one.
-    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
-        let by_name = self.server_name.clone().map(|name| Scope::Name(self.owner, name));
-        [Scope::Upstream(self.owner, self.upstream)].into_iter().chain(by_name)
+    pub fn scopes(&self) -> impl Iterator<Item = SessionScope> {
+        let by_name = self.server_name.clone().map(|name| SessionScope::Name(self.owner, name));
+        [SessionScope::Upstream(self.owner, self.upstream)].into_iter().chain(by_name)
     }
 }
 

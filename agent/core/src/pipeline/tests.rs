@@ -47,7 +47,7 @@ fn a_full_table_gives_up_the_oldest_as_evicted() {
         })
         .collect();
     assert_eq!(evicted, [(0, Some(Reason::Evicted)), (1, Some(Reason::Evicted))]);
-    assert_eq!((pipeline.tracked(), pipeline.counters().evicted_table_full), (3, 2));
+    assert_eq!((pipeline.tracked(), pipeline.counters().evicted.of(Eviction::TableFull)), (3, 2));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn the_bytes_of_all_streams_together_are_bounded() {
         updates.iter().filter(is).count() as u64
     };
     assert!(pipeline.tracked() > 10, "{} tracked", pipeline.tracked());
-    let evicted = pipeline.counters().evicted_memory;
+    let evicted = pipeline.counters().evicted.of(Eviction::Memory);
     assert_eq!(evicted + pipeline.tracked() as u64, 1000);
     assert_eq!(said(Reason::Evicted), evicted);
     pipeline.finish(Timestamp(2000), &mut updates);

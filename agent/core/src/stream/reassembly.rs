@@ -88,6 +88,26 @@ struct Disorder {
     drops: DropCounts,
 }
 
+impl Disorder {
+    /// What is held from `position` on.
+    fn piece_at(&self, position: u64) -> Option<&[u8]> {
+        let (&at, held) = self.ahead.range(..=position).next_back()?;
+        let skipped = usize::try_from(position - at).unwrap_or(usize::MAX);
+        held.get(skipped..).filter(|held| !held.is_empty())
+    }
+
+    /// Bytes from `position` to the next piece.
+    fn gap_at(&self, position: u64) -> usize {
+        let next = self.ahead.range(position..).next();
+        next.map_or(usize::MAX, |(&at, _)| usize::try_from(at - position).unwrap_or(usize::MAX))
+    }
+
+    fn insert(&mut self, position: u64, bytes: &[u8]) {
+        self.ahead_cost += bytes.len() + PIECE_COST;
+        self.ahead.insert(position, bytes.to_vec());
+    }
+}
+
 /// One direction of a connection.
 #[derive(Debug)]
 pub struct Stream {
@@ -271,50 +291,56 @@ impl Stream {
         (nearest.abs_diff(end) < 1 << 31).then_some(nearest)
     }
 
-    fn place(&mut self, mut start: u64, mut bytes: &[u8]) {
-        let end = self.end();
-        if start < end {
-            let known = usize::try_from(end - start).unwrap_or(usize::MAX).min(bytes.len());
-            // Some systems probe an idle peer with one made-up byte before the next to be sent
-            // (RFC 1122 section 4.2.3.6).
-            let keepalive = bytes.len() == 1 && start + 1 == end;
-            self.count_copy(known, keepalive || self.repeats(start, &bytes[..known]));
-            bytes = &bytes[known..];
-            start = end;
-        }
-        if start == end && !self.has_bytes_ahead() {
+    /// Puts bytes where they belong. Those that repeat what is in order are compared with it, those
+    /// that continue it are appended, and those after a gap wait, in pieces that never overlap.
+    fn place(&mut self, start: u64, bytes: &[u8]) {
+        let (start, bytes) = self.compare_with_ordered(start, bytes);
+        if start == self.end() && !self.has_bytes_ahead() {
             self.bytes.extend_from_slice(bytes);
-            return;
+        } else {
+            self.hold(start, bytes);
         }
-        let window = self.window as usize;
+    }
+
+    /// Compares the bytes before [`Stream::end`] with those in order, and returns the others.
+    fn compare_with_ordered<'b>(&mut self, start: u64, bytes: &'b [u8]) -> (u64, &'b [u8]) {
+        let end = self.end();
+        if start >= end {
+            return (start, bytes);
+        }
+        let known = usize::try_from(end - start).unwrap_or(usize::MAX).min(bytes.len());
+        // Some systems probe an idle peer with one made-up byte before the next to be sent
+        // (RFC 1122 section 4.2.3.6).
+        let keepalive = bytes.len() == 1 && start + 1 == end;
+        self.count_copy(known, keepalive || self.repeats(start, &bytes[..known]));
+        (end, &bytes[known..])
+    }
+
+    /// Holds bytes until those before them have come. What is held already stays, and its copies are
+    /// compared with it. Bytes that continue the ones in order always find room: they free more.
+    fn hold(&mut self, mut start: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            // Skip what an earlier segment ahead covers.
+            let continues = start == self.end();
+            let window = self.window as usize;
             let disorder = self.disorder.get_or_insert_default();
-            if let Some((&at, held)) = disorder.ahead.range(..=start).next_back() {
-                let skipped = usize::try_from(start - at).unwrap_or(usize::MAX);
-                if let Some(held) = held.get(skipped..).filter(|held| !held.is_empty()) {
-                    let known = held.len().min(bytes.len());
-                    let same = held[..known] == bytes[..known];
-                    self.count_copy(known, same);
-                    bytes = &bytes[known..];
-                    start += known as u64;
-                    continue;
-                }
-            }
-            let free = disorder.ahead.range(start..).next().map_or(u64::MAX, |(&at, _)| at - start);
-            let mut part = bytes.len().min(usize::try_from(free).unwrap_or(usize::MAX));
-            if start != end {
+            let length = if let Some(held) = disorder.piece_at(start) {
+                let known = held.len().min(bytes.len());
+                let same = held[..known] == bytes[..known];
+                self.count_copy(known, same);
+                known
+            } else {
                 let left = window.saturating_sub(disorder.ahead_cost + PIECE_COST);
-                part = part.min(left);
-                if part == 0 {
+                let room = if continues { usize::MAX } else { left };
+                let length = bytes.len().min(disorder.gap_at(start)).min(room);
+                if length == 0 {
                     disorder.drops.out_of_window += bytes.len() as u64;
                     return;
                 }
-            }
-            disorder.ahead_cost += part + PIECE_COST;
-            disorder.ahead.insert(start, bytes[..part].to_vec());
-            bytes = &bytes[part..];
-            start += part as u64;
+                disorder.insert(start, &bytes[..length]);
+                length
+            };
+            bytes = &bytes[length..];
+            start += length as u64;
         }
     }
 

@@ -10,6 +10,12 @@ use crate::{
 /// What the library showed outranks what the wire let us infer, and completes what it hides. It
 /// raises no outcome: what it hashes ends with the client's own Finished (RFC 8446 section 4.4.1),
 /// and whether the server accepted that is seen on the wire or not at all.
+///
+/// The order matters, for each step may take back what those before it said:
+/// 1. the client's authentication, and whether a session was resumed: what the library showed;
+/// 2. the outcome, downwards only: an alert the library received under the server's keys;
+/// 3. whether the server was verified, which is a fact of its own;
+/// 4. the outcome, downwards once more: an application that left because of 3.
 pub(super) fn apply(
     judgement: &mut Judgement,
     wire_handshake: &WireHandshake,

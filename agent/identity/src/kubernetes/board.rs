@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::source_state::SourceState;
+use crate::source_state::NameSourceState;
 
 /// After this long without an error a watch counts as working again: the longest back-off, the
 /// longest wait for a connection, and some.
@@ -64,7 +64,7 @@ impl Board {
     }
 
     /// The state of the whole.
-    pub fn state(&self, now: Instant) -> SourceState {
+    pub fn state(&self, now: Instant) -> NameSourceState {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = |at: Instant| now.saturating_duration_since(at) < RECOVERED_AFTER;
         let problems: Vec<_> = all
@@ -78,12 +78,12 @@ impl Board {
             })
             .collect();
         if !problems.is_empty() {
-            return SourceState::Degraded(problems.join("; "));
+            return NameSourceState::Degraded(problems.join("; "));
         }
         if all.is_empty() || all.iter().any(|one| !one.listed) {
-            return SourceState::Starting;
+            return NameSourceState::Starting;
         }
         let kinds: Vec<_> = all.iter().map(|one| one.what).collect();
-        SourceState::Ready(format!("watching {}", kinds.join(", ")))
+        NameSourceState::Ready(format!("watching {}", kinds.join(", ")))
     }
 }

@@ -26,7 +26,7 @@ use super::{
     board::Board,
     convert::{self, kind, name_of},
 };
-use crate::source_state::SourceState;
+use crate::source_state::NameSourceState;
 use hopsight_core::workload::services::ObjectName;
 
 /// Objects per page of a listing.
@@ -80,7 +80,7 @@ impl Watch {
 
     /// The state of the watches.
     #[must_use]
-    pub fn state(&self) -> SourceState {
+    pub fn state(&self) -> NameSourceState {
         self.board.state(Instant::now())
     }
 

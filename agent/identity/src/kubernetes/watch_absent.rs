@@ -1,7 +1,7 @@
 //! In place of the watches, in a build without them.
 
 use super::{KubernetesOptions, SharedTables};
-use crate::source_state::SourceState;
+use crate::source_state::NameSourceState;
 
 /// Never started.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ impl Watch {
 
     /// The state of the watches.
     #[must_use]
-    pub fn state(&self) -> SourceState {
-        SourceState::Starting
+    pub fn state(&self) -> NameSourceState {
+        NameSourceState::Starting
     }
 
     /// Nothing.

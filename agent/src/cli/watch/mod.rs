@@ -24,7 +24,7 @@ use self::{
     view::{Action, View},
 };
 use super::{
-    hops::{Selection, fetch},
+    hops::{HopFilter, fetch},
     paint::ColorChoice,
 };
 
@@ -32,7 +32,7 @@ use super::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct WatchArgs {
     #[command(flatten)]
-    selection: Selection,
+    selection: HopFilter,
 
     /// Seconds between updates.
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1,

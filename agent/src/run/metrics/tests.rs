@@ -21,6 +21,7 @@ use hopsight_core::{
         Security::{Mtls, Plaintext, Tls, Unknown},
         ServerVerified,
     },
+    pipeline::Evictions,
     policy::{
         drift::{OpenDrift, Rule, Violation},
         exempt::Exemptions,
@@ -126,9 +127,11 @@ fn statuses() -> Vec<LibraryStatus> {
 }
 
 fn numbers() -> PipelineNumbers {
+    let mut evicted = Evictions::default();
+    evicted.count(Eviction::TableFull);
     PipelineNumbers {
         tracked: 3,
-        counters: Counters { evicted_table_full: 1, transcripts_matched: 7, ..Counters::default() },
+        counters: Counters { evicted, transcripts_matched: 7, ..Counters::default() },
         transcripts_unmatched: 2,
         transcripts_damaged: 1,
     }

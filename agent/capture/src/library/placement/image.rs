@@ -44,7 +44,9 @@ impl Code<'_> {
         Self { address: start, bytes: bytes.unwrap_or_default(), is_plt: self.is_plt }
     }
 
-    fn end(&self) -> u64 {
+    /// Virtual address after the last byte.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
         self.address + self.bytes.len() as u64
     }
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use memchr::memmem;
 
-use super::{
-    Hook, Isa, Placement, ProbePoint, aarch64, boringssl, go, image::Code, openssl, x86_64,
-};
+use super::{Hook, Placement, ProbePoint, boringssl, go, image::Code, openssl};
 use crate::library::elf::{Bytes, Elf, ElfError, Functions};
 
 /// What one stack makes of a program.
@@ -185,10 +183,7 @@ impl<'p, 'b> PlacedPoints<'p, 'b> {
             let left = self.elf.reader.size() - offset;
             let bytes = self.elf.reader.piece(offset, left.min(LONGEST_INSTRUCTION))?;
             let code = Code { address, bytes: &bytes, is_plt: false };
-            let emulated = match self.elf.isa {
-                Isa::X86_64 => x86_64::is_emulated(code),
-                Isa::Aarch64 => aarch64::is_emulated(code),
-            };
+            let emulated = self.elf.isa.instructions().is_emulated(code);
             self.points.insert(ProbePoint { hook, offset, emulated });
         }
         Ok(())

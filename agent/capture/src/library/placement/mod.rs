@@ -10,22 +10,32 @@ mod boringssl;
 mod go;
 mod hook;
 mod image;
+mod instruction_set;
 mod linked;
 mod openssl;
-mod sites;
 mod x86_64;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub use hook::Hook;
 use hopsight_abi::VerifyOffsets;
-use image::Code;
 pub use image::{Image, ImageError};
+use instruction_set::InstructionSet;
 use linked::PlacedPoints;
 pub use linked::{Linked, Survey, openssl_version, survey};
 use serde::{Deserialize, Serialize};
 
 pub use crate::library::elf::Isa;
+
+impl Isa {
+    /// What reads its code.
+    fn instructions(self) -> &'static dyn InstructionSet {
+        match self {
+            Self::X86_64 => &x86_64::X86_64,
+            Self::Aarch64 => &aarch64::Aarch64,
+        }
+    }
+}
 
 /// One place of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -142,24 +152,16 @@ pub fn of_library(image: &Image<'_>) -> Option<Placement> {
 /// Reads the offsets from the library's own getters and setter of these members, so that they fit
 /// this very build.
 fn verify_offsets(image: &Image<'_>) -> Option<VerifyOffsets> {
-    let member = |name: &str, x86_64: fn(Code<'_>) -> Option<u64>, aarch64: fn(Code<'_>) -> _| {
-        let body = image.function_around(image.function(name)?)?;
-        let offset = match image.isa {
-            Isa::X86_64 => x86_64(body),
-            Isa::Aarch64 => aarch64(body),
-        };
-        u16::try_from(offset?).ok()
-    };
-    let returned = |name| member(name, x86_64::member_returned, aarch64::member_returned);
+    let instructions = image.isa.instructions();
+    let body = |name: &str| image.function_around(image.function(name)?);
+    let offset = |offset: Option<u64>| u16::try_from(offset?).ok();
+    let returned = |name: &str| offset(instructions.member_returned(body(name)?));
+    let set = |name: &str| offset(instructions.member_set(body(name)?));
     Some(VerifyOffsets {
         mode: returned("SSL_get_verify_mode")?,
         callback: returned("SSL_get_verify_callback")?,
         context: returned("SSL_get_SSL_CTX")?,
-        replacement: member(
-            "SSL_CTX_set_cert_verify_callback",
-            x86_64::member_set,
-            aarch64::member_set,
-        )?,
+        replacement: set("SSL_CTX_set_cert_verify_callback")?,
     })
 }
 
@@ -212,27 +214,20 @@ fn transcript_calls(image: &Image<'_>, calls: &CallGraph) -> Option<(Vec<u64>, S
 /// keeps the one in `ossl_statem_fatal`, whose reason is an argument and not a constant.
 fn fatal_put_error(image: &Image<'_>, calls: &CallGraph) -> Vec<u64> {
     let variable = calls.of("ERR_put_error").filter(|call| {
-        image.function_around(call.at).is_some_and(|body| match image.isa {
-            Isa::X86_64 => !x86_64::third_argument_is_constant(body, call.at),
-            Isa::Aarch64 => !aarch64::third_argument_is_constant(body, call.at),
-        })
+        let body = image.function_around(call.at);
+        body.is_some_and(|body| !image.isa.instructions().third_argument_is_constant(body, call.at))
     });
     variable.map(|call| call.at).collect()
 }
 
 fn entry(image: &Image<'_>, start: u64) -> u64 {
-    match (image.isa, image.function_around(start)) {
-        (Isa::X86_64, Some(body)) => x86_64::entry(body),
-        _ => start,
-    }
+    let body = image.function_around(start).filter(|body| body.address == start);
+    body.map_or(start, |body| image.isa.instructions().entry(body))
 }
 
 fn after_call(image: &Image<'_>, call: &Call) -> Option<u64> {
     let body = image.function_around(call.at)?;
-    match image.isa {
-        Isa::X86_64 => x86_64::after_call(body, call.at),
-        Isa::Aarch64 => aarch64::after_call(body, call.at),
-    }
+    image.isa.instructions().after_call(body, call.at)
 }
 
 /// Probe points being collected, as file offsets.
@@ -251,10 +246,7 @@ impl<'i, 'd> PointSet<'i, 'd> {
             let Some(offset) = self.image.file_offset(address) else { continue };
             let emulated = self.image.function_around(address).is_some_and(|body| {
                 let rest = body.slice(address, body.address + body.bytes.len() as u64);
-                match self.image.isa {
-                    Isa::X86_64 => x86_64::is_emulated(rest),
-                    Isa::Aarch64 => aarch64::is_emulated(rest),
-                }
+                self.image.isa.instructions().is_emulated(rest)
             });
             self.points.insert(ProbePoint { hook, offset, emulated });
         }
@@ -286,26 +278,20 @@ impl CallGraph {
             callees.extend(image.slots(name).iter().map(|&slot| (slot, name)));
             callees.extend(image.function(name).map(|address| (address, name)));
         }
-        let stubs = match image.isa {
-            Isa::X86_64 => table(&image.code, x86_64::stubs),
-            Isa::Aarch64 => table(&image.code, aarch64::stubs),
-        };
-        for (stub, slot) in stubs {
+        let instructions = image.isa.instructions();
+        let tables = image.code.iter().filter(|code| code.is_plt);
+        for (stub, slot) in tables.flat_map(|&code| instructions.stubs(code)) {
             if let Some(&name) = callees.get(&slot) {
                 callees.insert(stub, name);
             }
         }
         let mut calls: HashMap<&'static str, Vec<Call>> = HashMap::new();
         for body in image.bodies() {
-            let found = |at, target| {
+            instructions.calls(body, &mut |at, target| {
                 if let Some(name) = callees.get(&target) {
                     calls.entry(name).or_default().push(Call { at, function: body.address });
                 }
-            };
-            match image.isa {
-                Isa::X86_64 => x86_64::calls(body, found),
-                Isa::Aarch64 => aarch64::calls(body, found),
-            }
+            });
         }
         Self { calls }
     }
@@ -317,11 +303,6 @@ impl CallGraph {
     fn functions_calling(&self, name: &str) -> HashSet<u64> {
         self.of(name).map(|call| call.function).collect()
     }
-}
-
-/// Linkage table stubs of all of `codes`, as stub address to slot address.
-fn table(codes: &[Code<'_>], stubs: fn(Code<'_>) -> Vec<(u64, u64)>) -> HashMap<u64, u64> {
-    codes.iter().filter(|code| code.is_plt).flat_map(|&code| stubs(code)).collect()
 }
 
 #[cfg(test)]

@@ -8,13 +8,11 @@
 use std::collections::HashSet;
 
 use hopsight_abi::VerifyOffsets;
-use iced_x86::{Decoder, DecoderOptions};
 
 use super::{
-    Hook, Isa, Linked, PlacedPoints, Placement, Selection, aarch64,
+    Hook, Linked, PlacedPoints, Placement, Selection,
     image::Code,
-    sites::{self, Argument, Walk},
-    x86_64,
+    instruction_set::{Argument, Site, Walk},
 };
 use crate::library::elf::{Elf, ElfError, Functions, Symbols};
 
@@ -71,14 +69,14 @@ pub fn place(
     };
     let body = Code { address: *finish_mac, bytes: &bytes, is_plt: false };
     let mut points = PlacedPoints::new(elf);
-    points.extend(Hook::FinishMac, [program.entry(body)])?;
+    points.extend(Hook::FinishMac, [elf.isa.instructions().entry(body)])?;
     for (hook, name) in
         [(Hook::ConnectState, "SSL_set_connect_state"), (Hook::AcceptState, "SSL_set_accept_state")]
     {
         let Some(start) = program.symbols.get(name) else { continue };
         let Some(bytes) = program.body(start)? else { continue };
         let body = Code { address: start, bytes: &bytes, is_plt: false };
-        points.extend(hook, [program.entry(body)])?;
+        points.extend(hook, [elf.isa.instructions().entry(body)])?;
     }
     points.extend(Hook::VerifyResult, program.verify_results()?)?;
     let placement = Placement {
@@ -109,13 +107,6 @@ impl Program<'_, '_> {
         self.elf.reader.piece(offset, len).map(Some)
     }
 
-    fn entry(&self, body: Code<'_>) -> u64 {
-        match self.elf.isa {
-            Isa::X86_64 => x86_64::entry(body),
-            Isa::Aarch64 => body.address,
-        }
-    }
-
     /// Starts of the functions with an instruction that makes the address of one of `texts`.
     fn functions_that_refer_to(&self, texts: &[u64]) -> Result<Vec<u64>, ElfError> {
         let elf = self.elf;
@@ -127,13 +118,9 @@ impl Program<'_, '_> {
             elf.reader.windows((segment.offset, segment.size), 16, |window| {
                 let address = segment.address + (window.offset - segment.offset);
                 let code = Code { address, bytes: window.bytes, is_plt: false };
-                let found = |at: u64| {
+                elf.isa.instructions().may_refer_to(code, &addresses, &mut |at| {
                     near.extend(self.functions.around(at));
-                };
-                match elf.isa {
-                    Isa::X86_64 => x86_64::may_refer_to(code, &addresses, found),
-                    Isa::Aarch64 => aarch64::refer_to(code, &addresses, found),
-                }
+                });
                 if near.len() > MAX_REFERENCES { Err(ElfError::TooMuch) } else { Ok(()) }
             })?;
         }
@@ -141,11 +128,7 @@ impl Program<'_, '_> {
         for (start, _) in near {
             let Some(bytes) = self.body(start)? else { continue };
             let body = Code { address: start, bytes: &bytes, is_plt: false };
-            let refers = match elf.isa {
-                Isa::X86_64 => refers(body, &addresses),
-                Isa::Aarch64 => true,
-            };
-            if refers {
+            if elf.isa.instructions().refers_to(body, &addresses) {
                 referring.push(start);
             }
         }
@@ -162,53 +145,30 @@ impl Program<'_, '_> {
         let Some(bytes) = self.body(verify)? else { return Ok(Vec::new()) };
         let body = Code { address: verify, bytes: &bytes, is_plt: false };
         let arguments = [Argument::Second; 2];
-        let isa = self.elf.isa;
-        let calls = sites::of_function(isa, body, &[result], arguments, Walk::UpToTheCall);
-        let after = |call: u64| match isa {
-            Isa::X86_64 => x86_64::after_call(body, call),
-            Isa::Aarch64 => aarch64::after_call(body, call),
-        };
-        Ok(calls.unwrap_or_default().iter().filter_map(|site| after(site.at)).collect())
+        let instructions = self.elf.isa.instructions();
+        let calls = instructions.calls_of(body, &[result], arguments, Walk::UpToTheCall);
+        let after = |site: &Site| instructions.after_call(body, site.at);
+        Ok(calls.unwrap_or_default().iter().filter_map(after).collect())
     }
 
     fn verify_offsets(&self) -> Result<Option<VerifyOffsets>, ElfError> {
-        let member = |name: &str, read: [fn(Code<'_>) -> Option<u64>; 2]| {
+        let instructions = self.elf.isa.instructions();
+        let member = |name: &str, read: &dyn Fn(Code<'_>) -> Option<u64>| {
             let Some(start) = self.symbols.get(name) else { return Ok(None) };
             let Some(bytes) = self.body(start)? else { return Ok(None) };
             let body = Code { address: start, bytes: &bytes, is_plt: false };
-            let [x86_64, aarch64] = read;
-            let offset = match self.elf.isa {
-                Isa::X86_64 => x86_64(body),
-                Isa::Aarch64 => aarch64(body),
-            };
-            Ok::<_, ElfError>(offset.and_then(|offset| u16::try_from(offset).ok()))
+            Ok::<_, ElfError>(read(body).and_then(|offset| u16::try_from(offset).ok()))
         };
-        let returned = [x86_64::member_returned, aarch64::member_returned];
-        let set = [x86_64::member_set, aarch64::member_set];
-        let mode = member("SSL_get_verify_mode", returned)?;
-        let callback = member("SSL_get_verify_callback", returned)?;
-        let context = member("SSL_get_SSL_CTX", returned)?;
-        let replacement = member("SSL_CTX_set_cert_verify_callback", set)?;
+        let returned = |body: Code<'_>| instructions.member_returned(body);
+        let set = |body: Code<'_>| instructions.member_set(body);
+        let mode = member("SSL_get_verify_mode", &returned)?;
+        let callback = member("SSL_get_verify_callback", &returned)?;
+        let context = member("SSL_get_SSL_CTX", &returned)?;
+        let replacement = member("SSL_CTX_set_cert_verify_callback", &set)?;
         let offsets = (mode, callback, context, replacement);
         let (Some(mode), Some(callback), Some(context), Some(replacement)) = offsets else {
             return Ok(None);
         };
         Ok(Some(VerifyOffsets { mode, callback, context, replacement }))
     }
-}
-
-/// Whether an instruction of `body`, walked from its start, makes one of `addresses`.
-fn refers(body: Code<'_>, addresses: &HashSet<u64>) -> bool {
-    let mut decoder = Decoder::with_ip(64, body.bytes, body.address, DecoderOptions::NONE);
-    while decoder.can_decode() {
-        let instruction = decoder.decode();
-        if instruction.is_invalid() {
-            return false;
-        }
-        let made = x86_64::address_made(&instruction);
-        if made.is_some_and(|address| addresses.contains(&address)) {
-            return true;
-        }
-    }
-    false
 }

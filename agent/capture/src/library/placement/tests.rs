@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{image::Code, *};
+use super::{aarch64::Aarch64, image::Code, x86_64::X86_64, *};
 
 fn placement_of(file: &[u8]) -> Placement {
     of_library(&Image::parse(file).unwrap()).expect("a library with transcript calls")
@@ -123,7 +123,7 @@ fn x86_64_calls_are_read() {
         ("opcode within a constant", &[0xb8, 0xe8, 0x10, 0, 0, 0xc3], vec![]),
     ] {
         let mut found = Vec::new();
-        x86_64::calls(code(bytes), |at, target| found.push((at, target)));
+        X86_64.calls(code(bytes), &mut |at, target| found.push((at, target)));
         assert_eq!(found, expected, "{name}");
     }
 }
@@ -138,7 +138,7 @@ fn x86_64_stubs_are_read() {
             vec![(BASE + 4, BASE + 0x10), (BASE, BASE + 0x10)],
         ),
     ] {
-        assert_eq!(x86_64::stubs(code(bytes)), expected, "{name}");
+        assert_eq!(X86_64.stubs(code(bytes)), expected, "{name}");
     }
 }
 
@@ -152,7 +152,7 @@ fn x86_64_entries_move_to_emulated_instructions_that_see_the_argument() {
         ("argument overwritten", &[0x31, 0xff, 0x55, 0xc3], 0),
         ("leaf", &[0x48, 0x8b, 0x07, 0xc3], 0),
     ] {
-        assert_eq!(x86_64::entry(code(bytes)) - BASE, expected, "{name}");
+        assert_eq!(X86_64.entry(code(bytes)) - BASE, expected, "{name}");
     }
 }
 
@@ -167,7 +167,7 @@ fn x86_64_results_are_read_where_they_still_are() {
         ("joined by a loop", &[0x90, 0xeb, 0xfd], None),
     ] {
         let bytes = [&CALL[..], after].concat();
-        let point = x86_64::after_call(code(&bytes), BASE);
+        let point = X86_64.after_call(code(&bytes), BASE);
         assert_eq!(point.map(|point| point - BASE), expected, "{name}");
     }
 }
@@ -180,7 +180,7 @@ fn x86_64_constant_reasons_are_told_from_variable_ones() {
         ("an argument of its own", &[0x55, 0xe8, 0, 0, 0, 0], false),
     ] {
         let call = BASE + bytes.len() as u64 - 5;
-        assert_eq!(x86_64::third_argument_is_constant(code(bytes), call), expected, "{name}");
+        assert_eq!(X86_64.third_argument_is_constant(code(bytes), call), expected, "{name}");
     }
 }
 
@@ -198,7 +198,7 @@ fn x86_64_members_are_read_from_getters_and_setters() {
         ("two answers", &[0x8b, 0x47, 8, 0xc3, 0x8b, 0x47, 12, 0xc3], None),
         ("not a getter", &[0xe9, 0, 1, 0, 0], None),
     ] {
-        assert_eq!(x86_64::member_returned(code(bytes)), expected, "{name}");
+        assert_eq!(X86_64.member_returned(code(bytes)), expected, "{name}");
     }
     for (name, bytes, expected) in [
         ("store", &[0x48, 0x89, 0xb7, 0xa8, 0, 0, 0, 0xc3][..], Some(0xa8)),
@@ -206,7 +206,7 @@ fn x86_64_members_are_read_from_getters_and_setters() {
         ("another argument", &[0x48, 0x89, 0x57, 8, 0xc3], None),
         ("after a branch", &[0x74, 5, 0x48, 0x89, 0x77, 8, 0xc3], None),
     ] {
-        assert_eq!(x86_64::member_set(code(bytes)), expected, "{name}");
+        assert_eq!(X86_64.member_set(code(bytes)), expected, "{name}");
     }
 }
 
@@ -220,7 +220,7 @@ fn aarch64_members_are_read_from_getters_and_setters() {
         // ldr x0, [x0, #8]; b
         ("not returned", &[0xf940_0400, 0x1400_0003], None),
     ] {
-        assert_eq!(aarch64::member_returned(code(&words(code_words))), expected, "{name}");
+        assert_eq!(Aarch64.member_returned(code(&words(code_words))), expected, "{name}");
     }
     for (name, word, expected) in [
         ("str x1, [x0, #0xa8]", 0xf900_5401, Some(0xa8)),
@@ -228,7 +228,7 @@ fn aarch64_members_are_read_from_getters_and_setters() {
         ("str x2, [x0, #0xa8]", 0xf900_5402, None),
     ] {
         let bytes = words(&[word, 0xd65f_03c0]);
-        assert_eq!(aarch64::member_set(code(&bytes)), expected, "{name}");
+        assert_eq!(Aarch64.member_set(code(&bytes)), expected, "{name}");
     }
 }
 
@@ -247,7 +247,7 @@ fn aarch64_calls_are_read() {
     ] {
         let bytes = words(&[word]);
         let mut found = Vec::new();
-        aarch64::calls(code(&bytes), |at, target| found.push((at, target)));
+        Aarch64.calls(code(&bytes), &mut |at, target| found.push((at, target)));
         assert_eq!(found, expected, "{name}");
     }
 }
@@ -263,7 +263,7 @@ fn aarch64_stubs_are_read() {
         ("after another", &[0xd503_201f], vec![(BASE + 4, slot)]),
     ] {
         let bytes = words(&[prefix, &stub].concat());
-        assert_eq!(aarch64::stubs(code(&bytes)), expected, "{name}");
+        assert_eq!(Aarch64.stubs(code(&bytes)), expected, "{name}");
     }
 }
 
@@ -275,7 +275,7 @@ fn aarch64_results_are_read_after_the_call() {
         ("joined by a conditional branch", &[0xd503_201f, 0x54ff_ffe0], None),
     ] {
         let bytes = words(&[&[0x9400_0100], rest].concat());
-        let point = aarch64::after_call(code(&bytes), BASE);
+        let point = Aarch64.after_call(code(&bytes), BASE);
         assert_eq!(point.map(|point| point - BASE), expected, "{name}");
     }
 }
@@ -288,7 +288,7 @@ fn aarch64_constant_reasons_are_told_from_variable_ones() {
         ("mov w1, #0x44", 0x5280_0881, false),
     ] {
         let bytes = words(&[before, 0xd503_201f, 0x9400_0100]);
-        let constant = aarch64::third_argument_is_constant(code(&bytes), BASE + 8);
+        let constant = Aarch64.third_argument_is_constant(code(&bytes), BASE + 8);
         assert_eq!(constant, expected, "{name}");
     }
 }

@@ -10,11 +10,11 @@ mod verification;
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Hook, Isa, Linked, PlacedPoints, Placement, Selection, aarch64,
+    Hook, Isa, Linked, PlacedPoints, Placement, Selection,
     image::Code,
-    sites::{self, Argument, Site, Walk},
+    instruction_set::{Argument, NEAR, Site, Walk},
 };
-use crate::library::elf::{Elf, ElfError, Functions, Window};
+use crate::library::elf::{Elf, ElfError, Functions};
 
 /// Handshake message, the content type whose calls are probed (RFC 8446 section 5.1).
 const HANDSHAKE: u64 = 0x16;
@@ -27,7 +27,6 @@ const CHARACTERISTIC: [u16; 4] = [0x16, 0x100, 0x14, 0x15];
 const KNOWN: [u64; 8] = [0, 0x14, 0x15, 0x16, 0x17, 0x1a, 0x100, 0x101];
 
 /// Bytes between a constant and the call it is for.
-const NEAR: usize = 64;
 /// Most functions that are looked at closer.
 const MAX_CANDIDATES: usize = 64;
 /// Most functions that are called with one of the constants.
@@ -78,19 +77,17 @@ pub fn place(elf: &Elf<'_>, functions: &Functions) -> Result<Linked, ElfError> {
 
 /// Functions that are called with every characteristic content type as third argument.
 fn candidates(elf: &Elf<'_>, functions: &Functions) -> Result<Vec<u64>, ElfError> {
+    let instructions = elf.isa.instructions();
     let mut seen: HashMap<u64, u8> = HashMap::new();
     for segment in elf.code() {
         elf.reader.windows((segment.offset, segment.size), 2 * NEAR, |window| {
             let address = segment.address + (window.offset - segment.offset);
-            let found = |bit: usize, target: u64| {
+            let code = Code { address, bytes: window.bytes, is_plt: false };
+            instructions.may_call_with(code, window.fresh, &CHARACTERISTIC, &mut |bit, target| {
                 if functions.starts_at(target) {
                     *seen.entry(target).or_default() |= 1 << bit;
                 }
-            };
-            match elf.isa {
-                Isa::X86_64 => x86_64_calls_with(address, window, found),
-                Isa::Aarch64 => aarch64_calls_with(address, window, found),
-            }
+            });
             if seen.len() > MAX_CALLEES { Err(ElfError::TooMuch) } else { Ok(()) }
         })?;
     }
@@ -99,47 +96,6 @@ fn candidates(elf: &Elf<'_>, functions: &Functions) -> Result<Vec<u64>, ElfError
         seen.into_iter().filter(|(_, bits)| *bits == all).map(|(target, _)| target).collect();
     candidates.sort_unstable();
     if candidates.len() > MAX_CANDIDATES { Err(ElfError::TooMuch) } else { Ok(candidates) }
-}
-
-/// `mov edx, content_type`, and the first call after it.
-fn x86_64_calls_with(address: u64, window: Window<'_>, mut found: impl FnMut(usize, u64)) {
-    const MOV_EDX: u8 = 0xba;
-    for (bit, content_type) in CHARACTERISTIC.iter().enumerate() {
-        let [low, high] = content_type.to_le_bytes();
-        let constant = [MOV_EDX, low, high, 0, 0];
-        let places = memchr::memmem::find_iter(window.bytes, &constant);
-        for at in places.take_while(|at| *at < window.fresh) {
-            let after = at + 5;
-            let near = &window.bytes[after..window.bytes.len().min(after + NEAR)];
-            let code = Code { address: address + after as u64, bytes: near, is_plt: false };
-            let mut first = None;
-            sites::raw_calls(Isa::X86_64, code, |_, target| first = first.or(Some(target)));
-            if let Some(target) = first {
-                found(bit, target);
-            }
-        }
-    }
-}
-
-/// `mov w2, #content_type`, and the first `bl` after it.
-fn aarch64_calls_with(address: u64, window: Window<'_>, mut found: impl FnMut(usize, u64)) {
-    let constants = CHARACTERISTIC.map(|content_type| 0x5280_0002 | u32::from(content_type) << 5);
-    let fresh = &window.bytes[..window.fresh];
-    for (index, word) in fresh.chunks_exact(4).enumerate() {
-        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        let Some(bit) = constants.iter().position(|constant| *constant == word) else { continue };
-        let after = 4 * (index + 1);
-        let near = &window.bytes[after..window.bytes.len().min(after + NEAR)];
-        let code = Code { address: address + after as u64, bytes: near, is_plt: false };
-        let mut first = None;
-        aarch64::calls(code, |at, target| {
-            let is_call = aarch64::is_call(code, at);
-            first = first.or_else(|| is_call.then_some(target));
-        });
-        if let Some(target) = first {
-            found(bit, target);
-        }
-    }
 }
 
 /// Where each of `callees` is called, or seems to be.
@@ -155,7 +111,7 @@ fn calls_of(elf: &Elf<'_>, callees: &[u64]) -> Result<HashMap<u64, Vec<u64>>, El
             let fresh = address + window.fresh as u64;
             let code = Code { address, bytes: window.bytes, is_plt: false };
             let mut too_many = false;
-            sites::raw_calls(elf.isa, code, |at, target| {
+            elf.isa.instructions().may_call(code, &mut |at, target| {
                 if at < fresh && wanted.contains(&target) {
                     let calls = calls.entry(target).or_default();
                     calls.push(at);
@@ -188,7 +144,8 @@ fn message_callback(
         let bytes = elf.reader.piece(offset, len.min(elf.reader.size() - offset))?;
         let body = Code { address: start, bytes: &bytes, is_plt: false };
         let arguments = [Argument::Second, Argument::Third];
-        let found = sites::of_function(elf.isa, body, &[callee], arguments, Walk::UpToTheCall);
+        let instructions = elf.isa.instructions();
+        let found = instructions.calls_of(body, &[callee], arguments, Walk::UpToTheCall);
         sites.extend(found.unwrap_or_default());
     }
     sites.sort_unstable_by_key(|site| site.at);

@@ -13,7 +13,7 @@ use memchr::memmem;
 use super::super::{
     Hook, PlacedPoints,
     image::Code,
-    sites::{self, Argument, Walk},
+    instruction_set::{Argument, InstructionSet as _, Walk},
     x86_64,
 };
 use crate::library::elf::{Elf, ElfError, Functions};
@@ -138,7 +138,7 @@ fn after_calls(elf: &Elf<'_>, functions: &Functions, callee: u64) -> Result<Vec<
         let bytes = elf.at(start, end.saturating_sub(start).min(MAX_FUNCTION))?;
         let body = Code { address: start, bytes: &bytes, is_plt: false };
         let arguments = [Argument::Second; 2];
-        let walked = sites::of_function(elf.isa, body, &[callee], arguments, Walk::UpToTheCall);
+        let walked = elf.isa.instructions().calls_of(body, &[callee], arguments, Walk::UpToTheCall);
         let is_boundary = walked.unwrap_or_default().iter().any(|site| site.at == *call);
         points.extend(is_boundary.then(|| x86_64::after_call_or_another(body, *call)).flatten());
     }
@@ -164,5 +164,5 @@ fn answer_of_callback(
     });
     let calls: Vec<u64> = judged.map(|pair| pair[0].ip()).collect();
     let Ok([call]) = <[u64; 1]>::try_from(calls) else { return Ok(None) };
-    Ok(x86_64::after_call(body, call))
+    Ok(x86_64::X86_64.after_call(body, call))
 }

@@ -10,14 +10,11 @@ mod pclntab;
 
 use std::collections::BTreeSet;
 
-use iced_x86::Register;
-
 use self::pclntab::{Function, FunctionTable};
 use super::{
-    Hook, Isa, Linked, PlacedPoints, Placement, Selection, aarch64,
+    Hook, Linked, PlacedPoints, Placement, Selection,
     image::Code,
-    sites::{self, Argument, Site, Walk},
-    x86_64,
+    instruction_set::{Argument, Site, Walk},
 };
 use crate::library::elf::{Elf, ElfError};
 
@@ -131,7 +128,7 @@ impl<'p> Program<'p, '_> {
         let bytes = self.body(start, end)?;
         let body = Code { address: start, bytes: &bytes, is_plt: false };
         let arguments = [Argument::GoSecond; 2];
-        let sites = sites::of_function(self.elf.isa, body, &[target], arguments, Walk::Whole);
+        let sites = self.elf.isa.instructions().calls_of(body, &[target], arguments, Walk::Whole);
         Ok(sites.unwrap_or_default())
     }
 
@@ -144,10 +141,7 @@ impl<'p> Program<'p, '_> {
         let Some(read) = read else { return Ok(Vec::new()) };
         let bytes = self.body(read.start, read.end)?;
         let body = Code { address: read.start, bytes: &bytes, is_plt: false };
-        let calls = match self.elf.isa {
-            Isa::X86_64 => x86_64::interface_calls(body),
-            Isa::Aarch64 => aarch64::interface_calls(body),
-        };
+        let calls = self.elf.isa.instructions().interface_calls(body);
         // Anything but one is another shape than the one that is understood.
         Ok(if calls.len() == 1 { calls } else { Vec::new() })
     }
@@ -175,7 +169,7 @@ impl<'p> Program<'p, '_> {
         elf.reader.windows((offset, last.saturating_sub(first)), 8, |window| {
             let address = first + (window.offset - offset);
             let code = Code { address, bytes: window.bytes, is_plt: false };
-            sites::raw_calls(elf.isa, code, |at, target| {
+            elf.isa.instructions().may_call(code, &mut |at, target| {
                 let around = (target == verify.start).then(|| self.table.around(at)).flatten();
                 callers.extend(around.filter(|(start, _)| !tls.contains(start)));
             });
@@ -195,10 +189,7 @@ impl<'p> Program<'p, '_> {
     fn after(&self, start: u64, end: u64, call: u64) -> Result<Option<u64>, ElfError> {
         let bytes = self.body(start, end)?;
         let body = Code { address: start, bytes: &bytes, is_plt: false };
-        Ok(match self.elf.isa {
-            Isa::X86_64 => x86_64::after_call_with(body, call, Register::RDI),
-            Isa::Aarch64 => aarch64::after_call(body, call),
-        })
+        Ok(self.elf.isa.instructions().after_go_call(body, call))
     }
 }
 
