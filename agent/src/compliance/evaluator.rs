@@ -1,5 +1,8 @@
 //! What becomes of one report: it is named, evaluated, remembered and shown.
 
+mod gone;
+mod policy_view;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -11,7 +14,6 @@ use super::{
     kept::KeptState,
     named::{Listed, Named},
     policy_file::PolicyFile,
-    policy_view,
     proxies::{Asked, Proxies, Proxy, Retired},
     wall_clock::WallClock,
 };
@@ -46,15 +48,15 @@ const UNLIST_INTERVAL: Duration = Duration::from_secs(5);
 /// Most reports that may wait for names; further ones go by the process name.
 const MAX_WAITING: usize = 4_096;
 
-pub(super) type HopKey = (Arc<str>, Arc<str>);
+type HopKey = (Arc<str>, Arc<str>);
 
 /// What the newest connection of a hop said.
-pub(super) struct Newest {
+struct Newest {
     context: HopContext,
-    pub(super) policy: Arc<str>,
-    pub(super) compliance: Compliance,
+    policy: Arc<str>,
+    compliance: Compliance,
     /// What it violates and need not meet for now.
-    pub(super) exemption: Option<Arc<Exemption>>,
+    exemption: Option<Arc<Exemption>>,
     /// Which servers are behind the upstream's name.
     listed: Listed,
     /// Since when the newest configuration of the proxy is in force.
@@ -76,6 +78,7 @@ pub(super) struct Evaluator {
     clock: WallClock,
     /// A drift opened or closed since the metrics were last shown.
     unshown: bool,
+    started_at: Instant,
     /// When servers were last looked for that are not behind their upstream's name any more.
     unlisted_at: Instant,
 }
@@ -112,6 +115,7 @@ impl Evaluator {
             state,
             clock,
             unshown: false,
+            started_at: Instant::now(),
             unlisted_at: Instant::now(),
         };
         evaluator.show();
@@ -187,7 +191,6 @@ impl Evaluator {
         let assessment =
             assess(policy, &intents, &seen, now).with_exempt(|rule| exemption(rule).is_some());
         let exemption = assessment.exempt().find_map(exemption).cloned();
-        let policy: Arc<str> = policy.name.as_str().into();
         let intent = match intents.as_slice() {
             [one] => Some(IntentSummary::of(one)),
             _ => None,
@@ -206,7 +209,7 @@ impl Evaluator {
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
             },
-            policy,
+            policy: policy.name.as_str().into(),
             compliance: assessment.compliance(),
             exemption,
             listed,
@@ -265,6 +268,7 @@ impl Evaluator {
             }
         }
         events.extend(self.retire(now));
+        events.extend(self.give_up_gone(now));
         self.unlist_servers();
         self.tell(&events);
         let forget_after = self.options.forget_after;

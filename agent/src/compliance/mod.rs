@@ -11,7 +11,6 @@ mod kept;
 mod named;
 mod names;
 mod policy_file;
-mod policy_view;
 mod proxies;
 mod state_file;
 #[cfg(test)]

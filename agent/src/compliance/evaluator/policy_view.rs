@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::evaluator::{HopKey, Newest};
+use super::{HopKey, Newest};
 use hopsight_core::policy::{drift::Compliance, exempt::PolicyDocument, time::UnixTime};
 use hopsight_export::metrics::policy::{ExemptHop, PolicyView};
 
