@@ -75,7 +75,7 @@ fn watch(ctx: &SockAddrContext, destination: impl FnOnce(*mut bpf_sock_addr) -> 
 /// The name of the connecting thread, zero after its end: some kernels (6.1) write no byte after
 /// the terminating one.
 #[inline(always)]
-fn current_comm() -> Option<Comm> {
+pub fn current_comm() -> Option<Comm> {
     // Two zero words LLVM would merge into a call of a byte-wise loop.
     let mut comm = Comm::from_words([black_box(0); 2]);
     // SAFETY: the helper writes at most as many bytes as it is given.
@@ -86,11 +86,13 @@ fn current_comm() -> Option<Comm> {
 /// The name the current process is watched under; `None`: it is not watched.
 #[inline(always)]
 pub fn watched_name(tgid: u32) -> Option<Comm> {
-    let comm = current_comm()?;
-    if config().flags & config_flags::WATCH_ALL != 0 || NAMES.get_ptr(comm).is_some() {
-        return Some(comm);
+    if config().flags & config_flags::WATCH_ALL != 0 {
+        return current_comm();
     }
-    // SAFETY: the agent may replace the entry meanwhile; a torn name would be a wrong label of one
+    // SAFETY: the entry may be replaced meanwhile; a torn name would be a wrong label of one
     // connection, and names of one process do not change in practice.
-    unsafe { PROCESSES.get(tgid) }.copied()
+    if let Some(name) = unsafe { PROCESSES.get(tgid) } {
+        return Some(*name);
+    }
+    current_comm().filter(|comm| NAMES.get_ptr(*comm).is_some())
 }

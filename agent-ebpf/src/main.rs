@@ -13,6 +13,7 @@ mod emit;
 mod library;
 mod maps;
 mod packet;
+mod process;
 mod skb;
 mod sock_ops;
 

@@ -41,7 +41,7 @@ pub static DONE: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 pub static NAMES: HashMap<Comm, u8> = HashMap::with_max_entries(256, 0);
 
 /// Processes that are watched whatever their threads are called (Envoy's are named
-/// `wrk:worker_0`), with the name to report.
+/// `wrk:worker_0`), with the name to report: noted by the programs of `process` and by the agent.
 #[map]
 pub static PROCESSES: HashMap<u32, Comm> = HashMap::with_max_entries(16_384, 0);
 

@@ -16,7 +16,7 @@ use hopsight_capture::{
 use hopsight_core::vocabulary;
 use hopsight_system::{
     kernel::{Version, parse_version, read},
-    names::{Watched, running},
+    names::{Processes, Watched},
 };
 
 /// The oldest kernel hopsight is made for.
@@ -86,6 +86,16 @@ impl Requirement {
                 };
                 Self { name, state: State::Missing, detail, advice }
             }
+        }
+    }
+}
+
+impl Requirement {
+    /// Something the agent does without, at a price that `advice` names.
+    fn degraded(self, advice: &str) -> Self {
+        match self.state {
+            State::Missing => Self { state: State::Degraded, advice: advice.to_owned(), ..self },
+            State::Ok | State::Degraded => self,
         }
     }
 }
@@ -262,7 +272,7 @@ fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
 }
 
 fn watched_processes(watched: &Watched) -> Requirement {
-    let count = running(watched).len();
+    let count = Processes::default().running(watched).len();
     let problem = (State::Degraded, "none is running; connections are seen once one starts");
     Requirement::unless(count > 0, "watched processes", format!("{count} found"), problem)
 }
@@ -270,7 +280,7 @@ fn watched_processes(watched: &Watched) -> Requirement {
 /// What the TLS libraries of the watched processes would show, like answers together.
 fn library_evidence(watched: &Watched) -> Vec<Requirement> {
     let mut alike: BTreeMap<String, (LibraryEvidence, Vec<String>)> = BTreeMap::new();
-    for (pid, name) in running(watched) {
+    for (pid, name) in Processes::default().running(watched) {
         let evidence = library::survey(pid);
         let known = alike.entry(evidence.to_string());
         known.or_insert_with(|| (evidence, Vec::new())).1.push(format!("{name} {pid}"));
@@ -304,16 +314,19 @@ fn kernel_programs(options: &LiveOptions, cgroup: Option<&Cgroup>) -> Vec<Requir
             .map(|()| format!("works on {}", cgroup.path.display()));
         found.push(Requirement::from_result("attachment", attached));
     }
+    if options.load.watched != Watched::All {
+        let followed = loader::follow_processes(&mut ebpf).map(|()| "followed".to_owned());
+        found.push(Requirement::from_result("names of processes", followed).degraded(
+            "without it a process whose threads have other names, such as Envoy, is watched some \
+             seconds after its start only; the kernel allows it to CAP_PERFMON",
+        ));
+    }
     if options.library {
         let rehearsal = library::rehearse(&mut ebpf).map(|()| "load and attach".to_owned());
-        found.push(match Requirement::from_result("library probes", rehearsal) {
-            refused if refused.state == State::Missing => {
-                let advice = "without them TLS 1.3 verdicts rest on record lengths; the kernel \
-                              allows probes in user space to CAP_SYS_ADMIN only";
-                Requirement { state: State::Degraded, advice: advice.to_owned(), ..refused }
-            }
-            works => works,
-        });
+        found.push(Requirement::from_result("library probes", rehearsal).degraded(
+            "without them TLS 1.3 verdicts rest on record lengths; the kernel allows probes in user \
+             space to CAP_SYS_ADMIN only",
+        ));
     }
     found
 }

@@ -57,7 +57,7 @@ pub struct LiveOptions {
     pub library: bool,
     /// How much of the time.
     pub library_sampling: Sampling,
-    /// Take in connections that are older than the agent.
+    /// Adopt connections that are older than the agent.
     pub adopt: bool,
     /// Time between two looks for new processes whose threads have other names than the process.
     pub rescan: Duration,
@@ -105,6 +105,7 @@ pub struct LiveSource {
     done: BpfHashMap<MapData, u64, u8>,
     connections: Connections,
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
+    processes: names::Processes,
     known_processes: HashMap<u32, String>,
     library: Option<LibraryThread>,
     /// Hands what the programs logged to the `log` crate.
@@ -177,6 +178,14 @@ impl LiveSource {
         let flush_kernel_log =
             options.load.kernel_log.then(|| kernel_log(&mut ebpf)).transpose()?;
         loader::attach(&mut ebpf, &cgroup)?;
+        if options.load.watched != Watched::All
+            && let Err(error) = loader::follow_processes(&mut ebpf)
+        {
+            warn!(
+                "processes whose threads have other names are found within {} s only: {error:#}",
+                options.rescan.as_secs()
+            );
+        }
         let received = Arc::<Received>::default();
         let lost = loader::take_map(&mut ebpf, "LOST")?;
         let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
@@ -194,6 +203,7 @@ impl LiveSource {
             done: loader::take_map(&mut ebpf, "DONE")?,
             connections: loader::take_map(&mut ebpf, "SOCKETS")?,
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
+            processes: names::Processes::default(),
             known_processes: HashMap::new(),
             library: None,
             flush_kernel_log,
@@ -238,15 +248,13 @@ impl LiveSource {
         if self.options.load.watched == Watched::All && !first {
             return;
         }
-        let running = names::running(&self.options.load.watched);
+        let running = self.processes.running(&self.options.load.watched);
         for (pid, name) in &running {
-            if self.known_processes.get(pid) == Some(name) {
-                continue;
-            }
+            // Known or not: the kernel forgets a process that runs another program.
             if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
                 warn!(pid, name, %error, "cannot watch the process by its id");
             }
-            if self.options.adopt {
+            if self.options.adopt && self.known_processes.get(pid) != Some(name) {
                 self.adopt(*pid, name);
             }
         }
@@ -264,7 +272,7 @@ impl LiveSource {
         match adopt(pid, name, &self.scope, &mut self.connections, &mut self.pending) {
             Ok(taken) => {
                 self.received.adopted(taken);
-                debug!(pid, name, taken, "took in older connections");
+                debug!(pid, name, taken, "adopted older connections");
             }
             Err(Errno::SRCH | Errno::NOENT) => {}
             Err(error) => warn!(

@@ -27,6 +27,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 /// a connection which `connect` creates finds every other program in place.
 pub const NETWORK_PROGRAMS: [&str; 5] = ["egress", "ingress", "sock_ops", "connect4", "connect6"];
 
+/// Programs that note watched processes whose threads take other names, with the tracepoint of each.
+/// The agent does without them where the kernel refuses: it looks at the processes every few seconds.
+pub const PROCESS_PROGRAMS: [(&str, &str); 2] =
+    [("task_rename", "task_rename"), ("process_exec", "sched_process_exec")];
+
 /// What is fixed when the programs are loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -104,7 +109,7 @@ fn raise_memlock() {
     }
 }
 
-/// Gives one of [`NETWORK_PROGRAMS`] to the verifier.
+/// Gives one of [`NETWORK_PROGRAMS`] or [`PROCESS_PROGRAMS`] to the verifier.
 ///
 /// # Errors
 /// The kernel refuses it; the message says why and what to do.
@@ -114,6 +119,7 @@ pub fn load(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
         other => bail!("program {name} is of type {:?}", other.prog_type()),
     };
     loaded.map_err(explain).with_context(|| format!("load kernel program {name}"))
@@ -181,6 +187,25 @@ fn attach_sock_ops(
     mode: CgroupAttachMode,
 ) -> Result<(), ProgramError> {
     program.attach(&cgroup.dir, mode).map(drop)
+}
+
+/// Loads and attaches [`PROCESS_PROGRAMS`].
+///
+/// # Errors
+/// The kernel refuses a program or its attachment.
+pub fn follow_processes(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    for (name, tracepoint) in PROCESS_PROGRAMS {
+        load(ebpf, name)?;
+        let Some(Program::RawTracePoint(program)) = ebpf.program_mut(name) else {
+            bail!("program {name} is of another type");
+        };
+        let attached = program.attach(tracepoint).map(drop).map_err(explain);
+        if attached.is_err() {
+            program.unload()?;
+        }
+        attached.with_context(|| format!("attach kernel program {name}"))?;
+    }
+    Ok(())
 }
 
 /// Takes a map out of `ebpf`, with the type its user wants.

@@ -7,7 +7,7 @@ use std::{
 
 use hopsight_capture::{
     CaptureStats, LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, StatsHandle,
-    loader::NETWORK_PROGRAMS,
+    loader::{NETWORK_PROGRAMS, PROCESS_PROGRAMS},
 };
 use hopsight_core::{
     health::ComponentState,
@@ -137,6 +137,10 @@ fn collect_capture(capture: &CaptureStats, samples: &mut Samples) {
         // Their links live as long as the source these numbers come from, and the cgroup.
         let attached = u64::from(capture.detached_from.is_none());
         samples.count(PROBES_ATTACHED, [program, "network"], attached);
+    }
+    for (program, _) in PROCESS_PROGRAMS {
+        let attached = capture.programs.iter().any(|loaded| loaded.name == program);
+        samples.count(PROBES_ATTACHED, [program, "process"], u64::from(attached));
     }
     // Without the kernel's statistics every program has run zero times.
     for program in capture.programs.iter().filter(|program| program.run_count > 0) {

@@ -1,6 +1,6 @@
 //! The processes of this machine and their names.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, io::Read as _, path::Path};
 
 /// Length of a kernel task name without its terminating zero (`TASK_COMM_LEN - 1`).
 pub const NAME_LEN: usize = 15;
@@ -53,19 +53,75 @@ pub fn name_of(comm: &[u8]) -> String {
     String::from_utf8_lossy(&comm[..end]).into_owned()
 }
 
-/// The watched processes that are running: process id to name. Processes that end meanwhile are
-/// left out.
-#[must_use]
-pub fn running(watched: &Watched) -> HashMap<u32, String> {
-    let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
-    entries
-        .filter_map(|entry| {
-            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-            let name = name.trim_end_matches('\n');
-            watched.includes(name).then(|| (pid, name.to_owned()))
-        })
-        .collect()
+/// Bytes of a process's arguments that are looked at for its first.
+const ARGUMENT_LEN: u64 = 4096;
+
+/// The processes of this machine, by the names they are known under.
+///
+/// What a process is called takes three small files to find; it is remembered as long as the process
+/// keeps the name of its main thread, which it loses when it runs another program.
+#[derive(Debug, Default)]
+pub struct Processes {
+    seen: HashMap<u32, Seen>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    comm: String,
+    /// The watched name it has.
+    name: Option<String>,
+}
+
+impl Processes {
+    /// The watched processes that are running: process id to name. Processes that end meanwhile are
+    /// left out.
+    ///
+    /// A process has a name if its main thread has it, or the file that it runs, or its first
+    /// argument (base names both), in this order.
+    pub fn running(&mut self, watched: &Watched) -> HashMap<u32, String> {
+        let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
+        let mut seen = HashMap::new();
+        for entry in entries.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let Ok(comm) = fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
+            let comm = comm.trim_end_matches('\n');
+            let known = self.seen.remove(&pid).filter(|known| known.comm == comm);
+            seen.insert(pid, known.unwrap_or_else(|| Seen::of(pid, comm, watched)));
+        }
+        self.seen = seen;
+        let watched = self.seen.iter().filter_map(|(pid, seen)| Some((*pid, seen.name.clone()?)));
+        watched.collect()
+    }
+}
+
+impl Seen {
+    fn of(pid: u32, comm: &str, watched: &Watched) -> Self {
+        let name = if watched.includes(comm) {
+            Some(comm.to_owned())
+        } else {
+            let other = [executable(pid), first_argument(pid)];
+            other.into_iter().flatten().find(|name| watched.includes(name))
+        };
+        Self { comm: comm.to_owned(), name }
+    }
+}
+
+fn executable(pid: u32) -> Option<String> {
+    base_name(&fs::read_link(format!("/proc/{pid}/exe")).ok()?)
+}
+
+fn first_argument(pid: u32) -> Option<String> {
+    let mut arguments = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    file.take(ARGUMENT_LEN).read_to_end(&mut arguments).ok()?;
+    let first = arguments.split(|byte| *byte == 0).next()?;
+    base_name(Path::new(std::str::from_utf8(first).ok()?))
+}
+
+fn base_name(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_str()?.to_owned())
 }
 
 #[cfg(test)]
@@ -90,6 +146,6 @@ mod tests {
 
     #[test]
     fn this_process_runs() {
-        assert!(running(&Watched::All).contains_key(&std::process::id()));
+        assert!(Processes::default().running(&Watched::All).contains_key(&std::process::id()));
     }
 }

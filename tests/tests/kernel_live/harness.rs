@@ -21,8 +21,8 @@ pub fn privileged(test: &str) -> bool {
     root
 }
 
-/// Options that watch `name` in this process and what it starts only, with a ring buffer of 4 MiB, and take nothing in; no library
-/// probes.
+/// Options that watch `name` in this process and what it starts, with a ring buffer of 4 MiB; they
+/// adopt nothing, and there are no library probes.
 pub fn options(name: &str) -> LiveOptions {
     let defaults = LiveOptions::default();
     LiveOptions {

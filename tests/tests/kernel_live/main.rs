@@ -8,6 +8,7 @@ mod harness;
 mod budgets;
 mod delivery;
 mod lifecycle;
+mod names;
 mod namespaces;
 mod older_connections;
 mod preflight;

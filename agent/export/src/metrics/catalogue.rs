@@ -167,7 +167,7 @@ metrics! {
     CONNECTIONS_EVICTED: Counter "hopsight_connections_evicted_total" ["reason"];
     /// Captured bytes that reassembly did not use, by reason.
     REASSEMBLY_DROPPED_BYTES: Counter "hopsight_reassembly_dropped_bytes_total" ["reason"];
-    /// Where kernel programs are attached. Of kind network: each program, 1 while it is and 0 once it is not. Of kind library: each TLS stack that can be read, the number of places in files with a probe; 0 where no watched process has it, and while sampling pauses.
+    /// Where kernel programs are attached. Of kind network and process: each program, 1 while it is and 0 once it is not. Of kind library: each TLS stack that can be read, the number of places in files with a probe; 0 where no watched process has it, and while sampling pauses.
     PROBES_ATTACHED: Gauge "hopsight_probes_attached" ["probe", "kind"];
     /// Time spent in a kernel program, where the kernel keeps this statistic (sysctl kernel.bpf_stats_enabled).
     PROGRAM_RUN_SECONDS: Counter "hopsight_program_run_seconds_total" ["program"];

@@ -1,0 +1,47 @@
+//! A process is watched by the name of the program it runs, whatever its threads are called.
+//!
+//! The kernel names a task after the file it executes, and new threads and processes after the task
+//! that makes them (`begin_new_exec`, `copy_process`). So whoever has another name, as the workers
+//! of Envoy, Node and Varnish and the kernel's own io_uring workers, has given up the first one: at
+//! that moment the whole process is noted, before it can connect under the new name.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
+};
+
+use crate::{
+    connect::current_comm,
+    maps::{NAMES, PROCESSES},
+};
+
+/// `BPF_ANY`.
+const ANY: u64 = 0;
+
+/// A task takes another name (`__set_task_comm`, which tells of it before it changes the name).
+#[raw_tracepoint(tracepoint = "task_rename")]
+pub fn task_rename(_ctx: RawTracePointContext) -> i32 {
+    if let Some(comm) = current_comm()
+        && NAMES.get_ptr(comm).is_some()
+    {
+        // A full map is the agent's to find: its own look at the processes comes every few seconds.
+        let _ = PROCESSES.insert(current_process(), comm, ANY);
+    }
+    0
+}
+
+/// A process runs another program, and has its name by now (`exec_binprm`).
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
+    let Some(comm) = current_comm() else { return 0 };
+    let _ = if NAMES.get_ptr(comm).is_some() {
+        PROCESSES.insert(current_process(), comm, ANY)
+    } else {
+        PROCESSES.remove(current_process())
+    };
+    0
+}
+
+#[inline(always)]
+fn current_process() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
