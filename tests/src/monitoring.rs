@@ -154,6 +154,8 @@ pub struct Alert {
     pub labels: Labels,
     /// Whether it is past its `for`.
     pub is_firing: bool,
+    /// The value of its expression, as Prometheus writes it.
+    pub value: String,
 }
 
 impl Prometheus {
@@ -224,8 +226,25 @@ impl Prometheus {
         let alert = |alert: &Value| Alert {
             labels: labels(&alert["labels"]),
             is_firing: alert["state"] == "firing",
+            value: alert["value"].as_str().unwrap_or_default().to_owned(),
         };
         Ok(array(&data["alerts"]).iter().map(alert).collect())
+    }
+
+    /// The names of the rules with the seconds that their last evaluation took, slowest first.
+    ///
+    /// # Errors
+    /// When Prometheus does not answer.
+    pub fn rule_times(&self) -> anyhow::Result<Vec<(String, f64)>> {
+        let data = self.get("/api/v1/rules")?;
+        let rules = array(&data["groups"]).iter().flat_map(|group| array(&group["rules"]));
+        let time = |rule: &Value| {
+            let name = rule["name"].as_str()?.to_owned();
+            Some((name, rule["evaluationTime"].as_f64()?))
+        };
+        let mut times: Vec<_> = rules.filter_map(time).collect();
+        times.sort_by(|one, other| other.1.total_cmp(&one.1));
+        Ok(times)
     }
 
     fn get(&self, path: &str) -> anyhow::Result<Value> {

@@ -13,13 +13,20 @@ use hopsight_export::http::{
 /// Time to connect, and time without an answer or more of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the agent is, whom to trust there and what to present; options are named as curl's are.
+/// Where the agent is, and whom to trust there; options are named as curl's are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Agent {
     /// The agent to ask: HOST:PORT, http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "URL", env = "HOPSIGHT_ADDRESS", default_value = "127.0.0.1:9464")]
     pub address: String,
 
+    #[command(flatten)]
+    pub trust: Trust,
+}
+
+/// Whom to trust where an agent is asked over HTTPS, and what to present.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Trust {
     /// Authorities of the agent's certificate (PEM), for https.
     #[arg(long, value_name = "FILE", env = "HOPSIGHT_CACERT")]
     cacert: Option<PathBuf>,
@@ -73,7 +80,7 @@ impl Agent {
         let (scheme, host) = parse_address(&self.address)?;
         let tls = match scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(self.tls(host)?),
+            Scheme::Https => Some(self.trust.tls(host)?),
         };
         let server = Server { host, tls: tls.as_ref(), timeout: TIMEOUT };
         let (status, body) = server.get(path).with_context(|| {
@@ -84,7 +91,9 @@ impl Agent {
         }
         Ok(body)
     }
+}
 
+impl Trust {
     fn tls(&self, host: &str) -> anyhow::Result<Tls> {
         let Some(cacert) = &self.cacert else {
             bail!("https needs the authorities of the agent's certificate: --cacert FILE");
@@ -135,13 +144,7 @@ mod tests {
     }
 
     fn agent(address: &str) -> Agent {
-        Agent {
-            address: address.to_owned(),
-            cacert: None,
-            server_name: None,
-            cert: None,
-            key: None,
-        }
+        Agent { address: address.to_owned(), trust: Trust::default() }
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! `hopsight hops`: the hop table of a running agent.
 
-use std::{cmp::Reverse, collections::BTreeSet, io::Write as _, process::ExitCode, sync::Arc};
+use std::{cmp::Reverse, io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 
 use super::{
     client::Agent,
+    gate::GateArgs,
     paint::{ColorChoice, Style},
     table::{Cell, Table},
 };
 use hopsight_core::{
-    hops::{hop::Hop, table::Snapshot},
+    hops::{hop::Hop, labels, table::Snapshot},
     model::{Security, ServerVerified},
     policy::drift::Compliance,
     tls::certificate_facts::CertificateFacts,
@@ -27,9 +28,8 @@ pub struct HopsArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
 
-    /// Exit with 1 if a hop is one of these now.
-    #[arg(long, value_name = "SECURITY", value_delimiter = ',', value_parser = security_parser())]
-    fail_on: Vec<Security>,
+    #[command(flatten)]
+    gate: GateArgs,
 }
 
 /// Orders of the hops.
@@ -52,6 +52,30 @@ pub struct HopFilter {
     /// Only hops of this proxy.
     #[arg(long, value_name = "NAME")]
     pub proxy: Option<String>,
+
+    /// Only hops to this upstream: its label, or its name in the configuration.
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
+
+    /// Only hops of proxies in this Kubernetes namespace.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+impl HopFilter {
+    /// Whether hops have to match something.
+    pub const fn is_narrow(&self) -> bool {
+        self.proxy.is_some() || self.upstream.is_some() || self.namespace.is_some()
+    }
+
+    fn includes(&self, hop: &Hop) -> bool {
+        let is = |wanted: &Option<String>, names: &[Option<&str>]| {
+            wanted.as_deref().is_none_or(|wanted| names.contains(&Some(wanted)))
+        };
+        is(&self.proxy, &[Some(&hop.proxy)])
+            && is(&self.upstream, &[Some(&hop.upstream), hop.context.name.as_deref()])
+            && is(&self.namespace, &[hop.context.namespace()])
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -66,15 +90,6 @@ enum Format {
     Yaml,
 }
 
-fn security_parser() -> impl clap::builder::TypedValueParser<Value = Security> {
-    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-    let words = PossibleValuesParser::new(Security::ALL.iter().map(|word| word.as_str()));
-    words.map(|word| {
-        let found = Security::ALL.iter().find(|security| security.as_str() == word);
-        *found.expect("clap accepts only these words")
-    })
-}
-
 /// Asks the agent.
 ///
 /// # Errors
@@ -83,19 +98,22 @@ pub fn fetch(selection: &HopFilter) -> anyhow::Result<Snapshot> {
     let json = selection.agent.get("/hops")?;
     let mut snapshot: Snapshot = serde_json::from_str(&json)
         .context("understand the answer (is the agent of the same version?)")?;
-    if let Some(proxy) = &selection.proxy {
-        snapshot.hops.retain(|hop| &*hop.proxy == proxy);
-    }
+    snapshot.hops.retain(|hop| selection.includes(hop));
     order(&mut snapshot, Sort::WorstFirst);
     Ok(snapshot)
 }
 
-/// Runs `hopsight hops`.
+/// Runs `hopsight hops`; exit code 1 if its gate does not open.
 ///
 /// # Errors
-/// The agent does not answer, or standard output cannot be written.
+/// The agent does not answer, is asked about a gate and not ready, or standard output cannot be
+/// written.
 pub fn hops(args: &HopsArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
     let snapshot = fetch(&args.selection)?;
+    if args.gate.needs_readiness() {
+        // What a blind agent does not show is no proof.
+        args.selection.agent.get("/readyz").context("see whether the agent is ready")?;
+    }
     let text = match args.output {
         Format::Table => lines(&snapshot, false, color.for_stdout()),
         Format::Wide => lines(&snapshot, true, color.for_stdout()),
@@ -103,13 +121,11 @@ pub fn hops(args: &HopsArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
         Format::Yaml => serde_saphyr::to_string(&snapshot).context("write YAML")?,
     };
     std::io::stdout().write_all(text.as_bytes()).context("write to standard output")?;
-    let unwanted: BTreeSet<_> = snapshot
-        .hops
-        .iter()
-        .filter(|hop| args.fail_on.contains(&hop.state.security))
-        .map(|hop| hop.state.security)
-        .collect();
-    Ok(if unwanted.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let complaints = args.gate.complaints(&snapshot, args.selection.is_narrow());
+    for complaint in &complaints {
+        eprintln!("hopsight: {complaint}");
+    }
+    Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
@@ -311,9 +327,16 @@ fn compliance(hop: &Hop) -> Cell {
     let style = match compliance.status {
         Compliance::Compliant => Style::Green,
         Compliance::Violation => Style::Red,
+        Compliance::Exempt => Style::Yellow,
         Compliance::Unknown => Style::Magenta,
     };
-    Cell::styled(compliance.status.as_str(), style)
+    let exemption = compliance.exemption.iter().map(|one| {
+        let until = i64::try_from(one.until).unwrap_or(i64::MAX);
+        // The day it ends with, not the one that begins then.
+        format!(", {} until {}", labels::printable(&one.owner, 64), time::date(until - 1))
+    });
+    let words = format!("{}{}", compliance.status, exemption.collect::<String>());
+    Cell::styled(words, style)
 }
 
 /// Each rule that is violated, since when, and the line of the configuration to look at.

@@ -1,10 +1,12 @@
 //! The command line.
 //!
-//! Exit codes: 0 done; 1 the question asked was answered "no" (`hops --fail-on` matched, `check`
-//! found something missing); 2 the command could not be carried out.
+//! Exit codes: 0 done; 1 the question asked was answered "no" (`hops --fail-on` matched, or fewer
+//! hops were there than had to be; `check` found something missing; `policy check` or
+//! `config --check` found a mistake); 2 the command could not be carried out.
 
 mod check;
 mod client;
+mod gate;
 mod hops;
 mod paint;
 mod policy;
@@ -54,7 +56,8 @@ enum Command {
     Policy(PolicyCommand),
     /// Print the configuration file with every key documented and at its default.
     Config {
-        /// Check this file instead of printing one.
+        /// Check this file, and the files that it names, instead of printing one: 1 if a file that
+        /// it names is not what it should be.
         #[arg(long, value_name = "FILE")]
         check: Option<PathBuf>,
     },
@@ -105,7 +108,13 @@ fn config(check: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     match check {
         None => print!("{}", crate::config::DEFAULT_FILE),
         Some(path) => {
-            crate::config::Config::read(&path)?;
+            let problems = crate::config::Config::read(&path)?.file_problems();
+            for problem in &problems {
+                println!("{}: {problem}", path.display());
+            }
+            if !problems.is_empty() {
+                return Ok(ExitCode::from(1));
+            }
             println!("{}: valid", path.display());
         }
     }

@@ -1,17 +1,21 @@
 //! `hopsight policy`: checks a policy file, or suggests one.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+mod against;
+
+use std::{fs, path::PathBuf, process::ExitCode, time::SystemTime};
 
 use anyhow::Context as _;
 
-use super::hops::{HopFilter, fetch};
+use self::against::{Hops, compare};
+use super::{
+    client::Trust,
+    hops::{HopFilter, fetch},
+};
 use hopsight_core::{
     hops::{hop::Hop, table::Snapshot},
     model::{Outcome, Reason, Security},
     policy::{
-        observation::Observation,
-        rules::{PolicySet, parse_version},
-        suggest::suggest,
+        exempt::PolicyDocument, observation::Observation, rules::parse_version, suggest::suggest,
         time::UnixTime,
     },
     report::Verdict,
@@ -21,12 +25,24 @@ use hopsight_core::{
 #[derive(Debug, clap::Subcommand)]
 pub enum PolicyCommand {
     /// Check a policy file: 0 if it is valid, 1 with the line and what is wrong if not.
-    Check {
-        /// The file.
-        file: PathBuf,
-    },
+    Check(CheckArgs),
     /// Write a policy that every hop meets, as a running agent has seen them so far.
     Suggest(HopFilter),
+}
+
+/// Arguments of `hopsight policy check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The file.
+    file: PathBuf,
+
+    /// Compare it with these hops as well: a saved answer to /hops, or the address of an agent. 1 if
+    /// a policy or an exemption matches none of them.
+    #[arg(long, value_name = "FILE|URL")]
+    against: Option<String>,
+
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs `hopsight policy`.
@@ -35,26 +51,49 @@ pub enum PolicyCommand {
 /// The file cannot be read, or the agent does not answer.
 pub fn policy(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyCommand::Check { file } => {
-            let text = fs::read_to_string(file)
-                .with_context(|| format!("read policy file {}", file.display()))?;
-            let (words, code) = match PolicySet::parse(&text) {
-                Ok(policies) => {
-                    let own = policies.policies().iter().filter(|one| !one.built_in).count();
-                    (format!("valid, policies: {own}"), ExitCode::SUCCESS)
-                }
-                Err(error) => (error.to_string(), ExitCode::from(1)),
-            };
-            // As compilers write it: file, line, column, message.
-            let separator = if code == ExitCode::SUCCESS { ": " } else { ":" };
-            println!("{}{separator}{words}", file.display());
-            Ok(code)
-        }
+        PolicyCommand::Check(args) => check(args),
         PolicyCommand::Suggest(selection) => {
-            print!("{}", suggestion(&fetch(selection)?));
+            let snapshot = fetch(selection)?;
+            if snapshot.hops.is_empty() {
+                eprintln!(
+                    "hopsight: no hops that match: a policy of nothing would allow everything"
+                );
+                return Ok(ExitCode::from(1));
+            }
+            print!("{}", suggestion(&snapshot));
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// As compilers write it: file, line, column, message.
+fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let file = args.file.display();
+    let text =
+        fs::read_to_string(&args.file).with_context(|| format!("read policy file {file}"))?;
+    let document = match PolicyDocument::parse(&text) {
+        Ok(document) => document,
+        Err(error) => {
+            println!("{file}:{error}");
+            return Ok(ExitCode::from(1));
+        }
+    };
+    let (policies, exemptions) =
+        (document.policies.own().count(), document.exemptions.iter().count());
+    println!("{file}: valid, policies: {policies}, exemptions: {exemptions}");
+    for one in document.exemptions.ended(UnixTime::from(SystemTime::now())) {
+        println!("{file}:{}: exemption {} of {} has ended", one.line, one.name, one.owner);
+    }
+    let Some(place) = &args.against else { return Ok(ExitCode::SUCCESS) };
+    let snapshot = Hops::find(place).read(&args.trust)?;
+    let (lines, problems) = compare(&document, &snapshot);
+    for line in lines {
+        println!("{file}:{line}");
+    }
+    for problem in &problems {
+        eprintln!("hopsight: {file}:{problem}");
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// A policy that the hops of `snapshot` meet; those beyond the agent's limit on hops have no
@@ -118,7 +157,7 @@ mod tests {
             table::{HopLimits, HopTable},
             testing::{at, rejected, report, to},
         },
-        policy::rules::Require,
+        policy::rules::{PolicySet, Require},
     };
 
     #[test]

@@ -1,5 +1,8 @@
 //! What becomes of one report: it is named, evaluated, remembered and shown.
 
+mod gone;
+mod policy_view;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -23,7 +26,8 @@ use hopsight_core::{
     },
     model::{ClientAuth, Origin, Security},
     policy::{
-        drift::{Compliance, DriftEvent, DriftTracker, Options, assess},
+        drift::{ClosedDrift, Compliance, DriftEvent, DriftTracker, OpenDrift, Options, assess},
+        exempt::{Exemption, PolicyDocument},
         intent::UpstreamIntent,
         observation::Observation,
         time::UnixTime,
@@ -51,6 +55,8 @@ struct Newest {
     context: HopContext,
     policy: Arc<str>,
     compliance: Compliance,
+    /// What it violates and need not meet for now.
+    exemption: Option<Arc<Exemption>>,
     /// Which servers are behind the upstream's name.
     listed: Listed,
     /// Since when the newest configuration of the proxy is in force.
@@ -72,6 +78,7 @@ pub(super) struct Evaluator {
     clock: WallClock,
     /// A drift opened or closed since the metrics were last shown.
     unshown: bool,
+    started_at: Instant,
     /// When servers were last looked for that are not behind their upstream's name any more.
     unlisted_at: Instant,
 }
@@ -89,18 +96,12 @@ impl Evaluator {
         let (state, snapshot) = KeptState::load(state, exporter.health());
         let clock = WallClock::new();
         let tracker = DriftTracker::new(options, snapshot, UnixTime::from(SystemTime::now()));
-        for closed in tracker.closed() {
-            if let Some(detection) = closed.drift.detection() {
-                exporter.observe_drift_detection(detection);
-            }
-            if let Some(remediation) = closed.remediation() {
-                exporter.observe_drift_remediation(remediation);
-            }
+        let drifts = tracker.closed().map(|closed| &closed.drift).chain(tracker.open());
+        for detection in drifts.filter_map(OpenDrift::detection) {
+            exporter.observe_drift_detection(detection);
         }
-        for drift in tracker.open() {
-            if let Some(detection) = drift.detection() {
-                exporter.observe_drift_detection(detection);
-            }
+        for remediation in tracker.closed().filter_map(ClosedDrift::remediation) {
+            exporter.observe_drift_remediation(remediation);
         }
         let evaluator = Self {
             exporter,
@@ -114,6 +115,7 @@ impl Evaluator {
             state,
             clock,
             unshown: false,
+            started_at: Instant::now(),
             unlisted_at: Instant::now(),
         };
         evaluator.show();
@@ -181,10 +183,14 @@ impl Evaluator {
             let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
             seen.client_certificate = seen.client_certificate.or(configured);
         }
-        let policy = self.policies.policies().find(&seen.subject());
+        let PolicyDocument { policies, exemptions } = self.policies.in_force();
+        let hop = seen.subject();
+        let policy = policies.find(&hop);
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
-        let assessment = assess(policy, &intents, &seen, now);
-        let policy: Arc<str> = policy.name.as_str().into();
+        let exemption = |rule| exemptions.find(&hop, rule, now);
+        let assessment =
+            assess(policy, &intents, &seen, now).with_exempt(|rule| exemption(rule).is_some());
+        let exemption = assessment.exempt().find_map(exemption).cloned();
         let intent = match intents.as_slice() {
             [one] => Some(IntentSummary::of(one)),
             _ => None,
@@ -199,11 +205,13 @@ impl Evaluator {
                 intent,
                 loaded_at: configured_at.map(UnixTime::as_secs_f64),
                 compliance: None,
+                process: Some(process),
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
             },
-            policy,
+            policy: policy.name.as_str().into(),
             compliance: assessment.compliance(),
+            exemption,
             listed,
             configured_at,
             at: Instant::now(),
@@ -250,6 +258,9 @@ impl Evaluator {
         self.policies.refresh();
         self.proxies.tick();
         let now = self.now();
+        for key in policy_view::end_exemptions(&mut self.hops, self.policies.in_force(), now) {
+            self.describe(&key);
+        }
         let mut events = self.tracker.tick(now);
         for event in &events {
             if let DriftEvent::Closed(closed) = event {
@@ -257,6 +268,7 @@ impl Evaluator {
             }
         }
         events.extend(self.retire(now));
+        events.extend(self.give_up_gone(now));
         self.unlist_servers();
         self.tell(&events);
         let forget_after = self.options.forget_after;
@@ -345,7 +357,9 @@ impl Evaluator {
     fn describe(&self, key: &HopKey) {
         let Some(newest) = self.hops.get(key) else { return };
         let open = self.tracker.open_of(&key.0, &key.1);
+        let exemption = newest.exemption.clone();
         let compliance = HopCompliance::new(newest.compliance, newest.policy.clone(), open);
+        let compliance = HopCompliance { exemption, ..compliance };
         let context = HopContext { compliance: Some(compliance), ..newest.context.clone() };
         self.exporter.describe(&key.0, &key.1, context);
     }
@@ -363,6 +377,7 @@ impl Evaluator {
         self.board.show(DriftView {
             open,
             mended,
+            policy: policy_view::of(&self.hops, self.policies.in_force()),
             pending_reload: self.proxies.pending_reload(),
             workloads: self.proxies.workloads(),
             beyond_limit: self.tracker.dropped(),
@@ -371,8 +386,9 @@ impl Evaluator {
 
     fn show_health(&self) {
         let health = self.exporter.health();
+        let now = UnixTime::from(SystemTime::now());
         for (component, (state, detail)) in
-            [(POLICY, self.policies.health()), (NGINX_CONFIGURATION, self.proxies.health())]
+            [(POLICY, self.policies.health(now)), (NGINX_CONFIGURATION, self.proxies.health())]
         {
             health.set(component, state, detail);
         }

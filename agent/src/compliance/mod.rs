@@ -30,6 +30,8 @@ use std::{
 
 use anyhow::Context as _;
 
+pub use policy_file::read_policy;
+
 use self::{evaluator::Evaluator, policy_file::PolicyFile, proxies::Proxies};
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{model::Timestamp, policy::drift, report::ConnectionReport};
@@ -50,6 +52,8 @@ const STATE_FILE: &str = "drift.json";
 pub struct ComplianceOptions {
     /// The operator's policy file; if absent, only the built-in policies apply.
     pub policy: Option<PathBuf>,
+    /// Whether an agent that cannot use its policy file has failed.
+    pub policy_required: bool,
     /// Directory of what outlives the agent, made if it is missing; if absent, nothing does.
     pub state: Option<PathBuf>,
     /// Patience and limits of drift.
@@ -66,6 +70,7 @@ impl Default for ComplianceOptions {
     fn default() -> Self {
         Self {
             policy: None,
+            policy_required: false,
             state: None,
             drift: drift::Options::default(),
             queue: 16_384,
@@ -111,7 +116,7 @@ impl ComplianceThread {
         let evaluator = Evaluator::new(
             exporter.clone(),
             board.clone(),
-            PolicyFile::new(options.policy),
+            PolicyFile::new(options.policy, options.policy_required),
             Proxies::start(PodSources::new(options.sources), options.read_private_keys)
                 .context("start the thread that resolves names")?,
             options.drift,

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use hopsight_core::{health::ComponentState, policy::rules::PolicySet};
+use hopsight_core::{
+    health::ComponentState,
+    policy::{exempt::PolicyDocument, time::UnixTime},
+};
 
 /// The largest policy file that is read.
 const MAX_BYTES: u64 = 4 << 20;
@@ -18,7 +21,11 @@ const MAX_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct PolicyFile {
     path: Option<PathBuf>,
-    policies: PolicySet,
+    /// An agent that never could use its file has failed.
+    required: bool,
+    in_force: PolicyDocument,
+    /// The file was used at least once.
+    was_used: bool,
     /// Change time and length of the file when it was last read.
     read: Option<(SystemTime, u64)>,
     problem: Option<String>,
@@ -26,15 +33,18 @@ pub(super) struct PolicyFile {
 
 impl PolicyFile {
     /// The policies of `path` and the built-in ones; these alone if there is no path.
-    pub(super) fn new(path: Option<PathBuf>) -> Self {
-        let mut file = Self { path, policies: PolicySet::built_in(), read: None, problem: None };
+    /// `required`: without its file the agent has failed.
+    pub(super) fn new(path: Option<PathBuf>, required: bool) -> Self {
+        let in_force = PolicyDocument::built_in();
+        let mut file =
+            Self { path, required, in_force, was_used: false, read: None, problem: None };
         file.refresh();
         file
     }
 
-    /// The policies in force.
-    pub(super) const fn policies(&self) -> &PolicySet {
-        &self.policies
+    /// The policies and exemptions in force.
+    pub(super) const fn in_force(&self) -> &PolicyDocument {
+        &self.in_force
     }
 
     /// Reads the file if it changed since it was last read.
@@ -45,16 +55,11 @@ impl PolicyFile {
             return;
         }
         self.read = version;
-        let policies = read_bounded(path)
-            .with_context(|| format!("read the policy file {}", path.display()))
-            .and_then(|text| {
-                PolicySet::parse(&text)
-                    .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))
-            });
-        match policies {
+        match read_policy(path) {
             Ok(policies) => {
                 tracing::info!(file = %path.display(), "policy file read");
-                self.policies = policies;
+                self.in_force = policies;
+                self.was_used = true;
                 self.problem = None;
             }
             Err(error) => {
@@ -68,9 +73,13 @@ impl PolicyFile {
     }
 
     /// Its state, for `/readyz`.
-    pub(super) fn health(&self) -> (ComponentState, String) {
-        let own = self.policies.policies().iter().filter(|policy| !policy.built_in).count();
+    pub(super) fn health(&self, now: UnixTime) -> (ComponentState, String) {
+        let own = self.in_force.policies.own().count();
         match (&self.problem, &self.path) {
+            (Some(problem), _) if self.required && !self.was_used => {
+                let detail = format!("{problem}; policy.required is set");
+                (ComponentState::Failed, detail)
+            }
             (Some(problem), _) => {
                 let kept = if own == 0 {
                     "the built-in policies".into()
@@ -80,11 +89,31 @@ impl PolicyFile {
                 (ComponentState::Degraded, format!("{problem}; {kept} stay in force"))
             }
             (None, Some(path)) => {
-                (ComponentState::Ready, format!("{own} policies of {}", path.display()))
+                let ended: Vec<_> = self.in_force.exemptions.ended(now).collect();
+                let ended = match ended.as_slice() {
+                    [] => String::new(),
+                    [one] => format!("; the exemption {} of {} has ended", one.name, one.owner),
+                    all => format!("; {} exemptions have ended", all.len()),
+                };
+                (ComponentState::Ready, format!("{own} policies of {}{ended}", path.display()))
+            }
+            (None, None) if self.required => {
+                let detail = "policy.required is set, and no policy file is named (policy.file)";
+                (ComponentState::Failed, detail.into())
             }
             (None, None) => (ComponentState::Ready, "built-in policies only".into()),
         }
     }
+}
+
+/// Reads a policy file.
+///
+/// # Errors
+/// It cannot be read, is too large, or has a mistake, with its line and column.
+pub fn read_policy(path: &Path) -> anyhow::Result<PolicyDocument> {
+    let text =
+        read_bounded(path).with_context(|| format!("read the policy file {}", path.display()))?;
+    PolicyDocument::parse(&text).map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))
 }
 
 /// The text of a file of at most [`MAX_BYTES`], of which no more is read.
@@ -103,13 +132,14 @@ fn read_bounded(path: &Path) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
     #[test]
     fn a_broken_file_leaves_the_policies_before_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("policy.toml");
-        let mut file = PolicyFile::new(Some(path.clone()));
-        let own =
-            |file: &PolicyFile| file.policies().policies().iter().filter(|p| !p.built_in).count();
+        let mut file = PolicyFile::new(Some(path.clone()), false);
+        let own = |file: &PolicyFile| file.in_force().policies.own().count();
         for (text, expected, state, words) in [
             (None, 0, ComponentState::Degraded, "built-in policies stay in force"),
             (Some("[[policies]]\nrequire = \"mtls\"\n"), 1, ComponentState::Ready, "1 policies"),
@@ -125,11 +155,48 @@ mod tests {
                 fs::write(&path, text).unwrap();
             }
             file.refresh();
-            let health = file.health();
+            let health = file.health(NOW);
             assert_eq!((own(&file), health.0), (expected, state), "{text:?}: {health:?}");
             assert!(health.1.contains(words), "{text:?}: {health:?}");
         }
-        assert_eq!(PolicyFile::new(None).health().0, ComponentState::Ready);
+        assert_eq!(PolicyFile::new(None, false).health(NOW).0, ComponentState::Ready);
+        assert_eq!(PolicyFile::new(None, true).health(NOW).0, ComponentState::Failed);
+    }
+
+    #[test]
+    fn an_agent_that_requires_its_policy_has_failed_without_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.toml");
+        let mut file = PolicyFile::new(Some(path.clone()), true);
+        let (state, words) = file.health(NOW);
+        assert_eq!(state, ComponentState::Failed, "no file: {words}");
+        assert!(words.contains("policy.required"), "{words}");
+        for (text, expected) in [
+            ("[[policies]]\nrequire = \"maybe\"\n", ComponentState::Failed),
+            ("[[policies]]\nrequire = \"mtls\"\n", ComponentState::Ready),
+            // Those of before stay in force: that is no agent without policy.
+            ("[[policies]]\nrequire = \"perhaps\"\n", ComponentState::Degraded),
+        ] {
+            fs::write(&path, text).unwrap();
+            file.refresh();
+            assert_eq!(file.health(NOW).0, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exemption_that_ended_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.toml");
+        let text = "[[exempt]]\nmatch.upstream = \"legacy\"\nrules = [\"plaintext\"]\n\
+                    owner = \"payments\"\nreason = \"soon\"\nuntil = 1970-01-01\n";
+        fs::write(&path, text).unwrap();
+        let file = PolicyFile::new(Some(path), false);
+        let day = UnixTime::from_secs(86_400);
+        let (state, words) = file.health(UnixTime(day.0 - 1));
+        assert!(state == ComponentState::Ready && !words.contains("ended"), "{words}");
+        let (state, words) = file.health(day);
+        assert_eq!(state, ComponentState::Ready, "{words}");
+        assert!(words.ends_with("the exemption exempt-1 of payments has ended"), "{words}");
     }
 
     #[test]
@@ -138,7 +205,7 @@ mod tests {
         let path = directory.path().join("policy.toml");
         // Sparse: to read it whole would take a terabyte.
         fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        let (state, words) = PolicyFile::new(Some(path)).health();
+        let (state, words) = PolicyFile::new(Some(path), false).health(NOW);
         assert_eq!(state, ComponentState::Degraded);
         assert!(words.contains("larger than 4 MiB"), "{words}");
     }

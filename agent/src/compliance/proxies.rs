@@ -310,6 +310,15 @@ impl Proxies {
         found
     }
 
+    /// The `proxy` labels of the processes that run.
+    pub(super) fn running(&self) -> HashSet<Arc<str>> {
+        let known = self.processes.values().filter_map(|entry| match entry {
+            Entry::Known(proxy) => Some(proxy.label.clone()),
+            Entry::Waiting { .. } | Entry::Unreadable => None,
+        });
+        known.collect()
+    }
+
     /// Per `proxy` label whether a configuration waits to be loaded.
     pub(super) fn pending_reload(&self) -> Vec<(Arc<str>, bool)> {
         let mut pending: BTreeMap<Arc<str>, bool> = BTreeMap::new();

@@ -51,6 +51,15 @@ impl Scene {
         }
     }
 
+    /// Waits until the metrics contain `text`, or no longer do.
+    fn wait_metric(&self, text: &str, wanted: bool) {
+        let begin = Instant::now();
+        while self.metrics().contains(text) != wanted {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{text}: {}", self.metrics());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn metrics(&self) -> String {
         self.exporter.gather().unwrap()
     }
@@ -92,6 +101,38 @@ fn drift_opens_outlives_a_restart_and_closes() {
 
     let text = Scene::start(options).metrics();
     assert!(text.contains("\nhopsight_drift_remediation_seconds_count 1\n"), "{text}");
+}
+
+#[test]
+fn what_is_exempt_is_neither_a_violation_nor_compliant() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.toml");
+    let exempt = "[[policies]]\nname = \"used\"\nmatch.port = 80\nrequire = \"tls\"\n\
+                  [[policies]]\nname = \"unused\"\nmatch.port = 81\nrequire = \"tls\"\n\
+                  [[exempt]]\nmatch.proxy = \"nginx\"\nrules = [\"plaintext\"]\n\
+                  owner = \"payments\"\nreason = \"soon\"\nuntil = ";
+    fs::write(&policy, format!("{exempt}9000-01-01\n")).unwrap();
+    let options =
+        ComplianceOptions { policy: Some(policy.clone()), ..ComplianceOptions::default() };
+    let mut scene = Scene::start(options);
+    scene.connection(Security::Plaintext);
+    assert_eq!(scene.wait(Compliance::Exempt), []);
+    let context = scene.exporter.hops().hops[0].context.clone();
+    let exemption = context.compliance.and_then(|one| one.exemption).expect("it is named");
+    assert_eq!((&*exemption.owner, &*exemption.name), ("payments", "exempt-1"));
+    let until =
+        "{proxy=\"nginx\",upstream=\"10.0.0.3:80\",exemption=\"exempt-1\",owner=\"payments\"}";
+    scene.wait_metric(&format!("hopsight_hop_exempt_until_timestamp_seconds{until} "), true);
+    scene.wait_metric("hopsight_policy_matched_hops{policy=\"used\"} 1\n", true);
+    scene.wait_metric("hopsight_policy_matched_hops{policy=\"unused\"} 0\n", true);
+    assert!(!scene.metrics().contains(VIOLATION), "{}", scene.metrics());
+
+    // It ended: the hop is a violation without another connection, and a drift with the next one.
+    fs::write(&policy, format!("{exempt}1999-01-01\n")).unwrap();
+    assert_eq!(scene.wait(Compliance::Violation), []);
+    scene.wait_metric("hopsight_hop_exempt_until_timestamp_seconds{", false);
+    scene.connection(Security::Plaintext);
+    scene.wait_metric(&format!("{VIOLATION} 1\n"), true);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! keeps it equal to the defaults here.
 
 mod capture;
+mod files;
 mod kubernetes;
 mod otlp;
 mod policy;

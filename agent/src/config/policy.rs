@@ -14,6 +14,8 @@ use hopsight_core::policy::drift;
 pub struct PolicyConfig {
     /// The policy file; if absent, only the built-in policies apply.
     pub file: Option<PathBuf>,
+    /// Whether an agent that cannot use its policy file is not ready.
+    pub required: bool,
     /// Directory in which open drift survives a restart; if absent, none does.
     pub state_directory: Option<PathBuf>,
     /// Most connection reports that may wait to be evaluated.
@@ -34,10 +36,18 @@ pub struct PolicyConfig {
 
 impl Default for PolicyConfig {
     fn default() -> Self {
-        let ComplianceOptions { policy, state, drift, queue, read_private_keys, .. } =
-            ComplianceOptions::default();
+        let ComplianceOptions {
+            policy,
+            policy_required,
+            state,
+            drift,
+            queue,
+            read_private_keys,
+            ..
+        } = ComplianceOptions::default();
         Self {
             file: policy,
+            required: policy_required,
             state_directory: state,
             queue,
             settle_seconds: drift.settle.as_secs(),
@@ -56,6 +66,7 @@ impl PolicyConfig {
     pub fn options(&self, hops: Hops) -> ComplianceOptions {
         ComplianceOptions {
             policy: self.file.clone(),
+            policy_required: self.required,
             state: self.state_directory.clone(),
             drift: drift::Options {
                 settle: Duration::from_secs(self.settle_seconds),

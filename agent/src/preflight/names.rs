@@ -1,13 +1,12 @@
 //! What connections are evaluated against, and where names come from.
 
 use std::{
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{Requirement, State};
-use crate::compliance::ComplianceOptions;
-use hopsight_core::policy::rules::PolicySet;
+use crate::compliance::{ComplianceOptions, read_policy};
 use hopsight_identity::{cri::CriClient, kubernetes::Watch, source_state::NameSourceState};
 
 /// How long the Kubernetes API may take to answer.
@@ -24,13 +23,13 @@ pub fn check_names(options: &ComplianceOptions) -> Vec<Requirement> {
 
 fn policy(options: &ComplianceOptions) -> Option<Requirement> {
     let path = options.policy.as_ref()?;
-    let read = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
-    let policies = read.and_then(|text| {
-        PolicySet::parse(&text).map_err(|error| format!("{}:{error}", path.display()))
-    });
-    Some(match policies {
+    Some(match read_policy(path) {
         Ok(_) => Requirement::ok("policy file", path.display().to_string()),
-        Err(problem) => degraded("policy file", problem, "only the built-in policies apply"),
+        Err(error) => {
+            let advice = "only the built-in policies apply; with policy.required the agent is not \
+                          ready";
+            degraded("policy file", format!("{error:#}"), advice)
+        }
     })
 }
 
@@ -84,6 +83,8 @@ fn degraded(name: &'static str, detail: String, advice: &str) -> Requirement {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use hopsight_identity::{kubernetes::KubernetesOptions, sources::SourceOptions};
 

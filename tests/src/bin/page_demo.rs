@@ -74,6 +74,7 @@ fn describe(exporter: &Exporter, report: &ConnectionReport) {
             status: if is_violation { Compliance::Violation } else { Compliance::Compliant },
             policy: "internal".into(),
             violations: is_violation.then_some(violation).into_iter().collect(),
+            exemption: None,
         }),
         ..HopContext::default()
     };

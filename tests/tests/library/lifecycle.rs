@@ -209,6 +209,11 @@ fn a_new_library_is_probed_from_the_first_connection_on() {
     while_reading(&mut source, || hop.requests(1));
     let worker = hop.proxy().pids()[1];
     wait_evidence(&mut source, worker, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
+    let attached = source.library_statuses().attached();
+    assert!(
+        attached.iter().any(|(stack, places)| *stack == "openssl" && *places > 0),
+        "{attached:?}"
+    );
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 20);
 }
@@ -305,6 +310,8 @@ fn between_windows_nothing_is_probed() {
         matches!(evidence, LibraryEvidence::Inferred { reason: NoLibrary::Paused, .. })
     };
     wait_evidence(&mut source, pid, is_paused);
+    let attached = source.library_statuses().attached();
+    assert!(attached.iter().all(|(_, places)| *places == 0), "{attached:?}");
     let before = count(&source, "hit");
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 0);

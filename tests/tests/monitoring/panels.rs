@@ -29,6 +29,11 @@ const CASES: &[&str] = &[
     "mtls13",
 ];
 
+/// Recording rules that record nothing where certificates are renewed in time; promtool's tests show
+/// that they do where they are not.
+const ONLY_WHERE_SOMETHING_IS_WRONG: &[&str] =
+    &["hop_side:hopsight_certificate_due:seconds", "hop_side:hopsight_certificate_overdue:seconds"];
+
 /// A query of a dashboard or rule file.
 struct Query {
     /// Whose it is.
@@ -105,7 +110,8 @@ fn queries() -> anyhow::Result<Vec<Query>> {
     }
     let recording = fs::read_to_string(monitoring::dashboards().join("recording.yaml"))?;
     let names = recording.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
-    all.extend(names.map(|name| Query {
+    let always = names.filter(|name| !ONLY_WHERE_SOMETHING_IS_WRONG.contains(name));
+    all.extend(always.map(|name| Query {
         place: "recording.yaml".to_owned(),
         ask: Ask::Series(name.to_owned()),
     }));
@@ -123,8 +129,9 @@ fn every_query_has_data() {
     let topology = Topology::start(&cases, Network::Ipv4).unwrap();
     let dir = topology.dir();
     let policy = dir.join("policy.toml");
-    let mutual =
-        "[[policies]]\nname = \"mutual\"\nmatch.cidr = [\"127.0.0.0/8\"]\nrequire = \"mtls\"\n";
+    let mutual = "[[policies]]\nname = \"mutual\"\nmatch.cidr = [\"127.0.0.0/8\"]\nrequire = \"mtls\"\n\
+         [[exempt]]\nmatch.port = 8080\nrules = [\"plaintext\"]\nowner = \"tests\"\n\
+         reason = \"one hop is to be exempt\"\nuntil = 9000-01-01\n";
     fs::write(&policy, mutual).unwrap();
     let config = dir.join("hopsight.toml");
     fs::write(&config, "[capture]\nprogram_statistics = true\n").unwrap();

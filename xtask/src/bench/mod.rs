@@ -58,6 +58,12 @@ pub enum Bench {
         /// Sizes of the fleet, one after the other
         #[arg(long, value_delimiter = ',', default_value = "250,500,1000")]
         agents: Vec<usize>,
+        /// Nodes on which one Deployment violates policy: that has to be one alert, with their number
+        #[arg(long, default_value_t = 0)]
+        bad: usize,
+        /// Minutes before the alerts are looked at; the slowest of those that would be wrong takes 20
+        #[arg(long, default_value_t = 0)]
+        minutes: u64,
     },
     /// Instructions of the core's hot paths, compared with the bounds in xtask/tools/benches
     Instructions(instructions::Args),
@@ -81,7 +87,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Replay(args) => replay::run(args),
         Bench::Probes { rounds, handshakes } => probes(*rounds, *handshakes),
         Bench::Drift { runs, connections } => drift(*runs, *connections),
-        Bench::Fleet { hops, agents } => fleet(*hops, agents),
+        Bench::Fleet { hops, agents, bad, minutes } => fleet(*hops, *bad, *minutes, agents),
         Bench::Instructions(args) => instructions::run(args),
     }
 }
@@ -117,10 +123,11 @@ fn drift(runs: u32, connections: u32) -> anyhow::Result<()> {
 
 /// Becomes the measurement of the test package, in release: what Prometheus scrapes must leave it
 /// the processor.
-fn fleet(hops: usize, agents: &[usize]) -> anyhow::Result<()> {
+fn fleet(hops: usize, bad: usize, minutes: u64, agents: &[usize]) -> anyhow::Result<()> {
     let release = build_release(&["-p", "hopsight-tests", "-p", "hopsight-tools", "--bins"])?;
     let mut measure = Command::new(release.join("hopsight-fleet"));
-    measure.env("HOPSIGHT_BIN", release.join("hopsight")).arg(hops.to_string());
+    measure.env("HOPSIGHT_BIN", release.join("hopsight"));
+    measure.args([hops.to_string(), bad.to_string(), minutes.to_string()]);
     measure.args(agents.iter().map(ToString::to_string));
     Err(command::replace(&mut measure))
 }

@@ -9,6 +9,7 @@ use crate::{
     policy::{
         certificate::CertificateFinding,
         drift::{Compliance, OpenDrift, Rule},
+        exempt::Exemption,
         intent::{Place, Scheme, Stated, UpstreamIntent},
     },
     workload::pod::ProxyIdentity,
@@ -28,8 +29,12 @@ pub struct HopContext {
     pub loaded_at: Option<f64>,
     /// Whether the hop is as policy and configuration want it.
     pub compliance: Option<HopCompliance>,
-    /// Container, pod and unit of the process that opened the newest connection; absent where it
-    /// was gone before it could be looked at.
+    /// Name of the process that opened the newest connection, which policies may match as well as
+    /// the proxy's name.
+    #[serde(default)]
+    pub process: Option<Arc<str>>,
+    /// Container, pod and unit of that process; absent where it was gone before it could be looked
+    /// at.
     pub proxy_identity: Option<Arc<ProxyIdentity>>,
     /// What is known of the client certificate that the configuration names; absent where it names
     /// none, or several upstreams share the address.
@@ -79,6 +84,9 @@ pub struct HopCompliance {
     pub policy: Arc<str>,
     /// The open drifts.
     pub violations: Vec<HopViolation>,
+    /// What the newest connection violates and need not meet for now, with who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exemption: Option<Arc<Exemption>>,
 }
 
 /// One open drift of a hop.
@@ -112,6 +120,6 @@ impl HopCompliance {
             })
             .collect();
         let status = if violations.is_empty() { newest } else { Compliance::Violation };
-        Self { status, policy, violations }
+        Self { status, policy, violations, exemption: None }
     }
 }

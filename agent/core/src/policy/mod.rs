@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod drift;
+pub mod exempt;
 pub mod glob;
 pub mod intent;
 pub mod lookup;

@@ -112,6 +112,14 @@ metrics! {
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "name", "scheme", "client_certificate", "verify"];
     /// Whether a hop violates a rule of its policy or configuration: 1 while it does, 0 once it no longer does. Absent where it never did.
     POLICY_VIOLATION: Gauge "hopsight_policy_violation" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "rule"];
+    /// When the exemption ends by which a hop may be what it is, in seconds since the Unix epoch. Absent for hops that need none.
+    HOP_EXEMPT_UNTIL: Gauge "hopsight_hop_exempt_until_timestamp_seconds"
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "exemption", "owner"];
+    /// When an exemption of the policy file ends, in seconds since the Unix epoch. One that ended counts for nothing.
+    POLICY_EXEMPTION_UNTIL: Gauge "hopsight_policy_exemption_until_timestamp_seconds"
+        ["exemption", "owner"];
+    /// Hops that a policy of the policy file applies to, on this node. A policy that applies to none anywhere requires nothing. The policies beyond the first 1000 are added up as ~other.
+    POLICY_MATCHED_HOPS: Gauge "hopsight_policy_matched_hops" ["policy"];
     /// Time since the first offending connection of an open violation.
     DRIFT_OPEN: Gauge "hopsight_drift_open_seconds" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "rule"];
     /// Time from the cause of a violation to its detection: from when the proxy loaded the configuration that caused it, else from the first offending connection. Violations whose cause is older than the agent are left out. With a state directory the newest ones from before a restart count too.

@@ -12,7 +12,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::samples::{Collect, Samples};
+use super::{
+    policy::{self, PolicyView},
+    samples::{Collect, Samples},
+};
 use crate::{
     metrics::catalogue::{
         DRIFT_OPEN, POLICY_REPORTS_DROPPED, POLICY_VIOLATION, PROXY_CONFIG_PENDING_RELOAD,
@@ -38,6 +41,8 @@ pub struct DriftView {
     pub open: Vec<OpenDrift>,
     /// Drifts that are closed and not open again, each once.
     pub mended: Vec<Mended>,
+    /// What the policy file means for the hops.
+    pub policy: PolicyView,
     /// Per proxy label, whether a configuration was changed and not loaded yet.
     pub pending_reload: Vec<(Arc<str>, bool)>,
     /// Proxies in pods: proxy label, namespace, kind and name of the workload.
@@ -88,6 +93,7 @@ impl Collect for Arc<DriftBoard> {
             let values = [&**proxy, namespace, workload, upstream, rule.as_str()];
             samples.count(POLICY_VIOLATION, values, 0);
         }
+        policy::collect(&view.policy, samples);
         for (proxy, pending) in &view.pending_reload {
             let [namespace, workload] = workload_parts(proxy);
             let values = [&**proxy, namespace, workload];

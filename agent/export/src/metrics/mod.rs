@@ -5,6 +5,7 @@ pub mod drift;
 #[cfg(feature = "otlp")]
 mod families;
 pub(crate) mod hops;
+pub mod policy;
 pub(crate) mod process;
 pub mod samples;
 mod text;

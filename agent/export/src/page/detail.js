@@ -95,6 +95,11 @@ function policySection(hop) {
   if (compliance) {
     parts.push(element("h3", {}, `Policy: ${compliance.policy}`));
     if (violationsOf(hop).length === 0) parts.push(element("p", {}, compliance.status));
+    if (compliance.exemption) {
+      const { rules, owner, reason, until } = compliance.exemption;
+      const lastDay = new Date((until - 1) * 1000).toISOString().slice(0, 10);
+      parts.push(element("p", {}, `Exempt from ${rules.join(", ")} until ${lastDay}; ${owner} answers for it: ${reason}`));
+    }
     parts.push(element("ul", {}, ...violationsOf(hop).map((violation) => element("li", {},
       element("b", { class: "bad" }, violation.rule), ` ${violation.detail}`,
       ` (for ${age(agentNow() - violation.since)}${violation.place ? `, ${place(violation.place)}` : ""})`))));

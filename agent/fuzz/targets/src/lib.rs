@@ -25,7 +25,7 @@ use hopsight_capture::{
 use hopsight_core::{
     model::{ClientAuth, Direction},
     pipeline::Limits,
-    policy::{certificate as pem, nginx, rules::PolicySet},
+    policy::{certificate as pem, exempt::PolicyDocument, nginx},
     stream::{
         prelude::{self, Ending, Opening},
         reassembly::Stream,
@@ -329,9 +329,9 @@ pub fn nginx_conf(data: &[u8]) {
 /// The agent's own files: policy and configuration.
 pub fn policy(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match PolicySet::parse(text) {
+    match PolicyDocument::parse(text) {
         // The built-in ones are always there.
-        Ok(set) => assert!(!set.policies().is_empty()),
+        Ok(document) => assert!(!document.policies.policies().is_empty()),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     drop(Config::parse(text));

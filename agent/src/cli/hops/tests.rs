@@ -26,6 +26,7 @@ fn snapshot() -> Snapshot {
         status: Compliance::Violation,
         policy: "default".into(),
         violations: vec![violation],
+        exemption: None,
     };
     let context = HopContext {
         name: Some("payments".into()),

@@ -24,6 +24,7 @@ use hopsight_core::{
     pipeline::Evictions,
     policy::{
         drift::{OpenDrift, Rule, Violation},
+        exempt::Exemptions,
         intent::{Scheme, Stated},
         time::UnixTime,
     },
@@ -34,6 +35,7 @@ use hopsight_export::{
     metrics::{
         catalogue::METRICS,
         drift::{DriftBoard, DriftView},
+        policy::{ExemptHop, PolicyView},
         samples::Samples,
     },
 };
@@ -158,10 +160,30 @@ fn drifts() -> Arc<DriftBoard> {
         open: vec![open],
         mended: vec![("web/edge".into(), "10.0.0.2:443".into(), Rule::UpstreamNotVerified)],
         pending_reload: vec![("nginx".into(), true), ("web/edge".into(), false)],
+        policy: policy_view(),
         workloads: vec![["web/edge".into(), "web".into(), "Deployment".into(), "edge".into()]],
         beyond_limit: 0,
     });
     board
+}
+
+/// A policy that applies to something and one that does not, and a hop that is exempt.
+fn policy_view() -> PolicyView {
+    let text = "[[exempt]]\nname = \"mainframe\"\nmatch.upstream = \"legacy\"\n\
+                rules = [\"plaintext\"]\nowner = \"payments\"\nreason = \"soon\"\n\
+                until = 2027-03-31\n";
+    let exemptions = Exemptions::parse(text).expect("an exemption");
+    let exemptions: Vec<_> = exemptions.iter().cloned().collect();
+    let exempt = ExemptHop {
+        proxy: "web/edge".into(),
+        upstream: "legacy".into(),
+        exemption: exemptions[0].clone(),
+    };
+    PolicyView {
+        matched: vec![("mutual".into(), 3), ("unused".into(), 0)],
+        exemptions,
+        exempt: vec![exempt],
+    }
 }
 
 /// The exposition with the values that differ from run to run replaced.
@@ -228,6 +250,7 @@ fn series_of_expired_hops_disappear() {
     let of_hops: Vec<_> = of_hops.filter(|line| !line.contains("drift")).collect();
     let drift = [
         "hopsight_policy_violation",
+        "hopsight_hop_exempt_until",
         "hopsight_proxy_config_pending_reload",
         "hopsight_proxy_info",
     ];

@@ -1,9 +1,10 @@
 //! Upstream TLS overview: how much is protected, and which hops are not.
 
 use hopsight_export::metrics::catalogue::{
-    CERTIFICATE_NOT_AFTER, DRIFT_DETECTION, DRIFT_OPEN, DRIFT_REMEDIATION, HOP_SECURITY,
-    HOP_SERVER_VERIFIED, HOPS_OVERFLOWED, POLICY_VIOLATION, PROXY_CONFIG_PENDING_RELOAD,
-    UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
+    CERTIFICATE_NOT_AFTER, DRIFT_DETECTION, DRIFT_OPEN, DRIFT_REMEDIATION, HOP_EXEMPT_UNTIL,
+    HOP_SECURITY, HOP_SERVER_VERIFIED, HOPS_OVERFLOWED, POLICY_MATCHED_HOPS, POLICY_VIOLATION,
+    PROXY_CONFIG_PENDING_RELOAD, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
+    UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
 use serde_json::json;
 
@@ -167,6 +168,24 @@ fn policy() -> Vec<Panel> {
             ("cluster", "cluster"),
         ],
     );
+    let matched = select(POLICY_MATCHED_HOPS.info, "");
+    let until = select(HOP_EXEMPT_UNTIL.info, "");
+    let exempt = Panel::table(
+        "Exempt hops",
+        "Hops that are not what policy requires, and who answers for them until when.",
+        "s",
+        Query::table(format!(
+            "sort(min by (cluster, proxy, upstream, exemption, owner) ({until}) - time())"
+        )),
+        &[
+            ("Value", "ends in"),
+            ("owner", "owner"),
+            ("exemption", "exemption"),
+            ("proxy", "proxy"),
+            ("upstream", "upstream"),
+            ("cluster", "cluster"),
+        ],
+    );
     let number = |title, description, unit, expr: String, steps: &[(&str, f64)]| {
         Panel::number(title, description, unit, Query::series(expr, ""), steps).sized(6, 5)
     };
@@ -199,8 +218,16 @@ fn policy() -> Vec<Panel> {
             format!("sum({pending}) or vector(0)"),
             &[("green", 0.0), ("orange", 1.0)],
         ),
+        number(
+            "Policies without a hop",
+            "Policies of the policy file that apply to no hop on any agent: what they require is required of nobody.",
+            "short",
+            format!("count(sum by (policy) ({matched}) == 0) or vector(0)"),
+            &[("green", 0.0), ("orange", 1.0)],
+        ),
         workloads,
         drifts,
+        exempt,
     ]
 }
 

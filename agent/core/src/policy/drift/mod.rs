@@ -61,6 +61,8 @@ vocabulary! {
         Compliant => "compliant",
         /// Something is not as it should be.
         Violation => "violation",
+        /// Something is not as it should be, and somebody answers for it until a day.
+        Exempt => "exempt",
         /// Nothing is known to be wrong, and not everything could be seen.
         Unknown => "unknown",
     }
@@ -74,6 +76,8 @@ pub enum Answer {
     Met,
     /// Not as it should be.
     Violated(Violation),
+    /// Not as it should be, and exempt.
+    Exempt,
     /// This connection does not show it.
     Unknown,
 }
@@ -117,11 +121,29 @@ impl Assessment {
         })
     }
 
+    /// The rules that are violated and exempt.
+    pub fn exempt(&self) -> impl Iterator<Item = Rule> {
+        self.answers().filter(|(_, answer)| **answer == Answer::Exempt).map(|(rule, _)| rule)
+    }
+
+    /// The same, with the violations exempt that are.
+    #[must_use]
+    pub fn with_exempt(mut self, is_exempt: impl Fn(Rule) -> bool) -> Self {
+        for (rule, answer) in Rule::ALL.iter().zip(&mut self.answers) {
+            if matches!(answer, Answer::Violated(_)) && is_exempt(*rule) {
+                *answer = Answer::Exempt;
+            }
+        }
+        self
+    }
+
     /// All of it in one word.
     #[must_use]
     pub fn compliance(&self) -> Compliance {
         if self.violations().next().is_some() {
             Compliance::Violation
+        } else if self.answers.contains(&Answer::Exempt) {
+            Compliance::Exempt
         } else if self.answers.iter().all(|answer| *answer == Answer::Met) {
             Compliance::Compliant
         } else {

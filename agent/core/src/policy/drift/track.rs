@@ -161,6 +161,16 @@ impl Track {
         }
     }
 
+    /// A connection is as bad as ever, and exempt: what is open of it is over, for the policy is
+    /// another.
+    pub(super) fn exempt(&mut self, seen: &Observation<'_>) {
+        self.pending = None;
+        if self.open.is_some() {
+            self.good_again = self.good_again.or(Some(seen.at));
+            self.policy_changed = true;
+        }
+    }
+
     /// Takes in an offending connection; says since when it is one, if that opens a drift.
     pub(super) fn violated(
         &mut self,

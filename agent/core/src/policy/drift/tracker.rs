@@ -125,6 +125,7 @@ impl DriftTracker {
             match answer {
                 Answer::Unknown => {}
                 Answer::Met => server.tracks.entry(rule).or_default().met(seen),
+                Answer::Exempt => server.tracks.entry(rule).or_default().exempt(seen),
                 Answer::Violated(violation) => {
                     let patience = match rule {
                         Rule::ResumedUnseen => self.options.resumed_unseen_after,

@@ -245,6 +245,23 @@ fn another_policy_remediates_nothing() {
 }
 
 #[test]
+fn what_becomes_exempt_is_not_remedied_and_opens_again_when_that_ends() {
+    let mut scene = Scene::new(Options::default());
+    scene.observe(&with(PLAINTEXT, 0, 0), 0);
+    let seen = with(PLAINTEXT, 10, 0);
+    let policy = scene.policies.find(&seen.subject());
+    let assessment = assess(policy, &[], &seen, at(10));
+    assert_eq!(assessment.compliance(), Compliance::Violation);
+    let assessment = assessment.with_exempt(|rule| rule == Rule::Plaintext);
+    assert_eq!(assessment.compliance(), Compliance::Exempt);
+    assert_eq!(assessment.exempt().collect::<Vec<_>>(), [Rule::Plaintext]);
+    assert_eq!(words(scene.tracker.observe(&seen, &assessment, at(10))), NONE);
+    assert_eq!(scene.tick(11), ["-payments plaintext PolicyChanged None"]);
+    assert_eq!(scene.tracker.open().count(), 0);
+    assert_eq!(scene.observe(&with(PLAINTEXT, 20, 0), 20).len(), 1);
+}
+
+#[test]
 fn what_is_older_than_the_agent_has_no_detection_time() {
     for (name, load, opened, expected) in [
         ("caused by an older load", Some(5), 20, "+payments plaintext preexisting"),

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use thiserror::Error;
 use toml::Spanned;
 
@@ -29,6 +29,9 @@ pub struct PolicyError {
 struct RawFile {
     #[serde(default)]
     policies: Vec<Spanned<RawPolicy>>,
+    /// What [`Exemptions`](crate::policy::exempt::Exemptions) reads.
+    #[serde(default, rename = "exempt")]
+    _exempt: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +90,7 @@ fn read(source: &str, built_in: bool) -> Result<Vec<Policy>, PolicyError> {
     })?;
     let mut policies: Vec<Policy> = Vec::new();
     for (index, raw) in file.policies.into_iter().enumerate() {
-        let begin = header(source, raw.span());
+        let begin = PolicyError::header(source, raw.span());
         let raw = raw.into_inner();
         let name_span = raw.name.as_ref().map_or(begin.clone(), Spanned::span);
         check(source, &raw)?;
@@ -189,22 +192,23 @@ fn check(source: &str, raw: &RawPolicy) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Where the `[[policies]]` line of a table is: the parser's span may begin at its first key.
-fn header(source: &str, span: Range<usize>) -> Range<usize> {
-    let before = source.get(..span.start).unwrap_or_default();
-    if source[span.start..].starts_with("[[") {
-        return span;
-    }
-    before.rfind("[[").map_or(span, |start| start..start + 2)
-}
-
 impl PolicyError {
-    fn at(source: &str, span: Range<usize>, message: String) -> Self {
+    /// Where the `[[name]]` line of a table is: the parser's span may begin at its first key.
+    pub(in crate::policy) fn header(source: &str, span: Range<usize>) -> Range<usize> {
+        let before = source.get(..span.start).unwrap_or_default();
+        if source[span.start..].starts_with("[[") {
+            return span;
+        }
+        before.rfind("[[").map_or(span, |start| start..start + 2)
+    }
+
+    pub(in crate::policy) fn at(source: &str, span: Range<usize>, message: String) -> Self {
         let (line, column) = Self::position(source, span.start);
         Self { line, column, message }
     }
 
-    fn position(source: &str, offset: usize) -> (u32, u32) {
+    /// Line and column of a place in the text, from 1.
+    pub(in crate::policy) fn position(source: &str, offset: usize) -> (u32, u32) {
         let before = source.get(..offset).unwrap_or(source);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;

@@ -180,6 +180,11 @@ impl PolicySet {
         &self.policies
     }
 
+    /// The operator's.
+    pub fn own(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().filter(|policy| !policy.built_in)
+    }
+
     /// The policy that applies to `hop`.
     #[must_use]
     pub fn find(&self, hop: &Subject<'_>) -> &Policy {

@@ -1,8 +1,11 @@
 //! Serves the metrics of many made-up agents, to see what a Prometheus has to bear.
 //!
-//! `cargo run -p hopsight-tools --bin fleet -- AGENTS HOPS ADDRESS:PORT FILE`: agent number N answers
-//! at `/N/metrics` with that many hops, by the agent's own exporter, and with the series in FILE
-//! that its exporter alone does not have: those of a real agent's kernel programs and probes.
+//! `cargo run -p hopsight-tools --bin fleet -- AGENTS BAD HOPS ADDRESS:PORT FILE`: agent number N
+//! answers at `/N/metrics` with that many hops, by the agent's own exporter and evaluation, and with
+//! the series in FILE that they alone do not have: those of a real agent's kernel programs and
+//! probes. On the first BAD nodes one workload speaks plaintext against the policy.
+
+mod agent;
 
 use std::{
     collections::HashSet,
@@ -14,16 +17,14 @@ use std::{
     },
 };
 
+use agent::Agent;
 use anyhow::Context as _;
-use hopsight_core::hops::table::HopLimits;
-use hopsight_export::Exporter;
-use hopsight_tools::made_up::connection;
 
 /// Connections of every hop before the first scrape, so that each has seen its kinds of them.
 const BEFORE: u64 = 6;
 
 struct Fleet {
-    agents: Vec<Exporter>,
+    agents: Vec<Agent>,
     hops: u64,
     next: AtomicU64,
     /// Series of a real agent that do not come from the exporter, as text.
@@ -32,17 +33,19 @@ struct Fleet {
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<_> = std::env::args().skip(1).collect();
-    let [agents, hops, address, file] = args.as_slice() else {
-        anyhow::bail!("arguments: AGENTS HOPS ADDRESS:PORT FILE");
+    let [agents, bad, hops, address, file] = args.as_slice() else {
+        anyhow::bail!("arguments: AGENTS BAD HOPS ADDRESS:PORT FILE");
     };
-    let (agents, hops): (u64, u64) = (agents.parse()?, hops.parse()?);
+    let [agents, bad, hops]: [u64; 3] = [agents.parse()?, bad.parse()?, hops.parse()?];
     let real = std::fs::read_to_string(file).with_context(|| format!("read {file}"))?;
-    let exporters: Vec<_> = (0..agents).map(|agent| exporter(agent, hops)).collect();
-    let known = names(&exporters.first().context("at least one agent")?.gather()?);
+    let fleet: anyhow::Result<Vec<_>> =
+        (0..agents).map(|number| started(number, number < bad, hops)).collect();
+    let agents_there = fleet?;
+    let known = names(&agents_there.first().context("at least one agent")?.exporter.gather()?);
     let rest = real.lines().filter(|line| !known.contains(name(line)));
     let rest = rest.flat_map(|line| [line, "\n"]).collect();
     let next = AtomicU64::new(agents * hops * BEFORE);
-    let fleet = Arc::new(Fleet { agents: exporters, hops, next, rest });
+    let fleet = Arc::new(Fleet { agents: agents_there, hops, next, rest });
     let listener = TcpListener::bind(address).with_context(|| format!("bind {address}"))?;
     for stream in listener.incoming() {
         let (stream, fleet) = (stream.context("accept")?, Arc::clone(&fleet));
@@ -55,12 +58,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Every agent has the same kinds of hops in another order, so that neighbours differ.
-fn exporter(agent: u64, hops: u64) -> Exporter {
-    let exporter = Exporter::new(HopLimits::default());
-    for number in 0..hops * BEFORE {
-        exporter.record(&connection((agent + number) % hops, number));
+fn started(number: u64, is_bad: bool, hops: u64) -> anyhow::Result<Agent> {
+    let agent = Agent::new(is_bad)?;
+    for connection in 0..hops * BEFORE {
+        agent.connect((number + connection) % hops, connection);
     }
-    exporter
+    agent.connect_workload(0);
+    Ok(agent)
 }
 
 /// The metric that a line of the text format is about.
@@ -82,12 +86,13 @@ fn serve(stream: &TcpStream, fleet: &Fleet) -> anyhow::Result<()> {
         let request = request?;
         while !lines.next().context("a request ended within its header")??.is_empty() {}
         let agent: usize = request.split('/').nth(1).context("no path")?.parse()?;
-        let exporter = fleet.agents.get(agent).context("no such agent")?;
+        let agent = fleet.agents.get(agent).context("no such agent")?;
         // A connection of each hop since the last scrape.
         for hop in 0..fleet.hops {
-            exporter.record(&connection(hop, fleet.next.fetch_add(1, Ordering::Relaxed)));
+            agent.connect(hop, fleet.next.fetch_add(1, Ordering::Relaxed));
         }
-        let text = exporter.gather()?;
+        agent.connect_workload(fleet.next.fetch_add(1, Ordering::Relaxed));
+        let text = agent.exporter.gather()?;
         let length = text.len() + fleet.rest.len();
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\
