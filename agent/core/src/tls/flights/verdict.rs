@@ -84,8 +84,6 @@ vocabulary! {
         ClientAlert => "client_alert",
         /// The server sent an alert in place of its flight, or before the client's.
         ServerAlert => "server_alert",
-        /// The client closed the connection without sending its flight.
-        ClosedBeforeFlight => "closed_before_flight",
     }
 }
 
