@@ -131,7 +131,23 @@ pub fn http(bytes: &[u8]) -> Match {
             Match::No => {}
         }
     }
-    answer
+    if is_request_line(bytes) { Match::Yes } else { answer }
+}
+
+/// A request line with a method that is not known here, once its end shows what it is.
+fn is_request_line(bytes: &[u8]) -> bool {
+    const LONGEST: usize = 8 * 1024;
+    let line = &bytes[..bytes.len().min(LONGEST)];
+    let end = line.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+    let mut words = line[..end].split(|byte| *byte == b' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let is_method = |method: &[u8]| {
+        !method.is_empty()
+            && method.iter().all(|c| c.is_ascii_uppercase() || matches!(c, b'_' | b'-'))
+    };
+    method.is_some_and(is_method)
+        && target.is_some_and(|target| target.iter().all(u8::is_ascii_graphic))
+        && version.is_some_and(|version| version.starts_with(b"HTTP/1."))
 }
 
 /// Whether `bytes` begin with a record that carries a ClientHello. Strict, for clear text must
