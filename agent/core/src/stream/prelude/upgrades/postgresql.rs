@@ -95,6 +95,8 @@ mod tests {
 
     const STARTUP: &[u8] = b"\0\0\0\x12\0\x03\0\0user\0bob\0\0";
 
+    type Messages<'a> = &'a [&'a [u8]];
+
     #[test]
     fn requests_and_answers_in_any_order() {
         let said = |client: &[&[u8]], server: &[u8]| read(&client.concat(), server);
@@ -104,7 +106,6 @@ mod tests {
         let clear = Some((NAME, Stage::StaysClear));
         let upgrading = Some((NAME, Stage::Upgrading));
         let unrecognised = Some((NAME, Stage::Unrecognised));
-        type Messages<'a> = &'a [&'a [u8]];
         let cases: [(&str, Messages<'_>, &[u8], Reading); 18] = [
             ("in the clear", &[STARTUP], b"", clear),
             ("half of that", &[&STARTUP[..14]], b"", unrecognised),
