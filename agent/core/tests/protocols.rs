@@ -137,6 +137,9 @@ fn rows() -> Vec<Row> {
         row("LDAP", "a bind with a password", b"\x30\x12\x02\x01\x01\x60\x0d\x02\x01\x03\x04\x04cn=a\x80\x02pw"),
         row("SMTP", "mail without STARTTLS", "EHLO me\r\nMAIL FROM:<a@b>\r\n").greeted("220 x ESMTP\r\n"),
         row("IMAP", "a login without STARTTLS", "a1 LOGIN u p\r\n").greeted("* OK hi\r\n"),
+        row("ZooKeeper", "a new session", b"\0\0\0\x2c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x75\x30\0\0\0\0\0\0\0\0\0\0\0\x10\0"),
+        row("STOMP", "CONNECT", "CONNECT\nhost:a\n\n\0"),
+        row("SIP", "a request", "INVITE sip:a@b SIP/2.0\r\n"),
         row("NATS", "a subscription without TLS", "CONNECT {\"verbose\":false}\r\nSUB a 1\r\n")
             .greeted("INFO {\"server_id\":\"a\"}\r\n"),
         row("an unknown protocol", "128 bytes of JSON", "{\"method\":\"put\",\"key\":\"a\"}\n".repeat(5)),

@@ -24,6 +24,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("thrift", calls::thrift),
     ("mongodb", calls::mongodb),
     ("kafka", calls::kafka),
+    ("zookeeper", calls::zookeeper),
     ("cassandra", calls::cassandra),
     ("dns", calls::dns),
     ("kerberos", calls::kerberos),
@@ -129,6 +130,12 @@ mod tests {
         ("kafka", "ApiVersions", b"\0\0\0\x1c\0\x12\0\x03\0\0\0\x01\0\x06client\0\x0a", 22),
         ("kafka", "Metadata, no name", b"\0\0\0\x12\0\x03\0\x01\0\0\0\x02\xff\xff\0\0", 16),
         ("kafka", "ApiVersions, no name", b"\0\0\0\x0a\0\x12\0\0\0\0\0\x02\xff\xff", 14),
+        (
+            "zookeeper",
+            "a new session",
+            b"\0\0\0\x2c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x75\x30\0\0\0\0\0\0\0\0\0\0\0\x10\0",
+            32,
+        ),
         ("cassandra", "OPTIONS", b"\x04\0\0\0\x05\0\0\0\0", 9),
         (
             "cassandra",

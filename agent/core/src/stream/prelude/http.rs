@@ -53,11 +53,11 @@ pub fn request(client: &[u8], server: &[u8]) -> Request {
 }
 
 /// Whether a head names a protocol to switch to, other than those that stay in the clear: WebSocket
-/// (RFC 6455), whose masks are no secret, and HTTP itself.
+/// (RFC 6455), whose masks are no secret, SPDY, and HTTP itself.
 fn switches(head: &[u8]) -> bool {
     let is_clear = |protocol: &str| {
         let name = protocol.split('/').next().unwrap_or_default();
-        ["websocket", "h2c", "http"].iter().any(|known| known.eq_ignore_ascii_case(name))
+        ["websocket", "h2c", "http", "spdy"].iter().any(|known| known.eq_ignore_ascii_case(name))
     };
     let protocols = field(head, "upgrade").unwrap_or_default();
     protocols.split(',').map(str::trim).any(|protocol| !protocol.is_empty() && !is_clear(protocol))

@@ -19,10 +19,17 @@ const THRESHOLD: i32 = 240;
 /// As strong a word of the server's against what the client's bytes say.
 const DOUBT: i32 = -THRESHOLD;
 
+/// Some twenty evenly spread bytes at the end of what was said, after clear ones.
+const LATE_DOUBT: i32 = -200;
+
 /// Whether both directions read as clear text. The client's bytes decide, where it has spoken; the
-/// server's must not contradict, and its words help where both speak in text.
+/// server's must not contradict, its words help where both speak in text, and neither may end in what
+/// is evenly spread: a negotiation in the clear, and then what was negotiated.
 #[must_use]
 pub fn reads_as_clear(client: &[u8], server: &[u8]) -> bool {
+    if ends_evenly_spread(client) || ends_evenly_spread(server) {
+        return false;
+    }
     let [client, server] = [client, server].map(|bytes| &bytes[..bytes.len().min(SAMPLE)]);
     let (decides, other) = if client.is_empty() { (server, client) } else { (client, server) };
     let answers_in_text = text(other) > 0;
@@ -33,6 +40,19 @@ pub fn reads_as_clear(client: &[u8], server: &[u8]) -> bool {
         structure(decides) >= THRESHOLD
     };
     is_clear && (answers_in_text || structure(other) > DOUBT)
+}
+
+/// Whether the newest bytes speak against clear text, whatever came before them.
+fn ends_evenly_spread(bytes: &[u8]) -> bool {
+    let newest = &bytes[bytes.len().saturating_sub(SAMPLE)..];
+    // It may begin within a character.
+    let continues = newest.iter().take(3).take_while(|byte| matches!(byte, 0x80..=0xbf)).count();
+    let mut evidence = 0;
+    text(&newest[continues..]) == 0
+        && newest.iter().rev().any(|byte| {
+            evidence += number(*byte);
+            evidence < LATE_DOUBT
+        })
 }
 
 /// Evidence for text, in tenths of a bit: printable characters and white space in UTF-8, and a line
@@ -117,7 +137,8 @@ mod tests {
         ]
         .concat();
         let words = b"HELLO I am a client that speaks in lines, who are you\r\n";
-        let cases: [(&str, &[u8], &[u8], bool); 19] = [
+        let late = [&words.repeat(4), &random[..40]].concat();
+        let cases: [(&str, &[u8], &[u8], bool); 21] = [
             ("nothing", b"", b"", false),
             ("a word", b"hello", b"", false),
             ("JSON of twenty-one characters", b"{\"hello\": \"my world\"}", b"", false),
@@ -141,6 +162,8 @@ mod tests {
             ("evenly spread after a length", &framed(b"\0\0\0\x78"), b"", false),
             ("short frames, each after a counter", &counted, b"", false),
             ("evenly spread after two words", &framed(b"\0\0\0\x78\0\0\0\x01"), b"", false),
+            ("words, then what is evenly spread", &[words, &random[..40]].concat(), b"", false),
+            ("words, then what is evenly spread, long after", &late, b"", false),
             ("words answered by what is evenly spread", words, &random, false),
             ("words answered in base64", words, &base64, true),
         ];

@@ -209,6 +209,12 @@ fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
         "lmtp"
     } else if client.starts_with(b"SSH-") || foreign::greets_as_ssh(server) {
         "ssh"
+    } else if client.starts_with(b"STOMP\n") || client.starts_with(b"CONNECT\n") {
+        "stomp"
+    } else if first_line_ends(client, b" RTSP/1.0") {
+        "rtsp"
+    } else if first_line_ends(client, b" SIP/2.0") {
+        "sip"
     } else if is_redis(client) {
         "redis"
     } else if MEMCACHED.iter().any(|verb| is_command(client, verb)) {
@@ -216,6 +222,12 @@ fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
     } else {
         "other"
     }
+}
+
+/// Whether the first line is whole and ends like this.
+fn first_line_ends(client: &[u8], end: &[u8]) -> bool {
+    let line = client.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.ends_with(b"\n") && line.trim_ascii_end().ends_with(end)
 }
 
 /// A stream of XMPP (RFC 6120 section 4.2), perhaps after an XML declaration, as far as it goes.

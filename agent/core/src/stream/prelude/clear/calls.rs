@@ -1,4 +1,4 @@
-//! Calls and queries: memcached, Thrift, MongoDB, Kafka, Cassandra, DNS, Kerberos.
+//! Calls and queries: memcached, Thrift, MongoDB, Kafka, ZooKeeper, Cassandra, DNS, Kerberos.
 
 use super::{big16, big32, byte, little32, made_of};
 
@@ -73,9 +73,9 @@ pub fn kafka(bytes: &[u8]) -> Option<bool> {
         return Some(false);
     }
     let name = match big16(bytes, 12)? {
-        // No name.
+        // No name. (An empty one would leave zeros only, as a counter before encrypted bytes has.)
         0xffff => 0,
-        named @ 0..=255 => usize::from(named),
+        named @ 1..=255 => usize::from(named),
         _ => return Some(false),
     };
     let is_name = |c: u8| c.is_ascii_alphanumeric() || b"._-:/ ".contains(&c);
@@ -84,6 +84,17 @@ pub fn kafka(bytes: &[u8]) -> Option<bool> {
     }
     let is_empty = length as usize + 4 == HEAD + name;
     Some(is_empty || matches!(big16(bytes, HEAD + name)?, 0..=0xff | 0xffff))
+}
+
+/// A request for a session (ZooKeeper's `ConnectRequest`): version 0, the last transaction, a timeout,
+/// a session, its password of 16 bytes, and perhaps whether to write.
+pub fn zookeeper(bytes: &[u8]) -> Option<bool> {
+    const PASSWORD: u32 = 16;
+    let (length, version) = (big32(bytes, 0)?, big32(bytes, 4)?);
+    if !matches!(length, 44 | 45) || version != 0 {
+        return Some(false);
+    }
+    Some(big32(bytes, 28)? == PASSWORD)
 }
 
 /// OPTIONS or STARTUP (Cassandra native protocol, versions 3 to 5), with the first option's name.

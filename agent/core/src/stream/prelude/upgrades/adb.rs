@@ -28,7 +28,9 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
         let length = header[12..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
         rest = rest.get(HEADER.saturating_add(length as usize)..).unwrap_or_default();
     }
-    stage.map(|stage| (NAME, stage))
+    // What is no message is not what was connected in the clear.
+    let is_broken = rest.len() >= HEADER && stage != Some(Stage::Upgrading);
+    stage.map(|stage| (NAME, if is_broken { Stage::Unrecognised } else { stage }))
 }
 
 /// A request after its length in four hexadecimal digits.
@@ -56,6 +58,7 @@ mod tests {
         let cases = [
             ("to connect", then(b""), Some(Stage::MayUpgrade)),
             ("TLS", then(&message(b"STLS", b"")), Some(Stage::Upgrading)),
+            ("anything", then(&[7; 40]), Some(Stage::Unrecognised)),
             ("a shell", then(&message(b"OPEN", b"shell:\0")), Some(Stage::StaysClear)),
             ("the server", read(b"000chost:version", b"").map(|(_, s)| s), Some(Stage::StaysClear)),
             ("not inverted", read(&[b'C'; 24], b"").map(|(_, s)| s), None),

@@ -22,7 +22,13 @@ fn stage(client: &[u8], server: &[u8]) -> Option<Stage> {
         EXTENDED_REQUEST if has(LDAP_STARTTLS) => {
             // A result that is not success declines (RFC 4511 section 4.1.9).
             let declined = server.windows(3).any(|part| part[..2] == [0x0a, 1] && part[2] != 0);
-            Some(if declined { Stage::MayUpgrade } else { Stage::Upgrading })
+            let next = client.get(length..).unwrap_or_default();
+            Some(match (declined, ldap_message(next)) {
+                (_, Some(_)) => Stage::StaysClear,
+                (true, None) if next.is_empty() => Stage::MayUpgrade,
+                (true, None) => Stage::Unrecognised,
+                (false, None) => Stage::Upgrading,
+            })
         }
         EXTENDED_REQUEST => Some(Stage::MayUpgrade),
         BIND_REQUEST => Some(match bind_choice(client) {

@@ -5,6 +5,8 @@ use super::{Reading, Stage};
 
 /// Session message: a zero, and the length in three bytes.
 const SESSION_HEADER: usize = 4;
+/// Session header and magic number.
+const LEAST: usize = SESSION_HEADER + 4;
 /// Where the command is, after the session header.
 const COMMAND: usize = SESSION_HEADER + 12;
 
@@ -34,7 +36,9 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         rest = rest.get(SESSION_HEADER + length..).unwrap_or_default();
     }
-    seen
+    // What is no message of SMB is not what was negotiated in the clear.
+    let is_broken = seen.is_some() && rest.len() >= LEAST;
+    if is_broken { Some(("smb", Stage::Unrecognised)) } else { seen }
 }
 
 #[cfg(test)]
@@ -61,7 +65,7 @@ mod tests {
             ("a file", then(message(0xfe, 5)), Some(("smb", Stage::StaysClear))),
             ("encrypted", then(message(0xfd, 5)), Some(("smb3", Stage::Opaque))),
             ("SMB 1", read(b"\0\0\0\x22\xffSMB\x06\0\0", b""), Some(("smb", Stage::StaysClear))),
-            ("anything else", then(vec![7; 80]), Some(("smb", Stage::MayUpgrade))),
+            ("anything else", then(vec![7; 80]), Some(("smb", Stage::Unrecognised))),
         ];
         for (what, said, expected) in cases {
             assert_eq!(said, expected, "{what}");

@@ -26,7 +26,9 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
         let length = usize::from(u16::from_be_bytes([*high, *low])).max(HEADER);
         rest = rest.get(length..).unwrap_or_default();
     }
-    Some(("tns", stage))
+    // What is no packet is not what was connected in the clear.
+    let is_broken = rest.len() >= HEADER && stage == Stage::MayUpgrade;
+    Some(("tns", if is_broken { Stage::Unrecognised } else { stage }))
 }
 
 #[cfg(test)]
@@ -49,6 +51,7 @@ mod tests {
                 then(b"\0\x10\0\0\x06\0\0\0\0\0\x01\x06\x05\x04\0\0"),
                 Some(("tns", Stage::StaysClear)),
             ),
+            ("no packet", then(&[7; 40]), Some(("tns", Stage::Unrecognised))),
             ("something else", read(b"\0\x20\0\0\x01\0\0\0\x09\x3e\x01", b""), None),
         ];
         for (what, said, expected) in cases {
