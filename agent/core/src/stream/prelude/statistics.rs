@@ -23,13 +23,10 @@ const DOUBT: i32 = -THRESHOLD;
 const LATE_DOUBT: i32 = -200;
 
 /// Whether both directions read as clear text. The client's bytes decide, where it has spoken; the
-/// server's must not contradict, its words help where both speak in text, and neither may end in what
-/// is evenly spread: a negotiation in the clear, and then what was negotiated.
+/// server's must not contradict, and its words help where both speak in text. What decides may not end
+/// in what is evenly spread: a negotiation in the clear, and then what was negotiated.
 #[must_use]
 pub fn reads_as_clear(client: &[u8], server: &[u8]) -> bool {
-    if ends_evenly_spread(client) || ends_evenly_spread(server) {
-        return false;
-    }
     let [client, server] = [client, server].map(|bytes| &bytes[..bytes.len().min(SAMPLE)]);
     let (decides, other) = if client.is_empty() { (server, client) } else { (client, server) };
     let answers_in_text = text(other) > 0;
@@ -39,17 +36,14 @@ pub fn reads_as_clear(client: &[u8], server: &[u8]) -> bool {
     } else {
         structure(decides) >= THRESHOLD
     };
-    is_clear && (answers_in_text || structure(other) > DOUBT)
+    is_clear && !ends_evenly_spread(decides) && (answers_in_text || structure(other) > DOUBT)
 }
 
-/// Whether the newest bytes speak against clear text, whatever came before them.
+/// Whether the last of these bytes speak against clear text, whatever came before them.
 fn ends_evenly_spread(bytes: &[u8]) -> bool {
-    let newest = &bytes[bytes.len().saturating_sub(SAMPLE)..];
-    // It may begin within a character.
-    let continues = newest.iter().take(3).take_while(|byte| matches!(byte, 0x80..=0xbf)).count();
     let mut evidence = 0;
-    text(&newest[continues..]) == 0
-        && newest.iter().rev().any(|byte| {
+    text(bytes) == 0
+        && bytes.iter().rev().any(|byte| {
             evidence += number(*byte);
             evidence < LATE_DOUBT
         })
@@ -137,8 +131,7 @@ mod tests {
         ]
         .concat();
         let words = b"HELLO I am a client that speaks in lines, who are you\r\n";
-        let late = [&words.repeat(4), &random[..40]].concat();
-        let cases: [(&str, &[u8], &[u8], bool); 21] = [
+        let cases: [(&str, &[u8], &[u8], bool); 20] = [
             ("nothing", b"", b"", false),
             ("a word", b"hello", b"", false),
             ("JSON of twenty-one characters", b"{\"hello\": \"my world\"}", b"", false),
@@ -163,7 +156,6 @@ mod tests {
             ("short frames, each after a counter", &counted, b"", false),
             ("evenly spread after two words", &framed(b"\0\0\0\x78\0\0\0\x01"), b"", false),
             ("words, then what is evenly spread", &[words, &random[..40]].concat(), b"", false),
-            ("words, then what is evenly spread, long after", &late, b"", false),
             ("words answered by what is evenly spread", words, &random, false),
             ("words answered in base64", words, &base64, true),
         ];
