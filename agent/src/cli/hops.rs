@@ -199,7 +199,7 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
 
 fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
-    let failed = hop.failed();
+    let failed = hop.counts.failed();
     let verified = match state.server_verified {
         ServerVerified::No => Style::Red,
         ServerVerified::Yes | ServerVerified::Unknown => Style::Plain,
@@ -212,7 +212,7 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         state.evidence.as_str().into(),
         Cell::styled(state.server_verified.as_str(), verified),
         state.tls_version.as_deref().unwrap_or_default().into(),
-        hop.count_of(|_| true).to_string().into(),
+        hop.counts.count_of(|_| true).to_string().into(),
         Cell::styled(failed.to_string(), if failed > 0 { Style::Red } else { Style::Plain }),
         time::age(now - hop.last_seen).into(),
     ]
@@ -228,11 +228,11 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let client_certificate = hop.client_certificate.as_deref();
     let protocol = [&state.proxy_protocol, &state.starttls, &state.protocol];
     let protocol: Vec<_> = protocol.into_iter().flatten().map(|word| &**word).collect();
-    let alert = hop.last_alert.as_ref().map(|last| {
+    let alert = hop.counts.last_alert.as_ref().map(|last| {
         let (from, name) = (&last.alert.from, &last.alert.description);
         format!("{name} from {from} {} ago", time::age(now - last.at))
     });
-    let mut reasons: Vec<_> = hop.unknown_reasons.iter().collect();
+    let mut reasons: Vec<_> = hop.counts.unknown_reasons.iter().collect();
     reasons.sort_by_key(|(_, count)| Reverse(**count));
     let reasons: Vec<_> =
         reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();

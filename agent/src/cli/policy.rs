@@ -65,11 +65,11 @@ fn suggestion(snapshot: &Snapshot) -> String {
 
 /// Each kind of connection the hop had, with their number.
 fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
-    let lowest = hop.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
+    let lowest = hop.counts.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
     // The servers of a hop differ at most for a policy by network or port.
     let address = hop.servers.first().map(|server| server.address);
     address.into_iter().flat_map(move |address| {
-        hop.connections.iter().map(move |tally| {
+        hop.counts.connections.iter().map(move |tally| {
             // A handshake that was not accepted shows what was tried, not what the hop is.
             let refused = match tally.outcome {
                 Outcome::Rejected | Outcome::Failed => true,

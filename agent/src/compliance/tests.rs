@@ -133,5 +133,9 @@ fn a_full_queue_is_counted() {
     }
     let text = exporter.gather().unwrap();
     assert!(text.contains("dropped_total{reason=\"queue_full\"} 2\n"), "{text}");
-    assert_eq!(exporter.hops().hops[0].count_of(|_| true), 2, "they are counted all the same");
+    assert_eq!(
+        exporter.hops().hops[0].counts.count_of(|_| true),
+        2,
+        "they are counted all the same"
+    );
 }

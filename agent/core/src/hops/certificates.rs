@@ -21,6 +21,17 @@ struct Seen {
     heard: Timestamp,
 }
 
+impl Seen {
+    /// Whether it stands in the other's place by now.
+    fn renews(&self, other: &Self) -> bool {
+        self.facts.subject == other.facts.subject
+            && self.facts.public_key == other.facts.public_key
+            && self.facts.not_before >= other.facts.not_before
+            && self.facts != other.facts
+            && self.heard > other.heard
+    }
+}
+
 /// The certificates in use on both sides of connections with one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Shown", into = "Shown")]
@@ -60,10 +71,14 @@ impl Certificates {
         note(&mut self.client, report.client_certificate.as_ref(), now);
     }
 
-    /// Those of the server, and those of the proxy, in use.
-    #[must_use]
-    pub fn in_use(&self) -> [Vec<&Arc<CertificateFacts>>; 2] {
-        [&self.server, &self.client].map(|all| all.iter().map(|seen| &seen.facts).collect())
+    /// Those of the server in use.
+    pub fn server(&self) -> impl Iterator<Item = &Arc<CertificateFacts>> {
+        self.server.iter().map(|seen| &seen.facts)
+    }
+
+    /// Those of the proxy in use.
+    pub fn client(&self) -> impl Iterator<Item = &Arc<CertificateFacts>> {
+        self.client.iter().map(|seen| &seen.facts)
     }
 
     /// The proxy presents none any more.
@@ -77,34 +92,29 @@ impl Certificates {
     }
 }
 
+/// The facts, shared where they are bounded, else as a bounded copy.
+pub(super) fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
+    let bounded = bounded_certificate(facts);
+    if bounded == **facts { facts.clone() } else { Arc::new(bounded) }
+}
+
 fn note(all: &mut Vec<Seen>, facts: Option<&Arc<CertificateFacts>>, now: Timestamp) {
     let Some(facts) = facts else { return };
-    let same = |seen: &Seen| Arc::ptr_eq(&seen.facts, facts) || seen.facts == *facts;
-    if let Some(known) = all.iter_mut().find(|seen| same(seen)) {
+    if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
         known.heard = now;
     } else {
-        let bounded = bounded_certificate(facts);
-        let facts = if bounded == **facts { facts.clone() } else { Arc::new(bounded) };
+        let facts = bounded(facts);
         match all.iter_mut().find(|seen| seen.facts == facts) {
             Some(known) => known.heard = now,
             None => all.push(Seen { facts, heard: now }),
         }
     }
-    if all.len() < 2 {
-        return;
-    }
-    let newer = all.clone();
-    all.retain(|seen| {
-        let renews = |other: &Seen| {
-            other.facts.subject == seen.facts.subject
-                && other.facts.public_key == seen.facts.public_key
-                && other.facts.not_before >= seen.facts.not_before
-                && other.facts != seen.facts
-                && other.heard > seen.heard
-        };
-        now.since(seen.heard) <= RENEWED_AFTER || !newer.iter().any(renews)
-    });
-    if all.len() > MAX_CERTIFICATES
+    let is_renewed = |seen: &Seen| {
+        now.since(seen.heard) > RENEWED_AFTER && all.iter().any(|other| other.renews(seen))
+    };
+    if let Some(renewed) = all.iter().position(is_renewed) {
+        all.remove(renewed);
+    } else if all.len() > MAX_CERTIFICATES
         && let Some(stalest) =
             all.iter().enumerate().min_by_key(|(_, seen)| seen.heard).map(|(at, _)| at)
     {

@@ -2,11 +2,13 @@
 
 pub mod certificates;
 pub mod context;
+pub mod counts;
 pub mod ends;
 pub mod hop;
 pub mod labels;
 pub mod moment;
 pub mod server;
+pub mod share;
 pub mod state;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]

@@ -101,13 +101,17 @@ impl Server {
         stands_for: Duration,
         configured: Option<(&IntentSummary, f64)>,
     ) -> bool {
-        let before = self.treatments.len();
-        let all = self.treatments.clone();
-        self.treatments.retain(|treatment| {
-            treatment.heard() >= newest || !treatment.is_gone(&all, now, stands_for, configured)
-        });
-        let is_changed = self.treatments.len() != before;
-        if is_changed && self.is_decided() {
+        let all = &self.treatments;
+        let is_gone = |treatment: &Treatment| {
+            treatment.heard() < newest && treatment.is_gone(all, now, stands_for, configured)
+        };
+        if !all.iter().any(is_gone) {
+            return false;
+        }
+        let gone: Vec<bool> = all.iter().map(is_gone).collect();
+        let mut gone = gone.into_iter();
+        self.treatments.retain(|_| gone.next() != Some(true));
+        if self.is_decided() {
             let has = |security| self.treatments.iter().any(|one| one.security == security);
             if !has(Security::Mtls) {
                 self.certificates.forget_client();
@@ -117,7 +121,7 @@ impl Server {
             }
         }
         self.judge();
-        is_changed
+        true
     }
 
     /// Whether it has a say in what the hop is.

@@ -51,19 +51,23 @@ impl TreatmentKey {
     /// The lower, the worse: by security, then by client authentication, then by verification.
     #[must_use]
     pub const fn rank(self) -> (u8, u8, u8) {
-        let security = match self.security {
-            Security::Plaintext => 0,
-            Security::Tls => 1,
-            Security::Mtls => 2,
-            Security::Unknown => 3,
-        };
         let client_auth = match self.client_auth {
             ClientAuth::RequestedNotPresented => 0,
             ClientAuth::NotRequested => 1,
             ClientAuth::Unknown => 2,
             ClientAuth::Presented => 3,
         };
-        (security, client_auth, verification_rank(self.server_verified))
+        (security_rank(self.security), client_auth, verification_rank(self.server_verified))
+    }
+}
+
+/// The lower, the worse. Unknown security makes no treatment.
+pub(super) const fn security_rank(security: Security) -> u8 {
+    match security {
+        Security::Plaintext => 0,
+        Security::Tls => 1,
+        Security::Mtls => 2,
+        Security::Unknown => 3,
     }
 }
 

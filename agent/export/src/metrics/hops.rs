@@ -27,7 +27,7 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
 
 fn collect_counts(hop: &Hop, samples: &mut Samples) {
     let (proxy, upstream) = (&*hop.proxy, &*hop.upstream);
-    for tally in &hop.connections {
+    for tally in &hop.counts.connections {
         let values = [
             proxy,
             upstream,
@@ -38,22 +38,26 @@ fn collect_counts(hop: &Hop, samples: &mut Samples) {
         ];
         samples.count(UPSTREAM_CONNECTIONS, values, tally.connections);
     }
-    for (reason, &count) in &hop.unknown_reasons {
+    for (reason, &count) in &hop.counts.unknown_reasons {
         samples.count(UPSTREAM_UNKNOWN, [proxy, upstream, reason.as_str()], count);
     }
-    for (reason, &count) in &hop.failures {
+    for (reason, &count) in &hop.counts.failures {
         samples.count(UPSTREAM_HANDSHAKE_FAILURES, [proxy, upstream, reason], count);
     }
-    for alert in &hop.alerts {
+    for alert in &hop.counts.alerts {
         let values = [proxy, upstream, &*alert.from, &*alert.alert];
         samples.count(UPSTREAM_ALERTS, values, alert.count);
     }
-    for negotiated in &hop.negotiated {
+    for negotiated in &hop.counts.negotiated {
         let values = [proxy, upstream, &*negotiated.version, &*negotiated.cipher];
         samples.count(UPSTREAM_TLS_CONNECTIONS, values, negotiated.connections);
     }
-    if hop.resumption_known > 0 {
-        samples.count(UPSTREAM_RESUMED_CONNECTIONS, [proxy, upstream], hop.resumed_connections);
+    if hop.counts.resumption_known > 0 {
+        samples.count(
+            UPSTREAM_RESUMED_CONNECTIONS,
+            [proxy, upstream],
+            hop.counts.resumed_connections,
+        );
     }
 }
 

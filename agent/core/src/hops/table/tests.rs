@@ -85,14 +85,14 @@ fn each_connection_is_counted_once() {
         report(2, Unknown),
         rejected(report(3, Mtls)),
     ]);
-    assert_eq!(hop.count_of(|t| t.security == Mtls), 2);
-    assert_eq!(hop.count_of(|t| t.security == Tls), 0);
-    assert_eq!(hop.unknown_reasons[&Reason::EncryptedHandshake], 1);
-    assert_eq!(hop.count_of(|t| t.outcome == Outcome::Rejected), 1);
-    assert_eq!(hop.failures["unknown_ca"], 1);
-    assert_eq!(hop.negotiated[0].connections, 3);
-    assert_eq!((hop.resumed_connections, hop.resumption_known), (0, 3));
-    assert_eq!(hop.last_alert.as_ref().map(|alert| alert.at), Some(4.0));
+    assert_eq!(hop.counts.count_of(|t| t.security == Mtls), 2);
+    assert_eq!(hop.counts.count_of(|t| t.security == Tls), 0);
+    assert_eq!(hop.counts.unknown_reasons[&Reason::EncryptedHandshake], 1);
+    assert_eq!(hop.counts.count_of(|t| t.outcome == Outcome::Rejected), 1);
+    assert_eq!(hop.counts.failures["unknown_ca"], 1);
+    assert_eq!(hop.counts.negotiated[0].connections, 3);
+    assert_eq!((hop.counts.resumed_connections, hop.counts.resumption_known), (0, 3));
+    assert_eq!(hop.counts.last_alert.as_ref().map(|alert| alert.at), Some(4.0));
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn hops_beyond_the_limit_share_one_that_never_claims_mtls() {
     let (hop, totals) = other(&table);
     assert_eq!(table.len(), 2);
     assert_eq!((&*hop.proxy, hop.state.security), ("nginx", Tls));
-    assert_eq!(hop.count_of(|t| t.security == Mtls), 2);
-    assert_eq!(hop.count_of(|t| t.security == Tls), 1);
+    assert_eq!(hop.counts.count_of(|t| t.security == Mtls), 2);
+    assert_eq!(hop.counts.count_of(|t| t.security == Tls), 1);
     assert_eq!(totals.overflowed_connections, 3);
 
     table.record(&to(report(9, Plaintext), "10.0.0.9:80"), at(1.0));
@@ -288,7 +288,7 @@ fn json_reads_back() {
     let back: Snapshot = serde_json::from_value(json).expect("deserialize");
     assert_eq!(back.hops.len(), 1);
     assert_eq!(back.hops[0].state.client_auth, ClientAuth::Unknown);
-    assert_eq!(back.hops[0].connections[0].outcome, Outcome::Rejected);
+    assert_eq!(back.hops[0].counts.connections[0].outcome, Outcome::Rejected);
 }
 
 /// A report between these ends, at this second.
@@ -343,7 +343,7 @@ fn servers_are_bounded() {
     }
     let hop = &table.snapshot(0.0).hops[0];
     assert_eq!(hop.servers.len(), crate::hops::server::MAX_SERVERS);
-    assert_eq!(hop.count_of(|_| true), 200);
+    assert_eq!(hop.counts.count_of(|_| true), 200);
 }
 
 #[test]
