@@ -227,4 +227,6 @@ impl HopTable {
 }
 
 #[cfg(test)]
+mod in_use_tests;
+#[cfg(test)]
 mod tests;

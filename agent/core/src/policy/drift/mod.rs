@@ -10,6 +10,8 @@ mod tracker;
 #[cfg(test)]
 mod assess_tests;
 #[cfg(test)]
+mod end_tests;
+#[cfg(test)]
 mod tracker_tests;
 
 use serde::{Deserialize, Serialize};
