@@ -103,6 +103,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
                 is_final: true,
                 loaded_at: None,
                 configured_at: None,
+                had_client_certificate: false,
             };
             (seen, tally.connections)
         })
@@ -129,7 +130,7 @@ mod tests {
         table.record(&rejected(report(3, Security::Mtls)), at(1.0));
         table.record(&to(report(4, Security::Plaintext), "10.0.0.2:80"), at(1.0));
         let named = HopContext { name: Some("payments".into()), ..HopContext::default() };
-        table.describe(&"nginx".into(), &"10.0.0.1:443".into(), named, at(1.0));
+        table.describe(&"nginx".into(), &"10.0.0.1:443".into(), |_| named, at(1.0));
         let text = suggestion(&table.snapshot(2.0));
         assert!(text.contains("# 2 mutual, 0 one-way, 0 plaintext, 1 unknown"), "{text}");
         let policies = PolicySet::parse(&text).expect("a valid suggestion");

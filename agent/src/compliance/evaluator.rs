@@ -1,7 +1,7 @@
 //! What becomes of one report: it is named, evaluated, remembered and shown.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -18,12 +18,13 @@ use crate::compliance::state_file::StateFile;
 use hopsight_core::{
     hops::{
         context::{HopCompliance, HopContext, IntentSummary},
-        ends::Ends,
+        evaluation::Evaluation,
+        hop::Hop,
         labels,
     },
     model::{ClientAuth, Origin, Security},
     policy::{
-        drift::{Compliance, DriftEvent, DriftTracker, Options, assess},
+        drift::{DriftEvent, DriftTracker, Options, assess},
         intent::UpstreamIntent,
         observation::Observation,
         time::UnixTime,
@@ -44,28 +45,12 @@ const UNLIST_INTERVAL: Duration = Duration::from_secs(5);
 /// Most reports that may wait for names; further ones go by the process name.
 const MAX_WAITING: usize = 4_096;
 
-type HopKey = (Arc<str>, Arc<str>);
-
-/// What the newest connection of a hop said.
-struct Newest {
-    context: HopContext,
-    policy: Arc<str>,
-    compliance: Compliance,
-    /// Which servers are behind the upstream's name.
-    listed: Listed,
-    /// Since when the newest configuration of the proxy is in force.
-    configured_at: Option<UnixTime>,
-    at: Instant,
-}
-
 pub(super) struct Evaluator {
     exporter: Exporter,
     board: Arc<DriftBoard>,
     policies: PolicyFile,
     proxies: Proxies,
     tracker: DriftTracker,
-    options: Options,
-    hops: HashMap<HopKey, Newest>,
     /// Reports on processes whose names are being looked up.
     waiting: Vec<Submitted>,
     state: KeptState,
@@ -108,8 +93,6 @@ impl Evaluator {
             policies,
             proxies,
             tracker,
-            options,
-            hops: HashMap::new(),
             waiting: Vec::new(),
             state,
             clock,
@@ -158,14 +141,15 @@ impl Evaluator {
     /// Records a report on a process of which all is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
         let now = self.now();
-        let Named { ends, upstream, intents, certificate, configured_at, listed } =
+        let Named { ends, upstream, intents, certificate, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
-        let record = |exporter: &Exporter, ends: &Ends| {
-            let configured_at = configured_at.map(UnixTime::as_secs_f64);
-            exporter.record_between(ends, report, configured_at, hopsight_system::clock::now());
+        let loaded_at = configured_at.map(UnixTime::as_secs_f64);
+        let record = |exporter: &Exporter, compliance| {
+            let evaluation = Evaluation { loaded_at, compliance };
+            exporter.record_between(&ends, report, evaluation, hopsight_system::clock::now());
         };
         if report.verdict.security == Security::Unknown && !report.is_final {
-            record(&self.exporter, &ends);
+            record(&self.exporter, None);
             return;
         }
         let process = labels::proxy(&report.origin);
@@ -176,6 +160,7 @@ impl Evaluator {
         seen.name = upstream.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
         seen.configured_at = configured_at;
+        seen.had_client_certificate = self.exporter.had_client_certificate(&ends);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
@@ -190,45 +175,28 @@ impl Evaluator {
             _ => None,
         };
         let events = self.tracker.observe(&seen, &assessment, now);
-        record(&self.exporter, &ends);
-        let key = (ends.proxy, ends.upstream);
-        let (intent, configured_at) = self.newest_intent(&key, intent, configured_at);
-        let newest = Newest {
-            context: HopContext {
+        record(&self.exporter, Some(assessment.compliance()));
+        let open = self.tracker.open_of(&ends.proxy, &ends.upstream);
+        let compliance = HopCompliance::new(policy, open);
+        self.exporter.describe(&ends.proxy, &ends.upstream, |known| {
+            // After a reload workers with the old configuration go on opening connections, and what
+            // they run with is not what the proxy intends.
+            let (intent, loaded_at) = if known.loaded_at > loaded_at {
+                (known.intent.clone(), known.loaded_at)
+            } else {
+                (intent, loaded_at)
+            };
+            HopContext {
                 name: upstream,
                 intent,
-                loaded_at: configured_at.map(UnixTime::as_secs_f64),
-                compliance: None,
+                loaded_at,
+                compliance: Some(compliance),
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
-            },
-            policy,
-            compliance: assessment.compliance(),
-            listed,
-            configured_at,
-            at: Instant::now(),
-        };
-        if self.hops.len() < self.options.max_hops || self.hops.contains_key(&key) {
-            self.hops.insert(key.clone(), newest);
-            self.describe(&key);
-        }
-        self.tell(&events);
-    }
-
-    /// What the newest configuration says of a hop: after a reload workers with the old one go on
-    /// opening connections, and what they run with is not what the proxy intends.
-    fn newest_intent(
-        &self,
-        key: &HopKey,
-        intent: Option<IntentSummary>,
-        configured_at: Option<UnixTime>,
-    ) -> (Option<IntentSummary>, Option<UnixTime>) {
-        match self.hops.get(key) {
-            Some(known) if known.configured_at > configured_at => {
-                (known.context.intent.clone(), known.configured_at)
+                ..HopContext::default()
             }
-            _ => (intent, configured_at),
-        }
+        });
+        self.tell(&events);
     }
 
     /// Takes the servers out of the hops that are no longer behind their upstream's name.
@@ -237,11 +205,12 @@ impl Evaluator {
             return;
         }
         self.unlisted_at = Instant::now();
-        for ((proxy, upstream), newest) in &self.hops {
-            if newest.listed != Listed::Unknown {
-                let is_listed = |address| newest.listed.includes(address, &self.proxies);
-                self.exporter.retain_servers(proxy, upstream, is_listed);
-            }
+        for hop in self.exporter.snapshot().hops {
+            let Some(listed) = Listed::behind(&hop.proxy, &hop.upstream, &self.proxies) else {
+                continue;
+            };
+            let is_listed = |address| listed.includes(address, &self.proxies);
+            self.exporter.retain_servers(&hop.proxy, &hop.upstream, is_listed);
         }
     }
 
@@ -253,14 +222,12 @@ impl Evaluator {
         let mut events = self.tracker.tick(now);
         for event in &events {
             if let DriftEvent::Closed(closed) = event {
-                self.describe(&(closed.drift.proxy.clone(), closed.drift.upstream.clone()));
+                self.show_open(&closed.drift.proxy, &closed.drift.upstream);
             }
         }
         events.extend(self.retire(now));
         self.unlist_servers();
         self.tell(&events);
-        let forget_after = self.options.forget_after;
-        self.hops.retain(|_, hop| hop.at.elapsed() < forget_after);
         self.show();
         self.show_health();
         if self.state.is_due() {
@@ -283,21 +250,22 @@ impl Evaluator {
     fn retire(&mut self, now: UnixTime) -> Vec<DriftEvent> {
         let mut events = Vec::new();
         for retired in self.proxies.take_retired() {
-            let keys: Vec<HopKey> = match retired {
+            let keys = match retired {
                 Retired::Upstream(proxy, upstream) => vec![(proxy, upstream)],
                 // Other processes may continue under the same name.
                 Retired::Proxy(proxy, cgroup) => {
-                    let is_meant = |(key, newest): &(&HopKey, &Newest)| {
-                        let identity = newest.context.proxy_identity.as_ref();
-                        key.0 == proxy && identity.is_some_and(|one| one.cgroup == cgroup)
+                    let is_meant = |hop: &&Arc<Hop>| {
+                        let identity = hop.context.proxy_identity.as_ref();
+                        hop.proxy == proxy && identity.is_some_and(|one| one.cgroup == cgroup)
                     };
-                    self.hops.iter().filter(is_meant).map(|(key, _)| key.clone()).collect()
+                    let hops = self.exporter.snapshot().hops;
+                    let meant = hops.iter().filter(is_meant);
+                    meant.map(|hop| (hop.proxy.clone(), hop.upstream.clone())).collect()
                 }
             };
-            for key in keys {
-                events.extend(self.tracker.give_up(&key.0, &key.1, now));
-                self.exporter.forget(&key.0, &key.1);
-                self.hops.remove(&key);
+            for (proxy, upstream) in keys {
+                events.extend(self.tracker.give_up(&proxy, &upstream, now));
+                self.exporter.forget(&proxy, &upstream);
             }
         }
         events
@@ -341,13 +309,14 @@ impl Evaluator {
         }
     }
 
-    /// Publishes a hop's compliance, from its newest connection and its open drifts.
-    fn describe(&self, key: &HopKey) {
-        let Some(newest) = self.hops.get(key) else { return };
-        let open = self.tracker.open_of(&key.0, &key.1);
-        let compliance = HopCompliance::new(newest.compliance, newest.policy.clone(), open);
-        let context = HopContext { compliance: Some(compliance), ..newest.context.clone() };
-        self.exporter.describe(&key.0, &key.1, context);
+    /// Shows which drifts of a hop are open now.
+    fn show_open(&self, proxy: &Arc<str>, upstream: &Arc<str>) {
+        let open = self.tracker.open_of(proxy, upstream);
+        self.exporter.describe(proxy, upstream, |known| {
+            let policy = known.compliance.as_ref().map(|compliance| compliance.policy.clone());
+            let compliance = policy.map(|policy| HopCompliance::new(policy, open));
+            HopContext { compliance, ..known.clone() }
+        });
     }
 
     fn show(&self) {

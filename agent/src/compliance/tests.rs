@@ -20,7 +20,9 @@ const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
 impl Scene {
     fn start(options: ComplianceOptions) -> Self {
-        let exporter = Exporter::new(HopLimits::default());
+        // A treatment is out of use as soon as another one was seen.
+        let limits = HopLimits { treatment_stands_for: Duration::ZERO, ..HopLimits::default() };
+        let exporter = Exporter::new(limits);
         let thread = ComplianceThread::start(options, &exporter).unwrap();
         Self { exporter, thread, connections: 0 }
     }

@@ -77,5 +77,5 @@ fn describe(exporter: &Exporter, report: &ConnectionReport) {
         }),
         ..HopContext::default()
     };
-    exporter.describe(&labels::proxy(&report.origin), &labels::upstream(report), context);
+    exporter.describe(&labels::proxy(&report.origin), &labels::upstream(report), |_| context);
 }

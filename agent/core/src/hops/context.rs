@@ -26,6 +26,11 @@ pub struct HopContext {
     /// absent where that is not known.
     #[serde(default)]
     pub loaded_at: Option<f64>,
+    /// Since when the configuration has had a client certificate on every route, seconds since the
+    /// Unix epoch; kept once that was so. Its removal is a drift, unless a policy of the operator
+    /// says what the hop has to be.
+    #[serde(default)]
+    pub client_certificate_since: Option<f64>,
     /// Whether the hop is as policy and configuration want it.
     pub compliance: Option<HopCompliance>,
     /// Container, pod and unit of the process that opened the newest connection; absent where it
@@ -37,6 +42,26 @@ pub struct HopContext {
 }
 
 impl HopContext {
+    /// Takes over from what was known before what does not follow from what is known now.
+    pub(super) fn continue_from(&mut self, before: &Self, now: f64) {
+        let has_certificate = |intent: &IntentSummary| intent.client_certificate == Stated::Yes;
+        let since = || {
+            let has_one = self.intent.as_ref().is_some_and(has_certificate);
+            has_one.then(|| self.loaded_at.unwrap_or(now))
+        };
+        self.client_certificate_since = before.client_certificate_since.or_else(since);
+        if let (Some(new), Some(known)) = (&mut self.compliance, &before.compliance) {
+            new.status = known.status;
+        }
+    }
+
+    /// The wall clock was set by so many seconds since the times of loading were read.
+    pub(super) fn set_times_of_loading(&mut self, set_by: f64) {
+        for at in [&mut self.loaded_at, &mut self.client_certificate_since] {
+            *at = at.map(|at| at + set_by);
+        }
+    }
+
     /// Kubernetes namespace of the proxy, where it is known.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
@@ -58,6 +83,13 @@ pub struct IntentSummary {
 }
 
 impl IntentSummary {
+    /// Whether the other says the same, wherever it stands.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let says = |one: &Self| (one.scheme, one.client_certificate, one.verify);
+        says(self) == says(other)
+    }
+
     /// The summary of `intent`.
     #[must_use]
     pub fn of(intent: &UpstreamIntent) -> Self {
@@ -73,7 +105,8 @@ impl IntentSummary {
 /// Whether a hop is as it should be. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HopCompliance {
-    /// In one word: `violation` while a drift is open, else what the newest connection says.
+    /// In one word: `violation` while a drift is open, else the worst that the treatments in use
+    /// say; `unknown` while none of them was evaluated.
     pub status: Compliance,
     /// Name of the policy that applies.
     pub policy: Arc<str>,
@@ -95,13 +128,10 @@ pub struct HopViolation {
 }
 
 impl HopCompliance {
-    /// The compliance of a hop with these `open` drifts whose newest connection says `newest`.
+    /// The compliance of a hop with these `open` drifts. What its treatments say is not known yet:
+    /// whoever has the hop adds it.
     #[must_use]
-    pub fn new<'a>(
-        newest: Compliance,
-        policy: Arc<str>,
-        open: impl IntoIterator<Item = &'a OpenDrift>,
-    ) -> Self {
+    pub fn new<'a>(policy: Arc<str>, open: impl IntoIterator<Item = &'a OpenDrift>) -> Self {
         let violations: Vec<_> = open
             .into_iter()
             .map(|drift| HopViolation {
@@ -111,7 +141,17 @@ impl HopCompliance {
                 since: drift.since.as_secs_f64(),
             })
             .collect();
-        let status = if violations.is_empty() { newest } else { Compliance::Violation };
-        Self { status, policy, violations }
+        let mut compliance = Self { status: Compliance::Unknown, policy, violations };
+        compliance.evaluate(None);
+        compliance
+    }
+
+    /// Finds the status by what is open, and the worst that treatments say.
+    pub(super) fn evaluate(&mut self, worst: Option<Compliance>) {
+        self.status = match worst {
+            _ if !self.violations.is_empty() => Compliance::Violation,
+            Some(worst) => worst,
+            None => Compliance::Unknown,
+        };
     }
 }

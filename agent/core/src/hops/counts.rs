@@ -97,6 +97,19 @@ impl Counts {
         self.failures.values().sum()
     }
 
+    /// Cuts what is too much of it, where it comes from outside. (Sums may then be too small.)
+    pub(super) fn bound(&mut self) {
+        let distinct =
+            Security::ALL.len() * ClientAuth::ALL.len() * Evidence::ALL.len() * Outcome::ALL.len();
+        self.connections.truncate(distinct);
+        // One more each, for what is counted as other.
+        self.alerts.truncate(MAX_VARIANTS + 1);
+        self.negotiated.truncate(MAX_VARIANTS + 1);
+        while self.failures.len() > MAX_VARIANTS + 1 {
+            self.failures.pop_last();
+        }
+    }
+
     /// Takes the last report of a connection in, at `now` (seconds since the Unix epoch).
     pub(super) fn record(&mut self, report: &ConnectionReport, now: f64) {
         let verdict = &report.verdict;

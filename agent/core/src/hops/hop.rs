@@ -8,6 +8,7 @@ use super::{
     certificates::{self, Certificates},
     context::HopContext,
     counts::Counts,
+    evaluation::Evaluation,
     labels::OTHER,
     moment::Moment,
     server::{MAX_SERVERS, Server, worst},
@@ -17,8 +18,9 @@ use super::{
 };
 use crate::{
     model::{Security, Timestamp, canonical},
+    policy::drift::Compliance,
     report::{ConnectionReport, Verdict},
-    tls::certificate_facts::CertificateFacts,
+    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 
 /// One hop: (proxy, upstream), the unit operators act on. Times are seconds since the Unix epoch.
@@ -54,6 +56,12 @@ pub struct Hop {
     pub server_certificate: Option<Arc<CertificateFacts>>,
     /// Of the proxy's certificates in use the one that ends first.
     pub client_certificate: Option<Arc<CertificateFacts>>,
+    /// Why there is no `server_certificate`, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_certificate_absent: Option<CertificateAbsence>,
+    /// Why there is no `client_certificate`, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_absent: Option<CertificateAbsence>,
     /// What is known of it beside its connections.
     #[serde(flatten)]
     pub context: HopContext,
@@ -76,6 +84,8 @@ impl Hop {
             servers: Vec::new(),
             server_certificate: None,
             client_certificate: None,
+            server_certificate_absent: None,
+            client_certificate_absent: None,
             context: HopContext::default(),
         }
     }
@@ -92,12 +102,11 @@ impl Hop {
         self.servers.iter().any(|server| server.address == canonical(address))
     }
 
-    /// Takes a report in: the state follows every report, counts follow final ones. `loaded_at` is
-    /// when the configuration was loaded that the connection was opened with, where that is known.
+    /// Takes a report in: the state follows every report, counts follow final ones.
     pub fn record(
         &mut self,
         report: &ConnectionReport,
-        loaded_at: Option<f64>,
+        evaluation: Evaluation,
         now: Moment,
         stands_for: Duration,
     ) {
@@ -110,7 +119,7 @@ impl Hop {
             self.note_change(before, now);
             self.note_certificates(report);
         } else {
-            self.server(report, now).record(report, loaded_at, now);
+            self.server(report, now).record(report, evaluation, now);
             self.judge(now, stands_for);
         }
         if report.is_final {
@@ -136,7 +145,8 @@ impl Hop {
         Share::of(self.treatments())
     }
 
-    fn treatments(&self) -> impl Iterator<Item = &Treatment> + Clone {
+    /// The treatments in use, of all servers.
+    pub fn treatments(&self) -> impl Iterator<Item = &Treatment> + Clone {
         self.servers.iter().flat_map(|server| &server.treatments)
     }
 
@@ -161,10 +171,18 @@ impl Hop {
 
     /// Drops what is out of use, and says what the hop is without it.
     pub fn judge(&mut self, now: Moment, stands_for: Duration) {
-        let before = self.state.security;
         if self.is_mixed() {
             self.retire(now.monotonic, stands_for);
         }
+        self.conclude(now);
+    }
+
+    /// Says what the hop is by what is in use.
+    pub(super) fn conclude(&mut self, now: Moment) {
+        if self.is_overflow() {
+            return;
+        }
+        let before = self.state.security;
         match worst(&self.servers) {
             Some(worst) if *worst == *self.state => {}
             Some(worst) => self.state = worst,
@@ -172,6 +190,24 @@ impl Hop {
         }
         self.note_change(before, now);
         self.choose_certificates();
+        let says = |treatment: &Treatment| treatment.compliance.unwrap_or(Compliance::Unknown);
+        let worst = self.treatments().map(says).min_by_key(|word| match word {
+            Compliance::Violation => 0,
+            Compliance::Unknown => 1,
+            Compliance::Compliant => 2,
+        });
+        if let Some(compliance) = &mut self.context.compliance {
+            compliance.evaluate(worst);
+        }
+    }
+
+    /// How many treatments and certificates it has: what changes this is worth keeping at once.
+    pub(super) fn parts(&self) -> usize {
+        let parts = |server: &Server| {
+            let Server { treatments, certificates, .. } = server;
+            treatments.len() + certificates.server().count() + certificates.client().count()
+        };
+        self.servers.iter().map(parts).sum()
     }
 
     fn note_change(&mut self, before: Security, now: Moment) {
@@ -199,6 +235,11 @@ impl Hop {
         let client = in_use().flat_map(Certificates::client).min_by_key(ends_first);
         self.server_certificate = server.cloned();
         self.client_certificate = client.cloned();
+        let absent = || self.servers.iter().map(|server| server.certificates.absent());
+        let (server, client) =
+            (absent().find_map(|(server, _)| server), absent().find_map(|(_, client)| client));
+        self.server_certificate_absent = server.filter(|_| self.server_certificate.is_none());
+        self.client_certificate_absent = client.filter(|_| self.client_certificate.is_none());
     }
 
     /// The server that the connection went to.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     certificates::Certificates,
     context::IntentSummary,
+    evaluation::Evaluation,
     moment::Moment,
     state::{HopState, is_certain},
     treatment::{Treatment, TreatmentKey, verification_rank},
@@ -56,7 +57,7 @@ impl Server {
 
     /// Takes a report in. What a connection said before its last report it may take back: one that
     /// is refused after all, or found to be uncertain, vouches for nothing.
-    pub fn record(&mut self, report: &ConnectionReport, loaded_at: Option<f64>, now: Moment) {
+    pub fn record(&mut self, report: &ConnectionReport, evaluation: Evaluation, now: Moment) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.certificates.record(report, now.monotonic);
@@ -74,7 +75,7 @@ impl Server {
                 Some(same) if **same == state => same.clone(),
                 _ => Arc::new(state),
             };
-            treatment.record(report, state, loaded_at, now);
+            treatment.record(report, state, evaluation, now);
         }
         self.judge();
     }
@@ -122,6 +123,14 @@ impl Server {
         }
         self.judge();
         true
+    }
+
+    /// Puts a treatment back that was kept.
+    pub(super) fn restore(&mut self, treatment: Treatment) {
+        if self.treatments.iter().all(|known| known.key() != treatment.key()) {
+            self.treatments.push(treatment);
+            self.judge();
+        }
     }
 
     /// Whether it has a say in what the hop is.

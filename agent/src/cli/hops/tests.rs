@@ -32,7 +32,7 @@ fn snapshot() -> Snapshot {
         compliance: Some(compliance),
         ..HopContext::default()
     };
-    table.describe(&"nginx".into(), &"10.0.0.2:80".into(), context, at(80.0));
+    table.describe(&"nginx".into(), &"10.0.0.2:80".into(), |_| context, at(80.0));
     let mut snapshot = table.snapshot(100.0);
     order(&mut snapshot, Sort::WorstFirst);
     snapshot

@@ -77,7 +77,7 @@ fn populated() -> Exporter {
     };
     let context =
         HopContext { name: Some("payments".into()), intent: Some(intent), ..HopContext::default() };
-    exporter.describe(&"nginx".into(), &"10.0.0.1:443".into(), context);
+    exporter.describe(&"nginx".into(), &"10.0.0.1:443".into(), |_| context);
     exporter.register(drifts());
     exporter.observe_drift_detection(Duration::from_millis(40));
     exporter.observe_drift_remediation(Duration::from_secs(90));

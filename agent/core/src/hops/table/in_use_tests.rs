@@ -188,6 +188,7 @@ fn a_treatment_ends_with_the_configuration_that_caused_it() {
         report.verdict.client_auth = ClientAuth::RequestedNotPresented;
         report
     };
+    let loaded = |at| Evaluation { loaded_at: Some(at), compliance: None };
     let (nginx, payments) = ("nginx".into(), "payments".into());
     for (name, client_certificate, load, seen_again, want) in [
         ("mended and loaded", Stated::Yes, 50.0, false, Mtls),
@@ -197,13 +198,13 @@ fn a_treatment_ends_with_the_configuration_that_caused_it() {
     ] {
         let mut table = table(10);
         let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
-        table.record_between(&ends, &asked_in_vain(1), Some(10.0), at(20.0));
-        table.record_between(&ends, &report(2, Mtls), Some(10.0), at(21.0));
+        table.record_between(&ends, &asked_in_vain(1), loaded(10.0), at(20.0));
+        table.record_between(&ends, &report(2, Mtls), loaded(10.0), at(21.0));
         assert_eq!(only(&table).state.security, Tls, "{name}: before");
         if seen_again {
-            table.record_between(&ends, &asked_in_vain(4), Some(10.0), at(59.0));
+            table.record_between(&ends, &asked_in_vain(4), loaded(10.0), at(59.0));
         }
-        table.record_between(&ends, &report(3, Mtls), Some(load), at(60.0));
+        table.record_between(&ends, &report(3, Mtls), loaded(load), at(60.0));
         let intent = IntentSummary {
             scheme: Scheme::Tls,
             client_certificate,
@@ -212,7 +213,7 @@ fn a_treatment_ends_with_the_configuration_that_caused_it() {
         };
         let context =
             HopContext { intent: Some(intent), loaded_at: Some(load), ..HopContext::default() };
-        table.describe(&nginx, &payments, context, at(61.0));
+        table.describe(&nginx, &payments, |_| context, at(61.0));
         assert_eq!(only(&table).state.security, want, "{name}");
         table.expire(at(70.0));
         let after_settling = if seen_again { Mtls } else { want };

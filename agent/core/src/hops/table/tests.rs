@@ -151,7 +151,7 @@ fn a_set_clock_takes_no_server_out_of_use() {
                 let report = to(report(1, security), address);
                 let unix_seconds = 1.8e9 + seconds + step;
                 let moment = Moment { unix_seconds, monotonic: clock(seconds) };
-                table.record_between(&ends, &report, None, moment);
+                table.record_between(&ends, &report, Evaluation::default(), moment);
             }
             let security = table.snapshot(0.0).hops[0].state.security;
             assert_eq!(security, Plaintext, "{name}, {order}");
@@ -208,7 +208,7 @@ pub(super) fn between(
     seconds: f64,
 ) {
     let ends = Ends { proxy: proxy.into(), upstream: upstream.into(), pod: None };
-    table.record_between(&ends, report, None, at(seconds));
+    table.record_between(&ends, report, Evaluation::default(), at(seconds));
 }
 
 #[test]

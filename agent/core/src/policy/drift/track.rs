@@ -56,6 +56,7 @@ fn is_by_the_proxy(drift: &OpenDrift) -> bool {
     match drift.rule {
         Rule::Plaintext
         | Rule::ClientCertificateMissing
+        | Rule::ClientCertificateRemoved
         | Rule::UpstreamNotVerified
         | Rule::ClientIssuerNotAllowed
         | Rule::ClientSanNotAllowed
@@ -89,6 +90,7 @@ const fn is_shown_by_treatment(rule: Rule) -> bool {
         rule,
         Rule::Plaintext
             | Rule::ClientCertificateMissing
+            | Rule::ClientCertificateRemoved
             | Rule::NeverRequested
             | Rule::UpstreamNotVerified
             | Rule::ThirdPartyCertificate

@@ -1,0 +1,13 @@
+//! What is known of a connection beside its report.
+
+use crate::policy::drift::Compliance;
+
+/// What is known of a connection beside its report.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// When the configuration was loaded that the connection was opened with, seconds since the
+    /// Unix epoch; absent where that is not known.
+    pub loaded_at: Option<f64>,
+    /// What it says about its hop; absent where it was not evaluated.
+    pub compliance: Option<Compliance>,
+}
