@@ -16,7 +16,7 @@ use hopsight_capture::{
 use hopsight_core::vocabulary;
 use hopsight_system::{
     kernel::{Version, parse_version, read},
-    names::{Watched, running},
+    names::{Watched, running, summary},
 };
 
 /// The oldest kernel hopsight is made for.
@@ -262,9 +262,13 @@ fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
 }
 
 fn watched_processes(watched: &Watched) -> Requirement {
-    let count = running(watched).len();
+    let running = running(watched);
     let problem = (State::Degraded, "none is running; connections are seen once one starts");
-    Requirement::unless(count > 0, "watched processes", format!("{count} found"), problem)
+    let detail = match (running.len(), watched) {
+        (0, Watched::Named(names)) => format!("none of {}", names.join(", ")),
+        (count, _) => format!("{count} found: {}", summary(running.values())),
+    };
+    Requirement::unless(!running.is_empty(), "watched processes", detail, problem)
 }
 
 /// What the TLS libraries of the watched processes would show, like answers together.

@@ -24,8 +24,9 @@ use hopsight_core::hops::{
     context::HopContext,
     ends::Ends,
     evaluation::Evaluation,
+    kept::Kept,
     moment::{Moment, unix_seconds},
-    table::{HopLimits, HopTable, Snapshot},
+    table::{HopLimits, HopTable, Revision, Snapshot},
 };
 use hopsight_core::{policy::drift::DriftEvent, report::ConnectionReport};
 
@@ -137,12 +138,35 @@ impl Exporter {
         }
     }
 
-    /// Whether the configuration of a hop had a client certificate on every route once.
+    /// What is known of a hop besides its connections.
     #[must_use]
-    pub fn had_client_certificate(&self, ends: &Ends) -> bool {
+    pub fn context(&self, ends: &Ends) -> HopContext {
         let hops = self.state.hops();
         let hop = hops.get(&ends.proxy, &ends.upstream);
-        hop.is_some_and(|hop| hop.context.client_certificate_since.is_some())
+        hop.map(|hop| hop.context.clone()).unwrap_or_default()
+    }
+
+    /// Goes on with a table that was kept, in place of an empty one. The wall clock was set by so
+    /// many seconds meanwhile.
+    pub fn restore(&self, kept: Kept, set_by: f64) {
+        kept.restore(&mut self.state.hops(), hopsight_system::clock::now(), set_by);
+    }
+
+    /// The table as it is to be kept, and how often it has changed by then.
+    #[must_use]
+    pub fn keep(&self) -> (Kept, Revision) {
+        let now = hopsight_system::clock::now();
+        let (snapshot, revision) = {
+            let hops = self.state.hops();
+            (hops.snapshot(now.unix_seconds), hops.revision())
+        };
+        (Kept::of(snapshot.totals, &snapshot.hops, now.monotonic), revision)
+    }
+
+    /// How often the table has changed.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.state.hops().revision()
     }
 
     /// Forgets the servers of a hop that are no longer behind its upstream's name.

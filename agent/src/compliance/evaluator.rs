@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Submitted,
-    kept::KeptState,
+    kept::{KeptState, State},
     named::{Listed, Named},
     policy_file::PolicyFile,
     proxies::{Asked, Proxies, Proxy, Retired},
@@ -34,6 +34,7 @@ use hopsight_export::{
     Exporter,
     metrics::drift::{DriftBoard, DriftView},
 };
+use hopsight_system::clock::Boot;
 
 /// Component names in `/readyz`.
 const POLICY: &str = "policy";
@@ -71,9 +72,11 @@ impl Evaluator {
         options: Options,
         state: Option<StateFile>,
     ) -> Self {
-        let (state, snapshot) = KeptState::load(state, exporter.health());
+        let (state, mut kept) = KeptState::load(state, exporter.health());
+        let set_by = kept.set_clock();
+        exporter.restore(kept.hops, set_by);
         let clock = WallClock::new();
-        let tracker = DriftTracker::new(options, snapshot, UnixTime::from(SystemTime::now()));
+        let tracker = DriftTracker::new(options, kept.drift, UnixTime::from(SystemTime::now()));
         for closed in tracker.closed() {
             if let Some(detection) = closed.drift.detection() {
                 exporter.observe_drift_detection(detection);
@@ -141,8 +144,16 @@ impl Evaluator {
     /// Records a report on a process of which all is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
         let now = self.now();
+        let since = now - opened_at.elapsed();
         let Named { ends, upstream, intents, certificate, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
+        let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
+        let intent = match intents.as_slice() {
+            [one] => Some(IntentSummary::of(one)),
+            _ => None,
+        };
+        let known = self.exporter.context(&ends);
+        let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
         let record = |exporter: &Exporter, compliance| {
             let evaluation = Evaluation { loaded_at, compliance };
@@ -154,26 +165,20 @@ impl Evaluator {
         }
         let process = labels::proxy(&report.origin);
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
-        let since = now - opened_at.elapsed();
         let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, since);
         seen.process = &process;
         seen.name = upstream.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
         seen.configured_at = configured_at;
-        seen.had_client_certificate = self.exporter.had_client_certificate(&ends);
+        seen.had_client_certificate = known.client_certificate_since.is_some();
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
             seen.client_certificate = seen.client_certificate.or(configured);
         }
         let policy = self.policies.policies().find(&seen.subject());
-        let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let assessment = assess(policy, &intents, &seen, now);
         let policy: Arc<str> = policy.name.as_str().into();
-        let intent = match intents.as_slice() {
-            [one] => Some(IntentSummary::of(one)),
-            _ => None,
-        };
         let events = self.tracker.observe(&seen, &assessment, now);
         record(&self.exporter, Some(assessment.compliance()));
         let open = self.tracker.open_of(&ends.proxy, &ends.upstream);
@@ -230,7 +235,7 @@ impl Evaluator {
         self.tell(&events);
         self.show();
         self.show_health();
-        if self.state.is_due() {
+        if self.state.is_due(self.exporter.revision()) {
             self.save();
         }
     }
@@ -280,7 +285,9 @@ impl Evaluator {
 
     /// Saves what has to outlive the agent.
     pub(super) fn save(&mut self) {
-        self.state.save(|| self.tracker.snapshot(), self.exporter.health());
+        let (hops, revision) = self.exporter.keep();
+        let state = || State { boot: Some(Boot::this()), hops, drift: self.tracker.snapshot() };
+        self.state.save(state, revision, self.exporter.health());
     }
 
     fn tell(&mut self, events: &[DriftEvent]) {

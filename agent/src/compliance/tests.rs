@@ -97,6 +97,34 @@ fn drift_opens_outlives_a_restart_and_closes() {
 }
 
 #[test]
+fn hops_outlive_a_restart_and_nothing_is_told_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ComplianceOptions {
+        state: Some(directory.path().to_owned()),
+        ..ComplianceOptions::default()
+    };
+    let mut scene = Scene::start(options.clone());
+    scene.connection(Security::Plaintext);
+    scene.wait(Compliance::Violation);
+    let before = scene.exporter.hops().hops;
+    let written = directory.path().join(STATE_FILE);
+    let begin = Instant::now();
+    while !written.exists() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "never written");
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(scene);
+
+    let scene = Scene::start(options);
+    let mut events = scene.exporter.events().listen();
+    let after = scene.exporter.hops().hops;
+    let shown = |hops: &[Arc<hopsight_core::hops::hop::Hop>]| serde_json::to_value(hops).unwrap();
+    assert_eq!(shown(&after), shown(&before), "before any connection");
+    drop(scene);
+    assert!(events.try_recv().is_err(), "nothing is told");
+}
+
+#[test]
 fn what_is_broken_is_said_and_stops_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let policy = directory.path().join("policy.toml");
@@ -109,7 +137,7 @@ fn what_is_broken_is_said_and_stops_nothing() {
     };
     let mut scene = Scene::start(options);
     let components = scene.exporter.health().readiness().components;
-    for (name, words) in [("policy", "policy.toml:3:1"), ("state", "drift.json.unusable")] {
+    for (name, words) in [("policy", "policy.toml:3:1"), ("state", "state.json.unusable")] {
         let component = &components[name];
         assert_eq!(component.state, ComponentState::Degraded, "{name}");
         assert!(component.detail.contains(words), "{name}: {}", component.detail);

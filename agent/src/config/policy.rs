@@ -14,7 +14,7 @@ use hopsight_core::policy::drift;
 pub struct Policy {
     /// The policy file; if absent, only the built-in policies apply.
     pub file: Option<PathBuf>,
-    /// Directory in which open drift survives a restart; if absent, none does.
+    /// Directory in which hops and open drift survive a restart; if absent, nothing does.
     pub state_directory: Option<PathBuf>,
     /// Most connection reports that may wait to be evaluated.
     pub queue: usize,

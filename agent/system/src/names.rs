@@ -1,9 +1,39 @@
 //! The processes of this machine and their names.
 
-use std::{collections::HashMap, fs};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+};
 
 /// Length of a kernel task name without its terminating zero (`TASK_COMM_LEN - 1`).
 pub const NAME_LEN: usize = 15;
+
+/// Names of proxies, as their processes or threads have them: Varnish calls the process that speaks
+/// to upstreams `cache-main` and its threads `cache-worker`, Traffic Server itself `[TS_MAIN]`, and
+/// Debian stunnel `stunnel4`.
+const WELL_KNOWN: [&str; 21] = [
+    "nginx",
+    "envoy",
+    "haproxy",
+    "traefik",
+    "caddy",
+    "httpd",
+    "apache2",
+    "angie",
+    "cache-main",
+    "cache-worker",
+    "cilium-envoy",
+    "linkerd2-proxy",
+    "openresty",
+    "pgbouncer",
+    "squid",
+    "stunnel",
+    "stunnel4",
+    "traffic_server",
+    "[TS_MAIN]",
+    "varnishd",
+    "ztunnel",
+];
 
 /// Which processes are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +49,7 @@ impl Watched {
     /// The proxies hopsight knows by name.
     #[must_use]
     pub fn well_known() -> Self {
-        Self::Named(
-            ["nginx", "envoy", "haproxy", "traefik", "caddy", "httpd", "apache2"]
-                .map(str::to_owned)
-                .to_vec(),
-        )
+        Self::Named(WELL_KNOWN.map(str::to_owned).to_vec())
     }
 
     /// Whether a process of this name is watched.
@@ -68,6 +94,25 @@ pub fn running(watched: &Watched) -> HashMap<u32, String> {
         .collect()
 }
 
+/// The names of processes that run and how many have each, for people: `nginx 5, envoy 1`, the most
+/// first.
+#[must_use]
+pub fn summary<'a>(running: impl IntoIterator<Item = &'a String>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in running {
+        *counts.entry(name).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let shown = counts.iter().take(MAX_NAMES).map(|(name, count)| format!("{name} {count}"));
+    let more = counts.len().saturating_sub(MAX_NAMES);
+    let more = (more > 0).then(|| format!("and {more} more names"));
+    shown.chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// Names that are shown at most.
+const MAX_NAMES: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +131,23 @@ mod tests {
         }
         assert!(Watched::All.includes("anything"));
         assert_eq!(name_of(&comm_of("a-very-long-proxy-name")), "a-very-long-pro");
+    }
+
+    #[test]
+    fn what_runs_is_said_by_name() {
+        let said = |names: &[&str]| {
+            summary(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        let many: Vec<String> = (0..20).map(|number| format!("p{number:02}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (names, want) in [
+            (&[][..], ""),
+            (&["nginx"], "nginx 1"),
+            (&["envoy", "nginx", "nginx"], "nginx 2, envoy 1"),
+        ] {
+            assert_eq!(said(names), want);
+        }
+        assert!(said(&many).ends_with("p15 1, and 4 more names"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::{
         certificate::CertificateFinding,
         drift::{Compliance, OpenDrift, Rule},
         intent::{Place, Scheme, Stated, UpstreamIntent},
+        time::UnixTime,
     },
     workload::pod::ProxyIdentity,
 };
@@ -52,6 +53,25 @@ impl HopContext {
         self.client_certificate_since = before.client_certificate_since.or_else(since);
         if let (Some(new), Some(known)) = (&mut self.compliance, &before.compliance) {
             new.status = known.status;
+        }
+    }
+
+    /// Since when the configuration that a connection was opened with says what it says of this hop,
+    /// where `intent` is that and `configured_at` its time of loading. One that says the same as the
+    /// one before it makes that no younger, nor does a restart of the agent, which reads the time of
+    /// the newest load.
+    #[must_use]
+    pub fn unchanged_since(
+        &self,
+        intent: Option<&IntentSummary>,
+        configured_at: Option<UnixTime>,
+    ) -> Option<UnixTime> {
+        let known = self.intent.as_ref().zip(intent);
+        match self.loaded_at.map(UnixTime::from_secs_f64) {
+            Some(before) if known.is_some_and(|(known, new)| known.says_the_same(new)) => {
+                configured_at.map(|at| at.min(before))
+            }
+            _ => configured_at,
         }
     }
 
@@ -153,5 +173,44 @@ impl HopCompliance {
             Some(worst) => worst,
             None => Compliance::Unknown,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(client_certificate: Stated, line: u32) -> IntentSummary {
+        IntentSummary {
+            scheme: Scheme::Tls,
+            client_certificate,
+            verify: Stated::Yes,
+            place: Some(Place { file: "nginx.conf".into(), line }),
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_as_old_as_what_it_says_of_the_hop() {
+        let at = UnixTime::from_secs;
+        let known = |intent| HopContext {
+            intent,
+            loaded_at: Some(at(100).as_secs_f64()),
+            ..HopContext::default()
+        };
+        let (mixed, yes) = (says(Stated::Mixed, 7), says(Stated::Yes, 7));
+        let moved = says(Stated::Mixed, 9);
+        for (name, before, intent, loaded, want) in [
+            ("the same, loaded again", Some(&mixed), Some(&mixed), Some(200), Some(100)),
+            ("the same, at another line", Some(&mixed), Some(&moved), Some(200), Some(100)),
+            ("something else", Some(&mixed), Some(&yes), Some(200), Some(200)),
+            ("an old worker, the same", Some(&mixed), Some(&mixed), Some(50), Some(50)),
+            ("an old worker, something else", Some(&mixed), Some(&yes), Some(50), Some(50)),
+            ("nothing was known", None, Some(&yes), Some(200), Some(200)),
+            ("nothing is known", Some(&mixed), None, Some(200), Some(200)),
+            ("no time is known", Some(&mixed), Some(&mixed), None, None),
+        ] {
+            let found = known(before.cloned()).unchanged_since(intent, loaded.map(at));
+            assert_eq!(found, want.map(at), "{name}");
+        }
     }
 }

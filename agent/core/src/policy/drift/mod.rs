@@ -14,6 +14,8 @@ mod baseline_tests;
 #[cfg(test)]
 mod end_tests;
 #[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod tracker_tests;
 
 use serde::{Deserialize, Serialize};

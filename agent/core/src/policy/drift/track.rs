@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// The workers of one load do not all start at the same moment.
+const ONE_LOAD: Duration = Duration::from_secs(1);
+
 /// What tells treatments apart: security, client authentication, verification.
 type Treatment = (Security, ClientAuth, ServerVerified);
 
@@ -104,13 +107,20 @@ impl Track {
     /// - the configuration that the offending ones were opened with is no longer loaded, or
     /// - it was the upstream's doing, and good and offending ones did not alternate, or
     /// - nothing offending came for so long that it counts as out of use.
-    pub(super) fn is_over(&self, now: UnixTime, options: &Options) -> Option<(UnixTime, End)> {
+    ///
+    /// Nothing is quiet before `sees_since`, from when on connections can be seen.
+    pub(super) fn is_over(
+        &self,
+        now: UnixTime,
+        sees_since: UnixTime,
+        options: &Options,
+    ) -> Option<(UnixTime, End)> {
         let drift = self.open.as_ref()?;
         let at = self.good_again?;
         if self.policy_changed {
             return Some((at, End::PolicyChanged));
         }
-        let quiet = now.since(drift.last_offending);
+        let quiet = now.since(drift.last_offending.max(sees_since));
         let replaced = if is_about_a_certificate(drift.rule) {
             self.bad_load.is_some() && self.good_load > self.bad_load
         } else {
@@ -139,6 +149,23 @@ impl Track {
         for time in times {
             step.apply(time);
         }
+    }
+
+    /// The same after a restart: times of loading are read anew, a little differently, and what is
+    /// not clearly later than those that were kept is no other load.
+    pub(super) fn restored(&mut self) {
+        for load in [&mut self.bad_load, &mut self.bad_configured] {
+            *load = load.map(|at| at + ONE_LOAD);
+        }
+    }
+
+    /// The wall clock was set while nobody ran who would have known: times of loading as well will
+    /// be read anew.
+    pub(super) fn clock_was_set_unseen(&mut self, step: Step) {
+        self.clock_was_set(step);
+        let Self { good_load, good_configured, bad_load, bad_configured, .. } = self;
+        let loads = [good_load, good_configured, bad_load, bad_configured];
+        loads.into_iter().flatten().for_each(|time| step.apply(time));
     }
 
     /// Whether no connection was good with the configuration loaded at `load`, or a newer one.
