@@ -10,10 +10,10 @@ use super::{
     table::{Cell, Table},
 };
 use hopsight_core::{
-    hops::{hop::Hop, table::Snapshot},
+    hops::{hop::Hop, onward::ContinuesEncrypted, table::Snapshot},
     model::{Security, ServerVerified},
     policy::drift::Compliance,
-    tls::certificate_facts::CertificateFacts,
+    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 use hopsight_export::time;
 
@@ -221,8 +221,10 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
 fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
     let text = |value: Option<&str>| Cell::from(value.unwrap_or_default());
-    let subject = |facts: Option<&CertificateFacts>| {
-        facts.map(|facts| facts.subject.clone()).unwrap_or_default().into()
+    // Its subject, or why there is none.
+    let subject = |facts: Option<&CertificateFacts>, absent: Option<CertificateAbsence>| {
+        let why = || absent.map(|absent| format!("({})", absent.as_str().replace('_', " ")));
+        facts.map(|facts| facts.subject.clone()).or_else(why).unwrap_or_default().into()
     };
     let server_certificate = hop.server_certificate.as_deref();
     let client_certificate = hop.client_certificate.as_deref();
@@ -243,9 +245,9 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         text(state.alpn.as_deref()),
         protocol.join("+").into(),
         text(state.rule.as_deref()),
-        subject(server_certificate),
+        subject(server_certificate, hop.server_certificate_absent),
         ends(server_certificate, now),
-        subject(client_certificate),
+        subject(client_certificate, hop.client_certificate_absent),
         ends(client_certificate, now),
         alert.unwrap_or_default().into(),
         reasons.join(", ").into(),
@@ -259,10 +261,16 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     ]
 }
 
-/// The worst treatment in use; that others are used beside it.
+/// The worst treatment in use; that others are used beside it; whether plaintext goes on encrypted.
 fn security(hop: &Hop) -> String {
     let word = hop.state.security.as_str();
-    if hop.is_mixed_security() { format!("{word} (mixed)") } else { word.to_owned() }
+    let mixed = if hop.is_mixed_security() { " (mixed)" } else { "" };
+    let onward = match hop.continues_encrypted {
+        Some(ContinuesEncrypted::Yes) => " (goes on encrypted)",
+        Some(ContinuesEncrypted::Unknown) => " (mesh takes over)",
+        None => "",
+    };
+    format!("{word}{mixed}{onward}")
 }
 
 /// How much of the hop each kind of security has, worst first, where there are several.
@@ -276,9 +284,13 @@ fn shares(hop: &Hop) -> String {
 
 /// The addresses behind the upstream, with what differs from the hop.
 fn servers(hop: &Hop) -> String {
-    let words = hop.servers.iter().map(|server| match server.security {
-        security if security == hop.state.security => server.address.to_string(),
-        security => format!("{} ({security})", server.address),
+    let words = hop.servers.iter().map(|server| {
+        let differs = (server.security != hop.state.security).then(|| server.security.to_string());
+        let by = server.onward.as_ref().map(|onward| format!("by {}", onward.by));
+        match differs.into_iter().chain(by).collect::<Vec<_>>().join(", ") {
+            notes if notes.is_empty() => server.address.to_string(),
+            notes => format!("{} ({notes})", server.address),
+        }
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -34,6 +34,7 @@ use hopsight_export::{
     Exporter,
     metrics::drift::{DriftBoard, DriftView},
 };
+use hopsight_identity::onward::OnwardFinder;
 use hopsight_system::clock::Boot;
 
 /// Component names in `/readyz`.
@@ -54,6 +55,8 @@ pub(super) struct Evaluator {
     tracker: DriftTracker,
     /// Reports on processes whose names are being looked up.
     waiting: Vec<Submitted>,
+    /// Finds what takes plaintext further.
+    onward: OnwardFinder,
     state: KeptState,
     clock: WallClock,
     /// A drift opened or closed since the metrics were last shown.
@@ -97,6 +100,7 @@ impl Evaluator {
             proxies,
             tracker,
             waiting: Vec::new(),
+            onward: OnwardFinder::default(),
             state,
             clock,
             unshown: false,
@@ -155,8 +159,14 @@ impl Evaluator {
         let known = self.exporter.context(&ends);
         let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
+        let onward = match &report.origin {
+            Origin::Process(process) if report.verdict.security == Security::Plaintext => {
+                self.onward.find(process.pid, report.destination)
+            }
+            _ => None,
+        };
         let record = |exporter: &Exporter, compliance| {
-            let evaluation = Evaluation { loaded_at, compliance };
+            let evaluation = Evaluation { loaded_at, compliance, onward: onward.clone() };
             exporter.record_between(&ends, report, evaluation, hopsight_system::clock::now());
         };
         if report.verdict.security == Security::Unknown && !report.is_final {

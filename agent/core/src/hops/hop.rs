@@ -11,6 +11,7 @@ use super::{
     evaluation::Evaluation,
     labels::OTHER,
     moment::Moment,
+    onward::ContinuesEncrypted,
     server::{MAX_SERVERS, Server, worst},
     share::Share,
     state::{HopState, is_certain},
@@ -34,6 +35,11 @@ pub struct Hop {
     /// What the hop is now: its worst treatment in use, of all its servers.
     #[serde(flatten)]
     pub state: Arc<HopState>,
+    /// Whether its plaintext goes on encrypted: the worst of the servers that are spoken to in the
+    /// clear; absent while there is none, or nothing is known for one of them. Its state is plaintext
+    /// all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues_encrypted: Option<ContinuesEncrypted>,
     /// Since when `security` has its value.
     pub security_since: f64,
     /// First report.
@@ -75,6 +81,7 @@ impl Hop {
             proxy,
             upstream,
             state: Arc::new(HopState::UNKNOWN),
+            continues_encrypted: None,
             security_since: now.unix_seconds,
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
@@ -190,6 +197,7 @@ impl Hop {
         }
         self.note_change(before, now);
         self.choose_certificates();
+        self.continues_encrypted = self.continues_encrypted();
         let says = |treatment: &Treatment| treatment.compliance.unwrap_or(Compliance::Unknown);
         let worst = self.treatments().map(says).min_by_key(|word| match word {
             Compliance::Violation => 0,
@@ -199,6 +207,15 @@ impl Hop {
         if let Some(compliance) = &mut self.context.compliance {
             compliance.evaluate(worst);
         }
+    }
+
+    fn continues_encrypted(&self) -> Option<ContinuesEncrypted> {
+        let in_the_clear = self.servers.iter().filter(|server| server.has_plaintext());
+        let known = in_the_clear.map(|server| Some(server.onward.as_ref()?.continues_encrypted));
+        let all: Option<Vec<_>> = known.collect();
+        let is_unknown = |one: &&ContinuesEncrypted| **one == ContinuesEncrypted::Unknown;
+        let all = all?;
+        all.iter().find(is_unknown).or(all.first()).copied()
     }
 
     /// How many treatments and certificates it has: what changes this is worth keeping at once.

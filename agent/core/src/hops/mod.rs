@@ -10,6 +10,7 @@ pub mod hop;
 pub mod kept;
 pub mod labels;
 pub mod moment;
+pub mod onward;
 pub mod server;
 pub mod share;
 pub mod state;

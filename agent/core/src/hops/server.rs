@@ -9,6 +9,7 @@ use super::{
     context::IntentSummary,
     evaluation::Evaluation,
     moment::Moment,
+    onward::Onward,
     state::{HopState, is_certain},
     treatment::{Treatment, TreatmentKey, verification_rank},
 };
@@ -33,6 +34,10 @@ pub struct Server {
     /// How the proxy speaks to it, those in use.
     #[serde(default)]
     pub treatments: Vec<Treatment>,
+    /// What takes plaintext connections to it further; absent where nothing is known that would
+    /// encrypt them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onward: Option<Onward>,
     /// Certificates in use with it.
     #[serde(default)]
     pub certificates: Certificates,
@@ -50,6 +55,7 @@ impl Server {
             security: Security::Unknown,
             last_seen: now.unix_seconds,
             treatments: Vec::new(),
+            onward: None,
             certificates: Certificates::default(),
             heard: now.monotonic,
         }
@@ -62,7 +68,7 @@ impl Server {
         self.heard = now.monotonic;
         self.certificates.record(report, now.monotonic);
         self.treatments.retain_mut(|treatment| treatment.withdraw(report.connection));
-        if is_certain(&report.verdict) {
+        if is_certain(&report.verdict) && !self.is_known_so_far(report) {
             let state = HopState::of(report, self.verified_before(report));
             let key = TreatmentKey::of(&state);
             let known = self.treatments.iter().position(|treatment| treatment.key() == key);
@@ -75,9 +81,24 @@ impl Server {
                 Some(same) if **same == state => same.clone(),
                 _ => Arc::new(state),
             };
-            treatment.record(report, state, evaluation, now);
+            treatment.record(report, state, &evaluation, now);
+            if report.verdict.security == Security::Plaintext {
+                self.onward = evaluation.onward;
+            }
         }
         self.judge();
+    }
+
+    /// Whether a connection that is not over says nothing new so far: whether it verifies is told
+    /// at its end, and the rest is known.
+    fn is_known_so_far(&self, report: &ConnectionReport) -> bool {
+        let verdict = &report.verdict;
+        let alike = |treatment: &Treatment| {
+            (treatment.security, treatment.client_auth) == (verdict.security, verdict.client_auth)
+        };
+        !report.is_final
+            && verdict.server_verified == ServerVerified::Unknown
+            && self.treatments.iter().any(alike)
     }
 
     /// The state whose answer on verification a resumed connection goes on with: a resumption
@@ -136,6 +157,11 @@ impl Server {
     /// Whether it has a say in what the hop is.
     pub(super) const fn is_decided(&self) -> bool {
         !self.treatments.is_empty()
+    }
+
+    /// Whether connections to it in the clear are in use.
+    pub(super) fn has_plaintext(&self) -> bool {
+        self.security == Security::Plaintext
     }
 
     fn judge(&mut self) {

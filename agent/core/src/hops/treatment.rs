@@ -29,10 +29,6 @@ const UNSEEN_STANDS_FOR: Duration = Duration::from_mins(5);
 /// configuration caused is gone once nobody has seen it for this long.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Seconds within which two times of loading may be of one load: its workers do not start all at
-/// once, and after a restart of the agent the same start is read a little differently.
-const ONE_LOAD: f64 = 1.0;
-
 /// What tells the treatments of one server apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TreatmentKey {
@@ -206,7 +202,7 @@ impl Treatment {
         &mut self,
         report: &ConnectionReport,
         state: Arc<HopState>,
-        evaluation: Evaluation,
+        evaluation: &Evaluation,
         now: Moment,
     ) {
         self.last_seen = now.unix_seconds;
@@ -276,24 +272,30 @@ impl Treatment {
         }
         configured.is_some_and(|(intent, loaded_at)| {
             silent > SETTLE
-                && self.loaded_at.is_none_or(|load| load + ONE_LOAD < loaded_at)
+                && self.loaded_at.is_none_or(|load| load < loaded_at)
                 && self.is_excluded_by(intent)
         })
     }
 
     /// Whether a proxy with this configuration cannot treat a server so.
     fn is_excluded_by(&self, intent: &IntentSummary) -> bool {
-        let is_tls = intent.scheme == Scheme::Tls;
-        match (self.security, self.client_auth, self.server_verified) {
-            (Security::Plaintext, ..) => is_tls,
-            _ if intent.scheme == Scheme::Plaintext => true,
-            (_, ClientAuth::RequestedNotPresented, _) => {
-                is_tls && intent.client_certificate == Stated::Yes
-            }
-            (_, ClientAuth::Presented, _) if intent.client_certificate == Stated::No => is_tls,
-            (.., ServerVerified::No) => is_tls && intent.verify == Stated::Yes,
-            (.., ServerVerified::Yes) => is_tls && intent.verify == Stated::No,
-            _ => false,
+        let Self { security, client_auth, server_verified, .. } = self;
+        match (security, intent.scheme) {
+            (Security::Plaintext, scheme) => return scheme == Scheme::Tls,
+            (_, Scheme::Plaintext) => return true,
+            (_, Scheme::Tls) => {}
+            (_, Scheme::Passthrough | Scheme::Unknown) => return false,
         }
+        let by_client_auth = match client_auth {
+            ClientAuth::RequestedNotPresented => intent.client_certificate == Stated::Yes,
+            ClientAuth::Presented => intent.client_certificate == Stated::No,
+            ClientAuth::NotRequested | ClientAuth::Unknown => false,
+        };
+        let by_verification = match server_verified {
+            ServerVerified::No => intent.verify == Stated::Yes,
+            ServerVerified::Yes => intent.verify == Stated::No,
+            ServerVerified::Unknown => false,
+        };
+        by_client_auth || by_verification
     }
 }

@@ -2,10 +2,11 @@
 
 use super::samples::Samples;
 use crate::metrics::catalogue::{
-    CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_LAST_SEEN, HOP_SECURITY, HOP_SECURITY_SINCE,
-    HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO,
-    UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
-    UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
+    CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_CONTINUES_ENCRYPTED, HOP_LAST_SEEN,
+    HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT,
+    HOPS_OVERFLOWED, INTENT_INFO, UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS,
+    UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS,
+    UPSTREAM_UNKNOWN,
 };
 use hopsight_core::{
     hops::{hop::Hop, table::Snapshot},
@@ -85,6 +86,9 @@ fn collect_state(hop: &Hop, samples: &mut Samples) {
             let is_current = u64::from(*word == hop.state.server_verified);
             samples.count(HOP_SERVER_VERIFIED, [proxy, upstream, word.as_str()], is_current);
         }
+    }
+    if let Some(word) = hop.continues_encrypted {
+        samples.count(HOP_CONTINUES_ENCRYPTED, [proxy, upstream, word.as_str()], 1);
     }
     samples.set(HOP_SECURITY_SINCE, [proxy, upstream], hop.security_since);
     samples.set(HOP_LAST_SEEN, [proxy, upstream], hop.last_seen);

@@ -109,7 +109,8 @@ function listen() {
   for (const kind of ["hop", "intent"]) {
     events.addEventListener(kind, (event) => {
       isDirty = true;
-      const { proxy, upstream, detail } = JSON.parse(event.data);
+      const { proxy, upstream, detail, from } = JSON.parse(event.data);
+      if (from.security === "unknown") return;
       const what = kind === "hop" ? "changed" : "is configured otherwise";
       byId("announce").textContent = `${proxy} to ${upstream} ${what}: ${detail}`;
     });

@@ -206,7 +206,7 @@ fn no_more_is_taken_than_there_is_room_for() {
 #[test]
 fn times_of_loading_are_set_with_the_clock() {
     let mut table = HopTable::new(HopLimits::default());
-    let loaded = Evaluation { loaded_at: Some(5.0), compliance: None };
+    let loaded = Evaluation { loaded_at: Some(5.0), ..Evaluation::default() };
     table.record_between(&ends(), &report(1, Tls), loaded, at(10.0));
     let snapshot = table.snapshot(11.0);
     let kept = Kept::of(snapshot.totals, &snapshot.hops, at(11.0).monotonic);

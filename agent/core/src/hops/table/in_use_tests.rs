@@ -188,7 +188,7 @@ fn a_treatment_ends_with_the_configuration_that_caused_it() {
         report.verdict.client_auth = ClientAuth::RequestedNotPresented;
         report
     };
-    let loaded = |at| Evaluation { loaded_at: Some(at), compliance: None };
+    let loaded = |at| Evaluation { loaded_at: Some(at), ..Evaluation::default() };
     let (nginx, payments) = ("nginx".into(), "payments".into());
     for (name, client_certificate, load, seen_again, want) in [
         ("mended and loaded", Stated::Yes, 50.0, false, Mtls),
@@ -280,5 +280,87 @@ fn an_answer_that_could_not_be_seen_gives_way_to_one_that_was() {
     ] {
         between(&mut table, "nginx", "payments", &verified(connection, answer), seconds);
         assert_eq!(only(&table).state.server_verified, want, "connection {connection}");
+    }
+}
+
+#[test]
+fn a_handshake_that_goes_on_changes_no_answer_on_verification() {
+    let verified = |connection, answer| {
+        let mut report = report(connection, Tls);
+        report.verdict.server_verified = answer;
+        report
+    };
+    let (yes, no, unknown) = (ServerVerified::Yes, ServerVerified::No, ServerVerified::Unknown);
+    for (name, reports, want) in [
+        ("the first", vec![early(verified(1, unknown))], unknown),
+        ("the first, over", vec![early(verified(1, unknown)), verified(1, yes)], yes),
+        ("another", vec![verified(1, yes), early(verified(2, unknown))], yes),
+        (
+            "it turns out worse",
+            vec![verified(1, yes), early(verified(2, unknown)), verified(2, no)],
+            no,
+        ),
+        (
+            "it turns out unknown",
+            vec![verified(1, yes), early(verified(2, unknown)), verified(2, unknown)],
+            unknown,
+        ),
+        ("it is worse already", vec![verified(1, yes), early(verified(2, no))], no),
+    ] {
+        assert_eq!(only_hop(reports).state.server_verified, want, "{name}");
+    }
+    // Nor does it keep an answer in use that is not its own.
+    let hop = only_hop([verified(1, no), early(verified(2, unknown)), verified(2, yes)]);
+    let last_seen = |answer| hop.treatments().find(|one| one.server_verified == answer);
+    assert_eq!(last_seen(no).map(|one| one.last_seen), Some(0.0), "{hop:#?}");
+}
+
+#[test]
+fn what_a_new_configuration_rules_out_is_gone_with_it() {
+    use crate::{
+        hops::context::IntentSummary,
+        policy::intent::{Scheme, Stated},
+    };
+    let (asked, not_asked) = (ClientAuth::RequestedNotPresented, ClientAuth::NotRequested);
+    let (yes, no, unknown) = (ServerVerified::Yes, ServerVerified::No, ServerVerified::Unknown);
+    let tls = |client_certificate, verify| (Scheme::Tls, client_certificate, verify);
+    for (name, (security, client_auth, verified), (scheme, client_certificate, verify), is_gone) in [
+        ("asked in vain", (Tls, asked, yes), tls(Stated::Yes, Stated::Yes), true),
+        ("asked in vain, still none", (Tls, asked, yes), tls(Stated::No, Stated::Yes), false),
+        ("asked in vain, unchecked", (Tls, asked, no), tls(Stated::No, Stated::Yes), true),
+        ("unchecked", (Tls, not_asked, no), tls(Stated::No, Stated::Yes), true),
+        ("unchecked by a route", (Tls, not_asked, no), tls(Stated::No, Stated::Mixed), false),
+        ("not known to be checked", (Tls, not_asked, unknown), tls(Stated::No, Stated::Yes), false),
+        ("in the clear", (Plaintext, not_asked, unknown), tls(Stated::No, Stated::No), true),
+        (
+            "in the clear by a variable",
+            (Plaintext, not_asked, unknown),
+            (Scheme::Unknown, Stated::No, Stated::No),
+            false,
+        ),
+        (
+            "TLS where there is none",
+            (Tls, not_asked, yes),
+            (Scheme::Plaintext, Stated::No, Stated::No),
+            true,
+        ),
+    ] {
+        let mut table = table(10);
+        let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+        let loaded = |at| Evaluation { loaded_at: Some(at), ..Evaluation::default() };
+        let mut old = report(1, security);
+        (old.verdict.client_auth, old.verdict.server_verified) = (client_auth, verified);
+        table.record_between(&ends, &old, loaded(10.0), at(20.0));
+        table.record_between(&ends, &report(2, Mtls), loaded(50.0), at(60.0));
+        let intent = IntentSummary { scheme, client_certificate, verify, place: None };
+        let described = |_: &HopContext| HopContext {
+            intent: Some(intent),
+            loaded_at: Some(50.0),
+            ..HopContext::default()
+        };
+        table.describe(&ends.proxy, &ends.upstream, described, at(61.0));
+        let left =
+            only(&table).treatments().filter(|one| one.key().client_auth == client_auth).count();
+        assert_eq!(left == 0, is_gone, "{name}");
     }
 }
