@@ -86,7 +86,8 @@ fn it_ends_as_remediated_or_by_a_policy() {
                 had_client_certificate: true,
                 at,
                 loaded_at: Some(at),
-                configured_at: Some(at),
+                // It is the same configuration unless the certificate is put back.
+                configured_at: Some(if verdict == MUTUAL { at } else { NOW }),
                 ..observation(verdict)
             };
             let intents: Vec<_> = intent.iter().collect();

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    assess_tests::{MUTUAL, ONE_WAY, PLAINTEXT},
+    assess_tests::{MUTUAL, ONE_WAY, PLAINTEXT, configured},
     tracker_tests::{NONE, Scene, at, quick, with, words},
     *,
 };
-use crate::policy::{observation::Observation, rules::PolicySet};
+use crate::{
+    model::ServerVerified,
+    policy::{observation::Observation, rules::PolicySet},
+    report::Verdict,
+};
 
 #[test]
 fn old_workers_that_go_on_for_a_while_do_not_make_it_flap() {
@@ -168,4 +172,33 @@ fn a_hop_that_got_another_name_is_given_up() {
     let open: Vec<_> = scene.tracker.open().map(|drift| drift.upstream.to_string()).collect();
     assert_eq!(open, ["reports"]);
     assert!(scene.tracker.give_up("edge", "payments", at(6)).is_empty());
+}
+
+#[test]
+fn the_same_treatment_under_another_configuration_is_no_other_policy() {
+    let unseen = Verdict { server_verified: ServerVerified::Unknown, ..ONE_WAY };
+    let upstream = |verify: &[&str]| {
+        let mut all = verify.iter().map(|verify| {
+            configured(&format!(
+                "proxy_pass https://10.0.0.1; proxy_ssl_trusted_certificate ca; \
+                 proxy_ssl_verify {verify};"
+            ))
+        });
+        let mut first = all.next().expect("one");
+        first.routes.extend(all.flat_map(|other| other.routes));
+        first
+    };
+    let mut scene = Scene::new(Options::default());
+    scene.policies =
+        PolicySet::parse("[[policies]]\nrequire = \"tls\"\nverify_upstream = \"always\"").unwrap();
+    for (intent, seconds, expected) in [
+        (upstream(&["on", "off"]), 0, vec!["+payments upstream_not_verified 250ms"]),
+        (upstream(&["on", "on"]), 10, vec![]),
+    ] {
+        let seen = with(unseen, seconds, seconds);
+        let now = at(seconds) + Duration::from_millis(250);
+        let assessment = assess(scene.policies.find(&seen.subject()), &[&intent], &seen, now);
+        assert_eq!(words(scene.tracker.observe(&seen, &assessment, now)), expected);
+    }
+    assert_eq!(scene.tick(20), ["-payments upstream_not_verified Remediated Some(9.75s)"]);
 }

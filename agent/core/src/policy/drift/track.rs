@@ -46,7 +46,8 @@ pub(super) struct Track {
     last_bad: Option<UnixTime>,
     /// How the offending connections were treated.
     bad_treatment: Option<Treatment>,
-    /// A good connection was treated like the offending ones: the policy is another.
+    /// A good connection was treated like the offending ones, with their configuration: the policy
+    /// is another.
     policy_changed: bool,
     /// An offending connection came after a good one with the same configuration: good ones do not
     /// show that the bad ones are over.
@@ -185,8 +186,10 @@ impl Track {
             && at > drift.last_offending
         {
             self.good_again = Some(self.good_again.map_or(at, |known| known.min(at)));
-            self.policy_changed |=
-                self.bad_treatment == Some(treatment(seen)) && is_shown_by_treatment(drift.rule);
+            // With a newer configuration the same treatment may be good for what that says.
+            self.policy_changed |= self.bad_treatment == Some(treatment(seen))
+                && seen.configured_at <= self.bad_configured
+                && is_shown_by_treatment(drift.rule);
         }
     }
 
