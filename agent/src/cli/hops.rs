@@ -334,7 +334,8 @@ fn violations(hop: &Hop, now: f64) -> String {
     let words = violations.map(|violation| {
         let place = violation.place.as_ref().map(|place| format!(" at {place}"));
         let age = time::age(now - violation.since);
-        format!("{} for {age}{}", violation.rule, place.unwrap_or_default())
+        let longer = if violation.preexisting { " at least" } else { "" };
+        format!("{} for {age}{longer}{}", violation.rule, place.unwrap_or_default())
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{kept::Silence, labels::bounded_certificate};
+use super::{labels::bounded_certificate, silence::Silence};
 use crate::{
     model::Timestamp,
     report::ConnectionReport,

@@ -145,6 +145,9 @@ pub struct HopViolation {
     pub place: Option<Place>,
     /// Since when.
     pub since: f64,
+    /// Its cause is older than this agent: since when is only known from then on.
+    #[serde(default)]
+    pub preexisting: bool,
 }
 
 impl HopCompliance {
@@ -159,6 +162,7 @@ impl HopCompliance {
                 detail: drift.violation.detail.clone(),
                 place: drift.violation.place.clone(),
                 since: drift.since.as_secs_f64(),
+                preexisting: drift.preexisting,
             })
             .collect();
         let mut compliance = Self { status: Compliance::Unknown, policy, violations };

@@ -13,6 +13,7 @@ pub mod moment;
 pub mod onward;
 pub mod server;
 pub mod share;
+mod silence;
 pub mod state;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]

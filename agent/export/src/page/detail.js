@@ -111,7 +111,7 @@ function policySection(hop) {
     if (violationsOf(hop).length === 0) parts.push(element("p", {}, compliance.status));
     parts.push(element("ul", {}, ...violationsOf(hop).map((violation) => element("li", {},
       element("b", { class: "bad" }, violation.rule), ` ${violation.detail}`,
-      ` (for ${age(agentNow() - violation.since)}${violation.place ? `, ${place(violation.place)}` : ""})`))));
+      ` (for ${age(agentNow() - violation.since)}${violation.preexisting ? " at least: it is older than the agent" : ""}${violation.place ? `, ${place(violation.place)}` : ""})`))));
   }
   if (intent) {
     parts.push(element("h3", {}, "The proxy's configuration"), definitions([

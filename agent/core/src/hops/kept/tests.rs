@@ -137,8 +137,8 @@ fn kept_json() -> Value {
 
 #[test]
 fn what_does_not_fit_together_is_left_out() {
-    let escape = "\u{1b}[31m";
     type Spoil = fn(&mut Value);
+    let escape = "\u{1b}[31m";
     for (name, spoil, want) in [
         ("nothing", (|_| {}) as Spoil, Some(Mtls)),
         ("a name that is none of ours", |kept| kept["hops"][0]["hop"]["proxy"] = "~x".into(), None),
@@ -151,7 +151,7 @@ fn what_does_not_fit_together_is_left_out() {
         (
             "a treatment that is better than what it showed",
             |kept| {
-                kept["hops"][0]["servers"][0]["treatments"][0]["state"]["security"] = "tls".into()
+                kept["hops"][0]["servers"][0]["treatments"][0]["state"]["security"] = "tls".into();
             },
             Some(Unknown),
         ),
@@ -215,7 +215,7 @@ fn times_of_loading_are_set_with_the_clock() {
     kept.restore(&mut table, at(12.0), day);
     let hop = only(&table);
     assert_eq!(hop.servers[0].treatments[0].loaded_at, Some(5.0 + day));
-    assert_eq!(hop.first_seen, 10.0, "what was shown is shown");
+    assert!((hop.first_seen - 10.0).abs() < 1e-9, "what was shown is shown");
 }
 
 /// Every order of up to five connections over two servers and two routes, and a restart in every
