@@ -16,7 +16,7 @@ use hopsight_capture::{
 use hopsight_core::vocabulary;
 use hopsight_system::{
     kernel::{Version, parse_version, read},
-    names::{Processes, Watched},
+    names::{Processes, Watched, summary},
 };
 
 /// The oldest kernel hopsight is made for.
@@ -272,9 +272,13 @@ fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
 }
 
 fn watched_processes(watched: &Watched) -> Requirement {
-    let count = Processes::default().running(watched).len();
+    let running = Processes::default().running(watched);
     let problem = (State::Degraded, "none is running; connections are seen once one starts");
-    Requirement::unless(count > 0, "watched processes", format!("{count} found"), problem)
+    let detail = match (running.len(), watched) {
+        (0, Watched::Named(names)) => format!("none of {}", names.join(", ")),
+        (count, _) => format!("{count} found: {}", summary(running.values())),
+    };
+    Requirement::unless(!running.is_empty(), "watched processes", detail, problem)
 }
 
 /// What the TLS libraries of the watched processes would show, like answers together.

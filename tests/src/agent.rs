@@ -167,7 +167,7 @@ impl Agent {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         // The last line may not be complete yet.
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        let is_report = |line: &&str| !line.contains(r#""event":"drift_"#);
+        let is_report = |line: &&str| !line.contains(r#""event":""#);
         complete
             .lines()
             .filter(is_report)
@@ -178,9 +178,18 @@ impl Agent {
     /// The drift events so far, in order, without a line that is not complete yet.
     #[must_use]
     pub fn drifts(&self) -> Vec<serde_json::Value> {
+        self.events_named("drift_")
+    }
+
+    /// The events so far whose name begins so, in order, without a line that is not complete yet.
+    #[must_use]
+    pub fn events_named(&self, beginning: &str) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-        lines.filter(|event: &serde_json::Value| event.get("event").is_some()).collect()
+        let is_named = |event: &serde_json::Value| {
+            event["event"].as_str().is_some_and(|name| name.starts_with(beginning))
+        };
+        lines.filter(is_named).collect()
     }
 
     /// Final reports in the event file, also where a full disk cut lines.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
@@ -46,6 +47,8 @@ pub struct Pki {
     pub server: Identity,
     /// The same, expired since 2021.
     pub expired_server: Identity,
+    /// The same as [`Pki::server`], with a day left of a hundred.
+    pub ending_server: Identity,
     /// The proxies' certificate.
     pub client: Identity,
     /// A client certificate of an authority that no upstream trusts.
@@ -79,6 +82,11 @@ impl Pki {
         let mut expired = server.clone();
         expired.not_before = date_time_ymd(2020, 1, 1);
         expired.not_after = date_time_ymd(2021, 1, 1);
+        let mut ending = server.clone();
+        let now = date_time_ymd(1970, 1, 1)
+            + SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
+        ending.not_before = now - Duration::from_hours(99 * 24);
+        ending.not_after = now + Duration::from_hours(24);
         server.custom_extensions = server_padding;
         let mut client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
         client.custom_extensions = client_padding;
@@ -88,6 +96,7 @@ impl Pki {
             foreign_root: write(dir, "foreign-root.pem", &foreign.certificate)?,
             server: server_issuer.issue(dir, "server", &server)?,
             expired_server: server_issuer.issue(dir, "expired-server", &expired)?,
+            ending_server: server_issuer.issue(dir, "ending-server", &ending)?,
             client: client_issuer.issue(dir, "client", &client)?,
             foreign_client: foreign.issue(dir, "foreign-client", &client)?,
         })

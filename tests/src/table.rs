@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hopsight_core::{
-    hops::hop::{Hop as View, Tally},
+    hops::{counts::Tally, hop::Hop as View},
     model::{Evidence, Security},
 };
 
@@ -62,7 +62,7 @@ fn evidence(view: &View) -> String {
 
 /// Finished connections.
 fn total(view: &View) -> u64 {
-    view.connections.iter().map(|tally| tally.connections).sum()
+    view.counts.connections.iter().map(|tally| tally.connections).sum()
 }
 
 fn mismatches(hop: &Hop, view: &View) -> Vec<String> {
@@ -73,7 +73,7 @@ fn mismatches(hop: &Hop, view: &View) -> Vec<String> {
         }
     };
     let expected = hop.case.expected;
-    for Tally { security, client_auth, outcome, .. } in &view.connections {
+    for Tally { security, client_auth, outcome, .. } in &view.counts.connections {
         if hop.case.is_inferred() && *security == Security::Unknown {
             continue;
         }
@@ -88,7 +88,7 @@ fn mismatches(hop: &Hop, view: &View) -> Vec<String> {
     compare("proxy", view.proxy.to_string(), hop.case.proxy.process_name().to_owned());
     compare("connections", total(view).to_string(), hop.case.requests.to_string());
     let resumed = if hop.case.reuse { hop.case.requests - 1 } else { 0 };
-    compare("resumed", view.resumed_connections.to_string(), resumed.to_string());
+    compare("resumed", view.counts.resumed_connections.to_string(), resumed.to_string());
     found
 }
 

@@ -1,4 +1,4 @@
-//! One JSON object per connection report and per drift event, for files and for live listeners.
+//! One JSON object per connection report, drift event and change, for files and for live listeners.
 
 use std::{
     io::{self, Write},
@@ -13,9 +13,16 @@ use std::{
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::time;
+use super::{changes::ChangeLine, time};
 use crate::metrics::{catalogue::EVENT_OUTPUT_DROPPED, drift::DriftLine, samples::Samples};
-use hopsight_core::{hops::ends::Ends, policy::drift::DriftEvent, report::ConnectionReport};
+use hopsight_core::{
+    hops::{
+        change::{HopChange, IntentChange},
+        ends::Ends,
+    },
+    policy::drift::DriftEvent,
+    report::ConnectionReport,
+};
 
 /// Events by which a slow output may lag before they are dropped and counted.
 const OUTPUT_QUEUE: usize = 8_192;
@@ -44,7 +51,7 @@ struct Line<'a> {
 /// One event for a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What kind: `connection` or `drift`.
+    /// What kind: `connection`, `drift`, `hop` or `intent`.
     pub kind: &'static str,
     /// The event.
     pub json: Arc<str>,
@@ -96,6 +103,20 @@ impl Events {
     pub fn send_drift(&self, event: &DriftEvent, now: f64) {
         if self.is_heard() {
             self.send_line("drift", &DriftLine::new(event, now));
+        }
+    }
+
+    /// Sends that a hop is something else than before. Never waits.
+    pub fn send_hop_change(&self, change: &HopChange, now: f64) {
+        if self.is_heard() {
+            self.send_line("hop", &ChangeLine::of_hop(change, now));
+        }
+    }
+
+    /// Sends that a configuration says something else about a hop than before. Never waits.
+    pub fn send_intent_change(&self, change: &IntentChange, now: f64) {
+        if self.is_heard() {
+            self.send_line("intent", &ChangeLine::of_intent(change, now));
         }
     }
 

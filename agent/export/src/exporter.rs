@@ -20,10 +20,13 @@ use crate::{
     },
 };
 use hopsight_core::hops::{
+    change::{Described, HopChange},
     context::HopContext,
     ends::Ends,
+    evaluation::Evaluation,
+    kept::Kept,
     moment::{Moment, unix_seconds},
-    table::{HopLimits, HopTable, Snapshot},
+    table::{HopLimits, HopTable, Revision, Snapshot},
 };
 use hopsight_core::{policy::drift::DriftEvent, report::ConnectionReport};
 
@@ -92,22 +95,20 @@ impl Exporter {
 
     /// The same at a given moment.
     pub fn record_at(&self, report: &ConnectionReport, now: Moment) {
-        self.record_between(&Ends::of(report), report, None, now);
+        self.record_between(&Ends::of(report), report, Evaluation::default(), now);
     }
 
     /// Records what was said of a connection whose ends were named.
-    ///
-    /// `loaded_at` is when the configuration was loaded that the connection was opened with, where
-    /// that is known.
     pub fn record_between(
         &self,
         ends: &Ends,
         report: &ConnectionReport,
-        loaded_at: Option<f64>,
+        evaluation: Evaluation,
         now: Moment,
     ) {
-        self.state.hops().record_between(ends, report, loaded_at, now);
+        let change = self.state.hops().record_between(ends, report, evaluation, now);
         self.state.events.send(ends, report, now.unix_seconds);
+        self.tell(change, now);
     }
 
     /// Notes the time from when the deciding byte left the kernel to the verdict.
@@ -115,9 +116,57 @@ impl Exporter {
         self.state.latency.observe(latency.as_secs_f64());
     }
 
-    /// Notes what is known of a hop besides its connections.
-    pub fn describe(&self, proxy: &Arc<str>, upstream: &Arc<str>, context: HopContext) {
-        self.state.hops().describe(proxy, upstream, context, hopsight_system::clock::now());
+    /// Notes what is known of a hop besides its connections, given what was known before.
+    pub fn describe(
+        &self,
+        proxy: &Arc<str>,
+        upstream: &Arc<str>,
+        context: impl FnOnce(&HopContext) -> HopContext,
+    ) {
+        let now = hopsight_system::clock::now();
+        let Described { hop, intent } = self.state.hops().describe(proxy, upstream, context, now);
+        if let Some(change) = intent {
+            self.state.events.send_intent_change(&change, now.unix_seconds);
+        }
+        self.tell(hop, now);
+    }
+
+    /// Tells listeners what became of hops.
+    fn tell(&self, changes: impl IntoIterator<Item = HopChange>, now: Moment) {
+        for change in changes {
+            self.state.events.send_hop_change(&change, now.unix_seconds);
+        }
+    }
+
+    /// What is known of a hop besides its connections.
+    #[must_use]
+    pub fn context(&self, ends: &Ends) -> HopContext {
+        let hops = self.state.hops();
+        let hop = hops.get(&ends.proxy, &ends.upstream);
+        hop.map(|hop| hop.context.clone()).unwrap_or_default()
+    }
+
+    /// Goes on with a table that was kept, in place of an empty one. The wall clock was set by so
+    /// many seconds meanwhile.
+    pub fn restore(&self, kept: Kept, set_by: f64) {
+        kept.restore(&mut self.state.hops(), hopsight_system::clock::now(), set_by);
+    }
+
+    /// The table as it is to be kept, and how often it has changed by then.
+    #[must_use]
+    pub fn keep(&self) -> (Kept, Revision) {
+        let now = hopsight_system::clock::now();
+        let (snapshot, revision) = {
+            let hops = self.state.hops();
+            (hops.snapshot(now.unix_seconds), hops.revision())
+        };
+        (Kept::of(snapshot.totals, &snapshot.hops, now.monotonic), revision)
+    }
+
+    /// How often the table has changed.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.state.hops().revision()
     }
 
     /// Forgets the servers of a hop that are no longer behind its upstream's name.
@@ -128,7 +177,8 @@ impl Exporter {
         is_listed: impl Fn(SocketAddr) -> bool,
     ) {
         let now = hopsight_system::clock::now();
-        self.state.hops().retain_servers(proxy, upstream, is_listed, now);
+        let change = self.state.hops().retain_servers(proxy, upstream, is_listed, now);
+        self.tell(change, now);
     }
 
     /// Forgets the hop from `proxy` to `upstream`.
@@ -167,7 +217,8 @@ impl Exporter {
     /// that have been silent for too long.
     pub fn tick(&self, now: Moment) {
         self.state.health.beat();
-        self.state.hops().expire(now);
+        let changes = self.state.hops().expire(now);
+        self.tell(changes, now);
     }
 
     /// Adds something that has numbers to show, such as the kernel's counters.
@@ -186,6 +237,12 @@ impl Exporter {
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.state.events
+    }
+
+    /// The hop table now, in no particular order.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.snapshot()
     }
 
     /// The hop table now, sorted by proxy and upstream.

@@ -2,6 +2,7 @@
 //!
 //! [`Exporter`] is all that the pipeline has to know.
 
+mod changes;
 pub mod events;
 mod exporter;
 pub mod health;

@@ -5,5 +5,6 @@ pub mod cri;
 pub mod foreign_root;
 pub mod kubernetes;
 pub mod nginx;
+pub mod onward;
 pub mod source_state;
 pub mod sources;

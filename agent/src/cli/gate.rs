@@ -109,10 +109,15 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use hopsight_core::hops::{
-        context::{HopCompliance, HopContext},
-        table::{HopLimits, HopTable},
-        testing::{at, report, to},
+    use hopsight_core::{
+        hops::{
+            context::{HopCompliance, HopContext},
+            ends::Ends,
+            evaluation::Evaluation,
+            table::{HopLimits, HopTable},
+            testing::{at, report, to},
+        },
+        policy::exempt::PolicyDocument,
     };
 
     #[derive(clap::Parser)]
@@ -125,23 +130,27 @@ mod tests {
     /// evaluated and is not verified.
     fn snapshot() -> Snapshot {
         let mut table = HopTable::new(HopLimits::default());
-        table.record(&report(1, Security::Mtls), at(1.0));
-        table.record(&to(report(2, Security::Plaintext), "10.0.0.2:80"), at(1.0));
+        let exempt = "[[exempt]]\nmatch.port = 80\nrules = [\"plaintext\"]\nowner = \"payments\"\n\
+                      reason = \"soon\"\nuntil = 9000-01-01";
+        let exempt = PolicyDocument::parse(exempt).unwrap().exemptions;
+        for (report, compliance, exemption) in [
+            (report(1, Security::Mtls), Compliance::Compliant, None),
+            (
+                to(report(2, Security::Plaintext), "10.0.0.2:80"),
+                Compliance::Exempt,
+                exempt.iter().next().cloned(),
+            ),
+        ] {
+            let ends = Ends::of(&report);
+            let evaluation = Evaluation { compliance: Some(compliance), ..Evaluation::default() };
+            table.record_between(&ends, &report, evaluation, at(1.0));
+            let compliance = Some(HopCompliance::new("default".into(), [], exemption));
+            let context = HopContext { compliance, ..HopContext::default() };
+            table.describe(&ends.proxy, &ends.upstream, |_| context, at(1.0));
+        }
         let mut one_way = to(report(3, Security::Tls), "10.0.0.3:443");
         one_way.verdict.server_verified = ServerVerified::No;
         table.record(&one_way, at(1.0));
-        for (upstream, status) in
-            [("10.0.0.1:443", Compliance::Compliant), ("10.0.0.2:80", Compliance::Exempt)]
-        {
-            let compliance = HopCompliance {
-                status,
-                policy: "default".into(),
-                violations: Vec::new(),
-                exemption: None,
-            };
-            let context = HopContext { compliance: Some(compliance), ..HopContext::default() };
-            table.describe(&"nginx".into(), &upstream.into(), context, at(1.0));
-        }
         table.snapshot(2.0).sorted()
     }
 

@@ -11,10 +11,10 @@ use super::{
     table::{Cell, Table},
 };
 use hopsight_core::{
-    hops::{hop::Hop, labels, table::Snapshot},
+    hops::{hop::Hop, labels, onward::ContinuesEncrypted, table::Snapshot},
     model::{Security, ServerVerified},
     policy::drift::Compliance,
-    tls::certificate_facts::CertificateFacts,
+    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 use hopsight_export::time;
 
@@ -215,7 +215,7 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
 
 fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
-    let failed = hop.failed();
+    let failed = hop.counts.failed();
     let verified = match state.server_verified {
         ServerVerified::No => Style::Red,
         ServerVerified::Yes | ServerVerified::Unknown => Style::Plain,
@@ -228,7 +228,7 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         state.evidence.as_str().into(),
         Cell::styled(state.server_verified.as_str(), verified),
         state.tls_version.as_deref().unwrap_or_default().into(),
-        hop.count_of(|_| true).to_string().into(),
+        hop.counts.count_of(|_| true).to_string().into(),
         Cell::styled(failed.to_string(), if failed > 0 { Style::Red } else { Style::Plain }),
         time::age(now - hop.last_seen).into(),
     ]
@@ -237,18 +237,20 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
 fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
     let text = |value: Option<&str>| Cell::from(value.unwrap_or_default());
-    let subject = |facts: Option<&CertificateFacts>| {
-        facts.map(|facts| facts.subject.clone()).unwrap_or_default().into()
+    // Its subject, or why there is none.
+    let subject = |facts: Option<&CertificateFacts>, absent: Option<CertificateAbsence>| {
+        let why = || absent.map(|absent| format!("({})", absent.as_str().replace('_', " ")));
+        facts.map(|facts| facts.subject.clone()).or_else(why).unwrap_or_default().into()
     };
     let server_certificate = hop.server_certificate.as_deref();
     let client_certificate = hop.client_certificate.as_deref();
     let protocol = [&state.proxy_protocol, &state.starttls, &state.protocol];
     let protocol: Vec<_> = protocol.into_iter().flatten().map(|word| &**word).collect();
-    let alert = hop.last_alert.as_ref().map(|last| {
+    let alert = hop.counts.last_alert.as_ref().map(|last| {
         let (from, name) = (&last.alert.from, &last.alert.description);
         format!("{name} from {from} {} ago", time::age(now - last.at))
     });
-    let mut reasons: Vec<_> = hop.unknown_reasons.iter().collect();
+    let mut reasons: Vec<_> = hop.counts.unknown_reasons.iter().collect();
     reasons.sort_by_key(|(_, count)| Reverse(**count));
     let reasons: Vec<_> =
         reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -259,9 +261,9 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         text(state.alpn.as_deref()),
         protocol.join("+").into(),
         text(state.rule.as_deref()),
-        subject(server_certificate),
+        subject(server_certificate, hop.server_certificate_absent),
         ends(server_certificate, now),
-        subject(client_certificate),
+        subject(client_certificate, hop.client_certificate_absent),
         ends(client_certificate, now),
         alert.unwrap_or_default().into(),
         reasons.join(", ").into(),
@@ -275,10 +277,16 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     ]
 }
 
-/// The worst treatment in use; that others are used beside it.
+/// The worst treatment in use; that others are used beside it; whether plaintext goes on encrypted.
 fn security(hop: &Hop) -> String {
     let word = hop.state.security.as_str();
-    if hop.is_mixed_security() { format!("{word} (mixed)") } else { word.to_owned() }
+    let mixed = if hop.is_mixed_security() { " (mixed)" } else { "" };
+    let onward = match hop.continues_encrypted {
+        Some(ContinuesEncrypted::Yes) => " (goes on encrypted)",
+        Some(ContinuesEncrypted::Unknown) => " (mesh takes over)",
+        None => "",
+    };
+    format!("{word}{mixed}{onward}")
 }
 
 /// How much of the hop each kind of security has, worst first, where there are several.
@@ -292,9 +300,13 @@ fn shares(hop: &Hop) -> String {
 
 /// The addresses behind the upstream, with what differs from the hop.
 fn servers(hop: &Hop) -> String {
-    let words = hop.servers.iter().map(|server| match server.security {
-        security if security == hop.state.security => server.address.to_string(),
-        security => format!("{} ({security})", server.address),
+    let words = hop.servers.iter().map(|server| {
+        let differs = (server.security != hop.state.security).then(|| server.security.to_string());
+        let by = server.onward.as_ref().map(|onward| format!("by {}", onward.by));
+        match differs.into_iter().chain(by).collect::<Vec<_>>().join(", ") {
+            notes if notes.is_empty() => server.address.to_string(),
+            notes => format!("{} ({notes})", server.address),
+        }
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -345,7 +357,8 @@ fn violations(hop: &Hop, now: f64) -> String {
     let words = violations.map(|violation| {
         let place = violation.place.as_ref().map(|place| format!(" at {place}"));
         let age = time::age(now - violation.since);
-        format!("{} for {age}{}", violation.rule, place.unwrap_or_default())
+        let longer = if violation.preexisting { " at least" } else { "" };
+        format!("{} for {age}{longer}{}", violation.rule, place.unwrap_or_default())
     });
     words.collect::<Vec<_>>().join(", ")
 }

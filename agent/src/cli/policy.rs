@@ -12,8 +12,8 @@ use super::{
     hops::{HopFilter, fetch},
 };
 use hopsight_core::{
-    hops::{hop::Hop, table::Snapshot},
-    model::{Outcome, Reason, Security},
+    hops::{counts::Tally, hop::Hop, table::Snapshot},
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified},
     policy::{
         exempt::PolicyDocument, observation::Observation, rules::parse_version, suggest::suggest,
         time::UnixTime,
@@ -102,50 +102,62 @@ fn suggestion(snapshot: &Snapshot) -> String {
     suggest(snapshot.hops.iter().flat_map(|hop| observations(hop)))
 }
 
-/// Each kind of connection the hop had, with their number.
+/// One observation per treatment in use, with its connections, and one for those of which nothing is
+/// known: what is suggested has to be fulfilled by every server and route, and not by what is history.
 fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
-    let lowest = hop.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
+    let lowest = hop.counts.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
+    let observation = move |address, verdict: Verdict| Observation {
+        proxy: &hop.proxy,
+        process: &hop.proxy,
+        namespace: hop.context.namespace(),
+        upstream: &hop.upstream,
+        name: hop.context.name.as_deref(),
+        address,
+        verdict,
+        tls_version: lowest.filter(|_| matches!(verdict.security, Security::Mtls | Security::Tls)),
+        cipher: None,
+        client_certificate: None,
+        server_certificate: None,
+        at: UnixTime::default(),
+        is_final: true,
+        loaded_at: None,
+        configured_at: None,
+        had_client_certificate: false,
+    };
+    let in_use = hop.servers.iter().flat_map(move |server| {
+        server.treatments.iter().map(move |treatment| {
+            let verdict = Verdict {
+                security: treatment.security,
+                client_auth: treatment.client_auth,
+                outcome: Outcome::Established,
+                evidence: hop.state.evidence,
+                server_verified: treatment.server_verified,
+                reason: None,
+            };
+            (observation(server.address, verdict), treatment.connections)
+        })
+    });
+    // A handshake that was not accepted shows what was tried, not what the hop is.
+    let says_nothing = |tally: &Tally| match tally.outcome {
+        Outcome::Rejected | Outcome::Failed => true,
+        Outcome::Incomplete => matches!(tally.security, Security::Mtls | Security::Unknown),
+        Outcome::Established => tally.security == Security::Unknown,
+    };
+    let unknown = hop.counts.count_of(says_nothing);
     // The servers of a hop differ at most for a policy by network or port.
     let address = hop.servers.first().map(|server| server.address);
-    address.into_iter().flat_map(move |address| {
-        hop.connections.iter().map(move |tally| {
-            // A handshake that was not accepted shows what was tried, not what the hop is.
-            let refused = match tally.outcome {
-                Outcome::Rejected | Outcome::Failed => true,
-                Outcome::Incomplete => tally.security == Security::Mtls,
-                Outcome::Established => false,
-            };
-            let security = if refused { Security::Unknown } else { tally.security };
-            let is_tls = matches!(security, Security::Mtls | Security::Tls);
-            let verdict = Verdict {
-                security,
-                client_auth: tally.client_auth,
-                outcome: tally.outcome,
-                evidence: tally.evidence,
-                server_verified: hop.state.server_verified,
-                reason: (security == Security::Unknown || tally.outcome == Outcome::Incomplete)
-                    .then_some(Reason::NoData),
-            };
-            let seen = Observation {
-                proxy: &hop.proxy,
-                process: &hop.proxy,
-                namespace: hop.context.namespace(),
-                upstream: &hop.upstream,
-                name: hop.context.name.as_deref(),
-                address,
-                verdict,
-                tls_version: lowest.filter(|_| is_tls),
-                cipher: None,
-                client_certificate: None,
-                server_certificate: None,
-                at: UnixTime::default(),
-                is_final: true,
-                loaded_at: None,
-                configured_at: None,
-            };
-            (seen, tally.connections)
-        })
-    })
+    let unknown = address.filter(|_| unknown > 0).map(|address| {
+        let verdict = Verdict {
+            security: Security::Unknown,
+            client_auth: ClientAuth::Unknown,
+            outcome: Outcome::Incomplete,
+            evidence: Evidence::None,
+            server_verified: ServerVerified::Unknown,
+            reason: Some(Reason::NoData),
+        };
+        (observation(address, verdict), unknown)
+    });
+    in_use.chain(unknown)
 }
 
 #[cfg(test)]
@@ -154,6 +166,8 @@ mod tests {
     use hopsight_core::{
         hops::{
             context::HopContext,
+            ends::Ends,
+            evaluation::Evaluation,
             table::{HopLimits, HopTable},
             testing::{at, rejected, report, to},
         },
@@ -168,7 +182,7 @@ mod tests {
         table.record(&rejected(report(3, Security::Mtls)), at(1.0));
         table.record(&to(report(4, Security::Plaintext), "10.0.0.2:80"), at(1.0));
         let named = HopContext { name: Some("payments".into()), ..HopContext::default() };
-        table.describe(&"nginx".into(), &"10.0.0.1:443".into(), named, at(1.0));
+        table.describe(&"nginx".into(), &"10.0.0.1:443".into(), |_| named, at(1.0));
         let text = suggestion(&table.snapshot(2.0));
         assert!(text.contains("# 2 mutual, 0 one-way, 0 plaintext, 1 unknown"), "{text}");
         let policies = PolicySet::parse(&text).expect("a valid suggestion");
@@ -178,5 +192,58 @@ mod tests {
         };
         assert_eq!(required("payments"), Some(Require::Mtls), "{text}");
         assert_eq!(required("10.0.0.2:80"), Some(Require::PlaintextAllowed), "{text}");
+    }
+
+    #[test]
+    fn only_what_every_treatment_in_use_fulfils_is_suggested() {
+        let verified = |connection, security, server_verified| {
+            let mut report = report(connection, security);
+            report.verdict.server_verified = server_verified;
+            report
+        };
+        let (yes, no) = (ServerVerified::Yes, ServerVerified::No);
+        for (name, reports, wanted) in [
+            (
+                "one server of two is one-way",
+                vec![verified(1, Security::Mtls, yes), verified(2, Security::Tls, yes)],
+                "require = \"tls\"\nverify_upstream = \"unless-mtls\"",
+            ),
+            (
+                "one route of two does not check",
+                vec![verified(1, Security::Tls, yes), verified(2, Security::Tls, no)],
+                "require = \"tls\"\nverify_upstream = \"never\"",
+            ),
+            (
+                "mutual ones need not be checked",
+                vec![verified(1, Security::Mtls, no), verified(2, Security::Tls, yes)],
+                "require = \"tls\"\nverify_upstream = \"unless-mtls\"",
+            ),
+            (
+                "only in the clear by one route",
+                vec![verified(1, Security::Mtls, yes), verified(2, Security::Plaintext, no)],
+                "require = \"plaintext-allowed\"",
+            ),
+        ] {
+            for reverse in [false, true] {
+                let mut table = HopTable::new(HopLimits::default());
+                let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+                let mut reports: Vec<_> = reports.clone();
+                if reverse {
+                    reports.reverse();
+                }
+                for (host, report) in (1..).zip(&reports) {
+                    let report = to(report.clone(), &format!("10.0.0.{host}:443"));
+                    table.record_between(&ends, &report, Evaluation::default(), at(1.0));
+                }
+                let text = suggestion(&table.snapshot(2.0));
+                assert!(text.contains(wanted), "{name}, reversed: {reverse}: {text}");
+            }
+        }
+        // What is out of use is history.
+        let mut table = HopTable::new(HopLimits::default());
+        table.record(&report(1, Security::Plaintext), at(1.0));
+        table.record(&report(2, Security::Mtls), at(9_000.0));
+        let text = suggestion(&table.snapshot(9_001.0));
+        assert!(text.contains("require = \"mtls\""), "{text}");
     }
 }

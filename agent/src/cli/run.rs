@@ -72,7 +72,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
-    /// Directory in which open drift survives a restart of the agent.
+    /// Directory in which hops and open drift survive a restart of the agent.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 

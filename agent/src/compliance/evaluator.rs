@@ -4,14 +4,14 @@ mod gone;
 mod policy_view;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     Submitted,
-    kept::KeptState,
+    kept::{KeptState, State},
     named::{Listed, Named},
     policy_file::PolicyFile,
     proxies::{Asked, Proxies, Proxy, Retired},
@@ -21,13 +21,14 @@ use crate::compliance::state_file::StateFile;
 use hopsight_core::{
     hops::{
         context::{HopCompliance, HopContext, IntentSummary},
-        ends::Ends,
+        evaluation::Evaluation,
+        hop::Hop,
         labels,
     },
     model::{ClientAuth, Origin, Security},
     policy::{
-        drift::{ClosedDrift, Compliance, DriftEvent, DriftTracker, OpenDrift, Options, assess},
-        exempt::{Exemption, PolicyDocument},
+        drift::{ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
+        exempt::PolicyDocument,
         intent::UpstreamIntent,
         observation::Observation,
         time::UnixTime,
@@ -37,6 +38,8 @@ use hopsight_export::{
     Exporter,
     metrics::drift::{DriftBoard, DriftView},
 };
+use hopsight_identity::onward::OnwardFinder;
+use hopsight_system::clock::Boot;
 
 /// Component names in `/readyz`.
 const POLICY: &str = "policy";
@@ -50,35 +53,23 @@ const MAX_WAITING: usize = 4_096;
 
 type HopKey = (Arc<str>, Arc<str>);
 
-/// What the newest connection of a hop said.
-struct Newest {
-    context: HopContext,
-    policy: Arc<str>,
-    compliance: Compliance,
-    /// What it violates and need not meet for now.
-    exemption: Option<Arc<Exemption>>,
-    /// Which servers are behind the upstream's name.
-    listed: Listed,
-    /// Since when the newest configuration of the proxy is in force.
-    configured_at: Option<UnixTime>,
-    at: Instant,
-}
-
 pub(super) struct Evaluator {
     exporter: Exporter,
     board: Arc<DriftBoard>,
     policies: PolicyFile,
     proxies: Proxies,
     tracker: DriftTracker,
-    options: Options,
-    hops: HashMap<HopKey, Newest>,
     /// Reports on processes whose names are being looked up.
     waiting: Vec<Submitted>,
+    /// Finds what takes plaintext further.
+    onward: OnwardFinder,
     state: KeptState,
     clock: WallClock,
     /// A drift opened or closed since the metrics were last shown.
     unshown: bool,
     started_at: Instant,
+    /// How long a treatment counts without being seen.
+    stands_for: Duration,
     /// When servers were last looked for that are not behind their upstream's name any more.
     unlisted_at: Instant,
 }
@@ -93,9 +84,12 @@ impl Evaluator {
         options: Options,
         state: Option<StateFile>,
     ) -> Self {
-        let (state, snapshot) = KeptState::load(state, exporter.health());
+        let (state, mut kept) = KeptState::load(state, exporter.health());
+        let set_by = kept.set_clock();
+        exporter.restore(kept.hops, set_by);
         let clock = WallClock::new();
-        let tracker = DriftTracker::new(options, snapshot, UnixTime::from(SystemTime::now()));
+        let stands_for = options.stands_for;
+        let tracker = DriftTracker::new(options, kept.drift, UnixTime::from(SystemTime::now()));
         let drifts = tracker.closed().map(|closed| &closed.drift).chain(tracker.open());
         for detection in drifts.filter_map(OpenDrift::detection) {
             exporter.observe_drift_detection(detection);
@@ -109,13 +103,13 @@ impl Evaluator {
             policies,
             proxies,
             tracker,
-            options,
-            hops: HashMap::new(),
             waiting: Vec::new(),
+            onward: OnwardFinder::default(),
             state,
             clock,
             unshown: false,
             started_at: Instant::now(),
+            stands_for,
             unlisted_at: Instant::now(),
         };
         evaluator.show();
@@ -160,24 +154,39 @@ impl Evaluator {
     /// Records a report on a process of which all is known that will be.
     fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
         let now = self.now();
-        let Named { ends, upstream, intents, certificate, configured_at, listed } =
+        let since = now - opened_at.elapsed();
+        let Named { ends, upstream, intents, certificate, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
-        let record = |exporter: &Exporter, ends: &Ends| {
-            let configured_at = configured_at.map(UnixTime::as_secs_f64);
-            exporter.record_between(ends, report, configured_at, hopsight_system::clock::now());
+        let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
+        let intent = match intents.as_slice() {
+            [one] => Some(IntentSummary::of(one)),
+            _ => None,
+        };
+        let known = self.exporter.context(&ends);
+        let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
+        let loaded_at = configured_at.map(UnixTime::as_secs_f64);
+        let onward = match &report.origin {
+            Origin::Process(process) if report.verdict.security == Security::Plaintext => {
+                self.onward.find(process.pid, report.destination)
+            }
+            _ => None,
+        };
+        let record = |exporter: &Exporter, compliance| {
+            let evaluation = Evaluation { loaded_at, compliance, onward: onward.clone() };
+            exporter.record_between(&ends, report, evaluation, hopsight_system::clock::now());
         };
         if report.verdict.security == Security::Unknown && !report.is_final {
-            record(&self.exporter, &ends);
+            record(&self.exporter, None);
             return;
         }
         let process = labels::proxy(&report.origin);
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
-        let since = now - opened_at.elapsed();
         let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, since);
         seen.process = &process;
         seen.name = upstream.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
         seen.configured_at = configured_at;
+        seen.had_client_certificate = known.client_certificate_since.is_some();
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
@@ -186,57 +195,37 @@ impl Evaluator {
         let PolicyDocument { policies, exemptions } = self.policies.in_force();
         let hop = seen.subject();
         let policy = policies.find(&hop);
-        let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let exemption = |rule| exemptions.find(&hop, rule, now);
         let assessment =
             assess(policy, &intents, &seen, now).with_exempt(|rule| exemption(rule).is_some());
         let exemption = assessment.exempt().find_map(exemption).cloned();
-        let intent = match intents.as_slice() {
-            [one] => Some(IntentSummary::of(one)),
-            _ => None,
-        };
+        let policy: Arc<str> = policy.name.as_str().into();
         let events = self.tracker.observe(&seen, &assessment, now);
-        record(&self.exporter, &ends);
-        let key = (ends.proxy, ends.upstream);
-        let (intent, configured_at) = self.newest_intent(&key, intent, configured_at);
-        let newest = Newest {
-            context: HopContext {
+        record(&self.exporter, Some(assessment.compliance()));
+        let open: Vec<_> = self.tracker.open_of(&ends.proxy, &ends.upstream).collect();
+        self.exporter.describe(&ends.proxy, &ends.upstream, |known| {
+            // After a reload workers with the old configuration go on opening connections, and what
+            // they run with is not what the proxy intends.
+            let (intent, loaded_at) = if known.loaded_at > loaded_at {
+                (known.intent.clone(), known.loaded_at)
+            } else {
+                (intent, loaded_at)
+            };
+            // Another treatment may still rest on the exemption that was known.
+            let known = known.compliance.as_ref().and_then(|known| known.exemption.clone());
+            let compliance = HopCompliance::new(policy, open, exemption.or(known));
+            HopContext {
                 name: upstream,
                 intent,
-                loaded_at: configured_at.map(UnixTime::as_secs_f64),
-                compliance: None,
+                loaded_at,
+                compliance: Some(compliance),
                 process: Some(process),
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
-            },
-            policy: policy.name.as_str().into(),
-            compliance: assessment.compliance(),
-            exemption,
-            listed,
-            configured_at,
-            at: Instant::now(),
-        };
-        if self.hops.len() < self.options.max_hops || self.hops.contains_key(&key) {
-            self.hops.insert(key.clone(), newest);
-            self.describe(&key);
-        }
-        self.tell(&events);
-    }
-
-    /// What the newest configuration says of a hop: after a reload workers with the old one go on
-    /// opening connections, and what they run with is not what the proxy intends.
-    fn newest_intent(
-        &self,
-        key: &HopKey,
-        intent: Option<IntentSummary>,
-        configured_at: Option<UnixTime>,
-    ) -> (Option<IntentSummary>, Option<UnixTime>) {
-        match self.hops.get(key) {
-            Some(known) if known.configured_at > configured_at => {
-                (known.context.intent.clone(), known.configured_at)
+                ..HopContext::default()
             }
-            _ => (intent, configured_at),
-        }
+        });
+        self.tell(&events);
     }
 
     /// Takes the servers out of the hops that are no longer behind their upstream's name.
@@ -245,11 +234,12 @@ impl Evaluator {
             return;
         }
         self.unlisted_at = Instant::now();
-        for ((proxy, upstream), newest) in &self.hops {
-            if newest.listed != Listed::Unknown {
-                let is_listed = |address| newest.listed.includes(address, &self.proxies);
-                self.exporter.retain_servers(proxy, upstream, is_listed);
-            }
+        for hop in self.exporter.snapshot().hops {
+            let Some(listed) = Listed::behind(&hop.proxy, &hop.upstream, &self.proxies) else {
+                continue;
+            };
+            let is_listed = |address| listed.includes(address, &self.proxies);
+            self.exporter.retain_servers(&hop.proxy, &hop.upstream, is_listed);
         }
     }
 
@@ -258,24 +248,20 @@ impl Evaluator {
         self.policies.refresh();
         self.proxies.tick();
         let now = self.now();
-        for key in policy_view::end_exemptions(&mut self.hops, self.policies.in_force(), now) {
-            self.describe(&key);
-        }
+        policy_view::end_exemptions(&self.exporter, self.policies.in_force(), now);
         let mut events = self.tracker.tick(now);
         for event in &events {
             if let DriftEvent::Closed(closed) = event {
-                self.describe(&(closed.drift.proxy.clone(), closed.drift.upstream.clone()));
+                self.show_open(&closed.drift.proxy, &closed.drift.upstream);
             }
         }
         events.extend(self.retire(now));
         events.extend(self.give_up_gone(now));
         self.unlist_servers();
         self.tell(&events);
-        let forget_after = self.options.forget_after;
-        self.hops.retain(|_, hop| hop.at.elapsed() < forget_after);
         self.show();
         self.show_health();
-        if self.state.is_due() {
+        if self.state.is_due(self.exporter.revision()) {
             self.save();
         }
     }
@@ -295,21 +281,22 @@ impl Evaluator {
     fn retire(&mut self, now: UnixTime) -> Vec<DriftEvent> {
         let mut events = Vec::new();
         for retired in self.proxies.take_retired() {
-            let keys: Vec<HopKey> = match retired {
+            let keys = match retired {
                 Retired::Upstream(proxy, upstream) => vec![(proxy, upstream)],
                 // Other processes may continue under the same name.
                 Retired::Proxy(proxy, cgroup) => {
-                    let is_meant = |(key, newest): &(&HopKey, &Newest)| {
-                        let identity = newest.context.proxy_identity.as_ref();
-                        key.0 == proxy && identity.is_some_and(|one| one.cgroup == cgroup)
+                    let is_meant = |hop: &&Arc<Hop>| {
+                        let identity = hop.context.proxy_identity.as_ref();
+                        hop.proxy == proxy && identity.is_some_and(|one| one.cgroup == cgroup)
                     };
-                    self.hops.iter().filter(is_meant).map(|(key, _)| key.clone()).collect()
+                    let hops = self.exporter.snapshot().hops;
+                    let meant = hops.iter().filter(is_meant);
+                    meant.map(|hop| (hop.proxy.clone(), hop.upstream.clone())).collect()
                 }
             };
-            for key in keys {
-                events.extend(self.tracker.give_up(&key.0, &key.1, now));
-                self.exporter.forget(&key.0, &key.1);
-                self.hops.remove(&key);
+            for (proxy, upstream) in keys {
+                events.extend(self.tracker.give_up(&proxy, &upstream, now));
+                self.exporter.forget(&proxy, &upstream);
             }
         }
         events
@@ -324,7 +311,9 @@ impl Evaluator {
 
     /// Saves what has to outlive the agent.
     pub(super) fn save(&mut self) {
-        self.state.save(|| self.tracker.snapshot(), self.exporter.health());
+        let (hops, revision) = self.exporter.keep();
+        let state = || State { boot: Some(Boot::this()), hops, drift: self.tracker.snapshot() };
+        self.state.save(state, revision, self.exporter.health());
     }
 
     fn tell(&mut self, events: &[DriftEvent]) {
@@ -353,15 +342,15 @@ impl Evaluator {
         }
     }
 
-    /// Publishes a hop's compliance, from its newest connection and its open drifts.
-    fn describe(&self, key: &HopKey) {
-        let Some(newest) = self.hops.get(key) else { return };
-        let open = self.tracker.open_of(&key.0, &key.1);
-        let exemption = newest.exemption.clone();
-        let compliance = HopCompliance::new(newest.compliance, newest.policy.clone(), open);
-        let compliance = HopCompliance { exemption, ..compliance };
-        let context = HopContext { compliance: Some(compliance), ..newest.context.clone() };
-        self.exporter.describe(&key.0, &key.1, context);
+    /// Shows which drifts of a hop are open now.
+    fn show_open(&self, proxy: &Arc<str>, upstream: &Arc<str>) {
+        let open = self.tracker.open_of(proxy, upstream);
+        self.exporter.describe(proxy, upstream, |known| {
+            let compliance = known.compliance.as_ref().map(|known| {
+                HopCompliance::new(known.policy.clone(), open, known.exemption.clone())
+            });
+            HopContext { compliance, ..known.clone() }
+        });
     }
 
     fn show(&self) {
@@ -377,7 +366,7 @@ impl Evaluator {
         self.board.show(DriftView {
             open,
             mended,
-            policy: policy_view::of(&self.hops, self.policies.in_force()),
+            policy: policy_view::of(&self.exporter, self.policies.in_force()),
             pending_reload: self.proxies.pending_reload(),
             workloads: self.proxies.workloads(),
             beyond_limit: self.tracker.dropped(),

@@ -156,6 +156,14 @@ impl Instance {
         }
     }
 
+    /// The upstreams of its configuration that this label is of.
+    pub(super) fn named(&self, label: &str) -> impl Iterator<Item = &UpstreamIntent> {
+        let upstreams = self.current.intent.upstreams.iter();
+        upstreams.filter(move |one| {
+            one.stable_name().is_some_and(|name| labels::sanitised(&name) == label)
+        })
+    }
+
     /// Whether its upstreams cannot be told apart yet, because their host names are being looked up.
     pub(super) fn is_resolving(&self, names: &Names) -> bool {
         names.waits_for(self.current.hosts()) && self.adopted_at.elapsed() < RESOLVE_PATIENCE

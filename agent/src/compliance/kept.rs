@@ -1,10 +1,17 @@
-//! What outlives the agent: when it is written, and what `/readyz` says of it.
+//! What outlives the agent: what it is, when it is written, and what `/readyz` says of it.
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::compliance::state_file::StateFile;
-use hopsight_core::{health::ComponentState, policy::drift::Snapshot};
+use hopsight_core::{
+    health::ComponentState,
+    hops::{kept::Kept, table::Revision},
+    policy::{drift, time::Step},
+};
 use hopsight_export::health::Health;
+use hopsight_system::clock::Boot;
 
 /// Component name in `/readyz`.
 const STATE: &str = "state";
@@ -12,11 +19,45 @@ const STATE: &str = "state";
 /// Pause between writes of a state in which only counts and times advanced.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Of the time that a write took so many times must pass before the next: a large state that
+/// changes all the time is written less often.
+const PACE: u32 = 50;
+
+/// Everything that outlives the agent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// Of which boot the times in it are.
+    pub(super) boot: Option<Boot>,
+    /// The hops.
+    pub(super) hops: Kept,
+    /// The drift.
+    pub(super) drift: drift::Snapshot,
+}
+
+impl State {
+    /// By how many seconds the wall clock was set since; the drift's times are set with it.
+    pub(super) fn set_clock(&mut self) -> f64 {
+        let by = self.boot.as_ref().map_or(0.0, |boot| Boot::this().set_since(boot));
+        let span = Duration::try_from_secs_f64(by.abs()).unwrap_or_default();
+        if by > 0.0 {
+            self.drift.clock_was_set(Step::Forward(span));
+        } else if by < 0.0 {
+            self.drift.clock_was_set(Step::Back(span));
+        }
+        by
+    }
+}
+
 /// The state file, if there is one.
 pub(super) struct KeptState {
     file: Option<StateFile>,
     saved_at: Instant,
-    /// Something that matters has changed since.
+    /// How long that took.
+    took: Duration,
+    /// The table of hops as it was saved.
+    saved: Revision,
+    /// The drift has changed since.
     changed: bool,
     /// The last attempt to save failed.
     cannot_save: bool,
@@ -24,29 +65,47 @@ pub(super) struct KeptState {
 
 impl KeptState {
     /// Reads the state as it was saved: an empty one where there is none, or none that can be used.
-    pub(super) fn load(file: Option<StateFile>, health: &Health) -> (Self, Snapshot) {
-        let snapshot = file.as_ref().map(|file| restore(file, health)).unwrap_or_default();
-        (Self { file, saved_at: Instant::now(), changed: false, cannot_save: false }, snapshot)
+    pub(super) fn load(file: Option<StateFile>, health: &Health) -> (Self, State) {
+        let state = file.as_ref().map(|file| restore(file, health)).unwrap_or_default();
+        let kept = Self {
+            file,
+            saved_at: Instant::now(),
+            took: Duration::ZERO,
+            saved: Revision::default(),
+            changed: false,
+            cannot_save: false,
+        };
+        (kept, state)
     }
 
-    /// Something that matters has changed: the state is due to be saved.
+    /// The drift has changed: the state is due to be saved.
     pub(super) fn note_change(&mut self) {
         self.changed = true;
     }
 
-    /// Whether it is time to save.
-    pub(super) fn is_due(&self) -> bool {
-        self.changed || self.saved_at.elapsed() >= SAVE_INTERVAL
+    /// Whether it is time to save, with a table of hops that is at `revision`.
+    pub(super) fn is_due(&self, revision: Revision) -> bool {
+        let elapsed = self.saved_at.elapsed();
+        let is_essential = self.changed || self.saved.essential != revision.essential;
+        let is_old = elapsed >= SAVE_INTERVAL && self.saved != revision;
+        self.file.is_some() && elapsed >= self.took * PACE && (is_essential || is_old)
     }
 
     /// Writes the state, if there is a file for it.
-    pub(super) fn save(&mut self, snapshot: impl FnOnce() -> Snapshot, health: &Health) {
-        self.changed = false;
+    pub(super) fn save(
+        &mut self,
+        state: impl FnOnce() -> State,
+        revision: Revision,
+        health: &Health,
+    ) {
+        let Some(file) = &self.file else { return };
+        let begin = Instant::now();
+        let result = file.save(&state());
         self.saved_at = Instant::now();
-        let Some(file) = &mut self.file else { return };
-        match file.save(&snapshot()) {
+        self.took = begin.elapsed();
+        match result {
             Ok(()) => {
-                self.cannot_save = false;
+                (self.changed, self.cannot_save, self.saved) = (false, false, revision);
                 health.set(STATE, ComponentState::Ready, file.path().display().to_string());
             }
             Err(error) => {
@@ -61,21 +120,21 @@ impl KeptState {
     }
 }
 
-fn restore(file: &StateFile, health: &Health) -> Snapshot {
+fn restore(file: &StateFile, health: &Health) -> State {
     match file.load() {
-        Ok(snapshot) => {
+        Ok(state) => {
             health.set(STATE, ComponentState::Ready, file.path().display().to_string());
-            snapshot
+            state
         }
         Err(error) => {
             let aside = match file.set_aside() {
                 Ok(path) => format!("kept as {}", path.display()),
                 Err(error) => format!("{error:#}"),
             };
-            let detail = format!("started without open drift: {error:#} ({aside})");
+            let detail = format!("started without hops and open drift: {error:#} ({aside})");
             tracing::warn!("{detail}");
             health.set(STATE, ComponentState::Degraded, detail);
-            Snapshot::default()
+            State::default()
         }
     }
 }

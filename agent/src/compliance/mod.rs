@@ -45,7 +45,7 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Reports evaluated before what they changed is published.
 const BATCH: usize = 1_024;
 /// The state file's name in its directory.
-const STATE_FILE: &str = "drift.json";
+const STATE_FILE: &str = "state.json";
 
 /// What to evaluate connections against, and what to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,8 +29,6 @@ pub(super) struct Named<'p> {
     pub(super) certificate: Option<Arc<CertificateFinding>>,
     /// Since when the proxy runs the configuration it runs.
     pub(super) configured_at: Option<UnixTime>,
-    /// Which addresses are behind the upstream's name.
-    pub(super) listed: Listed,
 }
 
 /// The workers of one load do not all start at the same moment.
@@ -52,32 +50,33 @@ fn configured_at(
 /// Which addresses are behind an upstream's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Listed {
-    /// Nobody says.
-    Unknown,
-    /// These, by a configuration that lists them all.
-    Servers(Arc<[SocketAddr]>),
+    /// These, by configurations that list them all.
+    Servers(Vec<SocketAddr>),
     /// Those of this Kubernetes service.
     Service(Arc<str>),
 }
 
 impl Listed {
-    /// Those of a configured upstream, if it lists them all as addresses.
-    fn of(upstream: &UpstreamIntent) -> Self {
-        if upstream.listing != Servers::Listed {
-            return Self::Unknown;
-        }
+    /// What is behind the upstream of a hop by the configurations that run now, of all proxies of
+    /// this name; `None` where nobody says. An upstream that no configuration names may be a
+    /// service.
+    pub(super) fn behind(proxy: &str, upstream: &Arc<str>, proxies: &Proxies) -> Option<Self> {
         let address = |server: &Server| match server.address {
             ServerAddress::Ip(address) => Some(canonical(address)),
             ServerAddress::Host(..) | ServerAddress::Unix(_) => None,
         };
-        let all: Option<Arc<[SocketAddr]>> = upstream.servers.iter().map(address).collect();
-        all.map_or(Self::Unknown, Self::Servers)
+        let mut all = None;
+        for intent in proxies.configured(proxy, upstream) {
+            let listed = (intent.listing == Servers::Listed).then_some(&intent.servers)?;
+            let addresses: Option<Vec<_>> = listed.iter().map(address).collect();
+            all.get_or_insert_with(Vec::new).extend(addresses?);
+        }
+        Some(all.map_or_else(|| Self::Service(upstream.clone()), Self::Servers))
     }
 
-    /// Whether an address is still behind the name; where nobody says, it is.
+    /// Whether an address is behind the name.
     pub(super) fn includes(&self, address: SocketAddr, proxies: &Proxies) -> bool {
         match self {
-            Self::Unknown => true,
             Self::Servers(all) => all.contains(&address),
             Self::Service(name) => {
                 proxies.service(address, None).is_some_and(|service| service.label() == **name)
@@ -130,18 +129,12 @@ impl<'p> Named<'p> {
                 .map_or_else(|| labels::upstream(report), |name| labels::label(&name)),
             pod: pod.map(|pod| labels::label(&format!("{}/{}", pod.namespace, pod.pod))),
         };
-        let listed = match (configured, &service) {
-            (Some(one), _) if one.stable_name().is_some() => Listed::of(one),
-            (None, Some(service)) => Listed::Service(service.label().into()),
-            _ => Listed::Unknown,
-        };
         Self {
             ends,
             upstream: name.map(|name| labels::label(&name)),
             intents,
             certificate,
             configured_at: configured_at(configuration, proxy.and_then(Proxy::loaded_at)),
-            listed,
         }
     }
 }

@@ -210,6 +210,16 @@ impl Proxies {
         Some(self.instances.get(&worker.master)?.configuration(worker.generation))
     }
 
+    /// What the configurations that run now say of an upstream, of all proxies of this label.
+    pub(super) fn configured(
+        &self,
+        proxy: &str,
+        upstream: &str,
+    ) -> impl Iterator<Item = &UpstreamIntent> {
+        let instances = self.instances.values().filter(move |one| &*one.label == proxy);
+        instances.flat_map(move |one| one.named(upstream))
+    }
+
     /// The Service that one of these addresses belongs to: what was asked for comes before what the
     /// service NAT made of it.
     pub(super) fn service(

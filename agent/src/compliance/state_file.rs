@@ -1,22 +1,23 @@
 //! A small state that outlives the agent: one JSON file, replaced as a whole.
 //!
-//! What has to survive is one value (the open drift), written whenever it changes and read once.
-//! A file that is replaced atomically does that, can be read with any tool and needs no repair; a
+//! What has to survive is one value (hops and open drift), written when it changes and read once. A
+//! file that is replaced atomically does that, can be read with any tool and needs no repair; a
 //! database would bring its own format, locks and upgrades for nothing.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read as _, Write as _},
+    io::{BufWriter, ErrorKind, Read as _, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of the file's layout.
 const VERSION: u32 = 1;
-/// The largest file that is read.
+/// The largest file that is read or written.
 const MAX_BYTES: u64 = 256 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -34,15 +35,13 @@ struct Version {
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// What is in the file, so that it is not written again.
-    written: Option<Vec<u8>>,
 }
 
 impl StateFile {
     /// A state file at `path`, which need not exist; its directory has to.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), written: None }
+        Self { path: path.into() }
     }
 
     /// Where it is.
@@ -58,11 +57,17 @@ impl StateFile {
     /// without it ([`StateFile::set_aside`]).
     pub fn load<T: DeserializeOwned + Default>(&self) -> anyhow::Result<T> {
         let path = self.path.display();
-        let file = match File::open(&self.path) {
+        // Neither what a link points to, nor a pipe to wait for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+        let flags = flags.try_into().context("pass flags to open(2)")?;
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
+        let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(T::default()),
             Err(error) => return Err(error).with_context(|| format!("open the state file {path}")),
         };
+        let is_file = file.metadata().is_ok_and(|found| found.is_file());
+        anyhow::ensure!(is_file, "the state file {path} is no regular file");
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)
@@ -92,34 +97,28 @@ impl StateFile {
         Ok(aside)
     }
 
-    /// Replaces the state, if it differs from what was written last. After a crash at any moment
-    /// the file holds the old state or the new one.
+    /// Replaces the state. After a crash at any moment the file holds the old state or the new one.
     ///
     /// # Errors
-    /// When the directory cannot be written to.
-    pub fn save<T: Serialize>(&mut self, state: &T) -> anyhow::Result<()> {
-        let envelope = Envelope { version: VERSION, state };
-        let bytes = serde_json::to_vec(&envelope).context("encode the state")?;
-        if self.written.as_ref() == Some(&bytes) {
-            return Ok(());
-        }
-        self.replace(&bytes)
-            .with_context(|| format!("write the state file {}", self.path.display()))?;
-        self.written = Some(bytes);
-        Ok(())
+    /// When the directory cannot be written to, or the state is larger than what would be read.
+    pub fn save<T: Serialize>(&self, state: &T) -> anyhow::Result<()> {
+        self.replace(&Envelope { version: VERSION, state })
+            .with_context(|| format!("write the state file {}", self.path.display()))
     }
 
-    fn replace(&self, bytes: &[u8]) -> std::io::Result<()> {
+    fn replace(&self, state: &impl Serialize) -> std::io::Result<()> {
         let mut temporary = self.path.clone().into_os_string();
         temporary.push(".new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        // One that is left of a crash, or that somebody else put there.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut bounded = BufWriter::new(Bounded { file, left: MAX_BYTES });
+        serde_json::to_writer(&mut bounded, state)?;
+        bounded.flush()?;
+        bounded.get_ref().file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
         // The new name is on disk only when its directory is.
         let directory = match self.path.parent() {
@@ -130,23 +129,40 @@ impl StateFile {
     }
 }
 
+/// A file that may grow to a size.
+struct Bounded {
+    file: File,
+    left: u64,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        let left = self.left.checked_sub(written as u64);
+        self.left = left.ok_or(ErrorKind::FileTooLarge)?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
 
     #[test]
     fn what_is_saved_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
-        let mut file = StateFile::new(directory.path().join("state.json"));
+        let file = StateFile::new(directory.path().join("state.json"));
         assert_eq!(file.load::<Vec<u32>>().unwrap(), Vec::<u32>::new());
         file.save(&vec![1, 2]).unwrap();
         assert_eq!(file.load::<Vec<u32>>().unwrap(), [1, 2]);
         let written = fs::metadata(file.path()).unwrap();
         assert_eq!(written.mode() & 0o777, 0o600);
-        file.save(&vec![1, 2]).unwrap();
-        assert_eq!(fs::metadata(file.path()).unwrap().ino(), written.ino(), "written again");
         file.save(&vec![3]).unwrap();
         assert_eq!(file.load::<Vec<u32>>().unwrap(), [3]);
         let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
@@ -174,9 +190,39 @@ mod tests {
     }
 
     #[test]
+    fn links_and_pipes_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = directory.path().join("other");
+        fs::write(&other, "{\"version\":1,\"state\":[1]}").unwrap();
+        let file = StateFile::new(directory.path().join("state.json"));
+        symlink(&other, file.path()).unwrap();
+        let error = format!("{:#}", file.load::<Vec<u32>>().unwrap_err());
+        assert!(error.contains("open the state file"), "{error}");
+        // What is written replaces links, and leaves alone what they point to.
+        symlink(&other, directory.path().join("state.json.new")).unwrap();
+        file.save(&vec![2]).unwrap();
+        assert_eq!(file.load::<Vec<u32>>().unwrap(), [2]);
+        assert!(fs::read_to_string(&other).unwrap().contains("[1]"));
+
+        let pipe = StateFile::new(directory.path().join("pipe"));
+        let made = std::process::Command::new("mkfifo").arg(pipe.path()).status().unwrap();
+        assert!(made.success());
+        let error = format!("{:#}", pipe.load::<Vec<u32>>().unwrap_err());
+        assert!(error.contains("no regular file"), "{error}");
+    }
+
+    #[test]
+    fn no_more_is_written_than_would_be_read() {
+        let file = tempfile::tempfile().unwrap();
+        let mut bounded = Bounded { file, left: 4 };
+        assert_eq!(bounded.write(b"1234").unwrap(), 4);
+        assert_eq!(bounded.write(b"5").unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[test]
     fn a_directory_that_is_missing_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let mut file = StateFile::new(directory.path().join("no/state.json"));
+        let file = StateFile::new(directory.path().join("no/state.json"));
         let error = format!("{:#}", file.save(&1).unwrap_err());
         assert!(error.contains("no/state.json"), "{error}");
     }

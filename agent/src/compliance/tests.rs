@@ -20,7 +20,9 @@ const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
 impl Scene {
     fn start(options: ComplianceOptions) -> Self {
-        let exporter = Exporter::new(HopLimits::default());
+        // A treatment is out of use as soon as another one was seen.
+        let limits = HopLimits { treatment_stands_for: Duration::ZERO, ..HopLimits::default() };
+        let exporter = Exporter::new(limits);
         let thread = ComplianceThread::start(options, &exporter).unwrap();
         Self { exporter, thread, connections: 0 }
     }
@@ -136,6 +138,34 @@ fn what_is_exempt_is_neither_a_violation_nor_compliant() {
 }
 
 #[test]
+fn hops_outlive_a_restart_and_nothing_is_told_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ComplianceOptions {
+        state: Some(directory.path().to_owned()),
+        ..ComplianceOptions::default()
+    };
+    let mut scene = Scene::start(options.clone());
+    scene.connection(Security::Plaintext);
+    scene.wait(Compliance::Violation);
+    let before = scene.exporter.hops().hops;
+    let written = directory.path().join(STATE_FILE);
+    let begin = Instant::now();
+    while !written.exists() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "never written");
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(scene);
+
+    let scene = Scene::start(options);
+    let mut events = scene.exporter.events().listen();
+    let after = scene.exporter.hops().hops;
+    let shown = |hops: &[Arc<hopsight_core::hops::hop::Hop>]| serde_json::to_value(hops).unwrap();
+    assert_eq!(shown(&after), shown(&before), "before any connection");
+    drop(scene);
+    assert!(events.try_recv().is_err(), "nothing is told");
+}
+
+#[test]
 fn what_is_broken_is_said_and_stops_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let policy = directory.path().join("policy.toml");
@@ -148,7 +178,7 @@ fn what_is_broken_is_said_and_stops_nothing() {
     };
     let mut scene = Scene::start(options);
     let components = scene.exporter.health().readiness().components;
-    for (name, words) in [("policy", "policy.toml:3:1"), ("state", "drift.json.unusable")] {
+    for (name, words) in [("policy", "policy.toml:3:1"), ("state", "state.json.unusable")] {
         let component = &components[name];
         assert_eq!(component.state, ComponentState::Degraded, "{name}");
         assert!(component.detail.contains(words), "{name}: {}", component.detail);
@@ -174,5 +204,9 @@ fn a_full_queue_is_counted() {
     }
     let text = exporter.gather().unwrap();
     assert!(text.contains("dropped_total{reason=\"queue_full\"} 2\n"), "{text}");
-    assert_eq!(exporter.hops().hops[0].count_of(|_| true), 2, "they are counted all the same");
+    assert_eq!(
+        exporter.hops().hops[0].counts.count_of(|_| true),
+        2,
+        "they are counted all the same"
+    );
 }

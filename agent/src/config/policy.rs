@@ -16,7 +16,7 @@ pub struct PolicyConfig {
     pub file: Option<PathBuf>,
     /// Whether an agent that cannot use its policy file is not ready.
     pub required: bool,
-    /// Directory in which open drift survives a restart; if absent, none does.
+    /// Directory in which hops and open drift survive a restart; if absent, nothing does.
     pub state_directory: Option<PathBuf>,
     /// Most connection reports that may wait to be evaluated.
     pub queue: usize,

@@ -6,9 +6,10 @@ mod server;
 mod worker;
 
 use std::{
-    fs::OpenOptions,
+    fs::{OpenOptions, Permissions},
     io::Write,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -41,6 +42,7 @@ use hopsight_export::{
     events::Events,
     http::{HttpLimits, tls::TlsFiles},
 };
+use hopsight_system::names::{self, Watched};
 
 /// Component name of the kernel programs in `/readyz`.
 const KERNEL_PROGRAMS: &str = "kernel_programs";
@@ -95,6 +97,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
         hand_over(directory, user)?;
     }
+    tracing::info!("{}", watching(&options.live.load.watched));
     let attached = LiveSource::attach(options.live)?;
     let record = options.record.as_deref().map(RecordFile::create).transpose()?;
     let privileges = Privileges::drop_to(options.privileges, needs)?;
@@ -172,6 +175,18 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     answer.and(pipeline_result)
 }
 
+/// What is watched, and what of it runs now.
+fn watching(watched: &Watched) -> String {
+    let running = names::Processes::default().running(watched);
+    match watched {
+        Watched::All => format!("watching all {} processes", running.len()),
+        Watched::Named(names) if running.is_empty() => {
+            format!("watching for {}; none of them runs now", names.join(", "))
+        }
+        Watched::Named(_) => format!("watching {}", names::summary(running.values())),
+    }
+}
+
 /// Opens the event file while the agent still may.
 fn event_output(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     if path.as_os_str() == "-" {
@@ -183,16 +198,24 @@ fn event_output(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
 }
 
 /// Gives the state directory and what is in it to the user that the agent switches to. Where that
-/// takes a capability that it lacks, the directory may be that user's already.
+/// takes a capability that the agent lacks, its group gets the directory, which takes none of whoever
+/// owns the directory and is in the group (chown(2)); else it may be that user's already.
 fn hand_over(directory: &Path, user: &User) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("make the state directory {}", directory.display()))?;
+    let share = |directory: &Path| {
+        std::os::unix::fs::chown(directory, None, Some(user.gid()))?;
+        std::fs::set_permissions(directory, Permissions::from_mode(0o770))
+    };
     let own = |path: &Path| std::os::unix::fs::lchown(path, Some(user.uid()), Some(user.gid()));
     let entries = std::fs::read_dir(directory)
         .with_context(|| format!("list the state directory {}", directory.display()))?;
     let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     if let Err(error) = files.chain([directory.to_owned()]).try_for_each(|path| own(&path)) {
         tracing::debug!(%error, %user, "the state directory stays whose it is");
+        if let Err(error) = share(directory) {
+            tracing::debug!(%error, %user, "nor does the group get it");
+        }
     }
     Ok(())
 }

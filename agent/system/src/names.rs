@@ -1,19 +1,46 @@
 //! The processes of this machine and their names.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+};
 
 use crate::foreign;
 
 /// Length of a kernel task name without its terminating zero (`TASK_COMM_LEN - 1`).
 pub const NAME_LEN: usize = 15;
 
+/// Names of proxies' programs (stunnel's is `stunnel4` in Debian). Some call their processes and
+/// threads otherwise, as Varnish (`cache-main`) and Traffic Server (`[TS_MAIN]`) do.
+const WELL_KNOWN: [&str; 18] = [
+    "nginx",
+    "envoy",
+    "haproxy",
+    "traefik",
+    "caddy",
+    "httpd",
+    "apache2",
+    "angie",
+    "cilium-envoy",
+    "linkerd2-proxy",
+    "openresty",
+    "pgbouncer",
+    "squid",
+    "stunnel",
+    "stunnel4",
+    "traffic_server",
+    "varnishd",
+    "ztunnel",
+];
+
 /// Which processes are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Watched {
     /// Every process.
     All,
-    /// Processes, or threads, of these names. Names are compared as the kernel keeps them: cut to
-    /// [`NAME_LEN`] bytes.
+    /// Those that run programs, or have threads, of these names. Names are compared as the kernel keeps
+    /// them: cut to [`NAME_LEN`] bytes.
     Named(Vec<String>),
 }
 
@@ -21,11 +48,7 @@ impl Watched {
     /// The proxies hopsight knows by name.
     #[must_use]
     pub fn well_known() -> Self {
-        Self::Named(
-            ["nginx", "envoy", "haproxy", "traefik", "caddy", "httpd", "apache2"]
-                .map(str::to_owned)
-                .to_vec(),
-        )
+        Self::Named(WELL_KNOWN.map(str::to_owned).to_vec())
     }
 
     /// Whether a process of this name is watched.
@@ -122,6 +145,25 @@ fn base_name(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_str()?.to_owned())
 }
 
+/// The names of processes that run and how many have each, for people: `nginx 5, envoy 1`, the most
+/// first.
+#[must_use]
+pub fn summary<'a>(running: impl IntoIterator<Item = &'a String>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in running {
+        *counts.entry(name).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let shown = counts.iter().take(MAX_NAMES).map(|(name, count)| format!("{name} {count}"));
+    let more = counts.len().saturating_sub(MAX_NAMES);
+    let more = (more > 0).then(|| format!("and {more} more names"));
+    shown.chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// Names that are shown at most.
+const MAX_NAMES: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +182,23 @@ mod tests {
         }
         assert!(Watched::All.includes("anything"));
         assert_eq!(name_of(&comm_of("a-very-long-proxy-name")), "a-very-long-pro");
+    }
+
+    #[test]
+    fn what_runs_is_said_by_name() {
+        let said = |names: &[&str]| {
+            summary(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        let many: Vec<String> = (0..20).map(|number| format!("p{number:02}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (names, want) in [
+            (&[][..], ""),
+            (&["nginx"], "nginx 1"),
+            (&["envoy", "nginx", "nginx"], "nginx 2, envoy 1"),
+        ] {
+            assert_eq!(said(names), want);
+        }
+        assert!(said(&many).ends_with("p15 1, and 4 more names"));
     }
 
     #[test]

@@ -61,6 +61,7 @@ fn describe(exporter: &Exporter, report: &ConnectionReport) {
         detail: "application bytes in the clear where TLS is required".into(),
         place: Some(place.clone()),
         since: 1_795_000_000.0,
+        preexisting: false,
     };
     let context = HopContext {
         name: Some(format!("pool_{}", report.destination.ip()).into()),
@@ -78,5 +79,5 @@ fn describe(exporter: &Exporter, report: &ConnectionReport) {
         }),
         ..HopContext::default()
     };
-    exporter.describe(&labels::proxy(&report.origin), &labels::upstream(report), context);
+    exporter.describe(&labels::proxy(&report.origin), &labels::upstream(report), |_| context);
 }

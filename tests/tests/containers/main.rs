@@ -129,7 +129,7 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
         let hops = agent.hops()?.hops;
         let hop = hops.iter().find(|hop| hop.is_to(upstream)).map(|hop| Hop::clone(hop));
         let is_shown = |hop: &Hop| {
-            answered && hop.state.evidence == Evidence::Library && hop.count_of(|_| true) > 0
+            answered && hop.state.evidence == Evidence::Library && hop.counts.count_of(|_| true) > 0
         };
         Ok(hop.filter(is_shown))
     });

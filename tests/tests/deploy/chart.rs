@@ -141,6 +141,36 @@ fn configuration_in_values_is_what_the_agent_reads() {
     assert!(config.capture.program_statistics);
 }
 
+/// The DaemonSet of what is rendered with these values; `None` without the SDK.
+fn daemonset(test: &str, values: &str) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    fs::write(&file, values).unwrap();
+    let output = render(test, file.to_str().unwrap())?;
+    let rendered = text(&output);
+    assert!(output.status.success(), "{values}: {rendered}");
+    let found = rendered.split("\n---\n").find(|one| one.contains("kind: DaemonSet"));
+    Some(found.unwrap().to_owned())
+}
+
+#[test]
+fn an_edit_of_the_policy_makes_no_new_pods() {
+    let name = "an_edit_of_the_policy_makes_no_new_pods";
+    let policy = |require| format!("policy: |\n  [[policies]]\n  require = \"{require}\"\n");
+    let Some(before) = daemonset(name, &policy("tls")) else { return };
+    assert_eq!(daemonset(name, &policy("mtls")).unwrap(), before);
+    let other = format!("{}config: {{hops: {{max_hops: 7}}}}\n", policy("tls"));
+    assert_ne!(daemonset(name, &other).unwrap(), before, "the configuration is read at the start");
+}
+
+#[test]
+fn the_state_stays_on_the_node() {
+    let Some(found) = daemonset("the_state_stays_on_the_node", "{}") else { return };
+    let (_, volume) = found.split_once("- name: state\n          hostPath:").expect(&found);
+    assert!(volume.trim_start().starts_with("path: /var/lib/hopsight"), "{found}");
+    assert!(found.contains("--state=/var/lib/hopsight"), "{found}");
+}
+
 #[test]
 fn plain_manifests_are_those_of_the_chart() {
     let path = deploy().join("chart/ci/default.yaml");

@@ -71,7 +71,9 @@ fn pages_answer() {
     hop.request().unwrap();
     wait_until("the hop in /hops", hopsight_tests::agent::VERDICT, || {
         let hops = agent.hops()?.hops;
-        Ok(hops.into_iter().find(|known| known.is_to(hop.dial) && !known.connections.is_empty()))
+        Ok(hops
+            .into_iter()
+            .find(|known| known.is_to(hop.dial) && !known.counts.connections.is_empty()))
     })
     .unwrap();
     for (path, status, part) in [

@@ -67,7 +67,7 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
 
     // Killed, so that nothing can be saved at the end.
     wait_until("both to be saved", CHANGE, || {
-        let saved = fs::read_to_string(scene.dir().join("state/drift.json")).unwrap_or_default();
+        let saved = fs::read_to_string(scene.dir().join("state/state.json")).unwrap_or_default();
         let is_there = |rule: &&str| saved.contains(&format!("\"{rule}\""));
         Ok([MISSING, PLAINTEXT].iter().all(is_there).then_some(()))
     })

@@ -5,7 +5,10 @@ use std::{
     fs,
     io::Write as _,
     net::{TcpListener, TcpStream},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::ExitStatusExt as _,
+    },
     path::Path,
     time::Duration,
 };
@@ -122,8 +125,40 @@ fn every_thread_has_what_it_needs_and_no_more() {
         .unwrap();
         // Metrics of the process come from /proc, which the server still reads.
         assert!(agent.metric("process_cpu_seconds_total", &[]).unwrap().is_some());
-        assert!(state.join("drift.json").exists() || mode == "auto", "written after the drop");
+        assert!(state.join("state.json").exists() || mode == "auto", "written after the drop");
     }
+}
+
+/// As in a container: root without CAP_CHOWN, in the group of the user it switches to (a pod's
+/// fsGroup), with a directory of the node.
+#[test]
+fn the_state_directory_is_shared_with_the_group_where_nothing_can_be_given_away() {
+    let name = "the_state_directory_is_shared_with_the_group_where_nothing_can_be_given_away";
+    if !requirement::met(name, &["setpriv"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // Whoever may not pass through the directory of a test cannot reach what is in it.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let state = dir.path().join("state");
+    let http = Loopback::reserve().unwrap().socket(2, 9464);
+    let cgroup = Cgroup::create().unwrap();
+    let own = ["--state", state.to_str().unwrap(), "--user", "65532", "--no-library"];
+    let options = [cgroup.options().unwrap().as_slice(), &own].concat();
+    let without = "-chown,-fowner,-dac_override,-fsetid";
+    let launcher =
+        ["setpriv", "--inh-caps", without, "--bounding-set", without, "--groups", "65532"];
+    for start in ["first", "second"] {
+        let mut agent = Agent::start_through(&launcher, dir.path(), http, &options).unwrap();
+        let shown = agent.get("/readyz").unwrap().body;
+        assert!(shown.contains("state.json"), "{start}: {shown}");
+        agent.daemon.terminate().unwrap();
+        let log = agent.daemon.log();
+        let file = fs::metadata(state.join("state.json")).expect(&log);
+        assert_eq!((file.uid(), file.mode() & 0o777), (65532, 0o600), "{start}");
+    }
+    let shared = fs::metadata(&state).unwrap();
+    assert_eq!((shared.uid(), shared.gid(), shared.mode() & 0o7777), (0, 65532, 0o770));
 }
 
 #[test]

@@ -4,8 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::labels::bounded_certificate;
-use crate::{model::Timestamp, report::ConnectionReport, tls::certificate_facts::CertificateFacts};
+use super::{labels::bounded_certificate, silence::Silence};
+use crate::{
+    model::Timestamp,
+    report::ConnectionReport,
+    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
+};
 
 /// Certificates kept per side: a server may have one per kind of key and per name.
 const MAX_CERTIFICATES: usize = 4;
@@ -21,12 +25,31 @@ struct Seen {
     heard: Timestamp,
 }
 
+impl Seen {
+    /// Whether it stands in the other's place by now.
+    fn renews(&self, other: &Self) -> bool {
+        self.facts.subject == other.facts.subject
+            && self.facts.public_key == other.facts.public_key
+            && self.facts.not_before >= other.facts.not_before
+            && self.facts != other.facts
+            && self.heard > other.heard
+    }
+}
+
 /// The certificates in use on both sides of connections with one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Shown", into = "Shown")]
 pub struct Certificates {
-    server: Vec<Seen>,
-    client: Vec<Seen>,
+    server: Side,
+    client: Side,
+}
+
+/// One side's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Side {
+    seen: Vec<Seen>,
+    /// Why the newest connection that could have shown one did not.
+    absent: Option<CertificateAbsence>,
 }
 
 /// How they stand in JSON.
@@ -34,21 +57,37 @@ pub struct Certificates {
 struct Shown {
     server: Vec<Arc<CertificateFacts>>,
     client: Vec<Arc<CertificateFacts>>,
+    /// Why there is none of the server.
+    #[serde(default)]
+    server_absent: Option<CertificateAbsence>,
+    /// Why there is none of the proxy.
+    #[serde(default)]
+    client_absent: Option<CertificateAbsence>,
 }
 
 impl From<Shown> for Certificates {
     fn from(shown: Shown) -> Self {
-        let seen = |all: Vec<Arc<CertificateFacts>>| {
-            all.into_iter().map(|facts| Seen { facts, heard: Timestamp::default() }).collect()
+        let side = |all: Vec<Arc<CertificateFacts>>, absent| {
+            let seen = |facts| Seen { facts, heard: Timestamp::default() };
+            Side { seen: all.into_iter().map(seen).collect(), absent }
         };
-        Self { server: seen(shown.server), client: seen(shown.client) }
+        Self {
+            server: side(shown.server, shown.server_absent),
+            client: side(shown.client, shown.client_absent),
+        }
     }
 }
 
 impl From<Certificates> for Shown {
     fn from(certificates: Certificates) -> Self {
-        let facts = |all: Vec<Seen>| all.into_iter().map(|seen| seen.facts).collect();
-        Self { server: facts(certificates.server), client: facts(certificates.client) }
+        let (server_absent, client_absent) = certificates.absent();
+        let facts = |side: Side| side.seen.into_iter().map(|seen| seen.facts).collect();
+        Self {
+            server: facts(certificates.server),
+            client: facts(certificates.client),
+            server_absent,
+            client_absent,
+        }
     }
 }
 
@@ -56,19 +95,48 @@ impl Certificates {
     /// Notes those of a report, also of a refused handshake: an expired certificate is seen
     /// exactly there.
     pub(super) fn record(&mut self, report: &ConnectionReport, now: Timestamp) {
-        note(&mut self.server, report.server_certificate.as_ref(), now);
-        note(&mut self.client, report.client_certificate.as_ref(), now);
+        let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
+        self.server.note(server_certificate.as_ref(), *server_certificate_absent, now);
+        let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
+        self.client.note(client_certificate.as_ref(), *client_certificate_absent, now);
     }
 
-    /// Those of the server, and those of the proxy, in use.
+    /// Those of the server in use.
+    pub fn server(&self) -> impl Iterator<Item = &Arc<CertificateFacts>> {
+        self.server.seen.iter().map(|seen| &seen.facts)
+    }
+
+    /// Those of the proxy in use.
+    pub fn client(&self) -> impl Iterator<Item = &Arc<CertificateFacts>> {
+        self.client.seen.iter().map(|seen| &seen.facts)
+    }
+
+    /// Why there is none in use of the server, and none of the proxy; absent where there is one, or
+    /// nothing is known.
     #[must_use]
-    pub fn in_use(&self) -> [Vec<&Arc<CertificateFacts>>; 2] {
-        [&self.server, &self.client].map(|all| all.iter().map(|seen| &seen.facts).collect())
+    pub fn absent(&self) -> (Option<CertificateAbsence>, Option<CertificateAbsence>) {
+        let why = |side: &Side| side.absent.filter(|_| side.seen.is_empty());
+        (why(&self.server), why(&self.client))
+    }
+
+    /// When each of those in use was last seen: the server's, and the proxy's.
+    pub(super) fn heard(&self) -> [Vec<Timestamp>; 2] {
+        [&self.server, &self.client].map(|side| side.seen.iter().map(|seen| seen.heard).collect())
+    }
+
+    /// What was read from JSON, bounded, with how long each had been silent at `now`.
+    pub(super) fn restore(&mut self, silent: [Vec<Silence>; 2], now: Timestamp) {
+        for (side, silent) in [&mut self.server, &mut self.client].into_iter().zip(silent) {
+            side.seen.truncate(MAX_CERTIFICATES.min(silent.len()));
+            for (seen, silent) in side.seen.iter_mut().zip(silent) {
+                *seen = Seen { facts: bounded(&seen.facts), heard: silent.heard(now) };
+            }
+        }
     }
 
     /// The proxy presents none any more.
     pub(super) fn forget_client(&mut self) {
-        self.client.clear();
+        self.client.seen.clear();
     }
 
     /// Nothing is encrypted any more.
@@ -77,37 +145,43 @@ impl Certificates {
     }
 }
 
-fn note(all: &mut Vec<Seen>, facts: Option<&Arc<CertificateFacts>>, now: Timestamp) {
-    let Some(facts) = facts else { return };
-    let same = |seen: &Seen| Arc::ptr_eq(&seen.facts, facts) || seen.facts == *facts;
-    if let Some(known) = all.iter_mut().find(|seen| same(seen)) {
-        known.heard = now;
-    } else {
-        let bounded = bounded_certificate(facts);
-        let facts = if bounded == **facts { facts.clone() } else { Arc::new(bounded) };
-        match all.iter_mut().find(|seen| seen.facts == facts) {
-            Some(known) => known.heard = now,
-            None => all.push(Seen { facts, heard: now }),
-        }
-    }
-    if all.len() < 2 {
-        return;
-    }
-    let newer = all.clone();
-    all.retain(|seen| {
-        let renews = |other: &Seen| {
-            other.facts.subject == seen.facts.subject
-                && other.facts.public_key == seen.facts.public_key
-                && other.facts.not_before >= seen.facts.not_before
-                && other.facts != seen.facts
-                && other.heard > seen.heard
+/// The facts, shared where they are bounded, else as a bounded copy.
+pub(super) fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
+    let bounded = bounded_certificate(facts);
+    if bounded == **facts { facts.clone() } else { Arc::new(bounded) }
+}
+
+impl Side {
+    fn note(
+        &mut self,
+        facts: Option<&Arc<CertificateFacts>>,
+        absent: Option<CertificateAbsence>,
+        now: Timestamp,
+    ) {
+        let Some(facts) = facts else {
+            self.absent = absent.or(self.absent);
+            return;
         };
-        now.since(seen.heard) <= RENEWED_AFTER || !newer.iter().any(renews)
-    });
-    if all.len() > MAX_CERTIFICATES
-        && let Some(stalest) =
-            all.iter().enumerate().min_by_key(|(_, seen)| seen.heard).map(|(at, _)| at)
-    {
-        all.remove(stalest);
+        let all = &mut self.seen;
+        if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
+            known.heard = now;
+        } else {
+            let facts = bounded(facts);
+            match all.iter_mut().find(|seen| seen.facts == facts) {
+                Some(known) => known.heard = now,
+                None => all.push(Seen { facts, heard: now }),
+            }
+        }
+        let is_renewed = |seen: &Seen| {
+            now.since(seen.heard) > RENEWED_AFTER && all.iter().any(|other| other.renews(seen))
+        };
+        if let Some(renewed) = all.iter().position(is_renewed) {
+            all.remove(renewed);
+        } else if all.len() > MAX_CERTIFICATES
+            && let Some(stalest) =
+                all.iter().enumerate().min_by_key(|(_, seen)| seen.heard).map(|(at, _)| at)
+        {
+            all.remove(stalest);
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         drift::{Compliance, OpenDrift, Rule},
         exempt::Exemption,
         intent::{Place, Scheme, Stated, UpstreamIntent},
+        time::UnixTime,
     },
     workload::pod::ProxyIdentity,
 };
@@ -27,6 +28,11 @@ pub struct HopContext {
     /// absent where that is not known.
     #[serde(default)]
     pub loaded_at: Option<f64>,
+    /// Since when the configuration has had a client certificate on every route, seconds since the
+    /// Unix epoch; kept once that was so. Its removal is a drift, unless a policy of the operator
+    /// says what the hop has to be.
+    #[serde(default)]
+    pub client_certificate_since: Option<f64>,
     /// Whether the hop is as policy and configuration want it.
     pub compliance: Option<HopCompliance>,
     /// Name of the process that opened the newest connection, which policies may match as well as
@@ -42,6 +48,45 @@ pub struct HopContext {
 }
 
 impl HopContext {
+    /// Takes over from what was known before what does not follow from what is known now.
+    pub(super) fn continue_from(&mut self, before: &Self, now: f64) {
+        let has_certificate = |intent: &IntentSummary| intent.client_certificate == Stated::Yes;
+        let since = || {
+            let has_one = self.intent.as_ref().is_some_and(has_certificate);
+            has_one.then(|| self.loaded_at.unwrap_or(now))
+        };
+        self.client_certificate_since = before.client_certificate_since.or_else(since);
+        if let (Some(new), Some(known)) = (&mut self.compliance, &before.compliance) {
+            new.status = known.status;
+        }
+    }
+
+    /// Since when the configuration that a connection was opened with says what it says of this hop,
+    /// where `intent` is that and `configured_at` its time of loading. One that says the same as the
+    /// one before it makes that no younger, nor does a restart of the agent, which reads the time of
+    /// the newest load.
+    #[must_use]
+    pub fn unchanged_since(
+        &self,
+        intent: Option<&IntentSummary>,
+        configured_at: Option<UnixTime>,
+    ) -> Option<UnixTime> {
+        let known = self.intent.as_ref().zip(intent);
+        match self.loaded_at.map(UnixTime::from_secs_f64) {
+            Some(before) if known.is_some_and(|(known, new)| known.says_the_same(new)) => {
+                configured_at.map(|at| at.min(before))
+            }
+            _ => configured_at,
+        }
+    }
+
+    /// The wall clock was set by so many seconds since the times of loading were read.
+    pub(super) fn set_times_of_loading(&mut self, set_by: f64) {
+        for at in [&mut self.loaded_at, &mut self.client_certificate_since] {
+            *at = at.map(|at| at + set_by);
+        }
+    }
+
     /// Kubernetes namespace of the proxy, where it is known.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
@@ -63,6 +108,13 @@ pub struct IntentSummary {
 }
 
 impl IntentSummary {
+    /// Whether the other says the same, wherever it stands.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let says = |one: &Self| (one.scheme, one.client_certificate, one.verify);
+        says(self) == says(other)
+    }
+
     /// The summary of `intent`.
     #[must_use]
     pub fn of(intent: &UpstreamIntent) -> Self {
@@ -78,13 +130,14 @@ impl IntentSummary {
 /// Whether a hop is as it should be. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HopCompliance {
-    /// In one word: `violation` while a drift is open, else what the newest connection says.
+    /// In one word: `violation` while a drift is open, else the worst that the treatments in use
+    /// say; `unknown` while none of them was evaluated.
     pub status: Compliance,
     /// Name of the policy that applies.
     pub policy: Arc<str>,
     /// The open drifts.
     pub violations: Vec<HopViolation>,
-    /// What the newest connection violates and need not meet for now, with who answers for it.
+    /// What a treatment in use violates and need not meet for now, with who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exemption: Option<Arc<Exemption>>,
 }
@@ -100,15 +153,19 @@ pub struct HopViolation {
     pub place: Option<Place>,
     /// Since when.
     pub since: f64,
+    /// Its cause is older than this agent: since when is only known from then on.
+    #[serde(default)]
+    pub preexisting: bool,
 }
 
 impl HopCompliance {
-    /// The compliance of a hop with these `open` drifts whose newest connection says `newest`.
+    /// The compliance of a hop with these `open` drifts. What its treatments say is not known yet:
+    /// whoever has the hop adds it.
     #[must_use]
     pub fn new<'a>(
-        newest: Compliance,
         policy: Arc<str>,
         open: impl IntoIterator<Item = &'a OpenDrift>,
+        exemption: Option<Arc<Exemption>>,
     ) -> Self {
         let violations: Vec<_> = open
             .into_iter()
@@ -117,9 +174,78 @@ impl HopCompliance {
                 detail: drift.violation.detail.clone(),
                 place: drift.violation.place.clone(),
                 since: drift.since.as_secs_f64(),
+                preexisting: drift.preexisting,
             })
             .collect();
-        let status = if violations.is_empty() { newest } else { Compliance::Violation };
-        Self { status, policy, violations, exemption: None }
+        let status = Self::status(&violations, None, exemption.as_ref());
+        Self { status, policy, violations, exemption }
+    }
+
+    /// Finds the status by what is open and what the treatments in use say; an exemption that none of
+    /// them needs any more goes.
+    pub(super) fn evaluate(&mut self, says: impl Iterator<Item = Compliance> + Clone) {
+        if !says.clone().any(|word| word == Compliance::Exempt) {
+            self.exemption = None;
+        }
+        let worst = says.min_by_key(|word| match word {
+            Compliance::Violation => 0,
+            Compliance::Exempt => 1,
+            Compliance::Unknown => 2,
+            Compliance::Compliant => 3,
+        });
+        self.status = Self::status(&self.violations, worst, self.exemption.as_ref());
+    }
+
+    fn status(
+        violations: &[HopViolation],
+        worst: Option<Compliance>,
+        exemption: Option<&Arc<Exemption>>,
+    ) -> Compliance {
+        match worst {
+            _ if !violations.is_empty() => Compliance::Violation,
+            // The exemption it rested on has ended, or is no longer in the file.
+            Some(Compliance::Exempt) if exemption.is_none() => Compliance::Violation,
+            Some(worst) => worst,
+            None => Compliance::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(client_certificate: Stated, line: u32) -> IntentSummary {
+        IntentSummary {
+            scheme: Scheme::Tls,
+            client_certificate,
+            verify: Stated::Yes,
+            place: Some(Place { file: "nginx.conf".into(), line }),
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_as_old_as_what_it_says_of_the_hop() {
+        let at = UnixTime::from_secs;
+        let known = |intent| HopContext {
+            intent,
+            loaded_at: Some(at(100).as_secs_f64()),
+            ..HopContext::default()
+        };
+        let (mixed, yes) = (says(Stated::Mixed, 7), says(Stated::Yes, 7));
+        let moved = says(Stated::Mixed, 9);
+        for (name, before, intent, loaded, want) in [
+            ("the same, loaded again", Some(&mixed), Some(&mixed), Some(200), Some(100)),
+            ("the same, at another line", Some(&mixed), Some(&moved), Some(200), Some(100)),
+            ("something else", Some(&mixed), Some(&yes), Some(200), Some(200)),
+            ("an old worker, the same", Some(&mixed), Some(&mixed), Some(50), Some(50)),
+            ("an old worker, something else", Some(&mixed), Some(&yes), Some(50), Some(50)),
+            ("nothing was known", None, Some(&yes), Some(200), Some(200)),
+            ("nothing is known", Some(&mixed), None, Some(200), Some(200)),
+            ("no time is known", Some(&mixed), Some(&mixed), None, None),
+        ] {
+            let found = known(before.cloned()).unchanged_since(intent, loaded.map(at));
+            assert_eq!(found, want.map(at), "{name}");
+        }
     }
 }

@@ -1,114 +1,28 @@
 //! One hop: what its connections said so far, and what it is now.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    labels::{OTHER, bounded_certificate, sanitised},
+    certificates::{self, Certificates},
+    context::HopContext,
+    counts::Counts,
+    evaluation::Evaluation,
+    labels::OTHER,
+    moment::Moment,
+    onward::ContinuesEncrypted,
     server::{MAX_SERVERS, Server, worst},
+    share::Share,
+    state::{HopState, is_certain},
     treatment::Treatment,
 };
 use crate::{
-    hops::{
-        context::HopContext,
-        moment::Moment,
-        state::{HopState, is_certain},
-    },
-    model::{ClientAuth, Evidence, Outcome, Reason, Security, Timestamp, Word, canonical},
-    report::{AlertFacts, ConnectionReport, Verdict},
-    tls::certificate_facts::CertificateFacts,
+    model::{Security, Timestamp, canonical},
+    policy::drift::Compliance,
+    report::{ConnectionReport, Verdict},
+    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
-
-/// Distinct (version, cipher) pairs and distinct failure reasons kept per hop; more are counted
-/// under [`OTHER`].
-pub const MAX_VARIANTS: usize = 16;
-
-/// Connections counted under one combination of verdict words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// How they were protected.
-    pub security: Security,
-    /// What the client did about client authentication.
-    pub client_auth: ClientAuth,
-    /// What the verdicts rest on.
-    pub evidence: Evidence,
-    /// How their handshakes ended.
-    pub outcome: Outcome,
-    /// How many connections.
-    pub connections: u64,
-}
-
-/// Connections counted under one negotiated protocol version and cipher suite.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Negotiated {
-    /// Protocol version, such as `1.3`.
-    pub version: Word,
-    /// IANA cipher suite name; `unknown` where it was not seen.
-    pub cipher: Word,
-    /// How many connections.
-    pub connections: u64,
-}
-
-/// Alerts of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlertTally {
-    /// Who sent them: `client` or `server`.
-    pub from: Word,
-    /// RFC 8446 section 6 name.
-    pub alert: Word,
-    /// How many.
-    pub count: u64,
-}
-
-/// How much of a hop one kind of security has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// The kind.
-    pub security: Security,
-    /// Treatments of it, over all servers.
-    pub treatments: usize,
-    /// All treatments of the hop.
-    pub of_treatments: usize,
-    /// Finished connections treated so.
-    pub connections: u64,
-    /// All finished connections of treatments in use.
-    pub of_connections: u64,
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        Self {
-            security: Security::Unknown,
-            treatments: 0,
-            of_treatments: 0,
-            connections: 0,
-            of_connections: 0,
-        }
-    }
-}
-
-impl fmt::Display for Share {
-    /// `tls: 1 of 2 treatments, 50 % of connections`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { security, treatments, of_treatments, connections, of_connections } = self;
-        let percent = (connections * 100).checked_div(*of_connections).unwrap_or(0);
-        write!(
-            f,
-            "{security}: {treatments} of {of_treatments} treatments, {percent} % of connections"
-        )
-    }
-}
-
-/// The last alert of a hop.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LastAlert {
-    /// What it was.
-    #[serde(flatten)]
-    pub alert: AlertFacts,
-    /// When it was reported, seconds since the Unix epoch.
-    pub at: f64,
-}
 
 /// One hop: (proxy, upstream), the unit operators act on. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,6 +35,11 @@ pub struct Hop {
     /// What the hop is now: its worst treatment in use, of all its servers.
     #[serde(flatten)]
     pub state: Arc<HopState>,
+    /// Whether its plaintext goes on encrypted: the worst of the servers that are spoken to in the
+    /// clear; absent while there is none, or nothing is known for one of them. Its state is plaintext
+    /// all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues_encrypted: Option<ContinuesEncrypted>,
     /// Since when `security` has its value.
     pub security_since: f64,
     /// First report.
@@ -132,31 +51,23 @@ pub struct Hop {
     pub(super) heard: Timestamp,
     /// Verdict of the newest report, certain or not.
     pub last_verdict: Verdict,
-    /// Finished connections by verdict.
-    pub connections: Vec<Tally>,
-    /// Finished connections whose `security` is `unknown`, by reason.
-    pub unknown_reasons: BTreeMap<Reason, u64>,
-    /// Handshakes that were rejected or failed by alert (by outcome where none was seen), and those
-    /// that the server ended without accepting them.
-    pub failures: BTreeMap<String, u64>,
+    /// What its connections were, in numbers.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// The servers in use, [`MAX_SERVERS`] at most, each with its treatments and certificates; none
     /// of an overflow hop.
     #[serde(default)]
     pub servers: Vec<Server>,
-    /// Alerts by sender and description.
-    pub alerts: Vec<AlertTally>,
-    /// Finished connections by what was negotiated.
-    pub negotiated: Vec<Negotiated>,
-    /// Finished connections that resumed a session.
-    pub resumed_connections: u64,
-    /// Finished connections of which it is known whether they resumed a session.
-    pub resumption_known: u64,
-    /// The last alert.
-    pub last_alert: Option<LastAlert>,
     /// Of the upstream's certificates in use the one that ends first.
     pub server_certificate: Option<Arc<CertificateFacts>>,
     /// Of the proxy's certificates in use the one that ends first.
     pub client_certificate: Option<Arc<CertificateFacts>>,
+    /// Why there is no `server_certificate`, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_certificate_absent: Option<CertificateAbsence>,
+    /// Why there is no `client_certificate`, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_absent: Option<CertificateAbsence>,
     /// What is known of it beside its connections.
     #[serde(flatten)]
     pub context: HopContext,
@@ -170,22 +81,18 @@ impl Hop {
             proxy,
             upstream,
             state: Arc::new(HopState::UNKNOWN),
+            continues_encrypted: None,
             security_since: now.unix_seconds,
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
             heard: now.monotonic,
             last_verdict: verdict,
-            connections: Vec::new(),
-            unknown_reasons: BTreeMap::new(),
-            failures: BTreeMap::new(),
+            counts: Counts::default(),
             servers: Vec::new(),
-            alerts: Vec::new(),
-            negotiated: Vec::new(),
-            resumed_connections: 0,
-            resumption_known: 0,
-            last_alert: None,
             server_certificate: None,
             client_certificate: None,
+            server_certificate_absent: None,
+            client_certificate_absent: None,
             context: HopContext::default(),
         }
     }
@@ -202,25 +109,11 @@ impl Hop {
         self.servers.iter().any(|server| server.address == canonical(address))
     }
 
-    /// Finished connections whose verdict satisfies `wanted`.
-    #[must_use]
-    pub fn count_of(&self, wanted: impl Fn(&Tally) -> bool) -> u64 {
-        self.connections.iter().filter(|tally| wanted(tally)).map(|tally| tally.connections).sum()
-    }
-
-    /// Finished connections whose handshake was rejected, failed, or was ended by the server without
-    /// being accepted.
-    #[must_use]
-    pub fn failed(&self) -> u64 {
-        self.failures.values().sum()
-    }
-
-    /// Takes a report in: the state follows every report, counts follow final ones. `loaded_at` is
-    /// when the configuration was loaded that the connection was opened with, where that is known.
+    /// Takes a report in: the state follows every report, counts follow final ones.
     pub fn record(
         &mut self,
         report: &ConnectionReport,
-        loaded_at: Option<f64>,
+        evaluation: Evaluation,
         now: Moment,
         stands_for: Duration,
     ) {
@@ -233,11 +126,11 @@ impl Hop {
             self.note_change(before, now);
             self.note_certificates(report);
         } else {
-            self.server(report, now).record(report, loaded_at, now);
+            self.server(report, now).record(report, evaluation, now);
             self.judge(now, stands_for);
         }
         if report.is_final {
-            self.count(report, now.unix_seconds);
+            self.counts.record(report, now.unix_seconds);
         }
     }
 
@@ -256,31 +149,11 @@ impl Hop {
     /// How much of the hop each kind of security in use has, worst first.
     #[must_use]
     pub fn shares(&self) -> Vec<Share> {
-        let mut shares: Vec<Share> = Vec::new();
-        let (mut treatments, mut connections) = (0, 0);
-        for treatment in self.treatments() {
-            treatments += 1;
-            connections += treatment.connections;
-            let known = shares.iter().position(|share| share.security == treatment.security);
-            let at = known.unwrap_or_else(|| {
-                shares.push(Share { security: treatment.security, ..Share::default() });
-                shares.len() - 1
-            });
-            shares[at].treatments += 1;
-            shares[at].connections += treatment.connections;
-        }
-        for share in &mut shares {
-            (share.of_treatments, share.of_connections) = (treatments, connections);
-        }
-        shares.sort_by_key(|share| match share.security {
-            Security::Plaintext => 0,
-            Security::Tls => 1,
-            Security::Mtls | Security::Unknown => 2,
-        });
-        shares
+        Share::of(self.treatments())
     }
 
-    fn treatments(&self) -> impl Iterator<Item = &Treatment> {
+    /// The treatments in use, of all servers.
+    pub fn treatments(&self) -> impl Iterator<Item = &Treatment> + Clone {
         self.servers.iter().flat_map(|server| &server.treatments)
     }
 
@@ -305,10 +178,18 @@ impl Hop {
 
     /// Drops what is out of use, and says what the hop is without it.
     pub fn judge(&mut self, now: Moment, stands_for: Duration) {
-        let before = self.state.security;
         if self.is_mixed() {
             self.retire(now.monotonic, stands_for);
         }
+        self.conclude(now);
+    }
+
+    /// Says what the hop is by what is in use.
+    pub(super) fn conclude(&mut self, now: Moment) {
+        if self.is_overflow() {
+            return;
+        }
+        let before = self.state.security;
         match worst(&self.servers) {
             Some(worst) if *worst == *self.state => {}
             Some(worst) => self.state = worst,
@@ -316,6 +197,29 @@ impl Hop {
         }
         self.note_change(before, now);
         self.choose_certificates();
+        self.continues_encrypted = self.continues_encrypted();
+        let Some(mut compliance) = self.context.compliance.take() else { return };
+        let says = |treatment: &Treatment| treatment.compliance.unwrap_or(Compliance::Unknown);
+        compliance.evaluate(self.treatments().map(says));
+        self.context.compliance = Some(compliance);
+    }
+
+    fn continues_encrypted(&self) -> Option<ContinuesEncrypted> {
+        let in_the_clear = self.servers.iter().filter(|server| server.has_plaintext());
+        let known = in_the_clear.map(|server| Some(server.onward.as_ref()?.continues_encrypted));
+        let all: Option<Vec<_>> = known.collect();
+        let is_unknown = |one: &&ContinuesEncrypted| **one == ContinuesEncrypted::Unknown;
+        let all = all?;
+        all.iter().find(is_unknown).or(all.first()).copied()
+    }
+
+    /// How many treatments and certificates it has: what changes this is worth keeping at once.
+    pub(super) fn parts(&self) -> usize {
+        let parts = |server: &Server| {
+            let Server { treatments, certificates, .. } = server;
+            treatments.len() + certificates.server().count() + certificates.client().count()
+        };
+        self.servers.iter().map(parts).sum()
     }
 
     fn note_change(&mut self, before: Security, now: Moment) {
@@ -325,8 +229,7 @@ impl Hop {
     }
 
     fn retire(&mut self, now: Timestamp, stands_for: Duration) {
-        let treatments = self.servers.iter().flat_map(|server| &server.treatments);
-        let newest = treatments.map(Treatment::heard).max().unwrap_or_default();
+        let newest = self.treatments().map(Treatment::heard).max().unwrap_or_default();
         let configured = self.context.intent.as_ref().zip(self.context.loaded_at);
         for server in &mut self.servers {
             server.retire(newest, now, stands_for, configured);
@@ -338,17 +241,17 @@ impl Hop {
 
     /// Of the certificates in use the ones that end first: whoever renews has to begin there.
     fn choose_certificates(&mut self) {
-        let in_use = self.servers.iter().map(|server| server.certificates.in_use());
-        let (mut servers, mut clients) = (Vec::new(), Vec::new());
-        for [server, client] in in_use {
-            servers.extend(server);
-            clients.extend(client);
-        }
-        let first = |all: Vec<&Arc<CertificateFacts>>| {
-            all.into_iter().min_by_key(|facts| facts.not_after).cloned()
-        };
-        self.server_certificate = first(servers);
-        self.client_certificate = first(clients);
+        let in_use = || self.servers.iter().map(|server| &server.certificates);
+        let ends_first = |facts: &&Arc<CertificateFacts>| facts.not_after;
+        let server = in_use().flat_map(Certificates::server).min_by_key(ends_first);
+        let client = in_use().flat_map(Certificates::client).min_by_key(ends_first);
+        self.server_certificate = server.cloned();
+        self.client_certificate = client.cloned();
+        let absent = || self.servers.iter().map(|server| server.certificates.absent());
+        let (server, client) =
+            (absent().find_map(|(server, _)| server), absent().find_map(|(_, client)| client));
+        self.server_certificate_absent = server.filter(|_| self.server_certificate.is_none());
+        self.client_certificate_absent = client.filter(|_| self.client_certificate.is_none());
     }
 
     /// The server that the connection went to.
@@ -400,109 +303,13 @@ impl Hop {
                 self.server_certificate = None;
             }
         }
-        note_certificate(&mut self.server_certificate, report.server_certificate.as_ref());
-        note_certificate(&mut self.client_certificate, report.client_certificate.as_ref());
-    }
-
-    fn count(&mut self, report: &ConnectionReport, now: f64) {
-        let verdict = &report.verdict;
-        tally(&mut self.connections, *verdict);
-        if let (Security::Unknown, Some(reason)) = (verdict.security, verdict.reason) {
-            *self.unknown_reasons.entry(reason).or_default() += 1;
-        }
-        if let Some(reason) = failure_reason(report) {
-            let full = self.failures.len() >= MAX_VARIANTS && !self.failures.contains_key(&*reason);
-            let reason = if full { OTHER } else { &reason };
-            if let Some(count) = self.failures.get_mut(reason) {
-                *count += 1;
-            } else {
-                self.failures.insert(reason.to_owned(), 1);
+        for (noted, seen) in [
+            (&mut self.server_certificate, &report.server_certificate),
+            (&mut self.client_certificate, &report.client_certificate),
+        ] {
+            if let Some(seen) = seen {
+                *noted = Some(certificates::bounded(seen));
             }
         }
-        if let Some(version) = &report.tls_version {
-            let cipher = report.cipher.as_ref().unwrap_or(const { &Word::Borrowed("unknown") });
-            count_negotiated(&mut self.negotiated, label(version), label(cipher));
-        }
-        if let Some(resumed) = report.resumed {
-            self.resumption_known += 1;
-            self.resumed_connections += u64::from(resumed);
-        }
-        if let Some(alert) = &report.alert {
-            let (from, description) = (label(&alert.from), label(&alert.description));
-            count_alert(&mut self.alerts, from.clone(), description.clone());
-            let alert = AlertFacts { from, description, code: alert.code };
-            self.last_alert = Some(LastAlert { alert, at: now });
-        }
-    }
-}
-
-/// What a handshake ended in that did not work: the alert's name, or the outcome where no alert was
-/// seen.
-fn failure_reason(report: &ConnectionReport) -> Option<Word> {
-    let Verdict { outcome, reason, .. } = report.verdict;
-    match (outcome, reason, &report.alert) {
-        (Outcome::Rejected | Outcome::Failed, _, Some(alert)) => Some(label(&alert.description)),
-        (Outcome::Rejected | Outcome::Failed, _, None) => Some(outcome.as_str().into()),
-        (Outcome::Incomplete, Some(Reason::Unaccepted), _) => {
-            Some(Reason::Unaccepted.as_str().into())
-        }
-        _ => None,
-    }
-}
-
-/// A word as label value. Our own are label values already.
-fn label(word: &Word) -> Word {
-    match word {
-        Word::Borrowed(ours) => Word::Borrowed(*ours),
-        Word::Owned(read) => sanitised(read).into_owned().into(),
-    }
-}
-
-/// Shares the facts, or keeps a bounded copy where they are not bounded.
-fn note_certificate(
-    noted: &mut Option<Arc<CertificateFacts>>,
-    seen: Option<&Arc<CertificateFacts>>,
-) {
-    let Some(seen) = seen else { return };
-    if noted.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, seen) || noted == seen) {
-        return;
-    }
-    let bounded = bounded_certificate(seen);
-    *noted = Some(if bounded == **seen { seen.clone() } else { Arc::new(bounded) });
-}
-
-fn tally(tallies: &mut Vec<Tally>, verdict: Verdict) {
-    let Verdict { security, client_auth, evidence, outcome, .. } = verdict;
-    let words = (security, client_auth, evidence, outcome);
-    let same = |t: &&mut Tally| (t.security, t.client_auth, t.evidence, t.outcome) == words;
-    match tallies.iter_mut().find(same) {
-        Some(tally) => tally.connections += 1,
-        None => tallies.push(Tally { security, client_auth, evidence, outcome, connections: 1 }),
-    }
-}
-
-fn count_negotiated(all: &mut Vec<Negotiated>, version: Word, cipher: Word) {
-    let known = all.iter().any(|n| n.version == version && n.cipher == cipher);
-    let (version, cipher) = if known || all.len() < MAX_VARIANTS {
-        (version, cipher)
-    } else {
-        (OTHER.into(), OTHER.into())
-    };
-    match all.iter_mut().find(|n| n.version == version && n.cipher == cipher) {
-        Some(same) => same.connections += 1,
-        None => all.push(Negotiated { version, cipher, connections: 1 }),
-    }
-}
-
-fn count_alert(all: &mut Vec<AlertTally>, from: Word, alert: Word) {
-    let known = all.iter().any(|a| a.from == from && a.alert == alert);
-    let (from, alert) = if known || all.len() < MAX_VARIANTS {
-        (from, alert)
-    } else {
-        (OTHER.into(), OTHER.into())
-    };
-    match all.iter_mut().find(|a| a.from == from && a.alert == alert) {
-        Some(same) => same.count += 1,
-        None => all.push(AlertTally { from, alert, count: 1 }),
     }
 }

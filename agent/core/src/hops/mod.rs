@@ -1,12 +1,19 @@
 //! Hops: what connections from a proxy to an upstream are grouped into, and what each is now.
 
 pub mod certificates;
+pub mod change;
 pub mod context;
+pub mod counts;
 pub mod ends;
+pub mod evaluation;
 pub mod hop;
+pub mod kept;
 pub mod labels;
 pub mod moment;
+pub mod onward;
 pub mod server;
+pub mod share;
+mod silence;
 pub mod state;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]

@@ -1,6 +1,6 @@
 //! Moments on two clocks: the one that is shown and the one that ages are reckoned in.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::model::Timestamp;
 
@@ -14,11 +14,35 @@ pub struct Moment {
     pub monotonic: Timestamp,
 }
 
-/// Seconds since the Unix epoch; negative before it.
+/// Seconds since the Unix epoch, to the microsecond; negative before it.
+///
+/// Of a time of our centuries so many digits are whole in a JSON number: what is kept in a file is
+/// read as what it was.
 #[must_use]
 pub fn unix_seconds(time: SystemTime) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 microseconds, the year 2255")]
+    let seconds = |span: Duration| span.as_micros() as f64 / 1e6;
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => after.as_secs_f64(),
-        Err(before) => -before.duration().as_secs_f64(),
+        Ok(after) => seconds(after),
+        Err(before) => -seconds(before.duration()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::time::UnixTime;
+
+    #[test]
+    fn times_are_the_same_after_json() {
+        let base = UNIX_EPOCH + Duration::from_secs(1_795_952_350);
+        for micros in (0..1_000_000).step_by(997) {
+            let time = base + Duration::from_micros(micros);
+            for seconds in [unix_seconds(time), UnixTime::from(time).as_secs_f64()] {
+                let json = serde_json::to_string(&seconds).expect("JSON");
+                let back: f64 = serde_json::from_str(&json).expect("a number");
+                assert_eq!(back.to_bits(), seconds.to_bits(), "{json}");
+            }
+        }
     }
 }

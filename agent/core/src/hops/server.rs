@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     certificates::Certificates,
     context::IntentSummary,
+    evaluation::Evaluation,
     moment::Moment,
+    onward::Onward,
     state::{HopState, is_certain},
     treatment::{Treatment, TreatmentKey, verification_rank},
 };
@@ -32,6 +34,10 @@ pub struct Server {
     /// How the proxy speaks to it, those in use.
     #[serde(default)]
     pub treatments: Vec<Treatment>,
+    /// What takes plaintext connections to it further; absent where nothing is known that would
+    /// encrypt them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onward: Option<Onward>,
     /// Certificates in use with it.
     #[serde(default)]
     pub certificates: Certificates,
@@ -49,6 +55,7 @@ impl Server {
             security: Security::Unknown,
             last_seen: now.unix_seconds,
             treatments: Vec::new(),
+            onward: None,
             certificates: Certificates::default(),
             heard: now.monotonic,
         }
@@ -56,12 +63,12 @@ impl Server {
 
     /// Takes a report in. What a connection said before its last report it may take back: one that
     /// is refused after all, or found to be uncertain, vouches for nothing.
-    pub fn record(&mut self, report: &ConnectionReport, loaded_at: Option<f64>, now: Moment) {
+    pub fn record(&mut self, report: &ConnectionReport, evaluation: Evaluation, now: Moment) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.certificates.record(report, now.monotonic);
         self.treatments.retain_mut(|treatment| treatment.withdraw(report.connection));
-        if is_certain(&report.verdict) {
+        if is_certain(&report.verdict) && !self.is_known_so_far(report) {
             let state = HopState::of(report, self.verified_before(report));
             let key = TreatmentKey::of(&state);
             let known = self.treatments.iter().position(|treatment| treatment.key() == key);
@@ -74,9 +81,24 @@ impl Server {
                 Some(same) if **same == state => same.clone(),
                 _ => Arc::new(state),
             };
-            treatment.record(report, state, loaded_at, now);
+            treatment.record(report, state, &evaluation, now);
+            if report.verdict.security == Security::Plaintext {
+                self.onward = evaluation.onward;
+            }
         }
         self.judge();
+    }
+
+    /// Whether a connection that is not over says nothing new so far: whether it verifies is told
+    /// at its end, and the rest is known.
+    fn is_known_so_far(&self, report: &ConnectionReport) -> bool {
+        let verdict = &report.verdict;
+        let alike = |treatment: &Treatment| {
+            (treatment.security, treatment.client_auth) == (verdict.security, verdict.client_auth)
+        };
+        !report.is_final
+            && verdict.server_verified == ServerVerified::Unknown
+            && self.treatments.iter().any(alike)
     }
 
     /// The state whose answer on verification a resumed connection goes on with: a resumption
@@ -101,13 +123,17 @@ impl Server {
         stands_for: Duration,
         configured: Option<(&IntentSummary, f64)>,
     ) -> bool {
-        let before = self.treatments.len();
-        let all = self.treatments.clone();
-        self.treatments.retain(|treatment| {
-            treatment.heard() >= newest || !treatment.is_gone(&all, now, stands_for, configured)
-        });
-        let is_changed = self.treatments.len() != before;
-        if is_changed && self.is_decided() {
+        let all = &self.treatments;
+        let is_gone = |treatment: &Treatment| {
+            treatment.heard() < newest && treatment.is_gone(all, now, stands_for, configured)
+        };
+        if !all.iter().any(is_gone) {
+            return false;
+        }
+        let gone: Vec<bool> = all.iter().map(is_gone).collect();
+        let mut gone = gone.into_iter();
+        self.treatments.retain(|_| gone.next() != Some(true));
+        if self.is_decided() {
             let has = |security| self.treatments.iter().any(|one| one.security == security);
             if !has(Security::Mtls) {
                 self.certificates.forget_client();
@@ -117,12 +143,25 @@ impl Server {
             }
         }
         self.judge();
-        is_changed
+        true
+    }
+
+    /// Puts a treatment back that was kept.
+    pub(super) fn restore(&mut self, treatment: Treatment) {
+        if self.treatments.iter().all(|known| known.key() != treatment.key()) {
+            self.treatments.push(treatment);
+            self.judge();
+        }
     }
 
     /// Whether it has a say in what the hop is.
     pub(super) const fn is_decided(&self) -> bool {
         !self.treatments.is_empty()
+    }
+
+    /// Whether connections to it in the clear are in use.
+    pub(super) fn has_plaintext(&self) -> bool {
+        self.security == Security::Plaintext
     }
 
     fn judge(&mut self) {

@@ -9,12 +9,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ends::Ends, hop::Hop, labels::OTHER};
-use crate::{
-    hops::{context::HopContext, moment::Moment},
-    model::Security,
-    report::ConnectionReport,
+use super::{
+    change::{Described, HopChange, IntentChange},
+    context::HopContext,
+    ends::Ends,
+    evaluation::Evaluation,
+    hop::Hop,
+    labels::OTHER,
+    moment::Moment,
+    treatment::TreatmentKey,
 };
+use crate::{model::Security, report::ConnectionReport};
 
 /// Overflow hops, one per proxy; the proxies beyond share one more.
 const MAX_OVERFLOW_HOPS: usize = 256;
@@ -29,6 +34,13 @@ pub struct HopLimits {
     /// A treatment that nobody has seen for this long is out of use, unless it is the newest of its
     /// hop. Long, for a bad route may be taken once an hour.
     pub treatment_stands_for: Duration,
+}
+
+impl Revision {
+    const fn note_essential(&mut self) {
+        self.any += 1;
+        self.essential += 1;
+    }
 }
 
 impl Default for HopLimits {
@@ -51,6 +63,16 @@ pub struct HopTable {
     hops: HashMap<(Arc<str>, Arc<str>), Arc<Hop>>,
     overflow_hops: usize,
     totals: Totals,
+    revision: Revision,
+}
+
+/// Counts the changes of a table, so that whoever keeps it knows when it is worth while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// Every change.
+    pub any: u64,
+    /// Changes of what hops are: all but counts, and times of the last report.
+    pub essential: u64,
 }
 
 /// Counts of the table as a whole, since start.
@@ -104,23 +126,25 @@ impl HopTable {
 
     /// Takes a report in at `now`, its ends named by itself alone.
     pub fn record(&mut self, report: &ConnectionReport, now: Moment) {
-        self.record_between(&Ends::of(report), report, None, now);
+        self.record_between(&Ends::of(report), report, Evaluation::default(), now);
     }
 
-    /// Takes in what was said of a connection between `ends`, opened with the configuration that was
-    /// loaded at `loaded_at` (seconds since the Unix epoch), where that is known.
+    /// Takes in what was said of a connection between `ends`; says what became of its hop, if that
+    /// is something else than before.
     pub fn record_between(
         &mut self,
         ends: &Ends,
         report: &ConnectionReport,
-        loaded_at: Option<f64>,
+        evaluation: Evaluation,
         now: Moment,
-    ) {
-        let limits = self.limits;
+    ) -> Option<HopChange> {
+        self.revision.any += 1;
+        let stands_for = self.limits.treatment_stands_for;
         let key = (ends.proxy.clone(), ends.upstream.clone());
         if let Some(hop) = self.hops.get_mut(&key) {
-            Arc::make_mut(hop).record(report, loaded_at, now, limits.treatment_stands_for);
-            return;
+            return change(hop, &mut self.revision, |hop| {
+                hop.record(report, evaluation, now, stands_for);
+            });
         }
         let key = self.new_key(key);
         let hop = self.hops.entry(key).or_insert_with_key(|(proxy, upstream)| {
@@ -129,7 +153,8 @@ impl HopTable {
         if report.is_final && hop.is_overflow() {
             self.totals.overflowed_connections += 1;
         }
-        Arc::make_mut(hop).record(report, loaded_at, now, limits.treatment_stands_for);
+        self.revision.note_essential();
+        change(hop, &mut self.revision, |hop| hop.record(report, evaluation, now, stands_for))
     }
 
     /// The key of a new hop if there is room, else of an overflow hop.
@@ -147,19 +172,35 @@ impl HopTable {
         key
     }
 
-    /// Says what is known of a hop beside its connections; of one that is not kept apart, nothing.
+    /// Says what is known of a hop beside its connections, given what was known before; of one that
+    /// is not kept apart, nothing.
     pub fn describe(
         &mut self,
         proxy: &Arc<str>,
         upstream: &Arc<str>,
-        context: HopContext,
+        context: impl FnOnce(&HopContext) -> HopContext,
         now: Moment,
-    ) {
-        if let Some(hop) = self.hops.get_mut(&(proxy.clone(), upstream.clone()))
-            && hop.context != context
-        {
-            Arc::make_mut(hop).describe(context, now, self.limits.treatment_stands_for);
+    ) -> Described {
+        let Some(hop) = self.hops.get_mut(&(proxy.clone(), upstream.clone())) else {
+            return Described::default();
+        };
+        let mut context = context(&hop.context);
+        context.continue_from(&hop.context, now.unix_seconds);
+        if hop.context == context {
+            return Described::default();
         }
+        let intent = IntentChange::between(hop, &context);
+        self.revision.note_essential();
+        let hop = change(hop, &mut self.revision, |hop| {
+            hop.describe(context, now, self.limits.treatment_stands_for);
+        });
+        Described { hop, intent }
+    }
+
+    /// A hop as it is now.
+    #[must_use]
+    pub fn get(&self, proxy: &Arc<str>, upstream: &Arc<str>) -> Option<&Arc<Hop>> {
+        self.hops.get(&(proxy.clone(), upstream.clone()))
     }
 
     /// Forgets the servers of a hop that are no longer behind its upstream's name.
@@ -169,12 +210,33 @@ impl HopTable {
         upstream: &Arc<str>,
         is_listed: impl Fn(SocketAddr) -> bool,
         now: Moment,
-    ) {
-        if let Some(hop) = self.hops.get_mut(&(proxy.clone(), upstream.clone()))
-            && hop.servers.iter().any(|server| !is_listed(server.address))
-        {
-            Arc::make_mut(hop).retain_servers(is_listed, now, self.limits.treatment_stands_for);
+    ) -> Option<HopChange> {
+        let hop = self.hops.get_mut(&(proxy.clone(), upstream.clone()))?;
+        if hop.servers.iter().all(|server| is_listed(server.address)) {
+            return None;
         }
+        change(hop, &mut self.revision, |hop| {
+            hop.retain_servers(is_listed, now, self.limits.treatment_stands_for);
+        })
+    }
+
+    /// Puts a hop back that was kept, if there is room and it is not known already.
+    pub(super) fn restore(&mut self, hop: Hop) {
+        let has_room = if hop.is_overflow() {
+            self.overflow_hops < MAX_OVERFLOW_HOPS
+        } else {
+            self.len() < self.limits.max_hops
+        };
+        let key = (hop.proxy.clone(), hop.upstream.clone());
+        if has_room && !self.hops.contains_key(&key) {
+            self.overflow_hops += usize::from(hop.is_overflow());
+            self.hops.insert(key, Arc::new(hop));
+        }
+    }
+
+    /// Puts counts back that were kept.
+    pub(super) const fn restore_totals(&mut self, totals: Totals) {
+        self.totals = totals;
     }
 
     /// Forgets the hop from `proxy` to `upstream`: it will not be seen again under this name.
@@ -182,13 +244,17 @@ impl HopTable {
         self.retain(|hop| (&*hop.proxy, &*hop.upstream) != (proxy, upstream));
     }
 
-    /// Forgets hops that were silent for longer than the limit, and treatments that are out of use.
-    pub fn expire(&mut self, now: Moment) {
-        let limit = self.limits.idle_expiry;
-        self.retain(|hop| now.monotonic.since(hop.heard) <= limit);
-        for hop in self.hops.values_mut().filter(|hop| hop.is_mixed()) {
-            Arc::make_mut(hop).judge(now, self.limits.treatment_stands_for);
-        }
+    /// Forgets hops that were silent for longer than the limit, and treatments that are out of use;
+    /// says which hops are something else without them.
+    pub fn expire(&mut self, now: Moment) -> Vec<HopChange> {
+        let HopLimits { idle_expiry, treatment_stands_for, .. } = self.limits;
+        self.retain(|hop| now.monotonic.since(hop.heard) <= idle_expiry);
+        let mixed = self.hops.values_mut().filter(|hop| hop.is_mixed());
+        mixed
+            .filter_map(|hop| {
+                change(hop, &mut self.revision, |hop| hop.judge(now, treatment_stands_for))
+            })
+            .collect()
     }
 
     fn retain(&mut self, wanted: impl Fn(&Hop) -> bool) {
@@ -196,6 +262,7 @@ impl HopTable {
         self.hops.retain(|_, hop| wanted(hop));
         let expired = before - self.hops.len();
         if expired > 0 {
+            self.revision.note_essential();
             self.totals.expired_hops += expired as u64;
             self.overflow_hops = self.hops.values().filter(|hop| hop.is_overflow()).count();
         }
@@ -205,6 +272,12 @@ impl HopTable {
     #[must_use]
     pub fn len(&self) -> usize {
         self.hops.len() - self.overflow_hops
+    }
+
+    /// How often it has changed.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// Whether there is no hop.
@@ -226,5 +299,23 @@ impl HopTable {
     }
 }
 
+/// Changes a hop, counts that, and says what became of it.
+fn change(
+    hop: &mut Arc<Hop>,
+    revision: &mut Revision,
+    change: impl FnOnce(&mut Hop),
+) -> Option<HopChange> {
+    let hop = Arc::make_mut(hop);
+    let (from, parts) = (TreatmentKey::of(&hop.state), hop.parts());
+    change(hop);
+    let change = HopChange::since(from, hop);
+    if change.is_some() || hop.parts() != parts {
+        revision.note_essential();
+    }
+    change
+}
+
+#[cfg(test)]
+mod in_use_tests;
 #[cfg(test)]
 mod tests;

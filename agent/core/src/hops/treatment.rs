@@ -8,10 +8,13 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{context::IntentSummary, moment::Moment, state::HopState};
+use super::{context::IntentSummary, evaluation::Evaluation, moment::Moment, state::HopState};
 use crate::{
     model::{ClientAuth, ConnectionId, Security, ServerVerified, Timestamp},
-    policy::intent::{Scheme, Stated},
+    policy::{
+        drift::Compliance,
+        intent::{Scheme, Stated},
+    },
     report::ConnectionReport,
 };
 
@@ -27,7 +30,7 @@ const UNSEEN_STANDS_FOR: Duration = Duration::from_mins(5);
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// What tells the treatments of one server apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TreatmentKey {
     /// How connections are protected.
     pub security: Security,
@@ -51,19 +54,23 @@ impl TreatmentKey {
     /// The lower, the worse: by security, then by client authentication, then by verification.
     #[must_use]
     pub const fn rank(self) -> (u8, u8, u8) {
-        let security = match self.security {
-            Security::Plaintext => 0,
-            Security::Tls => 1,
-            Security::Mtls => 2,
-            Security::Unknown => 3,
-        };
         let client_auth = match self.client_auth {
             ClientAuth::RequestedNotPresented => 0,
             ClientAuth::NotRequested => 1,
             ClientAuth::Unknown => 2,
             ClientAuth::Presented => 3,
         };
-        (security, client_auth, verification_rank(self.server_verified))
+        (security_rank(self.security), client_auth, verification_rank(self.server_verified))
+    }
+}
+
+/// The lower, the worse. Unknown security makes no treatment.
+pub(super) const fn security_rank(security: Security) -> u8 {
+    match security {
+        Security::Plaintext => 0,
+        Security::Tls => 1,
+        Security::Mtls => 2,
+        Security::Unknown => 3,
     }
 }
 
@@ -94,6 +101,9 @@ pub struct Treatment {
     /// When the configuration was loaded that its newest connection was opened with, where that is
     /// known.
     pub loaded_at: Option<f64>,
+    /// What its connections say about the hop; absent where none was evaluated.
+    #[serde(default)]
+    pub compliance: Option<Compliance>,
     /// [`Treatment::last_seen`] on the clock that ages are reckoned in.
     #[serde(skip)]
     heard: Timestamp,
@@ -124,6 +134,7 @@ impl Treatment {
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
             loaded_at: None,
+            compliance: None,
             heard: now.monotonic,
             state: Some(state),
             decided_at: Timestamp::default(),
@@ -154,26 +165,52 @@ impl Treatment {
         self.heard
     }
 
+    /// Whether it rests on what no connection takes back.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.is_settled || matches!(self.security, Security::Plaintext)
+    }
+
+    /// The same after a restart: what was read from JSON, with the `state` that its newest connection
+    /// showed, last seen at `heard`. `None` if that does not fit, or connections vouched for it that
+    /// may take it back: the agent that would hear of that is gone.
+    pub(super) fn restored(
+        self,
+        state: Arc<HopState>,
+        heard: Timestamp,
+        is_settled: bool,
+        set_by: f64,
+    ) -> Option<Self> {
+        let is_of_it = TreatmentKey::of(&state) == self.key();
+        (is_settled && is_of_it && self.security != Security::Unknown).then(|| Self {
+            loaded_at: self.loaded_at.map(|at| at + set_by),
+            heard,
+            decided_at: heard,
+            state: Some(state),
+            is_settled,
+            ..self
+        })
+    }
+
     /// Orders treatments from the worst to the best; of equals the newest, which has the facts,
     /// comes first.
     pub(super) const fn order(&self) -> ((u8, u8, u8), Reverse<Timestamp>) {
         (self.key().rank(), Reverse(self.decided_at))
     }
 
-    /// Takes a certain report of it in. `loaded_at` is when the configuration was loaded that the
-    /// connection was opened with.
+    /// Takes a certain report of it in.
     pub(super) fn record(
         &mut self,
         report: &ConnectionReport,
         state: Arc<HopState>,
-        loaded_at: Option<f64>,
+        evaluation: &Evaluation,
         now: Moment,
     ) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
-        if loaded_at > self.loaded_at {
-            self.loaded_at = loaded_at;
+        if evaluation.loaded_at > self.loaded_at {
+            self.loaded_at = evaluation.loaded_at;
         }
+        self.evaluate(report, evaluation.compliance);
         if report.decided_at >= self.decided_at {
             self.decided_at = report.decided_at;
             self.state = Some(state);
@@ -185,6 +222,20 @@ impl Treatment {
             self.pending.push(report.connection);
         } else {
             self.is_settled = true;
+        }
+    }
+
+    /// What the newest connection says that has said everything. One that resumes a session shows
+    /// less than the handshake that began it, and one that is not over may say more.
+    fn evaluate(&mut self, report: &ConnectionReport, compliance: Option<Compliance>) {
+        let shows_less = report.resumed == Some(true) && compliance == Some(Compliance::Unknown);
+        let says = match compliance {
+            None => false,
+            Some(Compliance::Violation) => true,
+            Some(_) => self.compliance.is_none() || (report.is_final && !shows_less),
+        };
+        if says {
+            self.compliance = compliance;
         }
     }
 
@@ -228,17 +279,23 @@ impl Treatment {
 
     /// Whether a proxy with this configuration cannot treat a server so.
     fn is_excluded_by(&self, intent: &IntentSummary) -> bool {
-        let is_tls = intent.scheme == Scheme::Tls;
-        match (self.security, self.client_auth, self.server_verified) {
-            (Security::Plaintext, ..) => is_tls,
-            _ if intent.scheme == Scheme::Plaintext => true,
-            (_, ClientAuth::RequestedNotPresented, _) => {
-                is_tls && intent.client_certificate == Stated::Yes
-            }
-            (_, ClientAuth::Presented, _) if intent.client_certificate == Stated::No => is_tls,
-            (.., ServerVerified::No) => is_tls && intent.verify == Stated::Yes,
-            (.., ServerVerified::Yes) => is_tls && intent.verify == Stated::No,
-            _ => false,
+        let Self { security, client_auth, server_verified, .. } = self;
+        match (security, intent.scheme) {
+            (Security::Plaintext, scheme) => return scheme == Scheme::Tls,
+            (_, Scheme::Plaintext) => return true,
+            (_, Scheme::Tls) => {}
+            (_, Scheme::Passthrough | Scheme::Unknown) => return false,
         }
+        let by_client_auth = match client_auth {
+            ClientAuth::RequestedNotPresented => intent.client_certificate == Stated::Yes,
+            ClientAuth::Presented => intent.client_certificate == Stated::No,
+            ClientAuth::NotRequested | ClientAuth::Unknown => false,
+        };
+        let by_verification = match server_verified {
+            ServerVerified::No => intent.verify == Stated::Yes,
+            ServerVerified::Yes => intent.verify == Stated::No,
+            ServerVerified::Unknown => false,
+        };
+        by_client_auth || by_verification
     }
 }

@@ -43,6 +43,14 @@ pub struct Exemption {
 }
 
 impl Exemption {
+    /// Whether it is this one, wherever it stands in the file: hops that outlived a restart know no
+    /// more of it than what is shown.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let shown = |one: &Self| (one.name.clone(), one.owner.clone(), one.reason.clone());
+        shown(self) == shown(other) && self.rules == other.rules && self.until == other.until
+    }
+
     /// Whether it no longer counts at `now`.
     #[must_use]
     pub const fn has_ended(&self, now: UnixTime) -> bool {

@@ -45,6 +45,8 @@ pub struct Observation<'a> {
     /// Since when that configuration says what it says, where that is known: loading it again
     /// without a change makes [`Observation::loaded_at`] newer, and not this.
     pub configured_at: Option<UnixTime>,
+    /// The configuration had a client certificate on every route to the upstream once.
+    pub had_client_certificate: bool,
 }
 
 impl<'a> Observation<'a> {
@@ -74,6 +76,7 @@ impl<'a> Observation<'a> {
             is_final: report.is_final,
             loaded_at: None,
             configured_at: None,
+            had_client_certificate: false,
         }
     }
 

@@ -11,18 +11,20 @@ use crate::{
 /// The weakest of what was seen of one hop.
 #[derive(Default)]
 struct Seen {
-    plaintext: u64,
-    one_way: u64,
-    mutual: u64,
+    /// Connections of treatments of each kind, where there are such treatments: one in use may have
+    /// no finished connection yet.
+    plaintext: Option<u64>,
+    one_way: Option<u64>,
+    mutual: Option<u64>,
     unknown: u64,
-    /// One-way connections whose upstream was checked, and those not known to be.
-    verified: u64,
-    not_verified: u64,
+    /// One-way treatments that are not known to check the upstream.
+    unchecked: bool,
     lowest_version: Option<TlsVersion>,
 }
 
 /// Writes a policy file with one policy per upstream name that asks for what every one of its
-/// `observations` had; with each comes how many connections it stands for. A hop of which nothing was established gets a comment and no policy.
+/// `observations` had, one for each treatment in use; with each comes how many connections it stands
+/// for. A hop of which nothing was established gets a comment and no policy.
 #[must_use]
 pub fn suggest<'a>(observations: impl IntoIterator<Item = (Observation<'a>, u64)>) -> String {
     // Those with a namespace first: one without would match them as well.
@@ -46,17 +48,12 @@ pub fn suggest<'a>(observations: impl IntoIterator<Item = (Observation<'a>, u64)
 impl Seen {
     fn add(&mut self, observation: &Observation<'_>, connections: u64) {
         match observation.verdict.security {
-            Security::Plaintext => self.plaintext += connections,
-            Security::Mtls => self.mutual += connections,
+            Security::Plaintext => *self.plaintext.get_or_insert(0) += connections,
+            Security::Mtls => *self.mutual.get_or_insert(0) += connections,
             Security::Unknown => self.unknown += connections,
             Security::Tls => {
-                self.one_way += connections;
-                match observation.verdict.server_verified {
-                    ServerVerified::Yes => self.verified += connections,
-                    ServerVerified::No | ServerVerified::Unknown => {
-                        self.not_verified += connections;
-                    }
-                }
+                *self.one_way.get_or_insert(0) += connections;
+                self.unchecked |= observation.verdict.server_verified != ServerVerified::Yes;
             }
         }
         if let Some(version) = observation.tls_version {
@@ -73,9 +70,9 @@ impl Seen {
         upstream: &str,
     ) -> std::fmt::Result {
         let require = match self {
-            Self { plaintext: 1.., .. } => Require::PlaintextAllowed,
-            Self { one_way: 1.., .. } => Require::Tls,
-            Self { mutual: 1.., .. } => Require::Mtls,
+            Self { plaintext: Some(_), .. } => Require::PlaintextAllowed,
+            Self { one_way: Some(_), .. } => Require::Tls,
+            Self { mutual: Some(_), .. } => Require::Mtls,
             _ => {
                 writeln!(out)?;
                 return writeln!(
@@ -90,7 +87,10 @@ impl Seen {
         writeln!(
             out,
             "\n# {} mutual, {} one-way, {} plaintext, {} unknown",
-            self.mutual, self.one_way, self.plaintext, self.unknown
+            self.mutual.unwrap_or(0),
+            self.one_way.unwrap_or(0),
+            self.plaintext.unwrap_or(0),
+            self.unknown
         )?;
         writeln!(out, "[[policies]]")?;
         writeln!(out, "match.proxy = {}", literal(proxy))?;
@@ -100,12 +100,8 @@ impl Seen {
         writeln!(out, "match.upstream = {}", literal(upstream))?;
         writeln!(out, "require = \"{require}\"")?;
         if require == Require::Tls {
-            let verify = self.not_verified == 0 && self.verified > 0;
-            writeln!(
-                out,
-                "verify_upstream = \"{}\"",
-                if verify { "unless-mtls" } else { "never" }
-            )?;
+            let verify = if self.unchecked { "never" } else { "unless-mtls" };
+            writeln!(out, "verify_upstream = \"{verify}\"")?;
         }
         match self.lowest_version {
             Some(version) if require != Require::PlaintextAllowed && version.0 <= 0x0304 => {

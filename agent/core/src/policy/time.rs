@@ -31,8 +31,17 @@ impl UnixTime {
 
     /// Seconds after 1970 with their fraction, for people and for JSON.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "exact up to the year 2255")]
     pub fn as_secs_f64(self) -> f64 {
-        Duration::from_micros(self.0).as_secs_f64()
+        self.0 as f64 / 1e6
+    }
+
+    /// The time so many seconds after 1970, to the microsecond: what [`UnixTime::as_secs_f64`] gives
+    /// of any time of our centuries comes back as it was. Before 1970 it is 1970.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    pub fn from_secs_f64(seconds: f64) -> Self {
+        Self((seconds * 1e6).round() as u64)
     }
 
     /// Time from `earlier` to `self`; zero if `earlier` is later.
@@ -83,5 +92,20 @@ impl Add<Duration> for UnixTime {
     /// Saturates at the end of the representable time, half a million years from now.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_with_a_fraction_come_back() {
+        for micros in [0, 1, 999_999, 1_790_000_000_123_456, 1_790_000_000_999_999] {
+            let time = UnixTime(micros);
+            assert_eq!(UnixTime::from_secs_f64(time.as_secs_f64()), time);
+        }
+        assert_eq!(UnixTime::from_secs_f64(-1.0), UnixTime(0));
+        assert_eq!(UnixTime::from_secs_f64(f64::NAN), UnixTime(0));
     }
 }

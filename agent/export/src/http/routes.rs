@@ -168,7 +168,7 @@ async fn events(State(app): State<App>) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// `connection` and `drift` events, and `lagged` ones that say how many were missed.
+/// Events by their kinds ([`Message::kind`]), and `lagged` ones that say how many were missed.
 fn event_stream(
     receiver: broadcast::Receiver<Message>,
     place: OwnedSemaphorePermit,

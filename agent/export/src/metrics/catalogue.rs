@@ -96,6 +96,9 @@ metrics! {
     /// Whether the proxy checks the upstream's certificate: the worst answer of the treatments in use that are TLS. 1 for the current answer, 0 for the others. Absent while the hop does not use TLS.
     HOP_SERVER_VERIFIED: Gauge "hopsight_hop_server_verified"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "server_verified"];
+    /// Always 1; whether what the proxy sends in the clear goes on encrypted: yes (by WireGuard) or unknown (a mesh's proxy on the node takes it over). Absent for hops that are not plaintext, and where nothing is known that would encrypt them. The hop is plaintext all the same.
+    HOP_CONTINUES_ENCRYPTED: Gauge "hopsight_hop_continues_encrypted"
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "continues_encrypted"];
     /// When the hop's security last changed, in seconds since the Unix epoch.
     HOP_SECURITY_SINCE: Gauge "hopsight_hop_security_since_timestamp_seconds" ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
     /// When a connection of the hop was last reported, in seconds since the Unix epoch.

@@ -2,10 +2,11 @@
 
 use super::samples::Samples;
 use crate::metrics::catalogue::{
-    CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_LAST_SEEN, HOP_SECURITY, HOP_SECURITY_SINCE,
-    HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO,
-    UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
-    UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
+    CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_CONTINUES_ENCRYPTED, HOP_LAST_SEEN,
+    HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT,
+    HOPS_OVERFLOWED, INTENT_INFO, UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS,
+    UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS,
+    UPSTREAM_UNKNOWN,
 };
 use hopsight_core::{
     hops::{hop::Hop, labels::workload_parts, table::Snapshot},
@@ -33,7 +34,7 @@ fn ends(hop: &Hop) -> [&str; 4] {
 
 fn collect_counts(hop: &Hop, samples: &mut Samples) {
     let [proxy, namespace, workload, upstream] = ends(hop);
-    for tally in &hop.connections {
+    for tally in &hop.counts.connections {
         let values = [
             proxy,
             namespace,
@@ -46,34 +47,34 @@ fn collect_counts(hop: &Hop, samples: &mut Samples) {
         ];
         samples.count(UPSTREAM_CONNECTIONS, values, tally.connections);
     }
-    for (reason, &count) in &hop.unknown_reasons {
+    for (reason, &count) in &hop.counts.unknown_reasons {
         samples.count(
             UPSTREAM_UNKNOWN,
             [proxy, namespace, workload, upstream, reason.as_str()],
             count,
         );
     }
-    for (reason, &count) in &hop.failures {
+    for (reason, &count) in &hop.counts.failures {
         samples.count(
             UPSTREAM_HANDSHAKE_FAILURES,
             [proxy, namespace, workload, upstream, reason],
             count,
         );
     }
-    for alert in &hop.alerts {
+    for alert in &hop.counts.alerts {
         let values = [proxy, namespace, workload, upstream, &*alert.from, &*alert.alert];
         samples.count(UPSTREAM_ALERTS, values, alert.count);
     }
-    for negotiated in &hop.negotiated {
+    for negotiated in &hop.counts.negotiated {
         let values =
             [proxy, namespace, workload, upstream, &*negotiated.version, &*negotiated.cipher];
         samples.count(UPSTREAM_TLS_CONNECTIONS, values, negotiated.connections);
     }
-    if hop.resumption_known > 0 {
+    if hop.counts.resumption_known > 0 {
         samples.count(
             UPSTREAM_RESUMED_CONNECTIONS,
             [proxy, namespace, workload, upstream],
-            hop.resumed_connections,
+            hop.counts.resumed_connections,
         );
     }
 }
@@ -114,6 +115,10 @@ fn collect_state(hop: &Hop, samples: &mut Samples) {
             );
         }
     }
+    if let Some(word) = hop.continues_encrypted {
+        let values = [proxy, namespace, workload, upstream, word.as_str()];
+        samples.count(HOP_CONTINUES_ENCRYPTED, values, 1);
+    }
     samples.set(HOP_SECURITY_SINCE, [proxy, namespace, workload, upstream], hop.security_since);
     samples.set(HOP_LAST_SEEN, [proxy, namespace, workload, upstream], hop.last_seen);
     for (side, facts) in [("client", &hop.client_certificate), ("server", &hop.server_certificate)]
@@ -141,6 +146,7 @@ mod tests {
     use hopsight_core::{
         hops::{
             ends::Ends,
+            evaluation::Evaluation,
             table::HopLimits,
             testing::{at, report},
         },
@@ -151,7 +157,7 @@ mod tests {
     fn every_series_of_a_workload_has_its_names() {
         let exporter = Exporter::new(HopLimits::default());
         let ends = Ends { proxy: "web/edge".into(), upstream: "billing".into(), pod: None };
-        exporter.record_between(&ends, &report(1, Security::Mtls), None, at(1.0));
+        exporter.record_between(&ends, &report(1, Security::Mtls), Evaluation::default(), at(1.0));
         let text = exporter.gather().expect("exposition");
         let of_hop: Vec<_> =
             text.lines().filter(|line| line.contains("upstream=\"billing\"")).collect();

@@ -32,14 +32,14 @@ function timeline(hop) {
     const from = hop.carried_from;
     add("seen", "Resumed session", from ? `of a full handshake ${age(from.age_seconds)} earlier, known from ${from.evidence}` : "no certificates are sent", EVIDENCE_TEXT.wire);
   }
-  const certificate = (facts) => (facts ? facts.subject || "(empty subject)" : "contents not seen");
-  add(hop.server_certificate ? "seen" : "hidden", "Certificate of the upstream", certificate(hop.server_certificate), hop.server_certificate ? messages : "");
+  const certificate = (facts, absent) => (facts ? facts.subject || "(empty subject)" : ABSENT_TEXT[absent] ?? "contents not seen");
+  add(hop.server_certificate ? "seen" : "hidden", "Certificate of the upstream", certificate(hop.server_certificate, hop.server_certificate_absent), hop.server_certificate ? messages : "");
   if (hop.client_auth === "not_requested") add("absent", "CertificateRequest", "was not sent", messages);
   else if (hop.client_auth === "unknown") add("hidden", "CertificateRequest", "not known", "");
   else add("seen", "CertificateRequest", "was sent by the upstream", messages);
   if (hop.client_auth === "requested_not_presented") add("absent", "Certificate of the proxy", "is empty", messages);
   if (hop.client_auth === "presented") {
-    add("seen", "Certificate of the proxy", certificate(hop.client_certificate), messages);
+    add("seen", "Certificate of the proxy", certificate(hop.client_certificate, hop.client_certificate_absent), messages);
     add("seen", "CertificateVerify of the proxy", "proves the key", messages);
   }
   add("seen", "Finished", "the handshake was completed", hop.tls_version === "1.3" ? messages : EVIDENCE_TEXT.wire);
@@ -62,6 +62,20 @@ function certificateSection(title, facts) {
     ["Serial", facts.serial], ["From", date(facts.not_before)], ["Until", end],
     ["Key", facts.public_key], ["Signature", facts.signature], ["Chain", `${facts.chain_length} certificates`],
   ])];
+}
+
+/** Of each server the certificates in use, or why there is none; where servers differ from the hop. */
+function serverCertificateSection(hop) {
+  const servers = hop.servers ?? [];
+  const of = (server, side) => server.certificates[side].map((facts) => `${facts.subject || "(empty subject)"} until ${date(facts.not_after)}`);
+  const several = servers.length > 1 || servers.some((server) => ["server", "client"].some((side) => server.certificates[side].length > 1));
+  const encrypted = servers.filter((server) => server.security !== "plaintext");
+  if (!several || encrypted.length === 0) return [];
+  const rows = encrypted.map((server) => {
+    const text = (side) => of(server, side).join("; ") || (ABSENT_TEXT[server.certificates[`${side}_absent`]] ?? "none seen");
+    return element("li", {}, element("b", {}, server.address), ` upstream: ${text("server")}; proxy: ${text("client")}`);
+  });
+  return [element("h3", {}, "Certificates in use, by server"), element("ul", { class: "certificates" }, ...rows)];
 }
 
 const counted = (counts) => Object.entries(counts).sort((a, b) => b[1] - a[1])
@@ -102,7 +116,7 @@ function policySection(hop) {
     }
     parts.push(element("ul", {}, ...violationsOf(hop).map((violation) => element("li", {},
       element("b", { class: "bad" }, violation.rule), ` ${violation.detail}`,
-      ` (for ${age(agentNow() - violation.since)}${violation.place ? `, ${place(violation.place)}` : ""})`))));
+      ` (for ${age(agentNow() - violation.since)}${violation.preexisting ? " at least: it is older than the agent" : ""}${violation.place ? `, ${place(violation.place)}` : ""})`))));
   }
   if (intent) {
     parts.push(element("h3", {}, "The proxy's configuration"), definitions([
@@ -136,7 +150,11 @@ function verdictText(hop) {
     const reason = hop.last_verdict.reason;
     return `No connection of this hop has shown how it is protected${reason ? ` (last reason: ${reason})` : ""}.`;
   }
-  if (hop.security === "plaintext") return "Application bytes cross this hop without TLS.";
+  if (hop.security === "plaintext") {
+    const onward = { yes: " They go on encrypted", unknown: " Whether they go on encrypted is not known" }[hop.continues_encrypted];
+    const by = [...new Set((hop.servers ?? []).map((server) => server.onward?.by).filter(Boolean))].join(", ");
+    return `Application bytes cross this hop without TLS.${onward ? `${onward}: ${by} takes them further.` : ""}`;
+  }
   const verified = { yes: "The proxy checks the upstream's certificate.", unknown: "Whether the proxy checks the upstream's certificate is not known.", no: "The proxy does not check the upstream's certificate." };
   const client = CLIENT_AUTH_TEXT[hop.client_auth];
   return `${client[0].toUpperCase()}${client.slice(1)}. ${verified[hop.server_verified]}`;
@@ -183,6 +201,7 @@ function renderDetail() {
     element("h3", {}, "How we know: the handshake that decides"), element("ol", { class: "timeline" }, ...steps),
     ...certificateSection("Certificate of the upstream", hop.server_certificate),
     ...certificateSection("Certificate of the proxy", hop.client_certificate),
+    ...serverCertificateSection(hop),
     ...countSections(hop), ...recentSection(hop));
 }
 

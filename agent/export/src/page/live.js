@@ -106,6 +106,15 @@ function listen() {
     const what = drift.event === "drift_opened" ? "violates" : "no longer violates";
     byId("announce").textContent = `${drift.proxy} to ${drift.upstream} ${what} ${drift.rule}`;
   });
+  for (const kind of ["hop", "intent"]) {
+    events.addEventListener(kind, (event) => {
+      isDirty = true;
+      const { proxy, upstream, detail, from } = JSON.parse(event.data);
+      if (from.security === "unknown") return;
+      const what = kind === "hop" ? "changed" : "is configured otherwise";
+      byId("announce").textContent = `${proxy} to ${upstream} ${what}: ${detail}`;
+    });
+  }
   events.addEventListener("connection", (event) => {
     isDirty = true;
     // Only an open detail shows single connections.

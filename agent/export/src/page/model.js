@@ -10,6 +10,14 @@ const EVIDENCE_TEXT = {
   carried: "carried from the full handshake of the session that was resumed",
   none: "nothing decides it",
 };
+const ABSENT_TEXT = {
+  not_sent: "none was sent",
+  encrypted: "encrypted, and no library showed it",
+  compressed: "compressed, and not unpacked",
+  unreadable: "cannot be read as a certificate",
+  unproven: "sent without proof of its key",
+  not_seen: "the handshake was not seen as far",
+};
 const CLIENT_AUTH_TEXT = {
   presented: "the proxy presented a certificate and proved its key",
   requested_not_presented: "the upstream asked for a certificate, the proxy sent none",

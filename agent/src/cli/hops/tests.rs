@@ -21,6 +21,7 @@ fn snapshot() -> Snapshot {
         detail: "in the clear: \"#- yes\"\n\t\u{1b}[1m".into(),
         place: Some(Place { file: "edge.conf".into(), line: 7 }),
         since: 40.0,
+        preexisting: true,
     };
     let compliance = HopCompliance {
         status: Compliance::Violation,
@@ -33,7 +34,7 @@ fn snapshot() -> Snapshot {
         compliance: Some(compliance),
         ..HopContext::default()
     };
-    table.describe(&"nginx".into(), &"10.0.0.2:80".into(), context, at(80.0));
+    table.describe(&"nginx".into(), &"10.0.0.2:80".into(), |_| context, at(80.0));
     let mut snapshot = table.snapshot(100.0);
     order(&mut snapshot, Sort::WorstFirst);
     snapshot
@@ -54,7 +55,7 @@ nginx  10.0.0.1:443  mtls       presented      wire      unknown   1.2      1   
 fn wide_shows_certificates_alerts_and_compliance() {
     let text = lines(&snapshot(), true, true);
     assert!(text.contains("payments") && text.contains("violation"), "{text}");
-    assert!(text.contains("plaintext for 1m at edge.conf:7"), "{text}");
+    assert!(text.contains("plaintext for 1m at least at edge.conf:7"), "{text}");
     assert!(text.contains("CN=upstream"), "{text}");
     assert!(text.contains("\u{1b}[1;31m1970-01-01\u{1b}[0m"), "expired is red: {text}");
     assert!(text.contains("unknown_ca from server 20s ago"), "{text}");

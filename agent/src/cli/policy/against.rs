@@ -159,7 +159,7 @@ until = 2027-03-31
             process: Some("openresty".into()),
             ..HopContext::default()
         };
-        table.describe(&"nginx".into(), &"10.0.0.1:443".into(), context, at(1.0));
+        table.describe(&"nginx".into(), &"10.0.0.1:443".into(), |_| context, at(1.0));
         table.snapshot(2.0).sorted()
     }
 

@@ -16,7 +16,7 @@ impl Evaluator {
     /// Ends the drift of proxies that no longer run here. After a start nobody knows for a while
     /// who does: a proxy is known by its connections.
     pub(super) fn give_up_gone(&mut self, now: UnixTime) -> Vec<DriftEvent> {
-        let silent_for = self.options.stands_for;
+        let silent_for = self.stands_for;
         if self.started_at.elapsed() < silent_for {
             return Vec::new();
         }

@@ -3,23 +3,30 @@
 
 use std::collections::HashMap;
 
-use super::{HopKey, Newest};
-use hopsight_core::policy::{drift::Compliance, exempt::PolicyDocument, time::UnixTime};
-use hopsight_export::metrics::policy::{ExemptHop, PolicyView};
+use hopsight_core::{
+    hops::context::{HopCompliance, HopContext},
+    policy::{exempt::PolicyDocument, time::UnixTime},
+};
+use hopsight_export::{
+    Exporter,
+    metrics::policy::{ExemptHop, PolicyView},
+};
 
 /// What scrapes show.
-pub(super) fn of(hops: &HashMap<HopKey, Newest>, in_force: &PolicyDocument) -> PolicyView {
+pub(super) fn of(exporter: &Exporter, in_force: &PolicyDocument) -> PolicyView {
+    let hops = exporter.snapshot().hops;
+    let evaluated = || hops.iter().filter_map(|hop| Some((hop, hop.context.compliance.as_ref()?)));
     let mut matched: HashMap<&str, u64> = HashMap::new();
-    for newest in hops.values() {
-        *matched.entry(&newest.policy).or_default() += 1;
+    for (_, compliance) in evaluated() {
+        *matched.entry(&compliance.policy).or_default() += 1;
     }
     let own = in_force.policies.own().map(|policy| {
         let hops = matched.get(policy.name.as_str()).copied().unwrap_or_default();
         (policy.name.as_str().into(), hops)
     });
-    let exempt = hops.iter().filter_map(|((proxy, upstream), newest)| {
-        let exemption = newest.exemption.clone()?;
-        Some(ExemptHop { proxy: proxy.clone(), upstream: upstream.clone(), exemption })
+    let exempt = evaluated().filter_map(|(hop, compliance)| {
+        let exemption = compliance.exemption.clone()?;
+        Some(ExemptHop { proxy: hop.proxy.clone(), upstream: hop.upstream.clone(), exemption })
     });
     PolicyView {
         matched: own.collect(),
@@ -29,22 +36,22 @@ pub(super) fn of(hops: &HashMap<HopKey, Newest>, in_force: &PolicyDocument) -> P
 }
 
 /// Takes exemptions from the hops for which they no longer count, because they ended or are no
-/// longer in the file: what was exempt is a violation. Returns these hops.
-pub(super) fn end_exemptions(
-    hops: &mut HashMap<HopKey, Newest>,
-    in_force: &PolicyDocument,
-    now: UnixTime,
-) -> Vec<HopKey> {
-    let mut ended = Vec::new();
-    for (key, newest) in hops {
-        let counts = newest.exemption.as_ref().is_none_or(|exemption| {
-            !exemption.has_ended(now) && in_force.exemptions.iter().any(|one| one == exemption)
-        });
-        if !counts {
-            newest.exemption = None;
-            newest.compliance = Compliance::Violation;
-            ended.push(key.clone());
+/// longer in the file: what was exempt is a violation.
+pub(super) fn end_exemptions(exporter: &Exporter, in_force: &PolicyDocument, now: UnixTime) {
+    let counts = |compliance: &HopCompliance| {
+        compliance.exemption.as_ref().is_none_or(|exemption| {
+            !exemption.has_ended(now)
+                && in_force.exemptions.iter().any(|one| one.says_the_same(exemption))
+        })
+    };
+    for hop in exporter.snapshot().hops {
+        if hop.context.compliance.as_ref().is_none_or(counts) {
+            continue;
         }
+        exporter.describe(&hop.proxy, &hop.upstream, |known| {
+            let compliance = known.compliance.clone();
+            let compliance = compliance.map(|known| HopCompliance { exemption: None, ..known });
+            HopContext { compliance, ..known.clone() }
+        });
     }
-    ended
 }

@@ -13,6 +13,9 @@ use hopsight_core::{
     health::ComponentState,
     hops::{
         context::{HopContext, IntentSummary},
+        ends::Ends,
+        evaluation::Evaluation,
+        onward::{ContinuesEncrypted, Onward},
         table::HopLimits,
         testing::{at, certificate, process, rejected, report, to},
     },
@@ -69,8 +72,13 @@ fn populated() -> Exporter {
         resumed,
         to(report(8, Plaintext), "10.0.0.8:80"),
     ];
+    let by = "ztunnel (process 7, port 15001)";
+    let onward = Onward { continues_encrypted: ContinuesEncrypted::Unknown, by: by.into() };
     for (second, report) in (0..).zip(&reports) {
-        exporter.record_at(report, at(START + f64::from(second)));
+        let onward = (report.verdict.security == Plaintext).then(|| onward.clone());
+        let evaluation = Evaluation { onward, ..Evaluation::default() };
+        let now = at(START + f64::from(second));
+        exporter.record_between(&Ends::of(report), report, evaluation, now);
     }
     let intent = IntentSummary {
         scheme: Scheme::Tls,
@@ -80,7 +88,7 @@ fn populated() -> Exporter {
     };
     let context =
         HopContext { name: Some("payments".into()), intent: Some(intent), ..HopContext::default() };
-    exporter.describe(&"nginx".into(), &"10.0.0.1:443".into(), context);
+    exporter.describe(&"nginx".into(), &"10.0.0.1:443".into(), |_| context);
     exporter.register(drifts());
     exporter.observe_drift_detection(Duration::from_millis(40));
     exporter.observe_drift_remediation(Duration::from_secs(90));

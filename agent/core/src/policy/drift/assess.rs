@@ -48,6 +48,7 @@ impl Assessor<'_> {
             Rule::ClientCertificateRejected => self.client_certificate_rejected(),
             // The absence of a certificate is refused as well.
             Rule::ClientCertificateMissing => self.client_certificate_missing(),
+            Rule::ClientCertificateRemoved => self.client_certificate_removed(),
             // What was shown was shown, whatever came after it.
             Rule::ThirdPartyCertificate => self.third_party_certificate(),
             _ if !self.carried_data() => Answer::Unknown,
@@ -141,6 +142,34 @@ impl Assessor<'_> {
                 if verdict.security == Security::Tls && none_configured && self.carried_data() =>
             {
                 violated("no client certificate is configured".to_owned(), place)
+            }
+            _ => Answer::Unknown,
+        }
+    }
+
+    /// Where nobody but the configuration says that the hop is to be mutual, it is the baseline of
+    /// itself: what it was is what it has to be.
+    fn client_certificate_removed(&self) -> Answer {
+        if !self.policy.built_in || !self.seen.had_client_certificate {
+            return Answer::Met;
+        }
+        let detail = match self.stated(UpstreamIntent::client_certificate) {
+            Stated::Yes => return Answer::Met,
+            Stated::Unknown => return Answer::Unknown,
+            Stated::No => "the client certificate was removed from the configuration",
+            Stated::Mixed => {
+                "the client certificate was removed from some routes of the configuration"
+            }
+        };
+        let verdict = &self.seen.verdict;
+        match verdict.client_auth {
+            ClientAuth::Presented => Answer::Met,
+            ClientAuth::RequestedNotPresented | ClientAuth::NotRequested
+                if self.carried_data()
+                    || verdict.client_auth == ClientAuth::RequestedNotPresented =>
+            {
+                let without = |route: &&Route| route.tls.has_client_certificate() == Stated::No;
+                violated(detail.to_owned(), self.routes().find(without).map(|route| &route.at))
             }
             _ => Answer::Unknown,
         }

@@ -52,6 +52,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         is_final: true,
         loaded_at: None,
         configured_at: None,
+        had_client_certificate: false,
     }
 }
 
@@ -69,14 +70,14 @@ fn certificate(issuer: &str, san: &str, days_left: i64) -> CertificateFacts {
     }
 }
 
-const MUTUAL_CONFIGURED: &str =
+pub(super) const MUTUAL_CONFIGURED: &str =
     "proxy_pass https://10.0.0.1; proxy_ssl_certificate c; proxy_ssl_certificate_key k;";
-const ONE_WAY_CONFIGURED: &str = "proxy_pass https://10.0.0.1;";
+pub(super) const ONE_WAY_CONFIGURED: &str = "proxy_pass https://10.0.0.1;";
 const VERIFIED: &str =
     "proxy_pass https://10.0.0.1; proxy_ssl_verify on; proxy_ssl_trusted_certificate ca;";
-const PLAIN_CONFIGURED: &str = "proxy_pass http://10.0.0.1:443;";
+pub(super) const PLAIN_CONFIGURED: &str = "proxy_pass http://10.0.0.1:443;";
 
-fn configured(location: &str) -> UpstreamIntent {
+pub(super) fn configured(location: &str) -> UpstreamIntent {
     let text = format!("http {{ server {{\nlocation / {{\n{location}\n}} }} }}");
     read_one(&text).unwrap().upstreams.remove(0)
 }

@@ -10,6 +10,12 @@ mod tracker;
 #[cfg(test)]
 mod assess_tests;
 #[cfg(test)]
+mod baseline_tests;
+#[cfg(test)]
+mod end_tests;
+#[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod tracker_tests;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +36,9 @@ vocabulary! {
         /// Mutual TLS is wanted and the proxy has nothing to present: the upstream asked in vain,
         /// or did not ask and no certificate is configured.
         ClientCertificateMissing => "client_certificate_missing",
+        /// A client certificate was configured once, and is not any more; nothing but the
+        /// configuration asks for one.
+        ClientCertificateRemoved => "client_certificate_removed",
         /// The upstream refused the certificate the proxy presented.
         ClientCertificateRejected => "client_certificate_rejected",
         /// Mutual TLS is wanted and the upstream never asks for a certificate.

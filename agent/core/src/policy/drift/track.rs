@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// The workers of one load do not all start at the same moment.
+const ONE_LOAD: Duration = Duration::from_secs(1);
+
 /// What tells treatments apart: security, client authentication, verification.
 type Treatment = (Security, ClientAuth, ServerVerified);
 
@@ -43,7 +46,8 @@ pub(super) struct Track {
     last_bad: Option<UnixTime>,
     /// How the offending connections were treated.
     bad_treatment: Option<Treatment>,
-    /// A good connection was treated like the offending ones: the policy is another.
+    /// A good connection was treated like the offending ones, with their configuration: the policy
+    /// is another.
     policy_changed: bool,
     /// An offending connection came after a good one with the same configuration: good ones do not
     /// show that the bad ones are over.
@@ -56,6 +60,7 @@ fn is_by_the_proxy(drift: &OpenDrift) -> bool {
     match drift.rule {
         Rule::Plaintext
         | Rule::ClientCertificateMissing
+        | Rule::ClientCertificateRemoved
         | Rule::UpstreamNotVerified
         | Rule::ClientIssuerNotAllowed
         | Rule::ClientSanNotAllowed
@@ -89,6 +94,7 @@ const fn is_shown_by_treatment(rule: Rule) -> bool {
         rule,
         Rule::Plaintext
             | Rule::ClientCertificateMissing
+            | Rule::ClientCertificateRemoved
             | Rule::NeverRequested
             | Rule::UpstreamNotVerified
             | Rule::ThirdPartyCertificate
@@ -102,13 +108,20 @@ impl Track {
     /// - the configuration that the offending ones were opened with is no longer loaded, or
     /// - it was the upstream's doing, and good and offending ones did not alternate, or
     /// - nothing offending came for so long that it counts as out of use.
-    pub(super) fn is_over(&self, now: UnixTime, options: &Options) -> Option<(UnixTime, End)> {
+    ///
+    /// Nothing is quiet before `sees_since`, from when on connections can be seen.
+    pub(super) fn is_over(
+        &self,
+        now: UnixTime,
+        sees_since: UnixTime,
+        options: &Options,
+    ) -> Option<(UnixTime, End)> {
         let drift = self.open.as_ref()?;
         let at = self.good_again?;
         if self.policy_changed {
             return Some((at, End::PolicyChanged));
         }
-        let quiet = now.since(drift.last_offending);
+        let quiet = now.since(drift.last_offending.max(sees_since));
         let replaced = if is_about_a_certificate(drift.rule) {
             self.bad_load.is_some() && self.good_load > self.bad_load
         } else {
@@ -139,6 +152,23 @@ impl Track {
         }
     }
 
+    /// The same after a restart: times of loading are read anew, a little differently, and what is
+    /// not clearly later than those that were kept is no other load.
+    pub(super) fn restored(&mut self) {
+        for load in [&mut self.bad_load, &mut self.bad_configured] {
+            *load = load.map(|at| at + ONE_LOAD);
+        }
+    }
+
+    /// The wall clock was set while nobody ran who would have known: times of loading as well will
+    /// be read anew.
+    pub(super) fn clock_was_set_unseen(&mut self, step: Step) {
+        self.clock_was_set(step);
+        let Self { good_load, good_configured, bad_load, bad_configured, .. } = self;
+        let loads = [good_load, good_configured, bad_load, bad_configured];
+        loads.into_iter().flatten().for_each(|time| step.apply(time));
+    }
+
     /// Whether no connection was good with the configuration loaded at `load`, or a newer one.
     /// Workers with an older one may go on opening good connections for a while.
     pub(super) fn was_good_before(&self, load: UnixTime) -> bool {
@@ -156,8 +186,10 @@ impl Track {
             && at > drift.last_offending
         {
             self.good_again = Some(self.good_again.map_or(at, |known| known.min(at)));
-            self.policy_changed |=
-                self.bad_treatment == Some(treatment(seen)) && is_shown_by_treatment(drift.rule);
+            // With a newer configuration the same treatment may be good for what that says.
+            self.policy_changed |= self.bad_treatment == Some(treatment(seen))
+                && seen.configured_at <= self.bad_configured
+                && is_shown_by_treatment(drift.rule);
         }
     }
 

@@ -58,6 +58,16 @@ pub struct Snapshot {
     closed: VecDeque<ClosedDrift>,
 }
 
+impl Snapshot {
+    /// The wall clock was set since it was taken: its times are set with it.
+    pub fn clock_was_set(&mut self, step: Step) {
+        for server in self.hops.iter_mut().flat_map(|(_, hop)| hop.values_mut()) {
+            step.apply(&mut server.last_seen);
+            server.tracks.values_mut().for_each(|track| track.clock_was_set_unseen(step));
+        }
+    }
+}
+
 /// Follows the drift of every hop.
 ///
 /// A drift is one (proxy, upstream, server, rule). It opens with the first offending connection and
@@ -75,11 +85,15 @@ pub struct DriftTracker {
 
 impl DriftTracker {
     /// Goes on from `snapshot` (the default one is empty). What was caused before `sees_since` could
-    /// not have been noticed sooner.
+    /// not have been noticed sooner, and nothing counts as over because nobody saw it before.
     #[must_use]
     pub fn new(options: Options, snapshot: Snapshot, sees_since: UnixTime) -> Self {
-        let hops = snapshot.hops.into_iter().take(options.max_hops).collect();
-        Self { options, hops, closed: snapshot.closed, dropped: 0, sees_since }
+        let Snapshot { hops, closed } = snapshot;
+        let mut hops: HashMap<_, _> = hops.into_iter().take(options.max_hops).collect();
+        for server in hops.values_mut().flat_map(HopDrifts::values_mut) {
+            server.tracks.values_mut().for_each(Track::restored);
+        }
+        Self { options, hops, closed, dropped: 0, sees_since }
     }
 
     /// What a tracker after a restart has to know: what is open or about to be.
@@ -164,9 +178,10 @@ impl DriftTracker {
     pub fn tick(&mut self, now: UnixTime) -> Vec<DriftEvent> {
         let mut events = Vec::new();
         for server in self.hops.values_mut().flat_map(BTreeMap::values_mut) {
-            let given_up = now.since(server.last_seen) >= self.options.forget_after;
+            let seen = server.last_seen.max(self.sees_since);
+            let given_up = now.since(seen) >= self.options.forget_after;
             for track in server.tracks.values_mut() {
-                let (at, end) = match track.is_over(now, &self.options) {
+                let (at, end) = match track.is_over(now, self.sees_since, &self.options) {
                     Some(over) => over,
                     None if given_up && track.open.is_some() => (now, End::Forgotten),
                     None => continue,
@@ -180,7 +195,7 @@ impl DriftTracker {
         }
         let forget_after = self.options.forget_after;
         self.hops.retain(|_, hop| {
-            hop.retain(|_, server| now.since(server.last_seen) < forget_after);
+            hop.retain(|_, server| now.since(server.last_seen.max(self.sees_since)) < forget_after);
             !hop.is_empty()
         });
         while self.closed.len() > self.options.max_closed {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hopsight_core::{
-    hops::{ends::Ends, table::HopLimits},
+    hops::{ends::Ends, evaluation::Evaluation, table::HopLimits},
     model::{ClientAuth, Outcome, Security, ServerVerified},
     policy::{
         drift::{DriftTracker, Options, Snapshot, assess},
@@ -106,6 +106,6 @@ impl Agent {
             self.board.show(DriftView { open, ..DriftView::default() });
         }
         let clock = hopsight_system::clock::now();
-        self.exporter.record_between(ends, report, None, clock);
+        self.exporter.record_between(ends, report, Evaluation::default(), clock);
     }
 }

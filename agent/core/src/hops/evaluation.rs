@@ -1,0 +1,17 @@
+//! What is known of a connection beside its report.
+
+use super::onward::Onward;
+use crate::policy::drift::Compliance;
+
+/// What is known of a connection beside its report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// When the configuration was loaded that the connection was opened with, seconds since the
+    /// Unix epoch; absent where that is not known.
+    pub loaded_at: Option<f64>,
+    /// What it says about its hop; absent where it was not evaluated.
+    pub compliance: Option<Compliance>,
+    /// What takes it further where it is plaintext; absent where nothing is known that would encrypt
+    /// it.
+    pub onward: Option<Onward>,
+}

@@ -1,0 +1,174 @@
+//! The table of hops as it outlives the agent.
+//!
+//! What is kept beside what is shown: what each treatment's newest connection showed, and for how
+//! long everything had been silent. Silence is reckoned on the monotonic clock, which may be another
+//! one after a restart, and time in which nobody watched is no silence: whoever goes on from a kept
+//! table goes on from the moment it was kept.
+//!
+//! A kept table comes from a file. It is bounded and made printable again, as if it were new.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    hop::Hop,
+    labels::{OTHER, printable, sanitised},
+    moment::Moment,
+    server::{MAX_SERVERS, Server},
+    silence::Silence,
+    state::HopState,
+    table::{HopTable, Totals},
+    treatment::Treatment,
+};
+use crate::model::{Timestamp, canonical};
+
+/// Everything of a table that has to outlive the agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    totals: Totals,
+    hops: Vec<KeptHop>,
+}
+
+/// One hop, and what is not shown of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptHop {
+    hop: Arc<Hop>,
+    silent: Silence,
+    /// In the order of the hop's servers.
+    servers: Vec<KeptServer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptServer {
+    silent: Silence,
+    /// In the order of the server's treatments.
+    treatments: Vec<KeptTreatment>,
+    /// In the order of the certificates in use: the server's, and the proxy's.
+    certificates: [Vec<Silence>; 2],
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptTreatment {
+    silent: Silence,
+    state: Arc<HopState>,
+    /// It rests on a connection of which everything was said, or that needs no more.
+    is_settled: bool,
+}
+
+impl Kept {
+    /// Keeps these hops as they are at `now`.
+    #[must_use]
+    pub fn of(totals: Totals, hops: &[Arc<Hop>], now: Timestamp) -> Self {
+        let hop = |hop: &Arc<Hop>| KeptHop {
+            silent: Silence::of(hop.heard, now),
+            servers: hop.servers.iter().map(|server| KeptServer::of(server, now)).collect(),
+            hop: hop.clone(),
+        };
+        Self { totals, hops: hops.iter().map(hop).collect() }
+    }
+
+    /// Goes on with it in `table`, which is empty, at `now`. `set_by` is by how many seconds the
+    /// wall clock was set since it was kept: times that are compared with times read anew, those of
+    /// loading, are set with it.
+    pub fn restore(self, table: &mut HopTable, now: Moment, set_by: f64) {
+        table.restore_totals(self.totals);
+        for kept in self.hops {
+            if let Some(hop) = kept.restored(now, set_by) {
+                table.restore(hop);
+            }
+        }
+    }
+}
+
+impl KeptServer {
+    fn of(server: &Server, now: Timestamp) -> Self {
+        let treatment = |treatment: &Treatment| {
+            // What was read from JSON has no state; it is not restored.
+            let state = treatment.state().cloned();
+            KeptTreatment {
+                silent: Silence::of(treatment.heard(), now),
+                state: state.unwrap_or_else(|| Arc::new(HopState::UNKNOWN)),
+                is_settled: treatment.is_settled(),
+            }
+        };
+        Self {
+            silent: Silence::of(server.heard, now),
+            treatments: server.treatments.iter().map(treatment).collect(),
+            certificates: server
+                .certificates
+                .heard()
+                .map(|all| all.into_iter().map(|heard| Silence::of(heard, now)).collect()),
+        }
+    }
+
+    /// The server as it was; nothing of it that does not fit together.
+    fn restored(self, mut server: Server, now: Moment, set_by: f64) -> Option<Server> {
+        server.address = canonical(server.address);
+        server.heard = self.silent.heard(now.monotonic);
+        let Self { treatments: kept, certificates, .. } = self;
+        if kept.len() != server.treatments.len() {
+            return None;
+        }
+        let all = std::mem::take(&mut server.treatments);
+        for (treatment, kept) in all.into_iter().zip(kept) {
+            let heard = kept.silent.heard(now.monotonic);
+            if let Some(restored) = treatment.restored(kept.state, heard, kept.is_settled, set_by) {
+                server.restore(restored);
+            }
+        }
+        server.certificates.restore(certificates, now.monotonic);
+        Some(server)
+    }
+}
+
+impl KeptHop {
+    /// The hop as it was; `None` where its names are not ours.
+    fn restored(self, now: Moment, set_by: f64) -> Option<Hop> {
+        let Self { hop, silent, servers: kept } = cleaned(&self)?;
+        let is_ours = |name: &str| name == OTHER || sanitised(name) == name;
+        if !is_ours(&hop.proxy) || !is_ours(&hop.upstream) || kept.len() != hop.servers.len() {
+            return None;
+        }
+        let mut hop = Arc::unwrap_or_clone(hop);
+        hop.heard = silent.heard(now.monotonic);
+        hop.counts.bound();
+        let servers = std::mem::take(&mut hop.servers).into_iter().zip(kept);
+        let servers = servers.filter_map(|(server, kept)| kept.restored(server, now, set_by));
+        hop.servers = servers.take(MAX_SERVERS).collect();
+        hop.context.set_times_of_loading(set_by);
+        hop.conclude(now);
+        Some(hop)
+    }
+}
+
+/// Longest text that is taken from a kept table, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+
+/// The same with every text in it bounded and printable.
+fn cleaned<T: Serialize + DeserializeOwned>(kept: &T) -> Option<T> {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = printable(text, MAX_TEXT_BYTES).into_owned(),
+            Value::Array(all) => all.iter_mut().for_each(clean),
+            Value::Object(map) => {
+                let fields = std::mem::take(map).into_iter();
+                *map = fields
+                    .map(|(key, mut value)| {
+                        clean(&mut value);
+                        (printable(&key, MAX_TEXT_BYTES).into_owned(), value)
+                    })
+                    .collect();
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let mut value = serde_json::to_value(kept).ok()?;
+    clean(&mut value);
+    serde_json::from_value(value).ok()
+}
+
+#[cfg(test)]
+mod tests;
