@@ -30,6 +30,19 @@ const DIFFERENCES: &[Difference] = &[
     ("arkime/arkime_synthetic.pcap", "10.2.10.100:55010", NEGOTIATING),
     ("arkime/arkime_synthetic.pcap", "10.3.2.100:56002", NEGOTIATING),
     ("arkime/arkime_synthetic.pcap", "10.20.22.100:50400", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.0.12.100:54328", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.3.1.100:56001", NEGOTIATING),
+    ("arkime/arkime_synthetic.pcap", "10.20.16.100:49800", NEGOTIATING),
+    (
+        "arkime/arkime_synthetic.pcap",
+        "10.0.17.100:54333",
+        "a made-up packet of TNS without its type: 26 bytes that say too little",
+    ),
+    (
+        "arkime/arkime_synthetic.pcap",
+        "10.9.14.2:502",
+        "Modbus with its roles reversed: the first bytes refuse a request that was never made",
+    ),
     (
         "arkime/openvpn_synthetic.pcap",
         "203.0.113.7:51002",
@@ -72,8 +85,8 @@ const DIFFERENCES: &[Difference] = &[
 const SSH: &str = "SSH encrypts by itself: unknown{encrypted_not_tls}";
 const EVENLY_SPREAD: &str = "it encrypts by itself, and nothing of it is clear text: \
                              unknown{unrecognised}";
-const NEGOTIATING: &str = "the capture ends in a negotiation (MySQL greeting, SOCKS, RDP) after \
-                           which TLS may begin: unknown{no_data}";
+const NEGOTIATING: &str = "the capture ends in a negotiation (MySQL greeting, SOCKS, RDP, \
+                           SMB, TNS) after which encryption may begin: unknown{truncated}";
 const MID_STREAM: &str = "its beginning was not captured, and the first bytes seen are not \
                           unmistakable: unknown{mid_stream}";
 

@@ -100,6 +100,7 @@ const RIGHT: &[Case] = &[
         &[UNDECIDED],
     ),
     ("application-settings-optional", "the same, asked for one", &[UNDECIDED]),
+    ("http-upgrade", "Upgrade: TLS/1.0, then mutual TLS", &[MUTUAL]),
 ];
 
 /// `LIMITS.md` names each of these.
@@ -112,11 +113,6 @@ const LIMITS: &[Case] = &[
     ),
     ("block-padding", "OpenSSL padding to 37 bytes, asked, no certificate", &[ONE_WAY]),
     ("random-padding", "OpenSSL padding at random to NSS, not asked", &[MUTUAL]),
-    (
-        "http-upgrade",
-        "Upgrade: TLS/1.0, then mutual TLS",
-        &["plaintext not_requested established wire"],
-    ),
     (
         "long-preamble",
         "200 bytes in the clear of an unknown protocol, then mutual TLS",

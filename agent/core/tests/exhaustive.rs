@@ -9,6 +9,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use hopsight_core::{
@@ -37,6 +39,21 @@ fn recordings() -> Vec<Recorded> {
         .collect();
     files.sort();
     files.iter().map(|path| Recorded::read(path)).collect()
+}
+
+/// Tries every recording, on all processors.
+fn for_each_recording(test: impl Fn(&Recorded) + Sync) {
+    let (recordings, next) = (recordings(), AtomicUsize::new(0));
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..processors {
+            scope.spawn(|| {
+                while let Some(recorded) = recordings.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    test(recorded);
+                }
+            });
+        }
+    });
 }
 
 impl Recorded {
@@ -207,7 +224,7 @@ fn every_alert_that_refuses_an_empty_certificate() {
 
 #[test]
 fn every_prefix() {
-    for recorded in recordings() {
+    for_each_recording(|recorded| {
         let streams = [Direction::ToServer, Direction::ToClient].map(|d| (d, recorded.stream(d)));
         for (cut, (direction, stream)) in streams.iter().enumerate() {
             let (other, whole) = &streams[1 - cut];
@@ -216,9 +233,9 @@ fn every_prefix() {
                     [(*other, 0, whole.clone()), (*direction, 0, stream[..end].to_vec())];
                 let change = format!("any order, {direction:?} cut at {end}");
                 let reports = run(&segments);
-                assert_not_other(&recorded, &change, &reports);
+                assert_not_other(recorded, &change, &reports);
                 if end == stream.len() {
-                    assert_same_security(&recorded, &change, &reports);
+                    assert_same_security(recorded, &change, &reports);
                 }
             }
         }
@@ -228,15 +245,15 @@ fn every_prefix() {
                 let mut segments = recorded.segments[..count].to_vec();
                 segments.push((*direction, *offset, bytes[..end].to_vec()));
                 let change = format!("stopped in segment {count} at {end}");
-                assert_not_other(&recorded, &change, &run(&segments));
+                assert_not_other(recorded, &change, &run(&segments));
             }
         }
-    }
+    });
 }
 
 #[test]
 fn every_split_in_two() {
-    for recorded in recordings() {
+    for_each_recording(|recorded| {
         for (index, (direction, offset, bytes)) in recorded.segments.iter().enumerate() {
             for at in 1..bytes.len() {
                 let mut segments = recorded.segments.clone();
@@ -251,10 +268,10 @@ fn every_split_in_two() {
                 );
                 segments.swap(index, index + 1);
                 let change = format!("segment {index} split at {at}, swapped");
-                assert_not_other(&recorded, &change, &run(&segments));
+                assert_not_other(recorded, &change, &run(&segments));
             }
         }
-    }
+    });
 }
 
 /// A small deterministic generator (Knuth's MMIX constants), so that failures repeat.

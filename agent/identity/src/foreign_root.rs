@@ -4,18 +4,20 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Dir, Mode, OFlags};
 
 use hopsight_core::policy::{glob, nginx::ConfigFiles, time::UnixTime};
+use hopsight_system::foreign::{self, Credentials};
 
-/// The largest file that is read, and the most names taken from one directory.
+/// The largest file that is read, and the most names of directories that one pattern may go through:
+/// with symbolic links to `.` each part of it matches as many again.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 const MAX_DIRECTORY_ENTRIES: usize = 100_000;
 
@@ -27,6 +29,15 @@ const MAX_DIRECTORY_ENTRIES: usize = 100_000;
 #[derive(Debug)]
 pub struct ForeignRoot {
     root: OwnedFd,
+    /// Whose files they have to be to be read: nobody learns from the agent what a file says that
+    /// they may not read themselves.
+    reader: Option<Credentials>,
+}
+
+fn directory_of(name: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", name.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 impl ForeignRoot {
@@ -35,8 +46,11 @@ impl ForeignRoot {
     /// # Errors
     /// When the process is gone, or the agent may not look into it (`CAP_SYS_PTRACE`).
     pub fn of_process(pid: u32) -> anyhow::Result<Self> {
-        Self::at(Path::new(&format!("/proc/{pid}/root")))
-            .with_context(|| format!("open the root directory of process {pid}"))
+        let reader = Credentials::of_process(pid)
+            .with_context(|| format!("find out whose process {pid} is"))?;
+        let root = Self::at(Path::new(&format!("/proc/{pid}/root")))
+            .with_context(|| format!("open the root directory of process {pid}"))?;
+        Ok(Self { reader: Some(reader), ..root })
     }
 
     /// Any directory as a root.
@@ -45,7 +59,7 @@ impl ForeignRoot {
     /// When it cannot be opened.
     pub fn at(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::open(directory, flags, Mode::empty())? })
+        Ok(Self { root: rustix::fs::open(directory, flags, Mode::empty())?, reader: None })
     }
 
     /// When a file was last written, replaced or renamed (the later of `mtime` and `ctime`: a
@@ -54,7 +68,7 @@ impl ForeignRoot {
     /// # Errors
     /// As `stat(2)`.
     pub fn changed_at(&self, path: &Path) -> io::Result<UnixTime> {
-        let file = File::from(self.open(path, OFlags::PATH)?).metadata()?;
+        let file = File::from(self.name(path)?).metadata()?;
         let micros = |seconds: i64, nanoseconds: i64| {
             let part = |number: i64| u64::try_from(number).unwrap_or(0);
             UnixTime(
@@ -65,22 +79,14 @@ impl ForeignRoot {
         Ok(modified.max(micros(file.ctime(), file.ctime_nsec())))
     }
 
-    fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        // The path may be swapped while it is resolved; the kernel then asks to try again.
-        for _ in 0..8 {
-            match rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve) {
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(io::ErrorKind::Interrupted.into())
+    fn name(&self, path: &Path) -> io::Result<OwnedFd> {
+        foreign::name(self.root.as_fd(), path)
     }
 
-    /// Names in a directory; none if it does not exist or is none.
-    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let opened = match self.open(directory, OFlags::RDONLY | OFlags::DIRECTORY) {
+    /// Names in a directory, at most `budget`, which they use up; none if it does not exist or is
+    /// none.
+    fn names(&self, directory: &Path, budget: &mut usize) -> io::Result<Vec<String>> {
+        let opened = match self.name(directory).and_then(|name| directory_of(&name)) {
             Ok(opened) => opened,
             Err(error)
                 if matches!(
@@ -99,10 +105,11 @@ impl ForeignRoot {
             if name != "." && name != ".." {
                 names.push(name);
             }
-            if names.len() > MAX_DIRECTORY_ENTRIES {
-                return Err(io::Error::other("the directory has too many entries"));
+            if names.len() > *budget {
+                return Err(io::Error::other("the directories have too many entries"));
             }
         }
+        *budget -= names.len();
         names.sort();
         Ok(names)
     }
@@ -110,13 +117,13 @@ impl ForeignRoot {
 
 impl ConfigFiles for ForeignRoot {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        let stat = rustix::fs::fstat(file.as_fd())?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        let file = foreign::regular(&self.name(path)?)?;
+        if self.reader.as_ref().is_some_and(|reader| !reader.may_read(&file)) {
+            let what = "the process itself may not read it";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
         let mut content = Vec::new();
-        File::from(file).take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
         if content.len() as u64 > MAX_FILE_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
         }
@@ -124,6 +131,7 @@ impl ConfigFiles for ForeignRoot {
     }
 
     fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut budget = MAX_DIRECTORY_ENTRIES;
         let mut matched = vec![PathBuf::from("/")];
         let mut seen_pattern = false;
         for component in pattern.components() {
@@ -134,14 +142,14 @@ impl ConfigFiles for ForeignRoot {
                     path.push(part.as_ref());
                 }
                 if seen_pattern {
-                    matched.retain(|path| self.open(path, OFlags::PATH).is_ok());
+                    matched.retain(|path| self.name(path).is_ok());
                 }
                 continue;
             }
             seen_pattern = true;
             let mut next = Vec::new();
             for directory in &matched {
-                let names = self.names(directory)?;
+                let names = self.names(directory, &mut budget)?;
                 let hidden_wanted = part.starts_with('.');
                 next.extend(
                     names
@@ -160,6 +168,8 @@ impl ConfigFiles for ForeignRoot {
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::symlink};
+
+    use rustix::fs::FileType;
 
     use super::*;
     use hopsight_core::policy::nginx;
@@ -226,6 +236,17 @@ mod tests {
             let expected: Vec<_> = expected.iter().map(PathBuf::from).collect();
             assert_eq!(found, expected, "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_pattern_over_links_to_their_own_directory_ends() {
+        let root = tempfile::tempdir().unwrap();
+        for index in 0..100 {
+            symlink(".", root.path().join(format!("l{index}"))).unwrap();
+        }
+        let files = ForeignRoot::at(root.path()).unwrap();
+        let error = files.glob(Path::new("/*/*/*/*/*/*.conf")).unwrap_err();
+        assert!(error.to_string().contains("too many"), "{error}");
     }
 
     #[test]

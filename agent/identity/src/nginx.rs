@@ -3,11 +3,13 @@
 
 use std::{
     fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context as _;
+use memchr::memmem;
 
 use super::foreign_root::ForeignRoot;
 use hopsight_core::policy::{
@@ -15,10 +17,16 @@ use hopsight_core::policy::{
     nginx::{self, ConfigError},
     time::UnixTime,
 };
-use hopsight_system::process::{ProcessFacts, ProcessKey, Stat, since_boot};
+use hopsight_system::{
+    foreign,
+    process::{ProcessFacts, ProcessKey, Stat, since_boot},
+};
 
 /// The largest nginx executable that is searched for its built-in paths.
 const MAX_EXECUTABLE_BYTES: u64 = 256 << 20;
+/// How much of it is looked at once, and how much of that again with the next piece.
+const WINDOW: u64 = 1 << 20;
+const LONGEST_ARGUMENT: usize = 4096 + 16;
 /// By how much the start of a process and the change of a file may differ and still mean the same
 /// moment: both clocks advance in ticks.
 const TICKS: Duration = Duration::from_millis(20);
@@ -74,15 +82,30 @@ pub struct BuiltIn {
 }
 
 impl BuiltIn {
-    /// Finds the arguments of nginx's `configure` in the bytes of its executable, where `nginx -V`
-    /// takes them from. An option that was not given has its default.
-    #[must_use]
-    pub fn find(executable: &[u8]) -> Self {
-        let prefix = configure_argument(executable, b"--prefix=");
-        let prefix = PathBuf::from(prefix.unwrap_or_else(|| "/usr/local/nginx".to_owned()));
-        let configuration = configure_argument(executable, b"--conf-path=")
-            .unwrap_or_else(|| "conf/nginx.conf".to_owned());
-        Self { configuration: configuration.into(), prefix }
+    /// Finds the arguments of nginx's `configure` in its executable, where `nginx -V` takes them from.
+    /// An option that was not given has its default. The file is read in windows.
+    ///
+    /// # Errors
+    /// As `read(2)`.
+    pub fn find(mut executable: impl io::Read) -> io::Result<Self> {
+        let (mut prefix, mut configuration) = (None, None);
+        let mut window = Vec::new();
+        loop {
+            let kept = window.len();
+            let read = executable.by_ref().take(WINDOW).read_to_end(&mut window)?;
+            prefix = prefix.or_else(|| configure_argument(&window, b"--prefix="));
+            configuration = configuration.or_else(|| configure_argument(&window, b"--conf-path="));
+            if read == 0 || (prefix.is_some() && configuration.is_some()) {
+                break;
+            }
+            // An argument may lie across the border of two windows.
+            window.drain(..(kept + read).saturating_sub(LONGEST_ARGUMENT));
+        }
+        let or = |found: Option<String>, default: &str| found.unwrap_or_else(|| default.to_owned());
+        Ok(Self {
+            prefix: or(prefix, "/usr/local/nginx").into(),
+            configuration: or(configuration, "conf/nginx.conf").into(),
+        })
     }
 
     /// The main configuration file of a process with this command line and working directory.
@@ -102,10 +125,11 @@ impl BuiltIn {
 /// The value of an option that begins a word in the configure arguments.
 fn configure_argument(executable: &[u8], option: &[u8]) -> Option<String> {
     let mut from = 0;
-    while let Some(found) = executable[from..].windows(option.len()).position(|at| at == option) {
+    while let Some(found) = memmem::find(&executable[from..], option) {
         let at = from + found;
         let begins_word = at == 0 || matches!(executable[at - 1], 0 | b' ' | b'\'');
         let value = &executable[at + option.len()..];
+        let value = &value[..value.len().min(LONGEST_ARGUMENT)];
         let end = value.iter().position(|byte| matches!(byte, 0 | b' ' | b'\'' | b'\n'));
         match str::from_utf8(&value[..end.unwrap_or(0)]) {
             // Elsewhere in the file it is a format or a help text.
@@ -192,14 +216,14 @@ impl NginxInstance {
     pub fn of_master(facts: &ProcessFacts) -> anyhow::Result<Self> {
         let master = facts.key;
         let executable = format!("/proc/{}/exe", master.pid);
-        let size =
-            fs::metadata(&executable).with_context(|| format!("look at {executable}"))?.len();
+        let file = fs::File::open(&executable).with_context(|| format!("open {executable}"))?;
+        let size = file.metadata().with_context(|| format!("look at {executable}"))?.len();
         anyhow::ensure!(size <= MAX_EXECUTABLE_BYTES, "{executable} is too large to be nginx");
-        let bytes = fs::read(&executable).with_context(|| format!("read {executable}"))?;
+        let built_in = BuiltIn::find(file).with_context(|| format!("read {executable}"))?;
         let directory = format!("/proc/{}/cwd", master.pid);
         let directory = fs::read_link(&directory).with_context(|| format!("read {directory}"))?;
         let command = CommandLine::parse(&facts.arguments);
-        let main_file = BuiltIn::find(&bytes).main_file(&command, &directory);
+        let main_file = built_in.main_file(&command, &directory);
         Ok(Self { master, main_file })
     }
 
@@ -243,7 +267,7 @@ impl NginxInstance {
         let workers = fs::read_dir("/proc").context("list processes")?.filter_map(|entry| {
             let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let stat = Stat::read(pid).ok().filter(|stat| stat.parent == self.master.pid)?;
-            let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let title = foreign::fact(pid, "cmdline").ok()?;
             title.starts_with(WORKER_TITLE.as_bytes()).then_some(stat.start_ticks)
         });
         Ok(since_boot(workers.max().unwrap_or(stat.start_ticks)))

@@ -1,6 +1,7 @@
 //! What the machine says about itself: each fact of `/proc` is read in one place.
 
 pub mod clock;
+pub mod foreign;
 pub mod kernel;
 pub mod maps;
 pub mod names;

@@ -1,11 +1,22 @@
 //! Files that a process executes code from, by `/proc/PID/maps`.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io,
-    os::unix::fs::MetadataExt as _,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::foreign::{self, Go};
+
+/// Bytes of a process's mappings that are looked at: a browser has less than one megabyte of them,
+/// and somebody who makes as many with as long paths as the kernel allows some hundred.
+const MAX_MAPS: u64 = 16 << 20;
+/// Files that a process may execute code from; the others are passed over.
+const MAX_MAPPED_FILES: usize = 4096;
 
 /// One executable file mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +67,14 @@ impl Mapping {
     pub fn open(&self, process: &Path) -> io::Result<File> {
         let mapping = process.join(format!("map_files/{:x}-{:x}", self.start, self.end));
         File::open(mapping).or_else(|_| {
-            let path = process.join("root").join(self.path.strip_prefix("/").unwrap_or(&self.path));
-            let file = File::open(path)?;
-            if file.metadata()?.ino() == self.inode {
-                return Ok(file);
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(process.join("root"), flags, Mode::empty())?;
+            let name = foreign::name(root.as_fd(), &self.path)?;
+            if rustix::fs::fstat(name.as_fd())?.st_ino != self.inode {
+                let what = "the file on disk has been replaced";
+                return Err(io::Error::new(io::ErrorKind::NotFound, what));
             }
-            Err(io::Error::new(io::ErrorKind::NotFound, "the file on disk has been replaced"))
+            foreign::regular(&name)
         })
     }
 }
@@ -69,16 +82,18 @@ impl Mapping {
 /// Executable file mappings of the process whose `/proc` directory is given, first one per file.
 ///
 /// # Errors
-/// When the process is gone or may not be inspected.
+/// When the process is gone or may not be inspected, or has more mappings than are looked at.
 pub fn executable_files(process: &Path) -> io::Result<Vec<Mapping>> {
-    let text = std::fs::read(process.join("maps"))?;
-    let mut files: Vec<Mapping> = Vec::new();
-    for mapping in String::from_utf8_lossy(&text).lines().filter_map(Mapping::parse) {
-        let known = |file: &Mapping| (file.inode, &file.path) == (mapping.inode, &mapping.path);
-        if !files.iter().any(known) {
+    let mut files = Vec::new();
+    let mut known = HashSet::new();
+    foreign::lines(&process.join("maps"), MAX_MAPS, |line| {
+        if let Some(mapping) = Mapping::parse(&String::from_utf8_lossy(line))
+            && known.insert((mapping.inode, mapping.path.clone()))
+        {
             files.push(mapping);
         }
-    }
+        if files.len() < MAX_MAPPED_FILES { Go::On } else { Go::Enough }
+    })?;
     Ok(files)
 }
 

@@ -1,6 +1,8 @@
 //! The processes of this machine and their names.
 
-use std::{collections::HashMap, fs, io::Read as _, path::Path};
+use std::{collections::HashMap, fs, path::Path};
+
+use crate::foreign;
 
 /// Length of a kernel task name without its terminating zero (`TASK_COMM_LEN - 1`).
 pub const NAME_LEN: usize = 15;
@@ -53,9 +55,6 @@ pub fn name_of(comm: &[u8]) -> String {
     String::from_utf8_lossy(&comm[..end]).into_owned()
 }
 
-/// Bytes of a process's arguments that are looked at for its first.
-const ARGUMENT_LEN: u64 = 4096;
-
 /// The processes of this machine, by the names they are known under.
 ///
 /// What a process is called takes three small files to find; it is remembered as long as the process
@@ -85,7 +84,8 @@ impl Processes {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            let Ok(comm) = fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
+            let Ok(comm) = foreign::fact(pid, "comm") else { continue };
+            let comm = String::from_utf8_lossy(&comm);
             let comm = comm.trim_end_matches('\n');
             let known = self.seen.remove(&pid).filter(|known| known.comm == comm);
             seen.insert(pid, known.unwrap_or_else(|| Seen::of(pid, comm, watched)));
@@ -113,9 +113,7 @@ fn executable(pid: u32) -> Option<String> {
 }
 
 fn first_argument(pid: u32) -> Option<String> {
-    let mut arguments = Vec::new();
-    let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
-    file.take(ARGUMENT_LEN).read_to_end(&mut arguments).ok()?;
+    let arguments = foreign::fact(pid, "cmdline").ok()?;
     let first = arguments.split(|byte| *byte == 0).next()?;
     base_name(Path::new(std::str::from_utf8(first).ok()?))
 }

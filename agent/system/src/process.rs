@@ -8,6 +8,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
+use crate::foreign;
 use hopsight_core::{policy::time::UnixTime, workload::cgroup::CgroupIdentity};
 
 /// A process id that cannot be confused with a later process of the same number.
@@ -51,8 +52,7 @@ impl ProcessFacts {
     /// When the process is gone, is another one by now, or may not be inspected.
     pub fn read(pid: u32) -> anyhow::Result<Self> {
         let file = |name: &str| {
-            let path = format!("/proc/{pid}/{name}");
-            fs::read(&path).with_context(|| format!("read {path}"))
+            foreign::fact(pid, name).with_context(|| format!("read /proc/{pid}/{name}"))
         };
         let stat = Stat::read(pid)?;
         let executable = fs::read_link(format!("/proc/{pid}/exe"))
@@ -87,9 +87,9 @@ impl Stat {
     /// # Errors
     /// When the process is gone or may not be inspected.
     pub fn read(pid: u32) -> anyhow::Result<Self> {
-        let path = format!("/proc/{pid}/stat");
-        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        Self::parse(&text).with_context(|| format!("parse {path}"))
+        let text = foreign::fact(pid, "stat").with_context(|| format!("read /proc/{pid}/stat"))?;
+        let text = String::from_utf8_lossy(&text);
+        Self::parse(&text).with_context(|| format!("parse /proc/{pid}/stat"))
     }
 
     /// The name of the process, in parentheses, may contain spaces and parentheses itself.

@@ -29,6 +29,7 @@ use std::{
 
 use aya::Ebpf;
 use hopsight_abi::Stack;
+use hopsight_system::process::Stat;
 use tracing::{debug, info, warn};
 
 pub use attach::rehearse;
@@ -308,9 +309,7 @@ fn known_evidence(
     processes.get(&pid).filter(|known| known.started == started).map(|known| &known.evidence)
 }
 
-/// Start time in clock ticks since boot: field 22 of `/proc/PID/stat` (`proc_pid_stat(5)`).
+/// Start time in clock ticks since boot.
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(discovery::directory(pid).join("stat")).ok()?;
-    // The name in parentheses may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    Some(Stat::read(pid).ok()?.start_ticks)
 }

@@ -136,9 +136,8 @@ impl FullHandshakes {
         }
     }
 
-    /// Notes that a handshake stands whose connection goes on: its session may be resumed before
-    /// [`learn`](Self::learn) hears of it.
-    pub fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
+    /// Notes that a session may have begun.
+    fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
         let Session::Unnamed(key, basis) = session else { return };
         let given_up = matches!(verdict.reason, Some(Reason::Timeout | Reason::Evicted));
         let client_auth = match basis {
@@ -170,7 +169,8 @@ impl FullHandshakes {
         self.uses.insert(scope, uses);
     }
 
-    /// Learns from a connection that is over. Only an established full handshake with a certain
+    /// Learns from a handshake that is decided, whose connection may go on: its session may be resumed
+    /// at once. Only an established full handshake with a certain
     /// answer can be carried; in TLS 1.3 every other one that may have begun a session stands
     /// against that.
     pub fn learn(

@@ -37,6 +37,8 @@ enum Phase {
     Opaque(&'static str),
     /// An upgrade to TLS, or a tunnel, was asked for in this protocol, and nothing followed.
     Unfinished(&'static str),
+    /// The server greeted in this protocol, and the client said nothing.
+    Greeted(&'static str),
     /// Neither TLS nor clear text that is recognised.
     Undecided,
 }
@@ -143,6 +145,7 @@ impl Connection {
                 Opening::Opaque(_)
                 | Opening::Pending
                 | Opening::Unfinished(_)
+                | Opening::Greeted(_)
                 | Opening::Undecided => {}
             }
             return;
@@ -363,6 +366,9 @@ impl Connection {
                 let reason = Reason::UpgradeUnfinished;
                 Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason)
             }
+            Phase::Greeted(_) => {
+                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::NoData)
+            }
             Phase::TlsMidStream | Phase::MidStream { segments: MAX_MID_STREAM_SEGMENTS.. } => {
                 Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::MidStream)
             }
@@ -377,6 +383,10 @@ impl Connection {
                 // There was no handshake that could have been accepted.
                 let circumstances = Circumstances { end: None, ..circumstances };
                 let (certainty, reason) = match circumstances.dead_end() {
+                    // There may have been more, where nobody looked.
+                    Some(Reason::NoData) if self.has_data() && !self.over() => {
+                        (Certainty::Settled, Reason::Truncated)
+                    }
                     Some(reason) => (Certainty::Settled, reason),
                     None => (Certainty::Open, Reason::NoData),
                 };

@@ -1,10 +1,9 @@
 //! Library handshakes beside the wire: recorded ones, and what is changed in them.
 
 use super::*;
-use crate::model::{ClientAuth, Evidence};
 use crate::model::{
-    ClientAuth::{NotRequested, Presented, Unknown},
-    Direction, LibraryEvent, LibraryObservation, Outcome, ServerVerified,
+    ClientAuth::{self, NotRequested, Presented, Unknown},
+    Direction, Evidence, LibraryEvent, LibraryObservation, Outcome, ServerVerified,
 };
 
 const MTLS13: &str = include_str!("../../fixtures/handshakes/mtls13.jsonl");
@@ -206,12 +205,29 @@ fn a_tick_between_any_two_events_changes_nothing() {
     }
 }
 
+/// A full handshake, and what resumes its session.
+fn reuse() -> [Vec<Event>; 2] {
+    let mut full = recorded(include_str!("../../fixtures/handshakes/mtls13-reuse.jsonl"));
+    let is_opened = |event: &Event| matches!(event, Event::Opened { .. });
+    let second = full.iter().skip(1).position(is_opened).unwrap() + 1;
+    let resumed = full.split_off(second);
+    [full, resumed]
+}
+
+#[test]
+fn a_session_is_carried_while_the_connection_that_began_it_goes_on() {
+    let [mut full, resumed] = reuse();
+    full.retain(|event| !matches!(event, Event::Fin { .. } | Event::Closed { .. }));
+    let mut pipeline = Pipeline::new(Limits::default());
+    let open = run(&mut pipeline, full).pop().unwrap();
+    assert_eq!((open.verdict.client_auth, open.is_final), (Presented, false));
+    let last = run(&mut pipeline, resumed).pop().unwrap();
+    assert_eq!((last.verdict.client_auth, last.verdict.evidence), (Presented, Evidence::Carried));
+}
+
 #[test]
 fn a_session_of_a_connection_that_goes_on_may_be_the_one_that_is_resumed() {
-    let mut mutual = recorded(include_str!("../../fixtures/handshakes/mtls13-reuse.jsonl"));
-    let is_opened = |event: &Event| matches!(event, Event::Opened { .. });
-    let second = mutual.iter().skip(1).position(is_opened).unwrap() + 1;
-    let resumed = mutual.split_off(second);
+    let [mutual, resumed] = reuse();
     let Event::Opened { destination: upstream, .. } = mutual[0] else { panic!("it is opened") };
     // The same process with the same upstream, without a certificate.
     let mut one_way = recorded(include_str!("../../fixtures/handshakes/tls13.jsonl"));

@@ -30,7 +30,7 @@ impl Pipeline {
         if newly_settled && !is_final && judgement.verdict.client_auth != ClientAuth::Unknown {
             // Its session may be resumed before its own last report.
             if let Some(session) = Session::of(&entry.connection) {
-                self.full_handshakes.note(&session, judgement.verdict, at);
+                self.full_handshakes.learn(session, judgement.resumed, judgement.verdict, at);
             }
         }
         self.say(id, judgement, at, is_final, out);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use x509_parser::{
-    asn1_rs::Tag,
+    asn1_rs::{Oid, Tag, oid},
     extensions::GeneralName,
     objects::{oid_registry, oid2sn},
     prelude::*,
@@ -180,11 +180,15 @@ fn address(bytes: &[u8]) -> String {
 }
 
 fn signature(certificate: &X509Certificate<'_>) -> String {
-    let oid = &certificate.signature_algorithm.algorithm;
-    match oid.to_id_string().as_str() {
-        "1.3.101.112" => "ed25519".to_owned(),
-        "1.3.101.113" => "ed448".to_owned(),
-        dotted => oid2sn(oid, oid_registry()).map_or_else(|_| dotted.to_owned(), str::to_owned),
+    const ED25519: Oid<'_> = oid!(1.3.101.112);
+    const ED448: Oid<'_> = oid!(1.3.101.113);
+    let algorithm = &certificate.signature_algorithm.algorithm;
+    if *algorithm == ED25519 {
+        "ed25519".to_owned()
+    } else if *algorithm == ED448 {
+        "ed448".to_owned()
+    } else {
+        oid2sn(algorithm, oid_registry()).map_or_else(|_| algorithm.to_id_string(), str::to_owned)
     }
 }
 

@@ -150,9 +150,7 @@ impl HandshakeFacts {
         let decided = if self.certificate_request {
             answered
         } else {
-            // A client that sends a Certificate was asked for one, and the request was not seen.
-            (self.server_hello_done || self.client_key_exchange)
-                && self.client_certificate.is_none()
+            self.server_hello_done || self.client_key_exchange
         };
         if decided { self.client_auth() } else { ClientAuth::Unknown }
     }
@@ -164,7 +162,11 @@ impl HandshakeFacts {
     #[must_use]
     pub const fn client_auth(&self) -> ClientAuth {
         if !self.certificate_request {
-            return ClientAuth::NotRequested;
+            // A client that sends a Certificate was asked for one, and the request was not seen.
+            return match self.client_certificate {
+                None => ClientAuth::NotRequested,
+                Some(_) => ClientAuth::Unknown,
+            };
         }
         match (&self.client_certificate, self.client_certificate_verify) {
             (None | Some(ClientCertificate::Empty), false) => ClientAuth::RequestedNotPresented,

@@ -10,14 +10,12 @@ use x509_parser::{
 /// there is no name here.
 #[must_use]
 pub fn public_key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
-    let algorithm = key.algorithm.algorithm.to_id_string();
-    match (key.parsed(), algorithm.as_str()) {
-        (Ok(PublicKey::RSA(rsa)), _) => format!("rsa{}", bits(rsa.modulus)),
-        (Ok(PublicKey::EC(point)), _) => {
-            curve_name(key.algorithm.parameters.as_ref(), point.key_size())
-        }
-        (_, algorithm) => {
-            algorithm_name(algorithm).map_or_else(|| algorithm.to_owned(), str::to_owned)
+    match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) => format!("rsa{}", bits(rsa.modulus)),
+        Ok(PublicKey::EC(point)) => curve_name(key.algorithm.parameters.as_ref(), point.key_size()),
+        _ => {
+            let algorithm = key.algorithm.algorithm.to_id_string();
+            algorithm_name(&algorithm).map_or(algorithm, str::to_owned)
         }
     }
 }

@@ -59,8 +59,20 @@ fn built_in_paths() {
         (&bare[..], command(None, Some("/srv/x")), "/srv/x/conf/nginx.conf"),
         (&prefix_only[..], command(None, None), "/opt/nginx/conf/nginx.conf"),
     ] {
-        let main = BuiltIn::find(executable).main_file(&command, Path::new("/home/op"));
+        let main = BuiltIn::find(executable).unwrap().main_file(&command, Path::new("/home/op"));
         assert_eq!(main, Path::new(expected), "{command:?}");
+    }
+}
+
+#[test]
+fn built_in_paths_are_found_wherever_they_lie() {
+    let arguments = b" --prefix=/opt/nginx --conf-path=/opt/x.conf ";
+    // Around the border of the first window.
+    for at in [0, (1 << 20) - 60, (1 << 20) - 20, (1 << 20) - 1, 1 << 20, (3 << 20) + 7] {
+        let executable = [&vec![0; at][..], arguments].concat();
+        let found = BuiltIn::find(&executable[..]).unwrap();
+        assert_eq!(found.configuration, Path::new("/opt/x.conf"), "{at}");
+        assert_eq!(found.prefix, Path::new("/opt/nginx"), "{at}");
     }
 }
 

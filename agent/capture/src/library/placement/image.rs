@@ -1,6 +1,6 @@
 //! What placement needs to know of an ELF file: imports, functions, code and file offsets.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{cell::Cell, collections::HashMap, fmt::Write as _};
 
 use object::{
     Architecture, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _,
@@ -51,6 +51,10 @@ impl Code<'_> {
     }
 }
 
+/// Bytes of function bodies that one image gives out; OpenSSL 1.1, which raises its errors at a
+/// thousand places, takes less than four megabytes of it.
+const MAX_WORK: u64 = 64 << 20;
+
 /// A parsed ELF file.
 pub struct Image<'d> {
     elf: ElfFile64<'d>,
@@ -62,6 +66,8 @@ pub struct Image<'d> {
     defined: HashMap<&'d str, u64>,
     /// Sorted, unique addresses of function starts.
     functions: Vec<u64>,
+    /// What is left of [`MAX_WORK`].
+    work: Cell<u64>,
 }
 
 impl<'d> Image<'d> {
@@ -95,7 +101,8 @@ impl<'d> Image<'d> {
         }
         functions.sort_unstable();
         functions.dedup();
-        Ok(Self { elf, isa, code, slots, defined, functions })
+        let work = Cell::new(MAX_WORK);
+        Ok(Self { elf, isa, code, slots, defined, functions, work })
     }
 
     /// The GNU build id in hexadecimal, where the file has one.
@@ -134,14 +141,19 @@ impl<'d> Image<'d> {
         self.elf.section_by_name(name).and_then(|section| section.data().ok()).unwrap_or_default()
     }
 
-    /// The code from the function start at or before `address` to the next function start.
+    /// The code from the function start at or before `address` to the next function start. Whoever
+    /// asks walks through it, so an image gives [`MAX_WORK`] bytes of them in all, then none: a made-up
+    /// function may call what is searched for at twenty thousand places.
     #[must_use]
     pub fn function_around(&self, address: u64) -> Option<Code<'d>> {
         let code = self.code.iter().find(|code| code.address <= address && address < code.end())?;
         let next = self.functions.partition_point(|&start| start <= address);
         let start = next.checked_sub(1).map_or(code.address, |index| self.functions[index]);
         let end = self.functions.get(next).copied().unwrap_or(u64::MAX);
-        Some(code.slice(start.max(code.address), end.min(code.end())))
+        let body = code.slice(start.max(code.address), end.min(code.end()));
+        let left = self.work.get().checked_sub(body.bytes.len() as u64)?;
+        self.work.set(left);
+        Some(body)
     }
 
     /// Function bodies of all sections that are not linkage tables, in address order.

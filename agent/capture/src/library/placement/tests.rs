@@ -24,6 +24,21 @@ fn libraries() -> Vec<PathBuf> {
 }
 
 #[test]
+fn an_image_gives_out_function_bodies_for_a_bounded_time() {
+    let Some(file) = libraries().first().map(|path| std::fs::read(path).unwrap()) else {
+        hopsight_test_support::not_run("work on a libssl", "no libssl on this machine");
+        return;
+    };
+    let image = Image::parse(&file).unwrap();
+    let longest = image.bodies().max_by_key(|body| body.bytes.len()).unwrap();
+    let mut given = 0;
+    while let Some(body) = image.function_around(longest.address) {
+        given += body.bytes.len();
+    }
+    assert!((60 << 20..=64 << 20).contains(&given), "{given}");
+}
+
+#[test]
 fn every_openssl_release_at_hand_is_placed() {
     let libraries = libraries();
     if libraries.is_empty() {

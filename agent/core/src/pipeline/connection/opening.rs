@@ -13,6 +13,7 @@ use crate::{
 
 /// Bytes of clear text per direction in which an upgrade to TLS is looked for.
 const MAX_OPENING: usize = 16 * 1024;
+
 impl Connection {
     /// Looks at the first bytes of both sides until they tell what the connection is.
     pub(super) fn open(&mut self) {
@@ -37,19 +38,17 @@ impl Connection {
         };
         let mut seen = inspect(ending);
         self.proxy_protocol = seen.proxy_protocol;
-        let is_cut = [to_server, to_client].map(Stream::missing).contains(&Missing::Truncated);
-        if seen.opening == Opening::Pending && is_cut {
-            // That what there is cannot be recognised says more than that there is no more of it.
-            let last = inspect(Ending::Closed).opening;
-            seen.opening = if last == Opening::Undecided { last } else { Opening::Pending };
+        if seen.opening == Opening::Pending {
+            seen.opening = self.cut_short(|ending| inspect(ending).opening);
         }
         match seen.opening {
             Opening::Pending => {}
             // Nothing was said.
-            Opening::Undecided | Opening::Plaintext(_)
+            Opening::Undecided | Opening::Greeted(_) | Opening::Plaintext(_)
                 if to_server.end() == 0 && to_client.end() == 0 => {}
             Opening::Undecided => self.phase = Phase::Undecided,
             Opening::Unfinished(protocol) => self.phase = Phase::Unfinished(protocol),
+            Opening::Greeted(protocol) => self.phase = Phase::Greeted(protocol),
             Opening::Plaintext(protocol) => self.phase = Phase::Plaintext(protocol),
             Opening::Opaque(protocol) => self.phase = Phase::Opaque(protocol),
             Opening::Tls(start) => {
@@ -66,6 +65,20 @@ impl Connection {
                 }
                 self.phase = Phase::Tls { wire: Box::new(wire), starttls: start.starttls };
             }
+        }
+    }
+
+    /// What the bytes say that are there, where no more of them will be seen: clear text is that
+    /// wherever it is cut, and what cannot be recognised says more than that there is no more of it.
+    fn cut_short(&self, inspect: impl Fn(Ending) -> Opening) -> Opening {
+        let is_cut = self.streams.iter().any(|stream| stream.missing() == Missing::Truncated);
+        if !is_cut && !self.ended() {
+            return Opening::Pending;
+        }
+        match inspect(Ending::SourceEnded) {
+            clear @ Opening::Plaintext(_) => clear,
+            _ if is_cut && inspect(Ending::Closed) == Opening::Undecided => Opening::Undecided,
+            _ => Opening::Pending,
         }
     }
 }

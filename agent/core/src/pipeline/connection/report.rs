@@ -60,7 +60,10 @@ impl Connection {
                 report.starttls = starttls.map(Word::Borrowed);
                 describe(&mut report, wire, transcript, certificates);
             }
-            Phase::Plaintext(protocol) | Phase::Opaque(protocol) | Phase::Unfinished(protocol) => {
+            Phase::Plaintext(protocol)
+            | Phase::Opaque(protocol)
+            | Phase::Unfinished(protocol)
+            | Phase::Greeted(protocol) => {
                 report.protocol = Some(Word::Borrowed(protocol));
             }
             Phase::Undecided | Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}

@@ -222,3 +222,9 @@ fn no_prefix_of_a_configuration_panics() {
         }
     }
 }
+
+#[test]
+fn a_configuration_of_nothing_but_directives_ends() {
+    let error = read_one(&"a;".repeat(300_000)).unwrap_err();
+    assert!(error.to_string().contains("more than 200000 directives"), "{error}");
+}

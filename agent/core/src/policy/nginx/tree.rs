@@ -31,6 +31,8 @@ pub trait ConfigFiles {
 /// Files read, and files and bytes taken at most. Real configurations stay far below.
 const MAX_FILES: usize = 10_000;
 const MAX_BYTES: usize = 64 << 20;
+/// Directives in all, each of which takes many times the bytes of its text.
+const MAX_DIRECTIVES: usize = 200_000;
 /// Nesting of includes and of blocks, each.
 const MAX_DEPTH: usize = 48;
 
@@ -92,11 +94,12 @@ pub(super) struct TreeReader<'a> {
     conf_prefix: &'a Path,
     pub(super) read: Vec<PathBuf>,
     bytes: usize,
+    directives: usize,
 }
 
 impl<'a> TreeReader<'a> {
     pub(super) fn new(files: &'a dyn ConfigFiles, conf_prefix: &'a Path) -> Self {
-        Self { files, conf_prefix, read: Vec::new(), bytes: 0 }
+        Self { files, conf_prefix, read: Vec::new(), bytes: 0, directives: 0 }
     }
 
     /// `included_at` is the place of the `include`, the main file itself for the first.
@@ -141,6 +144,11 @@ impl<'a> TreeReader<'a> {
         loop {
             let statement = file.tokenizer.statement().map_err(|problem| file.error(problem))?;
             let at = Place { file: Arc::clone(&file.name), line: statement.line };
+            self.directives += 1;
+            if self.directives > MAX_DIRECTIVES {
+                let problem = Problem::TooMuch { what: "directives", limit: MAX_DIRECTIVES };
+                return Err(ConfigError { place: at, problem });
+            }
             let block = match statement.end {
                 End::File if nesting == 0 => return Ok(out),
                 End::File => return Err(file.error(Problem::EndOfFile { open_quote: None })),

@@ -1,4 +1,5 @@
-//! Protocols that encrypt, but not by TLS, or by TLS in packets of their own.
+//! Protocols that encrypt from their first message on, but not by TLS, or by TLS in packets of their
+//! own.
 
 use super::signatures::{Match, prefix};
 
@@ -25,7 +26,7 @@ pub fn recognise(client: &[u8], server: &[u8]) -> Foreign {
         ("alts", alts(client)),
         ("curvezmq", curvezmq(client)),
         ("noise", multistream_noise(client)),
-        ("smb3", smb3(client)),
+        ("openvpn", openvpn(client)),
     ] {
         match found {
             Match::Yes => return Foreign::Protocol(name),
@@ -112,54 +113,24 @@ fn multistream_noise(client: &[u8]) -> Match {
     }
 }
 
-/// SMB 3, once its messages are encrypted (MS-SMB2 section 2.2.41).
-fn smb3(client: &[u8]) -> Match {
-    let Some(b"SMB") = client.get(5..8) else { return Match::No };
-    let encrypted = client.windows(4).any(|part| part == b"\xfdSMB");
-    if client[0] == 0 && encrypted { Match::Yes } else { Match::No }
-}
-
-/// OpenVPN over TCP: a packet length, then P_CONTROL_HARD_RESET_CLIENT_V2 or _V3 with key id 0.
-/// Its TLS is wrapped packet by packet.
-pub fn is_openvpn(client: &[u8]) -> bool {
-    // The shortest of these packets: a query of DNS is told from it by then.
-    const LEAST: usize = 2 + 14;
-    let [high, low, opcode, ..] = client else { return false };
-    let length = u16::from_be_bytes([*high, *low]);
-    client.len() >= LEAST && matches!(opcode, 0x38 | 0x50) && (14..=256).contains(&length)
-}
-
-/// What TDS (MS-TDS section 2.2.3) has come to after its prelogin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tds {
-    /// The login, or more, in the clear.
-    Clear,
-    /// TLS in packets of its own.
-    Encrypted,
-    /// Still before either.
-    Negotiating,
-}
-
-/// Reads the packets of a client that begins with a prelogin; `None` if it does not.
-pub fn tds(client: &[u8]) -> Option<Tds> {
-    const HEADER: usize = 8;
-    const PRELOGIN: u8 = 0x12;
-    let begins = |bytes: &[u8]| bytes.first_chunk::<HEADER>().copied();
-    let [PRELOGIN, 0 | 1, _, _, 0, 0, _, 0] = begins(client)? else { return None };
-    let mut rest = client;
-    let mut packets = 0;
-    while let Some([kind, _, high, low, ..]) = begins(rest) {
-        match kind {
-            PRELOGIN if packets == 0 => {}
-            PRELOGIN => return Some(Tds::Encrypted),
-            0x01 | 0x03 | 0x0e | 0x10 => return Some(Tds::Clear),
-            _ => return Some(Tds::Encrypted),
-        }
-        packets += 1;
-        let length = usize::from(u16::from_be_bytes([high, low])).max(HEADER);
-        rest = rest.get(length..).unwrap_or_default();
+/// OpenVPN over TCP: a packet length, then P_CONTROL_HARD_RESET_CLIENT_V2 or _V3 with key id 0 and a
+/// session id. Its TLS is wrapped packet by packet.
+///
+/// What follows is an empty list of acknowledgements and packet number 0 (after a digest with
+/// `tls-auth`), or with `tls-crypt` the first number of its own counter, which version 2 may mark.
+fn openvpn(client: &[u8]) -> Match {
+    const SESSION: usize = 8;
+    let [high, low, opcode, ..] = *client else { return Match::Partial };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if !matches!(opcode, 0x38 | 0x50) || !(14..=2048).contains(&length) {
+        return Match::No;
     }
-    Some(Tds::Negotiating)
+    let Some(packet) = client.get(3 + SESSION..2 + length) else { return Match::Partial };
+    if packet.ends_with(&[0; 5]) || matches!(packet, [0 | 0x0f, 0, 0, 1, ..]) {
+        Match::Yes
+    } else {
+        Match::No
+    }
 }
 
 #[cfg(test)]
@@ -170,14 +141,15 @@ mod tests {
     fn each_is_told_from_its_beginning() {
         let tlcp = [0x16, 1, 1, 0, 46, 1, 0, 0, 42, 1, 1];
         let zmtp = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0CURVE\0\0\0";
-        let cases: [(&str, &[u8], usize); 7] = [
+        let cases: [(&str, &[u8], usize); 8] = [
             ("ssh", b"SSH-2.0-x", 4),
             ("tlcp", &tlcp, 11),
             ("alts", b"\x64\0\0\0\x06\0\0\0\x0a\x08\x08\x01", 12),
             ("alts", b"\x06\0\0\0\x01\0\0\0hi\x08\0\0\0\x06\0\0\0", 18),
             ("curvezmq", zmtp, 18),
             ("noise", b"\x13/multistream/1.0.0\n\x07/noise\n", 28),
-            ("smb3", b"\0\0\0\x44\xfeSMB\0\0\0\x50\xfdSMB", 16),
+            ("openvpn", b"\0\x0e\x38sessionX\0\0\0\0\0", 16),
+            ("openvpn", b"\0\x10\x50sessionX\x0f\0\0\x01time", 18),
         ];
         for (name, bytes, after) in cases {
             for length in 1..=bytes.len() {
@@ -195,15 +167,5 @@ mod tests {
             assert_eq!(recognise(b"", greeting), Foreign::Protocol("ssh"));
         }
         assert_eq!(recognise(b"", b"220 an SSH-2.0 gateway\r\n"), Foreign::None);
-    }
-
-    #[test]
-    fn tds_encrypts_in_packets_of_its_own() {
-        let prelogin = b"\x12\x01\0\x0a\0\0\x01\0xx";
-        let then = |next: &[u8]| tds(&[&prelogin[..], next].concat());
-        assert_eq!(tds(b"\x12\x01\0"), None);
-        assert_eq!(then(b""), Some(Tds::Negotiating));
-        assert_eq!(then(b"\x12\x01\0\x40\0\0\x02\0\x16\x03\x01"), Some(Tds::Encrypted));
-        assert_eq!(then(b"\x10\x01\0\x40\0\0\x02\0"), Some(Tds::Clear));
     }
 }

@@ -10,12 +10,14 @@
 
 mod clear;
 mod foreign;
+mod http;
 mod signatures;
 mod stage;
 mod statistics;
 mod text;
 mod tunnel;
 mod upgrades;
+mod words;
 
 use crate::{
     model::Direction,
@@ -50,6 +52,8 @@ pub enum Opening {
     Opaque(&'static str),
     /// Over: TLS, or a tunnel, was asked for in this protocol, and nothing followed.
     Unfinished(&'static str),
+    /// Over: the server greeted in this protocol, and the client said nothing.
+    Greeted(&'static str),
     /// Over: nothing that is known as clear text or as encryption.
     Undecided,
 }
@@ -79,7 +83,7 @@ pub struct Inspection {
 pub fn inspect(to_server: &[u8], to_client: &[u8], ending: Ending) -> Inspection {
     let (skip, proxy_protocol) = match signatures::proxy_protocol(to_server) {
         ProxyProtocol::Pending if !to_server.is_empty() => {
-            return Inspection { opening: Opening::Pending, proxy_protocol: None };
+            return Inspection { opening: unfinished(ending), proxy_protocol: None };
         }
         ProxyProtocol::Pending | ProxyProtocol::Absent => (0, None),
         ProxyProtocol::Present { length, version } => (length, Some(version)),
@@ -122,13 +126,13 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
             });
         }
         Ok(Some(_)) => return direct(None, 0),
-        // Even at the end: half a TLS record is not clear text.
-        Ok(None) => return Opening::Pending,
+        // Half a TLS record is not clear text.
+        Ok(None) => return unfinished(ending),
         Err(_) => {}
     }
     match ClientHello::parse_ssl2(client) {
         Ok(Some((hello, length))) => return direct(Some(Box::new(hello)), length),
-        Ok(None) => return Opening::Pending,
+        Ok(None) => return unfinished(ending),
         Err(_) => {}
     }
     match signatures::http2_preface(client) {
@@ -141,7 +145,7 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
     }
     match signatures::http(client) {
         signatures::Match::Yes if !client.starts_with(b"CONNECT ") => {
-            return Opening::Plaintext("http/1");
+            return request(client, server, ending);
         }
         signatures::Match::Partial if !ended => return Opening::Pending,
         _ => {}
@@ -164,6 +168,24 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
     }
 }
 
+/// The beginning of what may have become something.
+fn unfinished(ending: Ending) -> Opening {
+    if ending == Ending::Closed { Opening::Undecided } else { Opening::Pending }
+}
+
+/// What a connection is that begins with a request of HTTP/1.
+fn request(client: &[u8], server: &[u8], ending: Ending) -> Opening {
+    const PROTOCOL: &str = "http/1";
+    const UPGRADE: &str = "http_upgrade";
+    match http::request(client, server) {
+        http::Request::Stays => Opening::Plaintext(PROTOCOL),
+        http::Request::Unfinished if ending != Ending::Open => Opening::Plaintext(PROTOCOL),
+        http::Request::Asked if ending == Ending::Closed => Opening::Unfinished(UPGRADE),
+        http::Request::Unfinished | http::Request::Asked => Opening::Pending,
+        http::Request::Switched(at) => through(UPGRADE, at, client, server, ending),
+    }
+}
+
 /// Bytes of the HTTP/2 preface that are no other protocol's beginning.
 const LEAST_OF_A_PREFACE: usize = 4;
 
@@ -173,13 +195,13 @@ const LEAST_OF_A_PREFACE: usize = 4;
 /// that says something before must not decide for it.
 fn server_alone(server: &[u8], ending: Ending) -> Opening {
     match RecordHeader::parse(server) {
-        _ if ending == Ending::Open => Opening::Pending,
+        _ if ending == Ending::Open || server.is_empty() => Opening::Pending,
         Ok(Some(_)) => Opening::Tls(TlsStart { at: [0, 0], starttls: None, ssl2_hello: None }),
-        Ok(None) => Opening::Pending,
+        Ok(None) => unfinished(ending),
         Err(_) => match upgrades::named(&[], server) {
             ("ssh", _) => Opening::Opaque("ssh"),
             _ if ending != Ending::Closed => Opening::Pending,
-            (name, true) => Opening::Plaintext(name),
+            (name, true) => Opening::Greeted(name),
             (_, false) => upgrades::unknown_protocol(&[], server),
         },
     }

@@ -123,7 +123,7 @@ pub fn http(bytes: &[u8]) -> Match {
             Match::Yes => {
                 return match bytes.get(method.len()) {
                     None => Match::Partial,
-                    Some(byte) if byte.is_ascii_graphic() => Match::Yes,
+                    Some(byte) if byte.is_ascii_graphic() && !ends_otherwise(bytes) => Match::Yes,
                     Some(_) => Match::No,
                 };
             }
@@ -131,7 +131,32 @@ pub fn http(bytes: &[u8]) -> Match {
             Match::No => {}
         }
     }
-    answer
+    if is_request_line(bytes) { Match::Yes } else { answer }
+}
+
+/// Whether the first line is whole, and no request of HTTP: other protocols say GET and PUT as well.
+/// The oldest one has a method and a path (HTTP/0.9).
+fn ends_otherwise(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return false };
+    let line = &bytes[..end];
+    let is_oldest = line.starts_with(b"GET /") && !line[5..].contains(&b' ');
+    !is_oldest && !line.windows(8).any(|part| part.starts_with(b" HTTP/1."))
+}
+
+/// A request line with a method that is not known here, once its end shows what it is.
+fn is_request_line(bytes: &[u8]) -> bool {
+    const LONGEST: usize = 8 * 1024;
+    let line = &bytes[..bytes.len().min(LONGEST)];
+    let end = line.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+    let mut words = line[..end].split(|byte| *byte == b' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let is_method = |method: &[u8]| {
+        !method.is_empty()
+            && method.iter().all(|c| c.is_ascii_uppercase() || matches!(c, b'_' | b'-'))
+    };
+    method.is_some_and(is_method)
+        && target.is_some_and(|target| target.iter().all(u8::is_ascii_graphic))
+        && version.is_some_and(|version| version.starts_with(b"HTTP/1."))
 }
 
 /// Whether `bytes` begin with a record that carries a ClientHello. Strict, for clear text must

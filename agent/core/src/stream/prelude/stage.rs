@@ -3,6 +3,8 @@
 /// What a client said so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The server greeted, and the client has said nothing that tells.
+    Greeted,
     /// It spoke in the clear, and nothing that rules an upgrade out.
     MayUpgrade,
     /// It asked for an upgrade, which was not refused, and said nothing after that.

@@ -7,8 +7,11 @@ use super::{
     statistics,
 };
 
-/// Bytes of a line that make it one: all of them printable.
+/// Bytes of a line that make it one: all of them printable, and those after them that are there.
 const ENOUGH_OF_A_LINE: usize = 4;
+/// As many are looked at, and asked for where TLS was agreed to: encrypted bytes are all printable
+/// once in 2^23 times.
+const START_OF_A_LINE: usize = 16;
 
 /// Commands that a client sends before an upgrade. Any other line is its work, in the clear.
 const BEFORE_UPGRADE: &[&str] = &[
@@ -41,22 +44,22 @@ pub fn classify(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
     }
     if client.len() < ENOUGH_OF_A_LINE {
         let greets = !matches!(protocol, "other" | "redis" | "memcached" | "xmpp");
-        return (protocol, if greets { Stage::MayUpgrade } else { Stage::Unrecognised });
+        return (protocol, if greets { Stage::Greeted } else { Stage::Unrecognised });
     }
     if protocol == "xmpp" {
         return (protocol, xmpp(client, server));
     }
-    if !greeted {
-        // Its next line may tell SMTP from FTP.
-        return (protocol, Stage::MayUpgrade);
-    }
     if protocol == "other" {
         // More than an unknown protocol says before an upgrade is its work.
-        let enough = client.len() >= statistics::SAMPLE;
+        let enough = greeted && client.len() >= statistics::SAMPLE;
         let clear = enough && statistics::reads_as_clear(client, server);
         return (protocol, if clear { Stage::StaysClear } else { Stage::Unrecognised });
     }
-    (protocol, lines(client, server))
+    match lines(client, server) {
+        // Its next line may tell SMTP from FTP.
+        Stage::StaysClear if !greeted => (protocol, Stage::MayUpgrade),
+        stage => (protocol, stage),
+    }
 }
 
 /// A client that speaks in lines.
@@ -64,17 +67,26 @@ fn lines(client: &[u8], server: &[u8]) -> Stage {
     let mut upgrading = false;
     for line in client.split_inclusive(|byte| *byte == b'\n') {
         let complete = line.ends_with(b"\n");
-        let start = &line[..line.len().min(ENOUGH_OF_A_LINE)];
+        let start = &line[..line.len().min(START_OF_A_LINE)];
+        let enough = if upgrading {
+            line.ends_with(b"\r\n") && line.len() > ENOUGH_OF_A_LINE
+                || start.len() == START_OF_A_LINE
+        } else {
+            complete || start.len() >= ENOUGH_OF_A_LINE
+        };
         if statistics::text(start) == 0 {
-            return Stage::Unrecognised;
+            return if upgrading { Stage::Upgrading } else { Stage::Unrecognised };
         }
         if !before_upgrade(line, complete) {
-            let enough = complete || start.len() == ENOUGH_OF_A_LINE;
-            return if enough { Stage::StaysClear } else { Stage::MayUpgrade };
+            return match enough {
+                true => Stage::StaysClear,
+                false if upgrading => Stage::Upgrading,
+                false => Stage::MayUpgrade,
+            };
         }
-        upgrading = asks_for_tls(line);
+        upgrading = asks_for_tls(line) && !refused(server);
     }
-    if upgrading && !refused(server) { Stage::Upgrading } else { Stage::MayUpgrade }
+    if upgrading { Stage::Upgrading } else { Stage::MayUpgrade }
 }
 
 /// Whether a line asks for TLS in one of the ways of [`BEFORE_UPGRADE`].
@@ -169,28 +181,40 @@ fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
     let says = |bytes: &[u8], word: &str| {
         bytes.len() >= word.len() && bytes[..word.len()].eq_ignore_ascii_case(word.as_bytes())
     };
-    let starts = |words: &[&str]| words.iter().any(|word| says(client, word));
+    // Encodings of encrypted bytes may begin with any letters: a word ends where its argument or the
+    // line does.
+    let ends = |bytes: &[u8], word: &str| {
+        bytes.get(word.len()).is_some_and(|next| next.is_ascii_whitespace() || *next == b'-')
+    };
+    let starts = |words: &[&str]| words.iter().any(|word| says(client, word) && ends(client, word));
+    let greets = |word: &str| server.starts_with(word.as_bytes()) && ends(server, word);
     let has = |bytes: &[u8], word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
-    if [&b"<?xml"[..], b"<stream"].iter().any(|tag| prefix(client, tag) != Match::No)
-        && !client.is_empty()
-    {
+    if opens_stream(client) {
         "xmpp"
     } else if starts(&["EHLO", "HELO"]) {
         "smtp"
-    } else if server.starts_with(b"* OK") || server.starts_with(b"* PREAUTH") {
+    } else if greets("* OK") || greets("* PREAUTH") {
         "imap"
-    } else if server.starts_with(b"+OK") {
+    } else if greets("+OK") {
         "pop3"
+    } else if server.starts_with(b"INFO {") {
+        "nats"
     } else if has(greeting, b"SMTP") {
         "smtp"
-    } else if starts(&["AUTH TLS", "AUTH SSL", "FEAT", "USER "]) || server.starts_with(b"220") {
+    } else if starts(&["AUTH TLS", "AUTH SSL", "FEAT", "USER"]) || greets("220") {
         "ftp"
-    } else if starts(&["CAP LS", "NICK "]) || starts(&["STARTTLS"]) && server.starts_with(b":") {
+    } else if starts(&["CAP LS", "NICK"]) || starts(&["STARTTLS"]) && server.starts_with(b":") {
         "irc"
     } else if starts(&["LHLO"]) {
         "lmtp"
     } else if client.starts_with(b"SSH-") || foreign::greets_as_ssh(server) {
         "ssh"
+    } else if client.starts_with(b"STOMP\n") || client.starts_with(b"CONNECT\n") {
+        "stomp"
+    } else if first_line_ends(client, b" RTSP/1.0") {
+        "rtsp"
+    } else if first_line_ends(client, b" SIP/2.0") {
+        "sip"
     } else if is_redis(client) {
         "redis"
     } else if MEMCACHED.iter().any(|verb| is_command(client, verb)) {
@@ -198,6 +222,26 @@ fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
     } else {
         "other"
     }
+}
+
+/// Whether the first line is whole and ends like this.
+fn first_line_ends(client: &[u8], end: &[u8]) -> bool {
+    let line = client.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.ends_with(b"\n") && line.trim_ascii_end().ends_with(end)
+}
+
+/// A stream of XMPP (RFC 6120 section 4.2), perhaps after an XML declaration, as far as it goes.
+fn opens_stream(client: &[u8]) -> bool {
+    const DECLARATION: &[u8] = b"<?xml";
+    if client.is_empty() || prefix(client, DECLARATION) == Match::Partial {
+        return !client.is_empty();
+    }
+    let mut rest = client;
+    if client.starts_with(DECLARATION) {
+        let end = client.iter().position(|byte| *byte == b'>');
+        rest = end.map_or(&[], |end| client[end + 1..].trim_ascii_start());
+    }
+    prefix(rest, b"<stream") != Match::No
 }
 
 /// Commands of memcached's text protocol (protocol.txt).
@@ -240,6 +284,6 @@ fn is_redis(client: &[u8]) -> bool {
         [b'*', rest @ ..] => rest.iter().take(4).take_while(|c| c.is_ascii_digit()).count(),
         _ => 0,
     };
-    digits > 0 && client.get(1 + digits) == Some(&b'\r')
+    digits > 0 && client[1 + digits..].starts_with(b"\r\n$")
         || [&b"PING\r\n"[..], b"INFO\r\n"].iter().any(|word| client.starts_with(word))
 }

@@ -1,7 +1,7 @@
-//! Proxies that the client goes through: HTTP CONNECT (RFC 9110 section 9.3.6), SOCKS 4 and 5
-//! (RFC 1928). Once they agree, what is said through the tunnel is what the connection is.
+//! Proxies that the client goes through: HTTP CONNECT, SOCKS 4 and 5 (RFC 1928). Once they agree, what
+//! is said through the tunnel is what the connection is.
 
-use super::signatures::{Match, prefix};
+use super::http;
 
 /// How far a tunnel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,65 +16,36 @@ pub enum Tunnel {
     Open(&'static str, [usize; 2]),
 }
 
-/// Longest head of a request or an answer that is read.
-const MAX_HEAD: usize = 8 * 1024;
-/// Requests on one connection: a proxy may ask for credentials first (RFC 9110 section 15.5.8).
-const MAX_REQUESTS: usize = 8;
-
 /// Reads the negotiation at the front of both streams.
 pub fn read(client: &[u8], server: &[u8]) -> Tunnel {
     if client.starts_with(b"CONNECT ") {
-        return http(client, server);
+        return http::connect(client, server);
     }
     match client {
         [4, 1, _, _, _, _, _, _, _, ..] => socks4(client, server),
-        [5, methods @ 1..=16, rest @ ..] => socks5(rest, usize::from(*methods), server),
+        [5, methods @ 1..=16, rest @ ..] if offers(rest, usize::from(*methods)) => {
+            socks5(rest, usize::from(*methods), server)
+        }
         _ => Tunnel::None,
     }
 }
 
-/// The end of a head of HTTP/1, with its empty line.
-fn head_end(bytes: &[u8]) -> Option<usize> {
-    let head = &bytes[..bytes.len().min(MAX_HEAD)];
-    head.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
-}
-
-fn http(client: &[u8], server: &[u8]) -> Tunnel {
-    const NAME: &str = "http_connect";
-    let line = client.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if client.contains(&b'\n') && !line.windows(8).any(|part| part.starts_with(b" HTTP/1.")) {
-        // NATS says CONNECT as well.
-        return Tunnel::None;
-    }
-    let mut at = [0, 0];
-    for _ in 0..MAX_REQUESTS {
-        let (request, answer) = (&client[at[0]..], &server[at[1]..]);
-        let Some(asked) = head_end(request) else { return Tunnel::Asked(NAME) };
-        let Some(end) = head_end(answer) else { return Tunnel::Asked(NAME) };
-        let status = answer.get(9..12).unwrap_or_default();
-        if prefix(answer, b"HTTP/1.") != Match::Yes {
-            return Tunnel::Asked(NAME);
-        }
-        if status.starts_with(b"2") {
-            return Tunnel::Open(NAME, [at[0] + asked, at[1] + end]);
-        }
-        let Some(next) = request.get(asked..).filter(|next| !next.is_empty()) else {
-            return Tunnel::Refused(NAME);
-        };
-        if prefix(next, b"CONNECT ") == Match::No {
-            return Tunnel::Refused(NAME);
-        }
-        // The answer may have a body of any length: the next one is found by its beginning.
-        let body = &answer[end..];
-        let skip = body.windows(7).position(|part| part == b"HTTP/1.").unwrap_or(body.len());
-        at = [at[0] + asked, at[1] + end + skip];
-    }
-    Tunnel::Asked(NAME)
+/// Whether these are methods that exist (RFC 1928 section 3), each named once, and what follows them
+/// is a request or, where a password was offered, that.
+fn offers(bytes: &[u8], count: usize) -> bool {
+    let methods = &bytes[..bytes.len().min(count)];
+    let exist = methods.iter().all(|method| matches!(method, 0..=9 | 0x80..=0xfe));
+    let once = methods.iter().enumerate().all(|(at, method)| !methods[..at].contains(method));
+    exist && once && matches!(bytes.get(count..), None | Some([] | [5] | [5, 1..=3, ..] | [1, ..]))
 }
 
 fn socks4(client: &[u8], server: &[u8]) -> Tunnel {
     const NAME: &str = "socks";
-    // A user's name ends with zero; an address of 0.0.0.x is followed by a host's name.
+    // A port, and a user's name that ends with zero; an address of 0.0.0.x is followed by a host's name.
+    let user = client[8..].iter().take_while(|byte| **byte != 0);
+    if client[2..4] == [0, 0] || !user.into_iter().all(u8::is_ascii_graphic) {
+        return Tunnel::None;
+    }
     let mut ends = client.iter().enumerate().skip(8).filter(|(_, byte)| **byte == 0);
     let named = client[4..7] == [0, 0, 0];
     let Some((end, _)) = ends.nth(usize::from(named)) else { return Tunnel::Asked(NAME) };

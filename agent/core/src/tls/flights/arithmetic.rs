@@ -132,8 +132,8 @@ impl Arithmetic {
     }
 
     /// A record with an empty Certificate and the Finished after it.
-    pub(super) const fn empty_certificate_and_finished(self) -> u16 {
-        self.record(EMPTY_CERTIFICATE + 4 + self.hash, Padding::Bare)
+    pub(super) const fn empty_certificate_and_finished(self, padding: Padding) -> u16 {
+        self.record(EMPTY_CERTIFICATE + 4 + self.hash, padding)
     }
 
     /// A record with an alert.
@@ -187,7 +187,7 @@ impl Arithmetic {
     /// most 255 bytes on top of a stack's own 16. Above it, a first client record needs a
     /// certificate or deliberate padding.
     pub(super) const fn longest_modestly_padded(self) -> u16 {
-        self.empty_certificate_and_finished() + 16 + 255
+        self.empty_certificate_and_finished(Padding::Fixed16) + 255
     }
 
     /// Whether `length` is that of a record with a CertificateVerify alone.

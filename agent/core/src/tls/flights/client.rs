@@ -62,7 +62,8 @@ pub(super) fn read(cx: Context<'_>, records: &[u16]) -> Reading {
     let Some(&first) = records.first() else { return Reading::Wait };
     // A fragment as short as a bare flight makes any message look like one.
     if cx.facts.client_fragment.is_some_and(|content| {
-        a.record(content.min(MAX_CONTENT), Padding::Bare) <= a.empty_certificate_and_finished()
+        a.record(content.min(MAX_CONTENT), Padding::Bare)
+            <= a.empty_certificate_and_finished(Padding::Bare)
     }) {
         return Reading::Unclear(Ambiguity::TinyFragments);
     }
@@ -79,11 +80,15 @@ pub(super) fn read(cx: Context<'_>, records: &[u16]) -> Reading {
     if first == a.finished(Padding::Bare) {
         return flight(ClientAuth::NotRequested, Rule::Finished, 1);
     }
-    if first == a.empty_certificate_and_finished() {
+    if first == a.empty_certificate_and_finished(Padding::Bare) {
         return flight(ClientAuth::RequestedNotPresented, Rule::EmptyCertificateCoalesced, 1);
     }
     if first == a.finished(Padding::Fixed16) {
         return finished_fixed_padding(cx, records);
+    }
+    if is_coalesced_with_fixed_padding(cx, first) {
+        let rule = Rule::EmptyCertificateCoalescedPadded;
+        return flight(ClientAuth::RequestedNotPresented, rule, 1);
     }
     if first == a.finished(Padding::Block16) {
         return finished_block_padding(cx, records);
@@ -154,6 +159,17 @@ fn finished_fixed_padding(cx: Context<'_>, records: &[u16]) -> Reading {
     }
 }
 
+/// Whether the first record is an empty Certificate and Finished with 16 bytes of padding: SunJSSE
+/// puts both in one record, 8 + 36 + 1 + 16 + 16 = 77 bytes with SHA-256. Only the server's own
+/// request tells it from a Finished with more padding; a certificate is longer, but a compressed one
+/// and a client's EncryptedExtensions (ALPS) need not be.
+fn is_coalesced_with_fixed_padding(cx: Context<'_>, first: u16) -> bool {
+    first == cx.a.empty_certificate_and_finished(Padding::Fixed16)
+        && cx.server == Witness::Requested
+        && !cx.facts.certificate_compression_offered
+        && !cx.facts.application_settings_offered
+}
+
 /// The first record is a Finished in blocks of 16 bytes. Larger blocks give other messages that
 /// length too, so the records after it must rule them out.
 fn finished_block_padding(cx: Context<'_>, records: &[u16]) -> Reading {
@@ -202,7 +218,7 @@ fn large(cx: Context<'_>, records: &[u16]) -> Reading {
     if may_be_one_block || rest.first().is_some_and(|&r| a.may_be_padded_empty(first, r)) {
         return Reading::Unclear(Ambiguity::Padded);
     }
-    let least_padding = first - a.empty_certificate_and_finished();
+    let least_padding = first - a.empty_certificate_and_finished(Padding::Bare);
     let shows_no_padding = |&r: &u16| {
         r < least_padding + a.shortest(Padding::Bare)
             || (cx.server == Witness::Requested && !a.fills_blocks(r, a.inner(first)))

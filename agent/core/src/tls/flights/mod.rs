@@ -164,9 +164,6 @@ impl Flights {
             Direction::ToServer => self.client_closed = true,
             Direction::ToClient => self.server_closed = true,
         }
-        if self.verdict == FlightVerdict::Pending && self.client_closed && self.client.count == 0 {
-            self.verdict = FlightVerdict::Failed { sign: FailureSign::ClosedBeforeFlight };
-        }
         self.judge();
     }
 

@@ -29,6 +29,8 @@ vocabulary! {
         EmptyCertificateCompressed => "empty_certificate_compressed",
         /// The client's first record is E and F in one: 8+4+H+1+T.
         EmptyCertificateCoalesced => "empty_certificate_coalesced",
+        /// The same with 16 bytes of padding, where the server asked (SunJSSE).
+        EmptyCertificateCoalescedPadded => "empty_certificate_coalesced_padded",
         /// A record that can hold a certificate, one as long as a CertificateVerify, then F, all
         /// under the same padding.
         CertificateVerify => "certificate_verify",
@@ -82,8 +84,6 @@ vocabulary! {
         ClientAlert => "client_alert",
         /// The server sent an alert in place of its flight, or before the client's.
         ServerAlert => "server_alert",
-        /// The client closed the connection without sending its flight.
-        ClosedBeforeFlight => "closed_before_flight",
     }
 }
 

@@ -1,0 +1,156 @@
+//! What HTTP/1 turns a connection into: CONNECT (RFC 9110 section 9.3.6) and Upgrade (section 7.8).
+
+use super::{
+    signatures::{Match, prefix},
+    tunnel::Tunnel,
+};
+
+/// Longest head of a request or an answer that is read.
+const MAX_HEAD: usize = 8 * 1024;
+/// Requests on one connection: a proxy may ask for credentials first (RFC 9110 section 15.5.8).
+const MAX_REQUESTS: usize = 8;
+/// Answers before the final one (RFC 9110 section 15.2): "100 Continue" and its like.
+const MAX_INTERIM: usize = 8;
+
+/// What a request other than CONNECT asks for, and the server's answer to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Its head is not whole: it may still ask for another protocol.
+    Unfinished,
+    /// It stays HTTP, or becomes a protocol in the clear.
+    Stays,
+    /// It asks for another protocol, and is not answered (yet).
+    Asked,
+    /// The server agreed; what is said then begins at these places of client and server.
+    Switched([usize; 2]),
+}
+
+/// Reads the first request of a client, and its answer.
+pub fn request(client: &[u8], server: &[u8]) -> Request {
+    let Some(end) = head_end(client) else {
+        return if client.len() < MAX_HEAD { Request::Unfinished } else { Request::Stays };
+    };
+    if !switches(&client[..end]) {
+        return Request::Stays;
+    }
+    let body = field(&client[..end], "content-length").and_then(|value| value.parse().ok());
+    let client_at = end.saturating_add(body.unwrap_or(0));
+    let mut at = 0;
+    for _ in 0..MAX_INTERIM {
+        let answer = &server[at..];
+        let Some(end) = head_end(answer) else { return Request::Asked };
+        match status(answer) {
+            Some([b'1', b'0', b'1']) if switches(&answer[..end]) => {
+                return Request::Switched([client_at, at + end]);
+            }
+            Some([b'1', b'0', b'1']) => return Request::Stays,
+            Some([b'1', _, _]) => at += end,
+            Some(_) => return Request::Stays,
+            None => return Request::Asked,
+        }
+    }
+    Request::Asked
+}
+
+/// Whether a head names a protocol to switch to, other than those that stay in the clear: WebSocket
+/// (RFC 6455), whose masks are no secret, SPDY, and HTTP itself.
+fn switches(head: &[u8]) -> bool {
+    let is_clear = |protocol: &str| {
+        let name = protocol.split('/').next().unwrap_or_default();
+        ["websocket", "h2c", "http", "spdy"].iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    let protocols = field(head, "upgrade").unwrap_or_default();
+    protocols.split(',').map(str::trim).any(|protocol| !protocol.is_empty() && !is_clear(protocol))
+}
+
+/// The value of the first field of this name, which is in lower case.
+fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
+    head.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
+        let (field, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+        field.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// Reads a client's CONNECT, with the server's answers.
+pub fn connect(client: &[u8], server: &[u8]) -> Tunnel {
+    const NAME: &str = "http_connect";
+    let line = client.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if client.contains(&b'\n') && !line.windows(8).any(|part| part.starts_with(b" HTTP/1.")) {
+        // NATS says CONNECT as well.
+        return Tunnel::None;
+    }
+    let mut at = [0, 0];
+    for _ in 0..MAX_REQUESTS {
+        let (request, answer) = (&client[at[0]..], &server[at[1]..]);
+        let Some(asked) = head_end(request) else { return Tunnel::Asked(NAME) };
+        let Some(end) = head_end(answer) else { return Tunnel::Asked(NAME) };
+        let Some(status) = status(answer) else { return Tunnel::Asked(NAME) };
+        if status.starts_with(b"2") {
+            return Tunnel::Open(NAME, [at[0] + asked, at[1] + end]);
+        }
+        let Some(next) = request.get(asked..).filter(|next| !next.is_empty()) else {
+            return Tunnel::Refused(NAME);
+        };
+        if prefix(next, b"CONNECT ") == Match::No {
+            return Tunnel::Refused(NAME);
+        }
+        // The answer may have a body of any length: the next one is found by its beginning.
+        let body = &answer[end..];
+        let skip = body.windows(7).position(|part| part == b"HTTP/1.").unwrap_or(body.len());
+        at = [at[0] + asked, at[1] + end + skip];
+    }
+    Tunnel::Asked(NAME)
+}
+
+/// The end of a head of HTTP/1, with its empty line.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    let head = &bytes[..bytes.len().min(MAX_HEAD)];
+    head.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// The status code of an answer.
+fn status(answer: &[u8]) -> Option<[u8; 3]> {
+    answer.strip_prefix(b"HTTP/1.")?.get(2..)?.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_request_asks_for() {
+        let ask = |fields: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let tls = ask("Upgrade: TLS/1.0\r\n");
+        let answer = |head: &str| format!("HTTP/1.1 {head}\r\n\r\n");
+        let agreed = answer("101 Switching Protocols\r\nUpgrade: TLS/1.0, HTTP/1.1");
+        let continued = [answer("100 Continue"), agreed.clone()].concat();
+        let cases = [
+            (
+                "half a head",
+                ask("").replace("\r\n\r\n", "\r\n"),
+                String::new(),
+                Request::Unfinished,
+            ),
+            ("no wish", ask("Accept: */*\r\n"), String::new(), Request::Stays),
+            ("WebSocket", ask("Upgrade: WebSocket\r\n"), String::new(), Request::Stays),
+            ("HTTP/2", ask("Upgrade: h2c\r\n"), String::new(), Request::Stays),
+            ("asked", tls.clone(), String::new(), Request::Asked),
+            ("half an answer", tls.clone(), "HTTP/1.1 101 S".to_owned(), Request::Asked),
+            ("no", tls.clone(), answer("200 OK"), Request::Stays),
+            ("yes", tls.clone(), agreed.clone(), Request::Switched([45, 64])),
+            ("to be continued, yes", tls.clone(), continued, Request::Switched([45, 89])),
+            ("yes, to another", tls, answer("101 S\r\nUpgrade: websocket"), Request::Stays),
+            (
+                "yes, after a body",
+                ask("upgrade: noise\r\ncontent-length: 5\r\n"),
+                answer("101 S\r\nupgrade: noise"),
+                Request::Switched([67, 34]),
+            ),
+        ];
+        for (what, client, server, expected) in cases {
+            assert_eq!(request(client.as_bytes(), server.as_bytes()), expected, "{what}");
+        }
+        let endless = format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(MAX_HEAD));
+        assert_eq!(request(endless.as_bytes(), b""), Request::Stays);
+    }
+}
