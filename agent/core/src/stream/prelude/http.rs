@@ -2,7 +2,7 @@
 
 use super::{
     signatures::{Match, prefix},
-    tunnel::Tunnel,
+    stage::Tunnel,
 };
 
 /// Longest head of a request or an answer that is read.

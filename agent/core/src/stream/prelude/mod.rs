@@ -25,8 +25,8 @@ use crate::{
 };
 
 pub use signatures::{ProxyProtocol, ProxyVersion};
+use stage::Tunnel;
 pub use statistics::{SAMPLE, reads_as_clear};
-use tunnel::Tunnel;
 
 /// Where TLS begins on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! How far a protocol in the clear has come towards TLS.
+//! How far a protocol in the clear has come towards TLS, or a tunnel.
 
 /// What a client said so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,4 +15,17 @@ pub enum Stage {
     Opaque,
     /// Nothing that is known.
     Unrecognised,
+}
+
+/// How far a tunnel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    /// The bytes ask for none.
+    None,
+    /// It was asked for, and is not open (yet).
+    Asked(&'static str),
+    /// It was refused, and nothing more was said.
+    Refused(&'static str),
+    /// It is open; what is said through it begins at these places of client and server.
+    Open(&'static str, [usize; 2]),
 }

@@ -1,20 +1,7 @@
 //! Proxies that the client goes through: HTTP CONNECT, SOCKS 4 and 5 (RFC 1928). Once they agree, what
 //! is said through the tunnel is what the connection is.
 
-use super::http;
-
-/// How far a tunnel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tunnel {
-    /// The bytes ask for none.
-    None,
-    /// It was asked for, and is not open (yet).
-    Asked(&'static str),
-    /// It was refused, and nothing more was said.
-    Refused(&'static str),
-    /// It is open; what is said through it begins at these places of client and server.
-    Open(&'static str, [usize; 2]),
-}
+use super::{http, stage::Tunnel};
 
 /// Reads the negotiation at the front of both streams.
 pub fn read(client: &[u8], server: &[u8]) -> Tunnel {
