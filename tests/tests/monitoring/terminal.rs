@@ -107,6 +107,37 @@ fn exit_codes_tell_scripts() {
 }
 
 #[test]
+fn a_policy_is_compared_with_the_hops_there_are() {
+    let (_agent, address, dir) = made_up();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let all = "[[policies]]\nname = \"all\"\nmatch.cidr = \"10.42.0.0/16\"\nrequire = \"tls\"\n";
+    let idle = format!("{all}[[policies]]\nmatch.upstream = \"paymnets\"\nrequire = \"mtls\"\n");
+    fs::write(path("all.toml"), all).unwrap();
+    fs::write(path("idle.toml"), idle).unwrap();
+    fs::write(
+        path("none.json"),
+        r#"{"at":0,"max_hops":1,"overflowed_connections":0,"expired_hops":0,"hops":[]}"#,
+    )
+    .unwrap();
+    let (code, saved, _) = run(&["hops", "--address", &address, "-o", "json"]);
+    assert_eq!(code, 0);
+    fs::write(path("hops.json"), saved).unwrap();
+    let nobody = free_socket().unwrap().to_string();
+    for (name, policy, against, code, words) in [
+        ("a live agent", "all.toml", address.clone(), 0, "policy all: 3 of 3 hops"),
+        ("a saved answer", "all.toml", path("hops.json"), 0, "policy all: 3 of 3 hops"),
+        ("an idle policy", "idle.toml", address.clone(), 1, "policy-2 matches none of 3 hops"),
+        ("no hops", "all.toml", path("none.json"), 1, "no hops to compare with"),
+        ("no answer", "all.toml", nobody, 2, "hopsight run"),
+        ("no such file", "all.toml", path("nothing.json"), 2, "nothing.json"),
+    ] {
+        let (got, text, errors) = run(&["policy", "check", &path(policy), "--against", &against]);
+        assert_eq!(got, code, "{name}: {text} {errors}");
+        assert!((text.clone() + &errors).contains(words), "{name}: {text} {errors}");
+    }
+}
+
+#[test]
 fn colours_only_where_they_are_wanted() {
     let (_agent, address, _dir) = made_up();
     let args = ["hops", "--address", &address];
