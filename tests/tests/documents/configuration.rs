@@ -1,0 +1,50 @@
+//! CONFIGURATION.md against the documented configuration file.
+
+use hopsight::config::DEFAULT_FILE;
+
+use crate::document;
+
+/// Every key of the file with its section in front, and what it is set to; nothing where it is
+/// absent by default. A value of several lines is its first.
+fn keys() -> Vec<(String, Option<&'static str>)> {
+    let mut section = "";
+    let mut keys = Vec::new();
+    for line in DEFAULT_FILE.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        }
+        let (is_absent, line) = match line.strip_prefix("# ") {
+            Some(rest) => (true, rest),
+            None => (false, line),
+        };
+        let Some((key, value)) = line.split_once(" = ") else { continue };
+        if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            keys.push((format!("{section}.{key}"), (!is_absent).then_some(value)));
+        }
+    }
+    keys
+}
+
+#[test]
+fn every_key_is_described_with_its_default() {
+    let text = document("CONFIGURATION.md");
+    let keys = keys();
+    assert!(keys.len() >= 50, "{keys:?}");
+    for (key, value) in &keys {
+        let begin = format!("| `{key}` | ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&begin));
+        let line = line.unwrap_or_else(|| panic!("{key} is not in CONFIGURATION.md"));
+        match value {
+            None => assert!(line.starts_with("absent |"), "{key}: {line}"),
+            // The list of proxies is too long for a table.
+            Some(value) if value.starts_with('[') && *value != "[]" => {}
+            Some(value) => assert!(line.starts_with(&format!("`{value}` |")), "{key}: {line}"),
+        }
+    }
+    let described = text.lines().filter(|line| line.starts_with("| `") && line.contains('.'));
+    let unknown: Vec<_> = described
+        .filter_map(|line| line.split('`').nth(1))
+        .filter(|key| key.contains('.') && !keys.iter().any(|(known, _)| known == key))
+        .collect();
+    assert!(unknown.is_empty(), "CONFIGURATION.md has keys that do not exist: {unknown:?}");
+}
