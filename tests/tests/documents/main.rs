@@ -4,6 +4,7 @@
 
 mod configuration;
 mod drift;
+mod json;
 mod policy;
 
 use std::{fs, path::Path};
