@@ -12,12 +12,12 @@ use hopsight_tests::golden;
 /// Names the Python that has the Helm SDK; `cargo xtask test` sets it.
 const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
 
-fn deploy() -> PathBuf {
+pub(super) fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/deploy")
 }
 
 /// Runs `render.py`; `None` (and a line that says so) without the SDK.
-fn render(test: &str, what: &str) -> Option<Output> {
+pub(super) fn render(test: &str, what: &str) -> Option<Output> {
     let Some(python) = env::var_os(PYTHON) else {
         hopsight_test_support::not_run(
             test,
@@ -31,7 +31,7 @@ fn render(test: &str, what: &str) -> Option<Output> {
     Some(command.output().unwrap())
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 

@@ -1,0 +1,41 @@
+//! What single values of the chart do.
+
+use std::fs;
+
+use crate::chart::{render, text};
+
+/// The chart rendered with these values; `None` without Helm's SDK.
+fn rendered(test: &str, values: &str) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    fs::write(&file, values).unwrap();
+    let output = render(test, file.to_str().unwrap())?;
+    let rendered = text(&output);
+    assert!(output.status.success(), "{values}: {rendered}");
+    Some(rendered)
+}
+
+/// The object of this kind, as text.
+fn object<'a>(rendered: &'a str, kind: &str) -> &'a str {
+    let kind = format!("\nkind: {kind}\n");
+    let found = rendered.split("\n---\n").find(|object| object.contains(&kind));
+    found.unwrap_or_else(|| panic!("no {kind} in {rendered}"))
+}
+
+#[test]
+fn every_watch_has_its_rights() {
+    for (values, wanted) in [
+        ("{}", &["pods"][..]),
+        ("kubernetes: {services: true}", &["pods", "services", "endpointslices"]),
+        (
+            "kubernetes: {gateway: true}",
+            &["pods", "services", "endpointslices", "backendtlspolicies, gateways"],
+        ),
+    ] {
+        let Some(rendered) = rendered("every_watch_has_its_rights", values) else { return };
+        let role = object(&rendered, "ClusterRole");
+        let resources = role.lines().filter_map(|line| line.trim().strip_prefix("resources: ["));
+        let resources: Vec<_> = resources.map(|list| list.trim_end_matches(']')).collect();
+        assert_eq!(resources, wanted, "{values}");
+    }
+}
