@@ -39,3 +39,14 @@ fn every_watch_has_its_rights() {
         assert_eq!(resources, wanted, "{values}");
     }
 }
+
+/// Two releases of one name, in two namespaces, share nothing.
+#[test]
+fn objects_of_the_cluster_have_the_namespace_in_their_name() {
+    let name = "objects_of_the_cluster_have_the_namespace_in_their_name";
+    let Some(rendered) = rendered(name, "{}") else { return };
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        let object = object(&rendered, kind);
+        assert!(object.contains("\n  name: hopsight.hopsight\n"), "{object}");
+    }
+}

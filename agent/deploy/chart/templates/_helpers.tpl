@@ -15,6 +15,12 @@
 {{- end }}
 {{- end }}
 
+{{/* Name of what belongs to the cluster and not to a namespace. Two releases may have one name in
+two namespaces; no namespace contains a dot. */}}
+{{- define "hopsight.clusterName" -}}
+{{- printf "%s.%s" .Release.Namespace (include "hopsight.fullname" .) }}
+{{- end }}
+
 {{- define "hopsight.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "hopsight.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
