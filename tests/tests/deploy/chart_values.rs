@@ -50,3 +50,17 @@ fn objects_of_the_cluster_have_the_namespace_in_their_name() {
         assert!(object.contains("\n  name: hopsight.hopsight\n"), "{object}");
     }
 }
+
+/// A slow start is not taken for a hang.
+#[test]
+fn probes_wait_for_the_start() {
+    let Some(rendered) = rendered("probes_wait_for_the_start", "{}") else { return };
+    let daemon_set = object(&rendered, "DaemonSet");
+    let probe = |name: &str| {
+        let (_, rest) = daemon_set.split_once(&format!(" {name}:\n")).unwrap();
+        rest.lines().nth(1).unwrap().trim().to_owned()
+    };
+    assert_eq!(probe("startupProbe"), "path: /livez");
+    assert_eq!(probe("livenessProbe"), "path: /livez");
+    assert_eq!(probe("readinessProbe"), "path: /readyz");
+}
