@@ -108,6 +108,7 @@ fn wrong_values_say_what_is_wrong() {
         ("image: {digest: latest}", "at '/image/digest'"),
         ("capabilities: {extra: [CAP_SYS_RESOURCE]}", "at '/capabilities/extra/0'"),
         ("http: {tls: {clientCaSecretName: x}}", "needs http.tls.secretName"),
+        ("{priorityClassName: x, priorityClass: {create: true}}", "exclude each other"),
         ("prometheusRule: {enabled: true}", "needs prometheusRule.runbookUrlPrefix"),
         ("prometheusRule: {runbookUrlPrefix: docs}", "at '/prometheusRule/runbookUrlPrefix'"),
     ] {

@@ -64,3 +64,12 @@ fn probes_wait_for_the_start() {
     assert_eq!(probe("livenessProbe"), "path: /livez");
     assert_eq!(probe("readinessProbe"), "path: /readyz");
 }
+
+#[test]
+fn a_priority_class_is_made_and_used() {
+    let name = "a_priority_class_is_made_and_used";
+    let Some(rendered) = rendered(name, "priorityClass: {create: true}") else { return };
+    assert!(object(&rendered, "PriorityClass").contains("\n  name: hopsight.hopsight\n"));
+    let used = "\n      priorityClassName: hopsight.hopsight\n";
+    assert!(object(&rendered, "DaemonSet").contains(used), "{rendered}");
+}

@@ -54,6 +54,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- ternary 0 (int .Values.user) .Values.criSocket.enabled }}
 {{- end }}
 
+{{- define "hopsight.priorityClassName" -}}
+{{- if .Values.priorityClassName }}
+{{- .Values.priorityClassName }}
+{{- else if .Values.priorityClass.create }}
+{{- include "hopsight.clusterName" . }}
+{{- end }}
+{{- end }}
+
 {{/* A value of TOML. Helm's numbers are floats, also where they are whole. */}}
 {{- define "hopsight.tomlValue" -}}
 {{- if kindIs "float64" . }}
