@@ -73,3 +73,26 @@ fn a_priority_class_is_made_and_used() {
     let used = "\n      priorityClassName: hopsight.hopsight\n";
     assert!(object(&rendered, "DaemonSet").contains(used), "{rendered}");
 }
+
+/// A collector on the node has the node's address, and the network policy lets the agent reach it.
+#[test]
+fn a_collector_is_reached() {
+    for (endpoint, variable, dns) in [
+        ("http://$(HOST_IP):4318", true, false),
+        ("http://10.0.0.9:4318/otlp", false, false),
+        ("http://[fd00::9]:4318", false, false),
+        ("http://collector.observability.svc:4318", false, true),
+    ] {
+        let values = format!(
+            "{{otlp: {{endpoint: '{endpoint}'}}, kubernetes: {{enabled: false}}, \
+             networkPolicy: {{enabled: true}}}}"
+        );
+        let Some(rendered) = rendered("a_collector_is_reached", &values) else { return };
+        let daemon_set = object(&rendered, "DaemonSet");
+        assert!(daemon_set.contains(&format!("- \"--otlp={endpoint}\"\n")), "{daemon_set}");
+        assert_eq!(daemon_set.contains("fieldPath: status.hostIP"), variable, "{endpoint}");
+        let egress = object(&rendered, "NetworkPolicy").split_once("egress:").unwrap().1;
+        assert!(egress.contains("port: 4318\n"), "{endpoint}: {egress}");
+        assert_eq!(egress.contains("port: 53\n"), dns, "{endpoint}: {egress}");
+    }
+}

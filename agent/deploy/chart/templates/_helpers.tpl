@@ -101,6 +101,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.criSocket.enabled }}
 {{- $config = mergeOverwrite $config (dict "cri" (dict "socket" .Values.criSocket.path)) }}
 {{- end }}
+{{- if ne (int .Values.otlp.metricsIntervalSeconds) 60 }}
+{{- $interval := dict "metrics_interval_seconds" .Values.otlp.metricsIntervalSeconds }}
+{{- $config = mergeOverwrite $config (dict "otlp" $interval) }}
+{{- end }}
 {{- range $name, $section := $config }}
 {{- include "hopsight.tomlSection" (list $name $section) }}
 {{- end }}
