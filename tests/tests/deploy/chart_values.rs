@@ -96,3 +96,28 @@ fn a_collector_is_reached() {
         assert_eq!(egress.contains("port: 53\n"), dns, "{endpoint}: {egress}");
     }
 }
+
+/// The constraints admit what the pod asks for: its capabilities, its volumes, its SELinux type.
+#[test]
+fn constraints_of_openshift_admit_the_pod() {
+    let name = "constraints_of_openshift_admit_the_pod";
+    let values = "openshift: {securityContextConstraints: true}";
+    let Some(rendered) = rendered(name, values) else { return };
+    let (pod, admitted) =
+        (object(&rendered, "DaemonSet"), object(&rendered, "SecurityContextConstraints"));
+    let list = |text: &str, after: &str| -> Vec<String> {
+        let lines = text.lines().skip_while(|line| line.trim() != after).skip(1);
+        let items = lines.map_while(|line| line.trim().strip_prefix("- "));
+        items.map(str::to_owned).collect()
+    };
+    let capabilities = list(pod, "add:");
+    assert!(capabilities.len() > 5, "{pod}");
+    assert_eq!(list(admitted, "allowedCapabilities:"), capabilities);
+    let volumes = list(admitted, "volumes:");
+    // Those that the kubelet adds (the token) are projected.
+    for kind in ["configMap", "emptyDir", "hostPath", "projected", "secret"] {
+        assert!(volumes.iter().any(|volume| volume == kind), "{volumes:?}");
+    }
+    assert!(pod.contains("type: spc_t\n"), "{pod}");
+    assert!(admitted.contains("- system:serviceaccount:hopsight:hopsight\n"), "{admitted}");
+}

@@ -54,6 +54,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- ternary 0 (int .Values.user) .Values.criSocket.enabled }}
 {{- end }}
 
+{{- define "hopsight.seLinuxOptions" -}}
+{{- if .Values.seLinuxOptions }}
+{{- toYaml .Values.seLinuxOptions }}
+{{- else if .Values.openshift.securityContextConstraints }}
+{{- toYaml (dict "type" "spc_t") }}
+{{- end }}
+{{- end }}
+
 {{- define "hopsight.priorityClassName" -}}
 {{- if .Values.priorityClassName }}
 {{- .Values.priorityClassName }}
