@@ -121,3 +121,30 @@ fn constraints_of_openshift_admit_the_pod() {
     assert!(pod.contains("type: spc_t\n"), "{pod}");
     assert!(admitted.contains("- system:serviceaccount:hopsight:hopsight\n"), "{admitted}");
 }
+
+/// `helm test` asks an agent the way that the agents answer, and is let through.
+#[test]
+fn the_test_of_the_chart_asks_an_agent() {
+    let name = "the_test_of_the_chart_asks_an_agent";
+    let scrapers = "networkPolicy: {enabled: true, scrapers: [{podSelector: {}}]}";
+    let tls = "http: {tls: {secretName: a, clientCaSecretName: b}}\ntest: {tlsSecretName: c}";
+    for (values, wanted) in [
+        (scrapers, &["- --address=http://hopsight-test.hopsight.svc:9464\n"][..]),
+        (tls, &["- --address=https://hopsight-test.", "- --cacert=", "- --cert=", "- --key="]),
+    ] {
+        let Some(rendered) = rendered(name, values) else { return };
+        let pod = object(&rendered, "Pod");
+        for argument in wanted {
+            assert!(pod.contains(argument), "{argument} is not in {pod}");
+        }
+        assert!(pod.contains("helm.sh/hook: test\n") && pod.contains("drop: [ALL]\n"), "{pod}");
+        if values == scrapers {
+            let network = object(&rendered, "NetworkPolicy");
+            assert!(network.contains("app.kubernetes.io/name: hopsight-test\n"), "{network}");
+        }
+    }
+    for values in ["test: {enabled: false}", "http: {tls: {secretName: a}}"] {
+        let Some(rendered) = rendered(name, values) else { return };
+        assert!(!rendered.contains("helm.sh/hook"), "{values}: {rendered}");
+    }
+}
