@@ -1,6 +1,9 @@
-//! CONFIGURATION.md against the documented configuration file.
+//! CONFIGURATION.md and the chart's schema against the documented configuration file.
+
+use std::{collections::BTreeSet, fs};
 
 use hopsight::config::DEFAULT_FILE;
+use serde_json::Value;
 
 use crate::document;
 
@@ -47,4 +50,28 @@ fn every_key_is_described_with_its_default() {
         .filter(|key| key.contains('.') && !keys.iter().any(|(known, _)| known == key))
         .collect();
     assert!(unknown.is_empty(), "CONFIGURATION.md has keys that do not exist: {unknown:?}");
+}
+
+/// What Helm refuses in `config` is what the agent would refuse.
+#[test]
+fn the_chart_knows_every_key() {
+    let path = format!("{}/../agent/deploy/chart/values.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut known = BTreeSet::new();
+    properties(&schema["properties"]["config"], "", &mut known);
+    let keys: BTreeSet<_> = keys().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(known, keys);
+}
+
+/// The keys of a schema with their sections in front.
+fn properties(schema: &Value, section: &str, into: &mut BTreeSet<String>) {
+    for (name, property) in schema["properties"].as_object().unwrap() {
+        let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+        assert!(property["type"] != "object" || property["additionalProperties"] == false, "{key}");
+        if property["type"] == "object" {
+            properties(property, &key, into);
+        } else {
+            into.insert(key);
+        }
+    }
 }
