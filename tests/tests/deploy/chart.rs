@@ -106,6 +106,8 @@ fn wrong_values_say_what_is_wrong() {
         ("http: {prot: 1}", "additional properties 'prot' not allowed"),
         ("config: {hops: {max_hop: 1}}", "additional properties 'max_hop' not allowed"),
         ("config: {hops: {max_hops: 0}}", "at '/config/hops/max_hops': minimum: got 0, want 1"),
+        ("policy: {policies: [{require: mutual}]}", "at '/policy/policies/0/require'"),
+        ("policy: {policies: [{upstream: x}]}", "additional properties 'upstream' not allowed"),
         ("user: nobody", "at '/user': got string, want integer"),
         ("image: {digest: latest}", "at '/image/digest'"),
         ("capabilities: {extra: [CAP_SYS_RESOURCE]}", "at '/capabilities/extra/0'"),

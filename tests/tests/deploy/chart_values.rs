@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use hopsight_core::policy::rules::{ClientCertificate, PolicySet, VerifyUpstream};
+
 use crate::chart::{render, text};
 
 /// The chart rendered with these values; `None` without Helm's SDK.
@@ -147,4 +149,43 @@ fn the_test_of_the_chart_asks_an_agent() {
         let Some(rendered) = rendered(name, values) else { return };
         assert!(!rendered.contains("helm.sh/hook"), "{values}: {rendered}");
     }
+}
+
+/// What stands under `policy` in the values, as text or as YAML, is what the agent reads.
+#[test]
+fn policy_in_values_is_what_the_agent_reads() {
+    let name = "policy_in_values_is_what_the_agent_reads";
+    let text = "policy: |\n  [[policies]]\n  match.upstream = \"payments\"\n  require = \"mtls\"\n";
+    let yaml = r#"
+policy:
+  policies:
+    - name: "a \"quoted\" <name>"
+      match: {upstream: [payments, "billing-*"], cidr: 10.0.0.0/8, port: [443, 8443]}
+      require: mtls
+      min_version: "1.2"
+      verify_upstream: true
+      allowed_client_sans: ["spiffe://example.org/*"]
+      expiry_margin: 14d
+    - require: tls
+      client_certificate: forbidden
+      forbidden_ciphers: ["*_CBC_*"]
+"#;
+    let mut read = Vec::new();
+    for values in [text, yaml] {
+        let Some(rendered) = rendered(name, values) else { return };
+        let lines = rendered.lines().skip_while(|line| line.trim() != "policy.toml: |").skip(1);
+        let lines = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+        let toml: String = lines.flat_map(|line| [line.trim_start(), "\n"]).collect();
+        let set = PolicySet::parse(&toml).unwrap_or_else(|error| panic!("{error} in {toml}"));
+        let own = set.policies().iter().filter(|policy| !policy.built_in).cloned();
+        read.push(own.collect::<Vec<_>>());
+    }
+    assert_eq!(read[0].len(), 1);
+    let [first, second] = &read[1][..] else { panic!("{read:?}") };
+    assert_eq!(first.name, "a \"quoted\" <name>");
+    assert_eq!(first.matches.upstream, ["payments", "billing-*"]);
+    assert_eq!(first.matches.port, [443, 8443]);
+    assert_eq!(first.verify_upstream, VerifyUpstream::Always);
+    assert_eq!(first.allowed_client_sans, ["spiffe://example.org/*"]);
+    assert_eq!(second.client_certificate, ClientCertificate::Forbidden);
 }

@@ -1,6 +1,9 @@
-//! POLICY.md against the reader of policy files.
+//! POLICY.md and the chart's schema against the reader of policy files.
+
+use std::{collections::BTreeSet, fs};
 
 use hopsight_core::policy::rules::{BUILT_IN, PolicySet};
+use serde_json::Value;
 
 use crate::{blocks, describes, document};
 
@@ -25,13 +28,16 @@ fn every_example_is_a_policy_file() {
     assert!(recipes.count() >= 10);
 }
 
+const OF_A_POLICY: &str = "[[policies]]\nrequire = \"tls\"\nno-such-key = 1\n";
+const OF_A_MATCH: &str = "[[policies]]\nrequire = \"tls\"\nmatch.no-such-key = 1\n";
+
 #[test]
 fn every_key_is_described() {
     let text = document("POLICY.md");
-    for key in keys("[[policies]]\nrequire = \"tls\"\nno-such-key = 1\n") {
+    for key in keys(OF_A_POLICY) {
         assert!(describes(&text, &key), "{key} is not in POLICY.md");
     }
-    for key in keys("[[policies]]\nrequire = \"tls\"\nmatch.no-such-key = 1\n") {
+    for key in keys(OF_A_MATCH) {
         assert!(describes(&text, &format!("match.{key}")), "match.{key} is not in POLICY.md");
     }
 }
@@ -44,4 +50,18 @@ fn the_built_in_policies_are_those_of_the_code() {
         blocks(&text, "toml").contains(&policies),
         "POLICY.md shows other ones than\n{policies}"
     );
+}
+
+/// What Helm refuses in `policy` is what the agent would refuse.
+#[test]
+fn the_chart_knows_every_key() {
+    let path = format!("{}/../agent/deploy/chart/values.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let policy = &schema["properties"]["policy"]["properties"]["policies"]["items"];
+    for (schema, source) in [(policy, OF_A_POLICY), (&policy["properties"]["match"], OF_A_MATCH)] {
+        let known: BTreeSet<_> =
+            schema["properties"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(known, keys(source).into_iter().collect());
+        assert_eq!(schema["additionalProperties"], false);
+    }
 }

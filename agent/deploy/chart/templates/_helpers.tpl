@@ -96,6 +96,27 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* policy.toml: as it was given, or written from YAML. JSON's strings, numbers, booleans and lists of
+them are TOML's as well. */}}
+{{- define "hopsight.policy" -}}
+{{- if kindIs "string" .Values.policy }}
+{{- .Values.policy }}
+{{- else }}
+{{- range .Values.policy.policies }}
+[[policies]]
+{{ range $key, $value := . }}
+{{- if kindIs "map" $value }}
+{{- range $of, $what := $value -}}
+{{ $key }}.{{ $of }} = {{ toJson $what }}
+{{ end }}
+{{- else -}}
+{{ $key }} = {{ toJson $value }}
+{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* hopsight.toml: the values' and what other values mean; empty if there is nothing to say. */}}
 {{- define "hopsight.config" -}}
 {{- $config := deepCopy .Values.config }}
