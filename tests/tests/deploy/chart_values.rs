@@ -4,7 +4,7 @@ use std::fs;
 
 use hopsight_core::policy::rules::{ClientCertificate, PolicySet, VerifyUpstream};
 
-use crate::chart::{render, text};
+use crate::chart::{deploy, render, text};
 
 /// The chart rendered with these values; `None` without Helm's SDK.
 fn rendered(test: &str, values: &str) -> Option<String> {
@@ -188,4 +188,27 @@ policy:
     assert_eq!(first.verify_upstream, VerifyUpstream::Always);
     assert_eq!(first.allowed_client_sans, ["spiffe://example.org/*"]);
     assert_eq!(second.client_certificate, ClientCertificate::Forbidden);
+}
+
+#[test]
+fn the_readme_has_every_value_and_its_examples_render() {
+    let chart = deploy().join("chart");
+    let readme = fs::read_to_string(chart.join("README.md")).unwrap();
+    let values = fs::read_to_string(chart.join("values.yaml")).unwrap();
+    let is_key = |key: &str| key.starts_with(|c: char| c.is_ascii_alphabetic());
+    let keys: Vec<_> = values.lines().filter_map(|line| line.split_once(':')).collect();
+    let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).filter(|key| is_key(key)).collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        assert!(readme.contains(&format!("`{key}`")), "{key} is not in the chart's README");
+    }
+    let examples: Vec<_> = readme.split("```yaml\n").skip(1).collect();
+    assert!(examples.len() >= 7);
+    for example in examples {
+        let values = example.split("```").next().unwrap();
+        let name = "the_readme_has_every_value_and_its_examples_render";
+        if rendered(name, values).is_none() {
+            return;
+        }
+    }
 }
