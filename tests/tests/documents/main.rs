@@ -5,6 +5,7 @@
 mod configuration;
 mod drift;
 mod json;
+mod links;
 mod policy;
 
 use std::{fs, path::Path};
