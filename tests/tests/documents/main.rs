@@ -6,6 +6,7 @@ mod configuration;
 mod drift;
 mod json;
 mod links;
+mod picture;
 mod policy;
 
 use std::{fs, path::Path};
