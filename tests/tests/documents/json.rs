@@ -9,7 +9,10 @@ use std::{
 };
 
 use hopsight_core::{
-    hops::{ends::Ends, table::HopLimits, table::Snapshot},
+    hops::{
+        ends::Ends,
+        table::{HopLimits, Snapshot},
+    },
     model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified},
     policy::drift::{ClosedDrift, DriftEvent, Rule},
     report::ConnectionReport,
@@ -79,7 +82,7 @@ fn properties(schema: &Value, into: &mut BTreeSet<String>) {
 }
 
 /// Fails where a field is neither in the document's tables nor in the schema.
-fn is_described(value: &Value, text: &str, schema: &Value) {
+fn assert_described(value: &Value, text: &str, schema: &Value) {
     let (mut written, mut known) = (BTreeSet::new(), BTreeSet::new());
     fields(value, &mut written);
     properties(schema, &mut known);
@@ -93,7 +96,7 @@ fn is_described(value: &Value, text: &str, schema: &Value) {
 }
 
 /// Has a validator of others look at the instances, where it is there.
-fn is_valid(test: &str, schema: &str, instances: &[Value]) {
+fn assert_valid(test: &str, schema: &str, instances: &[Value]) {
     let Some(python) = env::var_os(PYTHON) else {
         let why = format!("{PYTHON} is not set (`cargo xtask test` sets it)");
         return hopsight_test_support::not_run(test, &why);
@@ -143,11 +146,12 @@ fn written(send: impl FnOnce(&Events)) -> Vec<Value> {
 
 #[test]
 fn the_example_of_hops_is_what_the_agent_writes() {
-    let [example] = &examples("HOPS.md")[..] else { panic!("one example") };
+    let examples = examples("HOPS.md");
+    let [example] = &examples[..] else { panic!("one example") };
     let snapshot: Snapshot = serde_json::from_value(example.clone()).unwrap();
     let again = serde_json::to_value(&snapshot).unwrap();
     assert_eq!(again, *example, "HOPS.md has other fields than the agent");
-    is_described(example, &document("HOPS.md"), &schema("hops.schema.json"));
+    assert_described(example, &document("HOPS.md"), &schema("hops.schema.json"));
 }
 
 #[test]
@@ -157,15 +161,16 @@ fn hops_are_valid() {
         exporter.record(&made_up::connection(number % 40, number));
     }
     let made_up = serde_json::to_value(exporter.hops()).unwrap();
-    is_described(&made_up, &document("HOPS.md"), &schema("hops.schema.json"));
+    assert_described(&made_up, &document("HOPS.md"), &schema("hops.schema.json"));
     let mut instances = examples("HOPS.md");
     instances.push(made_up);
-    is_valid("hops_are_valid", "hops.schema.json", &instances);
+    assert_valid("hops_are_valid", "hops.schema.json", &instances);
 }
 
 #[test]
 fn the_examples_of_events_are_what_the_agent_writes() {
-    let [connection, drift] = &examples("EVENTS.md")[..] else { panic!("two examples") };
+    let examples = examples("EVENTS.md");
+    let [connection, drift] = &examples[..] else { panic!("two examples") };
     let mut report: ConnectionReport = serde_json::from_value(connection.clone()).unwrap();
     let ends = Ends {
         proxy: "web/edge".into(),
@@ -215,9 +220,9 @@ fn the_examples_of_events_are_what_the_agent_writes() {
     assert_eq!(lines[0], *drift, "EVENTS.md has other fields than the agent");
     let text = document("EVENTS.md");
     let schema = schema("events.schema.json");
-    lines.iter().for_each(|line| is_described(line, &text, &schema));
+    lines.iter().for_each(|line| assert_described(line, &text, &schema));
     let test = "the_examples_of_events_are_what_the_agent_writes";
-    is_valid(test, "events.schema.json", &lines);
+    assert_valid(test, "events.schema.json", &lines);
 }
 
 #[test]
