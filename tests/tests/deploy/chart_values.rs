@@ -174,7 +174,7 @@ policy:
     for values in [text, yaml] {
         let Some(rendered) = rendered(name, values) else { return };
         let lines = rendered.lines().skip_while(|line| line.trim() != "policy.toml: |").skip(1);
-        let lines = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+        let lines = lines.take_while(|line| line.trim().is_empty() || line.starts_with("    "));
         let toml: String = lines.flat_map(|line| [line.trim_start(), "\n"]).collect();
         let set = PolicySet::parse(&toml).unwrap_or_else(|error| panic!("{error} in {toml}"));
         let own = set.policies().iter().filter(|policy| !policy.built_in).cloned();
