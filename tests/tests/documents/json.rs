@@ -230,9 +230,11 @@ fn the_examples_of_events_are_what_the_agent_writes() {
     assert_same("EVENTS.md", drift, &lines[0]);
     let text = document("EVENTS.md");
     let schema = schema("events.schema.json");
-    lines.iter().for_each(|line| assert_described(line, &text, &schema));
-    let test = "the_examples_of_events_are_what_the_agent_writes";
-    assert_valid(test, "events.schema.json", &lines);
+    for line in &lines {
+        assert_described(line, &text, &schema);
+    }
+    let name = "the_examples_of_events_are_what_the_agent_writes";
+    assert_valid(name, "events.schema.json", &lines);
 }
 
 #[test]
