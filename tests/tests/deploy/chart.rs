@@ -12,12 +12,12 @@ use hopsight_tests::golden;
 /// Names the Python that has the Helm SDK; `cargo xtask test` sets it.
 const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
 
-fn deploy() -> PathBuf {
+pub(super) fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/deploy")
 }
 
 /// Runs `render.py`; `None` (and a line that says so) without the SDK.
-fn render(test: &str, what: &str) -> Option<Output> {
+pub(super) fn render(test: &str, what: &str) -> Option<Output> {
     let Some(python) = env::var_os(PYTHON) else {
         hopsight_test_support::not_run(
             test,
@@ -31,7 +31,7 @@ fn render(test: &str, what: &str) -> Option<Output> {
     Some(command.output().unwrap())
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
@@ -104,10 +104,16 @@ fn wrong_values_say_what_is_wrong() {
     for (values, expected) in [
         ("tolerationz: []", "additional properties 'tolerationz' not allowed"),
         ("http: {prot: 1}", "additional properties 'prot' not allowed"),
+        ("config: {hops: {max_hop: 1}}", "additional properties 'max_hop' not allowed"),
+        ("config: {hops: {max_hops: 0}}", "at '/config/hops/max_hops': minimum: got 0, want 1"),
+        ("policy: {policies: [{require: mutual}]}", "at '/policy/policies/0/require'"),
+        ("policy: {policies: [{upstream: x}]}", "additional properties 'upstream' not allowed"),
         ("user: nobody", "at '/user': got string, want integer"),
         ("image: {digest: latest}", "at '/image/digest'"),
         ("capabilities: {extra: [CAP_SYS_RESOURCE]}", "at '/capabilities/extra/0'"),
         ("http: {tls: {clientCaSecretName: x}}", "needs http.tls.secretName"),
+        ("{priorityClassName: x, priorityClass: {create: true}}", "exclude each other"),
+        ("otlp: {endpoint: 'https://collector:4318'}", "at '/otlp/endpoint'"),
         ("prometheusRule: {enabled: true}", "needs prometheusRule.runbookUrlPrefix"),
         ("prometheusRule: {runbookUrlPrefix: docs}", "at '/prometheusRule/runbookUrlPrefix'"),
     ] {
@@ -178,6 +184,9 @@ fn plain_manifests_are_those_of_the_chart() {
     let Some(output) = render(name, path.to_str().unwrap()) else { return };
     let rendered = text(&output);
     assert!(output.status.success(), "{rendered}");
+    // `helm test` takes Helm. Templates are sorted, so its come last.
+    let tests = "---\n# hopsight/templates/tests/";
+    let (rendered, _) = rendered.split_once(tests).expect("a test");
     let manifests = format!(
         "# Rendered from ../chart with its default values; `cargo xtask bless` writes it again.\n\
          apiVersion: v1\nkind: Namespace\nmetadata:\n  name: hopsight\n  labels:\n\

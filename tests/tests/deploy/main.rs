@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
 mod chart;
+mod chart_values;
 mod https;
 mod packages;
 mod unit;

@@ -15,6 +15,12 @@
 {{- end }}
 {{- end }}
 
+{{/* Name of what belongs to the cluster and not to a namespace. Two releases may have one name in
+two namespaces; no namespace contains a dot. */}}
+{{- define "hopsight.clusterName" -}}
+{{- printf "%s.%s" .Release.Namespace (include "hopsight.fullname" .) }}
+{{- end }}
+
 {{- define "hopsight.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "hopsight.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -48,6 +54,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- ternary 0 (int .Values.user) .Values.criSocket.enabled }}
 {{- end }}
 
+{{- define "hopsight.seLinuxOptions" -}}
+{{- if .Values.seLinuxOptions }}
+{{- toYaml .Values.seLinuxOptions }}
+{{- else if .Values.openshift.securityContextConstraints }}
+{{- toYaml (dict "type" "spc_t") }}
+{{- end }}
+{{- end }}
+
+{{- define "hopsight.priorityClassName" -}}
+{{- if .Values.priorityClassName }}
+{{- .Values.priorityClassName }}
+{{- else if .Values.priorityClass.create }}
+{{- include "hopsight.clusterName" . }}
+{{- end }}
+{{- end }}
+
 {{/* A value of TOML. Helm's numbers are floats, also where they are whole. */}}
 {{- define "hopsight.tomlValue" -}}
 {{- if kindIs "float64" . }}
@@ -74,6 +96,27 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* policy.toml: as it was given, or written from YAML. JSON's strings, numbers, booleans and lists of
+them are TOML's as well. */}}
+{{- define "hopsight.policy" -}}
+{{- if kindIs "string" .Values.policy }}
+{{- .Values.policy }}
+{{- else }}
+{{- range .Values.policy.policies }}
+[[policies]]
+{{ range $key, $value := . }}
+{{- if kindIs "map" $value }}
+{{- range $of, $what := $value -}}
+{{ $key }}.{{ $of }} = {{ toJson $what }}
+{{ end }}
+{{- else -}}
+{{ $key }} = {{ toJson $value }}
+{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* hopsight.toml: the values' and what other values mean; empty if there is nothing to say. */}}
 {{- define "hopsight.config" -}}
 {{- $config := deepCopy .Values.config }}
@@ -86,6 +129,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if $kubernetes }}{{ $config = mergeOverwrite $config (dict "kubernetes" $kubernetes) }}{{ end }}
 {{- if .Values.criSocket.enabled }}
 {{- $config = mergeOverwrite $config (dict "cri" (dict "socket" .Values.criSocket.path)) }}
+{{- end }}
+{{- if ne (int .Values.otlp.metricsIntervalSeconds) 60 }}
+{{- $interval := dict "metrics_interval_seconds" .Values.otlp.metricsIntervalSeconds }}
+{{- $config = mergeOverwrite $config (dict "otlp" $interval) }}
 {{- end }}
 {{- range $name, $section := $config }}
 {{- include "hopsight.tomlSection" (list $name $section) }}

@@ -1,0 +1,214 @@
+//! What single values of the chart do.
+
+use std::fs;
+
+use hopsight_core::policy::rules::{ClientCertificate, PolicySet, VerifyUpstream};
+
+use crate::chart::{deploy, render, text};
+
+/// The chart rendered with these values; `None` without Helm's SDK.
+fn rendered(test: &str, values: &str) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    fs::write(&file, values).unwrap();
+    let output = render(test, file.to_str().unwrap())?;
+    let rendered = text(&output);
+    assert!(output.status.success(), "{values}: {rendered}");
+    Some(rendered)
+}
+
+/// The object of this kind, as text.
+fn object<'a>(rendered: &'a str, kind: &str) -> &'a str {
+    let kind = format!("\nkind: {kind}\n");
+    let found = rendered.split("\n---\n").find(|object| object.contains(&kind));
+    found.unwrap_or_else(|| panic!("no {kind} in {rendered}"))
+}
+
+#[test]
+fn every_watch_has_its_rights() {
+    for (values, wanted) in [
+        ("{}", &["pods"][..]),
+        ("kubernetes: {services: true}", &["pods", "services", "endpointslices"]),
+        (
+            "kubernetes: {gateway: true}",
+            &["pods", "services", "endpointslices", "backendtlspolicies, gateways"],
+        ),
+    ] {
+        let Some(rendered) = rendered("every_watch_has_its_rights", values) else { return };
+        let role = object(&rendered, "ClusterRole");
+        let resources = role.lines().filter_map(|line| line.trim().strip_prefix("resources: ["));
+        let resources: Vec<_> = resources.map(|list| list.trim_end_matches(']')).collect();
+        assert_eq!(resources, wanted, "{values}");
+    }
+}
+
+/// Two releases of one name, in two namespaces, share nothing.
+#[test]
+fn objects_of_the_cluster_have_the_namespace_in_their_name() {
+    let name = "objects_of_the_cluster_have_the_namespace_in_their_name";
+    let Some(rendered) = rendered(name, "{}") else { return };
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        let object = object(&rendered, kind);
+        assert!(object.contains("\n  name: hopsight.hopsight\n"), "{object}");
+    }
+}
+
+/// A slow start is not taken for a hang.
+#[test]
+fn probes_wait_for_the_start() {
+    let Some(rendered) = rendered("probes_wait_for_the_start", "{}") else { return };
+    let daemon_set = object(&rendered, "DaemonSet");
+    let probe = |name: &str| {
+        let (_, rest) = daemon_set.split_once(&format!(" {name}:\n")).unwrap();
+        rest.lines().nth(1).unwrap().trim().to_owned()
+    };
+    assert_eq!(probe("startupProbe"), "path: /livez");
+    assert_eq!(probe("livenessProbe"), "path: /livez");
+    assert_eq!(probe("readinessProbe"), "path: /readyz");
+}
+
+#[test]
+fn a_priority_class_is_made_and_used() {
+    let name = "a_priority_class_is_made_and_used";
+    let Some(rendered) = rendered(name, "priorityClass: {create: true}") else { return };
+    assert!(object(&rendered, "PriorityClass").contains("\n  name: hopsight.hopsight\n"));
+    let used = "\n      priorityClassName: hopsight.hopsight\n";
+    assert!(object(&rendered, "DaemonSet").contains(used), "{rendered}");
+}
+
+/// A collector on the node has the node's address, and the network policy lets the agent reach it.
+#[test]
+fn a_collector_is_reached() {
+    for (endpoint, variable, dns) in [
+        ("http://$(HOST_IP):4318", true, false),
+        ("http://10.0.0.9:4318/otlp", false, false),
+        ("http://[fd00::9]:4318", false, false),
+        ("http://collector.observability.svc:4318", false, true),
+    ] {
+        let values = format!(
+            "{{otlp: {{endpoint: '{endpoint}'}}, kubernetes: {{enabled: false}}, \
+             networkPolicy: {{enabled: true}}}}"
+        );
+        let Some(rendered) = rendered("a_collector_is_reached", &values) else { return };
+        let daemon_set = object(&rendered, "DaemonSet");
+        assert!(daemon_set.contains(&format!("- \"--otlp={endpoint}\"\n")), "{daemon_set}");
+        assert_eq!(daemon_set.contains("fieldPath: status.hostIP"), variable, "{endpoint}");
+        let egress = object(&rendered, "NetworkPolicy").split_once("egress:").unwrap().1;
+        assert!(egress.contains("port: 4318\n"), "{endpoint}: {egress}");
+        assert_eq!(egress.contains("port: 53\n"), dns, "{endpoint}: {egress}");
+    }
+}
+
+/// The constraints admit what the pod asks for: its capabilities, its volumes, its SELinux type.
+#[test]
+fn constraints_of_openshift_admit_the_pod() {
+    let name = "constraints_of_openshift_admit_the_pod";
+    let values = "openshift: {securityContextConstraints: true}";
+    let Some(rendered) = rendered(name, values) else { return };
+    let (pod, admitted) =
+        (object(&rendered, "DaemonSet"), object(&rendered, "SecurityContextConstraints"));
+    let list = |text: &str, after: &str| -> Vec<String> {
+        let lines = text.lines().skip_while(|line| line.trim() != after).skip(1);
+        let items = lines.map_while(|line| line.trim().strip_prefix("- "));
+        items.map(str::to_owned).collect()
+    };
+    let capabilities = list(pod, "add:");
+    assert!(capabilities.len() > 5, "{pod}");
+    assert_eq!(list(admitted, "allowedCapabilities:"), capabilities);
+    let volumes = list(admitted, "volumes:");
+    // Those that the kubelet adds (the token) are projected.
+    for kind in ["configMap", "emptyDir", "hostPath", "projected", "secret"] {
+        assert!(volumes.iter().any(|volume| volume == kind), "{volumes:?}");
+    }
+    assert!(pod.contains("type: spc_t\n"), "{pod}");
+    assert!(admitted.contains("- system:serviceaccount:hopsight:hopsight\n"), "{admitted}");
+}
+
+/// `helm test` asks an agent the way that the agents answer, and is let through.
+#[test]
+fn the_test_of_the_chart_asks_an_agent() {
+    let name = "the_test_of_the_chart_asks_an_agent";
+    let scrapers = "networkPolicy: {enabled: true, scrapers: [{podSelector: {}}]}";
+    let tls = "http: {tls: {secretName: a, clientCaSecretName: b}}\ntest: {tlsSecretName: c}";
+    for (values, wanted) in [
+        (scrapers, &["- --address=http://hopsight-test.hopsight.svc:9464\n"][..]),
+        (tls, &["- --address=https://hopsight-test.", "- --cacert=", "- --cert=", "- --key="]),
+    ] {
+        let Some(rendered) = rendered(name, values) else { return };
+        let pod = object(&rendered, "Pod");
+        for argument in wanted {
+            assert!(pod.contains(argument), "{argument} is not in {pod}");
+        }
+        assert!(pod.contains("helm.sh/hook: test\n") && pod.contains("drop: [ALL]\n"), "{pod}");
+        if values == scrapers {
+            let network = object(&rendered, "NetworkPolicy");
+            assert!(network.contains("app.kubernetes.io/name: hopsight-test\n"), "{network}");
+        }
+    }
+    for values in ["test: {enabled: false}", "http: {tls: {secretName: a}}"] {
+        let Some(rendered) = rendered(name, values) else { return };
+        assert!(!rendered.contains("helm.sh/hook"), "{values}: {rendered}");
+    }
+}
+
+/// What stands under `policy` in the values, as text or as YAML, is what the agent reads.
+#[test]
+fn policy_in_values_is_what_the_agent_reads() {
+    let name = "policy_in_values_is_what_the_agent_reads";
+    let text = "policy: |\n  [[policies]]\n  match.upstream = \"payments\"\n  require = \"mtls\"\n";
+    let yaml = r#"
+policy:
+  policies:
+    - name: "a \"quoted\" <name>"
+      match: {upstream: [payments, "billing-*"], cidr: 10.0.0.0/8, port: [443, 8443]}
+      require: mtls
+      min_version: "1.2"
+      verify_upstream: true
+      allowed_client_sans: ["spiffe://example.org/*"]
+      expiry_margin: 14d
+    - require: tls
+      client_certificate: forbidden
+      forbidden_ciphers: ["*_CBC_*"]
+"#;
+    let mut read = Vec::new();
+    for values in [text, yaml] {
+        let Some(rendered) = rendered(name, values) else { return };
+        let lines = rendered.lines().skip_while(|line| line.trim() != "policy.toml: |").skip(1);
+        let lines = lines.take_while(|line| line.trim().is_empty() || line.starts_with("    "));
+        let toml: String = lines.flat_map(|line| [line.trim_start(), "\n"]).collect();
+        let set = PolicySet::parse(&toml).unwrap_or_else(|error| panic!("{error} in {toml}"));
+        let own = set.policies().iter().filter(|policy| !policy.built_in).cloned();
+        read.push(own.collect::<Vec<_>>());
+    }
+    assert_eq!(read[0].len(), 1);
+    let [first, second] = &read[1][..] else { panic!("{read:?}") };
+    assert_eq!(first.name, "a \"quoted\" <name>");
+    assert_eq!(first.matches.upstream, ["payments", "billing-*"]);
+    assert_eq!(first.matches.port, [443, 8443]);
+    assert_eq!(first.verify_upstream, VerifyUpstream::Always);
+    assert_eq!(first.allowed_client_sans, ["spiffe://example.org/*"]);
+    assert_eq!(second.client_certificate, ClientCertificate::Forbidden);
+}
+
+#[test]
+fn the_readme_has_every_value_and_its_examples_render() {
+    let chart = deploy().join("chart");
+    let readme = fs::read_to_string(chart.join("README.md")).unwrap();
+    let values = fs::read_to_string(chart.join("values.yaml")).unwrap();
+    let keys = values.lines().filter_map(|line| Some(line.split_once(':')?.0));
+    let keys: Vec<_> =
+        keys.filter(|key| key.starts_with(|c: char| c.is_ascii_alphabetic())).collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        assert!(readme.contains(&format!("`{key}`")), "{key} is not in the chart's README");
+    }
+    let examples: Vec<_> = readme.split("```yaml\n").skip(1).collect();
+    assert!(examples.len() >= 7);
+    for example in examples {
+        let values = example.split("```").next().unwrap();
+        let name = "the_readme_has_every_value_and_its_examples_render";
+        if rendered(name, values).is_none() {
+            return;
+        }
+    }
+}
