@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use hopsight_core::policy::rules::{ClientCertificate, PolicySet, VerifyUpstream};
+use hopsight_core::policy::{
+    exempt::PolicyDocument,
+    rules::{ClientCertificate, VerifyUpstream},
+};
 
 use crate::chart::{deploy, render, text};
 
@@ -169,18 +172,28 @@ policy:
     - require: tls
       client_certificate: forbidden
       forbidden_ciphers: ["*_CBC_*"]
+  exempt:
+    - match: {proxy: shop/edge, port: 80}
+      rules: [plaintext]
+      owner: payments team
+      reason: TLS comes with the new mainframe
+      until: "2027-03-31"
 "#;
-    let mut read = Vec::new();
+    let (mut read, mut exemptions) = (Vec::new(), Vec::new());
     for values in [text, yaml] {
         let Some(rendered) = rendered(name, values) else { return };
         let lines = rendered.lines().skip_while(|line| line.trim() != "policy.toml: |").skip(1);
         let lines = lines.take_while(|line| line.trim().is_empty() || line.starts_with("    "));
         let toml: String = lines.flat_map(|line| [line.trim_start(), "\n"]).collect();
-        let set = PolicySet::parse(&toml).unwrap_or_else(|error| panic!("{error} in {toml}"));
-        let own = set.policies().iter().filter(|policy| !policy.built_in).cloned();
+        let document = PolicyDocument::parse(&toml);
+        let document = document.unwrap_or_else(|error| panic!("{error} in {toml}"));
+        let own = document.policies.policies().iter().filter(|policy| !policy.built_in).cloned();
+        exemptions.extend(document.exemptions.iter().map(|one| (one.owner.clone(), one.until)));
         read.push(own.collect::<Vec<_>>());
     }
     assert_eq!(read[0].len(), 1);
+    // `date -u -d 2027-04-01 +%s`
+    assert_eq!(exemptions, [("payments team".to_owned(), 1_806_537_600)]);
     let [first, second] = &read[1][..] else { panic!("{read:?}") };
     assert_eq!(first.name, "a \"quoted\" <name>");
     assert_eq!(first.matches.upstream, ["payments", "billing-*"]);

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, fs};
 
-use hopsight_core::policy::rules::{BUILT_IN, PolicySet};
+use hopsight_core::policy::{exempt::PolicyDocument, rules::BUILT_IN};
 use serde_json::Value;
 
 use crate::{blocks, describes, document};
 
 /// The keys that a table may have, as the message about an unknown one lists them.
 fn keys(source: &str) -> Vec<String> {
-    let message = PolicySet::parse(source).unwrap_err().message;
+    let message = PolicyDocument::parse(source).unwrap_err().message;
     let (_, known) = message.split_once("expected").unwrap_or_else(|| panic!("{message}"));
     let keys: Vec<_> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     assert!(keys.len() >= 5, "{message}");
@@ -22,13 +22,14 @@ fn every_example_is_a_policy_file() {
     let examples = blocks(&text, "toml");
     assert!(examples.len() >= 11, "the built-in policies and ten recipes: {}", examples.len());
     for example in &examples {
-        PolicySet::parse(example).unwrap_or_else(|error| panic!("{error} in\n{example}"));
+        PolicyDocument::parse(example).unwrap_or_else(|error| panic!("{error} in\n{example}"));
     }
     let recipes = text.lines().filter(|line| line.starts_with("## ") && line.contains(". "));
     assert!(recipes.count() >= 10);
 }
 
 const OF_A_POLICY: &str = "[[policies]]\nrequire = \"tls\"\nno-such-key = 1\n";
+const OF_AN_EXEMPTION: &str = "[[exempt]]\nno-such-key = 1\n";
 const OF_A_MATCH: &str = "[[policies]]\nrequire = \"tls\"\nmatch.no-such-key = 1\n";
 
 #[test]
@@ -36,6 +37,9 @@ fn every_key_is_described() {
     let text = document("POLICY.md");
     for key in keys(OF_A_POLICY) {
         assert!(describes(&text, &key), "{key} is not in POLICY.md");
+    }
+    for key in keys(OF_AN_EXEMPTION) {
+        assert!(describes(&text, &format!("exempt.{key}")), "exempt.{key} is not in POLICY.md");
     }
     for key in keys(OF_A_MATCH) {
         assert!(describes(&text, &format!("match.{key}")), "match.{key} is not in POLICY.md");
@@ -57,8 +61,14 @@ fn the_built_in_policies_are_those_of_the_code() {
 fn the_chart_knows_every_key() {
     let path = format!("{}/../agent/deploy/chart/values.schema.json", env!("CARGO_MANIFEST_DIR"));
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let policy = &schema["properties"]["policy"]["properties"]["policies"]["items"];
-    for (schema, source) in [(policy, OF_A_POLICY), (&policy["properties"]["match"], OF_A_MATCH)] {
+    let tables = &schema["properties"]["policy"]["properties"];
+    let (policy, exemption) = (&tables["policies"]["items"], &tables["exempt"]["items"]);
+    for (schema, source) in [
+        (policy, OF_A_POLICY),
+        (exemption, OF_AN_EXEMPTION),
+        (&policy["properties"]["match"], OF_A_MATCH),
+        (&exemption["properties"]["match"], OF_A_MATCH),
+    ] {
         let known: BTreeSet<_> =
             schema["properties"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(known, keys(source).into_iter().collect());

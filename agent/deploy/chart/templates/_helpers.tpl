@@ -96,24 +96,31 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* policy.toml: as it was given, or written from YAML. JSON's strings, numbers, booleans and lists of
-them are TOML's as well. */}}
-{{- define "hopsight.policy" -}}
-{{- if kindIs "string" .Values.policy }}
-{{- .Values.policy }}
-{{- else }}
-{{- range .Values.policy.policies }}
-[[policies]]
-{{ range $key, $value := . }}
+{{/* A table of the policy file: takes (list NAME MAP). JSON's strings, numbers, booleans and lists of
+them are TOML's as well; a date has no quotes there. */}}
+{{- define "hopsight.policyTable" -}}
+{{- $name := index . 0 }}
+[[{{ $name }}]]
+{{ range $key, $value := index . 1 }}
 {{- if kindIs "map" $value }}
 {{- range $of, $what := $value -}}
 {{ $key }}.{{ $of }} = {{ toJson $what }}
 {{ end }}
-{{- else -}}
+{{- else if and (eq $name "exempt") (eq $key "until") -}}
+{{ $key }} = {{ $value }}
+{{ else -}}
 {{ $key }} = {{ toJson $value }}
 {{ end }}
 {{- end }}
 {{- end }}
+
+{{/* policy.toml: as it was given, or written from YAML. */}}
+{{- define "hopsight.policy" -}}
+{{- if kindIs "string" .Values.policy }}
+{{- .Values.policy }}
+{{- else }}
+{{- range .Values.policy.policies }}{{ include "hopsight.policyTable" (list "policies" .) }}{{ end }}
+{{- range .Values.policy.exempt }}{{ include "hopsight.policyTable" (list "exempt" .) }}{{ end }}
 {{- end }}
 {{- end }}
 
