@@ -10,11 +10,17 @@ use std::{
 
 use hopsight_core::{
     hops::{
+        change::{HopChange, IntentChange},
+        context::IntentSummary,
         ends::Ends,
         table::{HopLimits, Snapshot},
+        treatment::TreatmentKey,
     },
     model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified},
-    policy::drift::{ClosedDrift, DriftEvent, Rule},
+    policy::{
+        drift::{ClosedDrift, DriftEvent, Rule},
+        intent::{Place, Scheme, Stated},
+    },
     report::ConnectionReport,
     tls::certificate_facts::CertificateAbsence,
 };
@@ -215,6 +221,33 @@ fn the_examples_of_events_are_what_the_agent_writes() {
     }))
     .unwrap();
     let opened = DriftEvent::Opened(closed.drift.clone());
+    let key = |security, client_auth| TreatmentKey {
+        security,
+        client_auth,
+        server_verified: ServerVerified::Yes,
+    };
+    let hop = HopChange {
+        proxy: ends.proxy.clone(),
+        upstream: ends.upstream.clone(),
+        name: None,
+        from: key(Security::Mtls, ClientAuth::Presented),
+        to: key(Security::Tls, ClientAuth::NotRequested),
+        server: Some("10.42.0.10:8443".parse().unwrap()),
+    };
+    let says = |client_certificate| IntentSummary {
+        scheme: Scheme::Tls,
+        client_certificate,
+        verify: Stated::Yes,
+        place: Some(Place { file: "/etc/nginx/nginx.conf".into(), line: 7 }),
+    };
+    let intent = IntentChange {
+        proxy: ends.proxy.clone(),
+        upstream: ends.upstream.clone(),
+        name: Some("payments".into()),
+        from: says(Stated::Yes),
+        to: says(Stated::No),
+        loaded_at: None,
+    };
     let lines = written(|events| {
         events.send_drift(&DriftEvent::Closed(closed), 1_795_953_482.0);
         events.send_drift(&opened, 1_795_953_482.0);
@@ -223,6 +256,8 @@ fn the_examples_of_events_are_what_the_agent_writes() {
         report.server_certificate_absent = Some(CertificateAbsence::Encrypted);
         report.client_certificate_absent = Some(CertificateAbsence::NotSent);
         events.send(&ends, &report, 0.0);
+        events.send_hop_change(&hop, 0.0);
+        events.send_intent_change(&intent, 0.0);
         for number in 0..100 {
             events.send(&ends, &made_up::connection(number % 40, number), 0.0);
         }
