@@ -1,10 +1,11 @@
 //! The live source: the kernel programs of this machine.
 
+mod options;
+
 use std::{
     collections::HashMap,
     io::ErrorKind,
     os::fd::{AsFd as _, OwnedFd},
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use hopsight_abi::Record;
+pub use options::LiveOptions;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     io::Errno,
@@ -25,8 +27,8 @@ use tracing::{debug, warn};
 use super::{
     Source, SourceState,
     cgroup::{Cgroup, Presence, Scope},
-    library::{LibraryProbes, LibraryStatuses, LibraryThread, Sampling},
-    loader::{self, LoadOptions},
+    library::{LibraryProbes, LibraryStatuses, LibraryThread},
+    loader,
     stats::{Received, StatsHandle},
 };
 use crate::{
@@ -45,47 +47,6 @@ const COALESCE: Duration = Duration::from_millis(5);
 
 /// Longest that the agent's start waits for the library probes: it serves HTTP only then.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// How to watch.
-#[derive(Clone, Debug)]
-pub struct LiveOptions {
-    /// cgroup v2 directory whose processes are watched; the root of the hierarchy if absent.
-    pub cgroup: Option<PathBuf>,
-    /// What the kernel programs are loaded with.
-    pub load: LoadOptions,
-    /// Look into the TLS libraries of the watched processes.
-    pub library: bool,
-    /// How much of the time.
-    pub library_sampling: Sampling,
-    /// Adopt connections that are older than the agent.
-    pub adopt: bool,
-    /// Time between two looks for new processes whose threads have other names than the process.
-    pub rescan: Duration,
-    /// Switch the kernel's BPF statistics on while the source lives (`bpf_enable_stats`, all
-    /// programs of the machine, some ten nanoseconds per run; needs CAP_SYS_ADMIN).
-    pub program_statistics: bool,
-}
-
-impl Default for LiveOptions {
-    fn default() -> Self {
-        Self {
-            cgroup: None,
-            load: LoadOptions {
-                watched: Watched::well_known(),
-                classify_budget: 2 << 10,
-                handshake_budget: 64 << 10,
-                flight_budget: 512 << 10,
-                ring_bytes: loader::ring_bytes_for_this_machine(),
-                kernel_log: false,
-            },
-            library: true,
-            library_sampling: Sampling::Always,
-            adopt: true,
-            rescan: Duration::from_secs(5),
-            program_statistics: false,
-        }
-    }
-}
 
 /// Wakes a [`LiveSource`] that waits in [`Source::poll`], from any thread.
 #[derive(Debug)]

@@ -142,7 +142,7 @@ impl<'d> Image<'d> {
     }
 
     /// The code from the function start at or before `address` to the next function start. Whoever
-    /// asks walks through it, so an image gives [`MAX_WORK`] bytes of them in all, then none: a made-up
+    /// asks walks through it, so an image gives 64 MiB of them in all, then none: a made-up
     /// function may call what is searched for at twenty thousand places.
     #[must_use]
     pub fn function_around(&self, address: u64) -> Option<Code<'d>> {
