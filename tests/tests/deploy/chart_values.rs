@@ -120,7 +120,7 @@ fn constraints_of_openshift_admit_the_pod() {
     assert_eq!(list(admitted, "allowedCapabilities:"), capabilities);
     let volumes = list(admitted, "volumes:");
     // Those that the kubelet adds (the token) are projected.
-    for kind in ["configMap", "emptyDir", "hostPath", "projected", "secret"] {
+    for kind in ["configMap", "hostPath", "projected", "secret"] {
         assert!(volumes.iter().any(|volume| volume == kind), "{volumes:?}");
     }
     assert!(pod.contains("type: spc_t\n"), "{pod}");

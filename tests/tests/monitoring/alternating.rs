@@ -302,7 +302,7 @@ fn what_alternates_is_told_once() {
     is("hopsight_hop_security", TWO, "security=\"tls\"");
 
     let alerts = [
-        ("MutualTlsLost", MIXED),
+        ("OneWayTlsWhereMutualRequired", MIXED),
         ("UpstreamNotVerified", UNCHECKED),
         ("UpstreamCertificateExpiring", TWO),
     ];
