@@ -12,10 +12,13 @@ use hopsight_core::model::{ConnectionId, Direction, Event};
 use hopsight_system::names::Watched;
 use hopsight_tests::cgroup::Cgroup;
 
-/// Whether live tests can run; says so when they cannot.
+/// Whether live tests can run; says so when they cannot. From here on this process is in a cgroup of
+/// its own: sockets and processes made before would stay outside of what the test watches.
 pub fn privileged(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
-    if !root {
+    if root {
+        Cgroup::of_this_process().expect("a cgroup of our own");
+    } else {
         hopsight_test_support::not_run(test, "needs root to load kernel programs");
     }
     root
