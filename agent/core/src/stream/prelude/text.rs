@@ -125,35 +125,36 @@ fn xmpp(client: &[u8], server: &[u8]) -> Stage {
     }
 }
 
-/// Whether a line (or its beginning) is one that may come before an upgrade.
+/// Longest line of blanks that is no client's work yet.
+const LONGEST_BLANK: usize = 128;
+
+/// Whether a line (or its beginning) is one that may come before an upgrade: a command of
+/// [`BEFORE_UPGRADE`], perhaps after a tag as in IMAP, or an AUTH that asks for TLS.
 fn before_upgrade(line: &[u8], complete: bool) -> bool {
     // All that counts here is ASCII; a character may be cut where the bytes end.
     let line = String::from_utf8_lossy(line).to_ascii_uppercase();
-    let mut words = line.split_ascii_whitespace();
-    let Some(first) = words.next() else { return line.len() < 128 };
-    let second = words.next();
-    let whole = |word: &str, more: bool| {
-        BEFORE_UPGRADE
-            .iter()
-            .any(|known| *known == word || (!complete && !more && known.starts_with(word)))
-    };
-    match second {
-        None => {
-            // IMAP puts a tag of the client's choice first.
-            whole(first, line.ends_with(' '))
-                // Alone it asks for the mechanisms.
-                || first == "AUTH"
-                || (!complete && "AUTH".starts_with(first))
-                || (!complete && is_imap_tag(first))
+    let words: Vec<_> = line.split_ascii_whitespace().take(3).collect();
+    match words[..] {
+        [] => line.len() < LONGEST_BLANK,
+        // Alone it asks for the mechanisms.
+        ["AUTH"] => true,
+        // The beginning of any command may be a tag as well.
+        [word] => BEFORE_UPGRADE.contains(&word) || !complete && is_imap_tag(word),
+        ["AUTH", how, ..] => is_one_of(how, &["TLS", "TLS-C", "SSL", "TLS-P"], !complete),
+        [command, ..] if BEFORE_UPGRADE.contains(&command) => true,
+        [tag, command, ..] => {
+            let is_cut = !complete && words.len() == 2;
+            is_imap_tag(tag) && is_one_of(command, BEFORE_UPGRADE, is_cut)
         }
-        Some(second) if first == "AUTH" => ["TLS", "TLS-C", "SSL", "TLS-P"]
-            .iter()
-            .any(|how| *how == second || (!complete && how.starts_with(second))),
-        Some(_) if whole(first, true) => true,
-        Some(second) => is_imap_tag(first) && whole(second, words.next().is_some()),
     }
 }
 
+/// Whether a word is one of these, or where it is cut may become one.
+fn is_one_of(word: &str, known: &[&str], is_cut: bool) -> bool {
+    known.iter().any(|known| *known == word || is_cut && known.starts_with(word))
+}
+
+/// What a client of IMAP puts before each command, by its own choice (RFC 9051 section 2.2.1).
 fn is_imap_tag(word: &str) -> bool {
     word.len() <= 12 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
 }
