@@ -4,6 +4,7 @@ pub mod alert;
 pub mod certificate;
 pub mod certificate_facts;
 pub mod facts;
+pub mod fields;
 pub mod flights;
 pub mod hello;
 pub mod message;

@@ -2,6 +2,7 @@
 //! is said through the tunnel is what the connection is.
 
 use super::{Protocol, http, stage::Tunnel};
+use crate::tls::fields::Fields;
 
 /// Reads the negotiation at the front of both streams.
 pub fn read(client: &[u8], server: &[u8]) -> Tunnel {
@@ -76,22 +77,25 @@ fn socks5(after_version: &[u8], methods: usize, server: &[u8]) -> Tunnel {
 
 /// Length of a request with user name and password, once it is whole.
 fn credentials(bytes: &[u8]) -> Option<usize> {
-    let user = usize::from(*bytes.get(1)?);
-    let password = usize::from(*bytes.get(2 + user)?);
-    let length = 3 + user + password;
-    (bytes.len() >= length).then_some(length)
+    let mut fields = Fields::of(bytes);
+    let _version = fields.bytes(1)?;
+    let _user = fields.prefixed::<1>()?;
+    let _password = fields.prefixed::<1>()?;
+    Some(bytes.len() - fields.rest().len())
 }
 
 /// Length of a request or reply with its address (RFC 1928 sections 4 to 6), once it is whole.
 fn address_end(bytes: &[u8]) -> Option<usize> {
-    let address = match *bytes.get(3)? {
-        1 => 4,
-        4 => 16,
-        3 => 1 + usize::from(*bytes.get(4)?),
+    let mut fields = Fields::of(bytes);
+    let [_version, _command, _reserved, kind] = fields.array()?;
+    let _address = match kind {
+        1 => fields.bytes(4)?,
+        4 => fields.bytes(16)?,
+        3 => fields.prefixed::<1>()?,
         _ => return None,
     };
-    let length = 4 + address + 2;
-    (bytes.len() >= length).then_some(length)
+    let _port = fields.u16()?;
+    Some(bytes.len() - fields.rest().len())
 }
 
 #[cfg(test)]
