@@ -27,24 +27,30 @@ pub struct Chain {
 }
 
 impl Chain {
-    fn add(&mut self, der: &[u8]) {
+    /// Takes in the next certificate, which is not empty: `opaque ASN1Cert<1..2^24-1>` and
+    /// `opaque cert_data<1..2^24-1>`.
+    fn add(&mut self, der: &[u8]) -> Result<(), Malformed> {
+        if der.is_empty() {
+            return Err(Malformed("empty certificate"));
+        }
         if self.length == 0 {
             self.end_entity = der.into();
         }
         self.length += 1;
+        Ok(())
     }
 }
 
 /// Reads the body of a Certificate message up to TLS 1.2.
 ///
 /// # Errors
-/// If the lengths do not fit.
+/// If the lengths do not fit, or a certificate is empty.
 pub fn parse_chain(body: &[u8]) -> Result<Chain, Malformed> {
     const ERROR: Malformed = Malformed("Certificate");
     let mut list = Fields::of(Fields::of(body).prefixed::<3>().ok_or(ERROR)?);
     let mut chain = Chain::default();
     while !list.rest().is_empty() {
-        chain.add(list.prefixed::<3>().ok_or(ERROR)?);
+        chain.add(list.prefixed::<3>().ok_or(ERROR)?)?;
     }
     Ok(chain)
 }
@@ -52,7 +58,7 @@ pub fn parse_chain(body: &[u8]) -> Result<Chain, Malformed> {
 /// Reads the body of a TLS 1.3 Certificate message.
 ///
 /// # Errors
-/// If the lengths do not fit.
+/// If the lengths do not fit, or a certificate is empty.
 pub fn parse_chain_13(body: &[u8]) -> Result<Chain, Malformed> {
     const ERROR: Malformed = Malformed("Certificate");
     let mut fields = Fields::of(body);
@@ -62,7 +68,7 @@ pub fn parse_chain_13(body: &[u8]) -> Result<Chain, Malformed> {
     while !list.rest().is_empty() {
         let data = list.prefixed::<3>().ok_or(ERROR)?;
         let _extensions = list.prefixed::<2>().ok_or(ERROR)?;
-        chain.add(data);
+        chain.add(data)?;
     }
     Ok(chain)
 }
