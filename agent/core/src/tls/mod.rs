@@ -14,5 +14,6 @@ pub mod order;
 pub mod public_key;
 pub mod records;
 pub mod session;
+pub mod suite;
 pub mod transcript;
 pub mod wire;
