@@ -11,7 +11,7 @@ use hopsight_capture::{Source as _, SourceState, replay::ReplaySource};
 use hopsight_core::{
     model::{ConnectionId, Event},
     stream::{
-        prelude::{Ending, Opening, SAMPLE, inspect, reads_as_clear},
+        prelude::{Ending, Opening, Protocol, SAMPLE, inspect, reads_as_clear},
         reassembly::Stream,
     },
     tls::records::{ContentType, HEADER, RecordHeader},
@@ -100,13 +100,13 @@ fn counting_errs_hardly_ever() {
             // Protocols that are known, judged by counts alone.
             let known = inspect(&client, &server, Ending::Closed).opening;
             if let Opening::Plaintext(name) = known
-                && name != "other"
+                && name != Protocol::Other
             {
                 let told = reads_as_clear(&client, &server);
                 clear += 1;
                 counted += usize::from(told);
                 short += usize::from(!told && client.len() < SHORT);
-                *left.entry(name).or_default() += u32::from(!told);
+                *left.entry(name.as_str()).or_default() += u32::from(!told);
             }
         }
     }

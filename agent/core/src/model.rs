@@ -54,7 +54,8 @@ vocabulary! {
         Mtls => "mtls",
         /// The server is authenticated by certificate, the client is not.
         Tls => "tls",
-        /// Application bytes crossed the connection without TLS.
+        /// Application bytes crossed the connection without TLS, or under a cipher suite of TLS that
+        /// encrypts nothing.
         Plaintext => "plaintext",
         /// Not established; [`Reason`] says why.
         Unknown => "unknown",

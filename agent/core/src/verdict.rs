@@ -6,6 +6,7 @@
 //! 3. Offered is not negotiated, presented is not accepted.
 
 mod library;
+mod suite;
 
 use crate::{
     model::{ClientAuth, Direction, Evidence, Outcome, Reason, Security, ServerVerified},
@@ -205,6 +206,11 @@ pub fn judge(
     };
     if let Some(transcript) = transcript {
         library::apply(&mut judgement, wire, transcript, circumstances);
+    }
+    let shown = transcript.and_then(|transcript| transcript.facts.server_hello.as_ref());
+    let seen = wire.facts().server_hello.as_ref().filter(|_| !circumstances.contradicted);
+    if let Some(hello) = shown.or(seen) {
+        suite::apply(&mut judgement, hello);
     }
     judgement
 }

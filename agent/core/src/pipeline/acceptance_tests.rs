@@ -223,3 +223,47 @@ fn a_connection_that_says_nothing_is_nobodys_refusal() {
         assert_eq!(last.verdict.reason, Some(Reason::NoData), "{how}");
     }
 }
+
+/// The server's choice of a cipher suite in its ServerHello becomes another.
+fn with_suite(mut events: Vec<Event>, cipher: u16) -> Vec<Event> {
+    let at = nth_segment(&events, ToClient, 0);
+    let Event::Segment { bytes, .. } = &mut events[at] else { panic!("it is a segment") };
+    // Record and message header, version and random stand before the session's name.
+    let suite = 5 + 4 + 2 + 32 + 1 + usize::from(bytes[43]);
+    bytes[suite..suite + 2].copy_from_slice(&cipher.to_be_bytes());
+    events
+}
+
+#[test]
+fn suites_that_encrypt_nothing_or_verify_nobody_are_told() {
+    use crate::model::{Security, ServerVerified};
+    const RSA_NULL_SHA: u16 = 0x0002;
+    const DH_ANON_AES: u16 = 0x0034;
+    const SHA256_SHA256: u16 = 0xc0b4;
+    let (mtls, tls) = (recorded!("mtls12"), recorded!("tls12"));
+    let (plaintext, unchecked) = (Security::Plaintext, ServerVerified::Unknown);
+    for (name, events, cipher, security, client_auth, server_verified) in [
+        ("mutual, encrypted", &mtls, 0xc02f, Security::Mtls, Presented, unchecked),
+        ("mutual, not encrypted", &mtls, RSA_NULL_SHA, plaintext, Presented, unchecked),
+        ("one-way, not encrypted", &tls, RSA_NULL_SHA, plaintext, NotRequested, unchecked),
+        ("anonymous", &tls, DH_ANON_AES, Security::Tls, NotRequested, ServerVerified::No),
+        (
+            "TLS 1.3, not encrypted",
+            &recorded!("mtls13"),
+            SHA256_SHA256,
+            plaintext,
+            Unknown,
+            unchecked,
+        ),
+    ] {
+        let events = with_suite(without_library(events.clone()), cipher);
+        let (_, end, _) = ends(connection(&events)).into_iter().last().unwrap();
+        let reports = run(&mut Pipeline::new(Limits::default()), events.into_iter().chain(end));
+        let verdict = reports.last().unwrap().verdict;
+        let said = (verdict.security, verdict.client_auth, verdict.server_verified);
+        assert_eq!(said, (security, client_auth, server_verified), "{name}: {verdict:?}");
+        if security == plaintext {
+            assert_eq!(verdict.evidence, Evidence::Wire, "{name}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::{
     heard::{Heard, Place},
     model::{Beginning, CloseCause, ConnectionId, Direction, Origin, Outcome, Reason, Timestamp},
     stream::{
-        prelude::{self, Opening, ProxyVersion},
+        prelude::{self, Opening, Protocol, ProxyVersion},
         reassembly::{DropCounts, Missing, Stream},
     },
     tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
@@ -28,17 +28,17 @@ enum Phase {
     /// Joined in the middle; this many segments told nothing.
     MidStream { segments: u32 },
     /// TLS.
-    Tls { wire: Box<WireHandshake>, starttls: Option<&'static str> },
+    Tls { wire: Box<WireHandshake>, starttls: Option<Protocol> },
     /// TLS records of a connection joined in the middle.
     TlsMidStream,
     /// Clear text of this protocol.
-    Plaintext(&'static str),
+    Plaintext(Protocol),
     /// A protocol with an encryption of its own.
-    Opaque(&'static str),
+    Opaque(Protocol),
     /// An upgrade to TLS, or a tunnel, was asked for in this protocol, and nothing followed.
-    Unfinished(&'static str),
+    Unfinished(Protocol),
     /// The server greeted in this protocol, and the client said nothing.
-    Greeted(&'static str),
+    Greeted(Protocol),
     /// Neither TLS nor clear text that is recognised.
     Undecided,
 }
@@ -357,7 +357,9 @@ impl Connection {
             }
             // The client's own request settles it. Elsewhere the server had a say (a greeting, a
             // refusal to upgrade), and what seemed to be the server's may be contradicted yet.
-            Phase::Plaintext("http/1" | "h2c") => Judgement::plaintext(Certainty::Settled),
+            Phase::Plaintext(Protocol::Http1 | Protocol::H2c) => {
+                Judgement::plaintext(Certainty::Settled)
+            }
             Phase::Plaintext(_) if self.ended() => Judgement::plaintext(Certainty::Settled),
             Phase::Plaintext(_) => Judgement::plaintext(Certainty::Decided),
             Phase::Opaque(_) => self.exchanged(Reason::EncryptedNotTls),

@@ -10,6 +10,7 @@ use x509_parser::{
 };
 
 use super::{
+    fields::Fields,
     hello::Malformed,
     name::{distinguished_name, utf8_or_latin1, visible},
     public_key::public_key_name,
@@ -26,32 +27,30 @@ pub struct Chain {
 }
 
 impl Chain {
-    fn add(&mut self, der: &[u8]) {
+    /// Takes in the next certificate, which is not empty: `opaque ASN1Cert<1..2^24-1>` and
+    /// `opaque cert_data<1..2^24-1>`.
+    fn add(&mut self, der: &[u8]) -> Result<(), Malformed> {
+        if der.is_empty() {
+            return Err(Malformed("empty certificate"));
+        }
         if self.length == 0 {
             self.end_entity = der.into();
         }
         self.length += 1;
+        Ok(())
     }
-}
-
-fn vector<const LENGTH: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let prefix = bytes.get(..LENGTH)?;
-    let length = prefix.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
-    Some((bytes.get(LENGTH..LENGTH + length)?, &bytes[LENGTH + length..]))
 }
 
 /// Reads the body of a Certificate message up to TLS 1.2.
 ///
 /// # Errors
-/// If the lengths do not fit.
+/// If the lengths do not fit, or a certificate is empty.
 pub fn parse_chain(body: &[u8]) -> Result<Chain, Malformed> {
     const ERROR: Malformed = Malformed("Certificate");
-    let (mut list, _) = vector::<3>(body).ok_or(ERROR)?;
+    let mut list = Fields::of(Fields::of(body).prefixed::<3>().ok_or(ERROR)?);
     let mut chain = Chain::default();
-    while !list.is_empty() {
-        let (der, rest) = vector::<3>(list).ok_or(ERROR)?;
-        chain.add(der);
-        list = rest;
+    while !list.rest().is_empty() {
+        chain.add(list.prefixed::<3>().ok_or(ERROR)?)?;
     }
     Ok(chain)
 }
@@ -59,17 +58,17 @@ pub fn parse_chain(body: &[u8]) -> Result<Chain, Malformed> {
 /// Reads the body of a TLS 1.3 Certificate message.
 ///
 /// # Errors
-/// If the lengths do not fit.
+/// If the lengths do not fit, or a certificate is empty.
 pub fn parse_chain_13(body: &[u8]) -> Result<Chain, Malformed> {
     const ERROR: Malformed = Malformed("Certificate");
-    let (_context, rest) = vector::<1>(body).ok_or(ERROR)?;
-    let (mut list, _) = vector::<3>(rest).ok_or(ERROR)?;
+    let mut fields = Fields::of(body);
+    let _context = fields.prefixed::<1>().ok_or(ERROR)?;
+    let mut list = Fields::of(fields.prefixed::<3>().ok_or(ERROR)?);
     let mut chain = Chain::default();
-    while !list.is_empty() {
-        let (data, rest) = vector::<3>(list).ok_or(ERROR)?;
-        let (_extensions, rest) = vector::<2>(rest).ok_or(ERROR)?;
-        chain.add(data);
-        list = rest;
+    while !list.rest().is_empty() {
+        let data = list.prefixed::<3>().ok_or(ERROR)?;
+        let _extensions = list.prefixed::<2>().ok_or(ERROR)?;
+        chain.add(data)?;
     }
     Ok(chain)
 }

@@ -8,7 +8,7 @@ use tls_parser::{
     parse_tls_server_hello_extension,
 };
 
-use super::{offers, session::SessionName};
+use super::{fields::Fields, offers, session::SessionName};
 use crate::model::Word;
 
 /// SHA-256 of "HelloRetryRequest": the random that marks one (RFC 8446 section 4.1.3).
@@ -152,14 +152,12 @@ pub struct Malformed(pub &'static str);
 /// Splits an extension block into (number, whole extension with its header, content). Stops at
 /// the first one that is cut.
 fn extensions(block: &[u8]) -> impl Iterator<Item = (u16, &[u8], &[u8])> {
-    let mut rest = block;
+    let mut fields = Fields::of(block);
     std::iter::from_fn(move || {
-        let header = rest.get(..4)?;
-        let number = u16::from_be_bytes([header[0], header[1]]);
-        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        let whole = rest.get(..4 + length)?;
-        rest = &rest[4 + length..];
-        Some((number, whole, &whole[4..]))
+        let from = fields.rest();
+        let number = fields.u16()?;
+        let content = fields.prefixed::<2>()?;
+        Some((number, from.get(..4 + content.len())?, content))
     })
 }
 
@@ -290,19 +288,10 @@ impl ClientHello {
 /// The `obfuscated_ticket_age` of each identity in a client's `pre_shared_key`, as far as they are
 /// whole.
 fn ticket_ages(content: &[u8]) -> impl Iterator<Item = [u8; 4]> {
-    let take = |bytes: &mut &[u8]| -> Option<usize> {
-        let (length, rest) = bytes.split_first_chunk()?;
-        *bytes = rest;
-        Some(u16::from_be_bytes(*length).into())
-    };
-    let mut rest = content;
-    let length = take(&mut rest).unwrap_or_default();
-    rest = rest.get(..length).unwrap_or_default();
+    let mut identities = Fields::of(Fields::of(content).prefixed::<2>().unwrap_or_default());
     std::iter::from_fn(move || {
-        let identity = take(&mut rest)?;
-        let (age, after) = rest.get(identity..)?.split_first_chunk()?;
-        rest = after;
-        Some(*age)
+        let _identity = identities.prefixed::<2>()?;
+        identities.array()
     })
 }
 
@@ -351,12 +340,15 @@ impl ServerHello {
 
     /// Drafts before 22 put the version first and had neither session id nor compression.
     fn parse_early_draft(version: TlsVersion, body: &[u8]) -> Result<Self, Malformed> {
-        let rest = body.get(34..).ok_or(Malformed("ServerHello"))?;
-        let cipher = rest.get(..2).ok_or(Malformed("ServerHello"))?;
-        let block = rest.get(4..).unwrap_or_default();
+        const ERROR: Malformed = Malformed("ServerHello");
+        let mut fields = Fields::of(body);
+        let _version_and_random = fields.bytes(2 + 32).ok_or(ERROR)?;
+        let cipher = fields.u16().ok_or(ERROR)?;
+        let _length_of_extensions = fields.u16();
+        let block = fields.rest();
         Ok(Self {
             version,
-            cipher: u16::from_be_bytes([cipher[0], cipher[1]]),
+            cipher,
             session_id: None,
             hello_retry_request: false,
             pre_shared_key: extensions(block).any(|(n, ..)| n == extension::PRE_SHARED_KEY),

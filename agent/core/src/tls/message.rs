@@ -1,5 +1,7 @@
 //! Handshake messages (RFC 8446 section 4): type, 24-bit length, body; reassembled across records.
 
+use super::fields::Fields;
+
 /// Bytes of type and length before a body.
 const HEADER: usize = 4;
 /// Longest message body kept. Certificate chains of post-quantum keys reach some 100 KiB.
@@ -116,13 +118,12 @@ impl Partial {
 
 /// Length of the message at the front, with its header; `None` while that is cut.
 fn message_length(bytes: &[u8]) -> Result<Option<usize>, MessageError> {
-    let Some(&kind) = bytes.first() else { return Ok(None) };
+    let mut fields = Fields::of(bytes);
+    let Some([kind]) = fields.array() else { return Ok(None) };
     if !is_handshake_type(kind) {
         return Err(MessageError::UnknownType(kind));
     }
-    let Some(length) = bytes.get(1..HEADER) else { return Ok(None) };
-    let length =
-        usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
+    let Some(length) = fields.length::<3>() else { return Ok(None) };
     if length > MAX_MESSAGE {
         return Err(MessageError::TooLong(length));
     }

@@ -6,6 +6,8 @@ use std::{
     num::NonZeroU64,
 };
 
+use super::fields::Fields;
+
 /// Bytes of either end of a ticket that tell it from others: key name and initialisation vector at
 /// its beginning, the authentication code at its end (RFC 5077 section 4).
 const END: usize = 32;
@@ -35,7 +37,8 @@ impl SessionName {
     /// Of the ticket in a NewSessionTicket body (RFC 5077 section 3.3).
     #[must_use]
     pub fn of_new_session_ticket(body: &[u8]) -> Option<Self> {
-        let (length, ticket) = body.get(4..)?.split_first_chunk()?;
-        Self::of(ticket.get(..u16::from_be_bytes(*length).into())?)
+        let mut fields = Fields::of(body);
+        let _lifetime = fields.bytes(4)?;
+        Self::of(fields.prefixed::<2>()?)
     }
 }

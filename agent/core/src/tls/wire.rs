@@ -4,6 +4,7 @@
 //! that end bytes wait where their meaning depends on the other side.
 
 mod messages;
+mod turn;
 
 use super::{
     facts::HandshakeFacts,
@@ -275,31 +276,6 @@ impl WireHandshake {
             }
         }
         &[]
-    }
-
-    /// What follows a ClientHello means one thing in TLS 1.3 and another before: it waits for the
-    /// server's answer. If that is a HelloRetryRequest, data after the first ClientHello is 0-RTT
-    /// data, which ends before the second one (RFC 8446 section 4.2.10) and belongs to no flight.
-    /// What follows a HelloRetryRequest answers another ClientHello and waits for that. The
-    /// server's protected records are read by what the client offered: they wait for the
-    /// ClientHello.
-    fn waits(&self, direction: Direction, header: RecordHeader) -> bool {
-        let answers = u8::from(self.facts.hello_retry_request);
-        match direction {
-            Direction::ToServer if self.facts.server_hello.is_some() => false,
-            Direction::ToServer => match header.content_type {
-                ContentType::Alert => false,
-                ContentType::Handshake => self.client_hellos > answers,
-                _ => answers == 0 || self.client_hellos > answers,
-            },
-            Direction::ToClient if self.version().is_some() => {
-                self.facts.client_hello.is_none()
-                    && self.version().is_some_and(TlsVersion::encrypts_handshake)
-            }
-            Direction::ToClient => {
-                header.content_type == ContentType::Handshake && self.client_hellos < 2 * answers
-            }
-        }
     }
 
     /// Where the record that was just begun ends in the client's stream; for one of the server, how

@@ -15,6 +15,9 @@ use crate::replay::{
     packet::{Path, TcpSegment},
 };
 
+/// The largest window without scaling (RFC 9293 section 3.1), in bytes.
+const WINDOW: u32 = u16::MAX as u32;
+
 /// One end of a connection as numbers, which compare and hash in a fraction of the time that
 /// addresses take: the IPv6 address (an IPv4 address as RFC 4291 section 2.5.5.2 maps it), the port.
 pub type End = (u128, u16);
@@ -164,11 +167,14 @@ impl Tracked {
         segment: &TcpSegment<'_>,
         out: &mut Vec<Event>,
     ) -> TcpState {
-        self.active = true;
-        let id = self.id;
         let direction =
             if segment.source == self.client { Direction::ToServer } else { Direction::ToClient };
         let index = direction.index();
+        if segment.rst && !self.may_reset(index, segment.sequence) {
+            return TcpState::Open;
+        }
+        self.active = true;
+        let id = self.id;
         if segment.syn {
             // The newest SYN counts as long as nothing followed the older one.
             if !self.established || self.base[index].is_none() {
@@ -206,6 +212,18 @@ impl Tracked {
             }
         }
         self.note_end(at, direction, segment, out)
+    }
+
+    /// Whether the receiver may heed a reset with this number. It ignores one outside of its window,
+    /// and answers one inside of it that is not the very next (RFC 5961 section 3.2); what the
+    /// capture missed may lie in between. Where nothing of the sender was seen, as with a refused
+    /// SYN, any number will do.
+    fn may_reset(&self, index: usize, sequence: u32) -> bool {
+        self.base[index].is_none_or(|base| {
+            let earliest = base.wrapping_sub(WINDOW);
+            let latest = self.next[index].wrapping_add(WINDOW);
+            !is_before(sequence, earliest) && !is_before(latest, sequence)
+        })
     }
 
     /// Notes that a direction sent this much, and returns where it began.

@@ -129,6 +129,37 @@ fn bytes_behind_a_reset_are_no_connection() {
 }
 
 #[test]
+fn a_reset_counts_inside_of_the_window_only() {
+    const FAR: u32 = 1 << 20;
+    for (name, resets, payload) in [
+        ("the next number of the client", vec![segment(CLIENT, "R", (16, 0), b"")], 5),
+        ("the next number of the server", vec![segment(SERVER, "RA", (91, 16), b"")], 5),
+        ("after bytes that were not captured", vec![segment(CLIENT, "R", (1_400, 0), b"")], 5),
+        ("far ahead, client", vec![segment(CLIENT, "R", (16 + FAR, 0), b"")], 9),
+        ("far ahead, server", vec![segment(SERVER, "RA", (91 + FAR, 16), b"")], 9),
+        ("far behind", vec![segment(SERVER, "R", (91_u32.wrapping_sub(FAR), 0), b"")], 9),
+        (
+            "far ahead, then the next number",
+            vec![segment(CLIENT, "R", (16 + FAR, 0), b""), segment(CLIENT, "R", (16, 0), b"")],
+            5,
+        ),
+    ] {
+        let mut segments = vec![
+            segment(CLIENT, "S", (10, 0), b""),
+            segment(SERVER, "SA", (90, 11), b""),
+            segment(CLIENT, "A", (11, 91), b"hello"),
+        ];
+        segments.extend(resets);
+        segments.push(segment(SERVER, "A", (91, 16), b"more"));
+        let closed = usize::from(payload == 5);
+        assert_eq!(summary(&events(segments)), (1, closed, payload), "{name}");
+    }
+    // A refused SYN: nothing of the server was seen.
+    let refused = vec![segment(CLIENT, "S", (10, 0), b""), segment(SERVER, "RA", (0, 11), b"")];
+    assert_eq!(summary(&events(refused)), (1, 1, 0));
+}
+
+#[test]
 fn equal_addresses_in_different_tunnels_are_different_connections() {
     let other = Layer::Vxlan(2);
     for (name, layer) in [

@@ -57,14 +57,14 @@ impl Connection {
         };
         match &self.phase {
             Phase::Tls { wire, starttls } => {
-                report.starttls = starttls.map(Word::Borrowed);
+                report.starttls = starttls.map(|protocol| protocol.as_str().into());
                 describe(&mut report, wire, transcript, certificates);
             }
             Phase::Plaintext(protocol)
             | Phase::Opaque(protocol)
             | Phase::Unfinished(protocol)
             | Phase::Greeted(protocol) => {
-                report.protocol = Some(Word::Borrowed(protocol));
+                report.protocol = Some(protocol.as_str().into());
             }
             Phase::Undecided | Phase::Opening | Phase::MidStream { .. } | Phase::TlsMidStream => {}
         }

@@ -9,36 +9,38 @@ mod devices;
 mod gateways;
 mod messaging;
 
+use super::Protocol;
+
 /// Whether bytes begin a protocol: `None` while they are too few to tell.
 type Check = fn(&[u8]) -> Option<bool>;
 
 /// Protocols of which the first message of the client tells.
-const CHECKS: &[(&str, Check)] = &[
-    ("amqp", messaging::amqp),
-    ("mqtt", messaging::mqtt),
-    ("fastcgi", gateways::fastcgi),
-    ("uwsgi", gateways::uwsgi),
-    ("scgi", gateways::scgi),
-    ("ajp", gateways::ajp),
-    ("memcached", calls::memcached),
-    ("thrift", calls::thrift),
-    ("mongodb", calls::mongodb),
-    ("kafka", calls::kafka),
-    ("zookeeper", calls::zookeeper),
-    ("cassandra", calls::cassandra),
-    ("dns", calls::dns),
-    ("kerberos", calls::kerberos),
-    ("modbus", devices::modbus),
-    ("enip", devices::enip),
-    ("zmtp", messaging::zmtp),
-    ("bgp", messaging::bgp),
+const CHECKS: &[(Protocol, Check)] = &[
+    (Protocol::Amqp, messaging::amqp),
+    (Protocol::Mqtt, messaging::mqtt),
+    (Protocol::Fastcgi, gateways::fastcgi),
+    (Protocol::Uwsgi, gateways::uwsgi),
+    (Protocol::Scgi, gateways::scgi),
+    (Protocol::Ajp, gateways::ajp),
+    (Protocol::Memcached, calls::memcached),
+    (Protocol::Thrift, calls::thrift),
+    (Protocol::Mongodb, calls::mongodb),
+    (Protocol::Kafka, calls::kafka),
+    (Protocol::Zookeeper, calls::zookeeper),
+    (Protocol::Cassandra, calls::cassandra),
+    (Protocol::Dns, calls::dns),
+    (Protocol::Kerberos, calls::kerberos),
+    (Protocol::Modbus, devices::modbus),
+    (Protocol::Enip, devices::enip),
+    (Protocol::Zmtp, messaging::zmtp),
+    (Protocol::Bgp, messaging::bgp),
 ];
 
 /// What the checks say of a client's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// They are this protocol.
-    Protocol(&'static str),
+    Protocol(Protocol),
     /// They may become one.
     Maybe,
     /// They are none of them.
@@ -50,7 +52,7 @@ pub fn recognise(client: &[u8]) -> Seen {
     let mut seen = Seen::None;
     for (name, check) in CHECKS {
         match check(client) {
-            Some(true) => return Seen::Protocol(name),
+            Some(true) => return Seen::Protocol(*name),
             Some(false) => {}
             None => seen = Seen::Maybe,
         }
@@ -101,70 +103,70 @@ mod tests {
     use super::*;
 
     /// Protocol, what is said, its first bytes, and after how many of them it is told.
-    const CASES: &[(&str, &str, &[u8], usize)] = &[
-        ("amqp", "AMQP 0-9-1", b"AMQP\0\0\x09\x01", 5),
-        ("amqp", "AMQP 1.0 with SASL", b"AMQP\x03\x01\0\0", 5),
-        ("mqtt", "CONNECT, 3.1.1", b"\x10\x12\0\x04MQTT\x04\x02\0\x3c\0\x06client", 8),
-        ("mqtt", "CONNECT, 3.1", b"\x10\x80\x02\0\x06MQIsdp\x03", 11),
-        ("fastcgi", "BEGIN_REQUEST", b"\x01\x01\0\x01\0\x08\0\0\0\x01\0\0\0\0\0\0", 16),
-        ("uwsgi", "QUERY_STRING", b"\0\x60\x01\0\x0c\0QUERY_STRING\0\0", 20),
-        ("scgi", "CONTENT_LENGTH", b"70:CONTENT_LENGTH\x0027\0", 18),
-        ("ajp", "forward request", b"\x12\x34\x01\x02\x02\x02\0\x08HTTP/1.1\0", 8),
-        ("ajp", "ping", b"\x12\x34\0\x01\x0a", 5),
+    const CASES: &[(Protocol, &str, &[u8], usize)] = &[
+        (Protocol::Amqp, "AMQP 0-9-1", b"AMQP\0\0\x09\x01", 5),
+        (Protocol::Amqp, "AMQP 1.0 with SASL", b"AMQP\x03\x01\0\0", 5),
+        (Protocol::Mqtt, "CONNECT, 3.1.1", b"\x10\x12\0\x04MQTT\x04\x02\0\x3c\0\x06client", 8),
+        (Protocol::Mqtt, "CONNECT, 3.1", b"\x10\x80\x02\0\x06MQIsdp\x03", 11),
+        (Protocol::Fastcgi, "BEGIN_REQUEST", b"\x01\x01\0\x01\0\x08\0\0\0\x01\0\0\0\0\0\0", 16),
+        (Protocol::Uwsgi, "QUERY_STRING", b"\0\x60\x01\0\x0c\0QUERY_STRING\0\0", 20),
+        (Protocol::Scgi, "CONTENT_LENGTH", b"70:CONTENT_LENGTH\x0027\0", 18),
+        (Protocol::Ajp, "forward request", b"\x12\x34\x01\x02\x02\x02\0\x08HTTP/1.1\0", 8),
+        (Protocol::Ajp, "ping", b"\x12\x34\0\x01\x0a", 5),
         (
-            "memcached",
+            Protocol::Memcached,
             "get, binary",
             b"\x80\0\0\x03\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0key",
             12,
         ),
-        ("thrift", "binary, framed", b"\0\0\0\x11\x80\x01\0\x01\0\0\0\x04ping\0\0\0\0\0", 16),
-        ("thrift", "binary", b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\0\0", 12),
-        ("thrift", "compact, framed", b"\0\0\0\x0b\x82\x21\x01\x04ping\0", 12),
-        ("mongodb", "hello in OP_MSG", b"\x48\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0", 16),
+        (Protocol::Thrift, "binary, framed", b"\0\0\0\x11\x80\x01\0\x01\0\0\0\x04ping\0\0\0\0\0", 16),
+        (Protocol::Thrift, "binary", b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\0\0", 12),
+        (Protocol::Thrift, "compact, framed", b"\0\0\0\x0b\x82\x21\x01\x04ping\0", 12),
+        (Protocol::Mongodb, "hello in OP_MSG", b"\x48\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0", 16),
         (
-            "mongodb",
+            Protocol::Mongodb,
             "isMaster in OP_QUERY",
             b"\x3a\0\0\0\x01\0\0\0\0\0\0\0\xd4\x07\0\0\0\0\0\0",
             16,
         ),
-        ("kafka", "ApiVersions", b"\0\0\0\x1c\0\x12\0\x03\0\0\0\x01\0\x06client\0\x0a", 22),
-        ("kafka", "Metadata, no name", b"\0\0\0\x12\0\x03\0\x01\0\0\0\x02\xff\xff\0\0", 16),
-        ("kafka", "ApiVersions, no name", b"\0\0\0\x0a\0\x12\0\0\0\0\0\x02\xff\xff", 14),
+        (Protocol::Kafka, "ApiVersions", b"\0\0\0\x1c\0\x12\0\x03\0\0\0\x01\0\x06client\0\x0a", 22),
+        (Protocol::Kafka, "Metadata, no name", b"\0\0\0\x12\0\x03\0\x01\0\0\0\x02\xff\xff\0\0", 16),
+        (Protocol::Kafka, "ApiVersions, no name", b"\0\0\0\x0a\0\x12\0\0\0\0\0\x02\xff\xff", 14),
         (
-            "zookeeper",
+            Protocol::Zookeeper,
             "a new session",
             b"\0\0\0\x2c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x75\x30\0\0\0\0\0\0\0\0\0\0\0\x10\0",
             32,
         ),
-        ("cassandra", "OPTIONS", b"\x04\0\0\0\x05\0\0\0\0", 9),
+        (Protocol::Cassandra, "OPTIONS", b"\x04\0\0\0\x05\0\0\0\0", 9),
         (
-            "cassandra",
+            Protocol::Cassandra,
             "STARTUP",
             b"\x04\0\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.0.0",
             24,
         ),
-        ("modbus", "read registers", b"\x02\x01\0\0\0\x06\x01\x03\0\0\0\x0a", 12),
+        (Protocol::Modbus, "read registers", b"\x02\x01\0\0\0\x06\x01\x03\0\0\0\x0a", 12),
         (
-            "enip",
+            Protocol::Enip,
             "RegisterSession",
             b"\x65\0\x04\0\0\0\0\0\0\0\0\0context!\0\0\0\0\x01\0\0\0",
             24,
         ),
-        ("zmtp", "NULL", b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL\0\0", 17),
+        (Protocol::Zmtp, "NULL", b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL\0\0", 17),
         (
-            "bgp",
+            Protocol::Bgp,
             "KEEPALIVE",
             b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\x13\x04",
             19,
         ),
         (
-            "kerberos",
+            Protocol::Kerberos,
             "AS-REQ",
             b"\0\0\x01\x0d\x6a\x82\x01\x09\x30\x82\x01\x05\xa1\x03\x02\x01\x05\xa2\x03\x02\x01\x0a\xa3\x15\x30\x13",
             25,
         ),
         (
-            "dns",
+            Protocol::Dns,
             "a query",
             b"\0\x1d\x11\x22\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01",
             15,
@@ -175,7 +177,8 @@ mod tests {
     fn each_is_told_from_its_first_message() {
         for (protocol, what, bytes, after) in CASES {
             for length in 0..=bytes.len() {
-                let expected = if length < *after { Seen::Maybe } else { Seen::Protocol(protocol) };
+                let expected =
+                    if length < *after { Seen::Maybe } else { Seen::Protocol(*protocol) };
                 assert_eq!(recognise(&bytes[..length]), expected, "{what} after {length} bytes");
             }
         }

@@ -1,13 +1,16 @@
 //! Protocols that encrypt from their first message on, but not by TLS, or by TLS in packets of their
 //! own.
 
-use super::signatures::{Match, prefix};
+use super::{
+    Protocol,
+    signatures::{Match, prefix},
+};
 
 /// What a connection's first bytes say of such a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// They are this one's.
-    Protocol(&'static str),
+    Protocol(Protocol),
     /// They may become one's.
     Maybe,
     /// They are none's.
@@ -17,16 +20,20 @@ pub enum Foreign {
 /// Recognises what cannot be mistaken for clear text.
 pub fn recognise(client: &[u8], server: &[u8]) -> Foreign {
     if client.is_empty() {
-        return if greets_as_ssh(server) { Foreign::Protocol("ssh") } else { Foreign::None };
+        return if greets_as_ssh(server) {
+            Foreign::Protocol(Protocol::Ssh)
+        } else {
+            Foreign::None
+        };
     }
     let mut foreign = Foreign::None;
     for (name, found) in [
-        ("ssh", prefix(client, b"SSH-")),
-        ("tlcp", tlcp(client)),
-        ("alts", alts(client)),
-        ("curvezmq", curvezmq(client)),
-        ("noise", multistream_noise(client)),
-        ("openvpn", openvpn(client)),
+        (Protocol::Ssh, prefix(client, b"SSH-")),
+        (Protocol::Tlcp, tlcp(client)),
+        (Protocol::Alts, alts(client)),
+        (Protocol::Curvezmq, curvezmq(client)),
+        (Protocol::Noise, multistream_noise(client)),
+        (Protocol::Openvpn, openvpn(client)),
     ] {
         match found {
             Match::Yes => return Foreign::Protocol(name),
@@ -141,15 +148,15 @@ mod tests {
     fn each_is_told_from_its_beginning() {
         let tlcp = [0x16, 1, 1, 0, 46, 1, 0, 0, 42, 1, 1];
         let zmtp = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0CURVE\0\0\0";
-        let cases: [(&str, &[u8], usize); 8] = [
-            ("ssh", b"SSH-2.0-x", 4),
-            ("tlcp", &tlcp, 11),
-            ("alts", b"\x64\0\0\0\x06\0\0\0\x0a\x08\x08\x01", 12),
-            ("alts", b"\x06\0\0\0\x01\0\0\0hi\x08\0\0\0\x06\0\0\0", 18),
-            ("curvezmq", zmtp, 18),
-            ("noise", b"\x13/multistream/1.0.0\n\x07/noise\n", 28),
-            ("openvpn", b"\0\x0e\x38sessionX\0\0\0\0\0", 16),
-            ("openvpn", b"\0\x10\x50sessionX\x0f\0\0\x01time", 18),
+        let cases: [(Protocol, &[u8], usize); 8] = [
+            (Protocol::Ssh, b"SSH-2.0-x", 4),
+            (Protocol::Tlcp, &tlcp, 11),
+            (Protocol::Alts, b"\x64\0\0\0\x06\0\0\0\x0a\x08\x08\x01", 12),
+            (Protocol::Alts, b"\x06\0\0\0\x01\0\0\0hi\x08\0\0\0\x06\0\0\0", 18),
+            (Protocol::Curvezmq, zmtp, 18),
+            (Protocol::Noise, b"\x13/multistream/1.0.0\n\x07/noise\n", 28),
+            (Protocol::Openvpn, b"\0\x0e\x38sessionX\0\0\0\0\0", 16),
+            (Protocol::Openvpn, b"\0\x10\x50sessionX\x0f\0\0\x01time", 18),
         ];
         for (name, bytes, after) in cases {
             for length in 1..=bytes.len() {
@@ -164,7 +171,7 @@ mod tests {
     #[test]
     fn a_server_of_ssh_may_say_something_before() {
         for greeting in [&b"SSH-2.0-x\r\n"[..], b"Welcome.\r\nNo entry.\r\nSSH-2.0-x\r\n"] {
-            assert_eq!(recognise(b"", greeting), Foreign::Protocol("ssh"));
+            assert_eq!(recognise(b"", greeting), Foreign::Protocol(Protocol::Ssh));
         }
         assert_eq!(recognise(b"", b"220 an SSH-2.0 gateway\r\n"), Foreign::None);
     }

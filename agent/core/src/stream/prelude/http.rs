@@ -1,6 +1,7 @@
 //! What HTTP/1 turns a connection into: CONNECT (RFC 9110 section 9.3.6) and Upgrade (section 7.8).
 
 use super::{
+    Protocol,
     signatures::{Match, prefix},
     stage::Tunnel,
 };
@@ -73,7 +74,7 @@ fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
 
 /// Reads a client's CONNECT, with the server's answers.
 pub fn connect(client: &[u8], server: &[u8]) -> Tunnel {
-    const NAME: &str = "http_connect";
+    const NAME: Protocol = Protocol::HttpConnect;
     let line = client.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if client.contains(&b'\n') && !line.windows(8).any(|part| part.starts_with(b" HTTP/1.")) {
         // NATS says CONNECT as well.

@@ -11,6 +11,7 @@
 mod clear;
 mod foreign;
 mod http;
+mod protocol;
 mod signatures;
 mod stage;
 mod statistics;
@@ -24,6 +25,7 @@ use crate::{
     tls::{hello::ClientHello, records::RecordHeader},
 };
 
+pub use protocol::Protocol;
 pub use signatures::{ProxyProtocol, ProxyVersion};
 use stage::Tunnel;
 pub use statistics::{SAMPLE, reads_as_clear};
@@ -34,7 +36,7 @@ pub struct TlsStart {
     /// Position of the first TLS byte, by [`Direction::index`].
     pub at: [usize; 2],
     /// The protocol that was upgraded, or `None` where TLS came first.
-    pub starttls: Option<&'static str>,
+    pub starttls: Option<Protocol>,
     /// The ClientHello, where it came in SSLv2 framing; `at` is then after it.
     pub ssl2_hello: Option<Box<ClientHello>>,
 }
@@ -46,14 +48,14 @@ pub enum Opening {
     Pending,
     /// TLS.
     Tls(TlsStart),
-    /// Clear text of this protocol (`other` where it is not known).
-    Plaintext(&'static str),
+    /// Clear text of this protocol.
+    Plaintext(Protocol),
     /// Neither: a protocol that encrypts in a way which is not read here.
-    Opaque(&'static str),
+    Opaque(Protocol),
     /// Over: TLS, or a tunnel, was asked for in this protocol, and nothing followed.
-    Unfinished(&'static str),
+    Unfinished(Protocol),
     /// Over: the server greeted in this protocol, and the client said nothing.
-    Greeted(&'static str),
+    Greeted(Protocol),
     /// Over: nothing that is known as clear text or as encryption.
     Undecided,
 }
@@ -103,8 +105,10 @@ pub fn inspect_mid_stream(bytes: &[u8]) -> Opening {
         return Opening::Tls(TlsStart { at: [0, 0], starttls: None, ssl2_hello: None });
     }
     match signatures::http(bytes) {
-        signatures::Match::Yes if !bytes.starts_with(b"CONNECT") => Opening::Plaintext("http/1"),
-        _ if bytes.starts_with(b"HTTP/1.") => Opening::Plaintext("http/1"),
+        signatures::Match::Yes if !bytes.starts_with(b"CONNECT") => {
+            Opening::Plaintext(Protocol::Http1)
+        }
+        _ if bytes.starts_with(b"HTTP/1.") => Opening::Plaintext(Protocol::Http1),
         _ => Opening::Pending,
     }
 }
@@ -136,10 +140,10 @@ fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {
         Err(_) => {}
     }
     match signatures::http2_preface(client) {
-        signatures::Match::Yes => return Opening::Plaintext("h2c"),
+        signatures::Match::Yes => return Opening::Plaintext(Protocol::H2c),
         signatures::Match::Partial if !ended => return Opening::Pending,
         signatures::Match::Partial if client.len() > LEAST_OF_A_PREFACE => {
-            return Opening::Plaintext("h2c");
+            return Opening::Plaintext(Protocol::H2c);
         }
         _ => {}
     }
@@ -175,8 +179,8 @@ fn unfinished(ending: Ending) -> Opening {
 
 /// What a connection is that begins with a request of HTTP/1.
 fn request(client: &[u8], server: &[u8], ending: Ending) -> Opening {
-    const PROTOCOL: &str = "http/1";
-    const UPGRADE: &str = "http_upgrade";
+    const PROTOCOL: Protocol = Protocol::Http1;
+    const UPGRADE: Protocol = Protocol::HttpUpgrade;
     match http::request(client, server) {
         http::Request::Stays => Opening::Plaintext(PROTOCOL),
         http::Request::Unfinished if ending != Ending::Open => Opening::Plaintext(PROTOCOL),
@@ -199,7 +203,7 @@ fn server_alone(server: &[u8], ending: Ending) -> Opening {
         Ok(Some(_)) => Opening::Tls(TlsStart { at: [0, 0], starttls: None, ssl2_hello: None }),
         Ok(None) => unfinished(ending),
         Err(_) => match upgrades::named(&[], server) {
-            ("ssh", _) => Opening::Opaque("ssh"),
+            (Protocol::Ssh, _) => Opening::Opaque(Protocol::Ssh),
             _ if ending != Ending::Closed => Opening::Pending,
             (name, true) => Opening::Greeted(name),
             (_, false) => upgrades::unknown_protocol(&[], server),
@@ -209,7 +213,7 @@ fn server_alone(server: &[u8], ending: Ending) -> Opening {
 
 /// What is said through a tunnel that begins at these places.
 fn through(
-    name: &'static str,
+    name: Protocol,
     at: [usize; 2],
     client: &[u8],
     server: &[u8],

@@ -1,5 +1,7 @@
 //! How far a protocol in the clear has come towards TLS, or a tunnel.
 
+use super::Protocol;
+
 /// What a client said so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -23,9 +25,9 @@ pub enum Tunnel {
     /// The bytes ask for none.
     None,
     /// It was asked for, and is not open (yet).
-    Asked(&'static str),
+    Asked(Protocol),
     /// It was refused, and nothing more was said.
-    Refused(&'static str),
+    Refused(Protocol),
     /// It is open; what is said through it begins at these places of client and server.
-    Open(&'static str, [usize; 2]),
+    Open(Protocol, [usize; 2]),
 }

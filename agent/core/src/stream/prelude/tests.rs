@@ -39,7 +39,7 @@ fn said(opening: &Opening) -> String {
         Opening::Greeted(protocol) => format!("greeted {protocol}"),
         Opening::Undecided => "undecided".to_owned(),
         Opening::Tls(start) => {
-            format!("tls {:?} {}", start.at, start.starttls.unwrap_or("direct"))
+            format!("tls {:?} {}", start.at, start.starttls.map_or("direct", Protocol::as_str))
         }
     }
 }

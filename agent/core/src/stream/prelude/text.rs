@@ -1,7 +1,7 @@
 //! Protocols of lines in the clear: who they are, and whether an upgrade may still come.
 
 use super::{
-    foreign,
+    Protocol, foreign,
     signatures::{Match, prefix},
     stage::Stage,
     statistics,
@@ -36,20 +36,23 @@ const BEFORE_UPGRADE: &[&str] = &[
 ];
 
 /// Judges what is not known as binary.
-pub fn classify(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
+pub fn classify(client: &[u8], server: &[u8]) -> (Protocol, Stage) {
     let (greeting, greeted) = greeting(server);
     let protocol = protocol(client, server, greeting);
-    if protocol == "ssh" {
+    if protocol == Protocol::Ssh {
         return (protocol, Stage::Opaque);
     }
     if client.len() < ENOUGH_OF_A_LINE {
-        let greets = !matches!(protocol, "other" | "redis" | "memcached" | "xmpp");
+        let greets = !matches!(
+            protocol,
+            Protocol::Other | Protocol::Redis | Protocol::Memcached | Protocol::Xmpp
+        );
         return (protocol, if greets { Stage::Greeted } else { Stage::Unrecognised });
     }
-    if protocol == "xmpp" {
+    if protocol == Protocol::Xmpp {
         return (protocol, xmpp(client, server));
     }
-    if protocol == "other" {
+    if protocol == Protocol::Other {
         // More than an unknown protocol says before an upgrade is its work.
         let enough = greeted && client.len() >= statistics::SAMPLE;
         let clear = enough && statistics::reads_as_clear(client, server);
@@ -122,35 +125,36 @@ fn xmpp(client: &[u8], server: &[u8]) -> Stage {
     }
 }
 
-/// Whether a line (or its beginning) is one that may come before an upgrade.
+/// Longest line of blanks that is no client's work yet.
+const LONGEST_BLANK: usize = 128;
+
+/// Whether a line (or its beginning) is one that may come before an upgrade: a command of
+/// [`BEFORE_UPGRADE`], perhaps after a tag as in IMAP, or an AUTH that asks for TLS.
 fn before_upgrade(line: &[u8], complete: bool) -> bool {
     // All that counts here is ASCII; a character may be cut where the bytes end.
     let line = String::from_utf8_lossy(line).to_ascii_uppercase();
-    let mut words = line.split_ascii_whitespace();
-    let Some(first) = words.next() else { return line.len() < 128 };
-    let second = words.next();
-    let whole = |word: &str, more: bool| {
-        BEFORE_UPGRADE
-            .iter()
-            .any(|known| *known == word || (!complete && !more && known.starts_with(word)))
-    };
-    match second {
-        None => {
-            // IMAP puts a tag of the client's choice first.
-            whole(first, line.ends_with(' '))
-                // Alone it asks for the mechanisms.
-                || first == "AUTH"
-                || (!complete && "AUTH".starts_with(first))
-                || (!complete && is_imap_tag(first))
+    let words: Vec<_> = line.split_ascii_whitespace().take(3).collect();
+    match words[..] {
+        [] => line.len() < LONGEST_BLANK,
+        // Alone it asks for the mechanisms.
+        ["AUTH"] => true,
+        // The beginning of any command may be a tag as well.
+        [word] => BEFORE_UPGRADE.contains(&word) || !complete && is_imap_tag(word),
+        ["AUTH", how, ..] => is_one_of(how, &["TLS", "TLS-C", "SSL", "TLS-P"], !complete),
+        [command, ..] if BEFORE_UPGRADE.contains(&command) => true,
+        [tag, command, ..] => {
+            let is_cut = !complete && words.len() == 2;
+            is_imap_tag(tag) && is_one_of(command, BEFORE_UPGRADE, is_cut)
         }
-        Some(second) if first == "AUTH" => ["TLS", "TLS-C", "SSL", "TLS-P"]
-            .iter()
-            .any(|how| *how == second || (!complete && how.starts_with(second))),
-        Some(_) if whole(first, true) => true,
-        Some(second) => is_imap_tag(first) && whole(second, words.next().is_some()),
     }
 }
 
+/// Whether a word is one of these, or where it is cut may become one.
+fn is_one_of(word: &str, known: &[&str], is_cut: bool) -> bool {
+    known.iter().any(|known| *known == word || is_cut && known.starts_with(word))
+}
+
+/// What a client of IMAP puts before each command, by its own choice (RFC 9051 section 2.2.1).
 fn is_imap_tag(word: &str) -> bool {
     word.len() <= 12 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
 }
@@ -177,7 +181,7 @@ fn greeting(server: &[u8]) -> (&[u8], bool) {
     (&server[..server.len().min(GREETING_BYTES)], server.len() > GREETING_BYTES)
 }
 
-fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
+fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> Protocol {
     let says = |bytes: &[u8], word: &str| {
         bytes.len() >= word.len() && bytes[..word.len()].eq_ignore_ascii_case(word.as_bytes())
     };
@@ -190,37 +194,37 @@ fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> &'static str {
     let greets = |word: &str| server.starts_with(word.as_bytes()) && ends(server, word);
     let has = |bytes: &[u8], word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
     if opens_stream(client) {
-        "xmpp"
+        Protocol::Xmpp
     } else if starts(&["EHLO", "HELO"]) {
-        "smtp"
+        Protocol::Smtp
     } else if greets("* OK") || greets("* PREAUTH") {
-        "imap"
+        Protocol::Imap
     } else if greets("+OK") {
-        "pop3"
+        Protocol::Pop3
     } else if server.starts_with(b"INFO {") {
-        "nats"
+        Protocol::Nats
     } else if has(greeting, b"SMTP") {
-        "smtp"
+        Protocol::Smtp
     } else if starts(&["AUTH TLS", "AUTH SSL", "FEAT", "USER"]) || greets("220") {
-        "ftp"
+        Protocol::Ftp
     } else if starts(&["CAP LS", "NICK"]) || starts(&["STARTTLS"]) && server.starts_with(b":") {
-        "irc"
+        Protocol::Irc
     } else if starts(&["LHLO"]) {
-        "lmtp"
+        Protocol::Lmtp
     } else if client.starts_with(b"SSH-") || foreign::greets_as_ssh(server) {
-        "ssh"
+        Protocol::Ssh
     } else if client.starts_with(b"STOMP\n") || client.starts_with(b"CONNECT\n") {
-        "stomp"
+        Protocol::Stomp
     } else if first_line_ends(client, b" RTSP/1.0") {
-        "rtsp"
+        Protocol::Rtsp
     } else if first_line_ends(client, b" SIP/2.0") {
-        "sip"
+        Protocol::Sip
     } else if is_redis(client) {
-        "redis"
+        Protocol::Redis
     } else if MEMCACHED.iter().any(|verb| is_command(client, verb)) {
-        "memcached"
+        Protocol::Memcached
     } else {
-        "other"
+        Protocol::Other
     }
 }
 

@@ -1,7 +1,8 @@
 //! Proxies that the client goes through: HTTP CONNECT, SOCKS 4 and 5 (RFC 1928). Once they agree, what
 //! is said through the tunnel is what the connection is.
 
-use super::{http, stage::Tunnel};
+use super::{Protocol, http, stage::Tunnel};
+use crate::tls::fields::Fields;
 
 /// Reads the negotiation at the front of both streams.
 pub fn read(client: &[u8], server: &[u8]) -> Tunnel {
@@ -27,7 +28,7 @@ fn offers(bytes: &[u8], count: usize) -> bool {
 }
 
 fn socks4(client: &[u8], server: &[u8]) -> Tunnel {
-    const NAME: &str = "socks";
+    const NAME: Protocol = Protocol::Socks;
     // A port, and a user's name that ends with zero; an address of 0.0.0.x is followed by a host's name.
     let user = client[8..].iter().take_while(|byte| **byte != 0);
     if client[2..4] == [0, 0] || !user.into_iter().all(u8::is_ascii_graphic) {
@@ -46,7 +47,7 @@ fn socks4(client: &[u8], server: &[u8]) -> Tunnel {
 }
 
 fn socks5(after_version: &[u8], methods: usize, server: &[u8]) -> Tunnel {
-    const NAME: &str = "socks";
+    const NAME: Protocol = Protocol::Socks;
     let [5, method, reply @ ..] = server else {
         return if matches!(server, [] | [5]) { Tunnel::Asked(NAME) } else { Tunnel::None };
     };
@@ -76,22 +77,25 @@ fn socks5(after_version: &[u8], methods: usize, server: &[u8]) -> Tunnel {
 
 /// Length of a request with user name and password, once it is whole.
 fn credentials(bytes: &[u8]) -> Option<usize> {
-    let user = usize::from(*bytes.get(1)?);
-    let password = usize::from(*bytes.get(2 + user)?);
-    let length = 3 + user + password;
-    (bytes.len() >= length).then_some(length)
+    let mut fields = Fields::of(bytes);
+    let _version = fields.bytes(1)?;
+    let _user = fields.prefixed::<1>()?;
+    let _password = fields.prefixed::<1>()?;
+    Some(bytes.len() - fields.rest().len())
 }
 
 /// Length of a request or reply with its address (RFC 1928 sections 4 to 6), once it is whole.
 fn address_end(bytes: &[u8]) -> Option<usize> {
-    let address = match *bytes.get(3)? {
-        1 => 4,
-        4 => 16,
-        3 => 1 + usize::from(*bytes.get(4)?),
+    let mut fields = Fields::of(bytes);
+    let [_version, _command, _reserved, kind] = fields.array()?;
+    let _address = match kind {
+        1 => fields.bytes(4)?,
+        4 => fields.bytes(16)?,
+        3 => fields.prefixed::<1>()?,
         _ => return None,
     };
-    let length = 4 + address + 2;
-    (bytes.len() >= length).then_some(length)
+    let _port = fields.u16()?;
+    Some(bytes.len() - fields.rest().len())
 }
 
 #[cfg(test)]
@@ -109,25 +113,30 @@ mod tests {
         let cases: [(&str, &[u8], &[u8], Tunnel); 12] = [
             ("none", b"GET / HTTP/1.1\r\n", b"", Tunnel::None),
             ("NATS", b"CONNECT {\"verbose\":false}\r\n", b"", Tunnel::None),
-            ("half a request", &ASK[..12], b"", Tunnel::Asked("http_connect")),
-            ("asked", ASK, b"", Tunnel::Asked("http_connect")),
-            ("half an answer", ASK, &AGREE[..16], Tunnel::Asked("http_connect")),
-            ("refused", ASK, refused, Tunnel::Refused("http_connect")),
-            ("agreed", ASK, AGREE, Tunnel::Open("http_connect", [24, 19])),
-            ("refused, then agreed", &again, &then_agreed, Tunnel::Open("http_connect", [48, 59])),
-            ("SOCKS 5 asked", &socks(b""), b"\x05\0", Tunnel::Asked("socks")),
+            ("half a request", &ASK[..12], b"", Tunnel::Asked(Protocol::HttpConnect)),
+            ("asked", ASK, b"", Tunnel::Asked(Protocol::HttpConnect)),
+            ("half an answer", ASK, &AGREE[..16], Tunnel::Asked(Protocol::HttpConnect)),
+            ("refused", ASK, refused, Tunnel::Refused(Protocol::HttpConnect)),
+            ("agreed", ASK, AGREE, Tunnel::Open(Protocol::HttpConnect, [24, 19])),
+            (
+                "refused, then agreed",
+                &again,
+                &then_agreed,
+                Tunnel::Open(Protocol::HttpConnect, [48, 59]),
+            ),
+            ("SOCKS 5 asked", &socks(b""), b"\x05\0", Tunnel::Asked(Protocol::Socks)),
             (
                 "SOCKS 5 agreed",
                 &socks(b"x"),
                 b"\x05\0\x05\0\0\x01\0\0\0\0\0\0y",
-                Tunnel::Open("socks", [11, 12]),
+                Tunnel::Open(Protocol::Socks, [11, 12]),
             ),
-            ("SOCKS 5 refused", &socks(b""), b"\x05\0\x05\x02\0", Tunnel::Refused("socks")),
+            ("SOCKS 5 refused", &socks(b""), b"\x05\0\x05\x02\0", Tunnel::Refused(Protocol::Socks)),
             (
                 "SOCKS 4a agreed",
                 b"\x04\x01\0\x50\0\0\0\x01me\0host\0x",
                 b"\0\x5a\0\0\0\0\0\0",
-                Tunnel::Open("socks", [16, 8]),
+                Tunnel::Open(Protocol::Socks, [16, 8]),
             ),
         ];
         for (name, client, server, expected) in cases {

@@ -15,7 +15,7 @@ mod tds;
 mod tns;
 
 use super::{
-    Ending, Opening, TlsStart, clear, foreign,
+    Ending, Opening, Protocol, TlsStart, clear, foreign,
     signatures::{self, Match},
     stage::Stage,
     statistics, text,
@@ -58,29 +58,29 @@ pub fn judge(client: &[u8], server: &[u8], ending: Ending) -> Opening {
 /// What a protocol is that nobody here knows, once no more of it will come.
 pub fn unknown_protocol(client: &[u8], server: &[u8]) -> Opening {
     if statistics::reads_as_clear(client, server) {
-        Opening::Plaintext("other")
+        Opening::Plaintext(Protocol::Other)
     } else {
         Opening::Undecided
     }
 }
 
 /// TLS begins at these places of both sides, after this protocol in the clear.
-pub const fn upgrade(at: [usize; 2], protocol: &'static str) -> Opening {
+pub const fn upgrade(at: [usize; 2], protocol: Protocol) -> Opening {
     Opening::Tls(TlsStart { at, starttls: Some(protocol), ssl2_hello: None })
 }
 
 /// The protocol's name as far as it can be told, and whether that is by more than counting.
-pub fn named(client: &[u8], server: &[u8]) -> (&'static str, bool) {
+pub fn named(client: &[u8], server: &[u8]) -> (Protocol, bool) {
     let (protocol, stage) = classify(client, server);
     (protocol, stage != Stage::Unrecognised)
 }
 
-fn classify(client: &[u8], server: &[u8]) -> (&'static str, Stage) {
+fn classify(client: &[u8], server: &[u8]) -> (Protocol, Stage) {
     binary(client, server).unwrap_or_else(|| text::classify(client, server))
 }
 
 /// A protocol's name, and how far it has come; `None` where the bytes are not its own.
-type Reading = Option<(&'static str, Stage)>;
+type Reading = Option<(Protocol, Stage)>;
 
 /// Reads what a client said, and the server.
 type Reader = fn(&[u8], &[u8]) -> Reading;
@@ -105,7 +105,7 @@ const LEAST: usize = 4;
 
 fn binary(client: &[u8], server: &[u8]) -> Reading {
     if client.len() < LEAST {
-        return mysql::greets(server).then_some(("mysql", Stage::Greeted));
+        return mysql::greets(server).then_some((Protocol::Mysql, Stage::Greeted));
     }
     READERS.iter().find_map(|read| read(client, server))
 }
@@ -126,10 +126,10 @@ fn encrypted(client: &[u8], server: &[u8]) -> Reading {
 
 /// The protocol header that asks for TLS (AMQP 1.0 section 5.2.1).
 fn amqp(client: &[u8], _: &[u8]) -> Reading {
-    client.starts_with(b"AMQP\x02").then_some(("amqp", Stage::Upgrading))
+    client.starts_with(b"AMQP\x02").then_some((Protocol::Amqp, Stage::Upgrading))
 }
 
 /// S7 without a connection request, as where that was not captured.
 fn s7(client: &[u8], _: &[u8]) -> Reading {
-    rdp::is_s7(client).then_some(("s7", Stage::StaysClear))
+    rdp::is_s7(client).then_some((Protocol::S7, Stage::StaysClear))
 }

@@ -164,3 +164,23 @@ fn what_is_no_certificate_is_an_error() {
         assert!(facts_of(der).is_err(), "{what}");
     }
 }
+
+#[test]
+fn a_certificate_in_a_message_is_not_empty() {
+    let list = |entries: &[u8]| [&[0, 0, u8::try_from(entries.len()).unwrap()], entries].concat();
+    let list_13 = |entries: &[u8]| [vec![0], list(entries)].concat();
+    for (what, entries, entries_13, length) in [
+        ("none", &[][..], &[][..], Some(0)),
+        ("one", &[0, 0, 1, 7], &[0, 0, 1, 7, 0, 0], Some(1)),
+        ("an empty one", &[0, 0, 0], &[0, 0, 0, 0, 0], None),
+        (
+            "an empty one at the end",
+            &[0, 0, 1, 7, 0, 0, 0],
+            &[0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0],
+            None,
+        ),
+    ] {
+        let read = [parse_chain(&list(entries)), parse_chain_13(&list_13(entries_13))];
+        assert_eq!(read.map(|chain| chain.ok().map(|chain| chain.length)), [length; 2], "{what}");
+    }
+}

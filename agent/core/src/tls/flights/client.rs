@@ -194,14 +194,16 @@ fn finished_block_padding(cx: Context<'_>, records: &[u16]) -> Reading {
 }
 
 /// The first record is longer than any modestly padded Finished: a certificate, unless padding by
-/// so much is what this client does. Its later records tell:
-/// - padding to blocks makes the first record one block and the others multiples of it;
-/// - constant padding leaves none much shorter than the first;
-/// - padding of the handshake alone shows in none, but is done in blocks of a usual size.
+/// so much is what this client does. Its later records tell; with SHA-256 and tags of 16 bytes,
+/// where an empty Certificate and a Finished take 61 bytes:
 ///
-/// With the server's word that it asked, the first of these is enough.
+/// | records | what they show |
+/// |---|---|
+/// | 967, 96, 53 | Certificate, CertificateVerify and Finished, each its own: [`certificate_verify`] |
+/// | 528, 528 | 512 bytes and a tag: may be a padded Finished, [`may_be_padded`] |
+/// | 653, 697, 619 | 600 bytes on top of each would do: none [`rules_padding_out`] |
+/// | 630, 97 | who pads by 569 bytes or more sends no 97: a certificate and what follows, in one |
 fn large(cx: Context<'_>, records: &[u16]) -> Reading {
-    let a = cx.a;
     match certificate_verify(cx, records, &Padding::ALL) {
         Structure::Missing => {}
         Structure::Incomplete => return Reading::Wait,
@@ -212,26 +214,46 @@ fn large(cx: Context<'_>, records: &[u16]) -> Reading {
         return Reading::Unclear(Ambiguity::UnexplainedLength);
     }
     let (first, rest) = (records[0], &records[1..]);
-    let full = a.is_full(first, cx.facts);
-    let may_be_one_block =
-        if full { cx.server != Witness::Requested } else { a.fills_blocks(first, USUAL_BLOCK) };
-    if may_be_one_block || rest.first().is_some_and(|&r| a.may_be_padded_empty(first, r)) {
+    if may_be_padded(cx, first, rest.first().copied()) {
         return Reading::Unclear(Ambiguity::Padded);
     }
-    let least_padding = first - a.empty_certificate_and_finished(Padding::Bare);
-    let shows_no_padding = |&r: &u16| {
-        r < least_padding + a.shortest(Padding::Bare)
-            || (cx.server == Witness::Requested && !a.fills_blocks(r, a.inner(first)))
-    };
-    if rest.iter().any(shows_no_padding) {
+    if rest.iter().any(|&later| rules_padding_out(cx, first, later)) {
         // What fills a record to the limit goes on in the next.
-        return flight(ClientAuth::Presented, Rule::CertificateCoalesced, 1 + usize::from(full));
+        let end = 1 + usize::from(cx.a.is_full(first, cx.facts));
+        return flight(ClientAuth::Presented, Rule::CertificateCoalesced, end);
     }
     match (cx.ended, rest.is_empty()) {
         (false, _) => Reading::Wait,
         (true, true) => Reading::Unclear(Ambiguity::Incomplete),
         (true, false) => Reading::Unclear(Ambiguity::Padded),
     }
+}
+
+/// Whether a long first record may hold no certificate, whatever comes later:
+/// - it is one block of a usual size, for padding of the handshake alone shows in no later record,
+///   but is done in blocks;
+/// - it is filled to the limit, and the server did not say that it asked;
+/// - the two may be an empty Certificate and a Finished, both padded.
+fn may_be_padded(cx: Context<'_>, first: u16, second: Option<u16>) -> bool {
+    let may_be_one_block = if cx.a.is_full(first, cx.facts) {
+        cx.server != Witness::Requested
+    } else {
+        cx.a.fills_blocks(first, USUAL_BLOCK)
+    };
+    may_be_one_block || second.is_some_and(|second| cx.a.may_be_padded_empty(first, second))
+}
+
+/// Whether a later record shows that the first is not that long by padding:
+/// - constant padding leaves none much shorter than the first. 630 bytes need 630 - 61 = 569 of
+///   padding at least, and then no record is shorter than 569 + 17;
+/// - padding to blocks makes the first record one block and the others multiples of it. 630 bytes
+///   are 614 and a tag; 2000 bytes are 1984 and a tag, no multiple of 614. That counts only with the
+///   server's word that it asked.
+fn rules_padding_out(cx: Context<'_>, first: u16, later: u16) -> bool {
+    let a = cx.a;
+    let least_padding = first - a.empty_certificate_and_finished(Padding::Bare);
+    later < least_padding + a.shortest(Padding::Bare)
+        || (cx.server == Witness::Requested && !a.fills_blocks(later, a.inner(first)))
 }
 
 /// The first record is longer than a bare Finished, but a padded one could be as long. A raw public
@@ -252,53 +274,84 @@ fn small_certificate(cx: Context<'_>, records: &[u16]) -> Reading {
 }
 
 /// Whether the records are a Certificate, a CertificateVerify and a Finished, each its own.
-enum Structure {
+enum Structure<Found> {
     Missing,
     Incomplete,
-    Found(Reading),
+    Found(Found),
 }
 
 /// Looks for CertificateVerify and Finished right after the Certificate, which may be cut into
-/// fragments: equally long ones, then a shorter rest.
-fn certificate_verify(cx: Context<'_>, records: &[u16], paddings: &[Padding]) -> Structure {
-    let a = cx.a;
-    let first = records[0];
-    let fragments = records.iter().take_while(|&&r| r == first).count();
-    let cut = fragments > 1 || a.is_full(first, cx.facts);
-    let after_rest = usize::from(cut && records.get(fragments).is_some_and(|&r| r < first));
-    if fragments == 1
-        && records.get(1).is_some_and(|&second| {
-            a.may_be_padded_empty(first, second) && !a.is_raw_public_key(first, second)
-        })
-    {
+/// fragments: equally long ones, then a shorter rest. With SHA-256 and tags of 16 bytes:
+///
+/// - 967, 96, 53. 96 bytes are 4 + 2 + 2 around a signature of 71 (ECDSA P-256), a content type and
+///   a tag; 53 are 4 + 32, a content type and a tag. The flight has three records.
+/// - 529, 529, 529, 426, 281, 53. Three fragments and the rest of them; 281 bytes are 4 + 2 + 2
+///   around a signature of 256 (RSA 2048). The flight has six records.
+fn certificate_verify(
+    cx: Context<'_>,
+    records: &[u16],
+    paddings: &[Padding],
+) -> Structure<Reading> {
+    if is_empty_certificate_padded(cx.a, records) {
         return Structure::Missing;
     }
-    let mut incomplete = fragments == records.len();
-    for verify in [fragments, fragments + after_rest] {
+    let certificate_ends = certificate_ends(cx, records);
+    let mut incomplete = certificate_ends[0] == records.len();
+    for end in certificate_ends {
         for &padding in paddings {
-            if padding == Padding::Block16 && !a.fills_blocks(first, 16) {
+            if padding == Padding::Block16 && !cx.a.fills_blocks(records[0], 16) {
                 continue;
             }
-            let rest = records.get(verify..).unwrap_or_default();
-            let Some(length) = a.certificate_verify(rest, padding) else {
-                incomplete |= rest.iter().all(|&r| r == a.full());
-                continue;
-            };
-            match rest.get(length) {
-                None => incomplete = true,
-                Some(&finished) if finished == a.finished(padding) => {
+            match verify_and_finished(cx.a, records.get(end..).unwrap_or_default(), padding) {
+                Structure::Missing => {}
+                Structure::Incomplete => incomplete = true,
+                Structure::Found(length) => {
                     return Structure::Found(Reading::Flight {
                         auth: ClientAuth::Presented,
                         rule: Rule::CertificateVerify,
                         exact: padding == Padding::Bare,
-                        end: verify + length + 1,
+                        end: end + length,
                     });
                 }
-                Some(_) => {}
             }
         }
     }
     if incomplete && !cx.ended { Structure::Incomplete } else { Structure::Missing }
+}
+
+/// Whether the first two records may be an empty Certificate and a Finished of a client that pads,
+/// and are not the length of a raw public key and its signature.
+fn is_empty_certificate_padded(a: Arithmetic, records: &[u16]) -> bool {
+    let first = records[0];
+    records.get(1).is_some_and(|&second| {
+        second != first
+            && a.may_be_padded_empty(first, second)
+            && !a.is_raw_public_key(first, second)
+    })
+}
+
+/// How many records the Certificate may take: as many as are as long as the first, and where it was
+/// cut to that length, the shorter one after them as well.
+fn certificate_ends(cx: Context<'_>, records: &[u16]) -> [usize; 2] {
+    let first = records[0];
+    let fragments = records.iter().take_while(|&&r| r == first).count();
+    let is_cut = fragments > 1 || cx.a.is_full(first, cx.facts);
+    let has_rest = is_cut && records.get(fragments).is_some_and(|&rest| rest < first);
+    [fragments, fragments + usize::from(has_rest)]
+}
+
+/// How many records at the front are a CertificateVerify and a Finished under this padding.
+fn verify_and_finished(a: Arithmetic, records: &[u16], padding: Padding) -> Structure<usize> {
+    let Some(length) = a.certificate_verify(records, padding) else {
+        // A signature may fill more records than there are.
+        let may_go_on = records.iter().all(|&r| r == a.full());
+        return if may_go_on { Structure::Incomplete } else { Structure::Missing };
+    };
+    match records.get(length) {
+        None => Structure::Incomplete,
+        Some(&finished) if finished == a.finished(padding) => Structure::Found(length + 1),
+        Some(_) => Structure::Missing,
+    }
 }
 
 const fn gcd(mut a: u16, mut b: u16) -> u16 {

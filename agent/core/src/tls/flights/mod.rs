@@ -44,7 +44,7 @@ use server::Witness;
 
 use self::{
     arithmetic::{Arithmetic, MESSAGE_HEADER, Padding},
-    outcome::Progress,
+    outcome::{Answer, Progress},
 };
 pub use self::{
     facts::{HelloFacts, SuiteLengths, UnknownCipherSuite},
@@ -267,7 +267,7 @@ impl Flights {
                     && why != Ambiguity::WitnessesDisagree
             }
         };
-        if self.progress.server_went_on(self.server_flight_end(), self.flight_end()) {
+        if self.server_went_on() {
             return Outcome::Established;
         }
         let closed = self.client_closed || self.server_closed;
@@ -281,6 +281,20 @@ impl Flights {
             return Outcome::Failed;
         }
         Outcome::Incomplete
+    }
+
+    /// Whether the server said what is no alert after the client's flight.
+    fn server_went_on(&self) -> bool {
+        match self.progress.answer(self.server_flight_end(), self.flight_end()) {
+            Answer::None => false,
+            Answer::One { at } => {
+                let (before, answer) = self.server.as_slice().split_at(at);
+                !answer.first().is_some_and(|&answer| {
+                    server::may_be_padded_alert(self.arithmetic, before, answer)
+                })
+            }
+            Answer::More => true,
+        }
     }
 
     /// Records of the client up to its Finished, as far as known.

@@ -10,6 +10,9 @@
 //! 4.4.2.4). A clean `close_notify` is as long as that alert; it is told apart by what surrounds
 //! it: it answers the client's own, or follows other records, or ends a handshake in which the
 //! server wanted no certificate and so had nothing to refuse.
+//!
+//! A server that pads its records pads its alerts: a single record that would be an alert under the
+//! padding of its flight shows nothing. A second one does, for a server that refuses says no more.
 
 use super::{
     arithmetic::{Arithmetic, Padding},
@@ -17,6 +20,17 @@ use super::{
     server,
 };
 use crate::{heard::Place, model::Direction};
+
+/// How much the server said after the client's flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing.
+    None,
+    /// One record, and which of its records that is.
+    One { at: usize },
+    /// More than one record, or one beyond those that are kept.
+    More,
+}
 
 /// What is kept of the records.
 #[derive(Clone, Debug, Default)]
@@ -102,18 +116,24 @@ impl Progress {
         self.client_leaving && !self.server_left
     }
 
-    /// Whether the server said something, an alert apart, after its own flight of `own` records and
-    /// in the knowledge of the client's first `flight` records.
-    pub(super) fn server_went_on(&self, own: usize, flight: usize) -> bool {
+    /// What the server said, alerts apart, after its own flight of `own` records and in the
+    /// knowledge of the client's first `flight` records.
+    pub(super) fn answer(&self, own: usize, flight: usize) -> Answer {
         let end = flight
             .checked_sub(1)
             .filter(|&last| last < usize::from(self.client_records))
             .and_then(|last| self.ends.get(last));
+        let Some(end) = end else { return Answer::None };
         let said = usize::from(self.server_records);
-        let kept = self.heard.get(own.min(said)..said.min(self.heard.len())).unwrap_or_default();
+        let kept = own.min(said)..said.min(self.heard.len());
         // Beyond those that are kept, only the latest is known.
-        let later = (own < said && said > self.heard.len()).then_some(&self.heard_last);
-        end.is_some_and(|end| kept.iter().chain(later).any(|heard| end <= heard))
+        let later = own < said && said > self.heard.len() && *end <= self.heard_last;
+        let mut answers = kept.filter(|&at| self.heard.get(at).is_some_and(|heard| end <= heard));
+        match (answers.next(), answers.next().is_some() || later) {
+            (_, true) => Answer::More,
+            (Some(at), false) => Answer::One { at },
+            (None, false) => Answer::None,
+        }
     }
 
     /// Whether the server's last words are an alert that no alert or close of the client prompted.

@@ -93,3 +93,25 @@ fn count(a: Arithmetic, flight: &[u16]) -> Witness {
         _ => Witness::Silent,
     }
 }
+
+/// Whether `length` is that of an alert of a server that pads as the records `before` it show: all
+/// of them to multiples of one block, which an alert fills once; or all by as many bytes as the last
+/// is longer than a Finished.
+pub(super) fn may_be_padded_alert(a: Arithmetic, before: &[u16], length: u16) -> bool {
+    // An alert, of 3 bytes with its content type, takes two blocks of 2.
+    let block = match a.inner(length) {
+        4 => 2,
+        inner => inner,
+    };
+    // Nothing can be added to a full one.
+    let mut padded = before.iter().filter(|&&record| record != a.full()).peekable();
+    let in_blocks = padded.peek().is_some() && padded.all(|&record| a.fills_blocks(record, block));
+    let longer = |length: u16, bare: u16| i32::from(length) - i32::from(bare);
+    let by_as_many = match before {
+        [_, .., finished] => {
+            longer(*finished, a.finished(Padding::Bare)) == longer(length, a.alert(Padding::Bare))
+        }
+        _ => false,
+    };
+    in_blocks || by_as_many
+}

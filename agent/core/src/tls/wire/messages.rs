@@ -14,48 +14,61 @@ use crate::{
 };
 
 impl WireHandshake {
+    /// Reads the messages that end in this piece of a handshake record.
     pub(super) fn messages(&mut self, direction: Direction, mut fragment: &[u8]) {
         loop {
-            let side = &mut self.sides[direction.index()];
-            let retried = self.facts.hello_retry_request;
-            let mut asks = false;
-            let mut broken = match side.messages.next_message(&mut fragment) {
-                Ok(None) => return,
-                Ok(Some((kind, body))) => {
-                    let from_client = direction == Direction::ToServer;
-                    asks = from_client && kind == handshake_type::CLIENT_HELLO;
-                    if asks {
-                        side.hello_at = side.record_end;
-                    } else if kind == handshake_type::SERVER_HELLO {
-                        let length = side.current.map_or(0, |record| usize::from(record.length));
-                        let record = place(records::HEADER + length);
-                        side.hello_at = side.record_end.saturating_sub(record);
-                    }
-                    if from_client && !asks && self.client_hellos == 0 {
-                        // A client begins with its hello; what else this is depends on the version.
-                        Some(Reason::Malformed)
-                    } else {
-                        self.facts.message(direction, kind, body).err().map(|_| Reason::Malformed)
-                    }
+            match self.next_message(direction, &mut fragment) {
+                Ok(true) => self.after_message(),
+                Ok(false) => return,
+                Err(reason) => {
+                    self.sides[direction.index()].broken = Some(reason);
+                    return;
                 }
-                Err(MessageError::TooLong(_)) => Some(Reason::Truncated),
-                Err(MessageError::UnknownType(_)) => Some(Reason::Malformed),
-            };
-            self.client_hellos = self.client_hellos.saturating_add(u8::from(asks));
-            let awaits_answer = asks || retried != self.facts.hello_retry_request;
-            if awaits_answer && (!fragment.is_empty() || side.records.in_record()) {
-                // It ends its record (RFC 8446 section 5.1): it is the other side's turn.
-                broken = Some(Reason::Malformed);
             }
-            if broken.is_some() {
-                side.broken = broken;
-                return;
-            }
-            let hello = self.facts.client_hello.as_ref();
-            self.early_data_offered |= hello.is_some_and(|hello| hello.early_data);
-            if self.flights.is_none() {
-                self.begin_flights();
-            }
+        }
+    }
+
+    /// Reads one message. False where there is no whole one left.
+    fn next_message(&mut self, direction: Direction, fragment: &mut &[u8]) -> Result<bool, Reason> {
+        let retried = self.facts.hello_retry_request;
+        let side = &mut self.sides[direction.index()];
+        let record = side.current.map_or(0, |record| records::HEADER + usize::from(record.length));
+        let record_start = side.record_end.saturating_sub(place(record));
+        let (kind, body) = match side.messages.next_message(fragment) {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(false),
+            Err(MessageError::TooLong(_)) => return Err(Reason::Truncated),
+            Err(MessageError::UnknownType(_)) => return Err(Reason::Malformed),
+        };
+        let is_client_hello =
+            (direction, kind) == (Direction::ToServer, handshake_type::CLIENT_HELLO);
+        if is_client_hello {
+            side.hello_at = side.record_end;
+            self.client_hellos = self.client_hellos.saturating_add(1);
+        } else if kind == handshake_type::SERVER_HELLO {
+            side.hello_at = record_start;
+        }
+        if direction == Direction::ToServer && self.client_hellos == 0 {
+            // A client begins with its hello; what else this is depends on the version.
+            return Err(Reason::Malformed);
+        }
+        self.facts.message(direction, kind, body).map_err(|_| Reason::Malformed)?;
+        let ends_its_record = fragment.is_empty() && !side.records.in_record();
+        let is_retry = retried != self.facts.hello_retry_request;
+        if (is_client_hello || is_retry) && !ends_its_record {
+            // It must (RFC 8446 section 5.1): it is the other side's turn.
+            return Err(Reason::Malformed);
+        }
+        Ok(true)
+    }
+
+    /// Keeps what a second ClientHello may not repeat, and begins the flights once both hellos are
+    /// known.
+    fn after_message(&mut self) {
+        let hello = self.facts.client_hello.as_ref();
+        self.early_data_offered |= hello.is_some_and(|hello| hello.early_data);
+        if self.flights.is_none() {
+            self.begin_flights();
         }
     }
 

@@ -1,9 +1,9 @@
 //! Android's debug bridge (protocol.txt and SERVICES.TXT in AOSP's `packages/modules/adb`): to a device,
 //! whose connection may become TLS, and to the server on this machine.
 
-use super::{Reading, Stage};
+use super::{Protocol, Reading, Stage};
 
-const NAME: &str = "adb";
+const NAME: Protocol = Protocol::Adb;
 /// Command, two arguments, length and checksum of the data, and the command once more, inverted.
 const HEADER: usize = 24;
 

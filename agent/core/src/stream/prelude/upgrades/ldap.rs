@@ -1,6 +1,6 @@
 //! LDAP (RFC 4511): StartTLS, and binds that may encrypt what follows.
 
-use super::{Reading, Stage};
+use super::{Protocol, Reading, Stage};
 
 /// The OID of the LDAP StartTLS operation, RFC 4511 section 4.14.1.
 const LDAP_STARTTLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
@@ -9,7 +9,7 @@ const LDAP_SEALS: [&[u8]; 3] = [b"GSSAPI", b"GSS-SPNEGO", b"DIGEST-MD5"];
 
 /// Reads a client's first messages.
 pub fn read(client: &[u8], server: &[u8]) -> Reading {
-    stage(client, server).map(|stage| ("ldap", stage))
+    stage(client, server).map(|stage| (Protocol::Ldap, stage))
 }
 
 fn stage(client: &[u8], server: &[u8]) -> Option<Stage> {

@@ -1,7 +1,7 @@
 //! MySQL and MariaDB (client/server protocol, connection phase): the server greets, the client asks
 //! for TLS or logs in.
 
-use super::{Reading, Stage, statistics};
+use super::{Protocol, Reading, Stage, statistics};
 
 /// Length in three bytes, and the packet's number.
 const HEADER: usize = 4;
@@ -31,7 +31,7 @@ pub fn read(client: &[u8], server: &[u8]) -> Reading {
         }
         Some(_) => return None,
     };
-    Some(("mysql", stage))
+    Some((Protocol::Mysql, stage))
 }
 
 /// Packet number 0 with protocol version 10 and the server's version, which begins with a number and

@@ -1,9 +1,9 @@
 //! PostgreSQL (frontend/backend protocol, section "Message Connection"): requests for encryption, each with
 //! an answer of one byte, then the startup message.
 
-use super::{Reading, Stage};
+use super::{Protocol, Reading, Stage};
 
-const NAME: &str = "postgresql";
+const NAME: Protocol = Protocol::Postgresql;
 /// SSLRequest and GSSENCRequest: length 8, code 1234,5679 and 1234,5680.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
@@ -22,7 +22,7 @@ pub fn read(client: &[u8], server: &[u8]) -> Reading {
         last = answers.next();
         match last {
             Some(b'G') if *request == GSS_REQUEST => {
-                return Some(("postgresql-gssapi", Stage::Opaque));
+                return Some((Protocol::PostgresqlGssapi, Stage::Opaque));
             }
             // It was agreed to, or the server does not know what was asked.
             Some(b'S' | b'E') => return Some((NAME, after_request(next))),
@@ -121,7 +121,7 @@ mod tests {
                 "GSSAPI is accepted",
                 &[gss, random],
                 b"G",
-                Some(("postgresql-gssapi", Stage::Opaque)),
+                Some((Protocol::PostgresqlGssapi, Stage::Opaque)),
             ),
             ("GSSAPI, then TLS declined", &[gss, ssl, STARTUP], b"NN", clear),
             ("TLS, then GSSAPI declined", &[ssl, gss, STARTUP], b"NNR", clear),
@@ -131,7 +131,7 @@ mod tests {
                 "TLS declined, GSSAPI accepted",
                 &[ssl, gss, random],
                 b"NG",
-                Some(("postgresql-gssapi", Stage::Opaque)),
+                Some((Protocol::PostgresqlGssapi, Stage::Opaque)),
             ),
             ("a request of Kafka", &[kafka], b"", None),
             ("something", &[random], b"", None),

@@ -2,7 +2,7 @@
 //! which may become TLS and otherwise encrypts by itself (MS-RDPBCGR section 5.3), and the protocols of
 //! controllers, such as S7.
 
-use super::{Reading, Stage};
+use super::{Protocol, Reading, Stage};
 
 /// Reads a client's requests.
 pub fn read(client: &[u8], _: &[u8]) -> Reading {
@@ -17,9 +17,9 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
     let next = client.get(request..).unwrap_or_default();
     if variable.first().is_some_and(|first| ENDS.contains(first)) {
         let stage = if is_s7(next) { Stage::StaysClear } else { Stage::Unrecognised };
-        return Some(("s7", stage));
+        return Some((Protocol::S7, stage));
     }
-    Some(("rdp", if next.is_empty() { Stage::Upgrading } else { Stage::Opaque }))
+    Some((Protocol::Rdp, if next.is_empty() { Stage::Upgrading } else { Stage::Opaque }))
 }
 
 /// Whether a message is one of S7, in data of X.224.
@@ -37,10 +37,14 @@ mod tests {
         let tsap = b"\x03\0\0\x0f\x0a\xe0\0\0\0\x01\0\xc1\x02\x01\0";
         let job = b"\x03\0\0\x08\x02\xf0\x80\x32";
         let cases: [(&str, Vec<u8>, Reading); 6] = [
-            ("RDP asks", request.to_vec(), Some(("rdp", Stage::Upgrading))),
-            ("RDP goes on", [&request[..], b"\x03\0"].concat(), Some(("rdp", Stage::Opaque))),
-            ("S7 connects", tsap.to_vec(), Some(("s7", Stage::Unrecognised))),
-            ("S7", [&tsap[..], job].concat(), Some(("s7", Stage::StaysClear))),
+            ("RDP asks", request.to_vec(), Some((Protocol::Rdp, Stage::Upgrading))),
+            (
+                "RDP goes on",
+                [&request[..], b"\x03\0"].concat(),
+                Some((Protocol::Rdp, Stage::Opaque)),
+            ),
+            ("S7 connects", tsap.to_vec(), Some((Protocol::S7, Stage::Unrecognised))),
+            ("S7", [&tsap[..], job].concat(), Some((Protocol::S7, Stage::StaysClear))),
             ("two lengths that differ", b"\x03\0\0\x0c\x06\xe0\0\0\0\0\0".to_vec(), None),
             ("something else", b"\x03\0\0\x0b\x06\xe0\x07\0\0\0\0".to_vec(), None),
         ];

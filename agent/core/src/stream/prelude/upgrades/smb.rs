@@ -1,7 +1,7 @@
 //! SMB over TCP (MS-SMB2 sections 2.1 and 2.2, MS-CIFS section 2.2.2): negotiated in the clear, and from
 //! version 3 on encrypted message by message once both sides want that.
 
-use super::{Reading, Stage};
+use super::{Protocol, Reading, Stage};
 
 /// Session message: a zero, and the length in three bytes.
 const SESSION_HEADER: usize = 4;
@@ -17,28 +17,28 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
     while let [0, high, middle, low, magic, b'S', b'M', b'B', ..] = *rest {
         match magic {
             // A message that is encrypted, or compressed and then encrypted or not.
-            0xfd => return Some(("smb3", Stage::Opaque)),
+            0xfd => return Some((Protocol::Smb3, Stage::Opaque)),
             // Below `create` nothing is done yet, and what follows may be encrypted.
             0xfe => match rest.get(COMMAND..COMMAND + 2) {
                 Some(&[command, 0]) if (5..=18).contains(&command) => {
-                    return Some(("smb", Stage::StaysClear));
+                    return Some((Protocol::Smb, Stage::StaysClear));
                 }
                 _ => {}
             },
             // SMB 1, or the old way to begin, which asks for SMB 2 as well.
             0xff => match rest.get(8) {
                 None | Some(0x72 | 0x73) => {}
-                Some(_) => return Some(("smb", Stage::StaysClear)),
+                Some(_) => return Some((Protocol::Smb, Stage::StaysClear)),
             },
             _ => break,
         }
-        seen = Some(("smb", Stage::MayUpgrade));
+        seen = Some((Protocol::Smb, Stage::MayUpgrade));
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         rest = rest.get(SESSION_HEADER + length..).unwrap_or_default();
     }
     // What is no message of SMB is not what was negotiated in the clear.
     let is_broken = seen.is_some() && rest.len() >= LEAST;
-    if is_broken { Some(("smb", Stage::Unrecognised)) } else { seen }
+    if is_broken { Some((Protocol::Smb, Stage::Unrecognised)) } else { seen }
 }
 
 #[cfg(test)]
@@ -55,17 +55,21 @@ mod tests {
         let then = |next: Vec<u8>| read(&[negotiate.clone(), next].concat(), b"");
         let cases = [
             ("nothing", read(b"", b""), None),
-            ("negotiation", then(Vec::new()), Some(("smb", Stage::MayUpgrade))),
+            ("negotiation", then(Vec::new()), Some((Protocol::Smb, Stage::MayUpgrade))),
             (
                 "the old way",
                 read(b"\0\0\0\x2f\xffSMB\x72\0\0", b""),
-                Some(("smb", Stage::MayUpgrade)),
+                Some((Protocol::Smb, Stage::MayUpgrade)),
             ),
-            ("a tree", then(message(0xfe, 3)), Some(("smb", Stage::MayUpgrade))),
-            ("a file", then(message(0xfe, 5)), Some(("smb", Stage::StaysClear))),
-            ("encrypted", then(message(0xfd, 5)), Some(("smb3", Stage::Opaque))),
-            ("SMB 1", read(b"\0\0\0\x22\xffSMB\x06\0\0", b""), Some(("smb", Stage::StaysClear))),
-            ("anything else", then(vec![7; 80]), Some(("smb", Stage::Unrecognised))),
+            ("a tree", then(message(0xfe, 3)), Some((Protocol::Smb, Stage::MayUpgrade))),
+            ("a file", then(message(0xfe, 5)), Some((Protocol::Smb, Stage::StaysClear))),
+            ("encrypted", then(message(0xfd, 5)), Some((Protocol::Smb3, Stage::Opaque))),
+            (
+                "SMB 1",
+                read(b"\0\0\0\x22\xffSMB\x06\0\0", b""),
+                Some((Protocol::Smb, Stage::StaysClear)),
+            ),
+            ("anything else", then(vec![7; 80]), Some((Protocol::Smb, Stage::Unrecognised))),
         ];
         for (what, said, expected) in cases {
             assert_eq!(said, expected, "{what}");

@@ -1,6 +1,6 @@
 //! TDS (MS-TDS section 2.2.3), the protocol of SQL Server.
 
-use super::{Reading, Stage};
+use super::{Protocol, Reading, Stage};
 
 /// Reads the packets of a client that begins with a prelogin, or as old ones do with a login.
 ///
@@ -45,7 +45,7 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
         let length = usize::from(u16::from_be_bytes([high, low])).max(HEADER);
         rest = rest.get(length..).unwrap_or_default();
     }
-    Some(("tds", stage))
+    Some((Protocol::Tds, stage))
 }
 
 #[cfg(test)]
@@ -58,9 +58,9 @@ mod tests {
         let then = |next: &[u8]| read(&[&prelogin[..], next].concat(), b"").map(|(_, stage)| stage);
         let login = b"\x10\x01\0\x68\0\0\x01\0\x60\0\0\0\x04\0\0\x74";
         assert_eq!(read(b"\x12\x01\0", b""), None);
-        assert_eq!(read(login, b""), Some(("tds", Stage::StaysClear)));
+        assert_eq!(read(login, b""), Some((Protocol::Tds, Stage::StaysClear)));
         assert_eq!(read(&[&[0x10, 1, 0, 0, 0, 0, 1, 0], &login[8..]].concat(), b""), None);
-        assert_eq!(read(b"\x02\0\x02\0\0\0\x01\0", b""), Some(("tds", Stage::StaysClear)));
+        assert_eq!(read(b"\x02\0\x02\0\0\0\x01\0", b""), Some((Protocol::Tds, Stage::StaysClear)));
         assert_eq!(then(b""), Some(Stage::Upgrading));
         assert_eq!(then(b"\x12\x01\0\x40\0\0\x02\0\x16\x03\x01"), Some(Stage::Opaque));
         assert_eq!(then(b"\x10\x01\0\x40\0\0\x02\0"), Some(Stage::StaysClear));

@@ -1,7 +1,7 @@
 //! TNS, which Oracle's database speaks (as Wireshark's dissector `packet-tns.c` reads it): connected in
 //! clear, after which both sides may agree to encrypt by themselves.
 
-use super::{Reading, Stage};
+use super::{Protocol, Reading, Stage};
 
 const HEADER: usize = 8;
 const CONNECT: u8 = 1;
@@ -20,7 +20,7 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
             // What follows is encrypted or not, as the server likes.
             (DATA, Some(data)) if data == NEGOTIATION => stage = Stage::Upgrading,
             (DATA, Some(_)) if stage == Stage::Upgrading => {}
-            (DATA, Some(_)) => return Some(("tns", Stage::StaysClear)),
+            (DATA, Some(_)) => return Some((Protocol::Tns, Stage::StaysClear)),
             _ => {}
         }
         let length = usize::from(u16::from_be_bytes([*high, *low])).max(HEADER);
@@ -28,7 +28,7 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
     }
     // What is no packet is not what was connected in the clear.
     let is_broken = rest.len() >= HEADER && stage == Stage::MayUpgrade;
-    Some(("tns", if is_broken { Stage::Unrecognised } else { stage }))
+    Some((Protocol::Tns, if is_broken { Stage::Unrecognised } else { stage }))
 }
 
 #[cfg(test)]
@@ -40,18 +40,18 @@ mod tests {
         let connect = b"\0\x20\0\0\x01\0\0\0\x01\x3e\x01\x2c\0\0\0\0\0\0\0\0(DESCRIPTION)";
         let then = |next: &[u8]| read(&[&connect[..32], next].concat(), b"");
         let cases = [
-            ("connecting", then(b""), Some(("tns", Stage::MayUpgrade))),
+            ("connecting", then(b""), Some((Protocol::Tns, Stage::MayUpgrade))),
             (
                 "negotiating",
                 then(b"\0\x10\0\0\x06\0\0\0\0\0\xde\xad\xbe\xef\0\0"),
-                Some(("tns", Stage::Upgrading)),
+                Some((Protocol::Tns, Stage::Upgrading)),
             ),
             (
                 "at work",
                 then(b"\0\x10\0\0\x06\0\0\0\0\0\x01\x06\x05\x04\0\0"),
-                Some(("tns", Stage::StaysClear)),
+                Some((Protocol::Tns, Stage::StaysClear)),
             ),
-            ("no packet", then(&[7; 40]), Some(("tns", Stage::Unrecognised))),
+            ("no packet", then(&[7; 40]), Some((Protocol::Tns, Stage::Unrecognised))),
             ("something else", read(b"\0\x20\0\0\x01\0\0\0\x09\x3e\x01", b""), None),
         ];
         for (what, said, expected) in cases {
