@@ -135,7 +135,7 @@ fn rows() -> Vec<Row> {
         row("SMB", "a file is opened", smb(0xfe, 5)),
         row("Kerberos", "AS-REQ", b"\0\0\x01\x0d\x6a\x82\x01\x09\x30\x82\x01\x05\xa1\x03\x02\x01\x05\xa2\x03\x02\x01\x0a\xa3\x15\x30\x13"),
         row("LDAP", "a bind with a password", b"\x30\x12\x02\x01\x01\x60\x0d\x02\x01\x03\x04\x04cn=a\x80\x02pw"),
-        row("SMTP", "mail without STARTTLS", "EHLO me\r\nMAIL FROM:<a@b>\r\n").greeted("220 x ESMTP\r\n"),
+        row("SMTP", "mail without STARTTLS", "EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n").greeted("220 x ESMTP\r\n"),
         row("IMAP", "a login without STARTTLS", "a1 LOGIN u p\r\n").greeted("* OK hi\r\n"),
         row("ZooKeeper", "a new session", b"\0\0\0\x2c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x75\x30\0\0\0\0\0\0\0\0\0\0\0\x10\0"),
         row("STOMP", "CONNECT", "CONNECT\nhost:a\n\n\0"),

@@ -11,6 +11,7 @@
 mod clear;
 mod foreign;
 mod http;
+mod lines;
 mod protocol;
 mod signatures;
 mod stage;

@@ -1,4 +1,5 @@
 mod binary;
+mod lines;
 mod text;
 
 use super::*;
@@ -49,7 +50,7 @@ fn evenly_spread(length: u32) -> Vec<u8> {
 }
 
 fn cases() -> Vec<Case> {
-    [binary::cases(), text::cases()].concat()
+    [binary::cases(), lines::cases(), text::cases()].concat()
 }
 
 #[test]

@@ -1,39 +1,16 @@
 //! Protocols of lines in the clear: who they are, and whether an upgrade may still come.
 
 use super::{
-    Protocol, foreign,
+    Protocol, foreign, lines,
     signatures::{Match, prefix},
     stage::Stage,
     statistics,
 };
 
-/// Bytes of a line that make it one: all of them printable, and those after them that are there.
-const ENOUGH_OF_A_LINE: usize = 4;
-/// As many are looked at, and asked for where TLS was agreed to: encrypted bytes are all printable
-/// once in 2^23 times.
+/// Bytes of a client without which nothing is told.
+const LEAST: usize = 4;
+/// Of the first line of a protocol that is told by it, as many are looked at.
 const START_OF_A_LINE: usize = 16;
-
-/// Commands that a client sends before an upgrade. Any other line is its work, in the clear.
-const BEFORE_UPGRADE: &[&str] = &[
-    "EHLO",
-    "HELO",
-    "LHLO",
-    "STARTTLS",
-    "CAPABILITY",
-    "STLS",
-    "CAPA",
-    "FEAT",
-    "NOOP",
-    "CAP",
-    "ID",
-    "LANG",
-    "SYST",
-    "HELP",
-    "QUIT",
-    "LOGOUT",
-    "CLNT",
-    "OPTS",
-];
 
 /// Judges what is not known as binary.
 pub fn classify(client: &[u8], server: &[u8]) -> (Protocol, Stage) {
@@ -42,7 +19,7 @@ pub fn classify(client: &[u8], server: &[u8]) -> (Protocol, Stage) {
     if protocol == Protocol::Ssh {
         return (protocol, Stage::Opaque);
     }
-    if client.len() < ENOUGH_OF_A_LINE {
+    if client.len() < LEAST {
         let greets = !matches!(
             protocol,
             Protocol::Other | Protocol::Redis | Protocol::Memcached | Protocol::Xmpp
@@ -53,64 +30,41 @@ pub fn classify(client: &[u8], server: &[u8]) -> (Protocol, Stage) {
         return (protocol, xmpp(client, server));
     }
     if protocol == Protocol::Other {
-        // More than an unknown protocol says before an upgrade is its work.
-        let enough = greeted && client.len() >= statistics::SAMPLE;
-        let clear = enough && statistics::reads_as_clear(client, server);
-        return (protocol, if clear { Stage::StaysClear } else { Stage::Unrecognised });
+        return (protocol, unknown(client, server, greeted));
     }
-    match lines(client, server) {
-        // Its next line may tell SMTP from FTP.
-        Stage::StaysClear if !greeted => (protocol, Stage::MayUpgrade),
-        stage => (protocol, stage),
-    }
-}
-
-/// A client that speaks in lines.
-fn lines(client: &[u8], server: &[u8]) -> Stage {
-    let mut upgrading = false;
-    for line in client.split_inclusive(|byte| *byte == b'\n') {
-        let complete = line.ends_with(b"\n");
-        let start = &line[..line.len().min(START_OF_A_LINE)];
-        let enough = if upgrading {
-            line.ends_with(b"\r\n") && line.len() > ENOUGH_OF_A_LINE
-                || start.len() == START_OF_A_LINE
-        } else {
-            complete || start.len() >= ENOUGH_OF_A_LINE
+    if IN_WHOLE_LINES.contains(&protocol) {
+        return match lines::stage(client, server, protocol) {
+            // Its next line may tell SMTP from FTP.
+            Stage::StaysClear if !greeted => (protocol, Stage::MayUpgrade),
+            // A greeting that other protocols have as well.
+            Stage::Unrecognised => match unknown(client, server, greeted) {
+                Stage::StaysClear => (Protocol::Other, Stage::StaysClear),
+                _ => (protocol, Stage::Unrecognised),
+            },
+            stage => (protocol, stage),
         };
-        if statistics::text(start) == 0 {
-            return if upgrading { Stage::Upgrading } else { Stage::Unrecognised };
-        }
-        if !before_upgrade(line, complete) {
-            return match enough {
-                true => Stage::StaysClear,
-                false if upgrading => Stage::Upgrading,
-                false => Stage::MayUpgrade,
-            };
-        }
-        upgrading = asks_for_tls(line) && !refused(server);
     }
-    if upgrading { Stage::Upgrading } else { Stage::MayUpgrade }
+    let line = client.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_text = statistics::text(&line[..line.len().min(START_OF_A_LINE)]) > 0;
+    (protocol, if is_text { Stage::StaysClear } else { Stage::Unrecognised })
 }
 
-/// Whether a line asks for TLS in one of the ways of [`BEFORE_UPGRADE`].
-fn asks_for_tls(line: &[u8]) -> bool {
-    let line = String::from_utf8_lossy(line).to_ascii_uppercase();
-    let words: Vec<_> = line.split_ascii_whitespace().take(3).collect();
-    match words[..] {
-        ["STARTTLS" | "STLS"] | [_, "STARTTLS"] => true,
-        ["AUTH", how] => how.starts_with("TLS") || how == "SSL",
-        _ => false,
-    }
-}
+/// Protocols that are told by the server's greeting, or go on with other lines than their first.
+const IN_WHOLE_LINES: [Protocol; 7] = [
+    Protocol::Smtp,
+    Protocol::Lmtp,
+    Protocol::Ftp,
+    Protocol::Imap,
+    Protocol::Pop3,
+    Protocol::Nats,
+    Protocol::Irc,
+];
 
-/// Whether the server's last line refuses what was asked.
-fn refused(server: &[u8]) -> bool {
-    let last = server.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
-    let last = String::from_utf8_lossy(last.unwrap_or_default()).to_ascii_uppercase();
-    let tagged = || last.split_ascii_whitespace().nth(1);
-    last.starts_with(['4', '5'])
-        || last.starts_with("-ERR")
-        || matches!(tagged(), Some("NO" | "BAD"))
+/// More than an unknown protocol says before an upgrade is its work.
+fn unknown(client: &[u8], server: &[u8], greeted: bool) -> Stage {
+    let enough = greeted && client.len() >= statistics::SAMPLE;
+    let is_clear = enough && statistics::reads_as_clear(client, server);
+    if is_clear { Stage::StaysClear } else { Stage::Unrecognised }
 }
 
 fn xmpp(client: &[u8], server: &[u8]) -> Stage {
@@ -123,40 +77,6 @@ fn xmpp(client: &[u8], server: &[u8]) -> Stage {
     } else {
         Stage::MayUpgrade
     }
-}
-
-/// Longest line of blanks that is no client's work yet.
-const LONGEST_BLANK: usize = 128;
-
-/// Whether a line (or its beginning) is one that may come before an upgrade: a command of
-/// [`BEFORE_UPGRADE`], perhaps after a tag as in IMAP, or an AUTH that asks for TLS.
-fn before_upgrade(line: &[u8], complete: bool) -> bool {
-    // All that counts here is ASCII; a character may be cut where the bytes end.
-    let line = String::from_utf8_lossy(line).to_ascii_uppercase();
-    let words: Vec<_> = line.split_ascii_whitespace().take(3).collect();
-    match words[..] {
-        [] => line.len() < LONGEST_BLANK,
-        // Alone it asks for the mechanisms.
-        ["AUTH"] => true,
-        // The beginning of any command may be a tag as well.
-        [word] => BEFORE_UPGRADE.contains(&word) || !complete && is_imap_tag(word),
-        ["AUTH", how, ..] => is_one_of(how, &["TLS", "TLS-C", "SSL", "TLS-P"], !complete),
-        [command, ..] if BEFORE_UPGRADE.contains(&command) => true,
-        [tag, command, ..] => {
-            let is_cut = !complete && words.len() == 2;
-            is_imap_tag(tag) && is_one_of(command, BEFORE_UPGRADE, is_cut)
-        }
-    }
-}
-
-/// Whether a word is one of these, or where it is cut may become one.
-fn is_one_of(word: &str, known: &[&str], is_cut: bool) -> bool {
-    known.iter().any(|known| *known == word || is_cut && known.starts_with(word))
-}
-
-/// What a client of IMAP puts before each command, by its own choice (RFC 9051 section 2.2.1).
-fn is_imap_tag(word: &str) -> bool {
-    word.len() <= 12 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
 }
 
 /// Longest greeting that is waited for.

@@ -4,6 +4,13 @@ use super::*;
 
 const STARTUP: &[u8] = b"\0\0\0\x12\0\x03\0\0user\0bob\0\0";
 
+/// A bind without name and password.
+const LDAP_ANONYMOUS: &[u8] = b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00";
+const LDAP_GSSAPI: &[u8] =
+    b"\x30\x16\x02\x01\x01\x60\x11\x02\x01\x03\x04\x00\xa3\x0a\x04\x06GSSAPI\x04\x00";
+/// A search of the root entry.
+const LDAP_ROOT: &[u8] = b"\x30\x25\x02\x01\x01\x63\x20\x04\x00\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\x87\x0bobjectClass\x30\x00";
+
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<Case> {
     let text = |text: &str| text.as_bytes().to_vec();
@@ -123,11 +130,73 @@ pub fn cases() -> Vec<Case> {
             "tls [31, 14] ldap",
         ),
         (
-            "ldap binds",
-            b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00".to_vec(),
+            "ldap binds anonymously",
+            LDAP_ANONYMOUS.to_vec(),
+            vec![],
+            "pending",
+            "clear ldap",
+        ),
+        (
+            "ldap binds with a password",
+            b"\x30\x12\x02\x01\x01\x60\x0d\x02\x01\x03\x04\x04cn=a\x80\x02pw".to_vec(),
             vec![],
             "clear ldap",
             "clear ldap",
+        ),
+        (
+            "ldap binds anonymously, then upgrades",
+            tls(&[LDAP_ANONYMOUS, &ldap_starttls].concat()),
+            answer(b"\x30\x0c\x02\x01\x02\x78\x07\x0a\x01\x00\x04\x00\x04\x00"),
+            "tls [45, 14] ldap",
+            "tls [45, 14] ldap",
+        ),
+        ("ldap asks what there is", LDAP_ROOT.to_vec(), vec![], "pending", "clear ldap"),
+        (
+            "ldap asks what there is, then upgrades",
+            tls(&[LDAP_ROOT, &ldap_starttls].concat()),
+            answer(b"\x30\x0c\x02\x01\x02\x78\x07\x0a\x01\x00\x04\x00\x04\x00"),
+            "tls [70, 14] ldap",
+            "tls [70, 14] ldap",
+        ),
+        (
+            "ldap asks what there is, then seals",
+            [LDAP_ROOT, LDAP_GSSAPI, b"\0\0\0\x30"].concat(),
+            vec![],
+            "opaque ldap",
+            "opaque ldap",
+        ),
+        (
+            "ldap asks what there is, binds by GSSAPI, and asks on",
+            [LDAP_ROOT, LDAP_GSSAPI, LDAP_ROOT].concat(),
+            vec![],
+            "clear ldap",
+            "clear ldap",
+        ),
+        (
+            "ldap binds by NTLM, then seals",
+            [
+                b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x89\x00",
+                &b"\x30\x10\x02\x01\x02\x60\x0b\x02\x01\x03\x04\x04NTLM\x8b\x00"[..],
+                b"\0\0\0\x64\x01",
+            ]
+            .concat(),
+            vec![],
+            "opaque ldap",
+            "opaque ldap",
+        ),
+        (
+            "ldap searches a tree",
+            [&LDAP_ROOT[..11], &[1], &LDAP_ROOT[12..]].concat(),
+            vec![],
+            "clear ldap",
+            "clear ldap",
+        ),
+        (
+            "ldap, then something",
+            [LDAP_ROOT, &evenly_spread(60)].concat(),
+            vec![],
+            "pending",
+            "undecided",
         ),
         (
             "openvpn",

@@ -69,7 +69,7 @@ pub fn cases() -> Vec<Case> {
         ),
         (
             "smtp goes on in the clear",
-            text("EHLO me\r\nMAIL FROM:<a@b>\r\n"),
+            text("EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"),
             text("220 x ESMTP\r\n"),
             "clear smtp",
             "clear smtp",
@@ -84,9 +84,9 @@ pub fn cases() -> Vec<Case> {
         ),
         ("imap logs in", text("a1 LOGIN u p\r\n"), text("* OK hi\r\n"), "clear imap", "clear imap"),
         ("pop3 asks", text("STLS\r\n"), text("+OK hi\r\n"), "pending", "unfinished pop3"),
-        ("pop3 logs in", text("USER u\r\n"), text("+OK hi\r\n"), "clear pop3", "clear pop3"),
+        ("pop3 logs in", text("USER u\r\nPASS p\r\n"), text("+OK hi\r\n"), "clear pop3", "clear pop3"),
         ("ftp asks", text("AUTH TLS\r\n"), text("220 hi\r\n"), "pending", "unfinished ftp"),
-        ("ftp logs in", text("USER u\r\n"), text("220 hi\r\n"), "clear ftp", "clear ftp"),
+        ("ftp logs in", text("USER u\r\nPASS p\r\n"), text("220 hi\r\n"), "clear ftp", "clear ftp"),
         (
             "half a greeting",
             text("QUIT x\r\nUSER u\r\n"),
@@ -96,14 +96,14 @@ pub fn cases() -> Vec<Case> {
         ),
         (
             "a greeting of two lines",
-            text("MAIL FROM:<a@b>\r\n"),
+            text("RCPT TO:<a@b>\r\n"),
             text("220-hi\r\n220 x ESMTP\r\n"),
             "clear smtp",
             "clear smtp",
         ),
         (
             "an ftp server that knows of smtp",
-            text("USER u\r\n"),
+            text("PASS u\r\n"),
             text("220 hi\r\n500 no SMTP\r\n"),
             "clear ftp",
             "clear ftp",

@@ -10,6 +10,10 @@ const LEAST: usize = SESSION_HEADER + 4;
 /// Where the command is, after the session header.
 const COMMAND: usize = SESSION_HEADER + 12;
 
+/// Commands that carry a file's name or data: CREATE, READ, WRITE, QUERY_DIRECTORY, CHANGE_NOTIFY,
+/// QUERY_INFO and SET_INFO.
+const WORK: [u8; 7] = [5, 8, 9, 14, 15, 16, 17];
+
 /// Reads a client's messages.
 pub fn read(client: &[u8], _: &[u8]) -> Reading {
     let mut rest = client;
@@ -18,9 +22,10 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
         match magic {
             // A message that is encrypted, or compressed and then encrypted or not.
             0xfd => return Some((Protocol::Smb3, Stage::Opaque)),
-            // Below `create` nothing is done yet, and what follows may be encrypted.
+            // Before a file is named nothing is done yet, and what follows may be encrypted: each share
+            // may ask for that.
             0xfe => match rest.get(COMMAND..COMMAND + 2) {
-                Some(&[command, 0]) if (5..=18).contains(&command) => {
+                Some(&[command, 0]) if WORK.contains(&command) => {
                     return Some((Protocol::Smb, Stage::StaysClear));
                 }
                 _ => {}
@@ -62,6 +67,12 @@ mod tests {
                 Some((Protocol::Smb, Stage::MayUpgrade)),
             ),
             ("a tree", then(message(0xfe, 3)), Some((Protocol::Smb, Stage::MayUpgrade))),
+            ("an ioctl", then(message(0xfe, 11)), Some((Protocol::Smb, Stage::MayUpgrade))),
+            (
+                "an echo, then encrypted",
+                then([message(0xfe, 13), message(0xfd, 5)].concat()),
+                Some((Protocol::Smb3, Stage::Opaque)),
+            ),
             ("a file", then(message(0xfe, 5)), Some((Protocol::Smb, Stage::StaysClear))),
             ("encrypted", then(message(0xfd, 5)), Some((Protocol::Smb3, Stage::Opaque))),
             (
