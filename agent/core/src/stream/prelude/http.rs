@@ -48,9 +48,11 @@ pub fn request(client: &[u8], server: &[u8]) -> Request {
             Some([b'1', b'0', b'1']) => {
                 let named = protocols(&answer[..end]);
                 let agreed = if named.is_empty() { &asked } else { &named };
-                return match agreed.iter().all(is_clear) {
-                    true => Request::Stays,
-                    false => Request::Switched([client_at, at + end]),
+                let stays = agreed.iter().all(is_clear);
+                return if stays {
+                    Request::Stays
+                } else {
+                    Request::Switched([client_at, at + end])
                 };
             }
             Some([b'1', _, _]) => at += end,

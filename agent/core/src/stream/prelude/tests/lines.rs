@@ -26,6 +26,7 @@ fn not_a_command() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<Case> {
     let text = |text: &str| text.as_bytes().to_vec();
     // What comes before the upgrade, by client and server.
