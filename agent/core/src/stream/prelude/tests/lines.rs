@@ -119,6 +119,13 @@ pub fn cases() -> Vec<Case> {
             "opaque ftp",
         ),
         (
+            "redis, with a value of any bytes",
+            [b"*2\r\n$3\r\nGET\r\n$20\r\n", &evenly_spread(20)[..]].concat(),
+            text("+OK\r\n"),
+            "clear redis",
+            "clear redis",
+        ),
+        (
             "STARTTLS is refused, something follows",
             [b"EHLO a\r\nSTARTTLS\r\n4\n", &evenly_spread(40)[..]].concat(),
             text("220 mx ESMTP\r\n250 STARTTLS\r\n454 no\r\n"),
