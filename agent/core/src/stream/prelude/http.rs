@@ -16,7 +16,8 @@ const MAX_INTERIM: usize = 8;
 /// What a request other than CONNECT asks for, and the server's answer to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Its head is not whole: it may still ask for another protocol.
+    /// Its head is not whole, and may still ask for another protocol; or it asks for one in the
+    /// clear, and the server may choose another.
     Unfinished,
     /// It stays HTTP, or becomes a protocol in the clear.
     Stays,
@@ -31,42 +32,58 @@ pub fn request(client: &[u8], server: &[u8]) -> Request {
     let Some(end) = head_end(client) else {
         return if client.len() < MAX_HEAD { Request::Unfinished } else { Request::Stays };
     };
-    if !switches(&client[..end]) {
+    let asked = protocols(&client[..end]);
+    if asked.is_empty() {
         return Request::Stays;
     }
+    // The server may choose another than was asked for.
+    let open = if asked.iter().all(is_clear) { Request::Unfinished } else { Request::Asked };
     let body = field(&client[..end], "content-length").and_then(|value| value.parse().ok());
     let client_at = end.saturating_add(body.unwrap_or(0));
     let mut at = 0;
     for _ in 0..MAX_INTERIM {
         let answer = &server[at..];
-        let Some(end) = head_end(answer) else { return Request::Asked };
+        let Some(end) = head_end(answer) else { return open };
         match status(answer) {
-            Some([b'1', b'0', b'1']) if switches(&answer[..end]) => {
-                return Request::Switched([client_at, at + end]);
+            Some([b'1', b'0', b'1']) => {
+                let named = protocols(&answer[..end]);
+                let agreed = if named.is_empty() { &asked } else { &named };
+                let stays = agreed.iter().all(is_clear);
+                return if stays {
+                    Request::Stays
+                } else {
+                    Request::Switched([client_at, at + end])
+                };
             }
-            Some([b'1', b'0', b'1']) => return Request::Stays,
             Some([b'1', _, _]) => at += end,
             Some(_) => return Request::Stays,
-            None => return Request::Asked,
+            None => return open,
         }
     }
-    Request::Asked
+    open
 }
 
-/// Whether a head names a protocol to switch to, other than those that stay in the clear: WebSocket
-/// (RFC 6455), whose masks are no secret, SPDY, and HTTP itself.
-fn switches(head: &[u8]) -> bool {
-    let is_clear = |protocol: &str| {
-        let name = protocol.split('/').next().unwrap_or_default();
-        ["websocket", "h2c", "http", "spdy"].iter().any(|known| known.eq_ignore_ascii_case(name))
-    };
-    let protocols = field(head, "upgrade").unwrap_or_default();
-    protocols.split(',').map(str::trim).any(|protocol| !protocol.is_empty() && !is_clear(protocol))
+/// The protocols to switch to that a head names.
+fn protocols(head: &[u8]) -> Vec<&str> {
+    let names = fields(head, "upgrade").flat_map(|value| value.split(','));
+    names.map(str::trim).filter(|name| !name.is_empty()).collect()
+}
+
+/// Whether a protocol stays in the clear: WebSocket (RFC 6455), whose masks are no secret, SPDY, and
+/// HTTP itself.
+fn is_clear(protocol: &&str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default();
+    ["websocket", "h2c", "http", "spdy"].iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// The value of the first field of this name, which is in lower case.
-fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
-    head.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
+fn field<'a>(head: &'a [u8], name: &'a str) -> Option<&'a str> {
+    fields(head, name).next()
+}
+
+/// The values of all fields of this name, which is in lower case.
+fn fields<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a str> {
+    head.split(|byte| *byte == b'\n').skip(1).filter_map(move |line| {
         let (field, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
         field.eq_ignore_ascii_case(name).then(|| value.trim())
     })
@@ -82,8 +99,10 @@ pub fn connect(client: &[u8], server: &[u8]) -> Tunnel {
     }
     let mut at = [0, 0];
     for _ in 0..MAX_REQUESTS {
-        let (request, answer) = (&client[at[0]..], &server[at[1]..]);
+        let request = &client[at[0]..];
         let Some(asked) = head_end(request) else { return Tunnel::Asked(NAME) };
+        at[1] += interim(&server[at[1]..]);
+        let answer = &server[at[1]..];
         let Some(end) = head_end(answer) else { return Tunnel::Asked(NAME) };
         let Some(status) = status(answer) else { return Tunnel::Asked(NAME) };
         if status.starts_with(b"2") {
@@ -95,23 +114,51 @@ pub fn connect(client: &[u8], server: &[u8]) -> Tunnel {
         if prefix(next, b"CONNECT ") == Match::No {
             return Tunnel::Refused(NAME);
         }
-        // The answer may have a body of any length: the next one is found by its beginning.
-        let body = &answer[end..];
-        let skip = body.windows(7).position(|part| part == b"HTTP/1.").unwrap_or(body.len());
-        at = [at[0] + asked, at[1] + end + skip];
+        at = [at[0] + asked, at[1] + answer_end(answer, end)];
     }
     Tunnel::Asked(NAME)
 }
 
-/// The end of a head of HTTP/1, with its empty line.
+/// Length of the answers before the final one.
+fn interim(server: &[u8]) -> usize {
+    let mut at = 0;
+    for _ in 0..MAX_INTERIM {
+        let answer = &server[at..];
+        match (status(answer), head_end(answer)) {
+            (Some([b'1', _, _]), Some(end)) => at += end,
+            _ => break,
+        }
+    }
+    at
+}
+
+/// Where an answer ends whose head has this length: by the length of its body, or where a line is
+/// the next one's status.
+fn answer_end(answer: &[u8], head: usize) -> usize {
+    let length = field(&answer[..head], "content-length").and_then(|value| value.parse().ok());
+    if let Some(length) = length {
+        return head.saturating_add(length).min(answer.len());
+    }
+    let begins = |at: &usize| answer[at - 1] == b'\n' && status(&answer[*at..]).is_some();
+    (head..answer.len()).find(begins).unwrap_or(answer.len())
+}
+
+/// The end of a head of HTTP/1, with its empty line. A line may end with LF alone (RFC 9112 section
+/// 2.2).
 fn head_end(bytes: &[u8]) -> Option<usize> {
     let head = &bytes[..bytes.len().min(MAX_HEAD)];
-    head.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
+    let ends = |at: &usize| head[*at] == b'\n';
+    (0..head.len()).filter(ends).find_map(|at| match head[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
 }
 
 /// The status code of an answer.
 fn status(answer: &[u8]) -> Option<[u8; 3]> {
-    answer.strip_prefix(b"HTTP/1.")?.get(2..)?.first_chunk().copied()
+    let code: [u8; 3] = answer.strip_prefix(b"HTTP/1.")?.get(2..)?.first_chunk().copied()?;
+    code.iter().all(u8::is_ascii_digit).then_some(code)
 }
 
 #[cfg(test)]
@@ -133,8 +180,38 @@ mod tests {
                 Request::Unfinished,
             ),
             ("no wish", ask("Accept: */*\r\n"), String::new(), Request::Stays),
-            ("WebSocket", ask("Upgrade: WebSocket\r\n"), String::new(), Request::Stays),
-            ("HTTP/2", ask("Upgrade: h2c\r\n"), String::new(), Request::Stays),
+            ("WebSocket", ask("Upgrade: WebSocket\r\n"), String::new(), Request::Unfinished),
+            (
+                "WebSocket, yes",
+                ask("Upgrade: WebSocket\r\n"),
+                answer("101 S\r\nUpgrade: websocket"),
+                Request::Stays,
+            ),
+            (
+                "WebSocket, another",
+                ask("Upgrade: WebSocket\r\n"),
+                answer("101 S\r\nUpgrade: noise"),
+                Request::Switched([47, 34]),
+            ),
+            (
+                "two fields",
+                ask("Upgrade: h2c\r\nUpgrade: noise\r\n"),
+                answer("101 S\r\nUpgrade: noise"),
+                Request::Switched([57, 34]),
+            ),
+            (
+                "yes, without a name",
+                ask("Upgrade: noise\r\n"),
+                answer("101 S"),
+                Request::Switched([43, 18]),
+            ),
+            (
+                "lines that end with LF alone",
+                ask("Upgrade: noise\r\n").replace('\r', ""),
+                answer("101 S\r\nUpgrade: noise").replace('\r', ""),
+                Request::Switched([39, 31]),
+            ),
+            ("HTTP/2", ask("Upgrade: h2c\r\n"), answer("200 OK"), Request::Stays),
             ("asked", tls.clone(), String::new(), Request::Asked),
             ("half an answer", tls.clone(), "HTTP/1.1 101 S".to_owned(), Request::Asked),
             ("no", tls.clone(), answer("200 OK"), Request::Stays),

@@ -12,9 +12,9 @@ const BEFORE_UPGRADE: &[&str] = &[
     "OPTS", "HOST", "USER", "MAIL", "RSET", "VRFY", "EXPN", "XCLIENT", "XFORWARD", "UTF8", "PROT",
     "PBSZ", "SITE", "REIN", "CCC", "CSID", "AUTH",
 ];
-/// Commands of theirs that are a client's work.
+/// Commands of theirs that are a client's work: RFC 5321 and RFC 3030, RFC 1939, RFC 959 and RFC 3659,
+/// RFC 2812, NATS's client protocol.
 const WORK: &[&str] = &[
-    // SMTP and LMTP, RFC 5321, RFC 3030, RFC 1985.
     "RCPT",
     "DATA",
     "BDAT",
@@ -25,7 +25,6 @@ const WORK: &[&str] = &[
     "SAML",
     "SOML",
     "ATRN",
-    // POP3, RFC 1939.
     "PASS",
     "APOP",
     "STAT",
@@ -34,9 +33,8 @@ const WORK: &[&str] = &[
     "DELE",
     "LAST",
     "TOP",
-    "UIDL", // Its login by a file's rights.
+    "UIDL",
     "RPOP",
-    // FTP, RFC 959, RFC 2428, RFC 3659.
     "ACCT",
     "CWD",
     "CDUP",
@@ -76,11 +74,10 @@ const WORK: &[&str] = &[
     "HASH",
     "XCRC",
     "AVBL",
-    "DSIZ", // IRC, RFC 2812.
+    "DSIZ",
     "NICK",
     "JOIN",
     "PART",
-    "MODE",
     "TOPIC",
     "NAMES",
     "PRIVMSG",
@@ -96,7 +93,6 @@ const WORK: &[&str] = &[
     "LUSERS",
     "VERSION",
     "AUTHENTICATE",
-    // NATS, its client protocol.
     "CONNECT",
     "PUB",
     "HPUB",
@@ -178,33 +174,34 @@ pub fn stage(client: &[u8], server: &[u8], protocol: Protocol) -> Stage {
         let is_whole = line.ends_with(b"\n");
         let is_text = statistics::text(line) > 0;
         let is_answer = answers.is_some() && is_base64(line);
-        said = match (read(line, protocol), said) {
-            _ if !is_text && answers == Some(true) && said != Stage::Upgrading => {
-                return Stage::Opaque;
-            }
-            (_, Stage::Upgrading) if !is_text => return said,
-            _ if !is_text => return Stage::Unrecognised,
-            (Line::Blank, _) => said,
-            (Line::Sealed, _) if is_whole => return Stage::Opaque,
-            (Line::Work, _) if is_whole => return Stage::StaysClear,
-            (Line::AsksForTls, _) if refused(server) => Stage::MayUpgrade,
-            (Line::AsksForTls, _) => Stage::Upgrading,
-            (Line::Authenticates { seals }, _) => {
+        let upgrades = said == Stage::Upgrading;
+        if !is_text {
+            return match answers {
+                _ if upgrades => said,
+                Some(true) => Stage::Opaque,
+                _ => Stage::Unrecognised,
+            };
+        }
+        said = match read(line, protocol) {
+            Line::Sealed if is_whole => return Stage::Opaque,
+            Line::Work if is_whole => return Stage::StaysClear,
+            Line::AsksForTls if !refused(server) => Stage::Upgrading,
+            Line::Authenticates { seals } => {
                 answers = Some(seals);
                 Stage::MayUpgrade
             }
-            (Line::BeforeUpgrade, _) if is_whole => Stage::MayUpgrade,
-            (Line::BeforeUpgrade | Line::Work | Line::Sealed, Stage::Upgrading) => said,
-            (Line::BeforeUpgrade | Line::Work | Line::Sealed, _) => Stage::MayUpgrade,
-            (Line::Cut | Line::Unknown, Stage::MayUpgrade) if is_answer => {
+            Line::AsksForTls => Stage::MayUpgrade,
+            Line::BeforeUpgrade | Line::Work | Line::Sealed if is_whole || !upgrades => {
+                Stage::MayUpgrade
+            }
+            Line::Cut | Line::Unknown if is_answer && said == Stage::MayUpgrade => {
                 if answers == Some(false) && is_whole && line.len() >= LEAST_ANSWER {
                     return Stage::StaysClear;
                 }
                 said
             }
-            (Line::Cut, _) => said,
-            (Line::Unknown, Stage::Upgrading) => return said,
-            (Line::Unknown, _) => return Stage::Unrecognised,
+            Line::Unknown => return if upgrades { said } else { Stage::Unrecognised },
+            Line::Blank | Line::Cut | Line::BeforeUpgrade | Line::Work | Line::Sealed => said,
         };
     }
     said
@@ -218,7 +215,7 @@ fn read(line: &[u8], protocol: Protocol) -> Line {
     let is_cut = !text.ends_with(|last: char| last.is_ascii_whitespace());
     let words: Vec<_> = text.split_ascii_whitespace().take(4).collect();
     let is_imap = protocol == Protocol::Imap;
-    let (words, before, work) = match &words[..] {
+    let (command, before, work) = match &words[..] {
         [] if line.len() < LONGEST_BLANK => return Line::Blank,
         [] => return Line::Unknown,
         [tag] if is_imap && is_tag(tag) && !is_whole => return Line::Cut,
@@ -227,31 +224,28 @@ fn read(line: &[u8], protocol: Protocol) -> Line {
         words => (words, BEFORE_UPGRADE, WORK),
     };
     let asks = ["STARTTLS", "STLS"];
-    match words {
-        [word] if asks.contains(word) => Line::AsksForTls,
+    match command {
+        [verb] if asks.contains(verb) => Line::AsksForTls,
         ["AUTH", how, ..] if how.starts_with("TLS") || *how == "SSL" => Line::AsksForTls,
         // What is sent at once is credentials.
-        ["AUTH" | "AUTHENTICATE", how] if is_whole && (is_imap || words[0] == "AUTH") => {
+        ["AUTH" | "AUTHENTICATE", how] if is_whole && (is_imap || command[0] == "AUTH") => {
             Line::Authenticates { seals: SEALS.contains(how) }
         }
-        ["AUTH" | "AUTHENTICATE", how, _, ..] if is_imap || words[0] == "AUTH" => {
-            match SEALS.contains(how) {
-                true => Line::Authenticates { seals: true },
-                false => Line::Work,
-            }
+        ["AUTH" | "AUTHENTICATE", how, _, ..] if is_imap || command[0] == "AUTH" => {
+            if SEALS.contains(how) { Line::Authenticates { seals: true } } else { Line::Work }
         }
         // The mechanism is cut.
         ["AUTHENTICATE", ..] if is_imap => Line::Cut,
         ["ENC" | "CONF", _] if protocol == Protocol::Ftp => Line::Sealed,
         // Answers to a mechanism of FTP.
         ["ADAT", _] if protocol == Protocol::Ftp => Line::BeforeUpgrade,
-        [word] if is_cut && !before.contains(word) && !work.contains(word) => {
-            let is_begun = |known: &&str| known.starts_with(word);
+        [verb] if is_cut && !before.contains(verb) && !work.contains(verb) => {
+            let is_begun = |known: &&str| known.starts_with(verb);
             let mut known = before.iter().chain(work).chain(&asks);
             if known.any(is_begun) { Line::Cut } else { Line::Unknown }
         }
-        [word, ..] if before.contains(word) => Line::BeforeUpgrade,
-        [word, ..] if work.contains(word) => Line::Work,
+        [verb, ..] if before.contains(verb) => Line::BeforeUpgrade,
+        [verb, ..] if work.contains(verb) => Line::Work,
         _ => Line::Unknown,
     }
 }

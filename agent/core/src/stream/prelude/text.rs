@@ -117,6 +117,9 @@ fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> Protocol {
         Protocol::Xmpp
     } else if starts(&["EHLO", "HELO"]) {
         Protocol::Smtp
+    } else if is_redis(client) {
+        // Its server says +OK as well, as POP3's does.
+        Protocol::Redis
     } else if greets("* OK") || greets("* PREAUTH") {
         Protocol::Imap
     } else if greets("+OK") {
@@ -139,8 +142,6 @@ fn protocol(client: &[u8], server: &[u8], greeting: &[u8]) -> Protocol {
         Protocol::Rtsp
     } else if first_line_ends(client, b" SIP/2.0") {
         Protocol::Sip
-    } else if is_redis(client) {
-        Protocol::Redis
     } else if MEMCACHED.iter().any(|verb| is_command(client, verb)) {
         Protocol::Memcached
     } else {

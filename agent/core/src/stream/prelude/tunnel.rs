@@ -109,8 +109,13 @@ mod tests {
         let again = [ASK, ASK, b"x"].concat();
         let refused = b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno";
         let then_agreed = [&refused[..], AGREE].concat();
+        let continued = [&b"HTTP/1.1 100 Continue\r\n\r\n"[..], AGREE].concat();
+        let named = b"HTTP/1.1 407 No\r\nContent-Length: 18\r\n\r\nno HTTP/1.1 200 OK";
+        let named_then_agreed = [&named[..], AGREE].concat();
+        let chunked = b"HTTP/1.1 407 No\r\n\r\n8\r\nHTTP/1.1\r\n0\r\n\r\n";
+        let chunked_then_agreed = [&chunked[..], AGREE].concat();
         let socks = |more: &[u8]| [&b"\x05\x01\0\x05\x01\0\x03\x01a\0\x50"[..], more].concat();
-        let cases: [(&str, &[u8], &[u8], Tunnel); 12] = [
+        let cases: [(&str, &[u8], &[u8], Tunnel); 15] = [
             ("none", b"GET / HTTP/1.1\r\n", b"", Tunnel::None),
             ("NATS", b"CONNECT {\"verbose\":false}\r\n", b"", Tunnel::None),
             ("half a request", &ASK[..12], b"", Tunnel::Asked(Protocol::HttpConnect)),
@@ -123,6 +128,24 @@ mod tests {
                 &again,
                 &then_agreed,
                 Tunnel::Open(Protocol::HttpConnect, [48, 59]),
+            ),
+            (
+                "to be continued, agreed",
+                ASK,
+                &continued,
+                Tunnel::Open(Protocol::HttpConnect, [24, 44]),
+            ),
+            (
+                "refused in words of HTTP, then agreed",
+                &again,
+                &named_then_agreed,
+                Tunnel::Open(Protocol::HttpConnect, [48, 76]),
+            ),
+            (
+                "refused in chunks, then agreed",
+                &again,
+                &chunked_then_agreed,
+                Tunnel::Open(Protocol::HttpConnect, [48, 56]),
             ),
             ("SOCKS 5 asked", &socks(b""), b"\x05\0", Tunnel::Asked(Protocol::Socks)),
             (

@@ -26,6 +26,7 @@ fn not_a_command() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<Case> {
     let text = |text: &str| text.as_bytes().to_vec();
     // What comes before the upgrade, by client and server.
@@ -116,6 +117,13 @@ pub fn cases() -> Vec<Case> {
             "AUTH GSSAPI\r\nADAT YIIC\r\nENC YIIC\r\n",
             "220 ftp\r\n",
             "opaque ftp",
+        ),
+        (
+            "redis, with a value of any bytes",
+            [b"*2\r\n$3\r\nGET\r\n$20\r\n", &evenly_spread(20)[..]].concat(),
+            text("+OK\r\n"),
+            "clear redis",
+            "clear redis",
         ),
         (
             "STARTTLS is refused, something follows",

@@ -41,6 +41,7 @@ fn stage(client: &[u8], server: &[u8]) -> Option<Stage> {
 }
 
 /// What the messages so far amount to.
+#[derive(Clone, Copy)]
 struct Said {
     stage: Stage,
     /// The last bind may encrypt what follows.
