@@ -69,6 +69,21 @@ const DIFFERENCES: &[Difference] = &[
     ("nDPI/anyconnect-vpn.pcap", "10.0.0.227:56320", MID_STREAM),
     ("nDPI/tls_certificate_too_long.pcap", "192.168.1.121:52721", MID_STREAM),
     (
+        "arkime/arkime_synthetic.pcap",
+        "10.0.5.100:54323",
+        "SMTP that ends, without a close, where STARTTLS may still come",
+    ),
+    (
+        "arkime/arkime_synthetic.pcap",
+        "10.4.7.100:57008",
+        "LDAP that ends, without a close, after a bind without a password: StartTLS may still come",
+    ),
+    (
+        "zeek/globus-url-copy.pcap",
+        "192.168.57.103:60108",
+        "FTP whose commands are sealed by GSSAPI (RFC 2228)",
+    ),
+    (
         "zeek/globus-url-copy.pcap",
         "192.168.57.103:35391",
         "both sides present certificates under TLS_RSA_WITH_NULL_SHA, which encrypts nothing",
