@@ -259,16 +259,3 @@ fn what_becomes_exempt_is_not_remedied_and_opens_again_when_that_ends() {
     assert_eq!(scene.tracker.open().count(), 0);
     assert_eq!(scene.observe(&with(PLAINTEXT, 20, 0), 20).len(), 1);
 }
-
-#[test]
-fn a_hop_that_got_another_name_is_given_up() {
-    let mut scene = Scene::new(Options::default());
-    for upstream in ["payments", "reports"] {
-        assert_eq!(scene.seen(upstream, PLAINTEXT, 0).len(), 1);
-    }
-    let closed = words(scene.tracker.give_up("edge", "payments", at(5)));
-    assert_eq!(closed, ["-payments plaintext Forgotten None"]);
-    let open: Vec<_> = scene.tracker.open().map(|drift| drift.upstream.to_string()).collect();
-    assert_eq!(open, ["reports"]);
-    assert!(scene.tracker.give_up("edge", "payments", at(6)).is_empty());
-}
