@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::{
     image::Code,
-    instruction_set::{Argument, BEFORE, InstructionSet, NEAR, Site, Walk, mentions},
+    instruction_set::{Argument, BEFORE, InstructionSet, NEAR, Site, Walk},
 };
 
 /// Arm, 64 bits.
@@ -165,16 +165,13 @@ impl InstructionSet for Aarch64 {
         }
     }
 
-    fn calls_of(
+    fn walk(
         &self,
         body: Code<'_>,
         targets: &[u64],
         arguments: [Argument; 2],
         _walk: Walk,
     ) -> Option<Vec<Site>> {
-        if !mentions(self, body, targets) {
-            return Some(Vec::new());
-        }
         let numbers = arguments.map(|argument| match argument {
             Argument::GoSecond | Argument::Second => 1,
             Argument::Third => 2,

@@ -73,6 +73,20 @@ pub trait InstructionSet {
         targets: &[u64],
         arguments: [Argument; 2],
         walk: Walk,
+    ) -> Option<Vec<Site>> {
+        // Quicker to see than to walk there.
+        let mut is_mentioned = false;
+        self.may_call(body, &mut |_, target| is_mentioned |= targets.contains(&target));
+        if is_mentioned { self.walk(body, targets, arguments, walk) } else { Some(Vec::new()) }
+    }
+
+    /// As [`calls_of`](Self::calls_of), for a body that may have such a call.
+    fn walk(
+        &self,
+        body: Code<'_>,
+        targets: &[u64],
+        arguments: [Argument; 2],
+        walk: Walk,
     ) -> Option<Vec<Site>>;
 
     /// Calls through a register that was loaded from the second method of an interface's table,
@@ -111,11 +125,4 @@ pub trait InstructionSet {
 
     /// Whether the third argument of the call at `call` is set from a constant right before.
     fn third_argument_is_constant(&self, body: Code<'_>, call: u64) -> bool;
-}
-
-/// Whether there may be a direct call of a target: quicker to see than to walk there.
-pub fn mentions(set: &dyn InstructionSet, body: Code<'_>, targets: &[u64]) -> bool {
-    let mut found = false;
-    set.may_call(body, &mut |_, target| found |= targets.contains(&target));
-    found
 }

@@ -14,7 +14,7 @@ use iced_x86::{
 
 use super::{
     image::Code,
-    instruction_set::{Argument, BEFORE, InstructionSet, NEAR, Site, Walk, mentions},
+    instruction_set::{Argument, BEFORE, InstructionSet, NEAR, Site, Walk},
 };
 
 /// Looks no further than this for an emulated instruction.
@@ -185,16 +185,13 @@ impl InstructionSet for X86_64 {
         }
     }
 
-    fn calls_of(
+    fn walk(
         &self,
         body: Code<'_>,
         targets: &[u64],
         arguments: [Argument; 2],
         walk: Walk,
     ) -> Option<Vec<Site>> {
-        if !mentions(self, body, targets) {
-            return Some(Vec::new());
-        }
         let registers = arguments.map(|argument| match argument {
             Argument::GoSecond => Register::RBX,
             Argument::Second => Register::RSI,
