@@ -11,7 +11,6 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    io::Read as _,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,7 +22,10 @@ use hopsight_core::{
     hops::onward::{ContinuesEncrypted, Onward},
     policy::nginx::ConfigFiles as _,
 };
-use hopsight_system::names::{Processes, Watched};
+use hopsight_system::{
+    foreign,
+    names::{Processes, Watched},
+};
 
 mod routes;
 mod sockets;
@@ -62,6 +64,7 @@ type Question = (PathBuf, IpAddr, u16);
 #[derive(Debug, Default)]
 pub struct OnwardFinder {
     answers: HashMap<Question, (Instant, Option<Onward>)>,
+    processes: Processes,
     /// The sockets of the mesh's proxies, by name and process.
     sockets: Option<(Instant, Vec<MeshProcess>)>,
 }
@@ -103,7 +106,7 @@ impl OnwardFinder {
             self.sockets.as_ref().is_some_and(|(at, _)| at.elapsed() < ANSWER_STANDS_FOR / 6);
         if !is_fresh {
             let names = MESHES.map(|mesh| mesh.process.to_owned()).to_vec();
-            let found = Processes::default().running(&Watched::Named(names)).into_iter();
+            let found = self.processes.running(&Watched::Named(names)).into_iter();
             let processes = found.map(|(pid, name)| {
                 let sockets = sockets::of_process(&PathBuf::from(format!("/proc/{pid}")));
                 MeshProcess { pid, name, sockets }
@@ -161,8 +164,7 @@ fn mesh_proxy(
 
 /// A file's text, cut where it is too long.
 fn text(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    let bytes = foreign::beginning(path, MAX_BYTES).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -25,8 +25,16 @@ const PROC_MAGIC: i64 = 0x9fa0;
 /// # Errors
 /// When the process is gone or may not be inspected.
 pub fn fact(pid: u32, name: &str) -> io::Result<Vec<u8>> {
+    beginning(Path::new(&format!("/proc/{pid}/{name}")), MAX_FACT)
+}
+
+/// The beginning of a file of `/proc`, up to `limit` bytes.
+///
+/// # Errors
+/// When the process is gone or may not be inspected.
+pub fn beginning(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    File::open(format!("/proc/{pid}/{name}"))?.take(MAX_FACT).read_to_end(&mut content)?;
+    File::open(path)?.take(limit).read_to_end(&mut content)?;
     Ok(content)
 }
 
