@@ -2,7 +2,10 @@
 
 mod names;
 
-use std::{collections::BTreeMap, fmt, fs};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, fs,
+};
 
 pub use names::check_names;
 use rustix::process::{Resource, getrlimit};
@@ -132,9 +135,10 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
         Err(error) => Requirement::from_result("cgroup v2", Err(anyhow::anyhow!("{error:#}"))),
     });
     found.extend(kernel_programs(options, cgroup.as_ref().ok()));
-    found.push(watched_processes(&options.load.watched));
+    let running = Processes::default().running(&options.load.watched);
+    found.push(watched_processes(&options.load.watched, &running));
     if options.library {
-        found.extend(library_evidence(&options.load.watched));
+        found.extend(library_evidence(running));
     }
     found
 }
@@ -271,8 +275,7 @@ fn confinement(seccomp_actions: &str) -> [Requirement; 2] {
     [landlock, seccomp]
 }
 
-fn watched_processes(watched: &Watched) -> Requirement {
-    let running = Processes::default().running(watched);
+fn watched_processes(watched: &Watched, running: &HashMap<u32, String>) -> Requirement {
     let problem = (State::Degraded, "none is running; connections are seen once one starts");
     let detail = match (running.len(), watched) {
         (0, Watched::Named(names)) => format!("none of {}", names.join(", ")),
@@ -282,9 +285,9 @@ fn watched_processes(watched: &Watched) -> Requirement {
 }
 
 /// What the TLS libraries of the watched processes would show, like answers together.
-fn library_evidence(watched: &Watched) -> Vec<Requirement> {
+fn library_evidence(running: HashMap<u32, String>) -> Vec<Requirement> {
     let mut alike: BTreeMap<String, (LibraryEvidence, Vec<String>)> = BTreeMap::new();
-    for (pid, name) in Processes::default().running(watched) {
+    for (pid, name) in running {
         let evidence = library::survey(pid);
         let known = alike.entry(evidence.to_string());
         known.or_insert_with(|| (evidence, Vec::new())).1.push(format!("{name} {pid}"));
