@@ -82,24 +82,23 @@ impl Circumstances {
     /// Why an unfinished handshake will stay so, if that is known by now.
     #[must_use]
     pub fn dead_end(self) -> Option<Reason> {
-        let reason = |missing| match missing {
+        let from_streams = self.missing.into_iter().find_map(|missing| self.cut(missing));
+        self.given_up.or(from_streams).or_else(|| self.ended.then(|| self.end_reason()))
+    }
+
+    /// Why bytes of a direction are missing for good.
+    fn cut(self, missing: Missing) -> Option<Reason> {
+        match missing {
             Missing::Truncated | Missing::Gap if self.lost => Some(Reason::CaptureLost),
             Missing::Truncated => Some(Reason::Truncated),
             Missing::Gap if self.ended => Some(Reason::Gap),
             _ => None,
-        };
-        let from_streams = self.missing.into_iter().find_map(reason);
-        self.given_up.or(from_streams).or_else(|| self.ended.then(|| self.end_reason()))
+        }
     }
 
     /// Why nothing more will come that could show whether the server accepted the handshake.
     fn no_answer(self) -> Option<Reason> {
-        let cut = match self.missing[Direction::ToClient.index()] {
-            Missing::Truncated | Missing::Gap if self.lost => Some(Reason::CaptureLost),
-            Missing::Truncated => Some(Reason::Truncated),
-            Missing::Gap if self.ended => Some(Reason::Gap),
-            _ => None,
-        };
+        let cut = self.cut(self.missing[Direction::ToClient.index()]);
         self.given_up.or(cut).or_else(|| self.ended.then(|| self.end_reason()))
     }
 
