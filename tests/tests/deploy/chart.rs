@@ -147,16 +147,27 @@ fn configuration_in_values_is_what_the_agent_reads() {
     assert!(config.capture.program_statistics);
 }
 
-/// The DaemonSet of what is rendered with these values; `None` without the SDK.
-fn daemonset(test: &str, values: &str) -> Option<String> {
+/// The chart rendered with these values; `None` without Helm's SDK.
+pub fn rendered(test: &str, values: &str) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("values.yaml");
     fs::write(&file, values).unwrap();
     let output = render(test, file.to_str().unwrap())?;
     let rendered = text(&output);
     assert!(output.status.success(), "{values}: {rendered}");
-    let found = rendered.split("\n---\n").find(|one| one.contains("kind: DaemonSet"));
-    Some(found.unwrap().to_owned())
+    Some(rendered)
+}
+
+/// The object of this kind, as text.
+pub fn object<'a>(rendered: &'a str, kind: &str) -> &'a str {
+    let kind = format!("\nkind: {kind}\n");
+    let found = rendered.split("\n---\n").find(|object| object.contains(&kind));
+    found.unwrap_or_else(|| panic!("no {kind} in {rendered}"))
+}
+
+/// The DaemonSet of what is rendered with these values; `None` without the SDK.
+fn daemonset(test: &str, values: &str) -> Option<String> {
+    Some(object(&rendered(test, values)?, "DaemonSet").to_owned())
 }
 
 #[test]

@@ -7,25 +7,7 @@ use hopsight_core::policy::{
     rules::{ClientCertificate, VerifyUpstream},
 };
 
-use crate::chart::{deploy, render, text};
-
-/// The chart rendered with these values; `None` without Helm's SDK.
-fn rendered(test: &str, values: &str) -> Option<String> {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("values.yaml");
-    fs::write(&file, values).unwrap();
-    let output = render(test, file.to_str().unwrap())?;
-    let rendered = text(&output);
-    assert!(output.status.success(), "{values}: {rendered}");
-    Some(rendered)
-}
-
-/// The object of this kind, as text.
-fn object<'a>(rendered: &'a str, kind: &str) -> &'a str {
-    let kind = format!("\nkind: {kind}\n");
-    let found = rendered.split("\n---\n").find(|object| object.contains(&kind));
-    found.unwrap_or_else(|| panic!("no {kind} in {rendered}"))
-}
+use crate::chart::{deploy, object, rendered};
 
 #[test]
 fn every_watch_has_its_rights() {

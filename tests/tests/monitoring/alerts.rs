@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -24,22 +23,6 @@ use serde_json::Value;
 /// How long a change may take to reach the webhook: two scrapes, an evaluation, a notification,
 /// which Prometheus sends again after a minute where it was lost.
 const REACHED: Duration = Duration::from_mins(3);
-
-/// The shipped rules, each `for:` cut to a second so that nobody waits for minutes. Expressions,
-/// labels and annotations stay as they are.
-fn hastened_rules(dir: &Path) -> Vec<PathBuf> {
-    let hasten = |line: &str| match line.split_once("for: ") {
-        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: 1s\n"),
-        _ => format!("{line}\n"),
-    };
-    let copy = |path: PathBuf| {
-        let text: String = fs::read_to_string(&path).unwrap().lines().map(hasten).collect();
-        let hastened = dir.join(path.file_name().unwrap());
-        fs::write(&hastened, text).unwrap();
-        hastened
-    };
-    monitoring::rules().into_iter().map(copy).collect()
-}
 
 /// A proxy and its upstream, both in the clear or both with TLS.
 struct Scene {
@@ -148,7 +131,7 @@ fn a_plaintext_hop_is_told_and_its_end_too() {
     let config = Config {
         interval: Duration::from_secs(1),
         scrapes: Config::agents(&[agent.http]),
-        rules: hastened_rules(dir),
+        rules: monitoring::hastened_rules(dir).unwrap(),
         alertmanager: Some(alertmanager.address),
     };
     let prometheus =

@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     env, fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -195,27 +194,6 @@ impl Drop for Requests {
     }
 }
 
-/// The shipped rules, evaluated every second, each `for:` cut to a second so that nobody waits for
-/// minutes. Expressions, labels and annotations stay as they are.
-fn hastened_rules(dir: &Path) -> Vec<PathBuf> {
-    let hasten = |line: &str| match line.split_once("for: ") {
-        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: 1s\n"),
-        _ if line.trim_start().starts_with("interval:") => String::new(),
-        _ if line.trim_start().starts_with("- name:") => {
-            let indent = line.len() - line.trim_start().len();
-            format!("{line}\n{}interval: 1s\n", " ".repeat(indent + 2))
-        }
-        _ => format!("{line}\n"),
-    };
-    let copy = |path: PathBuf| {
-        let text: String = fs::read_to_string(&path).unwrap().lines().map(hasten).collect();
-        let hastened = dir.join(path.file_name().unwrap());
-        fs::write(&hastened, text).unwrap();
-        hastened
-    };
-    monitoring::rules().into_iter().map(copy).collect()
-}
-
 /// How often the webhook was told of each alert: by name, upstream and status.
 fn told(webhook: &Receiver) -> BTreeMap<(String, String, String), usize> {
     let mut counts = BTreeMap::new();
@@ -283,7 +261,7 @@ fn what_alternates_is_told_once() {
     let config = Config {
         interval: SCRAPE,
         scrapes: Config::agents(&[agent.http]),
-        rules: hastened_rules(dir),
+        rules: monitoring::hastened_rules(dir).unwrap(),
         alertmanager: Some(alertmanager.address),
     };
     let prometheus =
