@@ -18,6 +18,7 @@ use crate::{
         hops, process,
         samples::{self, Collect, Samples},
     },
+    printable,
 };
 use hopsight_core::hops::{
     change::{Described, HopChange},
@@ -149,7 +150,8 @@ impl Exporter {
     /// Goes on with a table that was kept, in place of an empty one. The wall clock was set by so
     /// many seconds meanwhile.
     pub fn restore(&self, kept: Kept, set_by: f64) {
-        kept.restore(&mut self.state.hops(), hopsight_system::clock::now(), set_by);
+        let now = hopsight_system::clock::now();
+        kept.restore(&mut self.state.hops(), printable::texts, now, set_by);
     }
 
     /// The table as it is to be kept, and how often it has changed by then.

@@ -11,6 +11,7 @@ pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod page;
+mod printable;
 pub mod time;
 
 pub use exporter::Exporter;

@@ -5,16 +5,16 @@
 //! one after a restart, and time in which nobody watched is no silence: whoever goes on from a kept
 //! table goes on from the moment it was kept.
 //!
-//! A kept table comes from a file. It is bounded and made printable again, as if it were new.
+//! A kept table comes from a file. It is bounded again, as if it were new, and whoever restores it
+//! says how the texts of a hop are bounded and made printable.
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::{
     hop::Hop,
-    labels::{OTHER, printable, sanitised},
+    labels::{OTHER, sanitised},
     moment::Moment,
     server::{MAX_SERVERS, Server},
     silence::Silence,
@@ -34,7 +34,7 @@ pub struct Kept {
 
 /// One hop, and what is not shown of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct KeptHop {
+pub struct KeptHop {
     hop: Arc<Hop>,
     silent: Silence,
     /// In the order of the hop's servers.
@@ -72,11 +72,18 @@ impl Kept {
 
     /// Goes on with it in `table`, which is empty, at `now`. `set_by` is by how many seconds the
     /// wall clock was set since it was kept: times that are compared with times read anew, those of
-    /// loading, are set with it.
-    pub fn restore(self, table: &mut HopTable, now: Moment, set_by: f64) {
+    /// loading, are set with it. `printable` gives a hop with every text in it bounded and
+    /// printable, or nothing where it cannot.
+    pub fn restore(
+        self,
+        table: &mut HopTable,
+        printable: impl Fn(KeptHop) -> Option<KeptHop>,
+        now: Moment,
+        set_by: f64,
+    ) {
         table.restore_totals(self.totals);
         for kept in self.hops {
-            if let Some(hop) = kept.restored(now, set_by) {
+            if let Some(hop) = printable(kept).and_then(|kept| kept.restored(now, set_by)) {
                 table.restore(hop);
             }
         }
@@ -127,7 +134,7 @@ impl KeptServer {
 impl KeptHop {
     /// The hop as it was; `None` where its names are not ours.
     fn restored(self, now: Moment, set_by: f64) -> Option<Hop> {
-        let Self { hop, silent, servers: kept } = cleaned(&self)?;
+        let Self { hop, silent, servers: kept } = self;
         let is_ours = |name: &str| name == OTHER || sanitised(name) == name;
         if !is_ours(&hop.proxy) || !is_ours(&hop.upstream) || kept.len() != hop.servers.len() {
             return None;
@@ -142,32 +149,6 @@ impl KeptHop {
         hop.conclude(now);
         Some(hop)
     }
-}
-
-/// Longest text that is taken from a kept table, in bytes.
-const MAX_TEXT_BYTES: usize = 1024;
-
-/// The same with every text in it bounded and printable.
-fn cleaned<T: Serialize + DeserializeOwned>(kept: &T) -> Option<T> {
-    fn clean(value: &mut Value) {
-        match value {
-            Value::String(text) => *text = printable(text, MAX_TEXT_BYTES).into_owned(),
-            Value::Array(all) => all.iter_mut().for_each(clean),
-            Value::Object(map) => {
-                let fields = std::mem::take(map).into_iter();
-                *map = fields
-                    .map(|(key, mut value)| {
-                        clean(&mut value);
-                        (printable(&key, MAX_TEXT_BYTES).into_owned(), value)
-                    })
-                    .collect();
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-    let mut value = serde_json::to_value(kept).ok()?;
-    clean(&mut value);
-    serde_json::from_value(value).ok()
 }
 
 #[cfg(test)]

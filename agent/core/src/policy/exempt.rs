@@ -7,8 +7,8 @@
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use time::{Date, Month, Time};
 use toml::{Spanned, value::Datetime};
+use x509_parser::asn1_rs::{ASN1DateTime, ASN1TimeZone};
 
 use super::{
     drift::Rule,
@@ -191,9 +191,10 @@ fn exemption(
 /// The first moment after a date, in UTC; `None` if it is none, or one with a time.
 fn end_of_day(day: &Datetime) -> Option<u64> {
     let Datetime { date: Some(date), time: None, offset: None } = day else { return None };
-    let month = Month::try_from(date.month).ok()?;
-    let date = Date::from_calendar_date(date.year.into(), month, date.day).ok()?;
-    u64::try_from(date.next_day()?.with_time(Time::MIDNIGHT).assume_utc().unix_timestamp()).ok()
+    let (year, utc) = (date.year.into(), ASN1TimeZone::Z);
+    let midnight = ASN1DateTime::new(year, date.month, date.day, 0, 0, 0, None, utc);
+    let seconds = midnight.to_datetime().ok()?.unix_timestamp();
+    u64::try_from(seconds).ok()?.checked_add(24 * 60 * 60)
 }
 
 #[cfg(test)]

@@ -114,14 +114,19 @@ impl Seen {
 
 /// A TOML string that, as a pattern, matches just `text`.
 fn literal(text: &str) -> String {
-    let mut pattern = String::new();
+    let mut literal = String::from("\"");
     for c in text.chars() {
-        if matches!(c, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
+        match c {
+            // Escaped for the pattern, and that again for TOML.
+            '*' | '?' | '[' => literal.extend(["\\\\", c.encode_utf8(&mut [0; 4])]),
+            '\\' => literal.push_str(r"\\\\"),
+            '"' => literal.push_str("\\\""),
+            c if c.is_control() => literal.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => literal.push(c),
         }
-        pattern.push(c);
     }
-    toml::Value::String(pattern).to_string()
+    literal.push('"');
+    literal
 }
 
 /// Text that cannot end a comment.
