@@ -10,7 +10,7 @@ use super::{
 const MAX_HEAD: usize = 8 * 1024;
 /// Requests on one connection: a proxy may ask for credentials first (RFC 9110 section 15.5.8).
 const MAX_REQUESTS: usize = 8;
-/// Answers before the final one (RFC 9110 section 15.2): "100 Continue" and its like.
+/// Interim answers: "100 Continue" and its like.
 const MAX_INTERIM: usize = 8;
 
 /// What a request other than CONNECT asks for, and the server's answer to that.
@@ -40,27 +40,16 @@ pub fn request(client: &[u8], server: &[u8]) -> Request {
     let open = if asked.iter().all(is_clear) { Request::Unfinished } else { Request::Asked };
     let body = field(&client[..end], "content-length").and_then(|value| value.parse().ok());
     let client_at = end.saturating_add(body.unwrap_or(0));
-    let mut at = 0;
-    for _ in 0..MAX_INTERIM {
-        let answer = &server[at..];
-        let Some(end) = head_end(answer) else { return open };
-        match status(answer) {
-            Some([b'1', b'0', b'1']) => {
-                let named = protocols(&answer[..end]);
-                let agreed = if named.is_empty() { &asked } else { &named };
-                let stays = agreed.iter().all(is_clear);
-                return if stays {
-                    Request::Stays
-                } else {
-                    Request::Switched([client_at, at + end])
-                };
-            }
-            Some([b'1', _, _]) => at += end,
-            Some(_) => return Request::Stays,
-            None => return open,
-        }
+    let Some(answer) = final_answer(server) else { return open };
+    if answer.status != *b"101" {
+        return Request::Stays;
     }
-    open
+    let named = protocols(&server[answer.begin..answer.end]);
+    let agreed = if named.is_empty() { &asked } else { &named };
+    if agreed.iter().all(is_clear) {
+        return Request::Stays;
+    }
+    Request::Switched([client_at, answer.end])
 }
 
 /// The protocols to switch to that a head names.
@@ -101,12 +90,10 @@ pub fn connect(client: &[u8], server: &[u8]) -> Tunnel {
     for _ in 0..MAX_REQUESTS {
         let request = &client[at[0]..];
         let Some(asked) = head_end(request) else { return Tunnel::Asked(NAME) };
-        at[1] += interim(&server[at[1]..]);
-        let answer = &server[at[1]..];
-        let Some(end) = head_end(answer) else { return Tunnel::Asked(NAME) };
-        let Some(status) = status(answer) else { return Tunnel::Asked(NAME) };
-        if status.starts_with(b"2") {
-            return Tunnel::Open(NAME, [at[0] + asked, at[1] + end]);
+        let rest = &server[at[1]..];
+        let Some(answer) = final_answer(rest) else { return Tunnel::Asked(NAME) };
+        if answer.status.starts_with(b"2") || answer.status == *b"101" {
+            return Tunnel::Open(NAME, [at[0] + asked, at[1] + answer.end]);
         }
         let Some(next) = request.get(asked..).filter(|next| !next.is_empty()) else {
             return Tunnel::Refused(NAME);
@@ -114,33 +101,43 @@ pub fn connect(client: &[u8], server: &[u8]) -> Tunnel {
         if prefix(next, b"CONNECT ") == Match::No {
             return Tunnel::Refused(NAME);
         }
-        at = [at[0] + asked, at[1] + answer_end(answer, end)];
+        at = [at[0] + asked, at[1] + with_body(rest, &answer)];
     }
     Tunnel::Asked(NAME)
 }
 
-/// Length of the answers before the final one.
-fn interim(server: &[u8]) -> usize {
-    let mut at = 0;
-    for _ in 0..MAX_INTERIM {
-        let answer = &server[at..];
-        match (status(answer), head_end(answer)) {
-            (Some([b'1', _, _]), Some(end)) => at += end,
-            _ => break,
-        }
-    }
-    at
+/// A head of an answer: where it begins and ends, and its status code.
+struct Answer {
+    begin: usize,
+    end: usize,
+    status: [u8; 3],
 }
 
-/// Where an answer ends whose head has this length: by the length of its body, or where a line is
-/// the next one's status.
-fn answer_end(answer: &[u8], head: usize) -> usize {
-    let length = field(&answer[..head], "content-length").and_then(|value| value.parse().ok());
-    if let Some(length) = length {
-        return head.saturating_add(length).min(answer.len());
+/// The first answer that is no interim one (RFC 9110 section 15.2), if its head is whole. "101
+/// Switching Protocols" is final here: what follows it is no HTTP/1.
+fn final_answer(server: &[u8]) -> Option<Answer> {
+    let mut begin = 0;
+    for _ in 0..=MAX_INTERIM {
+        let answer = &server[begin..];
+        let (status, end) = (status(answer)?, begin + head_end(answer)?);
+        if status[0] != b'1' || status == *b"101" {
+            return Some(Answer { begin, end, status });
+        }
+        begin = end;
     }
-    let begins = |at: &usize| answer[at - 1] == b'\n' && status(&answer[*at..]).is_some();
-    (head..answer.len()).find(begins).unwrap_or(answer.len())
+    None
+}
+
+/// Where an answer ends with its body: by the body's length, or where a line is the next one's
+/// status.
+fn with_body(server: &[u8], answer: &Answer) -> usize {
+    let head = &server[answer.begin..answer.end];
+    let length = field(head, "content-length").and_then(|value| value.parse().ok());
+    if let Some(length) = length {
+        return answer.end.saturating_add(length).min(server.len());
+    }
+    let begins = |at: &usize| server[at - 1] == b'\n' && status(&server[*at..]).is_some();
+    (answer.end..server.len()).find(begins).unwrap_or(server.len())
 }
 
 /// The end of a head of HTTP/1, with its empty line. A line may end with LF alone (RFC 9112 section
