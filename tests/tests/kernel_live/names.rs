@@ -16,13 +16,18 @@ use crate::harness::{collect_until, listen, options, privileged, start};
 
 /// The watched name.
 const NAME: &str = "hs-proxy";
-const BASH: &str = "/bin/bash";
+
+/// A shell that may be called otherwise, where systems have it.
+fn bash() -> &'static str {
+    let places = ["/bin/bash", "/usr/bin/bash"];
+    places.into_iter().find(|path| Path::new(path).exists()).expect("bash")
+}
 
 /// A shell under the watched name.
 fn program() -> (TempDir, PathBuf) {
     let directory = TempDir::new().expect("a directory");
     let program = directory.path().join(NAME);
-    std::fs::copy(BASH, &program).expect("copy the shell");
+    std::fs::copy(bash(), &program).expect("copy the shell");
     (directory, program)
 }
 
@@ -76,7 +81,7 @@ fn a_process_keeps_the_name_of_its_program() {
         ),
         (
             "started by another program",
-            Path::new(BASH),
+            Path::new(bash()),
             format!("exec {} -c 'echo other > /proc/$$/comm; {connect}'", program.display()),
         ),
     ] {
@@ -93,7 +98,7 @@ fn a_process_that_runs_another_program_is_not_watched_any_more() {
     let mut source = start(options(NAME));
     let (listener, to) = listen("127.0.0.1");
     let connect = format!("exec 3<>/dev/tcp/{}/{}", to.ip(), to.port());
-    let other = format!("echo other > /proc/$$/comm; exec {BASH} -c '{connect}'");
+    let other = format!("echo other > /proc/$$/comm; exec {} -c '{connect}'", bash());
     go_on(spawn(&program, &other));
     drop(listener.accept().expect("accept"));
     // One that is watched comes last, so that what came before it has arrived.
@@ -112,7 +117,7 @@ fn a_process_that_runs_already_is_known_by_its_file_and_its_first_argument() {
     let connect = format!("exec 3<>/dev/tcp/{}/{}", to.ip(), to.port());
     let renamed = format!("echo other > /proc/$$/comm; echo ready; read line; {connect}");
     for (case, program, first_argument) in
-        [("its file", &*program, "sh"), ("its first argument", Path::new(BASH), NAME)]
+        [("its file", &*program, "sh"), ("its first argument", Path::new(bash()), NAME)]
     {
         let mut command = Command::new(program);
         command

@@ -112,7 +112,7 @@ impl Image {
         let init = root.join("init");
         fs::write(&init, script(row, tests)).context("write init")?;
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("write init")?;
-        let archive = self.dir.join("initramfs");
+        let archive = self.dir.join(format!("initramfs-{}", row.name));
         let pack = format!("find . | cpio --quiet -o -H newc > '{}'", archive.display());
         run(Command::new("sh").args(["-c", &pack]).current_dir(&root))?;
         Ok(archive)
