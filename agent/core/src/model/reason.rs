@@ -20,7 +20,8 @@ vocabulary! {
         Abandoned => "abandoned",
         /// An upgrade to TLS, or a tunnel, was asked for, and neither TLS nor clear text followed.
         UpgradeUnfinished => "upgrade_unfinished",
-        /// The bytes are neither TLS nor recognisable as clear text.
+        /// The bytes are neither TLS nor recognisable as clear text, or TLS under a cipher suite of
+        /// which it is not known whether it encrypts.
         Unrecognised => "unrecognised",
         /// A protocol that encrypts, but not by TLS; the report names it.
         EncryptedNotTls => "encrypted_not_tls",

@@ -121,6 +121,8 @@ pub struct ClientHello {
     pub application_settings: bool,
     /// Something is offered that may add messages to the handshake; see [`offers`].
     pub unknown_offer: bool,
+    /// OpenSSL made it; see [`offers::Order`].
+    pub openssl: bool,
     /// `record_size_limit` (RFC 8449), in bytes.
     pub record_size_limit: Option<u16>,
     /// `max_fragment_length` code (RFC 6066 section 4).
@@ -184,7 +186,9 @@ impl ClientHello {
             versions: [TlsVersion(hello.version.0)].into(),
             ..Self::default()
         };
+        let mut order = offers::Order::default();
         for (number, whole, content) in extensions(hello.ext.unwrap_or_default()) {
+            facts.openssl |= order.is_openssl(number);
             facts.extension(number, whole, content);
         }
         Ok(facts)

@@ -85,6 +85,24 @@ pub const fn is_signature(scheme: u16) -> bool {
         )
 }
 
+/// `signature_algorithms`, `supported_versions`, `psk_key_exchange_modes`, `key_share`: OpenSSL's
+/// order, in which no other library known puts them.
+const OPENSSL: [u16; 4] = [13, 43, 45, 51];
+
+/// The last extensions of a ClientHello that were read, in their order.
+#[derive(Default)]
+pub struct Order([u16; 4]);
+
+impl Order {
+    /// Whether the extensions up to this one, the next, show that OpenSSL made the hello. It gives
+    /// every message of the handshake a record of its own, and can pad them.
+    pub fn is_openssl(&mut self, extension: u16) -> bool {
+        let [_, second, third, fourth] = self.0;
+        self.0 = [second, third, fourth, extension];
+        self.0 == OPENSSL
+    }
+}
+
 /// Values that clients send to keep servers tolerant, and that nobody may select (RFC 8701).
 const fn is_grease(value: u16) -> bool {
     let [high, low] = value.to_be_bytes();
@@ -114,6 +132,21 @@ mod tests {
             assert!(!adds_no_message(number), "{name}");
         }
         assert!(adds_no_message(0x0a0a) && adds_no_message(0xfafa) && !adds_no_message(0x0b0b));
+    }
+
+    #[test]
+    fn order_tells_openssl() {
+        for (name, extensions, openssl) in [
+            ("OpenSSL 3.0", &[11, 10, 35, 22, 23, 13, 43, 45, 51][..], true),
+            ("OpenSSL 4.0", &[65281, 11, 10, 35, 22, 23, 13, 43, 45, 51, 0], true),
+            ("BoringSSL", &[23, 65281, 10, 11, 35, 16, 13, 51, 45, 43, 17513], false),
+            ("NSS", &[5, 10, 11, 13, 22, 23, 35, 51, 43, 65281, 45, 28], false),
+            ("none", &[], false),
+        ] {
+            let mut order = Order::default();
+            let said = extensions.iter().filter(|number| order.is_openssl(**number)).count();
+            assert_eq!(said == 1, openssl, "{name}");
+        }
     }
 
     #[test]

@@ -2,11 +2,26 @@
 
 use tls_parser::{TlsCipherAu, TlsCipherEnc, TlsCipherSuite};
 
+/// Suites of GOST that encrypt nothing and are in no registry of IANA's:
+/// `TLS_GOSTR341094_WITH_NULL_GOSTR3411`, `TLS_GOSTR341001_WITH_NULL_GOSTR3411`
+/// (draft-chudov-cryptopro-cptls) and OpenSSL's `GOST2012-NULL-GOST12`.
+const GOST_NULL: [u16; 3] = [0x0082, 0x0083, 0xff87];
+
 /// Whether a suite is known to encrypt nothing: `TLS_*_WITH_NULL_*`, and those of RFC 9150 in
 /// TLS 1.3.
 #[must_use]
 pub fn encrypts_nothing(cipher: u16) -> bool {
-    TlsCipherSuite::from_id(cipher).is_some_and(|suite| suite.enc == TlsCipherEnc::Null)
+    GOST_NULL.contains(&cipher)
+        || TlsCipherSuite::from_id(cipher).is_some_and(|suite| suite.enc == TlsCipherEnc::Null)
+}
+
+/// Whether it is known what a suite does: it is one of IANA's ("TLS Cipher Suites"), or one of
+/// GOST's or of the drafts of ChaCha20 that are in use.
+#[must_use]
+pub fn is_known(cipher: u16) -> bool {
+    TlsCipherSuite::from_id(cipher).is_some()
+        || GOST_NULL.contains(&cipher)
+        || matches!(cipher, 0x0080 | 0x0081 | 0xc100..=0xc106 | 0xcc13..=0xcc15 | 0xff85)
 }
 
 /// Whether a suite is known to authenticate neither side: `DH_anon` (RFC 5246 section F.1.1.1),
@@ -38,10 +53,15 @@ mod tests {
             (0x1301, "TLS_AES_128_GCM_SHA256", false, false),
             (0x1306, "TLS_AEGIS_256_SHA512", false, false),
             (0xc02f, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", false, false),
+            (0x0083, "TLS_GOSTR341001_WITH_NULL_GOSTR3411", true, false),
+            (0xff87, "GOST2012-NULL-GOST12", true, false),
+            (0xc100, "TLS_GOSTR341112_256_WITH_KUZNYECHIK_CTR_OMAC", false, false),
+            (0xff85, "GOST2012-GOST8912-GOST8912", false, false),
             (0xfafa, "not assigned", false, false),
         ] {
             let said = (encrypts_nothing(cipher), is_anonymous(cipher));
             assert_eq!(said, (clear, anonymous), "{name}");
+            assert_eq!(is_known(cipher), name != "not assigned", "{name}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Judgement;
 use crate::{
-    model::{Evidence, Outcome, Security, ServerVerified},
+    model::{Evidence, Outcome, Reason, Security, ServerVerified},
     tls::{hello::ServerHello, suite},
 };
 
@@ -10,7 +10,8 @@ use crate::{
 ///
 /// Under a suite that encrypts nothing, whatever was said of certificates stays true, and the bytes
 /// are in the clear all the same: after a handshake of which nothing else is known, too. Where a
-/// suite authenticates nobody, there was no certificate to check.
+/// suite authenticates nobody, there was no certificate to check. Of a suite that is not known, nobody
+/// knows whether it encrypts.
 pub(super) fn apply(judgement: &mut Judgement, hello: &ServerHello) {
     let verdict = &mut judgement.verdict;
     if suite::encrypts_nothing(hello.cipher) {
@@ -21,6 +22,10 @@ pub(super) fn apply(judgement: &mut Judgement, hello: &ServerHello) {
             verdict.security = Security::Plaintext;
             verdict.evidence = Evidence::Wire;
         }
+    }
+    if !suite::is_known(hello.cipher) && verdict.security != Security::Unknown {
+        verdict.security = Security::Unknown;
+        verdict.reason = Some(Reason::Unrecognised);
     }
     if suite::is_anonymous(hello.cipher) {
         verdict.server_verified = ServerVerified::No;

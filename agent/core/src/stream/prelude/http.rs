@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Longest head of a request or an answer that is read.
-const MAX_HEAD: usize = 8 * 1024;
+const MAX_HEAD: usize = 32 * 1024;
 /// Requests on one connection: a proxy may ask for credentials first (RFC 9110 section 15.5.8).
 const MAX_REQUESTS: usize = 8;
 /// Interim answers: "100 Continue" and its like.
@@ -50,6 +50,30 @@ pub fn request(client: &[u8], server: &[u8]) -> Request {
         return Request::Stays;
     }
     Request::Switched([client_at, answer.end])
+}
+
+/// Whether a connection of which a request is seen stays HTTP, whatever the answer: the request has
+/// a whole head that asks for neither a tunnel nor another protocol.
+pub fn request_stays(request: &[u8]) -> bool {
+    let head = head_end(request).map(|end| &request[..end]);
+    head.is_some_and(|head| !head.starts_with(b"CONNECT ") && protocols(head).iter().all(is_clear))
+}
+
+/// Whether a connection of which an answer is seen stays HTTP, whatever was asked: what agrees to a
+/// tunnel is successful and has no body (RFC 9110 section 9.3.6), and what asks for credentials or
+/// for an upgrade may come before that.
+pub fn answer_stays(answer: &[u8]) -> bool {
+    let Some(head) = head_end(answer).map(|end| &answer[..end]) else { return false };
+    let has_body = || {
+        field(head, "transfer-encoding").is_some()
+            || field(head, "content-length").is_some_and(|length| length != "0")
+    };
+    match status(head) {
+        None => false,
+        Some([b'1', _, _] | [b'4', b'0', b'7'] | [b'4', b'2', b'6']) => false,
+        Some([b'2', _, _]) => has_body(),
+        Some(_) => true,
+    }
 }
 
 /// The protocols to switch to that a head names.
@@ -227,5 +251,32 @@ mod tests {
         }
         let endless = format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(MAX_HEAD));
         assert_eq!(request(endless.as_bytes(), b""), Request::Stays);
+    }
+
+    #[test]
+    fn what_stays_http_is_known_without_the_other_side() {
+        for (name, head, stays) in [
+            ("a request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            ("half of one", "GET / HTTP/1.1\r\nHost: a\r\n", false),
+            ("a wish for TLS", "OPTIONS * HTTP/1.1\r\nUpgrade: TLS/1.2\r\n\r\n", false),
+            ("a wish for WebSocket", "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", true),
+            ("a tunnel", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        ] {
+            assert_eq!(request_stays(head.as_bytes()), stays, "{name}");
+        }
+        for (name, head, stays) in [
+            ("an answer", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", true),
+            ("one in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true),
+            ("half of one", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n", false),
+            ("none found", "HTTP/1.1 404 Not Found\r\n\r\n", true),
+            ("a tunnel", "HTTP/1.1 200 Connection established\r\n\r\n", false),
+            ("credentials first", "HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n", false),
+            ("a tunnel with a length", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+            ("an upgrade first", "HTTP/1.1 426 Upgrade Required\r\n\r\n", false),
+            ("another protocol", "HTTP/1.1 101 Switching Protocols\r\n\r\n", false),
+            ("none", "SMTP", false),
+        ] {
+            assert_eq!(answer_stays(head.as_bytes()), stays, "{name}");
+        }
     }
 }

@@ -98,20 +98,18 @@ pub fn inspect(to_server: &[u8], to_client: &[u8], ending: Ending) -> Inspection
     Inspection { opening, proxy_protocol }
 }
 
-/// For a connection whose beginning was not seen: only an unmistakable clear-text beginning is
+/// Judges one segment of a connection whose beginning was not seen: only unmistakable clear text is
 /// said, and TLS records are recognised as such.
 #[must_use]
-pub fn inspect_mid_stream(bytes: &[u8]) -> Opening {
-    if let Ok(Some(_)) = RecordHeader::parse(bytes) {
+pub fn inspect_mid_stream(segment: &[u8]) -> Opening {
+    if let Ok(Some(_)) = RecordHeader::parse(segment) {
         return Opening::Tls(TlsStart { at: [0, 0], starttls: None, ssl2_hello: None });
     }
-    match signatures::http(bytes) {
-        signatures::Match::Yes if !bytes.starts_with(b"CONNECT") => {
-            Opening::Plaintext(Protocol::Http1)
-        }
-        _ if bytes.starts_with(b"HTTP/1.") => Opening::Plaintext(Protocol::Http1),
-        _ => Opening::Pending,
-    }
+    let stays = match signatures::http(segment) {
+        signatures::Match::Yes => http::request_stays(segment),
+        _ => http::answer_stays(segment),
+    };
+    if stays { Opening::Plaintext(Protocol::Http1) } else { Opening::Pending }
 }
 
 fn opening(client: &[u8], server: &[u8], ending: Ending) -> Opening {

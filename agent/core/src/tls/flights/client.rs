@@ -213,6 +213,10 @@ fn large(cx: Context<'_>, records: &[u16]) -> Reading {
     if cx.facts.application_settings_offered {
         return Reading::Unclear(Ambiguity::UnexplainedLength);
     }
+    // Its Certificate and CertificateVerify would stand in records of their own.
+    if cx.facts.openssl {
+        return Reading::Unclear(Ambiguity::Padded);
+    }
     let (first, rest) = (records[0], &records[1..]);
     if may_be_padded(cx, first, rest.first().copied()) {
         return Reading::Unclear(Ambiguity::Padded);

@@ -77,6 +77,9 @@ pub struct HelloFacts {
     /// ClientHello: something that may add messages before the client's Finished; see
     /// [`offers`](crate::tls::offers).
     pub unknown_offer: bool,
+    /// ClientHello: OpenSSL's, which gives every message a record of its own, and can pad those of
+    /// the handshake alone; see [`offers::Order`](crate::tls::offers::Order).
+    pub openssl: bool,
     /// Length of the largest record that carried the ClientHello, where it took more than one:
     /// the client's own fragment limit.
     pub client_fragment: Option<u16>,
@@ -104,6 +107,7 @@ impl HelloFacts {
             certificate_compression_offered: false,
             application_settings_offered: false,
             unknown_offer: false,
+            openssl: false,
             client_fragment: None,
         })
     }
@@ -129,6 +133,7 @@ impl HelloFacts {
             certificate_compression_offered: client.compress_certificate,
             application_settings_offered: client.application_settings,
             unknown_offer: client.unknown_offer,
+            openssl: client.openssl,
             ..Self::for_cipher(server.cipher)?
         })
     }

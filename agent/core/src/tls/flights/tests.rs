@@ -20,6 +20,7 @@ fn hellos(words: &str) -> HelloFacts {
         match word.split_once('=').unwrap_or((word, "")) {
             ("compression", _) => facts.certificate_compression_offered = true,
             ("unknown_offer", _) => facts.unknown_offer = true,
+            ("openssl", _) => facts.openssl = true,
             ("alps", _) => facts.application_settings_offered = true,
             ("psk", _) => (facts.psk_offered, facts.psk_selected) = (true, true),
             ("psk_selected", _) => facts.psk_selected = true,

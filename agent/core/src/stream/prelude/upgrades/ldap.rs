@@ -112,8 +112,9 @@ fn declined(server: &[u8]) -> bool {
 /// The tag of a bind's authentication (RFC 4511 section 4.2: version, name, and the choice) and its
 /// length, once they are there.
 fn bind_choice(message: &[u8]) -> Option<[u8; 2]> {
-    let at = message.windows(4).position(|part| matches!(part, [2, 1, 2 | 3, 4]))?;
-    message.get(at + 5 + usize::from(*message.get(at + 4)?)..)?.first_chunk().copied()
+    let version = message.windows(4).position(|part| matches!(part, [2, 1, 2 | 3, 4]))?;
+    let (_, _, end) = element(message, version + 3)?;
+    message.get(end..)?.first_chunk().copied()
 }
 
 /// Where an LDAPMessage ends, and where its operation begins (RFC 4511 section 4.1.1: SEQUENCE,

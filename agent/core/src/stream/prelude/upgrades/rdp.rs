@@ -22,9 +22,9 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
     Some((Protocol::Rdp, if next.is_empty() { Stage::Upgrading } else { Stage::Opaque }))
 }
 
-/// Whether a message is one of S7, in data of X.224.
+/// Whether a message is one of S7, in data of X.224. (S7comm-plus, 0x72, may have TLS in its data.)
 pub fn is_s7(message: &[u8]) -> bool {
-    matches!(message, [3, 0, _, _, 2, 0xf0, 0x80, 0x32 | 0x72, ..])
+    matches!(message, [3, 0, _, _, 2, 0xf0, 0x80, 0x32, ..])
 }
 
 #[cfg(test)]

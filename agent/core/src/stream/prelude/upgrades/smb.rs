@@ -13,19 +13,28 @@ const COMMAND: usize = SESSION_HEADER + 12;
 /// Commands that carry a file's name or data: CREATE, READ, WRITE, QUERY_DIRECTORY, CHANGE_NOTIFY,
 /// QUERY_INFO and SET_INFO.
 const WORK: [u8; 7] = [5, 8, 9, 14, 15, 16, 17];
+const TREE_CONNECT: u8 = 3;
+/// The share of pipes (MS-SMB2 section 3.2.4.2.2: clients ask there what the others are), in UTF-16.
+const PIPES: &[u8] = b"I\0P\0C\0$\0";
 
 /// Reads a client's messages.
 pub fn read(client: &[u8], _: &[u8]) -> Reading {
     let mut rest = client;
     let mut seen = None;
+    let mut only_pipes = false;
     while let [0, high, middle, low, magic, b'S', b'M', b'B', ..] = *rest {
+        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         match magic {
             // A message that is encrypted, or compressed and then encrypted or not.
             0xfd => return Some((Protocol::Smb3, Stage::Opaque)),
             // Before a file is named nothing is done yet, and what follows may be encrypted: each share
-            // may ask for that.
+            // may ask for that, and pipes are asked first which there are.
             0xfe => match rest.get(COMMAND..COMMAND + 2) {
-                Some(&[command, 0]) if WORK.contains(&command) => {
+                Some(&[TREE_CONNECT, 0]) => {
+                    let message = &rest[..rest.len().min(SESSION_HEADER + length)];
+                    only_pipes = message.ends_with(PIPES);
+                }
+                Some(&[command, 0]) if WORK.contains(&command) && !only_pipes => {
                     return Some((Protocol::Smb, Stage::StaysClear));
                 }
                 _ => {}
@@ -38,7 +47,6 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
             _ => break,
         }
         seen = Some((Protocol::Smb, Stage::MayUpgrade));
-        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         rest = rest.get(SESSION_HEADER + length..).unwrap_or_default();
     }
     // What is no message of SMB is not what was negotiated in the clear.
@@ -56,6 +64,12 @@ mod tests {
             let head = [0, 0, 0, 64, magic, b'S', b'M', b'B'];
             [&head[..], &[0; 8], &[command], &[0; 51]].concat()
         };
+        let pipes = || {
+            let mut message = message(0xfe, 3);
+            let path_at = message.len() - PIPES.len();
+            message[path_at..].copy_from_slice(PIPES);
+            message
+        };
         let negotiate = message(0xfe, 0);
         let then = |next: Vec<u8>| read(&[negotiate.clone(), next].concat(), b"");
         let cases = [
@@ -72,6 +86,16 @@ mod tests {
                 "an echo, then encrypted",
                 then([message(0xfe, 13), message(0xfd, 5)].concat()),
                 Some((Protocol::Smb3, Stage::Opaque)),
+            ),
+            (
+                "pipes, then a file that is encrypted",
+                then([pipes(), message(0xfe, 5), message(0xfd, 5)].concat()),
+                Some((Protocol::Smb3, Stage::Opaque)),
+            ),
+            (
+                "pipes, then a file of another share",
+                then([pipes(), message(0xfe, 3), message(0xfe, 5)].concat()),
+                Some((Protocol::Smb, Stage::StaysClear)),
             ),
             ("a file", then(message(0xfe, 5)), Some((Protocol::Smb, Stage::StaysClear))),
             ("encrypted", then(message(0xfd, 5)), Some((Protocol::Smb3, Stage::Opaque))),

@@ -17,6 +17,8 @@ pub fn read(client: &[u8], _: &[u8]) -> Reading {
     let mut stage = Stage::MayUpgrade;
     while let Some([high, low, 0, 0, kind, ..]) = rest.first_chunk::<HEADER>() {
         match (*kind, rest.get(HEADER + 2..HEADER + 6)) {
+            // A connect descriptor that is too long for the first packet follows in one of its own.
+            (DATA, Some([b'(', ..])) if stage == Stage::MayUpgrade => {}
             // What follows is encrypted or not, as the server likes.
             (DATA, Some(data)) if data == NEGOTIATION => stage = Stage::Upgrading,
             (DATA, Some(_)) if stage == Stage::Upgrading => {}
@@ -44,6 +46,11 @@ mod tests {
             (
                 "negotiating",
                 then(b"\0\x10\0\0\x06\0\0\0\0\0\xde\xad\xbe\xef\0\0"),
+                Some((Protocol::Tns, Stage::Upgrading)),
+            ),
+            (
+                "a long descriptor, then negotiating",
+                then(b"\0\x10\0\0\x06\0\0\0\0\0(DESC)\0\x10\0\0\x06\0\0\0\0\0\xde\xad\xbe\xef\0\0"),
                 Some((Protocol::Tns, Stage::Upgrading)),
             ),
             (
