@@ -151,16 +151,15 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         numbers,
         stop: Arc::clone(&stop),
     };
-    let capture = privileges.clone();
-    let pipeline = thread::Builder::new()
-        .name("pipeline".to_owned())
-        .spawn(move || {
-            let result = capture.confine(Duty::Capture).and_then(|()| worker.run());
-            // Nobody listens once the agent is stopping.
-            let _ = broken.send(());
-            result
-        })
-        .context("start the pipeline thread")?;
+    let pipeline = move || {
+        let result = worker.run();
+        // Nobody listens once the agent is stopping.
+        let _ = broken.send(());
+        result
+    };
+    let start = || thread::Builder::new().name("pipeline".to_owned()).spawn(pipeline);
+    let start = || start().context("start the pipeline thread");
+    let pipeline = privileges.confined(Duty::Capture, start)?;
     // The threads of the runtime inherit it.
     privileges.confine(Duty::Serve)?;
     let (state, detail) = privileges.describe();
