@@ -48,6 +48,7 @@ const RIGHT: &[Case] = &[
         "GnuTLS: bytes of the server that were on their way when the client reset",
         &[ONE_WAY, "tls not_requested established carried"],
     ),
+    ("random-padding", "OpenSSL padding at random to NSS, not asked", &[UNDECIDED]),
     (
         "early-data-like-a-certificate",
         "OpenSSL, no certificate: refused 0-RTT data in records as long as a mutual flight",
@@ -112,7 +113,6 @@ const LIMITS: &[Case] = &[
         &["tls not_requested established wire"],
     ),
     ("block-padding", "OpenSSL padding to 37 bytes, asked, no certificate", &[ONE_WAY]),
-    ("random-padding", "OpenSSL padding at random to NSS, not asked", &[MUTUAL]),
     (
         "long-preamble",
         "200 bytes in the clear of an unknown protocol, then mutual TLS",
