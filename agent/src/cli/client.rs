@@ -1,14 +1,10 @@
 //! Asks a running agent over HTTP or HTTPS.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail};
-use rustls::{ClientConfig, pki_types::ServerName};
 
-use hopsight_export::http::{
-    client::{Server, Tls},
-    pem,
-};
+use hopsight_export::http::client::{Server, Tls, without_port};
 
 /// Time to connect, and time without an answer or more of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,29 +94,10 @@ impl Trust {
         let Some(cacert) = &self.cacert else {
             bail!("https needs the authorities of the agent's certificate: --cacert FILE");
         };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("use TLS 1.2 and 1.3")?
-            .with_root_certificates(pem::authorities(cacert)?);
-        let config = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => builder
-                .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
-                .with_context(|| {
-                    format!("use {} with the key {}", cert.display(), key.display())
-                })?,
-            _ => builder.with_no_client_auth(),
-        };
-        let name = self.server_name.as_deref().unwrap_or_else(|| without_port(host)).to_owned();
-        let server_name = ServerName::try_from(name).context("use the agent's name")?;
-        Ok(Tls { config: Arc::new(config), server_name })
+        let presented = self.cert.as_deref().zip(self.key.as_deref());
+        let name = self.server_name.as_deref().unwrap_or_else(|| without_port(host));
+        Tls::new(cacert, presented, name)
     }
-}
-
-/// The host alone, and an IPv6 address without its brackets.
-fn without_port(host: &str) -> &str {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
 }
 
 #[cfg(test)]

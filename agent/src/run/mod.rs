@@ -109,7 +109,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     }
     #[cfg(feature = "otlp")]
     if let Some(options) = &options.otlp {
-        let output = Box::new(LogOutput::new(options.endpoint.clone()));
+        let output = Box::new(LogOutput::new(options.endpoint.clone(), options.resource.clone()));
         let start = || events.write_to("otlp", output).context("start the OTLP thread");
         privileges.confined(Duty::Send, start)?;
     }

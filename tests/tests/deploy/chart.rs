@@ -113,7 +113,7 @@ fn wrong_values_say_what_is_wrong() {
         ("capabilities: {extra: [CAP_SYS_RESOURCE]}", "at '/capabilities/extra/0'"),
         ("http: {tls: {clientCaSecretName: x}}", "needs http.tls.secretName"),
         ("{priorityClassName: x, priorityClass: {create: true}}", "exclude each other"),
-        ("otlp: {endpoint: 'https://collector:4318'}", "at '/otlp/endpoint'"),
+        ("otlp: {endpoint: 'grpc://collector:4317'}", "at '/otlp/endpoint'"),
         ("prometheusRule: {enabled: true}", "needs prometheusRule.runbookUrlPrefix"),
         ("prometheusRule: {runbookUrlPrefix: docs}", "at '/prometheusRule/runbookUrlPrefix'"),
     ] {

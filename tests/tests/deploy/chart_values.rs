@@ -68,7 +68,7 @@ fn a_collector_is_reached() {
         ("http://$(HOST_IP):4318", true, false),
         ("http://10.0.0.9:4318/otlp", false, false),
         ("http://[fd00::9]:4318", false, false),
-        ("http://collector.observability.svc:4318", false, true),
+        ("https://collector.observability.svc:4318", false, true),
     ] {
         let values = format!(
             "{{otlp: {{endpoint: '{endpoint}'}}, kubernetes: {{enabled: false}}, \
@@ -81,6 +81,24 @@ fn a_collector_is_reached() {
         let egress = object(&rendered, "NetworkPolicy").split_once("egress:").unwrap().1;
         assert!(egress.contains("port: 4318\n"), "{endpoint}: {egress}");
         assert_eq!(egress.contains("port: 53\n"), dns, "{endpoint}: {egress}");
+    }
+}
+
+/// What lets the agent in at a collector comes from secrets.
+#[test]
+fn a_collector_is_reached_with_a_token_and_over_tls() {
+    let name = "a_collector_is_reached_with_a_token_and_over_tls";
+    let values = "otlp: {endpoint: 'https://c.o.svc:4318', headersSecretName: a, caSecretName: b}";
+    let Some(rendered) = rendered(name, values) else { return };
+    let pod = object(&rendered, "DaemonSet");
+    for wanted in [
+        "name: OTEL_EXPORTER_OTLP_HEADERS\n",
+        "key: headers\n",
+        "value: /etc/hopsight/otlp-ca/ca.crt\n",
+        "mountPath: /etc/hopsight/otlp-ca\n",
+        "secretName: b\n",
+    ] {
+        assert!(pod.contains(wanted), "{wanted} is not in {pod}");
     }
 }
 

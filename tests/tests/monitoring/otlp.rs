@@ -6,13 +6,15 @@ use hopsight_core::hops::table::HopLimits;
 use hopsight_export::{
     Exporter,
     events::Events,
-    otlp::{Endpoint, LogOutput},
+    otlp::{Endpoint, EndpointFiles, LogOutput, Resource},
 };
 use hopsight_tests::{
     agent::Agent,
     case,
     loopback::free_socket,
-    nginx::utf8,
+    nginx::{self, Nginx, utf8},
+    pki::Pki,
+    place::Place,
     process::Daemon,
     receiver::Receiver,
     requirement,
@@ -76,14 +78,17 @@ fn a_collector_gets_every_event_and_the_metrics() {
         "EventName: hopsight.connection".to_owned(),
         "Name: hopsight_upstream_connections_total".to_owned(),
         "Name: hopsight_verdict_latency_seconds".to_owned(),
-        "client_auth: Str(presented)".to_owned(),
+        "hopsight.client_auth: Str(presented)".to_owned(),
+        "tls.protocol.version: Str(1.2)".to_owned(),
+        "network.peer.port: Int(".to_owned(),
+        "process.pid: Int(".to_owned(),
     ];
     for (name, words) in [("http", "plaintext, established"), ("mtls12", "mtls, established")] {
         let hop = topology.hop(name).unwrap();
         hop.request().unwrap();
         agent.wait_finals(hop.dial, 1).unwrap();
         wanted.push(format!("Body: Str(nginx → {}: {words}", hop.dial));
-        wanted.push(format!("upstream: Str({})", hop.dial));
+        wanted.push(format!("hopsight.upstream: Str({})", hop.dial));
     }
     wait_until("everything to be at the collector", ARRIVED, || {
         let log = daemon.log();
@@ -97,10 +102,15 @@ fn a_collector_gets_every_event_and_the_metrics() {
     assert!(sent.unwrap() > Some(0.0));
 }
 
+fn in_the_clear(url: &str) -> Endpoint {
+    let endpoint = Endpoint::parse(url, &EndpointFiles::default()).unwrap();
+    endpoint.with_headers("authorization=Bearer%20token").unwrap()
+}
+
 /// An exporter whose events go to that collector, and a report for it.
-fn exporting(collector: &str) -> (Exporter, hopsight_core::report::ConnectionReport) {
+fn exporting(collector: Endpoint) -> (Exporter, hopsight_core::report::ConnectionReport) {
     let mut events = Events::default();
-    let output = LogOutput::new(Endpoint::parse(collector).unwrap());
+    let output = LogOutput::new(collector, Resource::of_this_process());
     events.write_to("otlp", Box::new(output)).unwrap();
     let report = serde_json::from_value(serde_json::json!({
         "connection": 1, "origin": "packet_capture", "src": "10.0.0.9:40000", "dst": "10.0.0.1:80",
@@ -123,7 +133,7 @@ fn dropped(exporter: &Exporter) -> u64 {
 fn a_collector_that_restarts_gets_the_events_of_that_time() {
     let collector = Receiver::start().unwrap();
     collector.answer_with(503);
-    let (exporter, report) = exporting(&format!("http://{}/otlp", collector.address));
+    let (exporter, report) = exporting(in_the_clear(&format!("http://{}/otlp", collector.address)));
     exporter.record(&report);
     wait_until("a first try", ARRIVED, || Ok((!collector.posts().is_empty()).then_some(())))
         .unwrap();
@@ -132,7 +142,9 @@ fn a_collector_that_restarts_gets_the_events_of_that_time() {
         .unwrap();
     let posts = collector.posts();
     assert!(posts.iter().all(|post| post.path == "/otlp/v1/logs"), "{posts:?}");
-    assert!(posts[0].head.contains("Content-Type: application/x-protobuf"), "{posts:?}");
+    for field in ["Content-Type: application/x-protobuf", "authorization: Bearer token"] {
+        assert!(posts[0].head.contains(field), "{field}: {posts:?}");
+    }
     assert_eq!(posts[0].body, posts[1].body, "the same again");
     assert_eq!(dropped(&exporter), 0);
 }
@@ -142,7 +154,7 @@ fn events_that_a_collector_does_not_take_are_counted() {
     // Answers that will not change are not asked for twice.
     let collector = Receiver::start().unwrap();
     collector.answer_with(400);
-    let (exporter, report) = exporting(&format!("http://{}", collector.address));
+    let (exporter, report) = exporting(in_the_clear(&format!("http://{}", collector.address)));
     exporter.record(&report);
     // The report, and that the hop is what it is now.
     wait_until("the refusal", ARRIVED, || Ok((dropped(&exporter) == 2).then_some(()))).unwrap();
@@ -151,7 +163,7 @@ fn events_that_a_collector_does_not_take_are_counted() {
     assert_eq!(different.len(), posts.len(), "nothing is sent twice");
 
     // Nobody there: more than the queue holds is taken without waiting, and none is forgotten.
-    let (exporter, report) = exporting(&format!("http://{}", free_socket().unwrap()));
+    let (exporter, report) = exporting(in_the_clear(&format!("http://{}", free_socket().unwrap())));
     let reports = 20_000;
     for _ in 0..reports {
         exporter.record(&report);
@@ -161,10 +173,57 @@ fn events_that_a_collector_does_not_take_are_counted() {
         .unwrap_or_else(|error| panic!("{error:#}: {} of {count}", dropped(&exporter)));
 }
 
+/// nginx stands before a collector, asks for a client certificate, and passes on what it lets in.
+#[test]
+fn a_collector_behind_mutual_tls_gets_events() {
+    if !requirement::met("a_collector_behind_mutual_tls_gets_events", &["nginx"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::create(&dir.path().join("pki")).unwrap();
+    let collector = Receiver::start().unwrap();
+    let front = free_socket().unwrap();
+    let own = rcgen::generate_simple_self_signed([front.ip().to_string()]).unwrap();
+    let (certificate, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let server = format!(
+        "server {{ listen {front} ssl; ssl_certificate {}; ssl_certificate_key {}; \
+         ssl_client_certificate {}; ssl_verify_client on; ssl_verify_depth 3; \
+         location / {{ proxy_pass http://{}; }} }}\n",
+        utf8(&certificate).unwrap(),
+        utf8(&key).unwrap(),
+        utf8(&pki.root).unwrap(),
+        collector.address,
+    );
+    let config = nginx::Config { http: server, ..nginx::Config::default() };
+    let _nginx = Nginx::start(&dir.path().join("nginx"), &config, &Place::here(), front).unwrap();
+    let url = format!("https://{front}");
+    for (name, authorities, presented, is_let_in) in [
+        ("mutual", &certificate, Some((pki.client.chain.clone(), pki.client.key.clone())), true),
+        ("no client certificate", &certificate, None, false),
+        ("another authority", &pki.root, None, false),
+    ] {
+        let before = collector.posts().len();
+        let files = EndpointFiles { authorities: Some(authorities.clone()), presented };
+        let (exporter, report) = exporting(Endpoint::parse(&url, &files).unwrap());
+        exporter.record(&report);
+        // The report, and that the hop is what it is now, in one request or two.
+        let is_over = || {
+            let is_over =
+                if is_let_in { collector.posts().len() > before } else { dropped(&exporter) == 2 };
+            Ok(is_over.then_some(()))
+        };
+        wait_until(name, ARRIVED, is_over).unwrap();
+        assert_eq!(collector.posts().len() > before, is_let_in, "{name}");
+    }
+}
+
 #[test]
 fn a_bad_endpoint_is_told() {
     for (url, want) in [
-        ("https://collector:4318", "for TLS send to a collector on this node"),
+        ("https://collector:4318", "https needs the collector's authorities"),
+        ("collector:4318", "neither http://HOST:PORT nor https://HOST:PORT"),
         ("http://collector", "has no port"),
     ] {
         let binary = hopsight_tests::agent::binary().unwrap();

@@ -6,12 +6,15 @@
 use std::{
     io::{Read, Write},
     net::{TcpStream, ToSocketAddrs as _},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+
+use super::pem;
 
 /// Largest answer that is read.
 const MAX_ANSWER: u64 = 256 << 20;
@@ -23,6 +26,43 @@ pub struct Tls {
     pub config: Arc<ClientConfig>,
     /// The name that the server's certificate must have.
     pub server_name: ServerName<'static>,
+}
+
+impl Tls {
+    /// Trusts these authorities, for a server of this name, and presents a certificate where there
+    /// is one: the files of certificate and key.
+    ///
+    /// # Errors
+    /// A file cannot be used, or the name is none.
+    pub fn new(
+        authorities: &Path,
+        presented: Option<(&Path, &Path)>,
+        server_name: &str,
+    ) -> anyhow::Result<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .context("use TLS 1.2 and 1.3")?
+            .with_root_certificates(pem::authorities(authorities)?);
+        let config = match presented {
+            Some((cert, key)) => builder
+                .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
+                .with_context(|| {
+                    format!("use {} with the key {}", cert.display(), key.display())
+                })?,
+            None => builder.with_no_client_auth(),
+        };
+        let server_name =
+            ServerName::try_from(server_name.to_owned()).context("use the server's name")?;
+        Ok(Self { config: Arc::new(config), server_name })
+    }
+}
+
+/// The host of `HOST:PORT`, an IPv6 address without its brackets.
+#[must_use]
+pub fn without_port(host: &str) -> &str {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
 }
 
 /// A server that speaks HTTP.
@@ -45,20 +85,14 @@ impl Server<'_> {
         self.exchange(&format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.host), &[])
     }
 
-    /// Posts `body` to `path`: status and body of the answer.
+    /// Posts `body` to `path`, with these header fields: status and body of the answer.
     ///
     /// # Errors
     /// As [`Server::get`].
     #[cfg(feature = "otlp")]
-    pub fn post(
-        self,
-        path: &str,
-        content_type: &str,
-        body: &[u8],
-    ) -> anyhow::Result<(u16, String)> {
+    pub fn post(self, path: &str, fields: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {
         let head = format!(
-            "POST {path} HTTP/1.0\r\nHost: {}\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.0\r\nHost: {}\r\n{fields}Content-Length: {}\r\n\r\n",
             self.host,
             body.len()
         );

@@ -1,31 +1,60 @@
 //! Where the collector is, and one request to it.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use prost::Message;
 
-use crate::http::client::Server;
+use super::resource::pairs;
+use crate::http::client::{Server, Tls, without_port};
 
 /// Time to connect, and time without an answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The base URL of a collector's OTLP/HTTP receiver, such as `http://127.0.0.1:4318`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where an OTLP/HTTP receiver is, such as `http://127.0.0.1:4318`, and how to be let in.
+#[derive(Clone)]
 pub struct Endpoint {
+    scheme: &'static str,
     host: String,
     prefix: String,
+    tls: Option<Tls>,
+    /// Header fields of every request, with their line ends: they may be secrets.
+    fields: String,
+    timeout: Duration,
+}
+
+/// Files for `https`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointFiles {
+    /// The authorities that vouch for the collector.
+    pub authorities: Option<PathBuf>,
+    /// What is presented to it: certificate and key.
+    pub presented: Option<(PathBuf, PathBuf)>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{}", self.scheme, self.host, self.prefix)
+    }
 }
 
 impl Endpoint {
     /// Reads a URL.
     ///
     /// # Errors
-    /// It is not `http://HOST:PORT`, with or without a path. A collector elsewhere is reached
-    /// through one on the node, which is where TLS and credentials belong.
-    pub fn parse(url: &str) -> anyhow::Result<Self> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            bail!("{url} is not http://HOST:PORT; for TLS send to a collector on this node");
+    /// It is not `http://HOST:PORT` or `https://HOST:PORT`, with or without a path, or a file for
+    /// `https` cannot be used.
+    pub fn parse(url: &str, files: &EndpointFiles) -> anyhow::Result<Self> {
+        let (scheme, rest) = if let Some(rest) = url.strip_prefix("http://") {
+            ("http://", rest)
+        } else if let Some(rest) = url.strip_prefix("https://") {
+            ("https://", rest)
+        } else {
+            bail!("{url} is neither http://HOST:PORT nor https://HOST:PORT");
         };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         if host.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
@@ -33,19 +62,55 @@ impl Endpoint {
         }
         let path = path.trim_end_matches('/');
         let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
-        Ok(Self { host: host.to_owned(), prefix })
+        let tls = (scheme == "https://").then(|| {
+            let authorities = files.authorities.as_deref();
+            let authorities = authorities.context("https needs the collector's authorities: ca")?;
+            let presented = files.presented.as_ref();
+            let presented = presented.map(|(cert, key)| (Path::new(cert), Path::new(key)));
+            Tls::new(authorities, presented, without_port(host))
+        });
+        let (host, tls) = (host.to_owned(), tls.transpose()?);
+        Ok(Self { scheme, host, prefix, tls, fields: String::new(), timeout: TIMEOUT })
+    }
+
+    /// With header fields of every request, as `OTEL_EXPORTER_OTLP_HEADERS` has them.
+    ///
+    /// # Errors
+    /// It is no list of `name=value`, or one is no header field. The message does not show values.
+    pub fn with_headers(mut self, list: &str) -> anyhow::Result<Self> {
+        let Ok(pairs) = pairs(list) else {
+            bail!("is not a list of name=value with commas between, percent-encoded");
+        };
+        for (name, value) in pairs {
+            let is_token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let is_name = !name.is_empty() && name.bytes().all(is_token);
+            if !is_name || !value.chars().all(|c| c == '\t' || !c.is_control()) {
+                bail!("has a name or a value that no header field can have");
+            }
+            self.fields.push_str(&format!("{name}: {value}\r\n"));
+        }
+        Ok(self)
+    }
+
+    /// With another time to connect, and without an answer.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// Sends one request of a signal, `logs` or `metrics`.
     pub(super) fn send(&self, signal: &str, request: &impl Message) -> Result<(), Unsent> {
-        let server = Server { host: &self.host, tls: None, timeout: TIMEOUT };
+        let server = Server { host: &self.host, tls: self.tls.as_ref(), timeout: self.timeout };
         let path = format!("{}/v1/{signal}", self.prefix);
-        match server.post(&path, "application/x-protobuf", &request.encode_to_vec()) {
+        let fields = format!("Content-Type: application/x-protobuf\r\n{}", self.fields);
+        match server.post(&path, &fields, &request.encode_to_vec()) {
             Ok((200..=299, _)) => Ok(()),
             Ok((status, _)) => Err(Unsent {
                 // OTLP 1.x, "Retryable response codes".
                 is_worth_retrying: matches!(status, 429 | 502..=504),
-                why: anyhow::anyhow!("http://{}{path} answered {status}", self.host),
+                why: anyhow::anyhow!("{}{}{path} answered {status}", self.scheme, self.host),
             }),
             Err(why) => Err(Unsent { is_worth_retrying: true, why }),
         }
@@ -68,16 +133,48 @@ mod tests {
     #[test]
     fn urls() {
         for (url, want) in [
-            ("http://127.0.0.1:4318", Some(("127.0.0.1:4318", ""))),
-            ("http://[::1]:4318/", Some(("[::1]:4318", ""))),
-            ("http://collector:80/otlp/", Some(("collector:80", "/otlp"))),
-            ("https://collector:4318", None),
-            ("collector:4318", None),
-            ("http://collector", None),
+            ("http://127.0.0.1:4318", Ok(("127.0.0.1:4318", ""))),
+            ("http://[::1]:4318/", Ok(("[::1]:4318", ""))),
+            ("http://collector:80/otlp/", Ok(("collector:80", "/otlp"))),
+            ("https://collector:4318", Err("authorities")),
+            ("collector:4318", Err("neither http://")),
+            ("http://collector", Err("has no port")),
         ] {
-            let got = Endpoint::parse(url).ok();
-            let got = got.as_ref().map(|endpoint| (&*endpoint.host, &*endpoint.prefix));
-            assert_eq!(got, want, "{url}");
+            let got = Endpoint::parse(url, &EndpointFiles::default());
+            match (&got, want) {
+                (Ok(got), Ok(want)) => assert_eq!((&*got.host, &*got.prefix), want, "{url}"),
+                (Err(error), Err(words)) => {
+                    assert!(format!("{error:#}").contains(words), "{url}: {error:#}");
+                }
+                _ => panic!("{url}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn header_fields() {
+        let endpoint = || Endpoint::parse("http://a:1", &EndpointFiles::default()).unwrap();
+        for (list, want) in [
+            ("", Ok("")),
+            (
+                "authorization=Bearer%20t, x-tenant=a",
+                Ok("authorization: Bearer t\r\nx-tenant: a\r\n"),
+            ),
+            ("secret", Err("list of name=value")),
+            ("a=b%0d%0ac: d", Err("no header field")),
+            ("a b=c", Err("no header field")),
+        ] {
+            match (endpoint().with_headers(list), want) {
+                (Ok(got), Ok(want)) => {
+                    assert_eq!(got.fields, want, "{list}");
+                    assert_eq!(format!("{got:?}"), "http://a:1", "no secret is shown");
+                }
+                (Err(error), Err(words)) => {
+                    let error = format!("{error:#}");
+                    assert!(error.contains(words) && !error.contains("secret"), "{list}: {error}");
+                }
+                (got, _) => panic!("{list}: {got:?}"),
+            }
         }
     }
 }

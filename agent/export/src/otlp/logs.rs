@@ -7,12 +7,12 @@ use std::{
 
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
-    common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value},
+    common::v1::{AnyValue, ArrayValue, KeyValueList, any_value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
 };
 use serde_json::{Map, Value};
 
-use super::{Endpoint, attribute, resource, scope, text, unix_nanoseconds};
+use super::{Endpoint, Resource, attribute, conventions, scope, text, unix_nanoseconds};
 use crate::time;
 
 /// Pauses before a request is sent again to a collector that was there just now.
@@ -28,15 +28,16 @@ const MAX_SILENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct LogOutput {
     endpoint: Endpoint,
+    resource: Resource,
     /// While the collector is away: when to try again, and how long to wait after that.
     away: Option<(Instant, Duration)>,
 }
 
 impl LogOutput {
-    /// An output to this collector.
+    /// An output of this resource to this collector.
     #[must_use]
-    pub const fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, away: None }
+    pub const fn new(endpoint: Endpoint, resource: Resource) -> Self {
+        Self { endpoint, resource, away: None }
     }
 
     fn send(&mut self, request: &ExportLogsServiceRequest) -> anyhow::Result<()> {
@@ -75,7 +76,7 @@ impl io::Write for LogOutput {
         let events = lines.split(|&byte| byte == b'\n');
         let records: Vec<_> = events.filter_map(|event| record(event, now)).collect();
         if !records.is_empty() {
-            self.send(&request(records)).map_err(io::Error::other)?;
+            self.send(&request(&self.resource, records)).map_err(io::Error::other)?;
         }
         Ok(lines.len())
     }
@@ -85,13 +86,16 @@ impl io::Write for LogOutput {
     }
 }
 
-fn request(log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
-    let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() }];
-    let logs = ResourceLogs { resource: Some(resource()), scope_logs, ..ResourceLogs::default() };
-    ExportLogsServiceRequest { resource_logs: vec![logs] }
+fn request(resource: &Resource, log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
+    let schema_url = conventions::SCHEMA_URL.to_owned();
+    let scope_logs =
+        vec![ScopeLogs { scope: Some(scope()), log_records, schema_url: schema_url.clone() }];
+    let resource_logs =
+        vec![ResourceLogs { resource: Some(resource.message()), scope_logs, schema_url }];
+    ExportLogsServiceRequest { resource_logs }
 }
 
-/// A line of the event output as a record whose attributes are the line's keys.
+/// A line of the event output as a record.
 fn record(event: &[u8], observed: u64) -> Option<LogRecord> {
     let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
     let told = event.remove("time").and_then(|at| time::parse_rfc3339(at.as_str()?));
@@ -108,7 +112,7 @@ fn record(event: &[u8], observed: u64) -> Option<LogRecord> {
         severity_number: severity.into(),
         severity_text: severity.as_str_name().trim_start_matches("SEVERITY_NUMBER_").to_owned(),
         body: Some(text(body)),
-        attributes: attributes(event),
+        attributes: conventions::attributes(event),
         event_name: name,
         ..LogRecord::default()
     })
@@ -124,13 +128,8 @@ fn sentence(event: &Map<String, Value>) -> String {
     format!("{} → {}: {what}", word("proxy"), word("upstream"))
 }
 
-/// A null says nothing and is left out.
-fn attributes(object: Map<String, Value>) -> Vec<KeyValue> {
-    let known = object.into_iter().filter(|(_, value)| !value.is_null());
-    known.map(|(key, value)| attribute(&key, any(value))).collect()
-}
-
-fn any(value: Value) -> AnyValue {
+/// A value of JSON. In an object a null says nothing and is left out.
+pub(super) fn any(value: Value) -> AnyValue {
     use any_value::Value as Any;
 
     let value = match value {
@@ -145,7 +144,9 @@ fn any(value: Value) -> AnyValue {
             Some(Any::ArrayValue(ArrayValue { values: values.into_iter().map(any).collect() }))
         }
         Value::Object(object) => {
-            Some(Any::KvlistValue(KeyValueList { values: attributes(object) }))
+            let known = object.into_iter().filter(|(_, value)| !value.is_null());
+            let values = known.map(|(key, value)| attribute(&key, any(value))).collect();
+            Some(Any::KvlistValue(KeyValueList { values }))
         }
     };
     AnyValue { value }
@@ -170,11 +171,14 @@ mod tests {
             let found = got.attributes.iter().find(|attribute| attribute.key == key);
             found.and_then(|attribute| attribute.value.clone()?.value)
         };
-        assert_eq!(value("security"), Some(any_value::Value::StringValue("mtls".into())));
-        assert_eq!(value("is_final"), Some(any_value::Value::BoolValue(true)));
-        assert_eq!(value("opened_at"), Some(any_value::Value::IntValue(7)));
-        assert_eq!(value("sni"), None);
-        assert!(matches!(value("offered_versions"), Some(any_value::Value::ArrayValue(_))));
+        assert_eq!(value("hopsight.security"), Some(any_value::Value::StringValue("mtls".into())));
+        assert_eq!(value("hopsight.is_final"), Some(any_value::Value::BoolValue(true)));
+        assert_eq!(value("hopsight.opened_at"), Some(any_value::Value::IntValue(7)));
+        assert_eq!(value("tls.client.server_name"), None);
+        assert!(matches!(
+            value("hopsight.offered_versions"),
+            Some(any_value::Value::ArrayValue(_))
+        ));
     }
 
     #[test]

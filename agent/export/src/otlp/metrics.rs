@@ -21,7 +21,7 @@ use opentelemetry_proto::tonic::{
 };
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
-use super::{OtlpOptions, resource, scope, text_attribute, unix_nanoseconds};
+use super::{OtlpOptions, Resource, conventions, scope, text_attribute, unix_nanoseconds};
 use crate::{
     Exporter,
     metrics::{catalogue::OTLP_METRIC_EXPORTS, samples::Samples},
@@ -60,7 +60,7 @@ impl MetricExport {
             loop {
                 let ended = stopped.recv_timeout(options.metrics_interval);
                 let families = exporter.gather_families();
-                let request = request(&families, start, SystemTime::now());
+                let request = request(&options.resource, &families, start, SystemTime::now());
                 let result = options.endpoint.send("metrics", &request);
                 let was_failing = std::mem::replace(&mut is_failing, result.is_err());
                 counts[usize::from(is_failing)].fetch_add(1, Ordering::Relaxed);
@@ -91,6 +91,7 @@ impl Drop for MetricExport {
 }
 
 fn request(
+    resource: &Resource,
     families: &[MetricFamily],
     start: SystemTime,
     now: SystemTime,
@@ -99,8 +100,8 @@ fn request(
     let metrics = families.iter().filter_map(|family| metric(family, span)).collect();
     let scope_metrics =
         vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }];
-    let metrics =
-        ResourceMetrics { resource: Some(resource()), scope_metrics, ..ResourceMetrics::default() };
+    let schema_url = conventions::SCHEMA_URL.to_owned();
+    let metrics = ResourceMetrics { resource: Some(resource.message()), scope_metrics, schema_url };
     ExportMetricsServiceRequest { resource_metrics: vec![metrics] }
 }
 

@@ -4,21 +4,21 @@
 //! Neither waits for the pipeline nor makes it wait: events come through a bounded queue, metrics
 //! are gathered as for a scrape, and both are sent from threads of their own.
 
+mod conventions;
 mod endpoint;
 mod logs;
 mod metrics;
+mod resource;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
-    resource::v1::Resource,
-};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 
 pub use self::{
-    endpoint::Endpoint,
+    endpoint::{Endpoint, EndpointFiles},
     logs::LogOutput,
     metrics::{MetricExport, collect},
+    resource::Resource,
 };
 
 /// How OTLP is sent.
@@ -26,22 +26,10 @@ pub use self::{
 pub struct OtlpOptions {
     /// The collector.
     pub endpoint: Endpoint,
+    /// Who sends.
+    pub resource: Resource,
     /// Pause between exports of the metrics; zero for none.
     pub metrics_interval: Duration,
-}
-
-/// Who sends: `service.*` and `host.name` of the semantic conventions.
-fn resource() -> Resource {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim_end().to_owned();
-    let attributes = [
-        ("service.name", "hopsight".to_owned()),
-        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("service.instance.id", format!("{host}:{}", std::process::id())),
-        ("host.name", host),
-    ];
-    let attributes = attributes.map(|(key, value)| text_attribute(key, value));
-    Resource { attributes: attributes.into(), ..Resource::default() }
 }
 
 fn scope() -> InstrumentationScope {

@@ -69,8 +69,7 @@ pub fn answer_stays(answer: &[u8]) -> bool {
             || field(head, "content-length").is_some_and(|length| length != "0")
     };
     match status(head) {
-        None => false,
-        Some([b'1', _, _] | [b'4', b'0', b'7'] | [b'4', b'2', b'6']) => false,
+        None | Some([b'1', _, _] | [b'4', b'0', b'7'] | [b'4', b'2', b'6']) => false,
         Some([b'2', _, _]) => has_body(),
         Some(_) => true,
     }
