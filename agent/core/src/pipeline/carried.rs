@@ -200,7 +200,8 @@ impl FullHandshakes {
         }
     }
 
-    /// The verdict on a session resumed at `at`, and where it is carried from.
+    /// The verdict on a session resumed at `at`, and where it is carried from. `outcome` is
+    /// `incomplete` where the client left right after it had finished.
     ///
     /// # Errors
     /// [`Reason::HandshakeFailed`] if the resumption did not succeed;
@@ -213,7 +214,7 @@ impl FullHandshakes {
         outcome: Outcome,
         at: Timestamp,
     ) -> Result<(Verdict, CarriedFrom), Reason> {
-        if outcome != Outcome::Established {
+        if matches!(outcome, Outcome::Rejected | Outcome::Failed) {
             return Err(Reason::HandshakeFailed);
         }
         let full = match session {
@@ -275,7 +276,8 @@ pub(super) fn carry(
     at: Timestamp,
 ) -> Option<CarriedFrom> {
     let verdict = &mut judgement.verdict;
-    let nothing_to_carry = verdict.outcome == Outcome::Incomplete;
+    let is_incomplete = verdict.outcome == Outcome::Incomplete;
+    let nothing_to_carry = is_incomplete && !judgement.left_resumed;
     if judgement.resumed != Some(true)
         || verdict.client_auth != ClientAuth::Unknown
         || nothing_to_carry
@@ -284,9 +286,11 @@ pub(super) fn carry(
     }
     match full_handshakes.carry(&Session::of(connection)?, verdict.outcome, at) {
         Ok((carried, from)) => {
-            *verdict = carried;
+            // Why it is incomplete stays.
+            *verdict = Verdict { reason: verdict.reason.filter(|_| is_incomplete), ..carried };
             Some(from)
         }
+        Err(_) if is_incomplete => None,
         Err(reason) => {
             verdict.reason = Some(reason);
             None

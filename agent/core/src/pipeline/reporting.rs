@@ -122,6 +122,9 @@ impl Pipeline {
         if let Some(handshake) = entry.handshake {
             self.by_handshake.remove(&handshake);
         }
+        if let Some((pid, random)) = entry.connection.handshake_key() {
+            self.transcripts.release(pid, &random);
+        }
         if entry.connection.release() {
             out.push(Update::Done(id));
         }
