@@ -135,7 +135,11 @@ const fn security_of(client_auth: ClientAuth) -> Security {
     }
 }
 
-const fn known(client_auth: ClientAuth, outcome: Outcome, evidence: Evidence) -> Verdict {
+pub(crate) const fn known(
+    client_auth: ClientAuth,
+    outcome: Outcome,
+    evidence: Evidence,
+) -> Verdict {
     Verdict {
         security: security_of(client_auth),
         client_auth,

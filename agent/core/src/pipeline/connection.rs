@@ -14,7 +14,7 @@ use crate::{
         prelude::{self, Opening, Protocol, ProxyVersion},
         reassembly::{DropCounts, Missing, Stream},
     },
-    tls::{facts::HandshakeFacts, wire::WireHandshake},
+    tls::{facts::HandshakeFacts, flights::CertificateFlight, wire::WireHandshake},
 };
 
 /// Segments of a connection joined in the middle that are looked at before it stays `unknown`.
@@ -310,6 +310,15 @@ impl Connection {
     pub fn wire_facts(&self) -> Option<&HandshakeFacts> {
         match &self.phase {
             Phase::Tls { wire, .. } => Some(wire.facts()),
+            _ => None,
+        }
+    }
+
+    /// Its client's flight, where that is in one record and lengths are all that is known of it.
+    #[must_use]
+    pub fn certificate_flight(&self) -> Option<CertificateFlight> {
+        match &self.phase {
+            Phase::Tls { wire, .. } => wire.flights()?.certificate_flight(),
             _ => None,
         }
     }

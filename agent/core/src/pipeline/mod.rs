@@ -1,5 +1,6 @@
 //! Every line between capture and export: events in, reports out. Pure: time comes with events.
 
+mod alike;
 pub mod carried;
 pub mod connection;
 mod counters;
@@ -276,6 +277,8 @@ impl Pipeline {
 
 #[cfg(test)]
 mod acceptance_tests;
+#[cfg(test)]
+mod alike_tests;
 #[cfg(test)]
 mod idle_tests;
 #[cfg(test)]

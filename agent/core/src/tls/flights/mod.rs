@@ -36,6 +36,7 @@ mod arithmetic;
 mod client;
 mod ends;
 mod facts;
+mod likeness;
 mod outcome;
 mod server;
 mod verdict;
@@ -49,6 +50,7 @@ use self::{
 };
 pub use self::{
     facts::{HelloFacts, SuiteLengths, UnknownCipherSuite},
+    likeness::CertificateFlight,
     verdict::{Ambiguity, Confidence, FailureSign, FlightVerdict, Rule},
 };
 use crate::{
