@@ -22,6 +22,12 @@ use crate::{
 /// Names the Envoy binary; `cargo xtask` sets it to the one it installed.
 pub const VARIABLE: &str = "HOPSIGHT_ENVOY";
 
+/// How a cluster speaks HTTP.
+const HTTP_OPTIONS: &str =
+    "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/// How it speaks TLS.
+const TLS_CONTEXT: &str = "transport_sockets.tls.v3.UpstreamTlsContext";
+
 /// A running Envoy.
 #[derive(Debug)]
 pub struct Envoy {
@@ -58,6 +64,55 @@ impl Config {
         self.listeners.push(listener(case.name, front));
         self.clusters.push(cluster(case, dial, pki)?);
         Ok(())
+    }
+}
+
+/// Listeners and clusters whose connections carry as many requests as they like.
+#[derive(Clone, Debug, Default)]
+pub struct Pools {
+    config: Config,
+}
+
+impl Pools {
+    /// Adds a hop: a listener in the clear on `front`, a cluster that connects to `dial`, under TLS
+    /// if it has a server name; `http` says which HTTP it speaks.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn add(
+        &mut self,
+        name: &str,
+        (front, dial): (SocketAddr, SocketAddr),
+        server_name: Option<&str>,
+        identity: Option<&Identity>,
+        http: &Value,
+    ) -> anyhow::Result<()> {
+        self.config.listeners.push(listener(name, front));
+        let options = json!({
+            "@type": HTTP_OPTIONS,
+            "explicit_http_config": http,
+        });
+        let mut cluster = static_cluster(name, dial, &options);
+        if let Some(server_name) = server_name {
+            let mut common = json!({ "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" } });
+            if let Some(identity) = identity {
+                common["tls_certificates"] = certificates(identity)?;
+            }
+            if http.get("http2_protocol_options").is_some() {
+                common["alpn_protocols"] = json!(["h2"]);
+            }
+            let context = json!({ "sni": server_name, "common_tls_context": common });
+            cluster["transport_socket"] = typed("tls", TLS_CONTEXT, context);
+        }
+        self.config.clusters.push(cluster);
+        Ok(())
+    }
+
+    /// The file that Envoy starts with.
+    #[must_use]
+    pub fn bootstrap(&self) -> Value {
+        let Config { listeners, clusters } = &self.config;
+        json!({ "static_resources": { "listeners": listeners, "clusters": clusters } })
     }
 }
 
@@ -130,44 +185,48 @@ fn listener(name: &str, front: SocketAddr) -> Value {
 }
 
 fn cluster(case: &Case, dial: SocketAddr, pki: &Pki) -> anyhow::Result<Value> {
-    let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": socket(dial) } }] }]);
     let options = json!({
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "@type": HTTP_OPTIONS,
         // A connection for every request, as the other proxies are set.
         "common_http_protocol_options": { "max_requests_per_connection": 1 },
         "explicit_http_config": { "http_protocol_options": {} },
     });
-    let mut cluster = json!({
-        "name": case.name,
-        "type": "STATIC",
-        "connect_timeout": "5s",
-        "load_assignment": { "cluster_name": case.name, "endpoints": endpoints },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
-        },
-    });
+    let mut cluster = static_cluster(case.name, dial, &options);
     if case.version().is_some() {
-        let kind = "transport_sockets.tls.v3.UpstreamTlsContext";
-        cluster["transport_socket"] = typed("tls", kind, client_tls(case, pki)?);
+        cluster["transport_socket"] = typed("tls", TLS_CONTEXT, client_tls(case, pki)?);
     }
     Ok(cluster)
 }
 
+fn static_cluster(name: &str, dial: SocketAddr, options: &Value) -> Value {
+    let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": socket(dial) } }] }]);
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": { "cluster_name": name, "endpoints": endpoints },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
+    })
+}
+
+fn certificates(identity: &Identity) -> anyhow::Result<Value> {
+    Ok(json!([{
+        "certificate_chain": { "filename": utf8(&identity.chain)? },
+        "private_key": { "filename": utf8(&identity.key)? },
+    }]))
+}
+
 fn client_tls(case: &Case, pki: &Pki) -> anyhow::Result<Value> {
-    let certificate = |identity: &Identity| -> anyhow::Result<Value> {
-        Ok(json!([{
-            "certificate_chain": { "filename": utf8(&identity.chain)? },
-            "private_key": { "filename": utf8(&identity.key)? },
-        }]))
-    };
     let trust = |root: &Path| -> anyhow::Result<Value> {
         Ok(json!({ "trusted_ca": { "filename": utf8(root)? } }))
     };
     let mut common = json!({ "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" } });
     match case.holds {
         Holds::Nothing => {}
-        Holds::Trusted => common["tls_certificates"] = certificate(&pki.client)?,
-        Holds::Foreign => common["tls_certificates"] = certificate(&pki.foreign_client)?,
+        Holds::Trusted => common["tls_certificates"] = certificates(&pki.client)?,
+        Holds::Foreign => common["tls_certificates"] = certificates(&pki.foreign_client)?,
     }
     match case.verify {
         Verify::Off => {}

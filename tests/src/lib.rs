@@ -28,6 +28,7 @@ pub mod loopback;
 pub mod monitoring;
 pub mod netns;
 pub mod nginx;
+pub mod ordinary;
 pub mod pki;
 pub mod place;
 pub mod process;

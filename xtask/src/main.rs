@@ -11,6 +11,7 @@ mod command;
 mod demo;
 mod fuzz;
 mod lint;
+mod ordinary;
 mod package;
 mod setup;
 mod stacks;
@@ -41,6 +42,8 @@ enum Task {
     Vm(vm::Args),
     /// Run the live matrix with more releases of Go, Caddy and Envoy
     Stacks(stacks::Args),
+    /// Run proxies in ordinary use beside an agent and compare with their upstreams' logs
+    Ordinary(ordinary::Args),
     /// Fuzz the parsers and the pipeline with cargo-fuzz
     Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Stacks(args) => stacks::run(&args),
+        Task::Ordinary(args) => ordinary::run_task(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),

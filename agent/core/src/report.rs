@@ -122,6 +122,13 @@ pub struct ConnectionReport {
 }
 
 impl ConnectionReport {
+    /// The proxy closed the connection before either side had sent a byte: it is counted apart, and
+    /// no share, state or evaluation of its hop includes it.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.verdict.reason == Some(Reason::Unused)
+    }
+
     /// Library and wire give different answers: one of them is misread. The library's is reported.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

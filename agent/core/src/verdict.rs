@@ -5,6 +5,7 @@
 //!    or proven.
 //! 3. Offered is not negotiated, presented is not accepted.
 
+mod encrypted;
 mod library;
 mod suite;
 
@@ -15,7 +16,6 @@ use crate::{
     tls::{
         alert,
         facts::{ClientCertificate, HandshakeFacts},
-        flights::{Ambiguity, FlightVerdict},
         hello::TlsVersion,
         transcript::Transcript,
         wire::WireHandshake,
@@ -42,6 +42,9 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The session was resumed: the verdict is to be carried from its full handshake.
     pub resumed: Option<bool>,
+    /// The client left right after it had finished a resumption. The server had taken the session up,
+    /// so what its full handshake showed is carried as from one that ended like this.
+    pub left_resumed: bool,
     /// Rule of the flight classifier, for `inferred`.
     pub rule: Option<&'static str>,
     /// What the wire alone says of client authentication, beside a verdict of the library's.
@@ -132,7 +135,11 @@ const fn security_of(client_auth: ClientAuth) -> Security {
     }
 }
 
-const fn known(client_auth: ClientAuth, outcome: Outcome, evidence: Evidence) -> Verdict {
+pub(crate) const fn known(
+    client_auth: ClientAuth,
+    outcome: Outcome,
+    evidence: Evidence,
+) -> Verdict {
     Verdict {
         security: security_of(client_auth),
         client_auth,
@@ -152,6 +159,7 @@ impl Judgement {
             certainty,
             verdict,
             resumed: None,
+            left_resumed: false,
             rule: None,
             wire_client_auth: None,
             awaits_acceptance: false,
@@ -199,7 +207,7 @@ pub fn judge(
     let mut judgement = if circumstances.contradicted {
         contradicted(circumstances)
     } else if encrypted {
-        judge_encrypted(wire, circumstances)
+        encrypted::judge(wire, circumstances)
     } else {
         judge_clear(wire, circumstances)
     };
@@ -333,61 +341,4 @@ fn refused(
         return Judgement::new(Certainty::Decided, verdict);
     }
     Judgement::failed(known(facts.client_auth(), Outcome::Rejected, Evidence::Wire), circumstances)
-}
-
-/// TLS 1.3 by its record lengths.
-fn judge_encrypted(wire: &WireHandshake, circumstances: Circumstances) -> Judgement {
-    if let Some(seen) = wire.alert() {
-        // In the clear although keys exist: one side could not follow the other.
-        return refused(wire.facts(), seen.sender, seen.description, circumstances);
-    }
-    let Some(flights) = wire.flights() else {
-        let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
-        let reason = if resumed { Reason::ResumedUnseen } else { Reason::EncryptedHandshake };
-        // An alert in the clear may still come.
-        let certainty = if circumstances.ended { Certainty::Settled } else { Certainty::Decided };
-        let mut judgement = Judgement::unknown(certainty, Outcome::Incomplete, reason);
-        judgement.resumed = resumed.then_some(true);
-        return judgement;
-    };
-    let circumstances = if flights.client_left_first() && circumstances.end.is_some() {
-        Circumstances { end: Some(End::By(Direction::ToServer)), ..circumstances }
-    } else {
-        circumstances
-    };
-    let judged = |verdict: &dyn Fn(Outcome) -> Verdict| match flights.outcome() {
-        Outcome::Incomplete => awaited(circumstances, verdict),
-        seen => Judgement::new(Certainty::Settled, verdict(seen)),
-    };
-    match flights.verdict() {
-        FlightVerdict::Decided { client_auth, rule, .. } => {
-            let mut judgement = judged(&|outcome| known(client_auth, outcome, Evidence::Inferred));
-            judgement.rule = Some(rule.as_str());
-            judgement.resumed = Some(false);
-            judgement
-        }
-        FlightVerdict::Resumed => {
-            let mut judgement = judged(&|outcome| unknown(outcome, Reason::ResumedUnseen));
-            judgement.resumed = Some(true);
-            judgement
-        }
-        FlightVerdict::Failed { .. } => {
-            Judgement::failed(unknown(Outcome::Failed, Reason::HandshakeFailed), circumstances)
-        }
-        FlightVerdict::Ambiguous { why } => {
-            let reason = match why {
-                Ambiguity::UnknownOffer => Reason::UnknownOffer,
-                _ => Reason::Ambiguous,
-            };
-            let mut judgement = judged(&|outcome| unknown(outcome, reason));
-            if !matches!(judgement.verdict.reason, Some(Reason::Unaccepted | Reason::Abandoned)) {
-                judgement.verdict.reason = Some(reason);
-            }
-            judgement
-        }
-        FlightVerdict::Pending => match wire.broken().or_else(|| circumstances.dead_end()) {
-            Some(reason) => Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason),
-            None => Judgement::unknown(Certainty::Open, Outcome::Incomplete, Reason::NoData),
-        },
-    }
 }

@@ -12,8 +12,9 @@ use super::{
 };
 use hopsight_core::{
     hops::{hop::Hop, labels, onward::ContinuesEncrypted, table::Snapshot},
-    model::{Security, ServerVerified},
+    model::{Reason, Security, ServerVerified},
     policy::drift::Compliance,
+    report::Verdict,
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 use hopsight_export::time;
@@ -215,6 +216,9 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
 
 fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     let state = &hop.state;
+    let (client_auth, evidence) = hop
+        .not_working()
+        .map_or((state.client_auth, state.evidence), |said| (said.client_auth, said.evidence));
     let failed = hop.counts.failed();
     let verified = match state.server_verified {
         ServerVerified::No => Style::Red,
@@ -224,8 +228,8 @@ fn narrow(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         (*hop.proxy).into(),
         (*hop.upstream).into(),
         Cell::styled(security(hop), Style::of(state.security)),
-        state.client_auth.as_str().into(),
-        state.evidence.as_str().into(),
+        client_auth.as_str().into(),
+        evidence.as_str().into(),
         Cell::styled(state.server_verified.as_str(), verified),
         state.tls_version.as_deref().unwrap_or_default().into(),
         hop.counts.count_of(|_| true).to_string().into(),
@@ -278,7 +282,12 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
 }
 
 /// The worst treatment in use; that others are used beside it; whether plaintext goes on encrypted.
+/// Of a hop on which nothing has worked, what its newest connection was, and how that ended.
 fn security(hop: &Hop) -> String {
+    if let Some(Verdict { security, outcome, reason, .. }) = hop.not_working() {
+        let end = reason.map_or(outcome.as_str(), Reason::as_str);
+        return format!("{security} ({end})");
+    }
     let word = hop.state.security.as_str();
     let mixed = if hop.is_mixed_security() { " (mixed)" } else { "" };
     let onward = match hop.continues_encrypted {

@@ -175,7 +175,7 @@ impl Evaluator {
             let evaluation = Evaluation { loaded_at, compliance, onward: onward.clone() };
             exporter.record_between(&ends, report, evaluation, hopsight_system::clock::now());
         };
-        if report.verdict.security == Security::Unknown && !report.is_final {
+        if report.is_unused() || report.verdict.security == Security::Unknown && !report.is_final {
             record(&self.exporter, None);
             return;
         }

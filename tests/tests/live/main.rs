@@ -8,6 +8,7 @@ mod hops;
 mod lifecycle;
 mod matrix;
 mod mid_stream;
+mod ordinary;
 mod outputs;
 mod stacks;
 mod topology;

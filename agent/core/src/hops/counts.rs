@@ -79,6 +79,10 @@ pub struct Counts {
     pub resumed_connections: u64,
     /// Finished connections of which it is known whether they resumed a session.
     pub resumption_known: u64,
+    /// Finished connections that the proxy closed before either side had sent a byte. In no other
+    /// count.
+    #[serde(default)]
+    pub unused_connections: u64,
     /// The last alert.
     pub last_alert: Option<LastAlert>,
 }

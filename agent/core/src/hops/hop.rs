@@ -103,6 +103,16 @@ impl Hop {
         &*self.upstream == OTHER
     }
 
+    /// What its newest report shows of a hop on which nothing has worked: how connections were
+    /// protected that were refused, failed, or were accepted by nobody. The hop itself stays
+    /// `unknown`, for nothing of it is in use.
+    #[must_use]
+    pub fn not_working(&self) -> Option<&Verdict> {
+        let verdict = &self.last_verdict;
+        let is_unknown = self.state.security == Security::Unknown && !self.is_overflow();
+        (is_unknown && verdict.security != Security::Unknown).then_some(verdict)
+    }
+
     /// Whether one of its servers has this address.
     #[must_use]
     pub fn is_to(&self, address: SocketAddr) -> bool {

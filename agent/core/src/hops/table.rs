@@ -82,6 +82,10 @@ pub struct Totals {
     pub overflowed_connections: u64,
     /// Hops forgotten because they were silent.
     pub expired_hops: u64,
+    /// Connections that a proxy closed before either side had sent a byte, those to upstreams without
+    /// a hop included: they make none.
+    #[serde(default)]
+    pub unused_connections: u64,
 }
 
 /// The table at one moment.
@@ -141,6 +145,10 @@ impl HopTable {
         self.revision.any += 1;
         let stands_for = self.limits.treatment_stands_for;
         let key = (ends.proxy.clone(), ends.upstream.clone());
+        if report.is_unused() {
+            self.count_unused(&key);
+            return None;
+        }
         if let Some(hop) = self.hops.get_mut(&key) {
             return change(hop, &mut self.revision, |hop| {
                 hop.record(report, evaluation, now, stands_for);
@@ -155,6 +163,14 @@ impl HopTable {
         }
         self.revision.note_essential();
         change(hop, &mut self.revision, |hop| hop.record(report, evaluation, now, stands_for))
+    }
+
+    /// Counts a connection that says nothing about its hop, not even that it is alive.
+    fn count_unused(&mut self, key: &(Arc<str>, Arc<str>)) {
+        self.totals.unused_connections += 1;
+        if let Some(hop) = self.hops.get_mut(key) {
+            Arc::make_mut(hop).counts.unused_connections += 1;
+        }
     }
 
     /// The key of a new hop if there is room, else of an overflow hop.

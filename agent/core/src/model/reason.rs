@@ -11,8 +11,12 @@ vocabulary! {
         Truncated => "truncated",
         /// Bytes in the middle of the stream were never seen.
         Gap => "gap",
-        /// The connection carried no bytes (or none that decide).
+        /// The connection carried no bytes (or none that decide), and it was not the client that
+        /// left it so.
         NoData => "no_data",
+        /// The client ended the connection before either side had sent a byte (a health check, a
+        /// spare connection): it is counted apart, and says nothing about its hop.
+        Unused => "unused",
         /// The server ended the connection, and sent nothing that shows that it accepted the
         /// handshake.
         Unaccepted => "unaccepted",

@@ -10,27 +10,37 @@ use crate::model::{
     Evidence, Outcome,
 };
 
+/// The events of a recorded handshake without its end.
 macro_rules! recorded {
     ($name:literal) => {
-        recorded(include_str!(concat!("../../fixtures/handshakes/", $name, ".jsonl")))
+        $crate::pipeline::acceptance_tests::without_end(include_str!(concat!(
+            "../../fixtures/handshakes/",
+            $name,
+            ".jsonl"
+        )))
     };
 }
 
+pub(super) use recorded;
+
 /// The events of one connection, without its end.
-fn recorded(text: &str) -> Vec<Event> {
+pub(super) fn without_end(text: &str) -> Vec<Event> {
     let mut events: Vec<Event> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     events.retain(|event| !matches!(event, Event::Fin { .. } | Event::Closed { .. }));
     events
 }
 
-fn run(pipeline: &mut Pipeline, events: impl IntoIterator<Item = Event>) -> Vec<ConnectionReport> {
+pub(super) fn run(
+    pipeline: &mut Pipeline,
+    events: impl IntoIterator<Item = Event>,
+) -> Vec<ConnectionReport> {
     let mut updates = Vec::new();
     events.into_iter().for_each(|event| pipeline.handle(event, &mut updates));
     reports(updates)
 }
 
-fn reports(updates: Vec<Update>) -> Vec<ConnectionReport> {
+pub(super) fn reports(updates: Vec<Update>) -> Vec<ConnectionReport> {
     let reports = updates.into_iter().filter_map(|update| match update {
         Update::Report { report, .. } => Some(*report),
         Update::Done(_) => None,
@@ -38,25 +48,25 @@ fn reports(updates: Vec<Update>) -> Vec<ConnectionReport> {
     reports.collect()
 }
 
-fn without_library(mut events: Vec<Event>) -> Vec<Event> {
+pub(super) fn without_library(mut events: Vec<Event>) -> Vec<Event> {
     events.retain(|event| !matches!(event, Event::Library(_)));
     events
 }
 
-fn connection(events: &[Event]) -> ConnectionId {
+pub(super) fn connection(events: &[Event]) -> ConnectionId {
     let Event::Opened { connection, .. } = events[0] else { panic!("it is opened") };
     connection
 }
 
 /// The index of the n-th segment of a side.
-fn nth_segment(events: &[Event], side: Direction, n: usize) -> usize {
+pub(super) fn nth_segment(events: &[Event], side: Direction, n: usize) -> usize {
     let is_one =
         |event: &Event| matches!(event, Event::Segment { direction, .. } if *direction == side);
     events.iter().enumerate().filter(|(_, event)| is_one(event)).nth(n).expect("a segment").0
 }
 
 /// Who ends the connection, and how that is seen.
-fn ends(connection: ConnectionId) -> [(&'static str, Vec<Event>, Reason); 4] {
+pub(super) fn ends(connection: ConnectionId) -> [(&'static str, Vec<Event>, Reason); 4] {
     let at = Timestamp(u64::MAX / 2);
     let closed = |cause| Event::Closed { connection, at, cause };
     let fin = |direction| Event::Fin { connection, at, direction, offset: u32::MAX };
@@ -198,10 +208,9 @@ fn a_server_may_think_for_longer_than_the_grace() {
     let before = whole[..answer].to_vec();
     let start = before[answer - 1].at();
     let after = |duration: Duration| Timestamp(start.0 + nanoseconds(duration));
-    for (name, waits, expected) in [
-        ("it answers", limits.settle_grace * 5, (Outcome::Established, None)),
-        ("never", limits.handshake_timeout * 2, (Outcome::Incomplete, Some(Reason::Timeout))),
-    ] {
+    for (name, waits) in
+        [("seconds", limits.settle_grace * 5), ("minutes", limits.handshake_timeout * 5)]
+    {
         let mut pipeline = Pipeline::new(limits);
         run(&mut pipeline, before.clone());
         let mut updates = Vec::new();
@@ -209,7 +218,11 @@ fn a_server_may_think_for_longer_than_the_grace() {
         let mut said = reports(updates);
         said.extend(run(&mut pipeline, [whole[answer].clone()]));
         let last = said.pop().unwrap();
-        assert_eq!((last.verdict.outcome, last.verdict.reason), expected, "{name}");
+        assert_eq!(
+            (last.verdict.outcome, last.verdict.reason),
+            (Outcome::Established, None),
+            "{name}"
+        );
         assert_eq!(last.verdict.client_auth, Presented, "{name}");
     }
 }
@@ -217,10 +230,41 @@ fn a_server_may_think_for_longer_than_the_grace() {
 #[test]
 fn a_connection_that_says_nothing_is_nobodys_refusal() {
     let events = recorded!("mtls12");
-    for (how, end, _) in ends(connection(&events)) {
+    for (how, end, reason) in ends(connection(&events)) {
         let events = events[..2].iter().cloned().chain(end);
         let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
-        assert_eq!(last.verdict.reason, Some(Reason::NoData), "{how}");
+        let client_left = reason == Reason::Abandoned;
+        let expected = if client_left { Reason::Unused } else { Reason::NoData };
+        assert_eq!(last.verdict.reason, Some(expected), "{how}");
+        assert_eq!((last.is_unused(), last.is_final), (client_left, true), "{how}");
+    }
+}
+
+#[test]
+fn what_may_have_carried_bytes_is_not_unused() {
+    let events = recorded!("mtls12");
+    let (connection, at) = (connection(&events), events[1].at());
+    let closed = |cause| Event::Closed { connection, at, cause };
+    let fin = |offset| Event::Fin { connection, at, direction: ToServer, offset };
+    let mid_stream = |mut event: Event| {
+        if let Event::Opened { beginning, .. } = &mut event {
+            *beginning = crate::model::Beginning::MidStream;
+        }
+        event
+    };
+    let left = closed(CloseCause::ResetBy(ToServer));
+    let opened = events[..2].to_vec();
+    for (name, events) in [
+        ("an end beyond bytes that were not seen", [&opened[..], &[fin(7), left.clone()]].concat()),
+        ("a loss", [&opened[..], &[Event::Lost { connection, at }, left.clone()]].concat()),
+        ("a byte", [&events[..3], std::slice::from_ref(&left)].concat()),
+        ("older than the agent", vec![mid_stream(events[0].clone()), left]),
+        ("nobody saw who left", [&opened[..], &[closed(CloseCause::Closed)]].concat()),
+        ("never connected", [&opened[..1], &[closed(CloseCause::ConnectFailed)]].concat()),
+        ("the capture ends", [&opened[..], &[closed(CloseCause::SourceEnded)]].concat()),
+    ] {
+        let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+        assert!(last.is_final && !last.is_unused(), "{name}: {:?}", last.verdict);
     }
 }
 

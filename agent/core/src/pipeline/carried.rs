@@ -13,6 +13,11 @@
 //! | certain | any, or one that nobody saw begin | `ambiguous` |
 //! | certain, but the scope was forgotten to make room | not known | `resumed_unseen` |
 //! | any, and an external key may have begun the session | any | `resumed_unseen` |
+//!
+//! That everything known of an address is alike does not answer for a server name that is new: nginx
+//! keeps one session per address whatever the name, but an upstream block of the same address, with or
+//! without a certificate, may have begun it before anybody watched, or in another worker that shares
+//! it. What a process does not show of its past cannot be ruled out here.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,7 +32,7 @@ use super::{
 use crate::{
     model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
     report::{CarriedFrom, Verdict},
-    tls::session::SessionName,
+    tls::{flights::CertificateFlight, session::SessionName},
     verdict::Judgement,
 };
 
@@ -40,13 +45,29 @@ struct Full {
 
 /// When a session of each kind was last begun or resumed: it may live on for the age limit from
 /// then.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Uses {
     presented: Option<Timestamp>,
     requested_not_presented: Option<Timestamp>,
     not_requested: Option<Timestamp>,
     /// Begun by a handshake that did not say.
     unknown: Option<Timestamp>,
+    /// Begun by one that may yet be explained.
+    doubted: Option<Box<Doubt>>,
+}
+
+/// A full handshake whose flight is as long as a padded block.
+#[derive(Clone, Debug)]
+struct Doubt {
+    key: SessionKey,
+    length: u16,
+    at: Timestamp,
+}
+
+impl Doubt {
+    fn is_explained_by(&self, key: &SessionKey, length: u16) -> bool {
+        self.key == *key && CertificateFlight::are_alike(self.length, length)
+    }
 }
 
 impl Uses {
@@ -63,7 +84,7 @@ impl Uses {
     /// may be one that did not.
     fn resume(&mut self, client_auth: ClientAuth, at: Timestamp, max_age: Duration) -> bool {
         *self.of(client_auth) = Some(at);
-        let mut others = false;
+        let mut others = self.doubted.as_ref().is_some_and(|doubt| at.since(doubt.at) <= max_age);
         for other in ClientAuth::ALL.iter().filter(|&&other| other != client_auth) {
             if let Some(used) = self.of(*other)
                 && at.since(*used) <= max_age
@@ -117,6 +138,8 @@ pub struct FullHandshakes {
     max_age: Duration,
     named: Bounded<SessionName, Full>,
     last: Bounded<SessionKey, Full>,
+    /// How long the flights are that show a certificate in one record.
+    flights: Bounded<SessionKey, u16>,
     uses: Bounded<SessionScope, Uses>,
     /// When one of `uses` was last forgotten to make room.
     forgot_at: Option<Timestamp>,
@@ -131,6 +154,7 @@ impl FullHandshakes {
             max_age,
             named: Bounded::new(max),
             last: Bounded::new(max),
+            flights: Bounded::new(max),
             uses: Bounded::new(max.saturating_mul(2)),
             forgot_at: None,
         }
@@ -156,17 +180,49 @@ impl FullHandshakes {
     }
 
     fn note_use(&mut self, scope: SessionScope, client_auth: ClientAuth, at: Timestamp) {
-        if let Some(known) = self.uses.entries.get_mut(&scope) {
-            *known.of(client_auth) = Some(at);
-            return;
+        *self.uses_in(scope, at).of(client_auth) = Some(at);
+    }
+
+    fn uses_in(&mut self, scope: SessionScope, at: Timestamp) -> &mut Uses {
+        if !self.uses.entries.contains_key(&scope) {
+            if self.uses.is_full() {
+                self.forgot_at = Some(at);
+            }
+            // It may have been known before.
+            let uses = Uses { unknown: self.forgot_at, ..Uses::default() };
+            self.uses.insert(scope.clone(), uses);
         }
-        if self.uses.is_full() {
-            self.forgot_at = Some(at);
+        self.uses.entries.entry(scope).or_default()
+    }
+
+    /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.
+    pub fn note_flight(&mut self, key: &SessionKey, length: u16) {
+        for scope in key.scopes() {
+            let Some(uses) = self.uses.entries.get_mut(&scope) else { continue };
+            if let Some(doubt) = uses.doubted.take_if(|doubt| doubt.is_explained_by(key, length)) {
+                uses.presented = uses.presented.max(Some(doubt.at));
+            }
         }
-        // It may have been known before.
-        let mut uses = Uses { unknown: self.forgot_at, ..Uses::default() };
-        *uses.of(client_auth) = Some(at);
-        self.uses.insert(scope, uses);
+        self.flights.insert(key.clone(), length);
+    }
+
+    /// Whether a flight in doubt, of this length, is like one that showed a certificate.
+    #[must_use]
+    pub fn explains(&self, key: &SessionKey, length: u16) -> bool {
+        let known = self.flights.entries.get(key);
+        known.is_some_and(|&known| CertificateFlight::are_alike(known, length))
+    }
+
+    /// Notes that a session may have begun with a flight in doubt, of this length.
+    pub fn doubt(&mut self, key: &SessionKey, length: u16, at: Timestamp) {
+        for scope in key.scopes() {
+            let uses = self.uses_in(scope, at);
+            match &mut uses.doubted {
+                Some(doubt) if doubt.is_explained_by(key, length) => doubt.at = at,
+                Some(_) => uses.unknown = Some(at),
+                none => *none = Some(Box::new(Doubt { key: key.clone(), length, at })),
+            }
+        }
     }
 
     /// Learns from a handshake that is decided, whose connection may go on: its session may be resumed
@@ -200,7 +256,8 @@ impl FullHandshakes {
         }
     }
 
-    /// The verdict on a session resumed at `at`, and where it is carried from.
+    /// The verdict on a session resumed at `at`, and where it is carried from. `outcome` is
+    /// `incomplete` where the client left right after it had finished.
     ///
     /// # Errors
     /// [`Reason::HandshakeFailed`] if the resumption did not succeed;
@@ -213,7 +270,7 @@ impl FullHandshakes {
         outcome: Outcome,
         at: Timestamp,
     ) -> Result<(Verdict, CarriedFrom), Reason> {
-        if outcome != Outcome::Established {
+        if matches!(outcome, Outcome::Rejected | Outcome::Failed) {
             return Err(Reason::HandshakeFailed);
         }
         let full = match session {
@@ -275,7 +332,8 @@ pub(super) fn carry(
     at: Timestamp,
 ) -> Option<CarriedFrom> {
     let verdict = &mut judgement.verdict;
-    let nothing_to_carry = verdict.outcome == Outcome::Incomplete;
+    let is_incomplete = verdict.outcome == Outcome::Incomplete;
+    let nothing_to_carry = is_incomplete && !judgement.left_resumed;
     if judgement.resumed != Some(true)
         || verdict.client_auth != ClientAuth::Unknown
         || nothing_to_carry
@@ -284,7 +342,8 @@ pub(super) fn carry(
     }
     match full_handshakes.carry(&Session::of(connection)?, verdict.outcome, at) {
         Ok((carried, from)) => {
-            *verdict = carried;
+            // Why it is incomplete stays.
+            *verdict = Verdict { reason: verdict.reason.filter(|_| is_incomplete), ..carried };
             Some(from)
         }
         Err(reason) => {

@@ -1,6 +1,7 @@
 //! One observed connection: from its segments to a judgement and a report.
 
 mod certificates;
+mod judging;
 mod opening;
 mod report;
 
@@ -8,13 +9,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     heard::{Heard, Place},
-    model::{Beginning, CloseCause, ConnectionId, Direction, Origin, Outcome, Reason, Timestamp},
+    model::{Beginning, CloseCause, ConnectionId, Direction, Origin, Reason, Timestamp},
     stream::{
         prelude::{self, Opening, Protocol, ProxyVersion},
         reassembly::{DropCounts, Missing, Stream},
     },
-    tls::{facts::HandshakeFacts, transcript::Transcript, wire::WireHandshake},
-    verdict::{self, Certainty, Circumstances, End, Judgement},
+    tls::{facts::HandshakeFacts, flights::CertificateFlight, wire::WireHandshake},
 };
 
 /// Segments of a connection joined in the middle that are looked at before it stays `unknown`.
@@ -213,6 +213,15 @@ impl Connection {
         self.closed.is_some() || self.given_up.is_some()
     }
 
+    /// Whether it may stay silent for as long as it likes: the client has sent what may be its whole
+    /// flight of a TLS 1.3 handshake, and nothing has begun that is not over.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        let Phase::Tls { wire, .. } = &self.phase else { return false };
+        let is_open = |stream: &Stream| stream.missing() == Missing::NotYet;
+        !self.ended() && !self.lost && self.streams.iter().all(is_open) && wire.rests()
+    }
+
     /// Both sides are through with the connection.
     const fn over(&self) -> bool {
         matches!(self.closed, Some(CloseCause::Closed | CloseCause::ResetBy(_)))
@@ -305,6 +314,15 @@ impl Connection {
         }
     }
 
+    /// Its client's flight, where that is in one record and lengths are all that is known of it.
+    #[must_use]
+    pub fn certificate_flight(&self) -> Option<CertificateFlight> {
+        match &self.phase {
+            Phase::Tls { wire, .. } => wire.flights()?.certificate_flight(),
+            _ => None,
+        }
+    }
+
     /// True once any payload byte was seen.
     #[must_use]
     pub fn has_data(&self) -> bool {
@@ -328,72 +346,5 @@ impl Connection {
         let mut sum = self.streams[0].drops();
         sum.add(&self.streams[1].drops());
         sum
-    }
-
-    /// Nothing is known but that bytes are exchanged: once both sides have spoken.
-    fn exchanged(&self, reason: Reason) -> Judgement {
-        let spoken = self.streams.iter().all(|stream| stream.end() > 0);
-        let outcome = if spoken { Outcome::Established } else { Outcome::Incomplete };
-        let settled = spoken || self.ended();
-        let certainty = if settled { Certainty::Settled } else { Certainty::Decided };
-        Judgement::unknown(certainty, outcome, reason)
-    }
-
-    /// What is to be said now.
-    #[must_use]
-    pub fn judge(&self, transcript: Option<&Transcript>) -> Judgement {
-        let circumstances = Circumstances {
-            missing: [self.streams[0].missing(), self.streams[1].missing()],
-            ended: self.ended(),
-            end: self.over().then(|| self.left_first.map_or(End::Unseen, End::By)),
-            given_up: self.given_up,
-            lost: self.lost,
-            contradicted: self.streams.iter().any(Stream::contradicted),
-        };
-        match &self.phase {
-            Phase::Tls { wire, .. } => verdict::judge(wire, transcript, circumstances),
-            _ if circumstances.contradicted => {
-                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Ambiguous)
-            }
-            // The client's own request settles it. Elsewhere the server had a say (a greeting, a
-            // refusal to upgrade), and what seemed to be the server's may be contradicted yet.
-            Phase::Plaintext(Protocol::Http1 | Protocol::H2c) => {
-                Judgement::plaintext(Certainty::Settled)
-            }
-            Phase::Plaintext(_) if self.ended() => Judgement::plaintext(Certainty::Settled),
-            Phase::Plaintext(_) => Judgement::plaintext(Certainty::Decided),
-            Phase::Opaque(_) => self.exchanged(Reason::EncryptedNotTls),
-            Phase::Undecided => self.exchanged(Reason::Unrecognised),
-            Phase::Unfinished(_) => {
-                let reason = Reason::UpgradeUnfinished;
-                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, reason)
-            }
-            Phase::Greeted(_) => {
-                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::NoData)
-            }
-            Phase::TlsMidStream | Phase::MidStream { segments: MAX_MID_STREAM_SEGMENTS.. } => {
-                Judgement::unknown(Certainty::Settled, Outcome::Established, Reason::MidStream)
-            }
-            Phase::MidStream { .. } => {
-                let certainty = if self.ended() { Certainty::Settled } else { Certainty::Open };
-                Judgement::unknown(certainty, Outcome::Incomplete, Reason::MidStream)
-            }
-            Phase::Opening if self.closed == Some(CloseCause::ConnectFailed) => {
-                Judgement::unknown(Certainty::Settled, Outcome::Failed, Reason::NoData)
-            }
-            Phase::Opening => {
-                // There was no handshake that could have been accepted.
-                let circumstances = Circumstances { end: None, ..circumstances };
-                let (certainty, reason) = match circumstances.dead_end() {
-                    // There may have been more, where nobody looked.
-                    Some(Reason::NoData) if self.has_data() && !self.over() => {
-                        (Certainty::Settled, Reason::Truncated)
-                    }
-                    Some(reason) => (Certainty::Settled, reason),
-                    None => (Certainty::Open, Reason::NoData),
-                };
-                Judgement::unknown(certainty, Outcome::Incomplete, reason)
-            }
-        }
     }
 }

@@ -14,7 +14,9 @@ pub struct Limits {
     pub bytes_per_direction: u64,
     /// Bytes held per direction after a gap.
     pub reorder_window: usize,
-    /// From a connection's first byte until its handshake is given up as `timeout`.
+    /// From a connection's first byte until its handshake is given up as `timeout`. A client that may
+    /// have finished a TLS 1.3 handshake is waited for until the connection ends: pools hold spare
+    /// connections.
     pub handshake_timeout: Duration,
     /// How long a decided verdict waits for its outcome and for the library's last word.
     pub settle_grace: Duration,

@@ -1,5 +1,6 @@
 //! Every line between capture and export: events in, reports out. Pure: time comes with events.
 
+mod alike;
 pub mod carried;
 pub mod connection;
 mod counters;
@@ -205,11 +206,14 @@ impl Pipeline {
     /// Lets time pass: gives up what took too long.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Update>) {
         while let Some(id) = self.handshake_deadlines.pop_due(now) {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                self.counters.evicted.count(Eviction::Timeout);
-                entry.connection.give_up(Reason::Timeout);
-                self.finish_connection(id, now, out);
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            // A spare connection of a pool speaks when it is needed, or ends.
+            if entry.connection.rests() {
+                continue;
             }
+            self.counters.evicted.count(Eviction::Timeout);
+            entry.connection.give_up(Reason::Timeout);
+            self.finish_connection(id, now, out);
         }
         while let Some(id) = self.settle_deadlines.pop_due(now) {
             if !self.awaits_acceptance(id) {
@@ -225,7 +229,7 @@ impl Pipeline {
     }
 
     /// Whether the server's next byte decides this connection: an upstream may think for longer than
-    /// the grace, and only the deadline of the handshake ends that.
+    /// the grace.
     fn awaits_acceptance(&mut self, id: ConnectionId) -> bool {
         let Some(entry) = self.entries.get(&id) else { return false };
         let transcript = transcript_of(&entry.connection, &mut self.transcripts);
@@ -273,6 +277,10 @@ impl Pipeline {
 
 #[cfg(test)]
 mod acceptance_tests;
+#[cfg(test)]
+mod alike_tests;
+#[cfg(test)]
+mod idle_tests;
 #[cfg(test)]
 mod library_tests;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{Pipeline, Update, carried::carry, connection::Connection, session::Session};
+use super::{Pipeline, Update, alike, carried::carry, connection::Connection, session::Session};
 use crate::{
     model::{ClientAuth, ConnectionId, Evidence, Timestamp},
     report::ConnectionReport,
@@ -17,16 +17,23 @@ impl Pipeline {
         self.index_handshake(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let transcript = transcript_of(&entry.connection, &mut self.transcripts);
-        let judgement = entry.connection.judge(transcript);
+        let mut judgement = entry.connection.judge(transcript);
         if judgement.certainty == Certainty::Open {
             return;
         }
+        let in_doubt = alike::is_in_doubt(&judgement, &entry.connection);
+        alike::explain(&mut judgement, &entry.connection, &self.full_handshakes);
         let newly_settled = judgement.certainty == Certainty::Settled && entry.connection.release();
         if newly_settled {
             out.push(Update::Done(id));
         }
+        if newly_settled && in_doubt {
+            // Connections that are opened together explain each other.
+            self.settle_deadlines.set(at, id);
+        }
         let is_final = judgement.certainty == Certainty::Settled
-            && (entry.connection.ended() || !library_may_add(transcript));
+            && (entry.connection.ended() || !library_may_add(transcript))
+            && (!in_doubt || judgement.verdict.client_auth != ClientAuth::Unknown);
         if newly_settled && !is_final && judgement.verdict.client_auth != ClientAuth::Unknown {
             // Its session may be resumed before its own last report.
             if let Some(session) = Session::of(&entry.connection) {
@@ -60,6 +67,7 @@ impl Pipeline {
     ) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let connection = &entry.connection;
+        alike::explain(&mut judgement, connection, &self.full_handshakes);
         let from = carry(&mut judgement, connection, &mut self.full_handshakes, at);
         if !is_final && entry.said == Some(judgement.verdict) {
             return;
@@ -122,12 +130,14 @@ impl Pipeline {
         if let Some(handshake) = entry.handshake {
             self.by_handshake.remove(&handshake);
         }
+        if let Some((pid, random)) = entry.connection.handshake_key() {
+            self.transcripts.release(pid, &random);
+        }
         if entry.connection.release() {
             out.push(Update::Done(id));
         }
-        if let Some(session) = Session::of(&entry.connection) {
-            self.full_handshakes.learn(session, report.resumed, report.verdict, at);
-        }
+        let handshakes = &mut self.full_handshakes;
+        alike::learn(handshakes, &entry.connection, report.resumed, report.verdict, at);
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
 }

@@ -54,6 +54,8 @@ pub struct Transcript {
     pub alert_received: Option<u8>,
     /// A connection was found for it.
     pub matched: bool,
+    /// That connection goes on.
+    held: bool,
 }
 
 impl Transcript {

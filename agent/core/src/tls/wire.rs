@@ -153,6 +153,18 @@ impl WireHandshake {
         }
     }
 
+    /// Whether a TLS 1.3 handshake may be over for the client, and no record has begun that is not
+    /// complete: what follows may take its time.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        let between_records = |side: &Side| {
+            !side.records.in_record() && side.unread.is_empty() && side.broken.is_none()
+        };
+        self.alert.is_none()
+            && self.sides.iter().all(between_records)
+            && self.flights.as_ref().is_some_and(|flights| flights.rest())
+    }
+
     /// What the messages said so far.
     #[must_use]
     pub const fn facts(&self) -> &HandshakeFacts {

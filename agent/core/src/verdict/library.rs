@@ -2,7 +2,7 @@
 
 use super::{Certainty, Circumstances, Judgement, known};
 use crate::{
-    model::{Evidence, Outcome, ServerVerified},
+    model::{ClientAuth, Evidence, Outcome, ServerVerified},
     report::Verdict,
     tls::{alert, transcript::Transcript, wire::WireHandshake},
 };
@@ -48,6 +48,11 @@ pub(super) fn apply(
     }
     if application_refused(wire_handshake, transcript, circumstances) {
         judgement.verdict.outcome = Outcome::Failed;
+    }
+    // The reason was why the outcome was not known.
+    let verdict = &mut judgement.verdict;
+    if verdict.outcome != Outcome::Incomplete && verdict.client_auth != ClientAuth::Unknown {
+        verdict.reason = None;
     }
 }
 

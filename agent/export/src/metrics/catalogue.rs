@@ -77,6 +77,8 @@ metrics! {
     /// Finished connections from a proxy to an upstream, by verdict, the evidence for it and how the handshake ended. One that was not established protects nothing, whatever its security.
     UPSTREAM_CONNECTIONS: Counter "hopsight_upstream_connections_total"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "security", "client_auth", "evidence", "outcome"];
+    /// Connections that a proxy closed before either side had sent a byte: health checks that only connect, spare connections. They are in no other count, and make no hop.
+    UNUSED_CONNECTIONS: Counter "hopsight_unused_connections_total" [];
     /// Finished connections whose security is unknown, by reason.
     UPSTREAM_UNKNOWN: Counter "hopsight_upstream_unknown_total" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "reason"];
     /// Handshakes that failed, by the alert that ended them, or by outcome (rejected or failed) where no alert was seen; unaccepted where the upstream ended the connection without a word.

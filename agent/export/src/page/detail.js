@@ -21,7 +21,10 @@ function timeline(hop) {
     if (reason === "unaccepted") {
       add("failed", "The upstream ended the connection", "and showed nothing that says it accepted the handshake", "");
     }
-    add("hidden", "No connection has worked", reason ? `the newest is unknown because: ${reason}` : "so there is nothing to judge", "");
+    const said = notWorking(hop);
+    if (said) add("seen", "The newest connection", `was ${SECURITY_TEXT[said.security]}: ${CLIENT_AUTH_TEXT[said.client_auth]}`, EVIDENCE_TEXT[said.evidence]);
+    const why = said ? `the newest ended as: ${endOf(said)}` : reason && `the newest is unknown because: ${reason}`;
+    add("hidden", "No connection has worked", why || "so there is nothing to judge", "");
     return steps;
   }
   const messages = hop.evidence === "inferred"
@@ -147,6 +150,8 @@ function recentSection(hop) {
 
 function verdictText(hop) {
   if (hop.security === "unknown") {
+    const said = notWorking(hop);
+    if (said) return `No connection of this hop has worked. The newest was to be ${SECURITY_TEXT[said.security]} and ended as: ${endOf(said)}.`;
     const reason = hop.last_verdict.reason;
     return `No connection of this hop has shown how it is protected${reason ? ` (last reason: ${reason})` : ""}.`;
   }

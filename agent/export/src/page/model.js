@@ -40,6 +40,16 @@ const store = {
   recent: [], // newest connection events first
 };
 
+/** What the newest connection says of a hop on which nothing has worked: how it was to be protected. */
+const notWorking = (hop) => (hop.security === "unknown" && hop.upstream !== "~other"
+  && hop.last_verdict.security !== "unknown" ? hop.last_verdict : null);
+/** How a connection ended that did not work, in a word. */
+const endOf = (verdict) => verdict.reason ?? verdict.outcome;
+const securityOf = (hop) => {
+  const said = notWorking(hop);
+  return said ? `${said.security} (${endOf(said)})` : hop.security;
+};
+
 const keyOf = (hop) => `${hop.proxy} → ${hop.upstream}`;
 const rank = (hop) => SECURITY.indexOf(hop.security);
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);

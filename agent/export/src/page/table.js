@@ -3,9 +3,9 @@ const COLUMNS = [
   { id: "proxy", name: "Proxy", value: (hop) => hop.proxy },
   { id: "upstream", name: "Upstream", value: (hop) => hop.upstream },
   { id: "name", name: "Name", value: (hop) => nameOf(hop) ?? "–" },
-  { id: "security", name: "Security", value: (hop) => hop.security, order: rank, badge: true },
-  { id: "client_auth", name: "Client auth", value: (hop) => hop.client_auth },
-  { id: "evidence", name: "Evidence", value: (hop) => hop.evidence },
+  { id: "security", name: "Security", value: securityOf, order: rank, badge: true },
+  { id: "client_auth", name: "Client auth", value: (hop) => (notWorking(hop) ?? hop).client_auth },
+  { id: "evidence", name: "Evidence", value: (hop) => (notWorking(hop) ?? hop).evidence },
   { id: "verified", name: "Verified", value: (hop) => hop.server_verified, bad: (hop) => hop.server_verified === "no" },
   { id: "version", name: "Version", value: (hop) => hop.tls_version ?? hop.protocol ?? "–" },
   { id: "policy", name: "Policy", value: (hop) => hop.compliance?.status ?? "–", bad: (hop) => violationsOf(hop).length > 0 },
@@ -56,7 +56,7 @@ function newRow(key) {
       const inner = cells[index].firstChild;
       const text = String(column.value(hop));
       if (inner.textContent !== text) inner.textContent = text;
-      if (column.badge) inner.className = `badge ${text}`;
+      if (column.badge) inner.className = `badge ${hop.security}`;
       if (column.bad) cells[index].classList.toggle("bad", column.bad(hop));
     }
   };

@@ -43,10 +43,10 @@ fn snapshot() -> Snapshot {
 #[test]
 fn worst_hops_come_first() {
     let want = "\
-PROXY  UPSTREAM      SECURITY   CLIENT AUTH    EVIDENCE  VERIFIED  VERSION  CONNS  FAILED  LAST SEEN
-nginx  10.0.0.2:80   plaintext  not_requested  wire      unknown   -        1      0       30s
-nginx  10.0.0.3:443  unknown    unknown        none      unknown   -        1      1       20s
-nginx  10.0.0.1:443  mtls       presented      wire      unknown   1.2      1      0       1m
+PROXY  UPSTREAM      SECURITY         CLIENT AUTH    EVIDENCE  VERIFIED  VERSION  CONNS  FAILED  LAST SEEN
+nginx  10.0.0.2:80   plaintext        not_requested  wire      unknown   -        1      0       30s
+nginx  10.0.0.3:443  mtls (rejected)  presented      wire      unknown   -        1      1       20s
+nginx  10.0.0.1:443  mtls             presented      wire      unknown   1.2      1      0       1m
 ";
     assert_eq!(lines(&snapshot(), false, false), want);
 }

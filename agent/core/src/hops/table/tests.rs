@@ -46,6 +46,26 @@ fn each_connection_is_counted_once() {
 }
 
 #[test]
+fn a_connection_that_was_not_used_is_counted_apart() {
+    let unused = |number| {
+        let mut report = report(number, Unknown);
+        report.verdict.reason = Some(Reason::Unused);
+        report
+    };
+    let mut table = table(10);
+    table.record(&unused(1), at(1.0));
+    assert!(table.is_empty(), "it makes no hop");
+    table.record(&report(2, Mtls), at(2.0));
+    let before = table.snapshot(0.0).hops[0].clone();
+    table.record(&unused(3), at(3.0));
+    let snapshot = table.snapshot(0.0);
+    let mut after = Hop::clone(&snapshot.hops[0]);
+    assert_eq!((after.counts.unused_connections, snapshot.totals.unused_connections), (1, 2));
+    after.counts.unused_connections = 0;
+    assert_eq!(after, *before, "nothing else knows of it");
+}
+
+#[test]
 fn since_is_the_last_change_of_security() {
     let hop = only_hop([report(1, Mtls), report(2, Mtls), report(3, Tls), report(4, Mtls)]);
     assert_eq!((hop.first_seen, hop.security_since, hop.last_seen), (0.0, 2.0, 3.0));

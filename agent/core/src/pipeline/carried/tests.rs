@@ -257,3 +257,46 @@ fn what_was_forgotten_may_have_spoken_against_a_handshake() {
     let carried = handshakes.carry(&resumed(own()), Outcome::Established, Timestamp(1));
     assert_eq!(carried.unwrap_err(), Reason::Ambiguous);
 }
+
+/// What is said of a session resumed after handshakes whose flights are as long as a padded block.
+#[test]
+fn a_flight_in_doubt_stands_against_others_until_it_is_explained() {
+    /// Of a handshake with the key: a flight in doubt, or one that shows a certificate.
+    enum Seen {
+        Doubted(u16),
+        Shown(u16),
+    }
+    use Seen::{Doubted, Shown};
+    type Case = (&'static str, Vec<(SessionKey, Seen)>, Result<ClientAuth, Reason>);
+    let other = || key(7, 1, "b");
+    let cases: [Case; 6] = [
+        ("alone", vec![(own(), Doubted(976))], Err(Reason::ResumedUnseen)),
+        ("explained", vec![(own(), Doubted(976)), (own(), Shown(980))], Ok(ClientAuth::Presented)),
+        ("too different", vec![(own(), Doubted(976)), (own(), Shown(981))], Err(Reason::Ambiguous)),
+        ("after one", vec![(own(), Shown(980)), (own(), Doubted(976))], Err(Reason::Ambiguous)),
+        (
+            "two lengths, one explained",
+            vec![(own(), Doubted(976)), (own(), Doubted(1040)), (own(), Shown(980))],
+            Err(Reason::Ambiguous),
+        ),
+        (
+            "under another name",
+            vec![(other(), Doubted(976)), (own(), Shown(980))],
+            Err(Reason::Ambiguous),
+        ),
+    ];
+    for (name, seen, expected) in cases {
+        let mut handshakes = FullHandshakes::new(10, DAY);
+        for (key, seen) in seen {
+            match seen {
+                Doubted(length) => handshakes.doubt(&key, length, Timestamp(0)),
+                Shown(length) => {
+                    handshakes.note_flight(&key, length);
+                    learn_full(&mut handshakes, key, ClientAuth::Presented);
+                }
+            }
+        }
+        let carried = handshakes.carry(&resumed(own()), Outcome::Established, Timestamp(1));
+        assert_eq!(carried.map(|(verdict, _)| verdict.client_auth), expected, "{name}");
+    }
+}

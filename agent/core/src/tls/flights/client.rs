@@ -20,7 +20,7 @@ const BLOCK_PADDING_SAMPLE: usize = 4;
 
 /// Block sizes that a client which pads its handshake only is expected to choose from: one whole
 /// block then looks like a certificate.
-const USUAL_BLOCK: u16 = 64;
+pub(super) const USUAL_BLOCK: u16 = 64;
 
 /// What the client's records say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,7 +34,9 @@
 
 mod arithmetic;
 mod client;
+mod ends;
 mod facts;
+mod likeness;
 mod outcome;
 mod server;
 mod verdict;
@@ -43,11 +45,12 @@ use client::{Context, Reading};
 use server::Witness;
 
 use self::{
-    arithmetic::{Arithmetic, MESSAGE_HEADER, Padding},
+    arithmetic::{Arithmetic, Padding},
     outcome::{Answer, Progress},
 };
 pub use self::{
     facts::{HelloFacts, SuiteLengths, UnknownCipherSuite},
+    likeness::CertificateFlight,
     verdict::{Ambiguity, Confidence, FailureSign, FlightVerdict, Rule},
 };
 use crate::{
@@ -295,48 +298,6 @@ impl Flights {
             }
             Answer::More => true,
         }
-    }
-
-    /// Records of the client up to its Finished, as far as known.
-    fn flight_end(&self) -> usize {
-        // After a HelloRetryRequest there is none of it among these records.
-        if self.facts.early_data_offered && !self.facts.hello_retry_request {
-            return self.end_after_early_data();
-        }
-        match self.verdict {
-            FlightVerdict::Decided { client_flight_end, .. } => client_flight_end.into(),
-            _ => 1,
-        }
-    }
-
-    /// Records of the server's own flight: a client that sends early data may have been heard when
-    /// it was sent.
-    fn server_flight_end(&self) -> usize {
-        let finished = self.arithmetic.finished(Padding::Bare);
-        match (self.facts.psk_selected, self.server_flight.end) {
-            // EncryptedExtensions and Finished, in two records or one.
-            (true, _) if self.server.as_slice().get(1) == Some(&finished) => 2,
-            (true, _) => 1,
-            (false, Some(end)) => end.into(),
-            (false, None) if self.facts.early_data_offered => usize::MAX,
-            (false, None) => 0,
-        }
-    }
-}
-
-impl Flights {
-    /// Early data and, where it was accepted, its EndOfEarlyData come before Finished (RFC 8446
-    /// section 4.5). Data may be as long as these: the last place that fits counts, for an answer
-    /// to less proves nothing.
-    fn end_after_early_data(&self) -> usize {
-        let a = self.arithmetic;
-        let (end, finished) = (a.record(MESSAGE_HEADER, Padding::Bare), a.finished(Padding::Bare));
-        let records = self.client.as_slice();
-        let accepted = records.windows(2).rposition(|pair| pair == [end, finished]);
-        let declined = || records.iter().rposition(|&length| length == finished);
-        // A coalesced flight shows no Finished: an answer to everything so far is one to that.
-        let unseen = if self.facts.psk_selected { usize::MAX } else { records.len() };
-        accepted.map(|at| at + 2).or_else(|| Some(declined()? + 1)).unwrap_or(unseen)
     }
 }
 

@@ -19,7 +19,7 @@ struct Update<'b> {
 pub struct TranscriptLimits {
     /// Most handshakes kept at once.
     pub max: usize,
-    /// Nanoseconds after which one that no connection claimed is given up.
+    /// Nanoseconds after which one is given up that no connection holds.
     pub max_age_ns: u64,
 }
 
@@ -219,19 +219,39 @@ impl Transcripts {
         let best = *ids.iter().max_by_key(|id| strength(id))?;
         let best = self.by_id.get_mut(&best)?;
         best.matched = true;
+        best.held = true;
         (!best.damaged).then_some(best)
     }
 
-    /// Gives up what is older than the limit.
+    /// The connection of this handshake is judged for good.
+    pub fn release(&mut self, pid: u32, random: &[u8; 32]) {
+        for id in self.by_random.get(&(pid, *random)).into_iter().flatten() {
+            if let Some(transcript) = self.by_id.get_mut(id) {
+                transcript.held = false;
+            }
+        }
+    }
+
+    /// Gives up what is older than the limit, but for those whose connections go on.
     pub fn expire(&mut self, now: Timestamp) {
         let max_age_ns = self.limits.max_age_ns;
         let is_young = |at: Timestamp| now.since(at).as_nanos() < max_age_ns.into();
         while let Some(&id) = self.order.front() {
-            if self.by_id.get(&id).is_some_and(|transcript| is_young(transcript.at)) {
+            let known = self.by_id.get_mut(&id);
+            if known.as_ref().is_some_and(|transcript| is_young(transcript.at)) {
                 break;
             }
             self.order.pop_front();
-            self.remove(id);
+            match known.filter(|transcript| transcript.held) {
+                Some(held) => {
+                    // Looked at again once it is as old again.
+                    held.at = now;
+                    self.order.push_back(id);
+                }
+                None => {
+                    self.remove(id);
+                }
+            }
         }
         let known = &self.newest;
         self.context_of.retain(|(pid, _), context| known.contains_key(&(*pid, *context)));

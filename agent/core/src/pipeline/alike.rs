@@ -1,0 +1,76 @@
+//! Handshakes that lengths alone leave in doubt, explained by others of the same process with the
+//! same server: see [`CertificateFlight`].
+
+use super::{
+    carried::FullHandshakes,
+    connection::Connection,
+    session::{Basis, Session, SessionKey},
+};
+use crate::{
+    model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
+    report::Verdict,
+    tls::flights::CertificateFlight,
+    verdict::{Judgement, known},
+};
+
+/// The flight of a full handshake in one record, and whose it is.
+fn flight_of(connection: &Connection) -> Option<(SessionKey, CertificateFlight)> {
+    let flight = connection.certificate_flight()?;
+    match Session::of(connection)? {
+        Session::Unnamed(key, Basis::Certificates) => Some((key, flight)),
+        Session::Unnamed(..) | Session::Named { .. } => None,
+    }
+}
+
+/// Whether a handshake is in doubt that another may yet explain.
+pub(super) fn is_in_doubt(judgement: &Judgement, connection: &Connection) -> bool {
+    let verdict = judgement.verdict;
+    verdict.outcome == Outcome::Established
+        && (verdict.client_auth, verdict.reason) == (ClientAuth::Unknown, Some(Reason::Ambiguous))
+        && matches!(flight_of(connection), Some((_, CertificateFlight::Doubted(_))))
+}
+
+/// Says `presented` of a handshake in doubt that is like one which showed it.
+pub(super) fn explain(
+    judgement: &mut Judgement,
+    connection: &Connection,
+    full_handshakes: &FullHandshakes,
+) {
+    if !is_in_doubt(judgement, connection) {
+        return;
+    }
+    let verdict = judgement.verdict;
+    if let Some((key, CertificateFlight::Doubted(length))) = flight_of(connection)
+        && full_handshakes.explains(&key, length)
+    {
+        let shown = known(ClientAuth::Presented, verdict.outcome, Evidence::Inferred);
+        judgement.verdict = Verdict { server_verified: verdict.server_verified, ..shown };
+        judgement.rule = Some(CertificateFlight::RULE);
+        judgement.resumed = Some(false);
+    }
+}
+
+/// Learns from the last verdict on a connection.
+pub(super) fn learn(
+    full_handshakes: &mut FullHandshakes,
+    connection: &Connection,
+    resumed: Option<bool>,
+    verdict: Verdict,
+    at: Timestamp,
+) {
+    let is_established = verdict.outcome == Outcome::Established;
+    let flight = flight_of(connection).filter(|_| is_established);
+    match (&flight, verdict.client_auth) {
+        (Some((key, CertificateFlight::Doubted(length))), ClientAuth::Unknown) => {
+            full_handshakes.doubt(key, *length, at);
+            return;
+        }
+        (Some((key, CertificateFlight::Shown(length))), ClientAuth::Presented) => {
+            full_handshakes.note_flight(key, *length);
+        }
+        _ => {}
+    }
+    if let Some(session) = Session::of(connection) {
+        full_handshakes.learn(session, resumed, verdict, at);
+    }
+}

