@@ -150,8 +150,9 @@ impl LiveSource {
         let received = Arc::<Received>::default();
         let lost = loader::take_map(&mut ebpf, "LOST")?;
         let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
-        let probes =
-            options.library.then(|| LibraryProbes::load(&mut ebpf, options.library_sampling));
+        let probes = options
+            .library
+            .then(|| LibraryProbes::load(&mut ebpf, options.library_sampling, options.rustls));
         let stats = StatsHandle::new(
             Arc::clone(&received),
             lost,

@@ -1,6 +1,6 @@
 //! The probed files.
 
-use std::{fs::File, io, sync::atomic::AtomicBool, time::Instant};
+use std::{fs::File, io, time::Instant};
 
 use aya::Ebpf;
 use hopsight_abi::{Stack, VerifyOffsets};
@@ -10,7 +10,7 @@ use super::{
     attach::{self, Attachment},
     ceiling::Counts,
     discovery::Candidate,
-    inspect::{self, Role},
+    inspect::{self, Role, Search},
     placement::ProbePoint,
 };
 
@@ -46,10 +46,10 @@ impl ProbedFile {
     ///
     /// # Errors
     /// When the file cannot be kept open.
-    pub fn new(candidate: &Candidate, known: Option<Role>, stop: &AtomicBool) -> io::Result<Self> {
+    pub fn new(candidate: &Candidate, known: Option<Role>, search: &Search) -> io::Result<Self> {
         let Candidate { mapping, file, may_hold_library, .. } = candidate;
         let read = || {
-            let role = inspect::role(file, mapping.file_name(), *may_hold_library, stop);
+            let role = inspect::role(file, mapping.file_name(), *may_hold_library, search);
             role.unwrap_or_else(|error| {
                 warn!(path = %mapping.path.display(), %error, "cannot read a mapped file");
                 Role::Other { marks: Vec::new() }

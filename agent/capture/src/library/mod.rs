@@ -38,7 +38,8 @@ use discovery::{Absence, Candidate};
 use evidence::ProbeState;
 pub use evidence::survey;
 use files::ProbedFile;
-use inspect::{FileKey, Role};
+use inspect::{FileKey, Role, Search};
+pub use placement::Rustls;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
@@ -68,8 +69,7 @@ pub struct LibraryProbes {
     statuses: LibraryStatuses,
     schedule: Schedule,
     ceiling: Ceiling,
-    /// Set when nobody waits for what is found any more.
-    stop: Arc<AtomicBool>,
+    search: Search,
     /// Probes are in place.
     open: bool,
 }
@@ -115,7 +115,7 @@ impl LibraryProbes {
     /// Gives the programs of the probes to the kernel. Nothing is attached yet. Where the kernel
     /// refuses, every process will say so; the rest of the agent works without.
     #[must_use]
-    pub fn load(ebpf: &mut Ebpf, sampling: Sampling) -> Self {
+    pub fn load(ebpf: &mut Ebpf, sampling: Sampling, rustls: Rustls) -> Self {
         if let Err(error) = attach::load(ebpf) {
             warn!("TLS 1.3 hops will be inferred, not seen inside their TLS library: {error:#}");
         }
@@ -126,7 +126,7 @@ impl LibraryProbes {
             statuses: LibraryStatuses::default(),
             schedule: Schedule::new(sampling),
             ceiling: Ceiling::new(ebpf),
-            stop: Arc::default(),
+            search: Search { rustls, ..Search::default() },
             open: true,
         }
     }
@@ -144,7 +144,7 @@ impl LibraryProbes {
             if is_known { 0 } else { discovery::program_size(**pid) }
         });
         for (&pid, name) in in_turn {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.search.stop.load(Ordering::Relaxed) {
                 return;
             }
             self.look_at(ebpf, pid, name);
@@ -238,7 +238,7 @@ impl LibraryProbes {
     /// What ends the search in a big program, once it is set.
     #[must_use]
     pub fn stop(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
+        Arc::clone(&self.search.stop)
     }
 
     /// Which processes give library evidence, and why the others do not.
@@ -278,7 +278,7 @@ impl LibraryProbes {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let known = self.remembered.remove(&candidate.key);
-                    match ProbedFile::new(candidate, known, &self.stop) {
+                    match ProbedFile::new(candidate, known, &self.search) {
                         Ok(file) => new.insert(file),
                         Err(error) => {
                             let absence = Absence::from_error(&error, &candidate.mapping.path);
