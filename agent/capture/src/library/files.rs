@@ -7,7 +7,7 @@ use hopsight_abi::{Stack, VerifyOffsets};
 use tracing::warn;
 
 use super::{
-    attach::{self, Attachment},
+    attach::{self, Attachment, Programs},
     ceiling::Counts,
     discovery::Candidate,
     inspect::{self, Role, Search},
@@ -65,13 +65,18 @@ impl ProbedFile {
     }
 
     /// Attaches paused probes.
-    pub fn resume(&mut self, ebpf: &mut Ebpf) {
+    pub fn resume(&mut self, ebpf: &mut Ebpf, programs: &Programs) {
         if matches!(self.probes, Probes::Paused) {
-            self.probes =
-                match attach::attach(ebpf, &self.file, self.points(), self.verify_offsets()) {
-                    Ok(attachment) => Probes::Attached(attachment),
-                    Err(error) => Probes::Refused(format!("{error:#}")),
-                };
+            self.probes = match attach::attach(
+                ebpf,
+                programs,
+                &self.file,
+                self.points(),
+                self.verify_offsets(),
+            ) {
+                Ok(attachment) => Probes::Attached(attachment),
+                Err(error) => Probes::Refused(format!("{error:#}")),
+            };
         }
     }
 

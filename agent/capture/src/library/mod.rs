@@ -5,6 +5,7 @@
 //! the next (Go, BoringSSL), deliver them whole and in order. [`placement`] says where the probes
 //! go, `agent-ebpf/src/library` is what runs there.
 
+mod as_compiled;
 mod attach;
 mod ceiling;
 pub mod decode;
@@ -32,7 +33,7 @@ use hopsight_abi::Stack;
 use hopsight_system::process::Stat;
 use tracing::{debug, info, warn};
 
-pub use attach::rehearse;
+pub use attach::{rehearse, rehearse_locked_down};
 use ceiling::Ceiling;
 use discovery::{Absence, Candidate};
 use evidence::ProbeState;
@@ -70,6 +71,7 @@ pub struct LibraryProbes {
     schedule: Schedule,
     ceiling: Ceiling,
     search: Search,
+    programs: attach::Programs,
     /// Probes are in place.
     open: bool,
 }
@@ -116,9 +118,10 @@ impl LibraryProbes {
     /// refuses, every process will say so; the rest of the agent works without.
     #[must_use]
     pub fn load(ebpf: &mut Ebpf, sampling: Sampling, rustls: Rustls) -> Self {
-        if let Err(error) = attach::load(ebpf) {
+        let programs = attach::load(ebpf).unwrap_or_else(|error| {
             warn!("TLS 1.3 hops will be inferred, not seen inside their TLS library: {error:#}");
-        }
+            attach::Programs::ByAya
+        });
         Self {
             files: HashMap::new(),
             remembered: HashMap::new(),
@@ -127,6 +130,7 @@ impl LibraryProbes {
             schedule: Schedule::new(sampling),
             ceiling: Ceiling::new(ebpf),
             search: Search { rustls, ..Search::default() },
+            programs,
             open: true,
         }
     }
@@ -188,7 +192,7 @@ impl LibraryProbes {
         self.open = open;
         for file in self.files.values_mut() {
             if open {
-                file.resume(ebpf);
+                file.resume(ebpf, &self.programs);
             } else {
                 file.pause();
             }
@@ -288,7 +292,7 @@ impl LibraryProbes {
                 }
             };
             if self.open {
-                file.resume(ebpf);
+                file.resume(ebpf, &self.programs);
             }
             files.push(candidate.key);
         }
