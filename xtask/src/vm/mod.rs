@@ -116,8 +116,11 @@ const FEWER_TESTS: Tests =
     &[("kernel_live", &[]), ("live", &["hops::over_ipv6", CLOCK]), ("library", LIBRARY)];
 
 const CLOCK: &str = "clock::a_set_clock_changes_nothing";
-const LIBRARY: &[&str] =
-    &["sequences::tls12_handshakes_of_nginx", "sequences::tls13_handshakes_of_nginx"];
+const LIBRARY: &[&str] = &[
+    "sequences::tls12_handshakes_of_nginx",
+    "sequences::tls13_handshakes_of_nginx",
+    "inside::caddy",
+];
 
 /// Boots the rows that were asked for and prints test × kernel.
 ///
