@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::privileges;
 use hopsight_capture::{
-    Cgroup, LibraryEvidence, LiveOptions, LoadOptions, library,
+    Cgroup, LibraryEvidence, LiveOptions, LoadOptions, Rustls, library,
     loader::{self, NETWORK_PROGRAMS, Refused},
 };
 use hopsight_core::vocabulary;
@@ -138,7 +138,7 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
     let running = Processes::default().running(&options.load.watched);
     found.push(watched_processes(&options.load.watched, &running));
     if options.library {
-        found.extend(library_evidence(running));
+        found.extend(library_evidence(running, options.rustls));
     }
     found
 }
@@ -285,10 +285,10 @@ fn watched_processes(watched: &Watched, running: &HashMap<u32, String>) -> Requi
 }
 
 /// What the TLS libraries of the watched processes would show, like answers together.
-fn library_evidence(running: HashMap<u32, String>) -> Vec<Requirement> {
+fn library_evidence(running: HashMap<u32, String>, rustls: Rustls) -> Vec<Requirement> {
     let mut alike: BTreeMap<String, (LibraryEvidence, Vec<String>)> = BTreeMap::new();
     for (pid, name) in running {
-        let evidence = library::survey(pid);
+        let evidence = library::survey(pid, rustls);
         let known = alike.entry(evidence.to_string());
         known.or_insert_with(|| (evidence, Vec::new())).1.push(format!("{name} {pid}"));
     }

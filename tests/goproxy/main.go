@@ -8,10 +8,13 @@ import (
 	"encoding/json"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"runtime"
+	"runtime/pprof"
+	"time"
 )
 
 type clientTLS struct {
@@ -57,9 +60,37 @@ func (c clientTLS) config() *tls.Config {
 	return result
 }
 
-// Called as Caddy is: run --config FILE.
+// Writes a profile of handshakes with a server of our own.
+func profile(file string) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	server.StartTLS()
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{RootCAs: pool, Certificates: server.TLS.Certificates},
+	}}
+	output := must(os.Create(file))
+	if err := pprof.StartCPUProfile(output); err != nil {
+		log.Fatal(err)
+	}
+	for start := time.Now(); time.Since(start) < 5*time.Second; {
+		must(client.Get(server.URL)).Body.Close()
+	}
+	pprof.StopCPUProfile()
+	if err := output.Close(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// Called as Caddy is: run --config FILE. Or: profile FILE.
 func main() {
 	log.Println(runtime.Version())
+	if os.Args[1] == "profile" {
+		profile(os.Args[2])
+		return
+	}
 	var wanted config
 	if err := json.Unmarshal(must(os.ReadFile(os.Args[3])), &wanted); err != nil {
 		log.Fatal(err)

@@ -116,13 +116,21 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn watching_clients(topology: &Topology) -> anyhow::Result<Self> {
+        Self::watching_clients_with(topology, &[])
+    }
+
+    /// The same with more options.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn watching_clients_with(topology: &Topology, more: &[&str]) -> anyhow::Result<Self> {
         let cases: Vec<Case> = topology.hops.iter().map(|hop| hop.case).collect();
-        let mut names = Vec::new();
+        let mut names = more.to_vec();
         for name in case::process_names(&cases) {
             names.extend(["--proxy", name]);
         }
         let agent = Self::watching(topology, "agent", &names)?;
-        if topology.has_proxies() {
+        if topology.has_clients() {
             agent.wait_looked_into()?;
         }
         Ok(agent)

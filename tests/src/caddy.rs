@@ -1,6 +1,10 @@
 //! Caddy as proxy: another TLS library, Go's `crypto/tls`.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -63,6 +67,23 @@ impl Config {
         self.servers.insert(case.name.to_owned(), server);
         Ok(())
     }
+
+    /// Writes it in `dir`, which is made if need be; with an admin interface where there is an
+    /// address for it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path, admin: Option<SocketAddr>) -> anyhow::Result<PathBuf> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let path = dir.join("caddy.json");
+        let admin = match admin {
+            Some(address) => json!({ "listen": address.to_string() }),
+            None => json!({ "disabled": true, "config": { "persist": false } }),
+        };
+        let text = json!({ "admin": admin, "apps": { "http": { "servers": self.servers } } });
+        fs::write(&path, text.to_string()).context("write caddy.json")?;
+        Ok(path)
+    }
 }
 
 impl Caddy {
@@ -76,13 +97,7 @@ impl Caddy {
         place: &Place,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let path = dir.join("caddy.json");
-        let text = json!({
-            "admin": { "disabled": true, "config": { "persist": false } },
-            "apps": { "http": { "servers": config.servers } },
-        });
-        fs::write(&path, text.to_string()).context("write caddy.json")?;
+        let path = config.write(dir, None)?;
         let program = std::env::var_os(VARIABLE).unwrap_or_else(|| "caddy".into());
         // It wants to keep files of its own in the user's home.
         let home = format!("HOME={}", utf8(dir)?);

@@ -27,6 +27,12 @@ pub enum Proxy {
     Rustls,
     /// Python's `ssl` module, once per request.
     Python,
+    /// Node, whose OpenSSL is linked into the program, once per request.
+    Node,
+    /// gRPC for Python, which brings BoringSSL in a module of its own, once per request.
+    Grpc,
+    /// pyOpenSSL, whose OpenSSL is inside the module of `cryptography`, once per request.
+    PyOpenSsl,
 }
 
 impl Proxy {
@@ -40,7 +46,8 @@ impl Proxy {
             Self::Caddy => "caddy",
             Self::Curl => "curl",
             Self::Rustls => crate::client::RUSTLS,
-            Self::Python => "python3",
+            Self::Python | Self::Grpc | Self::PyOpenSsl => "python3",
+            Self::Node => "node",
         }
     }
 }

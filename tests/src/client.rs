@@ -1,19 +1,24 @@
-//! Programs that are run for their requests: curl, Python, and a client with rustls linked in.
+//! Programs that are run for their requests: curl, Python and its modules, Node, and a client with
+//! rustls linked in.
 
 use std::{
+    env,
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 
 use crate::{
-    case::{Case, Holds, Verify},
+    case::{Case, Holds, Proxy, Verify},
     nginx::utf8,
     pki::Pki,
     place::Place,
+    process::Daemon,
+    wait::wait_until,
 };
 
 /// Process name of our rustls client, at most 15 bytes as the kernel keeps them.
@@ -22,8 +27,22 @@ pub const RUSTLS: &str = "hopsight-rustls";
 /// The system's Python, which uses the system's OpenSSL; another one on the path may bring its own.
 pub const PYTHON: &str = "/usr/bin/python3";
 
-/// What our Python client runs.
+/// What our clients run.
 const PYTHON_SCRIPT: &str = include_str!("client.py");
+const NODE_SCRIPT: &str = include_str!("client.js");
+const GRPC_SCRIPT: &str = include_str!("client_grpc.py");
+const PYOPENSSL_SCRIPT: &str = include_str!("client_pyopenssl.py");
+
+/// The folder with the Python modules of this client, where a variable names it: `cargo xtask
+/// stacks` installs them.
+#[must_use]
+pub fn modules(proxy: Proxy) -> Option<OsString> {
+    match proxy {
+        Proxy::Grpc => env::var_os("HOPSIGHT_GRPC"),
+        Proxy::PyOpenSsl => env::var_os("HOPSIGHT_PYOPENSSL"),
+        _ => None,
+    }
+}
 
 /// How requests are made.
 #[derive(Clone, Debug)]
@@ -32,6 +51,9 @@ pub struct Client {
     args: Vec<OsString>,
     /// Requests that one run makes, each on a connection of its own.
     requests: usize,
+    /// How many of the arguments make a client that says that it is idle, and waits for the end of
+    /// its input.
+    idle: Option<usize>,
 }
 
 impl Client {
@@ -50,7 +72,7 @@ impl Client {
         let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
         if case.version().is_none() {
             add(&[&format!("http://{dial}/")]);
-            return Ok(Self { program: "curl".into(), args, requests: 1 });
+            return Ok(Self { program: "curl".into(), args, requests: 1, idle: None });
         }
         let (name, port) = (case.server_name(), dial.port());
         add(&["--resolve", &format!("{name}:{port}:{}", dial.ip())]);
@@ -63,7 +85,7 @@ impl Client {
         }
         let requests = case.requests_per_process();
         add(&[&format!("https://{name}:{port}/[1-{requests}]")]);
-        Ok(Self { program: "curl".into(), args, requests })
+        Ok(Self { program: "curl".into(), args, requests, idle: None })
     }
 
     /// Python.
@@ -71,13 +93,61 @@ impl Client {
     /// # Errors
     /// When a path is not UTF-8.
     pub fn python(case: &Case, dial: SocketAddr, pki: &Pki) -> anyhow::Result<Self> {
-        let mut args: Vec<OsString> = vec!["-c".into(), PYTHON_SCRIPT.into()];
+        let args = vec!["-c".into(), PYTHON_SCRIPT.into()];
+        Ok(Self { idle: None, ..Self::script(PYTHON, args, case, dial, pki) })
+    }
+
+    /// Node.
+    #[must_use]
+    pub fn node(case: &Case, dial: SocketAddr, pki: &Pki) -> Self {
+        Self::script("node", vec!["-e".into(), NODE_SCRIPT.into()], case, dial, pki)
+    }
+
+    /// A module of Python.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn module(case: &Case, dial: SocketAddr, pki: &Pki) -> anyhow::Result<Self> {
+        let modules = modules(case.proxy).context("find the Python module")?;
+        let mut path = OsString::from("PYTHONPATH=");
+        path.push(modules);
+        let script = if case.proxy == Proxy::Grpc { GRPC_SCRIPT } else { PYOPENSSL_SCRIPT };
+        let args = vec![path, PYTHON.into(), "-c".into(), script.into()];
+        Ok(Self::script("env", args, case, dial, pki))
+    }
+
+    /// A script with the arguments that all of ours take.
+    fn script(
+        program: &str,
+        mut args: Vec<OsString>,
+        case: &Case,
+        dial: SocketAddr,
+        pki: &Pki,
+    ) -> Self {
+        let idle = args.len();
         args.extend([dial.ip().to_string(), dial.port().to_string()].map(OsString::from));
         args.extend([case.server_name().into(), root(case, pki).unwrap_or(Path::new("")).into()]);
         let (chain, key) = certificate(case, pki).unwrap_or((Path::new(""), Path::new("")));
         let requests = case.requests_per_process();
         args.extend([chain.into(), key.into(), requests.to_string().into()]);
-        Ok(Self { program: PYTHON.into(), args, requests })
+        Self { program: program.into(), args, requests, idle: Some(idle) }
+    }
+
+    /// Starts the program without a request, where it has a TLS library of its own, and waits until
+    /// that is loaded.
+    ///
+    /// # Errors
+    /// When it does not say so.
+    pub fn idle(&self, place: &Place, log: &Path) -> anyhow::Result<Option<Daemon>> {
+        const LOADED: Duration = Duration::from_secs(20);
+        let Some(words) = self.idle else { return Ok(None) };
+        let args = &self.args[..words];
+        let mut idle = Daemon::spawn_reading(Stdio::piped(), place, &self.program, args, log)?;
+        wait_until("an idle client", LOADED, || {
+            idle.ensure_running()?;
+            Ok(idle.log().contains("idle").then_some(()))
+        })?;
+        Ok(Some(idle))
     }
 
     /// The rustls client of this package.
@@ -90,7 +160,7 @@ impl Client {
         if let Some((chain, key)) = certificate(case, pki) {
             args.extend([chain.into(), key.into()]);
         }
-        Ok(Self { program: crate::agent::sibling(RUSTLS)?, args, requests: 1 })
+        Ok(Self { program: crate::agent::sibling(RUSTLS)?, args, requests: 1, idle: Some(0) })
     }
 
     /// curl with `canary` in query, headers and body; another client as it is.

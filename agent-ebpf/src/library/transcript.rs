@@ -1,4 +1,5 @@
-//! OpenSSL adds handshake messages to the transcript hash; what every library's messages become.
+//! OpenSSL and rustls add handshake messages to the transcript hash; what every library's messages
+//! become.
 
 use aya_ebpf::{helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
 use hopsight_abi::{
@@ -17,7 +18,15 @@ pub fn transcript(ctx: ProbeContext) -> u32 {
 /// OpenSSL inside a program enters `ssl3_finish_mac(connection, data, length)`.
 #[uprobe]
 pub fn finish_mac(ctx: ProbeContext) -> u32 {
-    finish(&ctx);
+    singly(&ctx, Stack::OpenSslInside);
+    0
+}
+
+/// rustls calls `update(context, data, length)` of its hash. The context lives as long as the
+/// handshake, and is all there is of the connection.
+#[uprobe]
+pub fn rustls_update(ctx: ProbeContext) -> u32 {
+    singly(&ctx, Stack::Rustls);
     0
 }
 
@@ -30,15 +39,16 @@ fn update(ctx: &ProbeContext) -> Option<()> {
     deliver(tgid, (ssl, context), data, len, sent_by::UNKNOWN)
 }
 
+/// A message of the object in the first argument.
 #[inline(always)]
-fn finish(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::OpenSslInside)?;
+fn singly(ctx: &ProbeContext, stack: Stack) -> Option<()> {
+    let tgid = enter(stack)?;
     let [ssl, data, len] = registers::arguments(ctx);
     if connection::role(tgid, ssl) == Some(SERVER) {
         add(LibraryCount::Server, 1);
         return None;
     }
-    count_hello(Stack::OpenSslInside, data);
+    count_hello(stack, data);
     deliver(tgid, (ssl, ssl), data, len, sent_by::UNKNOWN)
 }
 

@@ -148,14 +148,14 @@ impl LiveSource {
             );
         }
         let received = Arc::<Received>::default();
-        let lost = loader::take_map(&mut ebpf, "LOST")?;
-        let library_counts = loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?;
-        let probes =
-            options.library.then(|| LibraryProbes::load(&mut ebpf, options.library_sampling));
+        // Their programs may need all maps.
+        let probes = options
+            .library
+            .then(|| LibraryProbes::load(&mut ebpf, options.library_sampling, options.rustls));
         let stats = StatsHandle::new(
             Arc::clone(&received),
-            lost,
-            library_counts,
+            loader::take_map(&mut ebpf, "LOST")?,
+            loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?,
             &ebpf,
             Presence::of(&cgroup)?,
         )?;

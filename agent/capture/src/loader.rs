@@ -21,7 +21,7 @@ use super::cgroup::Cgroup;
 use hopsight_system::names::{Watched, comm_of};
 
 /// The compiled kernel programs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hopsight"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hopsight"));
 
 /// The network programs in the order they are attached: packets and socket states first, so that
 /// a connection which `connect` creates finds every other program in place.
@@ -283,7 +283,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 /// The last lines of a verifier log, which hold the reason; the rest is the program itself.
-fn shortened(log: &str) -> String {
+pub fn shortened(log: &str) -> String {
     const LINES: usize = 4;
     let lines: Vec<&str> = log
         .lines()

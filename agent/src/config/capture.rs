@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use hopsight_capture::{LiveOptions, LoadOptions, Sampling, ring_bytes_for_this_machine};
+use hopsight_capture::{LiveOptions, LoadOptions, Rustls, Sampling, ring_bytes_for_this_machine};
 use hopsight_system::names::Watched;
 
 /// Which connections are watched.
@@ -81,6 +81,8 @@ pub enum LibraryMode {
 pub struct Library {
     /// Whether.
     pub mode: LibraryMode,
+    /// Look into rustls, too.
+    pub rustls: bool,
     /// Seconds with probes at the beginning of every `sample_every_seconds`; TLS 1.3 hops are
     /// inferred in between.
     pub sample_seconds: u64,
@@ -90,6 +92,12 @@ pub struct Library {
 }
 
 impl Library {
+    /// Whether rustls is looked into.
+    #[must_use]
+    pub const fn rustls(self) -> Rustls {
+        if self.rustls { Rustls::LookedFor } else { Rustls::LeftAlone }
+    }
+
     fn sampling(self) -> Sampling {
         if self.sample_every_seconds == 0 {
             return Sampling::Always;
@@ -125,6 +133,7 @@ impl Config {
             },
             library: library.mode == LibraryMode::Auto,
             library_sampling: library.sampling(),
+            rustls: library.rustls(),
             adopt: watch.adopt_existing,
             rescan: Duration::from_secs(watch.rescan_seconds),
             program_statistics: capture.program_statistics,

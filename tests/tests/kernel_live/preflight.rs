@@ -1,6 +1,7 @@
 //! The preflight check on this machine.
 
 use hopsight::preflight::{State, check, is_ready};
+use hopsight_capture::{library, loader};
 
 use crate::harness::{options, privileged};
 
@@ -22,6 +23,16 @@ fn this_machine_passes() {
     assert_eq!(processes.state, State::Degraded, "nobody has that name");
     let json = serde_json::to_value(&found).expect("JSON");
     assert_eq!(json[0]["name"], "kernel");
+}
+
+/// Every program in the kernel as it was compiled, and one attached: what a kernel that is locked
+/// down takes.
+#[test]
+fn library_probes_load_without_aya() {
+    if privileged("library_probes_load_without_aya") {
+        let mut ebpf = loader::open(&options("nobody-has-this").load).expect("open");
+        library::rehearse_locked_down(&mut ebpf).unwrap_or_else(|error| panic!("{error:#}"));
+    }
 }
 
 #[test]

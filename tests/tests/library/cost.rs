@@ -11,11 +11,15 @@ use std::{
 };
 
 use hopsight_capture::{LiveSource, Source as _};
-use hopsight_tests::process::own_name;
+use hopsight_tests::{case::Proxy, http, process::own_name};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::support::{
-    Running, count, free_port, get, nginx_called, nginx_with, possible, source_with, wait_for_port,
+use crate::{
+    proxies::{Scene, is_installed},
+    support::{
+        Running, count, free_port, get, nginx_called, nginx_with, possible, source_with,
+        wait_for_port,
+    },
 };
 
 const NAME: &str = "cost";
@@ -29,10 +33,6 @@ fn handshakes() -> usize {
     setting("HOPSIGHT_HANDSHAKES", 60)
 }
 
-/// Probe hits of one handshake, both sides: 11 in the client, 13 in the server, which asks for the
-/// verification result itself.
-const HITS: u64 = 24;
-
 const MODES: [Mode; 3] = [Mode::Nothing, Mode::Network, Mode::Library];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +44,13 @@ enum Mode {
 
 /// Nanoseconds on a processor: the first field of `schedstat`, of every thread.
 fn processor_time(pids: &[u32]) -> u64 {
-    let of = |pid: &u32| {
-        let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let of_thread = |thread: fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
         text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let of = |pid: &u32| -> u64 {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        threads.map(of_thread).sum()
     };
     pids.iter().map(of).sum()
 }
@@ -77,22 +81,74 @@ fn certificate(directory: &Path, kind: &str) {
     );
 }
 
-/// Proxy time and upstream time per handshake, in nanoseconds.
-fn round(port: u16, proxy: &Running, upstream: &Running) -> [f64; 2] {
-    let workers = |nginx: &Running| nginx.pids().split_off(1);
-    let (proxy, upstream) = (workers(proxy), workers(upstream));
-    let before = [processor_time(&proxy), processor_time(&upstream)];
-    for _ in 0..handshakes() {
-        assert!(get(port, "/").contains("200"));
+/// What is measured.
+struct Subject<'s> {
+    name: &'s str,
+    /// Probe hits of one handshake.
+    hits: u64,
+    /// Processes of which the processor time counts.
+    sides: &'s [(&'s str, Vec<u32>)],
+    /// Makes one request, with a handshake of its own.
+    request: &'s dyn Fn(),
+    /// Starts hopsight.
+    source: &'s dyn Fn(bool) -> LiveSource,
+}
+
+impl Subject<'_> {
+    /// Processor time of each side per handshake, in nanoseconds.
+    fn round(&self) -> Vec<f64> {
+        let times = || self.sides.iter().map(|(_, pids)| processor_time(pids)).collect::<Vec<_>>();
+        let before = times();
+        for _ in 0..handshakes() {
+            (self.request)();
+        }
+        #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
+        let each = |(after, before): (u64, &u64)| (after - before) as f64 / handshakes() as f64;
+        times().into_iter().zip(&before).map(each).collect()
     }
-    let after = [processor_time(&proxy), processor_time(&upstream)];
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
-    [0, 1].map(|side| (after[side] - before[side]) as f64 / handshakes() as f64)
+
+    fn start(&self, mode: Mode) -> Option<LiveSource> {
+        (mode != Mode::Nothing).then(|| (self.source)(mode == Mode::Library))
+    }
+
+    /// Measures all modes in turns, so that what else the machine does falls on all alike, and
+    /// prints the result.
+    fn measure(&self) {
+        self.round();
+        let mut measured = [const { Vec::new() }; MODES.len()];
+        for turn in 0..setting("HOPSIGHT_ROUNDS", 40) {
+            for index in 0..MODES.len() {
+                let index = (index + turn) % MODES.len();
+                let source = self.start(MODES[index]);
+                let (mut times, reader) = with_source(source, self.hits, || self.round());
+                times.push(reader);
+                measured[index].push(times);
+            }
+        }
+        let name = self.name;
+        let [nothing, network, library] = &measured;
+        let reader = self.sides.len();
+        for (mode, programs) in [(network, "network programs"), (library, "with library probes")] {
+            let time = quartiles(mode.iter().map(|times| times[reader] / 1e3));
+            println!("{name} agent, {programs}: {time} us per handshake");
+        }
+        for (side, (process, _)) in self.sides.iter().enumerate() {
+            let time = quartiles(nothing.iter().map(|times| times[side] / 1e6));
+            println!("{name} {process}: {time} ms per handshake without hopsight");
+            println!("{name} {process}: x{} with network programs", ratio(network, nothing, side));
+            println!(
+                "{name} {process}: x{} more with library probes",
+                ratio(library, network, side)
+            );
+            let added = quartiles(pairs(library, network, side).map(|(a, b)| (a - b) / 1e3));
+            println!("{name} {process}: {added} us added by library probes");
+        }
+    }
 }
 
 /// Runs `work` while `source` is read as the agent reads it; also the reader's processor time, in
 /// nanoseconds per handshake.
-fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> (T, f64) {
+fn with_source<T>(source: Option<LiveSource>, hits: u64, work: impl FnOnce() -> T) -> (T, f64) {
     let Some(mut source) = source else { return (work(), 0.0) };
     let stop = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
@@ -106,9 +162,9 @@ fn with_source<T>(source: Option<LiveSource>, work: impl FnOnce() -> T) -> (T, f
             let time = clock_gettime(ClockId::ThreadCPUTime) - started;
             // Other programs of the machine may use the same libssl.
             let unwatched = count(&source, "unwatched");
-            let hits = count(&source, "hit") - unwatched;
+            let counted = count(&source, "hit") - unwatched;
             // They may hit between the two readings.
-            assert!(hits < 100 || hits >= HITS * handshakes() as u64, "{hits} hits");
+            assert!(counted < 100 || counted >= hits * handshakes() as u64, "{counted} hits");
             for program in source.stats().read().programs {
                 if program.run_count > 0 {
                     println!(
@@ -143,20 +199,15 @@ fn wait_for_removal() {
     }
 }
 
-fn start(mode: Mode) -> Option<LiveSource> {
-    (mode != Mode::Nothing)
-        .then(|| source_with(&own_name(NAME), |options| options.library = mode == Mode::Library))
-}
-
 fn pairs<'a>(
-    left: &'a [[f64; 3]],
-    right: &'a [[f64; 3]],
+    left: &'a [Vec<f64>],
+    right: &'a [Vec<f64>],
     side: usize,
 ) -> impl Iterator<Item = (f64, f64)> + 'a {
     left.iter().zip(right).map(move |(left, right)| (left[side], right[side]))
 }
 
-fn ratio(left: &[[f64; 3]], right: &[[f64; 3]], side: usize) -> Quartiles {
+fn ratio(left: &[Vec<f64>], right: &[Vec<f64>], side: usize) -> Quartiles {
     quartiles(pairs(left, right, side).map(|(left, right)| left / right))
 }
 
@@ -202,32 +253,42 @@ fn cost() {
         let [upstream, proxy] = [("upstream", upstream), ("proxy", proxy)]
             .map(|(name, http)| nginx_with(here, name, &http, &program, |command| command));
         [tls_port, port].into_iter().for_each(wait_for_port);
-        round(port, &proxy, &upstream);
+        let workers = |nginx: &Running| nginx.pids().split_off(1);
+        let name = own_name(NAME);
+        Subject {
+            name: &format!("nginx, {kind}"),
+            // 11 in the client, 13 in the server, which asks for the verification result itself.
+            hits: 24,
+            sides: &[("proxy", workers(&proxy)), ("upstream", workers(&upstream))],
+            request: &|| assert!(get(port, "/").contains("200")),
+            source: &|library| source_with(&name, |options| options.library = library),
+        }
+        .measure();
+    }
+}
 
-        // In turns, so that what else the machine does falls on all modes alike.
-        let mut measured = [const { Vec::new() }; MODES.len()];
-        for turn in 0..setting("HOPSIGHT_ROUNDS", 40) {
-            for index in 0..MODES.len() {
-                let index = (index + turn) % MODES.len();
-                let source = start(MODES[index]);
-                let (times, reader) = with_source(source, || round(port, &proxy, &upstream));
-                measured[index].push([times[0], times[1], reader]);
-            }
+#[test]
+#[ignore = "a measurement: takes minutes and wants a quiet machine"]
+fn cost_of_others() {
+    for (proxy, hits) in [(Proxy::Caddy, 9), (Proxy::Envoy, 10)] {
+        if !possible("cost_of_others", &["nginx"]) || !is_installed(proxy) {
+            continue;
         }
-        let source = source_with(&own_name(NAME), |options| options.program_statistics = true);
-        with_source(Some(source), || round(port, &proxy, &upstream));
-        let [nothing, network, library] = &measured;
-        for (mode, name) in [(network, "network programs"), (library, "with library probes")] {
-            let time = quartiles(mode.iter().map(|times| times[2] / 1e3));
-            println!("{kind} agent, {name}: {time} us per handshake");
+        let scene = Scene::start(proxy).unwrap();
+        let name = format!("{proxy:?}");
+        let cgroup = Some(scene.cgroup.path().to_owned());
+        Subject {
+            name: &name,
+            hits,
+            sides: &[("proxy", scene.pids())],
+            request: &|| assert_eq!(http::get(scene.front, "/").unwrap().status, 200),
+            source: &|library| {
+                source_with(proxy.process_name(), |options| {
+                    options.library = library;
+                    options.cgroup.clone_from(&cgroup);
+                })
+            },
         }
-        for (side, name) in ["proxy", "upstream"].iter().enumerate() {
-            let time = quartiles(nothing.iter().map(|times| times[side] / 1e6));
-            println!("{kind} {name}: {time} ms per handshake without hopsight");
-            println!("{kind} {name}: x{} with network programs", ratio(network, nothing, side));
-            println!("{kind} {name}: x{} more with library probes", ratio(library, network, side));
-            let added = quartiles(pairs(library, network, side).map(|(a, b)| (a - b) / 1e3));
-            println!("{kind} {name}: {added} us added by library probes");
-        }
+        .measure();
     }
 }

@@ -1,4 +1,5 @@
-//! TLS libraries inside programs: Node, and a program that is hit where nobody expects it.
+//! TLS libraries inside programs: Caddy, Node, a client with rustls, and a program that is hit where
+//! nobody expects it.
 
 use std::{
     fs,
@@ -7,11 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopsight_capture::{LibraryEvidence, LiveSource, NoLibrary, Source as _};
+use hopsight_capture::{LibraryEvidence, LiveSource, NoLibrary, Rustls, Source as _};
 use hopsight_test_support::not_run;
+use hopsight_tests::{agent::sibling, case::Proxy, client, http};
 
-use crate::support::{
-    Authority, Running, free_port, library_events, line, nginx, possible, source, wait_for_port,
+use crate::{
+    proxies::{Scene, is_installed},
+    support::{
+        Authority, Running, free_port, library_events, line, nginx, possible, source, source_with,
+        wait_for_port,
+    },
 };
 
 /// Polls until the evidence of the process is what `wanted` looks for.
@@ -102,6 +108,58 @@ fn node() {
     // Node looks at the result itself, and lets OpenSSL go on after a bad one.
     assert!(shown.contains("1 2 8 13 11 verify=0 15 20 11 15 20"), "{shown}");
     assert!(!shown.contains("verify=0!"), "{shown}");
+}
+
+#[test]
+fn caddy() {
+    if !possible("caddy", &["nginx"]) || !is_installed(Proxy::Caddy) {
+        return;
+    }
+    let scene = Scene::start(Proxy::Caddy).unwrap();
+    let mut source = scene.watch();
+    assert_eq!(http::get(scene.front, "/").unwrap().status, 200);
+    let shown = line(&library_events(&mut source, &scene.pids()));
+    assert!(shown.starts_with("1 2 8 13 11 verify=0! 15 20 11 15 20"), "{shown}");
+}
+
+#[test]
+fn rustls() {
+    if !possible("rustls", &["nginx"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let authority = Authority::new(here, "ca");
+    authority.issue("server", vec!["localhost".to_owned()]);
+    authority.issue("client", vec!["client.test".to_owned()]);
+    let (d, port) = (here.display(), free_port());
+    let _upstream = nginx(
+        here,
+        "upstream",
+        &format!(
+            "server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3; \
+             ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
+             ssl_verify_client optional; ssl_client_certificate {d}/ca.pem; \
+             location / {{ return 200 ok; }} }}"
+        ),
+    );
+    wait_for_port(port);
+    let program = sibling(client::RUSTLS).unwrap();
+    let idle = Running(Command::new(&program).stdin(Stdio::piped()).spawn().unwrap());
+    let mut source = source_with(client::RUSTLS, |options| options.rustls = Rustls::LookedFor);
+    let evidence = wait_for_evidence(&mut source, idle.0.id(), |evidence| {
+        matches!(evidence, LibraryEvidence::Library(_))
+    });
+    assert!(evidence.to_string().contains("rustls 0.23."), "{evidence}");
+    let mut client = Command::new(&program);
+    client.args([&format!("127.0.0.1:{port}"), "localhost"]);
+    client.args(["ca.pem", "client.pem", "client.key"].map(|name| here.join(name)));
+    let client = client.stdout(Stdio::piped()).spawn().unwrap();
+    let pid = client.id();
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "200");
+    let shown = line(&library_events(&mut source, &[pid]));
+    assert_eq!(shown, "1 2 8 13 11 15 20 11 15 20");
 }
 
 /// A program that looks like one with OpenSSL inside, and calls the function all the time.

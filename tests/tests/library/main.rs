@@ -4,7 +4,9 @@
 
 mod clients;
 mod cost;
+mod endurance;
 mod inside;
 mod lifecycle;
+mod proxies;
 mod sequences;
 mod support;

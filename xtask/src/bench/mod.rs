@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use crate::{
     cargo::{built, cargo},
-    command,
+    command, wheel,
 };
 
 /// What to measure. Each result is also written to `target/bench/NAME.json`.
@@ -31,8 +31,8 @@ pub enum Bench {
     Scale(Passed),
     /// Handshakes per second of replay, beside tshark and Suricata where they are installed
     Replay(replay::Args),
-    /// Processor time of nginx per upstream handshake with and without hopsight, and with its
-    /// probes inside OpenSSL (root, two minutes, a quiet machine)
+    /// Processor time of nginx, Caddy and Envoy per upstream handshake with and without hopsight,
+    /// and with its probes inside their TLS libraries (root, minutes, a quiet machine)
     Probes {
         /// Interleaved rounds of all three
         #[arg(long, default_value_t = 40)]
@@ -107,7 +107,8 @@ fn live(name: &str, Passed { args }: &Passed) -> anyhow::Result<()> {
 fn probes(rounds: usize, handshakes: usize) -> anyhow::Result<()> {
     let test = ["test", "-q", "--release", "-p", "hopsight-tests", "--test", "library"];
     let mut command = cargo(&test);
-    command.args(["--", "--ignored", "--nocapture", "--exact", "cost::cost"]);
+    command.args(["--", "--ignored", "--nocapture", "--test-threads=1", "cost::"]);
+    wheel::announce(&mut command);
     command.env("HOPSIGHT_ROUNDS", rounds.to_string());
     command.env("HOPSIGHT_HANDSHAKES", handshakes.to_string());
     command::run(&mut command)
@@ -146,7 +147,8 @@ fn build_release(targets: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(target()?.join("release"))
 }
 
-fn target() -> anyhow::Result<PathBuf> {
+/// The folder in which everything is built.
+pub fn target() -> anyhow::Result<PathBuf> {
     let own = built("hopsight")?;
     let target = own.parent().and_then(Path::parent).context("find the target folder")?;
     Ok(target.to_owned())

@@ -140,8 +140,11 @@ const FEWER_TESTS: Tests = &[
 ];
 
 const CLOCK: &str = "clock::a_set_clock_changes_nothing";
-const LIBRARY: &[&str] =
-    &["sequences::tls12_handshakes_of_nginx", "sequences::tls13_handshakes_of_nginx"];
+const LIBRARY: &[&str] = &[
+    "sequences::tls12_handshakes_of_nginx",
+    "sequences::tls13_handshakes_of_nginx",
+    "inside::caddy",
+];
 
 /// Boots the rows that were asked for and prints test × kernel.
 ///

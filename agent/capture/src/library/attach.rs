@@ -13,12 +13,29 @@ use aya::{
 use hopsight_abi::VerifyOffsets;
 use tracing::{info, warn};
 
-use super::placement::{Hook, Image, ProbePoint};
+use super::{
+    as_compiled,
+    placement::{Hook, Image, ProbePoint},
+};
 
 /// Probes on one file; dropping them removes them.
 #[derive(Debug)]
 pub struct Attachment {
-    links: Vec<UProbeLink>,
+    links: Vec<Link>,
+}
+
+#[derive(Debug)]
+enum Link {
+    ByAya(#[expect(dead_code, reason = "held for its drop")] UProbeLink),
+    AsCompiled(#[expect(dead_code, reason = "held for its drop")] as_compiled::Link),
+}
+
+/// Who gave the kernel its programs.
+pub enum Programs {
+    /// aya.
+    ByAya,
+    /// We did, on a kernel that is locked down.
+    AsCompiled(as_compiled::Programs),
 }
 
 impl Drop for Attachment {
@@ -43,7 +60,10 @@ const VERIFY_ENFORCED: &str = "verify_enforced";
 ///
 /// # Errors
 /// When the kernel refuses one; the message holds the verifier's.
-pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<Programs> {
+    if as_compiled::is_needed() {
+        return as_compiled::Programs::load(ebpf).map(Programs::AsCompiled);
+    }
     for hook in Hook::ALL {
         let program = program(ebpf, hook.as_str())?;
         program.load().with_context(|| format!("load the library probe {hook}"))?;
@@ -51,7 +71,7 @@ pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     if let Err(error) = program(ebpf, VERIFY_ENFORCED)?.load() {
         info!("whether OpenSSL enforces its verification stays unknown: {error:#}");
     }
-    Ok(())
+    Ok(Programs::ByAya)
 }
 
 /// Loads the programs and attaches one for real, to this program's own first instruction, which
@@ -60,12 +80,26 @@ pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
 /// # Errors
 /// What a probe would meet.
 pub fn rehearse(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    let programs = load(ebpf)?;
+    rehearse_with(ebpf, &programs)
+}
+
+/// As [`rehearse`], as if the kernel were locked down.
+///
+/// # Errors
+/// What a probe would meet.
+pub fn rehearse_locked_down(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    let programs = Programs::AsCompiled(as_compiled::Programs::load(ebpf)?);
+    rehearse_with(ebpf, &programs)
+}
+
+fn rehearse_with(ebpf: &mut Ebpf, programs: &Programs) -> anyhow::Result<()> {
     const THIS: &str = "/proc/self/exe";
-    load(ebpf)?;
     let bytes = std::fs::read(THIS).context("read this program")?;
     let offset = Image::parse(&bytes)?.entry_offset().context("find this program's entry")?;
     let point = ProbePoint { hook: Hook::ConnectState, offset, emulated: false };
-    attach(ebpf, &File::open(THIS).context("open this program")?, &[point], None).map(drop)
+    let file = File::open(THIS).context("open this program")?;
+    attach(ebpf, programs, &file, &[point], None).map(drop)
 }
 
 /// Attaches to every point of `file`, in all processes that map it or will: proxies fork workers,
@@ -75,6 +109,7 @@ pub fn rehearse(ebpf: &mut Ebpf) -> anyhow::Result<()> {
 /// When a point cannot be attached; none stays attached then.
 pub fn attach(
     ebpf: &mut Ebpf,
+    programs: &Programs,
     file: &File,
     points: &[ProbePoint],
     verify_offsets: Option<VerifyOffsets>,
@@ -88,6 +123,13 @@ pub fn attach(
         Err(_) => None,
     };
     for point in points {
+        if let Programs::AsCompiled(programs) = programs {
+            let link = programs
+                .attach(point.hook, path.as_ref(), point.offset)
+                .with_context(|| format!("attach {} at offset {:#x}", point.hook, point.offset))?;
+            links.push(Link::AsCompiled(link));
+            continue;
+        }
         let location = UProbeAttachLocation::AbsoluteOffset(point.offset);
         let (name, cookie) = match (point.hook, cookie) {
             (Hook::VerifyResult, Some(cookie)) => (VERIFY_ENFORCED, Some(cookie)),
@@ -98,7 +140,7 @@ pub fn attach(
             .attach(UProbeAttachPoint { location, cookie }, &path, UProbeScope::AllProcesses)
             .and_then(|id| program.take_link(id))
             .with_context(|| format!("attach {} at offset {:#x}", point.hook, point.offset))?;
-        links.push(link);
+        links.push(Link::ByAya(link));
     }
     Ok(Attachment { links })
 }

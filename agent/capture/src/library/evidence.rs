@@ -1,11 +1,10 @@
 //! From the files of a process to what is said about its library evidence.
 
-use std::sync::atomic::AtomicBool;
-
 use super::{
     discovery::{self, Absence, Candidate},
     files::Probes,
-    inspect::{self, Role},
+    inspect::{self, Role, Search},
+    placement::Rustls,
     status::{LibraryEvidence, NoLibrary, ProbedLibrary},
 };
 use hopsight_system::maps::Mapping;
@@ -72,17 +71,18 @@ pub fn of_files(
     LibraryEvidence::Library(ProbedLibrary { version, sees_enforcement, ..library })
 }
 
-/// What library evidence a process would give. Attaches nothing; needs the right to read the
+/// What library evidence a process would give, with rustls or without. Attaches nothing; needs the right to read the
 /// process's mappings (`CAP_SYS_PTRACE`) and files.
 #[must_use]
-pub fn survey(pid: u32) -> LibraryEvidence {
+pub fn survey(pid: u32, rustls: Rustls) -> LibraryEvidence {
+    let search = Search { rustls, ..Search::default() };
     let (mappings, candidates) = match discovery::candidates(pid) {
         Ok(found) => found,
         Err(absence) => return absence.into(),
     };
     let mut roles = Vec::new();
     for Candidate { mapping, file, may_hold_library, .. } in &candidates {
-        match inspect::role(file, mapping.file_name(), *may_hold_library, &AtomicBool::new(false)) {
+        match inspect::role(file, mapping.file_name(), *may_hold_library, &search) {
             Ok(role) => roles.push(role),
             Err(error) => return Absence::from_error(&error, &mapping.path).into(),
         }
@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn this_process_has_no_openssl() {
-        let LibraryEvidence::Inferred { reason, detail } = survey(std::process::id()) else {
+        let LibraryEvidence::Inferred { reason, detail } =
+            survey(std::process::id(), Rustls::LeftAlone)
+        else {
             panic!("the test program links no OpenSSL")
         };
         // Its own strings name every stack, so that it looks like a static one.
@@ -119,7 +121,9 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
-        let LibraryEvidence::Inferred { reason, .. } = survey(pid) else { panic!("it ended") };
+        let LibraryEvidence::Inferred { reason, .. } = survey(pid, Rustls::LeftAlone) else {
+            panic!("it ended")
+        };
         assert_eq!(reason, NoLibrary::Gone);
     }
 }

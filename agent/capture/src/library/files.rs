@@ -1,16 +1,16 @@
 //! The probed files.
 
-use std::{fs::File, io, sync::atomic::AtomicBool, time::Instant};
+use std::{fs::File, io, time::Instant};
 
 use aya::Ebpf;
 use hopsight_abi::{Stack, VerifyOffsets};
 use tracing::warn;
 
 use super::{
-    attach::{self, Attachment},
+    attach::{self, Attachment, Programs},
     ceiling::Counts,
     discovery::Candidate,
-    inspect::{self, Role},
+    inspect::{self, Role, Search},
     placement::ProbePoint,
 };
 
@@ -46,10 +46,10 @@ impl ProbedFile {
     ///
     /// # Errors
     /// When the file cannot be kept open.
-    pub fn new(candidate: &Candidate, known: Option<Role>, stop: &AtomicBool) -> io::Result<Self> {
+    pub fn new(candidate: &Candidate, known: Option<Role>, search: &Search) -> io::Result<Self> {
         let Candidate { mapping, file, may_hold_library, .. } = candidate;
         let read = || {
-            let role = inspect::role(file, mapping.file_name(), *may_hold_library, stop);
+            let role = inspect::role(file, mapping.file_name(), *may_hold_library, search);
             role.unwrap_or_else(|error| {
                 warn!(path = %mapping.path.display(), %error, "cannot read a mapped file");
                 Role::Other { marks: Vec::new() }
@@ -65,13 +65,18 @@ impl ProbedFile {
     }
 
     /// Attaches paused probes.
-    pub fn resume(&mut self, ebpf: &mut Ebpf) {
+    pub fn resume(&mut self, ebpf: &mut Ebpf, programs: &Programs) {
         if matches!(self.probes, Probes::Paused) {
-            self.probes =
-                match attach::attach(ebpf, &self.file, self.points(), self.verify_offsets()) {
-                    Ok(attachment) => Probes::Attached(attachment),
-                    Err(error) => Probes::Refused(format!("{error:#}")),
-                };
+            self.probes = match attach::attach(
+                ebpf,
+                programs,
+                &self.file,
+                self.points(),
+                self.verify_offsets(),
+            ) {
+                Ok(attachment) => Probes::Attached(attachment),
+                Err(error) => Probes::Refused(format!("{error:#}")),
+            };
         }
     }
 

@@ -4,14 +4,14 @@ use std::{
     fs::File,
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use memchr::memmem;
 
 use super::{
     elf::{ElfError, Interruptible},
-    placement::{self, Image, Linked, Placement, ProbePoint},
+    placement::{self, Image, Linked, Placement, ProbePoint, Rustls},
 };
 
 /// Shared libraries larger than this are not looked into, and of programs no symbols are read whole:
@@ -83,17 +83,20 @@ impl Role {
     const NONE: Self = Self::Other { marks: Vec::new() };
 }
 
-/// Reads the role of a file with this name, which may hold a TLS library of its own; not to the end
-/// once `stop` is set.
+/// How files are looked into.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Whether rustls is looked for.
+    pub rustls: Rustls,
+    /// Ends the search in a big program once it is set.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Reads the role of a file with this name, which may hold a TLS library of its own.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn role(
-    file: &File,
-    name: &str,
-    may_hold_library: bool,
-    stop: &AtomicBool,
-) -> io::Result<Role> {
+pub fn role(file: &File, name: &str, may_hold_library: bool, search: &Search) -> io::Result<Role> {
     let size = file.metadata()?.size();
     let mut role = Role::NONE;
     if size <= WHOLE {
@@ -107,7 +110,8 @@ pub fn role(
     if !may_hold_library || !matches!(role, Role::Other { .. } | Role::Unsupported(_)) {
         return Ok(role);
     }
-    let survey = match placement::survey(&Interruptible { file, stop }) {
+    let bytes = Interruptible { file, stop: &search.stop };
+    let survey = match placement::survey_with(&bytes, search.rustls) {
         Ok(survey) => survey,
         Err(ElfError::Foreign) => return Ok(role),
         Err(ElfError::Io(error)) => return Err(error),

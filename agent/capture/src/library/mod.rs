@@ -5,6 +5,7 @@
 //! the next (Go, BoringSSL), deliver them whole and in order. [`placement`] says where the probes
 //! go, `agent-ebpf/src/library` is what runs there.
 
+mod as_compiled;
 mod attach;
 mod ceiling;
 pub mod decode;
@@ -32,13 +33,14 @@ use hopsight_abi::Stack;
 use hopsight_system::process::Stat;
 use tracing::{debug, info, warn};
 
-pub use attach::rehearse;
+pub use attach::{rehearse, rehearse_locked_down};
 use ceiling::Ceiling;
 use discovery::{Absence, Candidate};
 use evidence::ProbeState;
 pub use evidence::survey;
 use files::ProbedFile;
-use inspect::{FileKey, Role};
+use inspect::{FileKey, Role, Search};
+pub use placement::Rustls;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
@@ -68,8 +70,8 @@ pub struct LibraryProbes {
     statuses: LibraryStatuses,
     schedule: Schedule,
     ceiling: Ceiling,
-    /// Set when nobody waits for what is found any more.
-    stop: Arc<AtomicBool>,
+    search: Search,
+    programs: attach::Programs,
     /// Probes are in place.
     open: bool,
 }
@@ -115,10 +117,11 @@ impl LibraryProbes {
     /// Gives the programs of the probes to the kernel. Nothing is attached yet. Where the kernel
     /// refuses, every process will say so; the rest of the agent works without.
     #[must_use]
-    pub fn load(ebpf: &mut Ebpf, sampling: Sampling) -> Self {
-        if let Err(error) = attach::load(ebpf) {
+    pub fn load(ebpf: &mut Ebpf, sampling: Sampling, rustls: Rustls) -> Self {
+        let programs = attach::load(ebpf).unwrap_or_else(|error| {
             warn!("TLS 1.3 hops will be inferred, not seen inside their TLS library: {error:#}");
-        }
+            attach::Programs::ByAya
+        });
         Self {
             files: HashMap::new(),
             remembered: HashMap::new(),
@@ -126,7 +129,8 @@ impl LibraryProbes {
             statuses: LibraryStatuses::default(),
             schedule: Schedule::new(sampling),
             ceiling: Ceiling::new(ebpf),
-            stop: Arc::default(),
+            search: Search { rustls, ..Search::default() },
+            programs,
             open: true,
         }
     }
@@ -144,7 +148,7 @@ impl LibraryProbes {
             if is_known { 0 } else { discovery::program_size(**pid) }
         });
         for (&pid, name) in in_turn {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.search.stop.load(Ordering::Relaxed) {
                 return;
             }
             self.look_at(ebpf, pid, name);
@@ -188,7 +192,7 @@ impl LibraryProbes {
         self.open = open;
         for file in self.files.values_mut() {
             if open {
-                file.resume(ebpf);
+                file.resume(ebpf, &self.programs);
             } else {
                 file.pause();
             }
@@ -238,7 +242,7 @@ impl LibraryProbes {
     /// What ends the search in a big program, once it is set.
     #[must_use]
     pub fn stop(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
+        Arc::clone(&self.search.stop)
     }
 
     /// Which processes give library evidence, and why the others do not.
@@ -278,7 +282,7 @@ impl LibraryProbes {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let known = self.remembered.remove(&candidate.key);
-                    match ProbedFile::new(candidate, known, &self.stop) {
+                    match ProbedFile::new(candidate, known, &self.search) {
                         Ok(file) => new.insert(file),
                         Err(error) => {
                             let absence = Absence::from_error(&error, &candidate.mapping.path);
@@ -288,7 +292,7 @@ impl LibraryProbes {
                 }
             };
             if self.open {
-                file.resume(ebpf);
+                file.resume(ebpf, &self.programs);
             }
             files.push(candidate.key);
         }

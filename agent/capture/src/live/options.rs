@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    library::Sampling,
+    library::{Rustls, Sampling},
     loader::{self, LoadOptions},
 };
 use hopsight_system::names::Watched;
@@ -19,6 +19,8 @@ pub struct LiveOptions {
     pub library: bool,
     /// How much of the time.
     pub library_sampling: Sampling,
+    /// Whether rustls is among these libraries.
+    pub rustls: Rustls,
     /// Adopt connections that are older than the agent.
     pub adopt: bool,
     /// Time between two looks for new processes whose threads have other names than the process.
@@ -42,6 +44,7 @@ impl Default for LiveOptions {
             },
             library: true,
             library_sampling: Sampling::Always,
+            rustls: Rustls::LeftAlone,
             adopt: true,
             rescan: Duration::from_secs(5),
             program_statistics: false,

@@ -18,7 +18,7 @@ use hopsight::config::Config;
 use hopsight_capture::{
     library::{
         elf::Elf,
-        placement::{self, Hook, Isa, Linked},
+        placement::{self, Hook, Isa, Linked, Rustls},
     },
     replay::{self, ReplayCounts, ReplaySource},
 };
@@ -368,11 +368,11 @@ pub fn reassembly(data: &[u8]) {
 
 /// A program of a watched process, which may be made to mislead: it is refused, or each place lies
 /// in its code, and on a call where the hook wants one. Headers, function tables of Go, unwind
-/// tables, the search for constants and for texts are all read on the way.
+/// tables, the search for constants, for texts and for tables of methods are all read on the way.
 pub fn program(data: &[u8]) {
     /// `call` relative to the next instruction.
     const CALL: u8 = 0xe8;
-    let Ok(survey) = placement::survey(&data) else { return };
+    let Ok(survey) = placement::survey_with(&data, Rustls::LookedFor) else { return };
     let Linked::Placed { placement, .. } = survey.linked else { return };
     let Ok(elf) = Elf::open(&data) else { panic!("a file that was read before") };
     assert!(placement.transcript_calls() > 0, "a stack whose messages are not seen");

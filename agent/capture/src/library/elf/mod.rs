@@ -18,7 +18,7 @@ use object::{LittleEndian, pod};
 use thiserror::Error;
 
 pub use bytes::{Bytes, Interruptible, Reader, Window};
-pub use relocations::{Relocations, relative};
+pub use relocations::{Relocations, each_relative, relative};
 pub use symbols::Symbols;
 pub use unwind::Functions;
 

@@ -22,12 +22,29 @@ pub fn relative(
     elf: &Elf<'_>,
     mut wanted: impl FnMut(u64, u64) -> bool,
 ) -> Result<Relocations, ElfError> {
+    let mut found = Relocations::new();
+    each_relative(elf, |place, address| {
+        if found.len() < MAX_KEPT && wanted(place, address) {
+            found.insert(place, address);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Shows every relative relocation: the place it writes to, and the address that it writes.
+///
+/// # Errors
+/// When a table is not where it should be, or what `look` answers.
+pub fn each_relative(
+    elf: &Elf<'_>,
+    mut look: impl FnMut(u64, u64) -> Result<(), ElfError>,
+) -> Result<(), ElfError> {
     const ENTRY: usize = 24;
     let kind = match elf.isa {
         Isa::X86_64 => R_X86_64_RELATIVE,
         Isa::Aarch64 => R_AARCH64_RELATIVE,
     };
-    let mut found = Relocations::new();
     for section in elf.sections.iter().filter(|section| section.kind == SHT_RELA) {
         let whole = section.size - section.size % ENTRY as u64;
         elf.reader.windows((section.offset, whole), 0, |window| {
@@ -38,12 +55,12 @@ pub fn relative(
                 };
                 let (place, address) = (word(0), word(16));
                 let is_relative = word(8) & 0xffff_ffff == u64::from(kind);
-                if is_relative && found.len() < MAX_KEPT && wanted(place, address) {
-                    found.insert(place, address);
+                if is_relative {
+                    look(place, address)?;
                 }
             }
             Ok(())
         })?;
     }
-    Ok(found)
+    Ok(())
 }

@@ -26,6 +26,8 @@ vocabulary! {
         HostChecked => "host_checked",
         /// OpenSSL inside a program enters `ssl3_finish_mac(connection, message, length)`.
         FinishMac => "finish_mac",
+        /// rustls calls `update(context, message)` of its hash.
+        RustlsUpdate => "rustls_update",
         /// `crypto/tls` calls `(*Conn).writeRecordLocked` with a handshake message.
         GoSent => "go_sent",
         /// `crypto/tls` calls `(*Conn).unmarshalHandshakeMessage`.
@@ -53,6 +55,7 @@ impl Hook {
     pub const fn stack(self) -> Stack {
         match self {
             Self::FinishMac => Stack::OpenSslInside,
+            Self::RustlsUpdate => Stack::Rustls,
             Self::GoSent
             | Self::GoReceived
             | Self::GoUnmarshal
@@ -72,6 +75,7 @@ impl Hook {
             self,
             Self::Transcript
                 | Self::FinishMac
+                | Self::RustlsUpdate
                 | Self::GoSent
                 | Self::GoReceived
                 | Self::GoUnmarshal

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use memchr::memmem;
 
-use super::{Hook, Placement, ProbePoint, boringssl, go, image::Code, openssl};
+use super::{Hook, Placement, ProbePoint, boringssl, go, image::Code, openssl, rustls};
 use crate::library::elf::{Bytes, Elf, ElfError, Functions};
 
 /// What one stack makes of a program.
@@ -34,13 +34,34 @@ pub struct Survey {
     pub build_id: Option<String>,
 }
 
-/// Looks into a program.
+/// Looks into a program for every stack but rustls.
 ///
 /// # Errors
 /// [`ElfError::Foreign`] for what is no program, others where it cannot be read to its end.
 pub fn survey(bytes: &dyn Bytes) -> Result<Survey, ElfError> {
+    survey_with(bytes, Rustls::LeftAlone)
+}
+
+/// Whether rustls is looked for, whose place is found by how a table looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rustls {
+    /// It is not.
+    #[default]
+    LeftAlone,
+    /// It is, where there is no other stack.
+    LookedFor,
+}
+
+/// As [`survey`], also for rustls.
+///
+/// # Errors
+/// As [`survey`].
+pub fn survey_with(bytes: &dyn Bytes, rustls: Rustls) -> Result<Survey, ElfError> {
     let elf = Elf::open(bytes)?;
-    let marks = Marks::read(&elf)?;
+    let mut marks = Marks::read(&elf)?;
+    if rustls == Rustls::LeftAlone {
+        marks.rustls_version = None;
+    }
     let linked = place(&elf, &marks)?;
     Ok(Survey { linked, marks: marks.names(), build_id: elf.build_id() })
 }
@@ -67,7 +88,12 @@ fn place(elf: &Elf<'_>, marks: &Marks) -> Result<Linked, ElfError> {
     }
     if marks.openssl.is_some() || !marks.finish_mac.is_empty() {
         let version = marks.openssl.as_deref();
-        take(openssl::place(elf, &functions, &marks.finish_mac, version)?);
+        if take(openssl::place(elf, &functions, &marks.finish_mac, version)?) {
+            return Ok(best);
+        }
+    }
+    if let Some(version) = &marks.rustls_version {
+        take(rustls::place(elf, &functions, version)?);
     }
     Ok(best)
 }
@@ -79,6 +105,8 @@ struct Marks {
     go_version: Option<String>,
     boringssl: bool,
     rustls: bool,
+    /// Of a release, as `0.23.46`.
+    rustls_version: Option<String>,
     /// Version text, as `OpenSSL 3.0.22`.
     openssl: Option<String>,
     /// File offsets of [`openssl::NAME_AS_TEXT`].
@@ -97,6 +125,9 @@ impl Marks {
             let has = |text: &[u8]| memmem::find(bytes, text).is_some();
             marks.boringssl = marks.boringssl || has(b"BoringSSL") || has(b"AWS-LC");
             marks.rustls = marks.rustls || has(b"rustls");
+            if marks.rustls_version.is_none() {
+                marks.rustls_version = rustls::version(bytes);
+            }
             if marks.openssl.is_none() {
                 marks.openssl = openssl_version(bytes);
             }
@@ -119,7 +150,10 @@ impl Marks {
 
     /// Whether a stack is there that is looked for by the unwind tables.
     fn has_functions(&self) -> bool {
-        self.boringssl || self.openssl.is_some() || !self.finish_mac.is_empty()
+        self.boringssl
+            || self.openssl.is_some()
+            || !self.finish_mac.is_empty()
+            || self.rustls_version.is_some()
     }
 
     /// Names, most telling first: a program may hold several, and what it uses is what is rarest

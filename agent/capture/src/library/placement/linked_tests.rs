@@ -6,7 +6,7 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
 use hopsight_test_support::crafted::{self, File, Piece, Program, function};
 
-use super::{Hook, Linked, Placement, survey};
+use super::{Hook, Linked, Placement, Rustls, rustls_tests::RUSTLS, survey, survey_with};
 use crate::library::elf::{Elf, Functions};
 
 fn placed(file: &File, name: &str) -> Placement {
@@ -16,7 +16,7 @@ fn placed(file: &File, name: &str) -> Placement {
     }
 }
 
-fn points(placement: &Placement, hook: Hook) -> Vec<u64> {
+pub fn points(placement: &Placement, hook: Hook) -> Vec<u64> {
     let points = placement.points.iter().filter(|point| point.hook == hook);
     points.map(|point| point.offset).collect()
 }
@@ -272,6 +272,7 @@ fn damaged_programs_are_refused_or_placed_on_instructions() {
         crafted::go_client().go("go1.24.11", false),
         crafted::boringssl().c(&["BoringSSL"]),
         crafted::openssl().c(&["OpenSSL 3.5.4 30 Sep 2025"]),
+        crafted::rustls().c(&[RUSTLS]),
     ];
     for File { bytes, .. } in files {
         for at in 0..bytes.len() {
@@ -289,7 +290,7 @@ fn damaged_programs_are_refused_or_placed_on_instructions() {
 
 /// Every place is a whole instruction of the code, and of the kind that its hook wants.
 fn check_places(bytes: &[u8]) {
-    let Ok(survey) = survey(&bytes) else { return };
+    let Ok(survey) = survey_with(&bytes, Rustls::LookedFor) else { return };
     let Linked::Placed { placement, .. } = survey.linked else { return };
     let elf = Elf::open(&bytes).unwrap();
     for point in &placement.points {

@@ -13,6 +13,7 @@ mod image;
 mod instruction_set;
 mod linked;
 mod openssl;
+mod rustls;
 mod x86_64;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -22,7 +23,7 @@ use hopsight_abi::VerifyOffsets;
 pub use image::{Image, ImageError};
 use instruction_set::InstructionSet;
 use linked::PlacedPoints;
-pub use linked::{Linked, Survey, openssl_version, survey};
+pub use linked::{Linked, Rustls, Survey, openssl_version, survey, survey_with};
 use serde::{Deserialize, Serialize};
 
 pub use crate::library::elf::Isa;
@@ -307,5 +308,7 @@ impl CallGraph {
 
 #[cfg(test)]
 mod linked_tests;
+#[cfg(test)]
+mod rustls_tests;
 #[cfg(test)]
 mod tests;

@@ -196,6 +196,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
                 crafted::go_client().go("go1.24.11", false),
                 crafted::boringssl().c(&["BoringSSL"]),
                 crafted::openssl().c(&["OpenSSL 3.5.4 30 Sep 2025"]),
+                crafted::rustls().c(&["/rustls-0.23.46/src/"]),
             ]
             .map(|file| file.bytes),
         ),

@@ -1,11 +1,17 @@
 //! Programs made for tests: ELF files of a few functions, as Go's linker and as a C++ compiler
 //! leave them.
 
+mod programs;
+
 use std::collections::HashMap;
+
+pub use programs::{boringssl, go_client, openssl, rustls};
 
 /// Where code and data are loaded.
 const TEXT: u64 = 0x40_0200;
 const TEXT_OFFSET: u64 = 0x200;
+
+const RELOCATIONS: &str = ".rela.dyn";
 
 /// A part of a function.
 #[derive(Clone, Debug)]
@@ -16,6 +22,27 @@ pub enum Piece {
     Call(&'static str),
     /// `lea rcx, [rip + text]`.
     Lea(&'static str),
+    /// `lea rdx, [rip + table]`.
+    LeaTable(&'static str),
+}
+
+/// A table of methods, as Rust leaves one behind a trait object.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// Function that drops the object.
+    pub drop: Option<&'static str>,
+    /// Size of the object.
+    pub size: u64,
+    /// Its methods.
+    pub methods: Vec<&'static str>,
+}
+
+impl Table {
+    const fn len(&self) -> u64 {
+        8 * (3 + self.methods.len() as u64)
+    }
 }
 
 /// A function.
@@ -39,6 +66,8 @@ pub struct Program {
     pub functions: Vec<Function>,
     /// Its texts, each ended by a zero.
     pub texts: Vec<&'static str>,
+    /// Its tables, one after the other; words with the address of a function are relocated.
+    pub tables: Vec<Table>,
     /// 183 for AArch64; anything else is x86-64.
     pub machine: u16,
 }
@@ -92,7 +121,9 @@ impl Program {
     #[must_use]
     pub fn c(&self, marks: &[&str]) -> File {
         let (text, places) = self.code();
-        let texts_at = Self::data_at(&text);
+        let tables_at = Self::data_at(&text);
+        let (tables, relocations) = self.table_bytes(tables_at, &places);
+        let texts_at = tables_at + tables.len() as u64;
         let mut texts = self.text_bytes();
         for mark in marks {
             texts.extend(mark.as_bytes());
@@ -107,16 +138,46 @@ impl Program {
             unwind.extend(&relative.to_le_bytes()[..4]);
             unwind.extend([0; 4]);
         }
+        let relocations_at = unwind_at + unwind.len() as u64;
         let sections = vec![
             (".text", TEXT, text),
+            (".data.rel.ro", tables_at, tables),
             (".rodata", texts_at, texts),
             (".eh_frame_hdr", unwind_at, unwind),
+            (RELOCATIONS, relocations_at, relocations),
         ];
         self.file(&sections, &places)
     }
 
     fn data_at(text: &[u8]) -> u64 {
         TEXT + (text.len() as u64).next_multiple_of(16)
+    }
+
+    /// The tables at this address, and their relocations (`R_X86_64_RELATIVE`).
+    fn table_bytes(
+        &self,
+        at: u64,
+        places: &HashMap<&'static str, (u64, u64)>,
+    ) -> (Vec<u8>, Vec<u8>) {
+        const RELATIVE: u64 = 8;
+        const ALIGNMENT: u64 = 8;
+        let mut tables = Vec::new();
+        let mut relocations = Vec::new();
+        for table in &self.tables {
+            let methods = table.methods.iter().map(|method| (Some(*method), 0));
+            let words = [(table.drop, 0), (None, table.size), (None, ALIGNMENT)];
+            for (function, word) in words.into_iter().chain(methods) {
+                if let Some(function) = function {
+                    let place = at + tables.len() as u64;
+                    for word in [place, RELATIVE, TEXT + places[function].0] {
+                        relocations.extend(word.to_le_bytes());
+                    }
+                }
+                tables.extend(u64::to_le_bytes(word));
+            }
+        }
+        tables.resize(tables.len().next_multiple_of(16), 0);
+        (tables, relocations)
     }
 
     fn text_bytes(&self) -> Vec<u8> {
@@ -133,7 +194,7 @@ impl Program {
             Piece::Bytes(bytes) => bytes.len() as u64,
             Piece::Call(_) if self.machine == 183 => 4,
             Piece::Call(_) => 5,
-            Piece::Lea(_) => 7,
+            Piece::Lea(_) | Piece::LeaTable(_) => 7,
         }
     }
 
@@ -146,7 +207,9 @@ impl Program {
             places.insert(function.name, (at, at + size.next_multiple_of(16)));
             at += size.next_multiple_of(16);
         }
-        let texts_at = TEXT + at.next_multiple_of(16);
+        let tables_at = TEXT + at.next_multiple_of(16);
+        let size: u64 = self.tables.iter().map(Table::len).sum();
+        let texts_at = tables_at + size.next_multiple_of(16);
         let mut code: Vec<u8> = Vec::new();
         for function in &self.functions {
             for piece in &function.code {
@@ -167,6 +230,13 @@ impl Program {
                         let place = 1 + before.map(|text| text.len() as u64 + 1).sum::<u64>();
                         code.extend([0x48, 0x8d, 0x0d]);
                         let distance = (texts_at + place).wrapping_sub(TEXT + next);
+                        code.extend(&distance.to_le_bytes()[..4]);
+                    }
+                    Piece::LeaTable(table) => {
+                        let before = self.tables.iter().take_while(|other| other.name != *table);
+                        let place: u64 = before.map(Table::len).sum();
+                        code.extend([0x48, 0x8d, 0x15]);
+                        let distance = (tables_at + place).wrapping_sub(TEXT + next);
                         code.extend(&distance.to_le_bytes()[..4]);
                     }
                 }
@@ -230,7 +300,8 @@ impl Program {
         let mut names = vec![0];
         let mut headers = vec![vec![0; 64]];
         for (name, address, bytes) in sections {
-            headers.push(section(names.len(), 1, *address, offset_of(*address), bytes.len()));
+            let kind = if *name == RELOCATIONS { 4 } else { 1 };
+            headers.push(section(names.len(), kind, *address, offset_of(*address), bytes.len()));
             names.extend(name.as_bytes());
             names.push(0);
         }
@@ -299,88 +370,4 @@ fn segment(flags: u32, address: u64, offset: u64, size: u64) -> Vec<u8> {
         header.extend(word.to_le_bytes());
     }
     header
-}
-
-/// `mov ebx, 0x16`.
-const HANDSHAKE: Piece = Piece::Bytes(b"\xbb\x16\0\0\0");
-/// `ret`.
-const RETURN: Piece = Piece::Bytes(b"\xc3");
-
-/// A Go program of 1.21 or later with a TLS client in it.
-#[must_use]
-pub fn go_client() -> Program {
-    use Piece::{Bytes, Call};
-    const WRITE: &str = "crypto/tls.(*Conn).writeRecordLocked";
-    const VERIFY: &str = "crypto/x509.(*Certificate).Verify";
-    const UNMARSHAL: &str = "crypto/tls.(*Conn).unmarshalHandshakeMessage";
-    // After the call: test rdi, rdi; jne over a nop.
-    const JUDGE: Piece = Bytes(b"\x48\x85\xff\x75\x01\x90");
-    let functions = vec![
-        function("runtime.main", [Bytes(b"\x90"), RETURN]),
-        function(VERIFY, [RETURN]),
-        function(WRITE, [Bytes(b"\x31\xc0"), RETURN]),
-        function(UNMARSHAL, [RETURN]),
-        function("crypto/tls.(*Conn).writeHandshakeRecord", [HANDSHAKE, Call(WRITE), RETURN]),
-        // Application data: the type is another one, or an argument.
-        function(
-            "crypto/tls.(*Conn).Write",
-            [Bytes(b"\xbb\x17\0\0\0"), Call(WRITE), Bytes(b"\x89\xcb"), Call(WRITE), RETURN],
-        ),
-        function(
-            "crypto/tls.(*Conn).readHandshake",
-            // A constant that looks like a call.
-            [Bytes(b"\xb8\xe8\0\0\0"), Call(UNMARSHAL), RETURN],
-        ),
-        function("crypto/tls.(*Conn).verifyServerCertificate", [Call(VERIFY), JUDGE, RETURN]),
-        function("crypto/tls.(*Conn).processCertsFromClient", [Call(VERIFY), JUDGE, RETURN]),
-        function("example.com/spiffe.verify", [Call(VERIFY), JUDGE, RETURN]),
-    ];
-    Program { functions, ..Program::default() }
-}
-
-/// A program with BoringSSL in it.
-#[must_use]
-pub fn boringssl() -> Program {
-    use Piece::{Bytes, Call};
-    const CALLBACK: &str = "ssl_do_msg_callback";
-    // mov esi, 1 | xor esi, esi; mov edx, content type
-    let functions = vec![
-        function("main", [RETURN]),
-        function(CALLBACK, [RETURN]),
-        function(
-            "tls_add_message",
-            [Bytes(b"\xbe\x01\0\0\0\xba\x16\0\0\0"), Call(CALLBACK), RETURN],
-        ),
-        function(
-            "tls_get_message",
-            [Bytes(b"\x31\xf6\xba\x16\0\0\0\x48\x89\xd9"), Call(CALLBACK), RETURN],
-        ),
-        function(
-            "do_seal_record",
-            [Bytes(b"\xbe\x01\0\0\0\xba\0\x01\0\0"), Call(CALLBACK), RETURN],
-        ),
-        function(
-            "tls_add_change_cipher_spec",
-            [Bytes(b"\xba\x14\0\0\0\xbe\x01\0\0\0"), Call(CALLBACK), RETURN],
-        ),
-        function("ssl_process_alert", [Bytes(b"\x31\xf6\xba\x15\0\0\0"), Call(CALLBACK), RETURN]),
-    ];
-    Program { functions, ..Program::default() }
-}
-
-/// A program with OpenSSL in it, stripped.
-#[must_use]
-pub fn openssl() -> Program {
-    use Piece::{Bytes, Lea};
-    let functions = vec![
-        function("main", [RETURN]),
-        // push rbp; lea rcx, name; pop rbp
-        function(
-            "ssl3_finish_mac",
-            [Bytes(b"\x55"), Lea("ssl3_finish_mac"), Bytes(b"\x5d"), RETURN],
-        ),
-        function("other", [Lea("ssl3_digest_cached_records"), RETURN]),
-    ];
-    let texts = vec!["ssl3_digest_cached_records", "ssl3_finish_mac"];
-    Program { functions, texts, ..Program::default() }
 }
