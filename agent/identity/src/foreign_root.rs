@@ -1,6 +1,7 @@
 //! The files of another process, as that process sees them.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, Read as _},
     os::{
@@ -8,6 +9,7 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Component, Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -16,10 +18,16 @@ use rustix::fs::{Dir, Mode, OFlags};
 use hopsight_core::policy::{glob, nginx::ConfigFiles, time::UnixTime};
 use hopsight_system::foreign::{self, Credentials};
 
-/// The largest file that is read, and the most names of directories that one pattern may go through:
-/// with symbolic links to `.` each part of it matches as many again.
+/// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
+/// What may be read through one root in all.
+const MAX_BYTES: u64 = 128 << 20;
+/// The most names of directories that patterns may go through: with symbolic links to `.` each part
+/// of a pattern matches as many again.
 const MAX_DIRECTORY_ENTRIES: usize = 100_000;
+/// How long reading may take in all. It is looked at between files: one that is slow by itself holds
+/// up its owner's lane ([`hopsight_system::readers`]).
+const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// A root directory that is not ours: `/proc/PID/root`.
 ///
@@ -32,6 +40,30 @@ pub struct ForeignRoot {
     /// Whose files they have to be to be read: nobody learns from the agent what a file says that
     /// they may not read themselves.
     reader: Option<Credentials>,
+    budget: RefCell<Budget>,
+}
+
+/// What is left of it.
+#[derive(Debug)]
+struct Budget {
+    bytes: u64,
+    names: usize,
+    until: Instant,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { bytes: MAX_BYTES, names: MAX_DIRECTORY_ENTRIES, until: Instant::now() + MAX_TIME }
+    }
+
+    fn check_time(&self) -> io::Result<()> {
+        let is_over = Instant::now() >= self.until;
+        if is_over { Err(used_up("reading takes too long")) } else { Ok(()) }
+    }
+}
+
+fn used_up(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::QuotaExceeded, what)
 }
 
 fn directory_of(name: &OwnedFd) -> io::Result<OwnedFd> {
@@ -59,7 +91,8 @@ impl ForeignRoot {
     /// When it cannot be opened.
     pub fn at(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::open(directory, flags, Mode::empty())?, reader: None })
+        let root = rustix::fs::open(directory, flags, Mode::empty())?;
+        Ok(Self { root, reader: None, budget: RefCell::new(Budget::new()) })
     }
 
     /// When a file was last written, replaced or renamed (the later of `mtime` and `ctime`: a
@@ -83,9 +116,10 @@ impl ForeignRoot {
         foreign::name(self.root.as_fd(), path)
     }
 
-    /// Names in a directory, at most `budget`, which they use up; none if it does not exist or is
-    /// none.
-    fn names(&self, directory: &Path, budget: &mut usize) -> io::Result<Vec<String>> {
+    /// Names in a directory; none if it does not exist or is none.
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut budget = self.budget.borrow_mut();
+        budget.check_time()?;
         let opened = match self.name(directory).and_then(|name| directory_of(&name)) {
             Ok(opened) => opened,
             Err(error)
@@ -105,11 +139,11 @@ impl ForeignRoot {
             if name != "." && name != ".." {
                 names.push(name);
             }
-            if names.len() > *budget {
-                return Err(io::Error::other("the directories have too many entries"));
-            }
+            budget.names = budget
+                .names
+                .checked_sub(1)
+                .ok_or_else(|| used_up("too many names of directories"))?;
         }
-        *budget -= names.len();
         names.sort();
         Ok(names)
     }
@@ -117,6 +151,7 @@ impl ForeignRoot {
 
 impl ConfigFiles for ForeignRoot {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.budget.borrow().check_time()?;
         let file = foreign::regular(&self.name(path)?)?;
         if self.reader.as_ref().is_some_and(|reader| !reader.may_read(&file)) {
             let what = "the process itself may not read it";
@@ -127,11 +162,13 @@ impl ConfigFiles for ForeignRoot {
         if content.len() as u64 > MAX_FILE_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
         }
+        let mut budget = self.budget.borrow_mut();
+        let left = budget.bytes.checked_sub(content.len() as u64);
+        budget.bytes = left.ok_or_else(|| used_up("more than 128 MiB in all"))?;
         Ok(content)
     }
 
     fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut budget = MAX_DIRECTORY_ENTRIES;
         let mut matched = vec![PathBuf::from("/")];
         let mut seen_pattern = false;
         for component in pattern.components() {
@@ -149,7 +186,7 @@ impl ConfigFiles for ForeignRoot {
             seen_pattern = true;
             let mut next = Vec::new();
             for directory in &matched {
-                let names = self.names(directory, &mut budget)?;
+                let names = self.names(directory)?;
                 let hidden_wanted = part.starts_with('.');
                 next.extend(
                     names
@@ -247,6 +284,24 @@ mod tests {
         let files = ForeignRoot::at(root.path()).unwrap();
         let error = files.glob(Path::new("/*/*/*/*/*/*.conf")).unwrap_err();
         assert!(error.to_string().contains("too many"), "{error}");
+    }
+
+    #[test]
+    fn what_is_read_has_a_limit_in_all() {
+        let root = tempfile::tempdir().unwrap();
+        let largest = fs::File::create(root.path().join("largest")).unwrap();
+        largest.set_len(MAX_FILE_BYTES).unwrap();
+        let files = ForeignRoot::at(root.path()).unwrap();
+        let read = || files.read(Path::new("/largest")).map(|content| content.len());
+        let read = (0..100).map(|_| read()).take_while(Result::is_ok).count();
+        assert_eq!(read as u64, MAX_BYTES / MAX_FILE_BYTES);
+        files.budget.borrow_mut().until = Instant::now();
+        for error in [
+            files.read(Path::new("/largest")).unwrap_err(),
+            files.glob(Path::new("/*")).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded, "{error}");
+        }
     }
 
     #[test]

@@ -113,6 +113,12 @@ impl Hop {
         (is_unknown && verdict.security != Security::Unknown).then_some(verdict)
     }
 
+    /// Whether it is not what policy wants.
+    pub(super) fn is_in_violation(&self) -> bool {
+        let status = self.context.compliance.as_ref().map(|compliance| compliance.status);
+        status == Some(Compliance::Violation)
+    }
+
     /// Whether one of its servers has this address.
     #[must_use]
     pub fn is_to(&self, address: SocketAddr) -> bool {

@@ -23,6 +23,10 @@ pub const UNNAMED: &str = "~unnamed";
 /// What stands between namespace and workload in a `proxy` label. Neither can contain it.
 const WORKLOAD_SEPARATOR: char = '/';
 
+/// What stands between the name of a process and its owner in a `proxy` label, where the name alone
+/// stands for somebody else.
+pub const OWNER_SEPARATOR: char = '@';
+
 /// Longest label value in bytes. A bracketed IPv6 address with port needs 47.
 pub const MAX_LABEL_BYTES: usize = 128;
 
@@ -106,6 +110,17 @@ pub fn workload_parts(proxy: &str) -> [&str; 2] {
     proxy.split_once(WORKLOAD_SEPARATOR).map_or([""; 2], |(namespace, name)| [namespace, name])
 }
 
+/// Whose a `proxy` label is, of those who share the table: a workload, an owner by its text, or
+/// nobody in particular (empty) where a name stands alone.
+#[must_use]
+pub fn owner(proxy: &str) -> &str {
+    match proxy.rsplit_once(OWNER_SEPARATOR) {
+        Some((_, owner)) => owner,
+        None if proxy.contains(WORKLOAD_SEPARATOR) => proxy,
+        None => "",
+    }
+}
+
 /// The `upstream` label of a report whose upstream has no name: `ip:port` as the process asked for
 /// it, an IPv4-mapped IPv6 address as the IPv4 address it is.
 #[must_use]
@@ -179,6 +194,20 @@ mod tests {
             ("what is beyond the limit", OTHER.into(), ["", ""]),
         ] {
             assert_eq!(workload_parts(&label), parts, "{name}");
+        }
+    }
+
+    #[test]
+    fn whose_a_label_is() {
+        for (label, expected) in [
+            ("nginx", ""),
+            ("envoy", ""),
+            ("web/edge", "web/edge"),
+            ("nginx@user-1000", "user-1000"),
+            ("x@y@user-1000", "user-1000"),
+            (OTHER, ""),
+        ] {
+            assert_eq!(owner(label), expected, "{label}");
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     ends::Ends,
     evaluation::Evaluation,
     hop::Hop,
-    labels::OTHER,
+    labels::{self, OTHER},
     moment::Moment,
     treatment::TreatmentKey,
 };
@@ -27,7 +27,8 @@ const MAX_OVERFLOW_HOPS: usize = 256;
 /// How large the table may grow and how long a silent hop stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HopLimits {
-    /// Hops kept apart; further upstreams are counted under [`OTHER`] of their proxy.
+    /// Hops kept apart. Beyond it who has fewer hops than somebody else presses out one of those;
+    /// further upstreams of who has most are counted under [`OTHER`] of their proxy.
     pub max_hops: usize,
     /// A hop without a report for this long is forgotten, and its series with it.
     pub idle_expiry: Duration,
@@ -62,6 +63,8 @@ pub struct HopTable {
     limits: HopLimits,
     hops: HashMap<(Arc<str>, Arc<str>), Arc<Hop>>,
     overflow_hops: usize,
+    /// Hops kept apart, by owner ([`labels::owner`]).
+    of_owner: HashMap<Arc<str>, usize>,
     totals: Totals,
     revision: Revision,
 }
@@ -86,6 +89,9 @@ pub struct Totals {
     /// a hop included: they make none.
     #[serde(default)]
     pub unused_connections: u64,
+    /// Hops forgotten for others, because the table was full and their owner had most of it.
+    #[serde(default)]
+    pub evicted_hops: u64,
 }
 
 /// The table at one moment.
@@ -155,6 +161,9 @@ impl HopTable {
             });
         }
         let key = self.new_key(key);
+        if *key.1 != *OTHER && !self.hops.contains_key(&key) {
+            *self.of_owner.entry(labels::owner(&key.0).into()).or_default() += 1;
+        }
         let hop = self.hops.entry(key).or_insert_with_key(|(proxy, upstream)| {
             Arc::new(Hop::new(proxy.clone(), upstream.clone(), report.verdict, now))
         });
@@ -175,7 +184,7 @@ impl HopTable {
 
     /// The key of a new hop if there is room, else of an overflow hop.
     fn new_key(&mut self, key: (Arc<str>, Arc<str>)) -> (Arc<str>, Arc<str>) {
-        if self.len() < self.limits.max_hops {
+        if self.len() < self.limits.max_hops || self.make_room(labels::owner(&key.0)) {
             return key;
         }
         let mut key = (key.0, OTHER.into());
@@ -188,8 +197,44 @@ impl HopTable {
         key
     }
 
-    /// Says what is known of a hop beside its connections, given what was known before; of one that
-    /// is not kept apart, nothing.
+    /// Forgets the least useful hop of the owner with most, if that leaves them no fewer than `owner`
+    /// will have: one that violates nothing, if there is one, and has been silent for longest.
+    fn make_room(&mut self, owner: &str) -> bool {
+        let own = self.of_owner.get(owner).copied().unwrap_or_default();
+        let most = self.of_owner.iter().max_by_key(|(_, hops)| **hops);
+        let Some((crowded, _)) = most.filter(|(_, hops)| **hops > own + 1) else { return false };
+        let is_theirs =
+            |hop: &&Arc<Hop>| !hop.is_overflow() && labels::owner(&hop.proxy) == &**crowded;
+        let theirs = self.hops.values().filter(is_theirs);
+        let victim = theirs.min_by_key(|hop| (hop.is_in_violation(), hop.heard));
+        let Some(key) = victim.map(|hop| (hop.proxy.clone(), hop.upstream.clone())) else {
+            return false;
+        };
+        self.hops.remove(&key);
+        self.count_owners();
+        self.totals.evicted_hops += 1;
+        true
+    }
+
+    fn count_owners(&mut self) {
+        self.of_owner.clear();
+        for hop in self.hops.values().filter(|hop| !hop.is_overflow()) {
+            *self.of_owner.entry(labels::owner(&hop.proxy).into()).or_default() += 1;
+        }
+    }
+
+    /// The hop that connections between these ends are counted under now.
+    #[must_use]
+    pub fn counted_under(&self, proxy: &Arc<str>, upstream: &Arc<str>) -> (Arc<str>, Arc<str>) {
+        let own = (proxy.clone(), upstream.clone());
+        let overflow = || (proxy.clone(), OTHER.into());
+        match [own.clone(), overflow()].into_iter().find(|key| self.hops.contains_key(key)) {
+            Some(key) => key,
+            None => (OTHER.into(), OTHER.into()),
+        }
+    }
+
+    /// Says what is known of a hop beside its connections, given what was known before.
     pub fn describe(
         &mut self,
         proxy: &Arc<str>,
@@ -246,6 +291,9 @@ impl HopTable {
         let key = (hop.proxy.clone(), hop.upstream.clone());
         if has_room && !self.hops.contains_key(&key) {
             self.overflow_hops += usize::from(hop.is_overflow());
+            if !hop.is_overflow() {
+                *self.of_owner.entry(labels::owner(&hop.proxy).into()).or_default() += 1;
+            }
             self.hops.insert(key, Arc::new(hop));
         }
     }
@@ -281,6 +329,7 @@ impl HopTable {
             self.revision.note_essential();
             self.totals.expired_hops += expired as u64;
             self.overflow_hops = self.hops.values().filter(|hop| hop.is_overflow()).count();
+            self.count_owners();
         }
     }
 

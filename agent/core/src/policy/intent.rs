@@ -83,6 +83,12 @@ impl From<&str> for Text {
 }
 
 impl Text {
+    fn len(&self) -> usize {
+        match self {
+            Self::Literal(text) | Self::Variable(text) => text.len(),
+        }
+    }
+
     /// The value if it is known from the configuration.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
@@ -177,6 +183,22 @@ pub struct Route {
 }
 
 impl Route {
+    /// About how many bytes it takes in memory.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let TlsIntent { certificate, certificate_key, trusted_certificate, crl, name, .. } =
+            &self.tls;
+        let texts = [certificate, certificate_key, name].into_iter().flatten();
+        let files = [trusted_certificate, crl, &self.tls.ciphers].into_iter().flatten();
+        let commands = &self.tls.conf_commands;
+        size_of::<Self>()
+            + self.directive.len()
+            + self.default_name.len()
+            + texts.map(|setting| setting.value.len()).sum::<usize>()
+            + files.map(|setting| setting.value.len()).sum::<usize>()
+            + commands.iter().map(|one| size_of_val(one) + one.value.1.len()).sum::<usize>()
+    }
+
     /// The name the upstream's certificate is checked for (and SNI, if sent).
     #[must_use]
     pub fn expected_name(&self) -> &Text {
@@ -276,6 +298,14 @@ pub struct UpstreamIntent {
 }
 
 impl UpstreamIntent {
+    /// About how many bytes it takes in memory.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<Self>()
+            + size_of_val(self.servers.as_slice())
+            + self.routes.iter().map(Route::size).sum::<usize>()
+    }
+
     /// What names the upstream for good: a group, or a host whose addresses may change. `None`
     /// where it is one address, or the request decides.
     #[must_use]
@@ -340,6 +370,14 @@ pub struct Intent {
     pub upstreams: Vec<UpstreamIntent>,
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
+}
+
+impl Intent {
+    /// About how many bytes it takes in memory.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.upstreams.iter().map(UpstreamIntent::size).sum()
+    }
 }
 
 const fn yes_no(yes: bool) -> Stated {

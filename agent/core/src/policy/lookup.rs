@@ -8,6 +8,10 @@ use std::{
 use super::intent::{Intent, ServerAddress, Servers, UpstreamIntent};
 use crate::model::canonical;
 
+/// Upstreams beyond which an address tells nothing: what all of them say would have to be looked at
+/// for each connection.
+const MAX_SHARING: usize = 1_024;
+
 /// The upstreams that may have been meant, as positions in [`Intent::upstreams`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -44,7 +48,8 @@ impl UpstreamIndex {
                 };
                 for address in addresses {
                     let known = index.by_address.entry(canonical(address)).or_default();
-                    if !known.contains(&at) {
+                    // Positions come in their order.
+                    if known.last() != Some(&at) {
                         known.push(at);
                     }
                 }
@@ -77,6 +82,7 @@ impl UpstreamIndex {
         }
         match found.as_slice() {
             [] => Found::None,
+            several if several.len() > MAX_SHARING => Found::None,
             [one] => Found::One(*one),
             _ => Found::Several(found),
         }

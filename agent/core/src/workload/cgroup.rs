@@ -55,15 +55,20 @@ pub struct PodCgroup {
     pub qos: QosClass,
 }
 
+/// The slice of what users run (systemd.special(7)). A user's own manager makes cgroups in it as the
+/// user likes, also ones that are called like a container.
+const USERS: &str = "user.slice";
+
 /// What a cgroup path says. What it does not say stays `None`: a process of the machine itself
 /// has a unit at most, a container outside of Kubernetes no pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CgroupIdentity {
-    /// The innermost container.
+    /// The outermost container: what is below it is of its own making.
     pub container: Option<Container>,
     /// The pod.
     pub pod: Option<PodCgroup>,
-    /// The innermost systemd service or scope that is no container, as systemd escapes it.
+    /// The innermost systemd service or scope that is no container, as systemd escapes it; of what
+    /// belongs to a user the outermost, for what is below is of the user's making.
     pub unit: Option<String>,
 }
 
@@ -92,13 +97,20 @@ impl CgroupIdentity {
     #[must_use]
     pub fn of_path(path: &str) -> Self {
         let mut identity = Self::default();
+        let is_a_users = path.split('/').find(|part| !matches!(*part, "" | "..")) == Some(USERS);
         // `slice:prefix:name` is a path in systemd's notation that was taken literally.
         for segment in path.split(['/', ':']) {
-            if let Some(pod) = pod(segment) {
+            if is_a_users {
+                if is_unit(segment) {
+                    identity.unit = Some(segment.to_owned());
+                    break;
+                }
+            } else if let Some(pod) = pod(segment) {
                 identity.pod = Some(pod);
             } else if let Some(container) = container(segment) {
                 identity.container = Some(container);
                 identity.unit = None;
+                break;
             } else if is_unit(segment) {
                 identity.unit = Some(segment.to_owned());
             }
@@ -236,10 +248,19 @@ mod tests {
                 "/kubepods.slice/kubepods-podUID_SLICE.slice/crio-conmon-ID.scope",
                 "UID/guaranteed - crio-conmon-ID.scope",
             ),
-            // kind: a kubelet with a parent of its own, in a container.
+            // kind: a kubelet with a parent of its own, in a container, as seen from inside; from
+            // outside it is one container, which may make what it likes.
+            (
+                "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-podUID_SLICE.slice/cri-containerd-ID.scope",
+                "UID/burstable ID/containerd -",
+            ),
             (
                 "/docker/OTHER/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-podUID_SLICE.slice/cri-containerd-ID.scope",
-                "UID/burstable ID/containerd -",
+                "- OTHER/unknown -",
+            ),
+            (
+                "/kubepods.slice/kubepods-podUID_SLICE.slice/cri-containerd-ID.scope/kubepods-podSTATIC.slice/cri-containerd-OTHER.scope",
+                "UID/guaranteed ID/containerd -",
             ),
             ("/kubelet/kubepods/burstable/podUID/ID", "UID/burstable ID/unknown -"),
             // containerd that was given a systemd path with the cgroupfs driver.
@@ -256,12 +277,12 @@ mod tests {
             ("/machine.slice/libpod-ID.scope/container", "- ID/podman -"),
             (
                 "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope",
-                "- ID/podman -",
+                "- - user@1000.service",
             ),
             ("/system.slice/nerdctl-ID.scope", "- ID/containerd -"),
             ("/default/ID", "- ID/unknown -"),
             ("/ecs/9781c248-0edd-4cdb-9a93-f63cb662a5d3/ID", "- ID/unknown -"),
-            ("/docker/ID/system.slice/nginx.service", "- ID/unknown nginx.service"),
+            ("/docker/ID/system.slice/nginx.service", "- ID/unknown -"),
             // No container.
             ("/system.slice/nginx.service", "- - nginx.service"),
             ("/system.slice/system-nginx.slice/nginx@edge.service", "- - nginx@edge.service"),
@@ -269,7 +290,11 @@ mod tests {
             ("/user.slice/user-1000.slice/session-3.scope", "- - session-3.scope"),
             (
                 "/user.slice/user-1000.slice/user@1000.service/app.slice/caddy.service",
-                "- - caddy.service",
+                "- - user@1000.service",
+            ),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/kubepods-podUID_SLICE.slice/cri-containerd-ID.scope",
+                "- - user@1000.service",
             ),
             ("/", "- - -"),
             ("", "- - -"),

@@ -1,11 +1,13 @@
 use super::*;
 use crate::model::Timestamp;
 use crate::{
+    hops::context::HopCompliance,
     hops::testing::{at, certificate, early, process, rejected, report, to},
     model::{
         ClientAuth, Outcome, Reason,
         Security::{Mtls, Plaintext, Tls, Unknown},
     },
+    policy::drift::Compliance,
 };
 
 pub(super) fn table(max_hops: usize) -> HopTable {
@@ -108,6 +110,61 @@ fn proxies_beyond_the_limit_are_bounded_too() {
     }
     assert_eq!(table.snapshot(1.0).hops.len(), 1 + MAX_OVERFLOW_HOPS + 1);
     assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn who_fills_the_table_gives_way_to_others() {
+    let mut table = table(100);
+    let ends = |proxy: &str, upstream: u64| Ends {
+        proxy: proxy.into(),
+        upstream: format!("10.0.0.{upstream}:80").into(),
+        pod: None,
+    };
+    let mut record = |proxy: &str, upstream: u64, second: f64| {
+        let ends = ends(proxy, upstream);
+        table.record_between(&ends, &report(1, Plaintext), Evaluation::default(), at(second));
+        let (proxy, upstream) = table.counted_under(&ends.proxy, &ends.upstream);
+        (format!("{proxy} {upstream}"), table.len(), table.totals.evicted_hops)
+    };
+    for upstream in 0..200 {
+        record("nginx@user-1000", upstream, 1.0);
+    }
+    let overflow = record("nginx@user-1000", 200, 1.0);
+    assert_eq!(overflow, ("nginx@user-1000 ~other".to_owned(), 100, 0));
+    for (number, proxy) in ["nginx", "web/edge", "nginx@3f2a1b0c9d8e"].into_iter().enumerate() {
+        let hop = record(proxy, 7, 2.0);
+        assert_eq!(hop, (format!("{proxy} 10.0.0.7:80"), 100, number as u64 + 1));
+    }
+    // A second user gets as much as the first, and no more.
+    for upstream in 0..200 {
+        record("nginx@user-1001", upstream, 3.0);
+    }
+    let of = |owner: &str| table.of_owner[owner];
+    assert_eq!((of("user-1000"), of("user-1001")), (49, 48));
+    assert_eq!((of(""), of("web/edge")), (1, 1));
+}
+
+#[test]
+fn what_violates_something_goes_last() {
+    let mut table = table(3);
+    let proxy: Arc<str> = "nginx@user-1000".into();
+    let ends = |upstream: &str| Ends { proxy: proxy.clone(), upstream: upstream.into(), pod: None };
+    for (second, upstream) in ["oldest", "older", "old"].into_iter().enumerate() {
+        let evaluation = Evaluation {
+            compliance: (upstream == "oldest").then_some(Compliance::Violation),
+            ..Evaluation::default()
+        };
+        let second = f64::from(u32::try_from(second).unwrap());
+        table.record_between(&ends(upstream), &report(1, Plaintext), evaluation, at(second));
+    }
+    let violated = |known: &HopContext| {
+        let compliance = HopCompliance::new("policy".into(), [], None);
+        HopContext { compliance: Some(compliance), ..known.clone() }
+    };
+    table.describe(&proxy, &"oldest".into(), violated, at(3.0));
+    table.record(&report(2, Tls), at(4.0));
+    let kept = |upstream: &str| table.get(&proxy, &upstream.into()).is_some();
+    assert_eq!((kept("oldest"), kept("older"), kept("old")), (true, false, true));
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::{policy::time::UnixTime, tls::name::distinguished_name};
 /// Certificates between the first one and the CA at most, as a guard against loops.
 const MAX_LENGTH: usize = 10;
 
+/// Certificates of one name that are tried as issuers: each takes the checking of a signature.
+const MAX_NAMESAKES: usize = 16;
+
 /// Where the chain of a certificate leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chain {
@@ -105,7 +108,10 @@ fn issuer<'a, 'der>(
         .iter()
         .filter(|issuer| issuer.subject().as_raw() == certificate.issuer().as_raw())
         .filter(|issuer| issuer.as_raw() != certificate.as_raw());
-    for issuer in named {
+    for (tried, issuer) in named.enumerate() {
+        if tried == MAX_NAMESAKES {
+            return Issuer::Unsupported;
+        }
         // A CA of X.509 version 1 has no extensions to say so with.
         let may_sign = issuer.is_ca() || issuer.version().0 == 0;
         match certificate.verify_signature(Some(issuer.public_key())) {

@@ -16,6 +16,9 @@ pub use key::{KeyMatch, NoAnswer, key_matches};
 
 use crate::tls::{certificate as tls, certificate_facts::CertificateFacts};
 
+/// Certificates of one file that are looked at. The bundle of a public trust store has some 150.
+const MAX_CERTIFICATES: usize = 1_000;
+
 /// Why a file could not be read as certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CertificateError {
@@ -25,6 +28,9 @@ pub enum CertificateError {
     /// The PEM armour is broken.
     #[error("the PEM encoding is broken: {0}")]
     Pem(String),
+    /// More than are looked at.
+    #[error("there are more than {MAX_CERTIFICATES} certificates in it")]
+    TooMany,
     /// A certificate in it is no X.509.
     #[error("certificate {position} is not X.509: {problem}")]
     Malformed {
@@ -62,6 +68,9 @@ fn certificates(pem: &[u8]) -> Result<Vec<Pem>, CertificateError> {
     for block in Pem::iter_from_buffer(pem) {
         let block = block.map_err(|error| CertificateError::Pem(error.to_string()))?;
         if matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE") {
+            if out.len() == MAX_CERTIFICATES {
+                return Err(CertificateError::TooMany);
+            }
             out.push(block);
         }
     }

@@ -23,7 +23,8 @@ use crate::{
     },
 };
 
-/// Servers that are tracked per hop at most; connections to further ones are counted as dropped.
+/// Servers that are tracked per hop at most. The one that was silent for longest gives way, of those
+/// that are as they should be; where there is none, connections to further ones are counted as dropped.
 const MAX_SERVERS: usize = 64;
 
 /// One server of a hop.
@@ -36,7 +37,31 @@ struct ServerDrifts {
 /// The servers of one hop.
 type HopDrifts = BTreeMap<SocketAddr, ServerDrifts>;
 
+/// Of what is as it should be, the key of what was silent for longest. When something is, `good_since`
+/// says when it was last seen.
+fn least_useful<'e, K: Clone + 'e, V: 'e>(
+    entries: impl Iterator<Item = (&'e K, &'e V)>,
+    good_since: impl Fn(&V) -> Option<UnixTime>,
+) -> Option<K> {
+    let good = entries.filter_map(|(key, entry)| Some((good_since(entry)?, key)));
+    good.min_by_key(|(seen, _)| *seen).map(|(_, key)| key.clone())
+}
+
+/// When a hop was last seen, if every server of it is as it should be.
+fn hop_good_since(hop: &HopDrifts) -> Option<UnixTime> {
+    hop.values()
+        .map(ServerDrifts::good_since)
+        .try_fold(UnixTime::default(), |latest, seen| Some(latest.max(seen?)))
+}
+
 impl ServerDrifts {
+    /// When it was last seen, if it is as it should be.
+    fn good_since(&self) -> Option<UnixTime> {
+        let mut tracks = self.tracks.values();
+        let is_good = tracks.all(|track| track.open.is_none() && track.pending.is_none());
+        is_good.then_some(self.last_seen)
+    }
+
     /// Without the rules that are as they should be.
     fn unfinished(&self) -> Self {
         let tracks =
@@ -121,14 +146,20 @@ impl DriftTracker {
     ) -> Vec<DriftEvent> {
         let key: HopKey = (seen.proxy.into(), seen.upstream.into());
         if self.hops.len() >= self.options.max_hops && !self.hops.contains_key(&key) {
-            self.dropped += 1;
-            return Vec::new();
+            let Some(gone) = least_useful(self.hops.iter(), hop_good_since) else {
+                self.dropped += 1;
+                return Vec::new();
+            };
+            self.hops.remove(&gone);
         }
         let hop = self.hops.entry(key.clone()).or_default();
         let address = canonical(seen.address);
         if hop.len() >= MAX_SERVERS && !hop.contains_key(&address) {
-            self.dropped += 1;
-            return Vec::new();
+            let Some(gone) = least_useful(hop.iter(), ServerDrifts::good_since) else {
+                self.dropped += 1;
+                return Vec::new();
+            };
+            hop.remove(&gone);
         }
         let server = hop
             .entry(address)

@@ -244,6 +244,25 @@ fn the_number_of_hops_is_bounded() {
 }
 
 #[test]
+fn a_violation_is_told_however_many_were_seen_before() {
+    let mut scene = Scene::new(Options { max_hops: 2, ..quick() });
+    let to = |port, upstream, verdict| Observation {
+        upstream,
+        address: ([10, 0, 0, 1], port).into(),
+        ..observation(verdict)
+    };
+    for port in 1..=500 {
+        scene.observe(&to(port, "~other", MUTUAL), 0);
+    }
+    assert_eq!(scene.observe(&to(501, "~other", PLAINTEXT), 1).len(), 1, "another server");
+    for upstream in ["a", "b", "c"] {
+        scene.observe(&to(1, upstream, MUTUAL), 2);
+    }
+    assert_eq!(scene.observe(&to(1, "d", PLAINTEXT), 3).len(), 1, "another hop");
+    assert_eq!((scene.tracker.open().count(), scene.tracker.dropped()), (2, 0));
+}
+
+#[test]
 fn what_becomes_exempt_is_not_remedied_and_opens_again_when_that_ends() {
     let mut scene = Scene::new(Options::default());
     scene.observe(&with(PLAINTEXT, 0, 0), 0);

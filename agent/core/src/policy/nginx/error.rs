@@ -45,6 +45,9 @@ pub enum Problem {
         /// How much is taken.
         limit: usize,
     },
+    /// A word that nginx has no room for.
+    #[error("a parameter is too long, or its closing quote is missing")]
+    TooLong,
     /// A directive with the wrong number of arguments, or a missing block.
     #[error("invalid number of arguments in \"{directive}\", or its block is missing")]
     Arguments {

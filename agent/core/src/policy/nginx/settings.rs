@@ -5,7 +5,7 @@
 //! location hides all of the server's. At one level nginx adds up repeated `*_ssl_protocols` and
 //! `*_ssl_conf_command`; everything else may be said once.
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
     error::{ConfigError, Problem},
@@ -33,14 +33,18 @@ impl Family {
     const ALL: [Self; 3] = [Self::Proxy, Self::Grpc, Self::Uwsgi];
 }
 
-/// The settings in force at one level of the configuration, per module.
+/// `*_ssl_conf_command`s at one level. OpenSSL knows some forty.
+const MAX_COMMANDS: usize = 256;
+
+/// The settings in force at one level of the configuration, per module; shared with the levels in it
+/// that say nothing else.
 #[derive(Clone, Default)]
 pub(super) struct Level {
-    tls: [TlsIntent; 3],
+    tls: [Arc<TlsIntent>; 3],
 }
 
 impl Level {
-    pub(super) const fn tls(&self, family: Family) -> &TlsIntent {
+    pub(super) fn tls(&self, family: Family) -> &TlsIntent {
         &self.tls[family as usize]
     }
 
@@ -55,7 +59,8 @@ impl Level {
         for directive in directives {
             let Some((family, setting)) = split(&directive.name) else { continue };
             let first = said.insert(directive.name.as_str());
-            apply(&mut inner.tls[family as usize], setting, directive, first, conf_prefix)?;
+            let tls = Arc::make_mut(&mut inner.tls[family as usize]);
+            apply(tls, setting, directive, first, conf_prefix)?;
         }
         Ok(inner)
     }
@@ -88,6 +93,10 @@ fn apply(
             };
             if first {
                 tls.conf_commands.clear();
+            }
+            if tls.conf_commands.len() == MAX_COMMANDS {
+                let what = "OpenSSL commands at one level";
+                return Err(directive.error(Problem::TooMuch { what, limit: MAX_COMMANDS }));
             }
             tls.conf_commands.push(said(directive, (name.clone(), value.clone())));
             return Ok(());

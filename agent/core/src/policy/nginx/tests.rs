@@ -228,3 +228,15 @@ fn a_configuration_of_nothing_but_directives_ends() {
     let error = read_one(&"a;".repeat(300_000)).unwrap_err();
     assert!(error.to_string().contains("more than 200000 directives"), "{error}");
 }
+
+#[test]
+fn settings_that_each_route_has_end() {
+    let command = format!("proxy_ssl_conf_command a {};", "b".repeat(4_000));
+    let location = "location / { proxy_pass https://10.0.0.1; }";
+    let configuration = |routes: usize| {
+        format!("http {{ {} server {{ {} }} }}", command.repeat(200), location.repeat(routes))
+    };
+    assert_eq!(read_one(&configuration(2)).unwrap().upstreams[0].routes.len(), 2);
+    let error = read_one(&configuration(1_000)).unwrap_err();
+    assert!(error.to_string().contains("bytes of routes"), "{error}");
+}

@@ -5,6 +5,11 @@
 
 use super::error::Problem;
 
+/// The longest word: nginx has no more room for one (`NGX_CONF_BUFFER`), Lua blocks aside.
+const MAX_WORD: usize = 4096;
+/// Words of one statement.
+const MAX_WORDS: usize = 50_000;
+
 /// What ended a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -67,6 +72,10 @@ impl<'a> Tokenizer<'a> {
                 b'{' => End::OpenBrace,
                 b'}' => End::CloseBrace,
                 _ => {
+                    if words.len() == MAX_WORDS {
+                        let what = "words in one statement";
+                        return Err(Problem::TooMuch { what, limit: MAX_WORDS });
+                    }
                     words.push(self.word(byte)?);
                     continue;
                 }
@@ -191,7 +200,7 @@ impl<'a> Tokenizer<'a> {
             }
             self.next();
         }
-        Ok(unescape(&self.bytes[start..self.at]))
+        short(&self.bytes[start..self.at])
     }
 
     fn quoted_word(&mut self, quote: u8) -> Result<String, Problem> {
@@ -208,7 +217,7 @@ impl<'a> Tokenizer<'a> {
                 Some(_) => {}
             }
         }
-        let word = unescape(&self.bytes[start..self.at - 1]);
+        let word = short(&self.bytes[start..self.at - 1])?;
         match self.peek() {
             Some(b')') => {
                 // nginx allows `if ($a = "b")`: the parenthesis becomes a word of its own.
@@ -219,6 +228,11 @@ impl<'a> Tokenizer<'a> {
             None => Err(Problem::EndOfFile { open_quote: None }),
         }
     }
+}
+
+/// A word that nginx has room for.
+fn short(raw: &[u8]) -> Result<String, Problem> {
+    if raw.len() > MAX_WORD { Err(Problem::TooLong) } else { Ok(unescape(raw)) }
 }
 
 /// Replaces the escapes nginx knows; any other backslash stays.
@@ -286,6 +300,13 @@ mod tests {
             ("a\n\"b\"c;", Problem::Unexpected { found: 'c' }, 2),
             ("a\n \"b;\nc;\n", Problem::EndOfFile { open_quote: Some(2) }, 4),
             ("a b", Problem::EndOfFile { open_quote: None }, 1),
+            (&format!("a\n{};", "b".repeat(MAX_WORD + 1)), Problem::TooLong, 2),
+            (&format!("a\n'{}';", "b".repeat(MAX_WORD + 1)), Problem::TooLong, 2),
+            (
+                &"a ".repeat(MAX_WORDS + 1),
+                Problem::TooMuch { what: "words in one statement", limit: MAX_WORDS },
+                1,
+            ),
         ] {
             assert_eq!(words(source).unwrap_err(), (problem, line), "{source}");
         }

@@ -30,9 +30,10 @@ pub trait ConfigFiles {
 
 /// Files read, and files and bytes taken at most. Real configurations stay far below.
 const MAX_FILES: usize = 10_000;
-const MAX_BYTES: usize = 64 << 20;
-/// Directives in all, each of which takes many times the bytes of its text.
+const MAX_BYTES: usize = 32 << 20;
+/// Directives in all, each of which takes many times the bytes of its text, and their words.
 const MAX_DIRECTIVES: usize = 200_000;
+const MAX_WORDS: usize = 1_000_000;
 /// Nesting of includes and of blocks, each.
 const MAX_DEPTH: usize = 48;
 
@@ -95,11 +96,12 @@ pub(super) struct TreeReader<'a> {
     pub(super) read: Vec<PathBuf>,
     bytes: usize,
     directives: usize,
+    words: usize,
 }
 
 impl<'a> TreeReader<'a> {
     pub(super) fn new(files: &'a dyn ConfigFiles, conf_prefix: &'a Path) -> Self {
-        Self { files, conf_prefix, read: Vec::new(), bytes: 0, directives: 0 }
+        Self { files, conf_prefix, read: Vec::new(), bytes: 0, directives: 0, words: 0 }
     }
 
     /// `included_at` is the place of the `include`, the main file itself for the first.
@@ -145,9 +147,14 @@ impl<'a> TreeReader<'a> {
             let statement = file.tokenizer.statement().map_err(|problem| file.error(problem))?;
             let at = Place { file: Arc::clone(&file.name), line: statement.line };
             self.directives += 1;
-            if self.directives > MAX_DIRECTIVES {
-                let problem = Problem::TooMuch { what: "directives", limit: MAX_DIRECTIVES };
-                return Err(ConfigError { place: at, problem });
+            self.words += statement.words.len();
+            for (what, count, limit) in
+                [("directives", self.directives, MAX_DIRECTIVES), ("words", self.words, MAX_WORDS)]
+            {
+                if count > limit {
+                    let problem = Problem::TooMuch { what, limit };
+                    return Err(ConfigError { place: at, problem });
+                }
             }
             let block = match statement.end {
                 End::File if nesting == 0 => return Ok(out),

@@ -13,6 +13,10 @@ use crate::policy::intent::{
     Route, Scheme, Server, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent,
 };
 
+/// Bytes that the routes of a configuration may take in memory, each of which has the settings that
+/// are in force there.
+const MAX_SIZE: usize = 24 << 20;
+
 /// All upstreams of a configuration, in the order of first use.
 pub(super) fn upstreams(
     directives: &[Directive],
@@ -56,11 +60,13 @@ struct Walk<'a> {
     out: &'a mut Vec<UpstreamIntent>,
     /// Index in `out` of what this walk has added.
     known: HashMap<Target, usize>,
+    /// Bytes that it takes.
+    size: usize,
 }
 
 impl<'a> Walk<'a> {
     fn new(conf_prefix: &'a Path, groups: Groups, out: &'a mut Vec<UpstreamIntent>) -> Self {
-        Self { conf_prefix, groups, out, known: HashMap::new() }
+        Self { conf_prefix, groups, out, known: HashMap::new(), size: 0 }
     }
 
     fn http(
@@ -128,8 +134,7 @@ impl<'a> Walk<'a> {
             check(&tls, family)?;
         }
         let target = self.groups.target(url.host, directive)?;
-        self.add(target, directive, url.scheme, tls);
-        Ok(())
+        self.add(target, directive, url.scheme, tls)
     }
 
     fn stream(&mut self, directives: &[Directive]) -> Result<(), ConfigError> {
@@ -150,12 +155,18 @@ impl<'a> Walk<'a> {
             }
             let scheme = if proxy_ssl { Scheme::Tls } else { stream_scheme(inside) };
             let target = self.groups.target(url.host, pass)?;
-            self.add(target, pass, scheme, tls);
+            self.add(target, pass, scheme, tls)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, target: Target, pass: &Directive, scheme: Scheme, mut tls: TlsIntent) {
+    fn add(
+        &mut self,
+        target: Target,
+        pass: &Directive,
+        scheme: Scheme,
+        mut tls: TlsIntent,
+    ) -> Result<(), ConfigError> {
         let default_name = target::default_name(&target);
         // Spelled out, nginx's default for `proxy_ssl_name` is this variable.
         if let Some(Setting { value, .. }) = &mut tls.name
@@ -165,9 +176,14 @@ impl<'a> Walk<'a> {
         }
         let route =
             Route { directive: pass.name.clone(), at: pass.at.clone(), scheme, tls, default_name };
+        self.size += route.size();
+        if self.size > MAX_SIZE {
+            let what = "bytes of routes and their settings";
+            return Err(pass.error(Problem::TooMuch { what, limit: MAX_SIZE }));
+        }
         if let Some(&index) = self.known.get(&target) {
             self.out[index].routes.push(route);
-            return;
+            return Ok(());
         }
         self.known.insert(target.clone(), self.out.len());
         let (servers, listing) = match &target {
@@ -181,6 +197,7 @@ impl<'a> Walk<'a> {
             Target::Variable(_) => (Vec::new(), Servers::Dynamic),
         };
         self.out.push(UpstreamIntent { target, servers, listing, routes: vec![route] });
+        Ok(())
     }
 }
 

@@ -23,6 +23,12 @@ pub struct TranscriptLimits {
     pub max_age_ns: u64,
 }
 
+/// One process may have one of so many parts of [`TranscriptLimits::max`]: whoever makes handshakes
+/// without end presses out their own.
+const SHARES: usize = 4;
+/// Fewer are no share.
+const SMALLEST_SHARE: usize = 64;
+
 /// A running number of a transcript.
 type Id = u64;
 
@@ -36,8 +42,9 @@ pub struct Transcripts {
     newest: HashMap<(u32, u64), Id>,
     /// By process and client random: two where a process holds both ends.
     by_random: HashMap<(u32, [u8; 32]), Vec<Id>>,
-    /// In order of their beginning.
-    order: VecDeque<Id>,
+    /// Those of each process, in the order of their beginning or of when they were last looked at,
+    /// with the time of that.
+    of_process: HashMap<u32, VecDeque<(Timestamp, Id)>>,
     next: Id,
     /// The newest context of each SSL object, for observations that carry no context.
     context_of: HashMap<(u32, u64), u64>,
@@ -61,7 +68,7 @@ impl Transcripts {
             by_id: HashMap::new(),
             newest: HashMap::new(),
             by_random: HashMap::new(),
-            order: VecDeque::new(),
+            of_process: HashMap::new(),
             next: 0,
             context_of: HashMap::new(),
             pending_verification: HashMap::new(),
@@ -142,7 +149,7 @@ impl Transcripts {
                 self.remove(id);
             }
         }
-        self.make_room();
+        self.make_room(event.pid);
         let pending = self.pending_verification.remove(&(event.pid, event.ssl));
         let fresh = Transcript {
             pid: event.pid,
@@ -155,7 +162,7 @@ impl Transcripts {
         self.next += 1;
         self.by_id.insert(id, fresh);
         self.newest.insert(key, id);
-        self.order.push_back(id);
+        self.of_process.entry(event.pid).or_default().push_back((event.at, id));
         if event.ssl != 0 {
             self.context_of.insert((event.pid, event.ssl), context);
         }
@@ -232,49 +239,68 @@ impl Transcripts {
         }
     }
 
-    /// Gives up what is older than the limit, but for those whose connections go on.
+    /// Gives up what is older than the limit, but for those whose connections go on; what is not used
+    /// any more lives for at most twice as long.
     pub fn expire(&mut self, now: Timestamp) {
         let max_age_ns = self.limits.max_age_ns;
         let is_young = |at: Timestamp| now.since(at).as_nanos() < max_age_ns.into();
-        while let Some(&id) = self.order.front() {
-            let known = self.by_id.get_mut(&id);
-            if known.as_ref().is_some_and(|transcript| is_young(transcript.at)) {
-                break;
-            }
-            self.order.pop_front();
-            match known.filter(|transcript| transcript.held) {
-                Some(held) => {
-                    // Looked at again once it is as old again.
-                    held.at = now;
-                    self.order.push_back(id);
+        let mut over = Vec::new();
+        self.of_process.retain(|_, queue| {
+            while let Some((_, id)) = queue.pop_front_if(|(at, _)| !is_young(*at)) {
+                match self.by_id.get_mut(&id) {
+                    // Its connection goes on: looked at again once it is as old again.
+                    Some(held) if held.held => {
+                        held.at = now;
+                        queue.push_back((now, id));
+                    }
+                    // In use since, and no reason for those behind it to stay.
+                    Some(used) if is_young(used.at) => queue.push_back((used.at, id)),
+                    Some(_) => over.push(id),
+                    None => {}
                 }
-                None => {
-                    self.remove(id);
-                }
             }
+            !queue.is_empty()
+        });
+        for id in over {
+            self.remove(id);
         }
-        let known = &self.newest;
-        self.context_of.retain(|(pid, _), context| known.contains_key(&(*pid, *context)));
         self.pending_verification.retain(|_, (_, at)| is_young(*at));
     }
 
-    fn make_room(&mut self) {
-        if self.by_id.len() < self.limits.max {
-            return;
-        }
-        while let Some(id) = self.order.pop_front() {
-            if self.remove(id) {
-                return;
-            }
+    /// Makes room for one more of this process: at the cost of its own oldest, if it has its share,
+    /// else of those who have most.
+    fn make_room(&mut self, pid: u32) {
+        let share = (self.limits.max / SHARES).max(SMALLEST_SHARE);
+        loop {
+            let has_share = self.of_process.get(&pid).is_some_and(|queue| queue.len() >= share);
+            let crowded = if has_share {
+                Some(pid)
+            } else if self.by_id.len() >= self.limits.max {
+                let most = self.of_process.iter().max_by_key(|(_, queue)| queue.len());
+                most.map(|(pid, _)| *pid)
+            } else {
+                None
+            };
+            let Some(queue) = crowded.and_then(|pid| self.of_process.get_mut(&pid)) else { return };
+            let Some((_, id)) = queue.pop_front() else { return };
+            self.remove(id);
         }
     }
 
-    fn remove(&mut self, id: Id) -> bool {
-        let Some(old) = self.by_id.remove(&id) else { return false };
+    /// Gives one up; its place in the queue of its process is found empty when its turn comes.
+    fn remove(&mut self, id: Id) {
+        let Some(old) = self.by_id.remove(&id) else { return };
         self.unmatched += u64::from(!old.matched);
         let key = (old.pid, old.context);
         if self.newest.get(&key) == Some(&id) {
             self.newest.remove(&key);
+        }
+        let newer = self.newest.get(&key).and_then(|newer| self.by_id.get(newer));
+        let owner = (old.pid, old.ssl);
+        if newer.is_none_or(|newer| newer.ssl != old.ssl)
+            && self.context_of.get(&owner) == Some(&old.context)
+        {
+            self.context_of.remove(&owner);
         }
         if let Some(hello) = &old.facts.client_hello {
             let random = (old.pid, hello.random);
@@ -285,6 +311,8 @@ impl Transcripts {
                 }
             }
         }
-        true
     }
 }
+
+#[cfg(test)]
+mod tests;
