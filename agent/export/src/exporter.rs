@@ -25,6 +25,7 @@ use hopsight_core::hops::{
     context::HopContext,
     ends::Ends,
     evaluation::Evaluation,
+    hop::Hop,
     kept::Kept,
     moment::{Moment, unix_seconds},
     table::{HopLimits, HopTable, Revision, Snapshot},
@@ -181,6 +182,15 @@ impl Exporter {
         let now = hopsight_system::clock::now();
         let change = self.state.hops().retain_servers(proxy, upstream, is_listed, now);
         self.tell(change, now);
+    }
+
+    /// Policy asks for something else of these hops.
+    pub fn reconsider(&self, of: impl Fn(&Hop) -> bool) {
+        let now = hopsight_system::clock::now();
+        let changes = self.state.hops().reconsider(of, now);
+        for change in changes {
+            self.tell(Some(change), now);
+        }
     }
 
     /// Forgets the hop from `proxy` to `upstream`.

@@ -87,6 +87,9 @@ impl Evaluator {
         let (state, mut kept) = KeptState::load(state, exporter.health());
         let set_by = kept.set_clock();
         exporter.restore(kept.hops, set_by);
+        if kept.policies != policies.fingerprint() {
+            exporter.reconsider(|_| true);
+        }
         let clock = WallClock::new();
         let stands_for = options.stands_for;
         let tracker = DriftTracker::new(options, kept.drift, UnixTime::from(SystemTime::now()));
@@ -158,11 +161,15 @@ impl Evaluator {
         let Named { ends, upstream, intents, certificate, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
+        // Where several proxies of one label have this upstream, the configuration of one says
+        // nothing about what another still does.
+        let is_only_one = self.proxies.is_only_one(&ends.proxy, &ends.upstream);
         let intent = match intents.as_slice() {
-            [one] => Some(IntentSummary::of(one)),
+            [one] if is_only_one => Some(IntentSummary::of(one)),
             _ => None,
         };
         let known = self.exporter.context(&ends);
+        let configured_at = configured_at.filter(|_| is_only_one);
         let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
         let onward = match &report.origin {
@@ -184,7 +191,7 @@ impl Evaluator {
         let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, since);
         seen.process = &process;
         seen.name = upstream.as_deref();
-        seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at);
+        seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at).filter(|_| is_only_one);
         seen.configured_at = configured_at;
         seen.had_client_certificate = known.client_certificate_since.is_some();
         if seen.verdict.client_auth == ClientAuth::Presented {
@@ -206,7 +213,7 @@ impl Evaluator {
         self.exporter.describe(&ends.proxy, &ends.upstream, |known| {
             // After a reload workers with the old configuration go on opening connections, and what
             // they run with is not what the proxy intends.
-            let (intent, loaded_at) = if known.loaded_at > loaded_at {
+            let (intent, loaded_at) = if is_only_one && known.loaded_at > loaded_at {
                 (known.intent.clone(), known.loaded_at)
             } else {
                 (intent, loaded_at)
@@ -245,7 +252,11 @@ impl Evaluator {
 
     /// Lets time pass: closes what is over, checks files, saves. Call it about once a second.
     pub(super) fn tick(&mut self) {
-        self.policies.refresh();
+        if let Some(before) = self.policies.refresh() {
+            let after = self.policies.in_force();
+            self.exporter.reconsider(|hop| policy_view::is_another(hop, &before, after));
+            self.state.note_change();
+        }
         self.proxies.tick();
         let now = self.now();
         policy_view::end_exemptions(&self.exporter, self.policies.in_force(), now);
@@ -312,7 +323,12 @@ impl Evaluator {
     /// Saves what has to outlive the agent.
     pub(super) fn save(&mut self) {
         let (hops, revision) = self.exporter.keep();
-        let state = || State { boot: Some(Boot::this()), hops, drift: self.tracker.snapshot() };
+        let state = || State {
+            boot: Some(Boot::this()),
+            policies: self.policies.fingerprint(),
+            hops,
+            drift: self.tracker.snapshot(),
+        };
         self.state.save(state, revision, self.exporter.health());
     }
 

@@ -29,6 +29,11 @@ const PACE: u32 = 50;
 pub(super) struct State {
     /// Of which boot the times in it are.
     pub(super) boot: Option<Boot>,
+    /// Which policies they were evaluated against ([`PolicyFile::fingerprint`]).
+    ///
+    /// [`PolicyFile::fingerprint`]: super::policy_file::PolicyFile::fingerprint
+    #[serde(default)]
+    pub(super) policies: u64,
     /// The hops.
     pub(super) hops: Kept,
     /// The drift.

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::Read as _,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -47,20 +48,27 @@ impl PolicyFile {
         &self.in_force
     }
 
-    /// Reads the file if it changed since it was last read.
-    pub(super) fn refresh(&mut self) {
-        let Some(path) = &self.path else { return };
+    /// What tells the policies in force from others, also after a restart.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", self.in_force.policies).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Reads the file if it changed since it was last read, and returns what was in force before.
+    pub(super) fn refresh(&mut self) -> Option<PolicyDocument> {
+        let path = self.path.as_ref()?;
         let version = fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
         if version.is_some() && version == self.read {
-            return;
+            return None;
         }
         self.read = version;
         match read_policy(path) {
             Ok(policies) => {
                 tracing::info!(file = %path.display(), "policy file read");
-                self.in_force = policies;
                 self.was_used = true;
                 self.problem = None;
+                Some(std::mem::replace(&mut self.in_force, policies))
             }
             Err(error) => {
                 let problem = format!("{error:#}");
@@ -68,6 +76,7 @@ impl PolicyFile {
                     tracing::warn!("{problem}; the policies read before stay in force");
                 }
                 self.problem = Some(problem);
+                None
             }
         }
     }

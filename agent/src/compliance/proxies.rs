@@ -220,6 +220,13 @@ impl Proxies {
         instances.flat_map(move |one| one.named(upstream))
     }
 
+    /// Whether at most one proxy of this label has a configuration with this upstream.
+    pub(super) fn is_only_one(&self, proxy: &str, upstream: &str) -> bool {
+        let mut instances = self.instances.values().filter(|one| &*one.label == proxy);
+        instances.clone().nth(1).is_none()
+            || instances.by_ref().filter(|one| one.named(upstream).next().is_some()).count() <= 1
+    }
+
     /// The Service that one of these addresses belongs to: what was asked for comes before what the
     /// service NAT made of it.
     pub(super) fn service(

@@ -122,8 +122,7 @@ fn what_is_exempt_is_neither_a_violation_nor_compliant() {
     let context = scene.exporter.hops().hops[0].context.clone();
     let exemption = context.compliance.and_then(|one| one.exemption).expect("it is named");
     assert_eq!((&*exemption.owner, &*exemption.name), ("payments", "exempt-1"));
-    let until =
-        "{proxy=\"nginx\",upstream=\"10.0.0.3:80\",exemption=\"exempt-1\",owner=\"payments\"}";
+    let until = "{proxy=\"nginx\",upstream=\"10.0.0.3:80\",rule=\"plaintext\",exemption=\"exempt-1\",owner=\"payments\"}";
     scene.wait_metric(&format!("hopsight_hop_exempt_until_timestamp_seconds{until} "), true);
     scene.wait_metric("hopsight_policy_matched_hops{policy=\"used\"} 1\n", true);
     scene.wait_metric("hopsight_policy_matched_hops{policy=\"unused\"} 0\n", true);

@@ -80,6 +80,12 @@ impl HopContext {
         }
     }
 
+    /// Whether a drift of it is open.
+    #[must_use]
+    pub fn has_open_drift(&self) -> bool {
+        self.compliance.as_ref().is_some_and(|compliance| !compliance.violations.is_empty())
+    }
+
     /// The wall clock was set by so many seconds since the times of loading were read.
     pub(super) fn set_times_of_loading(&mut self, set_by: f64) {
         for at in [&mut self.loaded_at, &mut self.client_certificate_since] {

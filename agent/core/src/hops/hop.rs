@@ -179,6 +179,13 @@ impl Hop {
         self.judge(now, stands_for);
     }
 
+    /// Policy asks for something else of it: nothing is compliant before it was seen again.
+    pub(super) fn reconsider(&mut self, now: Moment) {
+        let treatments = self.servers.iter_mut().flat_map(|server| &mut server.treatments);
+        treatments.for_each(Treatment::reconsider);
+        self.conclude(now);
+    }
+
     /// Forgets servers that are no longer behind the upstream's name, unless none would be left.
     pub fn retain_servers(
         &mut self,

@@ -281,6 +281,17 @@ impl HopTable {
         })
     }
 
+    /// Policy asks for something else of these hops: they are compliant once they were seen again.
+    /// Says which are something else now.
+    pub fn reconsider(&mut self, of: impl Fn(&Hop) -> bool, now: Moment) -> Vec<HopChange> {
+        let mut changes = Vec::new();
+        for hop in self.hops.values_mut().filter(|hop| of(hop)) {
+            self.revision.note_essential();
+            changes.extend(change(hop, &mut self.revision, |hop| hop.reconsider(now)));
+        }
+        changes
+    }
+
     /// Puts a hop back that was kept, if there is room and it is not known already.
     pub(super) fn restore(&mut self, hop: Hop) {
         let has_room = if hop.is_overflow() {
@@ -312,7 +323,10 @@ impl HopTable {
     /// says which hops are something else without them.
     pub fn expire(&mut self, now: Moment) -> Vec<HopChange> {
         let HopLimits { idle_expiry, treatment_stands_for, .. } = self.limits;
-        self.retain(|hop| now.monotonic.since(hop.heard) <= idle_expiry);
+        // One with an open drift stays to be seen for as long as that is told.
+        self.retain(|hop| {
+            now.monotonic.since(hop.heard) <= idle_expiry || hop.context.has_open_drift()
+        });
         let mixed = self.hops.values_mut().filter(|hop| hop.is_mixed());
         mixed
             .filter_map(|hop| {

@@ -239,6 +239,11 @@ impl Treatment {
         }
     }
 
+    /// Policy asks for something else: what was found good before says nothing about that.
+    pub(super) fn reconsider(&mut self) {
+        self.compliance = self.compliance.filter(|known| *known == Compliance::Violation);
+    }
+
     /// A connection has more to say: what it said before counts no more. `false` if nothing vouches
     /// for the treatment without it.
     pub(super) fn withdraw(&mut self, connection: ConnectionId) -> bool {

@@ -117,9 +117,9 @@ metrics! {
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "name", "scheme", "client_certificate", "verify"];
     /// Whether a hop violates a rule of its policy or configuration: 1 while it does, 0 once it no longer does. Absent where it never did.
     POLICY_VIOLATION: Gauge "hopsight_policy_violation" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "rule"];
-    /// When the exemption ends by which a hop may be what it is, in seconds since the Unix epoch. Absent for hops that need none.
+    /// When the exemption ends by which a hop may be what it is, in seconds since the Unix epoch, by the rules that it need not meet. Absent for hops that need none.
     HOP_EXEMPT_UNTIL: Gauge "hopsight_hop_exempt_until_timestamp_seconds"
-        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "exemption", "owner"];
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream", "rule", "exemption", "owner"];
     /// When an exemption of the policy file ends, in seconds since the Unix epoch. One that ended counts for nothing.
     POLICY_EXEMPTION_UNTIL: Gauge "hopsight_policy_exemption_until_timestamp_seconds"
         ["exemption", "owner"];

@@ -1,6 +1,10 @@
 //! The policy file as metrics: which policies match something, and what is exempt.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::samples::Samples;
 use crate::metrics::catalogue::{HOP_EXEMPT_UNTIL, POLICY_EXEMPTION_UNTIL, POLICY_MATCHED_HOPS};
@@ -57,7 +61,10 @@ pub(super) fn collect(view: &PolicyView, samples: &mut Samples) {
     for ExemptHop { proxy, upstream, exemption } in &view.exempt {
         let [namespace, workload] = workload_parts(proxy);
         let (name, owner) = (sanitised(&exemption.name), sanitised(&exemption.owner));
-        let values = [&**proxy, namespace, workload, upstream, &name, &owner];
-        samples.set(HOP_EXEMPT_UNTIL, values, exemption.until as f64);
+        let rules: BTreeSet<&str> = exemption.rules.iter().map(|rule| rule.as_str()).collect();
+        for rule in rules {
+            let values = [&**proxy, namespace, workload, upstream, rule, &name, &owner];
+            samples.set(HOP_EXEMPT_UNTIL, values, exemption.until as f64);
+        }
     }
 }

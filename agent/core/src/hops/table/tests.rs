@@ -1,7 +1,9 @@
 use super::*;
 use crate::model::Timestamp;
 use crate::{
-    hops::context::HopCompliance,
+    hops::context::{HopCompliance, HopContext},
+    hops::ends::Ends,
+    hops::evaluation::Evaluation,
     hops::testing::{at, certificate, early, process, rejected, report, to},
     model::{
         ClientAuth, Outcome, Reason,
@@ -322,4 +324,31 @@ pub(super) fn only(table: &HopTable) -> Hop {
     let snapshot = table.snapshot(0.0);
     assert_eq!(snapshot.hops.len(), 1);
     Hop::clone(&snapshot.hops[0])
+}
+
+/// What policy asks for is another, or an agent begins under another: what was compliant is not known
+/// to be, and what was not stays so.
+#[test]
+fn nothing_is_compliant_under_a_policy_that_it_was_not_evaluated_against() {
+    let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+    for (before, after) in [
+        (Compliance::Compliant, Compliance::Unknown),
+        (Compliance::Violation, Compliance::Violation),
+    ] {
+        let mut table = HopTable::new(HopLimits::default());
+        let evaluation = Evaluation { compliance: Some(before), ..Evaluation::default() };
+        table.record_between(&ends, &report(1, Mtls), evaluation.clone(), at(1.0));
+        let compliance = HopCompliance::new("policy".into(), [], None);
+        let context = || HopContext { compliance: Some(compliance), ..HopContext::default() };
+        table.describe(&ends.proxy, &ends.upstream, |_| context(), at(1.0));
+        let status = |table: &HopTable| {
+            let hops = table.snapshot(2.0).hops;
+            hops[0].context.compliance.as_ref().map(|compliance| compliance.status)
+        };
+        assert_eq!(status(&table), Some(before));
+        table.reconsider(|_| true, at(2.0));
+        assert_eq!(status(&table), Some(after));
+        table.record_between(&ends, &report(2, Mtls), evaluation, at(3.0));
+        assert_eq!(status(&table), Some(before), "seen again");
+    }
 }

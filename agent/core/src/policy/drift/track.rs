@@ -54,24 +54,23 @@ pub(super) struct Track {
     is_mixed: bool,
 }
 
-/// Whether what violates a rule is the proxy's doing, which its configuration decides. The rest is
-/// the upstream's.
+/// Whether what violates a rule may be the proxy's doing, which its configuration decides: one route
+/// that is good says nothing about another. The rest is the upstream's.
 fn is_by_the_proxy(drift: &OpenDrift) -> bool {
     match drift.rule {
         Rule::Plaintext
         | Rule::ClientCertificateMissing
         | Rule::ClientCertificateRemoved
+        | Rule::ClientCertificateRejected
         | Rule::UpstreamNotVerified
+        | Rule::VersionBelowMinimum
+        | Rule::ForbiddenCipher
         | Rule::ClientIssuerNotAllowed
         | Rule::ClientSanNotAllowed
         | Rule::ThirdPartyCertificate => true,
         // Only what the proxy presents has a line of its configuration.
         Rule::CertificateExpiring => drift.violation.place.is_some(),
-        Rule::ClientCertificateRejected
-        | Rule::NeverRequested
-        | Rule::ResumedUnseen
-        | Rule::VersionBelowMinimum
-        | Rule::ForbiddenCipher => false,
+        Rule::NeverRequested | Rule::ResumedUnseen => false,
     }
 }
 

@@ -167,6 +167,15 @@ fn glob_covers(ours: &String, theirs: &String) -> bool {
     ours == theirs || by_prefix || (!glob::is_pattern(theirs) && glob::matches(ours, theirs))
 }
 
+impl Policy {
+    /// Whether the other is of the same name and asks for the same of the same hops, wherever in the
+    /// file it stands.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        Self { line: other.line, ..self.clone() } == *other
+    }
+}
+
 /// The policies in force, the built-in ones last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySet {

@@ -55,8 +55,12 @@ fn one_that_is_in_use_does_not_keep_the_others() {
         store.expire(Timestamp(at * SECOND));
     }
     assert_eq!(store.size(), 1, "{:?}", store.of_process);
-    assert!(store.find(1, &random_of(&used)).is_some());
+    let random = random_of(&used);
+    assert!(store.find(1, &random).is_some());
     store.expire(Timestamp(121 * SECOND));
+    assert_eq!(store.size(), 1, "its connection goes on: {:?}", store.of_process);
+    store.release(1, &random);
+    store.expire(Timestamp(152 * SECOND));
     assert_eq!(store.size(), 0, "{:?}", store.of_process);
 }
 
