@@ -14,6 +14,7 @@ mod evidence;
 mod files;
 mod inspect;
 pub mod placement;
+mod quota;
 mod sampling;
 mod status;
 mod thread;
@@ -29,7 +30,7 @@ use std::{
 
 use aya::Ebpf;
 use hopsight_abi::Stack;
-use hopsight_system::process::Stat;
+use hopsight_system::{foreign::Lane, process::Stat};
 use tracing::{debug, info, warn};
 
 pub use attach::rehearse;
@@ -39,6 +40,7 @@ use evidence::ProbeState;
 pub use evidence::survey;
 use files::ProbedFile;
 use inspect::{FileKey, Role};
+use quota::Quota;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
@@ -68,6 +70,7 @@ pub struct LibraryProbes {
     statuses: LibraryStatuses,
     schedule: Schedule,
     ceiling: Ceiling,
+    quota: Quota,
     /// Set when nobody waits for what is found any more.
     stop: Arc<AtomicBool>,
     /// Probes are in place.
@@ -126,6 +129,7 @@ impl LibraryProbes {
             statuses: LibraryStatuses::default(),
             schedule: Schedule::new(sampling),
             ceiling: Ceiling::new(ebpf),
+            quota: Quota::default(),
             stop: Arc::default(),
             open: true,
         }
@@ -137,6 +141,8 @@ impl LibraryProbes {
         self.follow_schedule(ebpf);
         self.keep_below_ceiling();
         self.processes.retain(|pid, _| running.contains_key(pid));
+        let files = self.files.values();
+        self.quota.renew(files.map(|file| (file.whose, file.attached().count())));
         // Big programs last: nobody waits for them.
         let mut in_turn: Vec<_> = running.iter().collect();
         in_turn.sort_by_cached_key(|(pid, _)| {
@@ -188,7 +194,7 @@ impl LibraryProbes {
         self.open = open;
         for file in self.files.values_mut() {
             if open {
-                file.resume(ebpf);
+                file.resume(ebpf, &mut self.quota);
             } else {
                 file.pause();
             }
@@ -217,7 +223,10 @@ impl LibraryProbes {
             return;
         }
         let (files, evidence) = match discovery::candidates(pid) {
-            Ok((mappings, candidates)) => self.probe(ebpf, &mappings, &candidates),
+            Ok((mappings, candidates)) => {
+                let whose = Lane::of_process(pid).unwrap_or(Lane::Namespaces);
+                self.probe(ebpf, whose, &mappings, &candidates)
+            }
             Err(absence) => (Vec::new(), absence.into()),
         };
         let before = known_evidence(&self.processes, pid, started);
@@ -269,6 +278,7 @@ impl LibraryProbes {
     fn probe(
         &mut self,
         ebpf: &mut Ebpf,
+        whose: Lane,
         mappings: &[hopsight_system::maps::Mapping],
         candidates: &[Candidate],
     ) -> (Vec<FileKey>, LibraryEvidence) {
@@ -276,9 +286,13 @@ impl LibraryProbes {
         for candidate in candidates {
             let file = match self.files.entry(candidate.key) {
                 Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(_) if !self.quota.admit_file(whose) => {
+                    let detail = "its user has as many files looked into as one may".to_owned();
+                    return (files, Absence { reason: NoLibrary::BeyondQuota, detail }.into());
+                }
                 Entry::Vacant(new) => {
                     let known = self.remembered.remove(&candidate.key);
-                    match ProbedFile::new(candidate, known, &self.stop) {
+                    match ProbedFile::new(candidate, whose, known, &self.stop) {
                         Ok(file) => new.insert(file),
                         Err(error) => {
                             let absence = Absence::from_error(&error, &candidate.mapping.path);
@@ -288,7 +302,7 @@ impl LibraryProbes {
                 }
             };
             if self.open {
-                file.resume(ebpf);
+                file.resume(ebpf, &mut self.quota);
             }
             files.push(candidate.key);
         }
