@@ -3,8 +3,8 @@
 use super::samples::Samples;
 use crate::metrics::catalogue::{
     CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_CONTINUES_ENCRYPTED, HOP_LAST_SEEN,
-    HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT,
-    HOPS_OVERFLOWED, INTENT_INFO, UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS,
+    HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS, HOPS_EVICTED, HOPS_EXPIRED,
+    HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO, UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS,
     UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS,
     UPSTREAM_UNKNOWN,
 };
@@ -19,6 +19,7 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
     samples.count(HOPS_LIMIT, [], snapshot.max_hops as u64);
     samples.count(HOPS_OVERFLOWED, [], snapshot.totals.overflowed_connections);
     samples.count(HOPS_EXPIRED, [], snapshot.totals.expired_hops);
+    samples.count(HOPS_EVICTED, [], snapshot.totals.evicted_hops);
     for hop in &snapshot.hops {
         collect_counts(hop, samples);
         collect_state(hop, samples);
