@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     os::fd::AsRawFd as _,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -26,13 +26,11 @@ pub struct Attachment {
     links: Vec<UProbeLink>,
 }
 
-/// Threads that remove probes at the same time: as many as one user may have probes, so that an agent
-/// that ends waits for the kernel a few times at most.
-const REMOVERS: usize = 96;
+/// Threads that remove probes at the same time. The kernel does most of it one after the other.
+const REMOVERS: usize = 4;
 
 /// Probes that wait to be removed.
 static REMOVAL: Mutex<Removal> = Mutex::new(Removal { links: Vec::new(), threads: 0 });
-static REMOVED: Condvar = Condvar::new();
 
 struct Removal {
     links: Vec<UProbeLink>,
@@ -42,9 +40,8 @@ struct Removal {
 
 impl Drop for Attachment {
     /// The kernel lets every removal of a probe wait for all processors, some 0.1 s. Threads of
-    /// their own wait, some at once: new processes are looked at meanwhile, and an agent that ends
-    /// does not wait for one probe after the other. Where no thread can be had, they are removed
-    /// here.
+    /// their own wait: new processes are looked at meanwhile. Where none can be had, the probes are
+    /// removed here.
     fn drop(&mut self) {
         let mut removal = lock(&REMOVAL);
         removal.links.append(&mut self.links);
@@ -73,15 +70,6 @@ fn remove() {
         removal = lock(&REMOVAL);
     }
     removal.threads -= 1;
-    REMOVED.notify_all();
-}
-
-/// Waits until every probe is removed whose [`Attachment`] is dropped.
-pub fn wait_for_removal() {
-    let mut removal = lock(&REMOVAL);
-    while removal.threads > 0 {
-        removal = REMOVED.wait(removal).unwrap_or_else(PoisonError::into_inner);
-    }
 }
 
 fn lock(removal: &Mutex<Removal>) -> MutexGuard<'_, Removal> {

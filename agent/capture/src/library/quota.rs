@@ -1,15 +1,15 @@
 //! How many probes and files each user may have.
 //!
 //! A file wants some six probes, each of which is a descriptor and takes the kernel a tenth of a
-//! second to remove. Whoever copies a library again and again gets no more of them than this, and has
-//! no more files looked into.
+//! second to remove, one after the other: an agent that ends is gone only then. Whoever copies a
+//! library again and again gets no more of them than this, and has no more files looked into.
 
 use std::collections::HashMap;
 
 use hopsight_system::foreign::Lane;
 
 /// Probes on files of the system's own user, of one other user, and of all others together.
-const MAX_PROBES: [usize; 3] = [256, 96, 256];
+const MAX_PROBES: [usize; 3] = [256, 24, 48];
 /// Files that are kept account of, likewise.
 const MAX_FILES: [usize; 3] = [2_048, 256, 2_048];
 /// New files that are looked into between two scans, likewise.
@@ -99,11 +99,11 @@ mod tests {
         let mut quota = Quota::default();
         let files = (0..200).filter(|_| quota.admit_file(STRANGER)).count();
         let copies = (0..200).filter(|_| quota.admit_probes(STRANGER, 6)).count();
-        assert_eq!((files, copies), (16, 16));
+        assert_eq!((files, copies), (16, 4));
         assert!(quota.admit_file(ROOT) && quota.admit_probes(ROOT, 6));
         let other = Lane::User(1_001);
         assert!(quota.admit_file(other) && quota.admit_probes(other, 6));
-        quota.renew([(STRANGER, 90)].into_iter());
+        quota.renew([(STRANGER, 18)].into_iter());
         assert!(quota.admit_file(STRANGER), "others have their turn with the next scan");
         assert!(quota.admit_probes(STRANGER, 6), "what is gone makes room");
         assert!(!quota.admit_probes(STRANGER, 6));
@@ -115,7 +115,7 @@ mod tests {
         let users = || (1..1_000).map(Lane::User);
         let files = users().filter(|user| quota.admit_file(*user)).count();
         let probed = users().filter(|user| quota.admit_probes(*user, 6)).count();
-        assert_eq!((files, probed), (64, 256 / 6));
+        assert_eq!((files, probed), (64, 48 / 6));
         assert!(quota.admit_file(ROOT) && quota.admit_probes(ROOT, 6));
     }
 }

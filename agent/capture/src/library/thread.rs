@@ -19,7 +19,7 @@ use std::{
 use anyhow::Context as _;
 use aya::Ebpf;
 
-use super::{LibraryProbes, LibraryStatuses, attach};
+use super::{LibraryProbes, LibraryStatuses};
 use hopsight_system::heart::Heart;
 
 /// Processes that are remembered as handed over; when there are more, all are forgotten, and handed
@@ -117,8 +117,6 @@ impl Drop for LibraryThread {
         if let Some(thread) = self.thread.take() {
             // It has nothing to say; a panic was printed.
             let _ = thread.join();
-            // What the end of the process would remove goes one after the other.
-            attach::wait_for_removal();
         }
     }
 }
