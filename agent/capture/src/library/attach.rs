@@ -26,8 +26,9 @@ pub struct Attachment {
     links: Vec<UProbeLink>,
 }
 
-/// Threads that remove probes at the same time. The kernel does most of it one after the other.
-const REMOVERS: usize = 4;
+/// Threads that remove probes at the same time, so that those of a library stop at once: what the
+/// kernel does after that is done one after the other.
+const REMOVERS: usize = 32;
 
 /// Probes that wait to be removed.
 static REMOVAL: Mutex<Removal> = Mutex::new(Removal { links: Vec::new(), threads: 0 });
