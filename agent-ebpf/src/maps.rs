@@ -32,6 +32,11 @@ static SOCKETS: SkStorage<ConnectionState> = SkStorage::new();
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
+/// Library records for the agent: whoever floods it with them presses out no connection's. The loader
+/// sets the size.
+#[map]
+pub static LIBRARY_EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
 /// Socket cookies of connections of which the agent wants no more bytes.
 #[map]
 pub static DONE: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);

@@ -220,11 +220,13 @@ pub enum LibraryCount {
     Lost = 5,
     /// The process's memory could not be read.
     Unreadable = 6,
+    /// A process had delivered as much as it may in a second.
+    Limited = 7,
 }
 
 impl LibraryCount {
     /// Every count, in index order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Hit,
         Self::Unwatched,
         Self::Server,
@@ -232,6 +234,7 @@ impl LibraryCount {
         Self::Bytes,
         Self::Lost,
         Self::Unreadable,
+        Self::Limited,
     ];
 
     /// Name in metrics.
@@ -245,6 +248,7 @@ impl LibraryCount {
             Self::Bytes => "bytes",
             Self::Lost => "lost",
             Self::Unreadable => "unreadable",
+            Self::Limited => "limited",
         }
     }
 }

@@ -2,11 +2,52 @@
 
 use core::hint::black_box;
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user};
+use aya_ebpf::{
+    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user},
+    macros::map,
+    maps::LruHashMap,
+};
 use hopsight_abi::{Header, Kind, Library, LibraryCount};
 
 use super::add;
-use crate::maps::EVENTS;
+use crate::maps::LIBRARY_EVENTS;
+
+/// Bytes that one process may deliver in a second: a thousand handshakes.
+const BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// What a process has delivered lately.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Delivered {
+    /// Number of the second.
+    second: u64,
+    bytes: u64,
+}
+
+/// By process.
+#[map]
+static DELIVERED: LruHashMap<u32, Delivered> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Whether a process may deliver so many more bytes in this second. Its threads may count at the same
+/// time: what is lost of that makes the rate a little higher.
+#[inline(always)]
+fn is_within_rate(process: u32, more: u64) -> bool {
+    // SAFETY: no arguments.
+    let second = unsafe { bpf_ktime_get_ns() } / 1_000_000_000;
+    let Some(known) = DELIVERED.get_ptr_mut(&process) else {
+        let first = Delivered { second, bytes: more };
+        // Where there is no room for it the rate is not kept.
+        let _ = DELIVERED.insert(&process, &first, 0);
+        return true;
+    };
+    // SAFETY: the map's value, which lives until the program ends (RCU).
+    let known = unsafe { &mut *known };
+    if known.second != second {
+        *known = Delivered { second, bytes: 0 };
+    }
+    known.bytes = known.bytes.wrapping_add(more);
+    known.bytes <= BYTES_PER_SECOND
+}
 
 #[repr(C)]
 struct Chunk<const N: usize> {
@@ -29,7 +70,11 @@ fn header(captured: u32) -> Header {
 /// Delivers a record without bytes.
 #[inline(always)]
 pub fn record(body: Library) {
-    let Some(mut entry) = EVENTS.reserve::<Chunk<0>>(0) else {
+    if !is_within_rate(body.tgid, size_of::<Chunk<0>>() as u64) {
+        add(LibraryCount::Limited, 1);
+        return;
+    }
+    let Some(mut entry) = LIBRARY_EVENTS.reserve::<Chunk<0>>(0) else {
         add(LibraryCount::Lost, 1);
         return;
     };
@@ -41,7 +86,11 @@ pub fn record(body: Library) {
 /// a power of two; `1 <= len <= N`.
 #[inline(always)]
 pub fn bytes<const N: usize>(body: Library, data: u64, len: u32) {
-    let Some(mut entry) = EVENTS.reserve::<Chunk<N>>(0) else {
+    if !is_within_rate(body.tgid, size_of::<Chunk<0>>() as u64 + u64::from(len)) {
+        add(LibraryCount::Limited, 1);
+        return;
+    }
+    let Some(mut entry) = LIBRARY_EVENTS.reserve::<Chunk<N>>(0) else {
         add(LibraryCount::Lost, 1);
         return;
     };

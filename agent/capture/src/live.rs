@@ -33,10 +33,13 @@ use super::{
 };
 use crate::{
     decode::append_events,
-    existing::{Connections, adopt},
+    existing::{Adoption, Connections},
 };
 use hopsight_core::model::{ConnectionId, Event, Origin};
-use hopsight_system::names::{self, Watched, comm_of};
+use hopsight_system::{
+    heart::Heart,
+    names::{self, Watched, comm_of},
+};
 
 /// Records handled per [`Source::poll`], so that one call stays short and its events few.
 const BATCH: usize = 1024;
@@ -63,18 +66,18 @@ impl Waker {
 /// Events from this machine's kernel. Dropping it detaches everything.
 pub struct LiveSource {
     ring: RingBuf<MapData>,
+    library_ring: RingBuf<MapData>,
     done: BpfHashMap<MapData, u64, u8>,
-    connections: Connections,
+    /// There once the source is started, if older connections are wanted.
+    adoption: Option<Adoption>,
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
     processes: names::Processes,
     known_processes: HashMap<u32, String>,
     library: Option<LibraryThread>,
     /// Hands what the programs logged to the `log` crate.
     flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
-    scope: Scope,
     options: LiveOptions,
     next_scan: Instant,
-    pending: Vec<Event>,
     received: Arc<Received>,
     stats: StatsHandle,
     wake: OwnedFd,
@@ -88,6 +91,8 @@ pub struct LiveSource {
 /// What takes most privileges is done, in the calling thread and without another one.
 pub struct Attached {
     source: LiveSource,
+    scope: Scope,
+    connections: Connections,
     probes: Option<LibraryProbes>,
     ebpf: Ebpf,
 }
@@ -98,7 +103,12 @@ impl Attached {
     /// # Errors
     /// There can be no further thread.
     pub fn start(self) -> anyhow::Result<LiveSource> {
-        let Self { mut source, probes, ebpf } = self;
+        let Self { mut source, scope, connections, probes, ebpf } = self;
+        if source.options.adopt {
+            let adoption = Adoption::start(scope, connections, Arc::clone(&source.received));
+            source.adoption =
+                Some(adoption.context("start the threads that adopt older connections")?);
+        }
         match probes {
             Some(probes) => source.library = Some(LibraryThread::start(probes, ebpf)?),
             None => source.programs = Some(ebpf),
@@ -116,13 +126,16 @@ impl LiveSource {
     /// # Errors
     /// As [`LiveSource::attach`] and [`Attached::start`].
     pub fn start(options: LiveOptions) -> anyhow::Result<Self> {
-        let source = Self::attach(options)?.start()?;
+        let mut source = Self::attach(options)?.start()?;
         source.settle(Duration::MAX);
         Ok(source)
     }
 
-    /// Waits until the programs that run were looked into, but no longer than this.
-    fn settle(&self, longest: Duration) {
+    /// Waits until the processes that run were looked into, but no longer than this for each purpose.
+    fn settle(&mut self, longest: Duration) {
+        if let Some(adoption) = &mut self.adoption {
+            adoption.settle(longest.min(SETTLE));
+        }
         if let Some(library) = &self.library {
             library.settle(longest);
         }
@@ -161,16 +174,15 @@ impl LiveSource {
         )?;
         let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
+            library_ring: loader::take_map(&mut ebpf, "LIBRARY_EVENTS")?,
             done: loader::take_map(&mut ebpf, "DONE")?,
-            connections: loader::take_map(&mut ebpf, "SOCKETS")?,
+            adoption: None,
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
             processes: names::Processes::default(),
             known_processes: HashMap::new(),
             library: None,
             flush_kernel_log,
-            scope: Scope::new(&cgroup),
             next_scan: Instant::now(),
-            pending: Vec::new(),
             stats,
             received,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -179,7 +191,8 @@ impl LiveSource {
             programs: None,
             options,
         };
-        Ok(Attached { source, probes, ebpf })
+        let connections = loader::take_map(&mut ebpf, "SOCKETS")?;
+        Ok(Attached { source, scope: Scope::new(&cgroup), connections, probes, ebpf })
     }
 
     /// Reads counts at any time, from any thread.
@@ -192,6 +205,14 @@ impl LiveSource {
     #[must_use]
     pub fn library_statuses(&self) -> LibraryStatuses {
         self.library.as_ref().map(LibraryThread::statuses).unwrap_or_default()
+    }
+
+    /// The hearts of the threads beside the one that polls, with their names.
+    #[must_use]
+    pub fn hearts(&self) -> Vec<(&'static str, Heart)> {
+        let library = self.library.as_ref().map(|library| ("library", library.heart()));
+        let adoption = self.adoption.iter().flat_map(Adoption::hearts);
+        library.into_iter().chain(adoption.map(|heart| ("adoption", heart.clone()))).collect()
     }
 
     /// Something that ends a waiting [`Source::poll`].
@@ -215,8 +236,10 @@ impl LiveSource {
             if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
                 warn!(pid, name, %error, "cannot watch the process by its id");
             }
-            if self.options.adopt && self.known_processes.get(pid) != Some(name) {
-                self.adopt(*pid, name);
+            if let Some(adoption) = &mut self.adoption
+                && self.known_processes.get(pid) != Some(name)
+            {
+                adoption.begin(*pid, name);
             }
         }
         for pid in self.known_processes.keys().filter(|pid| !running.contains_key(pid)) {
@@ -229,39 +252,31 @@ impl LiveSource {
         self.known_processes = running;
     }
 
-    fn adopt(&mut self, pid: u32, name: &str) {
-        match adopt(pid, name, &self.scope, &mut self.connections, &mut self.pending) {
-            Ok(taken) => {
-                self.received.adopted(taken);
-                debug!(pid, name, taken, "adopted older connections");
-            }
-            Err(Errno::SRCH | Errno::NOENT) => {}
-            Err(error) => warn!(
-                pid, name, %error,
-                "cannot adopt the older connections of this process (needs CAP_SYS_PTRACE, and \
-                 CAP_DAC_READ_SEARCH as another user than root)"
-            ),
-        }
-    }
-
-    /// Appends what is in the ring buffer; returns whether there was anything.
+    /// Appends what was adopted and what is in the ring buffers; returns whether there was anything.
     fn drain(&mut self, out: &mut Vec<Event>) -> bool {
         let first = out.len();
         let mut any = false;
-        for _ in 0..BATCH {
-            let Some(item) = self.ring.next() else { break };
-            any = true;
-            match Record::from_bytes(&item) {
-                Ok((header, record)) => {
-                    self.received.record(header.kind);
-                    append_events(&header, record, out);
-                }
-                Err(error) => {
-                    self.received.decode_error();
-                    debug!(%error, "undecodable record");
+        // A library shows a handshake before the connection can be judged by it.
+        for ring in [&mut self.library_ring, &mut self.ring] {
+            for _ in 0..BATCH {
+                let Some(item) = ring.next() else { break };
+                any = true;
+                match Record::from_bytes(&item) {
+                    Ok((header, record)) => {
+                        self.received.record(header.kind);
+                        append_events(&header, record, out);
+                    }
+                    Err(error) => {
+                        self.received.decode_error();
+                        debug!(%error, "undecodable record");
+                    }
                 }
             }
         }
+        // The ring buffer may hold segments of connections that were just adopted.
+        let adopted = self.adoption.as_ref().map(Adoption::take).unwrap_or_default();
+        any |= !adopted.is_empty();
+        out.splice(first..first, adopted);
         self.notice(&out[first..]);
         any
     }
@@ -275,25 +290,27 @@ impl LiveSource {
         }
     }
 
-    /// Waits until the ring buffer or the waker has something, or `timeout` is over.
+    /// Waits until a ring buffer or the waker has something, or `timeout` is over.
     fn wait(&self, timeout: Duration) -> anyhow::Result<()> {
         let timeout = timeout.min(self.next_scan.saturating_duration_since(Instant::now()));
         let timeout = Timespec::try_from(timeout).context("use the poll timeout")?;
         let mut descriptors = [
-            PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN),
             PollFd::new(&self.wake, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.library_ring.as_fd(), PollFlags::IN),
         ];
         match poll(&mut descriptors, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("wait for the ring buffer"),
         }
-        if !descriptors[1].revents().is_empty() {
+        let [wake, rings @ ..] = &descriptors;
+        if !wake.revents().is_empty() {
             let mut counter = [0; 8];
             if let Err(error) = rustix::io::read(&self.wake, &mut counter) {
                 debug_assert_eq!(error.kind(), ErrorKind::WouldBlock);
             }
         }
-        if !descriptors[0].revents().is_empty() {
+        if rings.iter().any(|ring| !ring.revents().is_empty()) {
             std::thread::sleep(COALESCE);
         }
         Ok(())
@@ -305,10 +322,7 @@ impl Source for LiveSource {
         if Instant::now() >= self.next_scan {
             self.scan();
         }
-        // Before the ring buffer: it may hold segments of connections that were just adopted.
-        let adopted = !self.pending.is_empty();
-        out.append(&mut self.pending);
-        if !self.drain(out) && !adopted {
+        if !self.drain(out) {
             self.wait(timeout)?;
             self.drain(out);
         }

@@ -50,6 +50,9 @@ pub struct LoadOptions {
     pub kernel_log: bool,
 }
 
+/// The ring buffer of library records has one of so many parts of the size of the other.
+const LIBRARY_PART: u32 = 4;
+
 /// Size of a ring buffer for this machine: 2 MiB for each processor, between 4 and 64 MiB.
 ///
 /// A core makes some 400 proxied handshakes with new keys a second, each some 10 KB of events with
@@ -84,7 +87,8 @@ pub fn open(options: &LoadOptions) -> anyhow::Result<Ebpf> {
         .btf(None)
         .override_global("CONFIG", config.as_slice(), true)
         .override_global("AYA_LOG_LEVEL", &log_level, true)
-        .map_max_entries("EVENTS", options.ring_bytes);
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("LIBRARY_EVENTS", (options.ring_bytes / LIBRARY_PART).max(page));
     if !options.kernel_log {
         loader.map_max_entries("AYA_LOGS", page);
     }

@@ -113,6 +113,12 @@ impl Exporter {
         self.tell(change, now);
     }
 
+    /// The hop that connections between these ends are counted under now.
+    #[must_use]
+    pub fn counted_under(&self, ends: &Ends) -> (Arc<str>, Arc<str>) {
+        self.state.hops().counted_under(&ends.proxy, &ends.upstream)
+    }
+
     /// Notes the time from when the deciding byte left the kernel to the verdict.
     pub fn observe_verdict_latency(&self, latency: Duration) {
         self.state.latency.observe(latency.as_secs_f64());
@@ -225,10 +231,8 @@ impl Exporter {
         self.state.drift_remediation.observe(remediation.as_secs_f64());
     }
 
-    /// To be called by the pipeline every second or so: shows that it is alive and forgets hops
-    /// that have been silent for too long.
+    /// To be called every second or so: forgets hops that have been silent for too long.
     pub fn tick(&self, now: Moment) {
-        self.state.health.beat();
         let changes = self.state.hops().expire(now);
         self.tell(changes, now);
     }

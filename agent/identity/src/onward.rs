@@ -13,7 +13,8 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -23,8 +24,9 @@ use hopsight_core::{
     policy::nginx::ConfigFiles as _,
 };
 use hopsight_system::{
-    foreign,
+    foreign::{self, Lane},
     names::{Processes, Watched},
+    readers::{Answer, Readers},
 };
 
 mod routes;
@@ -32,12 +34,16 @@ mod sockets;
 
 /// How long an answer stands.
 const ANSWER_STANDS_FOR: Duration = Duration::from_mins(1);
-/// Most answers that are remembered.
-const MAX_ANSWERS: usize = 4_096;
+/// How long the sockets of the mesh's proxies are taken to be the same.
+const SOCKETS_STAND_FOR: Duration = Duration::from_secs(10);
+/// Most answers that are remembered, and of them most for one network namespace.
+const MAX_ANSWERS: usize = 16_384;
+const MAX_OF_ONE: usize = 1_024;
 /// Most bytes read of one file.
 const MAX_BYTES: u64 = 4 << 20;
-/// Most descriptors looked at of one process.
+/// Most descriptors looked at of one process, and of all that are called like a mesh's proxy.
 const MAX_DESCRIPTORS: usize = 16_384;
+const MAX_DESCRIPTORS_IN_ALL: usize = 65_536;
 
 /// A mesh's proxy.
 struct Mesh {
@@ -57,16 +63,29 @@ const MESHES: [Mesh; 3] = [
     Mesh { process: "envoy", ports: &[15_001] },
 ];
 
-/// The network namespace of a process, and where it connects to.
-type Question = (PathBuf, IpAddr, u16);
+/// Where a process connects to.
+type Destination = (IpAddr, u16);
 
 /// Finds it, and remembers what was found for a while.
 #[derive(Debug, Default)]
 pub struct OnwardFinder {
-    answers: HashMap<Question, (Instant, Option<Onward>)>,
+    /// By the network namespace of the process.
+    answers: HashMap<PathBuf, HashMap<Destination, Remembered>>,
+    meshes: Arc<Mutex<Meshes>>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    asked_at: Instant,
+    answer: Result<Option<Onward>, Answer<Option<Onward>>>,
+}
+
+/// The mesh's proxies of this machine.
+#[derive(Debug, Default)]
+struct Meshes {
     processes: Processes,
-    /// The sockets of the mesh's proxies, by name and process.
-    sockets: Option<(Instant, Vec<MeshProcess>)>,
+    /// Their sockets, by name and process.
+    sockets: Option<(Instant, Arc<[MeshProcess]>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,42 +97,76 @@ struct MeshProcess {
 
 impl OnwardFinder {
     /// What takes a plaintext connection of process `pid` to `destination` further; `None` where
-    /// nothing is known that would encrypt it.
-    pub fn find(&mut self, pid: u32, destination: SocketAddr) -> Option<Onward> {
+    /// nothing is known that would encrypt it. To be asked again while it is being found out.
+    pub fn find(
+        &mut self,
+        pid: u32,
+        destination: SocketAddr,
+        readers: &Readers,
+    ) -> Poll<Option<Onward>> {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        let namespace = fs::read_link(process.join("ns/net")).ok()?;
-        let question = (namespace, destination.ip(), destination.port());
-        if let Some((at, answer)) = self.answers.get(&question)
-            && at.elapsed() < ANSWER_STANDS_FOR
-        {
-            return answer.clone();
+        let Ok(namespace) = fs::read_link(process.join("ns/net")) else { return Poll::Ready(None) };
+        let is_fresh = |known: &Remembered| known.asked_at.elapsed() < ANSWER_STANDS_FOR;
+        if self.answers.values().map(HashMap::len).sum::<usize>() >= MAX_ANSWERS {
+            self.answers.values_mut().for_each(|known| known.retain(|_, known| is_fresh(known)));
+            self.answers.retain(|_, known| !known.is_empty());
         }
-        let answer = tunnel(&process, destination.ip()).or_else(|| {
-            let proxies = self.mesh_processes();
-            mesh_proxy(&process, pid, destination, proxies)
-        });
-        if self.answers.len() >= MAX_ANSWERS {
-            self.answers.retain(|_, (at, _)| at.elapsed() < ANSWER_STANDS_FOR);
+        let has_room = self.answers.values().map(HashMap::len).sum::<usize>() < MAX_ANSWERS;
+        let key = (destination.ip(), destination.port());
+        let theirs = self.answers.entry(namespace).or_default();
+        if let Some(known) = theirs.get_mut(&key).filter(|known| is_fresh(known)) {
+            return known.look();
         }
-        if self.answers.len() < MAX_ANSWERS {
-            self.answers.insert(question, (Instant::now(), answer.clone()));
+        if !has_room || theirs.len() >= MAX_OF_ONE {
+            theirs.retain(|_, known| is_fresh(known));
+            if !has_room || theirs.len() >= MAX_OF_ONE {
+                return Poll::Ready(None);
+            }
         }
-        answer
+        let meshes = Arc::clone(&self.meshes);
+        let find = move || {
+            tunnel(&process, destination.ip()).or_else(|| {
+                let proxies = Meshes::proxies(&meshes);
+                mesh_proxy(&process, pid, destination, &proxies)
+            })
+        };
+        let asked = Lane::of_process(pid).ok().and_then(|whose| readers.ask(whose, find));
+        let Some(answer) = asked else { return Poll::Ready(None) };
+        theirs.insert(key, Remembered { asked_at: Instant::now(), answer: Err(answer) });
+        Poll::Pending
     }
+}
 
-    fn mesh_processes(&mut self) -> &[MeshProcess] {
-        let is_fresh =
-            self.sockets.as_ref().is_some_and(|(at, _)| at.elapsed() < ANSWER_STANDS_FOR / 6);
-        if !is_fresh {
-            let names = MESHES.map(|mesh| mesh.process.to_owned()).to_vec();
-            let found = self.processes.running(&Watched::Named(names)).into_iter();
-            let processes = found.map(|(pid, name)| {
-                let sockets = sockets::of_process(&PathBuf::from(format!("/proc/{pid}")));
-                MeshProcess { pid, name, sockets }
-            });
-            self.sockets = Some((Instant::now(), processes.collect()));
+impl Remembered {
+    fn look(&mut self) -> Poll<Option<Onward>> {
+        if let Err(answer) = &self.answer {
+            match answer.poll() {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(answer) => self.answer = Ok(answer.flatten()),
+            }
         }
-        self.sockets.as_ref().map(|(_, found)| found.as_slice()).unwrap_or_default()
+        Poll::Ready(self.answer.as_ref().ok().cloned().flatten())
+    }
+}
+
+impl Meshes {
+    fn proxies(shared: &Mutex<Self>) -> Arc<[MeshProcess]> {
+        let mut meshes = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, proxies)) = &meshes.sockets
+            && at.elapsed() < SOCKETS_STAND_FOR
+        {
+            return Arc::clone(proxies);
+        }
+        let names = MESHES.map(|mesh| mesh.process.to_owned()).to_vec();
+        let found = meshes.processes.running(&Watched::Named(names)).into_iter();
+        let mut left = MAX_DESCRIPTORS_IN_ALL;
+        let processes = found.map(|(pid, name)| {
+            let sockets = sockets::of_process(&PathBuf::from(format!("/proc/{pid}")), &mut left);
+            MeshProcess { pid, name, sockets }
+        });
+        let proxies: Arc<[_]> = processes.collect();
+        meshes.sockets = Some((Instant::now(), Arc::clone(&proxies)));
+        proxies
     }
 }
 

@@ -124,7 +124,7 @@ pub fn hops(args: &HopsArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
     std::io::stdout().write_all(text.as_bytes()).context("write to standard output")?;
     let complaints = args.gate.complaints(&snapshot, args.selection.is_narrow());
     for complaint in &complaints {
-        eprintln!("hopsight: {complaint}");
+        eprintln!("hopsight: {}", labels::printable(complaint, usize::MAX));
     }
     Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

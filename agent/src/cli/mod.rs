@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod gate;
 mod hops;
+mod log;
 mod paint;
 mod policy;
 mod replay;

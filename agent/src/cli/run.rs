@@ -3,9 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
 
-use super::paint::ColorChoice;
+use super::log;
 use crate::{
     config::{self, Config, LibraryMode},
     privileges::User,
@@ -174,7 +173,7 @@ impl RunArgs {
 /// The configuration is wrong, the address is taken, or this machine lacks something.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
-    start_log(&config);
+    log::start(config.log.json);
     let options = RunOptions {
         live: config.live_options(),
         limits: config.limits(),
@@ -186,6 +185,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         health: config.http.health_address,
         tls: config.http.tls.clone(),
         http_limits: config.http.limits,
+        http_hosts: config.http.hosts.clone(),
         compliance: config.compliance(),
         record: args.record.clone(),
         privileges: config.privileges.options(),
@@ -194,16 +194,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     crate::run::run(options)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_log(config: &Config) {
-    let filter = EnvFilter::try_from_env("HOPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if config.log.json {
-        log.json().init();
-    } else {
-        log.with_target(false).with_ansi(ColorChoice::Auto.for_stderr()).init();
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Aligned columns for terminals.
 
 use super::paint::Style;
+use hopsight_core::hops::labels::printable;
 
-/// Text of one cell.
+/// Text of one cell. Others may have chosen it: what would move a terminal's cursor, or change its
+/// colours, is replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -11,14 +13,15 @@ pub struct Cell {
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: text.into(), style: Style::Plain }
+        Self::styled(text, Style::Plain)
     }
 }
 
 impl Cell {
     /// A cell with a style.
     pub fn styled(text: impl Into<String>, style: Style) -> Self {
-        Self { text: text.into(), style }
+        let text = text.into();
+        Self { text: printable(&text, usize::MAX).into_owned(), style }
     }
 }
 
@@ -90,6 +93,13 @@ mod tests {
     fn columns_align() {
         let want = ["PROXY        SECURITY", "nginx        mtls", "a-long-name  -"];
         assert_eq!(sample().lines(false), want);
+    }
+
+    #[test]
+    fn a_cell_is_text_alone() {
+        let mut table = Table::new(["PROXY", "PLACE"]);
+        table.push(vec!["\u{1b}[32mgreen".into(), Cell::styled("a\nb\u{202e}c", Style::Dim)]);
+        assert_eq!(table.lines(false)[1], "_[32mgreen  a_b_c");
     }
 
     #[test]

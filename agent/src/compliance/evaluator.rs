@@ -2,6 +2,7 @@
 
 mod gone;
 mod policy_view;
+mod reports;
 
 use std::{
     collections::HashSet,
@@ -10,22 +11,25 @@ use std::{
 };
 
 use super::{
-    Submitted,
     kept::{KeptState, State},
     named::{Listed, Named},
     policy_file::PolicyFile,
-    proxies::{Asked, Proxies, Proxy, Retired},
+    provisional::Provisional,
+    proxies::{Proxies, Proxy, Retired},
+    waiting::Waiting,
     wall_clock::WallClock,
 };
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{
     hops::{
         context::{HopCompliance, HopContext, IntentSummary},
+        ends::Ends,
         evaluation::Evaluation,
         hop::Hop,
         labels,
+        onward::Onward,
     },
-    model::{ClientAuth, Origin, Security},
+    model::{ClientAuth, Security},
     policy::{
         drift::{ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
@@ -33,13 +37,14 @@ use hopsight_core::{
         observation::Observation,
         time::UnixTime,
     },
+    report::ConnectionReport,
 };
 use hopsight_export::{
     Exporter,
     metrics::drift::{DriftBoard, DriftView},
 };
 use hopsight_identity::onward::OnwardFinder;
-use hopsight_system::clock::Boot;
+use hopsight_system::{clock::Boot, readers::Readers};
 
 /// Component names in `/readyz`.
 const POLICY: &str = "policy";
@@ -48,9 +53,6 @@ const NGINX_CONFIGURATION: &str = "nginx_configuration";
 /// Between two looks for servers that are not behind their upstream's name any more.
 const UNLIST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Most reports that may wait for names; further ones go by the process name.
-const MAX_WAITING: usize = 4_096;
-
 type HopKey = (Arc<str>, Arc<str>);
 
 pub(super) struct Evaluator {
@@ -58,9 +60,11 @@ pub(super) struct Evaluator {
     board: Arc<DriftBoard>,
     policies: PolicyFile,
     proxies: Proxies,
+    /// What reads of processes and their files.
+    readers: Readers,
     tracker: DriftTracker,
-    /// Reports on processes whose names are being looked up.
-    waiting: Vec<Submitted>,
+    waiting: Waiting,
+    provisional: Provisional,
     /// Finds what takes plaintext further.
     onward: OnwardFinder,
     state: KeptState,
@@ -81,6 +85,7 @@ impl Evaluator {
         board: Arc<DriftBoard>,
         policies: PolicyFile,
         proxies: Proxies,
+        readers: Readers,
         options: Options,
         state: Option<StateFile>,
     ) -> Self {
@@ -105,8 +110,10 @@ impl Evaluator {
             board,
             policies,
             proxies,
+            readers,
             tracker,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
+            provisional: Provisional::default(),
             onward: OnwardFinder::default(),
             state,
             clock,
@@ -120,42 +127,14 @@ impl Evaluator {
         evaluator
     }
 
-    /// Records what was said about a connection: it is counted, and evaluated against policy if it
-    /// decides something. Waits for a while if the names of its ends are being looked up.
-    pub(super) fn report(&mut self, submitted: Submitted) {
-        let Origin::Process(process) = &submitted.report.origin else {
-            self.exporter.record(&submitted.report);
-            return;
-        };
-        match self.proxies.of(process.pid, &labels::proxy(&submitted.report.origin)) {
-            Asked::Known(proxy) => self.named(&submitted, Some(proxy)),
-            Asked::NotYet if self.waiting.len() < MAX_WAITING => self.waiting.push(submitted),
-            Asked::NotYet | Asked::Gone => self.named(&submitted, None),
-        }
-    }
-
-    /// Whether reports wait for names.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Tries the reports that wait for names again, in their order.
-    pub(super) fn retry(&mut self) {
-        self.proxies.refresh_names();
-        for submitted in std::mem::take(&mut self.waiting) {
-            self.report(submitted);
-        }
-    }
-
-    /// Records what still waits, without names.
-    pub(super) fn give_up_waiting(&mut self) {
-        for submitted in std::mem::take(&mut self.waiting) {
-            self.named(&submitted, None);
-        }
-    }
-
-    /// Records a report on a process of which all is known that will be.
-    fn named(&mut self, Submitted { report, opened_at }: &Submitted, proxy: Option<Proxy>) {
+    /// Records a report on a process of which this is known, between the ends that it returns.
+    fn named(
+        &mut self,
+        report: &ConnectionReport,
+        opened_at: Instant,
+        proxy: Option<Proxy>,
+        onward: Option<&Onward>,
+    ) -> Ends {
         let now = self.now();
         let since = now - opened_at.elapsed();
         let Named { ends, upstream, intents, certificate, configured_at } =
@@ -172,19 +151,13 @@ impl Evaluator {
         let configured_at = configured_at.filter(|_| is_only_one);
         let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
-        let onward = match &report.origin {
-            Origin::Process(process) if report.verdict.security == Security::Plaintext => {
-                self.onward.find(process.pid, report.destination)
-            }
-            _ => None,
-        };
         let record = |exporter: &Exporter, compliance| {
-            let evaluation = Evaluation { loaded_at, compliance, onward: onward.clone() };
+            let evaluation = Evaluation { loaded_at, compliance, onward: onward.cloned() };
             exporter.record_between(&ends, report, evaluation, hopsight_system::clock::now());
         };
         if report.is_unused() || report.verdict.security == Security::Unknown && !report.is_final {
             record(&self.exporter, None);
-            return;
+            return ends;
         }
         let process = labels::proxy(&report.origin);
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
@@ -207,10 +180,19 @@ impl Evaluator {
             assess(policy, &intents, &seen, now).with_exempt(|rule| exemption(rule).is_some());
         let exemption = assessment.exempt().find_map(exemption).cloned();
         let policy: Arc<str> = policy.name.as_str().into();
-        let events = self.tracker.observe(&seen, &assessment, now);
         record(&self.exporter, Some(assessment.compliance()));
-        let open: Vec<_> = self.tracker.open_of(&ends.proxy, &ends.upstream).collect();
-        self.exporter.describe(&ends.proxy, &ends.upstream, |known| {
+        // What is beyond the limits of the table is a violation all the same, of the overflow hop.
+        let hop = self.exporter.counted_under(&ends);
+        (seen.proxy, seen.upstream) = (&hop.0, &hop.1);
+        let events = self.tracker.observe(&seen, &assessment, now);
+        let open: Vec<_> = self.tracker.open_of(&hop.0, &hop.1).collect();
+        let is_kept_apart = *hop.1 == *ends.upstream;
+        self.exporter.describe(&hop.0, &hop.1, |known| {
+            if !is_kept_apart {
+                let exemption = known.compliance.as_ref().and_then(|known| known.exemption.clone());
+                let compliance = Some(HopCompliance::new(policy, open, exemption));
+                return HopContext { compliance, ..HopContext::default() };
+            }
             // After a reload workers with the old configuration go on opening connections, and what
             // they run with is not what the proxy intends.
             let (intent, loaded_at) = if is_only_one && known.loaded_at > loaded_at {
@@ -233,6 +215,7 @@ impl Evaluator {
             }
         });
         self.tell(&events);
+        ends
     }
 
     /// Takes the servers out of the hops that are no longer behind their upstream's name.
@@ -257,7 +240,7 @@ impl Evaluator {
             self.exporter.reconsider(|hop| policy_view::is_another(hop, &before, after));
             self.state.note_change();
         }
-        self.proxies.tick();
+        self.proxies.tick(&self.readers);
         let now = self.now();
         policy_view::end_exemptions(&self.exporter, self.policies.in_force(), now);
         let mut events = self.tracker.tick(now);
@@ -266,6 +249,7 @@ impl Evaluator {
                 self.show_open(&closed.drift.proxy, &closed.drift.upstream);
             }
         }
+        events.extend(self.settle_provisional(now));
         events.extend(self.retire(now));
         events.extend(self.give_up_gone(now));
         self.unlist_servers();

@@ -1,99 +1,51 @@
 //! One nginx: the configuration it is running, and whether another one waits on disk.
 
 use std::{
-    collections::HashSet,
-    net::SocketAddr,
+    collections::BTreeSet,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    task::Poll,
+    time::{Duration, Instant},
 };
 
-use super::names::Names;
-use hopsight_core::{
-    hops::labels,
-    policy::{
-        certificate::{self, CertificateFinding},
-        intent::{Intent, Scheme, ServerAddress, Target, UpstreamIntent},
-        lookup::{Found, UpstreamIndex},
-        time::UnixTime,
-    },
+use super::{
+    configuration::Configuration,
+    look::{Look, Question, Says, Seen},
+    names::Names,
 };
-use hopsight_identity::{
-    foreign_root::ForeignRoot,
-    nginx::{NginxInstance, is_newer},
+use hopsight_core::policy::{intent::UpstreamIntent, time::UnixTime};
+use hopsight_identity::nginx::{NginxInstance, is_newer};
+use hopsight_system::{
+    foreign::Lane,
+    process::ProcessFacts,
+    readers::{Answer, Readers},
 };
 
 /// How long connections wait for the addresses of host names in a new configuration.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long workers of an older configuration may go on opening connections.
 const RETIRE_AFTER: Duration = Duration::from_mins(1);
-
-/// One configuration as it was loaded.
-#[derive(Debug, Default)]
-pub(super) struct Configuration {
-    intent: Intent,
-    /// When it was first loaded: loading it again without a change does not make it another.
-    loaded_at: Option<UnixTime>,
-    index: UpstreamIndex,
-    /// Per upstream the client certificate its first TLS route names.
-    certificates: Vec<Option<Arc<CertificateFinding>>>,
-}
-
-impl Configuration {
-    /// The upstreams a connection may belong to.
-    pub(super) fn find(&self, to: SocketAddr, server_name: Option<&str>) -> Vec<usize> {
-        match self.index.find(to, server_name) {
-            Found::One(at) => vec![at],
-            Found::Several(several) => several,
-            Found::None => Vec::new(),
-        }
-    }
-
-    /// Since when it says what it says.
-    pub(super) const fn loaded_at(&self) -> Option<UnixTime> {
-        self.loaded_at
-    }
-
-    /// An upstream that [`Configuration::find`] has found.
-    pub(super) fn upstream(&self, at: usize) -> &UpstreamIntent {
-        &self.intent.upstreams[at]
-    }
-
-    /// The client certificate that is configured for it.
-    pub(super) fn client_certificate(&self, at: usize) -> Option<&Arc<CertificateFinding>> {
-        self.certificates.get(at)?.as_ref()
-    }
-
-    /// The labels its upstreams have.
-    fn labels(&self) -> HashSet<Arc<str>> {
-        let label = |upstream: &UpstreamIntent| match &upstream.target {
-            Target::Address(ServerAddress::Ip(address)) => Some(labels::address(*address)),
-            _ => upstream.stable_name().map(|name| labels::label(&name)),
-        };
-        self.intent.upstreams.iter().filter_map(label).collect()
-    }
-
-    /// The host names in it.
-    fn hosts(&self) -> impl Iterator<Item = &str> {
-        let servers = self.intent.upstreams.iter().flat_map(|upstream| &upstream.servers);
-        servers.filter_map(|server| match &server.address {
-            ServerAddress::Host(host, _) => Some(host.as_str()),
-            ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
-        })
-    }
-
-    fn name(&mut self, names: &Names) {
-        self.index = UpstreamIndex::new(&self.intent, &|host| names.addresses(host));
-    }
-}
+/// A look that takes so long is told.
+const SLOW: Duration = Duration::from_secs(5);
+/// So many times as long as a look took nobody looks again, unless a worker has started.
+const PACE: u32 = 10;
+/// Problems of the client certificates of one configuration that are logged.
+const MAX_TOLD: usize = 16;
 
 /// Number of a configuration of an instance: those loaded later have higher ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Generation(u64);
 
+/// Number of a look at an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LookNumber(u64);
+
 /// A running nginx and the last good configuration it loaded.
 #[derive(Debug)]
 pub(super) struct Instance {
-    nginx: NginxInstance,
+    master: ProcessFacts,
+    /// Whose it is.
+    lane: Lane,
+    nginx: Option<NginxInstance>,
     /// `proxy` label of its hops.
     pub(super) label: Arc<str>,
     current: Configuration,
@@ -110,18 +62,50 @@ pub(super) struct Instance {
     retired: Vec<(Arc<str>, Instant)>,
     /// Whether private keys may be read, to say whether they match their certificates.
     read_keys: bool,
+    looks: Looks,
+}
+
+/// The looks at an instance, one at a time.
+#[derive(Debug)]
+struct Looks {
+    /// The one that is being taken.
+    taken: Option<Answer<anyhow::Result<Look>>>,
+    /// The newest that was begun, and whether another is wanted after it.
+    begun: LookNumber,
+    wanted: bool,
+    /// The newest that is over.
+    over: LookNumber,
+    began_at: Instant,
+    ended_at: Instant,
+}
+
+impl Looks {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            taken: None,
+            begun: LookNumber::default(),
+            wanted: false,
+            over: LookNumber::default(),
+            began_at: now,
+            ended_at: now,
+        }
+    }
+
+    /// Whether enough time has passed for another one that nobody waits for.
+    fn is_due(&self) -> bool {
+        let took = self.ended_at.saturating_duration_since(self.began_at);
+        self.taken.is_none() && self.ended_at.elapsed() >= took * PACE
+    }
 }
 
 impl Instance {
-    /// The instance with what its files say now.
-    pub(super) fn new(
-        nginx: NginxInstance,
-        label: Arc<str>,
-        read_keys: bool,
-        names: &mut Names,
-    ) -> Self {
-        let mut instance = Self {
-            nginx,
+    /// The instance of a master process. Nothing is known of it before the first look.
+    pub(super) fn new(master: ProcessFacts, lane: Lane, label: Arc<str>, read_keys: bool) -> Self {
+        Self {
+            master,
+            lane,
+            nginx: None,
             label,
             current: Configuration::default(),
             previous: None,
@@ -133,14 +117,18 @@ impl Instance {
             adopted_at: Instant::now(),
             retired: Vec::new(),
             read_keys,
-        };
-        instance.read(names);
-        instance
+            looks: Looks::new(),
+        }
+    }
+
+    /// Whose it is.
+    pub(super) const fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// Whether its master still runs.
     pub(super) fn is_running(&self) -> bool {
-        self.nginx.master.is_running()
+        self.master.key.is_running()
     }
 
     /// The configuration of workers that start now.
@@ -158,15 +146,12 @@ impl Instance {
 
     /// The upstreams of its configuration that this label is of.
     pub(super) fn named(&self, label: &str) -> impl Iterator<Item = &UpstreamIntent> {
-        let upstreams = self.current.intent.upstreams.iter();
-        upstreams.filter(move |one| {
-            one.stable_name().is_some_and(|name| labels::sanitised(&name) == label)
-        })
+        self.current.named(label)
     }
 
     /// Whether its upstreams cannot be told apart yet, because their host names are being looked up.
     pub(super) fn is_resolving(&self, names: &Names) -> bool {
-        names.waits_for(self.current.hosts()) && self.adopted_at.elapsed() < RESOLVE_PATIENCE
+        self.adopted_at.elapsed() < RESOLVE_PATIENCE && names.waits_for(self.current.hosts())
     }
 
     /// The labels of upstreams that its configuration no longer has, each once, after the workers
@@ -183,74 +168,119 @@ impl Instance {
 
     /// What is wrong with its configuration, with the place.
     pub(super) fn problem(&self) -> Option<String> {
+        let master = self.master.key.pid;
+        if self.looks.taken.is_some() && self.looks.began_at.elapsed() >= SLOW {
+            let seconds = self.looks.began_at.elapsed().as_secs();
+            return Some(format!(
+                "nginx (master {master}): its files have been read for {seconds} s"
+            ));
+        }
         let problem = self.problem.as_ref()?;
-        Some(format!("nginx (master {}): {problem}", self.nginx.master.pid))
+        Some(format!("nginx (master {master}): {problem}"))
     }
 
-    /// Checks whether files changed, and if so whether they were loaded.
-    pub(super) fn refresh(&mut self, names: &mut Names) {
-        let files = match self.current.intent.files.as_slice() {
-            [] => &[self.nginx.main_file.clone()][..],
-            files => files,
-        };
-        let Ok(changed_at) = self.nginx.changed_at(files) else { return };
-        if changed_at != self.changed_at || self.pending || self.problem.is_some() {
-            self.read(names);
+    /// Has its files read because a worker was started: the number of the look that will know with
+    /// which configuration.
+    pub(super) fn look(&mut self, readers: &Readers) -> LookNumber {
+        if self.looks.taken.is_some() {
+            self.looks.wanted = true;
+            return LookNumber(self.looks.begun.0 + 1);
+        }
+        self.begin(readers, true);
+        self.looks.begun
+    }
+
+    /// Whether this look is over.
+    pub(super) fn has_looked(&self, number: LookNumber) -> bool {
+        self.looks.over >= number
+    }
+
+    /// Has its files looked at, whether they changed and were loaded.
+    pub(super) fn refresh(&mut self, readers: &Readers) {
+        if self.looks.is_due() {
+            self.begin(readers, self.pending || self.problem.is_some());
         }
     }
 
-    /// Reads the files if they were loaded, or changed, since they were last read. A new
-    /// configuration is in force once workers were started with it: what is only on disk is
-    /// checked for mistakes, and counts as pending.
-    pub(super) fn read(&mut self, names: &mut Names) {
-        let reading = match self.nginx.read() {
-            Ok(reading) => reading,
-            Err(error) => {
-                self.problem = Some(format!("{error:#}"));
-                return;
-            }
+    fn begin(&mut self, readers: &Readers, read_anyway: bool) {
+        let question = Question {
+            master: self.master.clone(),
+            nginx: self.nginx.clone(),
+            known: self.current.intent.clone(),
+            changed_at: self.changed_at,
+            loaded_at: self.loaded_at,
+            read_anyway,
+            read_keys: self.read_keys,
         };
-        let was_loaded = self.loaded_at.is_none_or(|known| reading.loaded_at > known);
-        self.loaded_at = Some(reading.loaded_at);
-        match reading.intent {
-            Ok(intent) => {
-                self.problem = None;
-                self.changed_at = reading.changed_at;
-                if was_loaded || self.current.intent.files.is_empty() {
-                    self.adopt(intent, names);
+        self.looks.wanted = false;
+        self.looks.begun.0 += 1;
+        self.looks.began_at = Instant::now();
+        self.looks.taken = readers.ask(self.lane, move || question.look());
+        if self.looks.taken.is_none() {
+            self.looks.over = self.looks.begun;
+            self.problem = Some("too much of its user's waits to be read".to_owned());
+        }
+    }
+
+    /// About how many bytes its configurations take in memory.
+    pub(super) fn size(&self) -> usize {
+        let previous = self.previous.as_ref().map_or(0, |previous| previous.size);
+        self.current.size + previous
+    }
+
+    /// Takes in what was seen, if a look is over; says whether one is. There is `room` for a
+    /// configuration of so many bytes.
+    pub(super) fn advance(&mut self, readers: &Readers, names: &mut Names, room: usize) -> bool {
+        let Some(Poll::Ready(look)) = self.looks.taken.as_ref().map(Answer::poll) else {
+            return false;
+        };
+        self.looks.taken = None;
+        self.looks.over = self.looks.begun;
+        self.looks.ended_at = Instant::now();
+        match look {
+            Some(Ok(look)) => {
+                self.nginx = Some(look.nginx);
+                if let Some(seen) = look.seen {
+                    self.take(seen, names, room);
                 }
             }
+            Some(Err(error)) => self.problem = Some(format!("{error:#}")),
+            None => self.problem = Some("the thread that reads its files ended".to_owned()),
+        }
+        if self.looks.wanted {
+            self.begin(readers, true);
+        }
+        true
+    }
+
+    fn take(&mut self, seen: Seen, names: &mut Names, room: usize) {
+        self.loaded_at = Some(seen.loaded_at);
+        self.changed_at = seen.changed_at;
+        self.pending = self.changed_at.is_some_and(|changed| is_newer(changed, seen.loaded_at));
+        match seen.says {
+            Ok(Says::InForce(intent, certificates)) => {
+                let loaded = Configuration::new(intent, certificates, seen.loaded_at);
+                if loaded.size > room {
+                    self.problem = Some("its user's configurations are too large".to_owned());
+                    return;
+                }
+                self.problem = None;
+                self.adopt(loaded, names);
+            }
+            Ok(Says::Pending) => self.problem = None,
             Err(error) => {
                 let problem = format!("{error}; the last good configuration counts");
                 if self.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(master = self.nginx.master.pid, "{problem}");
+                    tracing::warn!(master = self.master.key.pid, "{problem}");
                 }
                 self.problem = Some(problem);
-                self.changed_at = self
-                    .nginx
-                    .changed_at(&self.current.intent.files)
-                    .ok()
-                    .flatten()
-                    .or(self.changed_at);
             }
         }
-        self.pending = self.changed_at.is_some_and(|changed| is_newer(changed, reading.loaded_at));
     }
 
-    fn adopt(&mut self, intent: Intent, names: &mut Names) {
-        let root = ForeignRoot::of_process(self.nginx.master.pid);
-        let now = UnixTime::from(SystemTime::now());
-        let certificate = |upstream: &UpstreamIntent| {
-            let route = upstream.routes.iter().find(|route| route.scheme == Scheme::Tls)?;
-            let read =
-                certificate::configured(root.as_ref().ok()?, &route.tls, now, self.read_keys);
-            CertificateFinding::of(&read, now).map(Arc::new)
-        };
-        let certificates = intent.upstreams.iter().map(certificate).collect();
-        let mut loaded =
-            Configuration { intent, loaded_at: self.loaded_at, certificates, ..Default::default() };
+    fn adopt(&mut self, mut loaded: Configuration, names: &mut Names) {
         for host in loaded.hosts() {
-            names.ask(host);
+            names.ask(self.lane, host);
         }
         loaded.name(names);
         if loaded.intent == self.current.intent {
@@ -271,11 +301,10 @@ impl Instance {
     }
 
     fn tell_problems(&self) {
-        for (at, finding) in self.current.certificates.iter().enumerate() {
-            for problem in finding.iter().flat_map(|finding| &finding.problems) {
-                let upstream = self.current.intent.upstreams[at].target.to_string();
-                tracing::warn!(proxy = &*self.label, upstream, "client certificate: {problem}");
-            }
+        let findings = self.current.certificates.iter().flatten();
+        let problems: BTreeSet<_> = findings.flat_map(|finding| &finding.problems).collect();
+        for problem in problems.into_iter().take(MAX_TOLD) {
+            tracing::warn!(proxy = &*self.label, "client certificate: {problem}");
         }
     }
 

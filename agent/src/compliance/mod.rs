@@ -2,19 +2,26 @@
 //!
 //! This is the edge around the pure [`hopsight_core::policy`]: it reads policy files,
 //! configurations and `/proc`, and keeps what has to outlive the agent. It has a thread of its own,
-//! because files may be slow and the pipeline must not wait; what the queue has no room for is
-//! counted and not evaluated.
+//! because the pipeline must not wait; what the queue has no room for is counted and not evaluated.
+//! That thread opens no file of a watched process: others read them ([`hopsight_system::readers`]),
+//! and a report waits for them for a second at most.
 
+mod configuration;
 mod evaluator;
 mod instance;
 mod kept;
+mod look;
 mod named;
 mod names;
+mod owner;
 mod policy_file;
+mod process;
+mod provisional;
 mod proxies;
 mod state_file;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod wall_clock;
 
 use std::{
@@ -32,16 +39,32 @@ use anyhow::Context as _;
 
 pub use policy_file::read_policy;
 
-use self::{evaluator::Evaluator, policy_file::PolicyFile, proxies::Proxies};
+use self::{
+    evaluator::Evaluator, names::Names, policy_file::PolicyFile, proxies::Proxies,
+    waiting::Submitted,
+};
 use crate::compliance::state_file::StateFile;
-use hopsight_core::{model::Timestamp, policy::drift, report::ConnectionReport};
-use hopsight_export::{Exporter, metrics::drift::DriftBoard};
+use hopsight_core::{
+    hops::{ends::Ends, evaluation::Evaluation},
+    model::Timestamp,
+    policy::drift,
+    report::ConnectionReport,
+};
+use hopsight_export::{
+    Exporter,
+    health::Stake,
+    metrics::{arrivals::Arrivals, drift::DriftBoard},
+};
 use hopsight_identity::sources::{PodSources, SourceOptions};
+use hopsight_system::{heart::Heart, readers::Readers};
 
 /// Pause between checks of files and clocks.
 const TICK: Duration = Duration::from_secs(1);
 /// Pause between attempts to name the ends of the reports that wait.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_millis(20);
+/// Threads that read of watched processes and their files; each user is at one of them at a time.
+/// Few, for each of them may have a large configuration in memory.
+const READERS: usize = 4;
 /// Reports evaluated before what they changed is published.
 const BATCH: usize = 1_024;
 /// The state file's name in its directory.
@@ -80,19 +103,13 @@ impl Default for ComplianceOptions {
     }
 }
 
-/// A report on its way.
-struct Submitted {
-    report: Box<ConnectionReport>,
-    /// When the connection was opened.
-    opened_at: Instant,
-}
-
 /// The thread that evaluates; dropping this lets it finish what is queued, save and end.
 #[derive(Debug)]
 pub struct ComplianceThread {
     queue: Option<SyncSender<Submitted>>,
     exporter: Exporter,
     board: Arc<DriftBoard>,
+    arrivals: Arrivals,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -103,6 +120,15 @@ impl ComplianceThread {
     /// # Errors
     /// When the state directory cannot be made, or there can be no further thread.
     pub fn start(options: ComplianceOptions, exporter: &Exporter) -> anyhow::Result<Self> {
+        let readers = Readers::start("reader", READERS).context("start the threads that read")?;
+        Self::start_with(readers, options, exporter)
+    }
+
+    fn start_with(
+        readers: Readers,
+        options: ComplianceOptions,
+        exporter: &Exporter,
+    ) -> anyhow::Result<Self> {
         let state = match options.state {
             None => None,
             Some(directory) => {
@@ -113,35 +139,51 @@ impl ComplianceThread {
         };
         let board = Arc::new(DriftBoard::default());
         exporter.register(board.clone());
+        let names = Names::start().context("start the threads that resolve names")?;
+        let health = exporter.health();
+        for (thread, hearts) in [("names", names.hearts()), ("reader", readers.hearts())] {
+            for heart in hearts {
+                health.listen(thread, Stake::Detail, heart.clone());
+            }
+        }
         let evaluator = Evaluator::new(
             exporter.clone(),
             board.clone(),
             PolicyFile::new(options.policy, options.policy_required),
-            Proxies::start(PodSources::new(options.sources), options.read_private_keys)
-                .context("start the thread that resolves names")?,
+            Proxies::new(names, PodSources::new(options.sources), options.read_private_keys),
+            readers,
             options.drift,
             state,
         );
+        let arrivals = Arrivals::default();
+        exporter.register(arrivals.clone());
+        let heart = Heart::default();
+        health.listen("compliance", Stake::Observation, heart.clone());
         let (queue, reports) = sync_channel(options.queue);
         let thread = thread::Builder::new()
             .name("compliance".to_owned())
-            .spawn(move || run(evaluator, &reports))
+            .spawn(move || run(evaluator, &reports, &heart))
             .context("start the compliance thread")?;
-        Ok(Self { queue: Some(queue), exporter: exporter.clone(), board, thread: Some(thread) })
+        let exporter = exporter.clone();
+        Ok(Self { queue: Some(queue), exporter, board, arrivals, thread: Some(thread) })
     }
 
     /// Hands over what was said about a connection at `now` (the source's clock): its ends are
     /// named, it is counted under these names and evaluated against policy. Never waits; what finds
-    /// the queue full is counted under the names it has by itself, and not evaluated.
+    /// the queue full is counted as an unknown owner's, and not evaluated.
     pub fn submit(&self, report: Box<ConnectionReport>, now: Timestamp) {
         let age = now.since(report.opened_at);
         let now = Instant::now();
         let opened_at = now.checked_sub(age).unwrap_or(now);
         let Some(queue) = &self.queue else { return };
-        match queue.try_send(Submitted { report, opened_at }) {
+        match queue.try_send(Submitted { report, opened_at, arrival: self.arrivals.enter() }) {
             Ok(()) => {}
             Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) => {
-                self.exporter.record(&refused.report);
+                let report = &refused.report;
+                let ends = Ends::of(report);
+                let ends = Ends { proxy: owner::unknown(&ends.proxy), ..ends };
+                let now = hopsight_system::clock::now();
+                self.exporter.record_between(&ends, report, Evaluation::default(), now);
                 self.board.count_dropped();
             }
         }
@@ -158,16 +200,18 @@ impl Drop for ComplianceThread {
     }
 }
 
-fn run(mut evaluator: Evaluator, reports: &Receiver<Submitted>) {
+fn run(mut evaluator: Evaluator, reports: &Receiver<Submitted>, heart: &Heart) {
     let mut ticked = Instant::now();
     let mut retried = ticked;
     loop {
+        heart.beat();
         let pause = if evaluator.is_waiting() { RETRY } else { TICK };
         let left = TICK.saturating_sub(ticked.elapsed()).min(pause);
         match reports.recv_timeout(left) {
             Ok(report) => {
                 evaluator.report(report);
                 for report in reports.try_iter().take(BATCH) {
+                    heart.beat();
                     evaluator.report(report);
                 }
                 evaluator.show_changes();
@@ -188,4 +232,5 @@ fn run(mut evaluator: Evaluator, reports: &Receiver<Submitted>) {
     evaluator.give_up_waiting();
     evaluator.tick();
     evaluator.save();
+    heart.rest();
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    instance::Configuration,
+    configuration::Configuration,
     proxies::{Proxies, Proxy},
 };
 use hopsight_core::{
@@ -92,8 +92,8 @@ impl<'p> Named<'p> {
         proxy: Option<&Proxy>,
         proxies: &'p Proxies,
     ) -> Self {
-        let label =
-            proxy.map_or_else(|| labels::proxy(&report.origin), |proxy| proxy.label.clone());
+        let label = proxy
+            .map_or_else(|| proxies.label_of_unread(&report.origin), |proxy| proxy.label.clone());
         let configuration = proxy.and_then(|proxy| proxies.configuration(proxy));
         let found = configuration
             .map(|configuration| configuration.find(report.destination, report.sni.as_deref()))

@@ -1,96 +1,58 @@
 //! The processes that open connections: who they are, and the nginx instances among them.
 
+mod shown;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
+pub(super) use super::process::Proxy;
 use super::{
-    instance::{Configuration, Generation, Instance},
+    configuration::Configuration,
+    instance::{Generation, Instance},
     names::Names,
+    owner::{Owner, Owners},
+    process::{Entry, Facts, Runs, Worker},
 };
 use hopsight_core::{
-    health::ComponentState,
     hops::labels,
-    policy::{intent::UpstreamIntent, time::UnixTime},
-    workload::{
-        cgroup::CgroupIdentity,
-        pod::{PodIdentity, ProxyIdentity},
-        services::ServicePort,
-    },
+    model::{Origin, Process},
+    policy::intent::UpstreamIntent,
+    workload::{cgroup::CgroupIdentity, pod::ProxyIdentity, services::ServicePort},
 };
-use hopsight_identity::{
-    nginx::{NginxInstance, master_of},
-    source_state::NameSourceState,
-    sources::{Lookup, PodSources},
+use hopsight_identity::sources::{Lookup, PodSources};
+use hopsight_system::{
+    foreign::Lane,
+    process::{ProcessFacts, ProcessKey},
+    readers::Readers,
 };
-use hopsight_system::process::{ProcessFacts, ProcessKey};
 
-/// Most processes remembered; those beyond are read again for each connection.
+/// Most processes remembered, and most of one user; those beyond go by their own name.
 const MAX_PROCESSES: usize = 65_536;
+const MAX_PROCESSES_OF_ONE: usize = 16_384;
 /// Pause between questions about the pod of one process.
 const ASK_AGAIN: Duration = Duration::from_millis(40);
-/// Most nginx instances.
+/// Most nginx instances, and most of one user.
 const MAX_INSTANCES: usize = 1_024;
-
-/// What was found out about a process.
-#[derive(Clone, Debug)]
-pub(super) struct Proxy {
-    key: ProcessKey,
-    /// `proxy` label of its hops.
-    pub(super) label: Arc<str>,
-    /// Container, pod and unit.
-    pub(super) identity: Arc<ProxyIdentity>,
-    nginx: Option<Worker>,
-    /// When it was first asked for.
-    since: Instant,
-}
-
-/// A process of an nginx.
-#[derive(Clone, Copy, Debug)]
-struct Worker {
-    master: ProcessKey,
-    /// The configuration it is running.
-    generation: Generation,
-    started_at: UnixTime,
-}
-
-impl Proxy {
-    /// When the configuration that the process is running was loaded, if it is an nginx: when a
-    /// worker started.
-    pub(super) fn loaded_at(&self) -> Option<UnixTime> {
-        self.nginx.map(|worker| worker.started_at)
-    }
-
-    /// Its pod, where it is known by name.
-    pub(super) fn pod(&self) -> Option<&PodIdentity> {
-        self.identity.kubernetes.as_ref()
-    }
-}
-
-/// What is known of a process.
-#[derive(Clone, Debug)]
-enum Entry {
-    /// A source of names has not answered yet; first and last asked then.
-    Waiting {
-        key: ProcessKey,
-        since: Instant,
-        asked: Instant,
-    },
-    Known(Proxy),
-    /// It could not be read; tried again after the next [`Proxies::tick`].
-    Unreadable,
-}
+const MAX_INSTANCES_OF_ONE: usize = 256;
+/// Most bytes that their configurations take in memory, and most of one user's.
+const MAX_BYTES: usize = 160 << 20;
+const MAX_BYTES_OF_ONE: usize = 64 << 20;
 
 /// The answer of [`Proxies::of`].
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     /// The process.
     Known(Proxy),
-    /// Ask again shortly: the name of its hops is being looked up.
-    NotYet,
+    /// Ask again shortly: it is being read. What is known so far, and whose it is.
+    NotYet(Option<Proxy>, Lane),
+    /// Ask again shortly: a source of names is to answer, which takes no longer than it may. Whose it
+    /// is.
+    Unnamed(Lane),
     /// It could not be inspected.
     Gone,
 }
@@ -111,6 +73,7 @@ pub(super) struct Proxies {
     instances: HashMap<ProcessKey, Instance>,
     names: Names,
     sources: PodSources,
+    owners: Owners,
     /// Labels of processes that now have another one, and their cgroups.
     renamed: HashSet<(Arc<str>, CgroupIdentity)>,
     /// Whether private keys may be read.
@@ -119,95 +82,169 @@ pub(super) struct Proxies {
 
 impl Proxies {
     /// No proxies yet.
-    pub(super) fn start(sources: PodSources, read_keys: bool) -> std::io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(names: Names, sources: PodSources, read_keys: bool) -> Self {
+        Self {
             processes: HashMap::new(),
             instances: HashMap::new(),
-            names: Names::start()?,
+            names,
             sources,
+            owners: Owners::new(),
             renamed: HashSet::new(),
             read_keys,
-        })
+        }
     }
 
-    /// The process `pid` of this name. One that is new is read, and so is the configuration of its
-    /// nginx: a new worker means that it was loaded.
-    pub(super) fn of(&mut self, pid: u32, process: &Arc<str>) -> Asked {
-        let since = match self.processes.get(&pid) {
-            Some(Entry::Known(known)) if self.is_resolving(known) => return Asked::NotYet,
-            Some(Entry::Known(known)) => return Asked::Known(known.clone()),
-            Some(Entry::Unreadable) => return Asked::Gone,
-            Some(Entry::Waiting { asked, .. }) if asked.elapsed() < ASK_AGAIN => {
-                return Asked::NotYet;
-            }
-            Some(Entry::Waiting { since, .. }) => *since,
-            None => Instant::now(),
+    /// What is known of a process. One that is new is read, and so is the configuration of its nginx:
+    /// a new worker means that it was loaded.
+    pub(super) fn of(&mut self, process: &Process, readers: &Readers) -> Asked {
+        let pid = process.pid;
+        let entry = match self.processes.remove(&pid) {
+            Some(entry) => entry,
+            None if self.processes.len() >= MAX_PROCESSES => return Asked::Gone,
+            None => self.ask(pid, readers),
         };
-        let entry = self.read(pid, process, since).unwrap_or_else(|error| {
-            tracing::debug!(pid, "{error:#}");
-            Entry::Unreadable
-        });
-        if self.processes.len() < MAX_PROCESSES || self.processes.contains_key(&pid) {
-            self.processes.insert(pid, entry.clone());
-        }
-        match entry {
-            Entry::Known(proxy) if self.is_resolving(&proxy) => Asked::NotYet,
-            Entry::Known(proxy) => Asked::Known(proxy),
-            Entry::Waiting { .. } => Asked::NotYet,
+        let entry = self.settle(entry, process, readers);
+        let asked = match &entry {
             Entry::Unreadable => Asked::Gone,
+            Entry::Unread { whose, .. } => Asked::NotYet(None, *whose),
+            Entry::Unnamed { whose, .. } => Asked::Unnamed(*whose),
+            Entry::Known(proxy) if self.is_undecided(proxy) => {
+                Asked::NotYet(Some(Proxy::clone(proxy)), proxy.whose)
+            }
+            Entry::Known(proxy) => Asked::Known(Proxy::clone(proxy)),
+        };
+        self.processes.insert(pid, entry);
+        asked
+    }
+
+    /// What is known of a process, perhaps not yet the configuration that it runs.
+    pub(super) fn known(&self, pid: u32) -> Option<&Proxy> {
+        match self.processes.get(&pid)? {
+            Entry::Known(proxy) => Some(proxy),
+            _ => None,
         }
     }
 
-    fn is_resolving(&self, proxy: &Proxy) -> bool {
-        let instance = proxy.nginx.and_then(|worker| self.instances.get(&worker.master));
-        instance.is_some_and(|instance| instance.is_resolving(&self.names))
+    /// Whether more will be known of a process.
+    pub(super) fn is_being_read(&self, pid: u32) -> bool {
+        match self.processes.get(&pid) {
+            Some(Entry::Known(proxy)) => self.is_undecided(proxy),
+            Some(Entry::Unread { .. } | Entry::Unnamed { .. }) => true,
+            Some(Entry::Unreadable) | None => false,
+        }
     }
 
-    fn read(&mut self, pid: u32, process: &Arc<str>, since: Instant) -> anyhow::Result<Entry> {
-        let facts = ProcessFacts::read(pid)?;
-        let kubernetes = match self.sources.find(&facts.cgroup, since) {
+    /// Has a process read.
+    fn ask(&self, pid: u32, readers: &Readers) -> Entry {
+        let Ok(whose) = Lane::of_process(pid) else { return Entry::Unreadable };
+        let theirs = || self.processes.values().filter(|entry| entry.whose() == Some(whose));
+        let is_crowded = self.processes.len() >= MAX_PROCESSES_OF_ONE;
+        if is_crowded && theirs().count() >= MAX_PROCESSES_OF_ONE {
+            return Entry::Unreadable;
+        }
+        match readers.ask(whose, move || Facts::read(pid, whose)) {
+            Some(facts) => Entry::Unread { pid, whose, since: Instant::now(), facts },
+            None => Entry::Unreadable,
+        }
+    }
+
+    /// Goes on with what has arrived meanwhile.
+    fn settle(&mut self, entry: Entry, process: &Process, readers: &Readers) -> Entry {
+        let (facts, whose, since) = match entry {
+            Entry::Unread { pid, whose, since, facts } => match facts.poll() {
+                Poll::Pending => return Entry::Unread { pid, whose, since, facts },
+                Poll::Ready(None) => return Entry::Unreadable,
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(pid, "{error:#}");
+                    return Entry::Unreadable;
+                }
+                Poll::Ready(Some(Ok(facts))) => (facts, whose, since),
+            },
+            Entry::Unnamed { facts, whose, since, asked } if asked.elapsed() >= ASK_AGAIN => {
+                (facts, whose, since)
+            }
+            settled => return settled,
+        };
+        let kubernetes = match self.sources.find(&facts.process.cgroup, since) {
             Lookup::Pending => {
-                return Ok(Entry::Waiting { key: facts.key, since, asked: Instant::now() });
+                return Entry::Unnamed { facts, whose, since, asked: Instant::now() };
             }
             Lookup::Known(pod) => Some(*pod),
             Lookup::Unknown => None,
         };
-        let label = label_of(kubernetes.as_ref(), process);
-        let master = master_of(&facts).unwrap_or_else(|error| {
-            tracing::debug!(pid, "{error:#}");
-            None
-        });
-        if let Some(master) = &master {
-            if let Some(instance) = self.instances.get_mut(&master.key) {
-                instance.read(&mut self.names);
-            } else if self.instances.len() < MAX_INSTANCES {
-                match NginxInstance::of_master(master) {
-                    Ok(nginx) => {
-                        let instance =
-                            Instance::new(nginx, label.clone(), self.read_keys, &mut self.names);
-                        self.instances.insert(master.key, instance);
-                    }
-                    Err(error) => tracing::warn!(pid, "find the nginx configuration: {error:#}"),
-                }
-            }
-        }
-        let nginx = master.map(|master| Worker {
+        let Facts { process: facts, owner, master } = *facts;
+        let label = match &kubernetes {
+            Some(pod) => labels::label(&pod.workload_name()),
+            None => self.own_label(process, &owner),
+        };
+        let nginx = master.map(|(master, of_master)| Worker {
             master: master.key,
-            generation: self
-                .instances
-                .get(&master.key)
-                .map(Instance::generation)
-                .unwrap_or_default(),
+            runs: self.runs(master, of_master, &label, readers),
             started_at: facts.started_at,
         });
         let identity = Arc::new(ProxyIdentity { cgroup: facts.cgroup, kubernetes });
-        Ok(Entry::Known(Proxy { key: facts.key, label, identity, nginx, since }))
+        let key = facts.key;
+        Entry::Known(Box::new(Proxy { key, whose, owner, label, identity, nginx, since }))
     }
 
-    /// The configuration that a process of an nginx is running.
+    /// The label of a process that is in no pod known by name.
+    fn own_label(&mut self, process: &Process, owner: &Owner) -> Arc<str> {
+        let is_of = |entry: &Entry, whose: &Owner| matches!(entry, Entry::Known(proxy) if proxy.owner == *whose);
+        let is_gone = |whose: &Owner| !self.processes.values().any(|entry| is_of(entry, whose));
+        let name = labels::proxy(&Origin::Process(process.clone()));
+        let label = self.owners.label(&name, owner, is_gone);
+        self.owners.remember(process, &label);
+        label
+    }
+
+    /// The label of a process that could not be looked at, or not yet.
+    pub(super) fn label_of_unread(&self, origin: &Origin) -> Arc<str> {
+        self.owners.label_of_unread(origin)
+    }
+
+    /// The configuration that a worker runs which was just seen for the first time.
+    fn runs(
+        &mut self,
+        master: ProcessFacts,
+        whose: Lane,
+        label: &Arc<str>,
+        readers: &Readers,
+    ) -> Runs {
+        let key = master.key;
+        let theirs = || self.instances.values().filter(|one| one.lane() == whose).count();
+        if !self.instances.contains_key(&key)
+            && self.instances.len() < MAX_INSTANCES
+            && theirs() < MAX_INSTANCES_OF_ONE
+        {
+            let instance = Instance::new(master, whose, label.clone(), self.read_keys);
+            self.instances.insert(key, instance);
+        }
+        match self.instances.get_mut(&key) {
+            Some(instance) => match instance.look(readers) {
+                look if instance.has_looked(look) => Runs::Generation(instance.generation()),
+                look => Runs::KnownAfter(look),
+            },
+            None => Runs::Generation(Generation::default()),
+        }
+    }
+
+    /// Whether the configuration of its nginx is still being read, or the host names in it looked up.
+    fn is_undecided(&self, proxy: &Proxy) -> bool {
+        let Some(worker) = proxy.nginx else { return false };
+        let Some(instance) = self.instances.get(&worker.master) else { return false };
+        matches!(worker.runs, Runs::KnownAfter(_)) || instance.is_resolving(&self.names)
+    }
+
+    /// The configuration that a process of an nginx is running; while that is being found out, the
+    /// newest there is.
     pub(super) fn configuration(&self, proxy: &Proxy) -> Option<&Configuration> {
         let worker = proxy.nginx?;
-        Some(self.instances.get(&worker.master)?.configuration(worker.generation))
+        let instance = self.instances.get(&worker.master)?;
+        let generation = match worker.runs {
+            Runs::Generation(generation) => generation,
+            Runs::KnownAfter(_) => instance.generation(),
+        };
+        Some(instance.configuration(generation))
     }
 
     /// What the configurations that run now say of an upstream, of all proxies of this label.
@@ -244,8 +281,35 @@ impl Proxies {
         self.sources.intent(proxy.pod()?, to)
     }
 
-    /// Records names that have been looked up meanwhile.
-    pub(super) fn refresh_names(&mut self) {
+    /// Records what has been read and looked up meanwhile.
+    pub(super) fn advance(&mut self, readers: &Readers) {
+        let (mut in_all, mut of) = (0, HashMap::<_, usize>::new());
+        for instance in self.instances.values() {
+            in_all += instance.size();
+            *of.entry(instance.lane()).or_default() += instance.size();
+        }
+        for (master, instance) in &mut self.instances {
+            let theirs = of.entry(instance.lane()).or_default();
+            let room = MAX_BYTES_OF_ONE.saturating_sub(*theirs);
+            let room = room.min(MAX_BYTES.saturating_sub(in_all));
+            let before = instance.size();
+            if !instance.advance(readers, &mut self.names, room) {
+                continue;
+            }
+            // What is replaced is counted until the next time.
+            let more = instance.size().saturating_sub(before);
+            (*theirs, in_all) = (*theirs + more, in_all + more);
+            for entry in self.processes.values_mut() {
+                if let Entry::Known(proxy) = entry
+                    && let Some(worker) = &mut proxy.nginx
+                    && let Runs::KnownAfter(look) = worker.runs
+                    && worker.master == *master
+                    && instance.has_looked(look)
+                {
+                    worker.runs = Runs::Generation(instance.generation());
+                }
+            }
+        }
         if self.names.refresh() {
             for instance in self.instances.values_mut() {
                 instance.name(&self.names);
@@ -253,19 +317,15 @@ impl Proxies {
         }
     }
 
-    /// Forgets processes that are gone and checks the files of the others. Call it about once a
+    /// Forgets processes that are gone and has the files of the others checked. Call it about once a
     /// second.
-    pub(super) fn tick(&mut self) {
-        self.processes.retain(|_, entry| match entry {
-            Entry::Known(proxy) => proxy.key.is_running(),
-            Entry::Waiting { key, .. } => key.is_running(),
-            Entry::Unreadable => false,
-        });
+    pub(super) fn tick(&mut self, readers: &Readers) {
+        self.processes.retain(|_, entry| entry.is_running());
         self.name_late();
         self.instances.retain(|_, instance| instance.is_running());
-        self.refresh_names();
+        self.advance(readers);
         for instance in self.instances.values_mut() {
-            instance.refresh(&mut self.names);
+            instance.refresh(readers);
         }
     }
 
@@ -282,7 +342,7 @@ impl Proxies {
             if proxy.pod() == Some(&*pod) {
                 continue;
             }
-            let label = label_of(Some(&pod), &proxy.label);
+            let label = labels::label(&pod.workload_name());
             let cgroup = proxy.identity.cgroup.clone();
             proxy.identity = Arc::new(ProxyIdentity { cgroup, kubernetes: Some(*pod) });
             let before = std::mem::replace(&mut proxy.label, label);
@@ -308,75 +368,4 @@ impl Proxies {
         }
         retired
     }
-
-    /// The proxies that are in pods known by name: label, namespace, kind and name of the workload.
-    pub(super) fn workloads(&self) -> Vec<[Arc<str>; 4]> {
-        let pods = self.processes.values().filter_map(|entry| match entry {
-            Entry::Known(proxy) => Some((proxy.label.clone(), proxy.pod()?)),
-            Entry::Waiting { .. } | Entry::Unreadable => None,
-        });
-        let mut found: Vec<_> = pods
-            .map(|(label, pod)| {
-                let workload = &pod.workload;
-                let [kind, name] = [&workload.kind, &workload.name].map(|text| labels::label(text));
-                [label, labels::label(&pod.namespace), kind, name]
-            })
-            .collect();
-        found.sort();
-        found.dedup();
-        found
-    }
-
-    /// The `proxy` labels of the processes that run.
-    pub(super) fn running(&self) -> HashSet<Arc<str>> {
-        let known = self.processes.values().filter_map(|entry| match entry {
-            Entry::Known(proxy) => Some(proxy.label.clone()),
-            Entry::Waiting { .. } | Entry::Unreadable => None,
-        });
-        known.collect()
-    }
-
-    /// Per `proxy` label whether a configuration waits to be loaded.
-    pub(super) fn pending_reload(&self) -> Vec<(Arc<str>, bool)> {
-        let mut pending: BTreeMap<Arc<str>, bool> = BTreeMap::new();
-        for instance in self.instances.values() {
-            *pending.entry(instance.label.clone()).or_default() |= instance.is_pending();
-        }
-        pending.into_iter().collect()
-    }
-
-    /// The state of reading configurations, for `/readyz`.
-    pub(super) fn health(&self) -> (ComponentState, String) {
-        let mut problems: Vec<_> = self.instances.values().filter_map(Instance::problem).collect();
-        problems.sort();
-        match (problems.as_slice(), self.instances.len()) {
-            ([], 0) => (ComponentState::Ready, "no nginx seen yet".to_owned()),
-            ([], count) => (ComponentState::Ready, format!("{count} read")),
-            (problems, _) => (ComponentState::Degraded, problems.join("; ")),
-        }
-    }
-
-    /// The same for each source of names that is to be asked.
-    pub(super) fn source_health(&self) -> Vec<(&'static str, ComponentState, String)> {
-        let sources = [("kubernetes", self.sources.kubernetes()), ("cri", self.sources.runtime())];
-        let words = |state| match state {
-            NameSourceState::Idle(why) => (ComponentState::Ready, why.to_owned()),
-            // Names may follow; nothing waits long for them.
-            NameSourceState::Starting => (ComponentState::Degraded, "no answer yet".to_owned()),
-            NameSourceState::Ready(what) => (ComponentState::Ready, what),
-            NameSourceState::Degraded(why) => {
-                (ComponentState::Degraded, format!("{why}; processes keep their own names"))
-            }
-        };
-        let named = |(name, state): (_, Option<_>)| {
-            let (state, detail) = words(state?);
-            Some((name, state, detail))
-        };
-        sources.into_iter().filter_map(named).collect()
-    }
-}
-
-/// `namespace/workload` of a pod; else the process name, or what the proxy is called already.
-fn label_of(pod: Option<&PodIdentity>, process: &Arc<str>) -> Arc<str> {
-    pod.map_or_else(|| process.clone(), |pod| labels::label(&pod.workload_name()))
 }

@@ -8,6 +8,7 @@ use hopsight_core::{
     model::{Origin, Security},
     policy::drift::{Compliance, Rule},
 };
+use hopsight_system::foreign::Lane;
 
 /// An exporter, its compliance thread, and a monotonic clock that stands still.
 struct Scene {
@@ -20,10 +21,14 @@ const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
 impl Scene {
     fn start(options: ComplianceOptions) -> Self {
+        Self::start_with(Readers::start("reader", 1).unwrap(), options)
+    }
+
+    fn start_with(readers: Readers, options: ComplianceOptions) -> Self {
         // A treatment is out of use as soon as another one was seen.
         let limits = HopLimits { treatment_stands_for: Duration::ZERO, ..HopLimits::default() };
         let exporter = Exporter::new(limits);
-        let thread = ComplianceThread::start(options, &exporter).unwrap();
+        let thread = ComplianceThread::start_with(readers, options, &exporter).unwrap();
         Self { exporter, thread, connections: 0 }
     }
 
@@ -187,6 +192,44 @@ fn what_is_broken_is_said_and_stops_nothing() {
 }
 
 #[test]
+fn what_is_never_read_holds_nothing_up() {
+    // Nobody reads: as slow as a process can be.
+    let readers = Readers::start("reader", 0).unwrap();
+    let mut scene = Scene::start_with(readers, ComplianceOptions::default());
+    let begin = Instant::now();
+    scene.connection(Security::Plaintext);
+    let waiting = "\nhopsight_report_waiting_seconds 0\n";
+    scene.wait_metric(waiting, false);
+    scene.wait_metric(&format!("{VIOLATION} 1\n"), true);
+    assert!(begin.elapsed() < Duration::from_secs(5), "it waits a second, not for the reading");
+    scene.wait_metric(waiting, true);
+    let components = scene.exporter.health().readiness().components;
+    assert_eq!(components["threads"].state, ComponentState::Ready, "{components:?}");
+}
+
+#[test]
+fn what_is_read_late_is_evaluated_then() {
+    let readers = Readers::start("reader", 1).unwrap();
+    let whose = Lane::of_process(std::process::id()).unwrap();
+    let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+    let before = readers.ask(whose, move || held_up.recv().is_err());
+    let mut scene = Scene::start_with(readers, ComplianceOptions::default());
+    scene.connection(Security::Plaintext);
+    scene.wait_metric(&format!("{VIOLATION} 1\n"), true);
+    let hop = || scene.exporter.hops().hops[0].clone();
+    assert!(hop().context.proxy_identity.is_none(), "nothing was read");
+    drop(go_on);
+    let begin = Instant::now();
+    while hop().context.proxy_identity.is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "never evaluated: {:#?}", hop());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(hop().counts.count_of(|_| true), 1, "counted once");
+    assert_eq!(scene.exporter.hops().hops.len(), 1);
+    drop(before);
+}
+
+#[test]
 fn a_full_queue_is_counted() {
     let (queue, _reports) = sync_channel(1);
     let board = Arc::new(DriftBoard::default());
@@ -195,6 +238,7 @@ fn a_full_queue_is_counted() {
         queue: Some(queue),
         exporter: exporter.clone(),
         board: board.clone(),
+        arrivals: Arrivals::default(),
         thread: None,
     };
     exporter.register(board);

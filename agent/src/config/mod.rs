@@ -149,6 +149,8 @@ pub struct Http {
     pub address: SocketAddr,
     /// Where it answers only `/livez` and `/readyz`, in the clear.
     pub health_address: Option<SocketAddr>,
+    /// Names that lead to it, beside addresses, names without a dot and private ones.
+    pub hosts: Vec<String>,
     /// Certificates.
     pub tls: TlsFiles,
     /// Its bounds.
@@ -160,6 +162,7 @@ impl Default for Http {
         Self {
             address: DEFAULT_ADDRESS,
             health_address: None,
+            hosts: Vec::new(),
             tls: TlsFiles::default(),
             limits: HttpLimits::default(),
         }

@@ -50,6 +50,10 @@ const NEVER: &[i64] = &[
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
     libc::SYS_mknodat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mknod,
+    // Everything that happens to files of others.
+    libc::SYS_fanotify_init,
     // Other identities.
     libc::SYS_setuid,
     libc::SYS_setgid,
@@ -103,13 +107,25 @@ const BPF_COMMANDS: &[u64] = &[
     17, // BPF_RAW_TRACEPOINT_OPEN
     18, // BPF_BTF_LOAD
     19, // BPF_BTF_GET_FD_BY_ID
+    BPF_LINK_CREATE,
+    29, // BPF_LINK_UPDATE
     30, // BPF_LINK_GET_FD_BY_ID
+    33, // BPF_ITER_CREATE
+    34, // BPF_LINK_DETACH
     35, // BPF_PROG_BIND_MAP
     36, // BPF_TOKEN_CREATE
 ];
 
 /// Loads a kernel program.
 const BPF_PROG_LOAD: u64 = 5;
+
+/// Attaches one.
+const BPF_LINK_CREATE: u64 = 28;
+
+/// Added to the number of a call it is the same call for programs with 32-bit pointers
+/// (`__X32_SYSCALL_BIT` of asm/unistd.h), which a kernel may still answer.
+#[cfg(target_arch = "x86_64")]
+const X32: i64 = 0x4000_0000;
 
 /// Families of sockets that are used: local, IPv4, IPv6, and netlink by the C library's resolver.
 const SOCKET_FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
@@ -134,6 +150,7 @@ pub(super) fn refuse_loading() -> anyhow::Result<()> {
 fn apply(rules: Rules) -> anyhow::Result<()> {
     let arch = std::env::consts::ARCH.try_into().context("filter system calls of this machine")?;
     let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let rules = by_every_number(rules);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, eperm, arch)
         .context("compile the system call filter")?;
     let program: seccompiler::BpfProgram =
@@ -153,8 +170,9 @@ fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
     }
     let is_command =
         |command: &u64| SeccompRule::new(vec![first_argument(SeccompCmpOp::Eq, *command)?]);
+    let attaches = [BPF_PROG_LOAD, BPF_LINK_CREATE];
     let commands =
-        BPF_COMMANDS.iter().filter(|command| !needs.library || **command != BPF_PROG_LOAD);
+        BPF_COMMANDS.iter().filter(|command| !needs.library || !attaches.contains(*command));
     rules.insert(libc::SYS_bpf, commands.map(is_command).collect::<Result<_, _>>()?);
     let is_foreign = SOCKET_FAMILIES
         .iter()
@@ -162,6 +180,17 @@ fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
         .collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_socket, vec![SeccompRule::new(is_foreign)?]);
     Ok(rules)
+}
+
+/// The rules for each call by all the numbers that it has.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "there is one"))]
+fn by_every_number(mut rules: Rules) -> Rules {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let same: Vec<_> = rules.iter().map(|(call, rule)| (call | X32, rule.clone())).collect();
+        rules.extend(same);
+    }
+    rules
 }
 
 fn first_argument(
@@ -186,6 +215,8 @@ mod tests {
             assert_eq!(rules.contains_key(&libc::SYS_perf_event_open), perf, "{needs:?}");
             assert_eq!(rules.contains_key(&libc::SYS_pidfd_getfd), getfd, "{needs:?}");
             assert!(!rules[&libc::SYS_bpf].is_empty(), "some commands of bpf stay allowed");
+            let numbers = if cfg!(target_arch = "x86_64") { 2 } else { 1 };
+            assert_eq!(by_every_number(rules.clone()).len(), numbers * rules.len());
         }
     }
 }

@@ -96,6 +96,7 @@ pub fn library_health(statuses: &LibraryStatuses) -> (ComponentState, String) {
         NoLibrary::AttachFailed,
         NoLibrary::UnsupportedBuild,
         NoLibrary::TooManyHits,
+        NoLibrary::BeyondQuota,
     ];
     let is_hindered = hindered.iter().any(|reason| counts.contains_key(reason.as_str()));
     let state = if is_hindered { ComponentState::Degraded } else { ComponentState::Ready };
@@ -130,6 +131,7 @@ fn collect_capture(capture: &CaptureStats, samples: &mut Samples) {
         match *what {
             "bytes" => samples.count(LIBRARY_BYTES, [], *count),
             "lost" => samples.count(EVENTS_LOST, ["library", "ring_full"], *count),
+            "limited" => samples.count(EVENTS_LOST, ["library", "rate"], *count),
             what => samples.count(LIBRARY_PROBE_HITS, [what], *count),
         }
     }

@@ -1,5 +1,6 @@
 //! The running agent: live capture, pipeline, exporter and HTTP server put together.
 
+mod deadline;
 pub(crate) mod memory;
 pub mod metrics;
 mod server;
@@ -20,7 +21,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use self::{server::Server, worker::Worker};
+use self::{deadline::Deadline, server::Server, worker::Worker};
 use crate::{
     compliance::{ComplianceOptions, ComplianceThread},
     privileges::{Duty, Needs, PrivilegeOptions, Privileges, User},
@@ -40,9 +41,13 @@ use hopsight_export::otlp::{LogOutput, MetricExport, OtlpOptions};
 use hopsight_export::{
     Exporter,
     events::Events,
+    health::Stake,
     http::{HttpLimits, tls::TlsFiles},
 };
-use hopsight_system::names::{self, Watched};
+use hopsight_system::{
+    heart::Heart,
+    names::{self, Watched},
+};
 
 /// Component name of the kernel programs in `/readyz`.
 const KERNEL_PROGRAMS: &str = "kernel_programs";
@@ -71,6 +76,8 @@ pub struct RunOptions {
     pub tls: TlsFiles,
     /// The HTTP server's limits.
     pub http_limits: HttpLimits,
+    /// Names that the HTTP server has beside those that lead to nobody else.
+    pub http_hosts: Vec<String>,
     /// What connections are evaluated against.
     pub compliance: ComplianceOptions,
     /// Record every event to this new file, for replay.
@@ -101,6 +108,8 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let attached = LiveSource::attach(options.live)?;
     let record = options.record.as_deref().map(RecordFile::create).transpose()?;
     let privileges = Privileges::drop_to(options.privileges, needs)?;
+    // Dropped after everything that could wait.
+    let deadline = privileges.confined(Duty::Write, Deadline::start)?;
 
     let mut events = Events::default();
     if let Some(output) = output {
@@ -135,6 +144,11 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         pipeline: Arc::clone(&numbers),
     });
     exporter.health().set(KERNEL_PROGRAMS, ComponentState::Ready, "attached");
+    let heart = Heart::default();
+    exporter.health().listen("pipeline", Stake::Observation, heart.clone());
+    for (thread, heart) in source.hearts() {
+        exporter.health().listen(thread, Stake::Detail, heart);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let (broken, pipeline_ended) = tokio::sync::oneshot::channel();
     let source: Box<dyn Source + Send> = match record {
@@ -149,6 +163,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         capture,
         library,
         numbers,
+        heart,
         stop: Arc::clone(&stop),
     };
     let pipeline = move || {
@@ -166,7 +181,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     tracing::info!(%state, "privileges: {detail}");
     exporter.health().set(PRIVILEGES, state, detail);
     crate::run::memory::return_free_pages();
-    let answer = server.run(&exporter, pipeline_ended);
+    let answer = server.run(&exporter, pipeline_ended, &deadline);
     stop.store(true, Ordering::Relaxed);
     waker.wake();
     let pipeline_result =

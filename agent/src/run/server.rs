@@ -8,10 +8,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::RunOptions;
+use super::{RunOptions, deadline::Deadline};
 use hopsight_export::{
     Exporter,
-    http::{self, HttpLimits, tls::Tls},
+    http::{self, Hosts, HttpLimits, tls::Tls},
 };
 
 /// What listens.
@@ -20,6 +20,7 @@ pub struct Server {
     health: Option<TcpListener>,
     tls: Option<Arc<Tls>>,
     limits: HttpLimits,
+    hosts: Hosts,
 }
 
 impl Server {
@@ -33,6 +34,7 @@ impl Server {
             health: options.health.map(http::bind).transpose()?,
             tls: Tls::load(&options.tls)?.map(Arc::new),
             limits: options.http_limits,
+            hosts: options.http_hosts.iter().collect(),
         })
     }
 
@@ -41,11 +43,17 @@ impl Server {
         self.tls.as_ref().map(|tls| tls.directories()).unwrap_or_default()
     }
 
-    /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended.
+    /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended; then the
+    /// time to the `deadline` runs.
     ///
     /// # Errors
     /// If no further thread can be had, or the listener fails.
-    pub fn run(self, exporter: &Exporter, broken: oneshot::Receiver<()>) -> anyhow::Result<()> {
+    pub fn run(
+        self,
+        exporter: &Exporter,
+        broken: oneshot::Receiver<()>,
+        deadline: &Deadline,
+    ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("http")
@@ -61,6 +69,7 @@ impl Server {
                     _ = interrupt.recv() => {}
                     _ = broken => {}
                 }
+                deadline.begin();
             };
             let address = self.listener.local_addr().context("ask for our own address")?;
             tracing::info!(%address, tls = self.tls.is_some(), "serving metrics and the hop table");
@@ -73,7 +82,7 @@ impl Server {
         exporter: &Exporter,
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let Self { listener, health, tls, limits } = self;
+        let Self { listener, health, tls, limits, hosts } = self;
         let health = async {
             match health {
                 None => std::future::pending().await,
@@ -85,8 +94,10 @@ impl Server {
         };
         let everything = async {
             match tls {
-                None => http::serve(listener, exporter.clone(), limits, stop).await,
-                Some(tls) => http::serve_tls(listener, tls, exporter.clone(), limits, stop).await,
+                None => http::serve(listener, exporter.clone(), limits, hosts, stop).await,
+                Some(tls) => {
+                    http::serve_tls(listener, tls, exporter.clone(), limits, hosts, stop).await
+                }
             }
         };
         tokio::select! {

@@ -23,7 +23,7 @@ use hopsight_core::{
     report::ConnectionReport,
 };
 use hopsight_export::Exporter;
-use hopsight_system::clock::monotonic_now;
+use hopsight_system::{clock::monotonic_now, heart::Heart};
 
 /// How long the pipeline waits for events before it lets time pass.
 const POLL: Duration = Duration::from_millis(100);
@@ -48,6 +48,8 @@ pub struct Worker {
     pub library: Option<LibraryStatuses>,
     /// Where the pipeline's numbers are left for the metrics.
     pub numbers: SharedPipelineNumbers,
+    /// Beats while it works.
+    pub heart: Heart,
     /// Set to stop.
     pub stop: Arc<AtomicBool>,
 }
@@ -62,6 +64,7 @@ impl Worker {
         let mut updates = Vec::new();
         let mut last_beat = Timestamp::default();
         while !self.stop.load(Ordering::Relaxed) {
+            self.heart.beat();
             self.source.poll(POLL, &mut events).context("read events from the kernel")?;
             for event in events.drain(..) {
                 self.pipeline.handle(event, &mut updates);

@@ -116,6 +116,8 @@ pub fn regular(name: &OwnedFd) -> io::Result<File> {
 pub struct Credentials {
     user: u32,
     groups: Vec<u32>,
+    /// It lives in a user namespace of its own.
+    is_namespaced: bool,
     /// It may read any file (`CAP_DAC_OVERRIDE` or `CAP_DAC_READ_SEARCH`).
     reads_all: bool,
 }
@@ -131,8 +133,15 @@ impl Credentials {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no user in its status"))?;
         // Capabilities in a user namespace of its own say nothing of the files out here.
         let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user"));
-        credentials.reads_all &= namespace(&pid.to_string())? == namespace("self")?;
+        credentials.is_namespaced = namespace(&pid.to_string())? != namespace("self")?;
+        credentials.reads_all &= !credentials.is_namespaced;
         Ok(credentials)
+    }
+
+    /// Where its turn is when its files are to be read.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        if self.is_namespaced { Lane::Namespaces } else { Lane::User(self.user) }
     }
 
     fn parse(status: &str) -> Option<Self> {
@@ -144,7 +153,12 @@ impl Credentials {
         let groups = field("Groups").unwrap_or_default().split_ascii_whitespace();
         let groups = groups.filter_map(|group| group.parse().ok()).chain(last("Gid")).collect();
         let effective = u64::from_str_radix(field("CapEff")?.trim(), 16).ok()?;
-        Some(Self { user: last("Uid")?, groups, reads_all: effective & READS_ALL != 0 })
+        Some(Self {
+            user: last("Uid")?,
+            groups,
+            is_namespaced: false,
+            reads_all: effective & READS_ALL != 0,
+        })
     }
 
     /// Whether the process may read a file, by its permission bits; access lists and the directories
@@ -160,6 +174,25 @@ impl Credentials {
             0o004
         };
         self.reads_all || metadata.mode() & bit != 0
+    }
+}
+
+/// Whose processes a piece of work is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Those of a user.
+    User(u32),
+    /// Those in user namespaces of their own, in which one person may be any number of users.
+    Namespaces,
+}
+
+impl Lane {
+    /// The lane of a running process.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        Credentials::of_process(pid).map(|credentials| credentials.lane())
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod foreign;
+pub mod heart;
 pub mod kernel;
 pub mod maps;
 pub mod names;
 pub mod process;
+pub mod readers;

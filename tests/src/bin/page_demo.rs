@@ -49,7 +49,8 @@ fn main() -> anyhow::Result<()> {
             traffic.record(&connection(hash(number) % hops, number));
         }
     });
-    runtime.block_on(http::serve(listener, exporter, HttpLimits::default(), std::future::pending()))
+    let (limits, hosts) = (HttpLimits::default(), http::Hosts::default());
+    runtime.block_on(http::serve(listener, exporter, limits, hosts, std::future::pending()))
 }
 
 /// What a configuration and a policy would say: clear text is a violation.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
 mod disk;
+mod hostile;
 mod memory;
 mod places;
 mod scraper;

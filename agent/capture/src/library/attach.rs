@@ -1,6 +1,11 @@
 //! Attaching the kernel programs to probe points.
 
-use std::{fs::File, os::fd::AsRawFd as _, thread};
+use std::{
+    fs::File,
+    os::fd::AsRawFd as _,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+};
 
 use anyhow::Context as _;
 use aya::{
@@ -38,18 +43,55 @@ pub enum Programs {
     AsCompiled(as_compiled::Programs),
 }
 
+/// Threads that remove probes at the same time, so that those of a library stop at once: what the
+/// kernel does after that is done one after the other.
+const REMOVERS: usize = 32;
+
+/// Probes that wait to be removed.
+static REMOVAL: Mutex<Removal> = Mutex::new(Removal { links: Vec::new(), threads: 0 });
+
+struct Removal {
+    links: Vec<Link>,
+    /// Threads that are at it.
+    threads: usize,
+}
+
 impl Drop for Attachment {
     /// The kernel lets every removal of a probe wait for all processors, some 0.1 s. Threads of
-    /// their own wait, all at once: new processes are looked at meanwhile, and an agent that ends
-    /// does not wait for one probe after the other. Where no thread can be had, the link is dropped
-    /// here with the closure that owns it.
+    /// their own wait: new processes are looked at meanwhile. Where none can be had, the probes are
+    /// removed here.
     fn drop(&mut self) {
-        for link in std::mem::take(&mut self.links) {
-            if let Err(error) = thread::Builder::new().spawn(move || drop(link)) {
-                warn!(%error, "a library probe is removed without a thread of its own");
+        let mut removal = lock(&REMOVAL);
+        removal.links.append(&mut self.links);
+        let wanted = removal.links.len().min(REMOVERS);
+        while removal.threads < wanted {
+            if let Err(error) = thread::Builder::new().name("remover".into()).spawn(remove) {
+                warn!(%error, "no further thread removes library probes");
+                break;
             }
+            removal.threads += 1;
+        }
+        if removal.threads == 0 {
+            let links = std::mem::take(&mut removal.links);
+            drop(removal);
+            drop(links);
         }
     }
+}
+
+/// Removes probes while there are any.
+fn remove() {
+    let mut removal = lock(&REMOVAL);
+    while let Some(link) = removal.links.pop() {
+        drop(removal);
+        drop(link);
+        removal = lock(&REMOVAL);
+    }
+    removal.threads -= 1;
+}
+
+fn lock(removal: &Mutex<Removal>) -> MutexGuard<'_, Removal> {
+    removal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The program for [`Hook::VerifyResult`] that also tells whether libssl enforces the result; in

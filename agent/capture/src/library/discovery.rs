@@ -27,6 +27,9 @@ const OTHER_LIBRARIES: [(&str, &str); 7] = [
 /// `cryptography` and gRPC, the TLS of Java programs.
 const HOLDING: [&str; 4] = ["_rust.abi3", "cygrpc.", "libnetty_tcnative", "libconscrypt"];
 
+/// Files of a process that are looked at.
+const MAX_CANDIDATES: usize = 128;
+
 /// A file of a process that may want probes.
 pub struct Candidate {
     /// Where it is mapped.
@@ -93,6 +96,9 @@ pub fn candidates(pid: u32) -> Result<(Vec<Mapping>, Vec<Candidate>), Absence> {
             let file = mapping.open(&process).map_err(fail)?;
             let key = FileKey::of(&file).map_err(fail)?;
             candidates.push(Candidate { mapping: mapping.clone(), file, key, may_hold_library });
+            if candidates.len() == MAX_CANDIDATES {
+                break;
+            }
         }
     }
     Ok((mappings, candidates))

@@ -16,6 +16,8 @@ pub enum ProbeState<'p> {
     Placed,
     /// They are taken away for a while.
     Paused,
+    /// Its user has as many as one may.
+    BeyondQuota,
     /// The kernel refused them.
     Refused(&'p str),
     /// They were hit too often.
@@ -27,6 +29,7 @@ impl<'p> From<&'p Probes> for ProbeState<'p> {
         match probes {
             Probes::Unwanted | Probes::Attached(_) => Self::Placed,
             Probes::Paused => Self::Paused,
+            Probes::BeyondQuota => Self::BeyondQuota,
             Probes::Refused(why) => Self::Refused(why),
             Probes::TakenOut(why) => Self::TakenOut(why),
         }
@@ -51,6 +54,10 @@ pub fn of_files(
             }
             (Role::Library { .. }, ProbeState::TakenOut(why)) => {
                 return inferred(NoLibrary::TooManyHits, (*why).to_owned());
+            }
+            (Role::Library { .. }, ProbeState::BeyondQuota) => {
+                let detail = "its user has as many probes as one may";
+                return inferred(NoLibrary::BeyondQuota, detail.to_owned());
             }
             (Role::Library { .. }, ProbeState::Paused) => {
                 return inferred(NoLibrary::Paused, "by the sampling mode".to_owned());

@@ -12,7 +12,9 @@ use super::{
     discovery::Candidate,
     inspect::{self, Role, Search},
     placement::ProbePoint,
+    quota::Quota,
 };
+use hopsight_system::foreign::Lane;
 
 /// Whether probes are in place.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub enum Probes {
     Attached(#[expect(dead_code, reason = "held for its drop")] Attachment),
     /// Taken away for a while.
     Paused,
+    /// Its user has as many probes as one may.
+    BeyondQuota,
     /// The kernel refused them.
     Refused(String),
     /// They were hit too often; how often.
@@ -31,8 +35,11 @@ pub enum Probes {
 
 /// A mapped file and its probes.
 pub struct ProbedFile {
-    /// Keeps the file at hand for the next attachment, should its name go away.
-    file: File,
+    /// Keeps the file at hand for the next attachment, should its name go away; absent where it
+    /// wants none.
+    file: Option<File>,
+    /// Who was the first to use it.
+    pub whose: Lane,
     /// What it is.
     pub role: Role,
     /// Whether it is probed.
@@ -46,7 +53,12 @@ impl ProbedFile {
     ///
     /// # Errors
     /// When the file cannot be kept open.
-    pub fn new(candidate: &Candidate, known: Option<Role>, search: &Search) -> io::Result<Self> {
+    pub fn new(
+        candidate: &Candidate,
+        whose: Lane,
+        known: Option<Role>,
+        search: &Search,
+    ) -> io::Result<Self> {
         let Candidate { mapping, file, may_hold_library, .. } = candidate;
         let read = || {
             let role = inspect::role(file, mapping.file_name(), *may_hold_library, search);
@@ -56,28 +68,30 @@ impl ProbedFile {
             })
         };
         let role = known.unwrap_or_else(read);
-        let file = candidate.file.try_clone()?;
-        let mut probed = Self { file, role, probes: Probes::Paused, last_used: Instant::now() };
-        if probed.points().is_empty() {
-            probed.probes = Probes::Unwanted;
+        let last_used = Instant::now();
+        let mut new = Self { file: None, whose, role, probes: Probes::Unwanted, last_used };
+        if !new.points().is_empty() {
+            new.probes = Probes::Paused;
+            new.file = Some(candidate.file.try_clone()?);
         }
-        Ok(probed)
+        Ok(new)
     }
 
-    /// Attaches paused probes.
-    pub fn resume(&mut self, ebpf: &mut Ebpf, programs: &Programs) {
-        if matches!(self.probes, Probes::Paused) {
-            self.probes = match attach::attach(
-                ebpf,
-                programs,
-                &self.file,
-                self.points(),
-                self.verify_offsets(),
-            ) {
+    /// Attaches paused probes, if their user may have so many more.
+    pub fn resume(&mut self, ebpf: &mut Ebpf, programs: &Programs, quota: &mut Quota) {
+        let Some(file) = &self.file else { return };
+        if !matches!(self.probes, Probes::Paused | Probes::BeyondQuota) {
+            return;
+        }
+        if !quota.admit_probes(self.whose, self.points().len()) {
+            self.probes = Probes::BeyondQuota;
+            return;
+        }
+        self.probes =
+            match attach::attach(ebpf, programs, file, self.points(), self.verify_offsets()) {
                 Ok(attachment) => Probes::Attached(attachment),
                 Err(error) => Probes::Refused(format!("{error:#}")),
             };
-        }
     }
 
     /// The places where probes are attached now, by the stack they are for.
@@ -100,7 +114,7 @@ impl ProbedFile {
 
     /// Takes the probes away until [`Self::resume`].
     pub fn pause(&mut self) {
-        if matches!(self.probes, Probes::Attached(_) | Probes::Refused(_)) {
+        if !matches!(self.probes, Probes::Unwanted | Probes::TakenOut(_)) {
             self.probes = Probes::Paused;
         }
     }

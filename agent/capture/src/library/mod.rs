@@ -15,6 +15,7 @@ mod evidence;
 mod files;
 mod inspect;
 pub mod placement;
+mod quota;
 mod sampling;
 mod status;
 mod thread;
@@ -30,7 +31,7 @@ use std::{
 
 use aya::Ebpf;
 use hopsight_abi::Stack;
-use hopsight_system::process::Stat;
+use hopsight_system::{foreign::Lane, process::Stat};
 use tracing::{debug, info, warn};
 
 pub use attach::{rehearse, rehearse_locked_down};
@@ -41,6 +42,7 @@ pub use evidence::survey;
 use files::ProbedFile;
 use inspect::{FileKey, Role, Search};
 pub use placement::Rustls;
+use quota::Quota;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
@@ -72,6 +74,7 @@ pub struct LibraryProbes {
     ceiling: Ceiling,
     search: Search,
     programs: attach::Programs,
+    quota: Quota,
     /// Probes are in place.
     open: bool,
 }
@@ -131,6 +134,7 @@ impl LibraryProbes {
             ceiling: Ceiling::new(ebpf),
             search: Search { rustls, ..Search::default() },
             programs,
+            quota: Quota::default(),
             open: true,
         }
     }
@@ -141,6 +145,8 @@ impl LibraryProbes {
         self.follow_schedule(ebpf);
         self.keep_below_ceiling();
         self.processes.retain(|pid, _| running.contains_key(pid));
+        let files = self.files.values();
+        self.quota.renew(files.map(|file| (file.whose, file.attached().count())));
         // Big programs last: nobody waits for them.
         let mut in_turn: Vec<_> = running.iter().collect();
         in_turn.sort_by_cached_key(|(pid, _)| {
@@ -192,7 +198,7 @@ impl LibraryProbes {
         self.open = open;
         for file in self.files.values_mut() {
             if open {
-                file.resume(ebpf, &self.programs);
+                file.resume(ebpf, &self.programs, &mut self.quota);
             } else {
                 file.pause();
             }
@@ -221,7 +227,10 @@ impl LibraryProbes {
             return;
         }
         let (files, evidence) = match discovery::candidates(pid) {
-            Ok((mappings, candidates)) => self.probe(ebpf, &mappings, &candidates),
+            Ok((mappings, candidates)) => {
+                let whose = Lane::of_process(pid).unwrap_or(Lane::Namespaces);
+                self.probe(ebpf, whose, &mappings, &candidates)
+            }
             Err(absence) => (Vec::new(), absence.into()),
         };
         let before = known_evidence(&self.processes, pid, started);
@@ -273,6 +282,7 @@ impl LibraryProbes {
     fn probe(
         &mut self,
         ebpf: &mut Ebpf,
+        whose: Lane,
         mappings: &[hopsight_system::maps::Mapping],
         candidates: &[Candidate],
     ) -> (Vec<FileKey>, LibraryEvidence) {
@@ -280,9 +290,13 @@ impl LibraryProbes {
         for candidate in candidates {
             let file = match self.files.entry(candidate.key) {
                 Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(_) if !self.quota.admit_file(whose) => {
+                    let detail = "its user has as many files looked into as one may".to_owned();
+                    return (files, Absence { reason: NoLibrary::BeyondQuota, detail }.into());
+                }
                 Entry::Vacant(new) => {
                     let known = self.remembered.remove(&candidate.key);
-                    match ProbedFile::new(candidate, known, &self.search) {
+                    match ProbedFile::new(candidate, whose, known, &self.search) {
                         Ok(file) => new.insert(file),
                         Err(error) => {
                             let absence = Absence::from_error(&error, &candidate.mapping.path);
@@ -292,7 +306,7 @@ impl LibraryProbes {
                 }
             };
             if self.open {
-                file.resume(ebpf, &self.programs);
+                file.resume(ebpf, &self.programs, &mut self.quota);
             }
             files.push(candidate.key);
         }

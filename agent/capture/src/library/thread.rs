@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 
 use super::{LibraryProbes, LibraryStatuses};
+use hopsight_system::heart::Heart;
 
 /// Processes that are remembered as handed over; when there are more, all are forgotten, and handed
 /// over once more at their next connection.
@@ -45,6 +46,7 @@ pub struct LibraryThread {
     known: HashSet<u32>,
     statuses: LibraryStatuses,
     stop: Arc<AtomicBool>,
+    heart: Heart,
 }
 
 impl LibraryThread {
@@ -55,18 +57,26 @@ impl LibraryThread {
     pub fn start(mut probes: LibraryProbes, mut ebpf: Ebpf) -> anyhow::Result<Self> {
         let (statuses, stop) = (probes.statuses(), probes.stop());
         let (requests, queue) = mpsc::sync_channel(QUEUE);
+        let heart = Heart::default();
+        let own_heart = heart.clone();
         let thread = std::thread::Builder::new()
             .name("library".to_owned())
-            .spawn(move || serve(&queue, &mut probes, &mut ebpf))
+            .spawn(move || serve(&queue, &mut probes, &mut ebpf, &own_heart))
             .context("start the thread of the library probes")?;
         let known = HashSet::new();
-        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses, stop })
+        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses, stop, heart })
     }
 
     /// Which processes give library evidence, and why the others do not.
     #[must_use]
     pub fn statuses(&self) -> LibraryStatuses {
         self.statuses.clone()
+    }
+
+    /// Whether the thread moves.
+    #[must_use]
+    pub fn heart(&self) -> Heart {
+        self.heart.clone()
     }
 
     /// Hands over the watched processes that run now; see [`LibraryProbes::scan`].
@@ -111,8 +121,9 @@ impl Drop for LibraryThread {
     }
 }
 
-fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf) {
+fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf, heart: &Heart) {
     for request in queue {
+        heart.beat();
         match request {
             Request::Scan(running) => probes.scan(ebpf, &running),
             Request::Meet(pid, name) => probes.observe(ebpf, pid, &name),
@@ -120,5 +131,6 @@ fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf)
                 let _ = done.send(());
             }
         }
+        heart.rest();
     }
 }

@@ -1,14 +1,17 @@
 //! The agent's HTTP server: metrics, health, hops, events and the page.
 //!
 //! It listens for scrapers, which are trusted with the data but not with the agent's memory and
-//! time: headers are bounded in size and time, connections and event streams in number, and a
-//! peer that stops reading is dropped by the kernel.
+//! time: headers are bounded in size and time, connections and event streams in number, whoever
+//! waits for nothing gives way to who has just come, and a peer that stops reading is dropped by the
+//! kernel.
 //!
 //! Whoever reaches the address reads everything, unless [`tls`] asks clients for a certificate. The
 //! liveness and readiness probes of an orchestrator have none: they get a listener of their own.
 
 pub mod client;
+mod host;
 pub mod pem;
+mod places;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -17,12 +20,20 @@ pub mod tls;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use hyper::server::conn::http1;
+use axum::body::{Body, Bytes};
+use hyper::{
+    Request,
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -31,11 +42,14 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::Semaphore,
     task::JoinSet,
 };
 
-use self::tls::Tls;
+pub use self::host::Hosts;
+use self::{
+    places::{Answering, Place, Places},
+    tls::Tls,
+};
 
 use super::Exporter;
 
@@ -47,7 +61,8 @@ pub const DEFAULT_ADDRESS: SocketAddr =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpLimits {
-    /// Connections at the same time; further ones wait in the listen queue.
+    /// Connections at the same time. Further ones take the place of those that wait for nothing, or
+    /// whose answer takes long; where there is none, they wait in the listen queue.
     pub max_connections: usize,
     /// Of these, event streams; further ones are answered 503.
     pub max_event_streams: usize,
@@ -104,7 +119,8 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves `exporter` on `listener` until `stop` is ready; open connections end with it.
+/// Serves `exporter` on `listener` until `stop` is ready; open connections end with it. Requests for
+/// names other than `hosts` that may be somebody else's are refused.
 ///
 /// # Errors
 /// When the listener cannot be used. Errors of single connections are logged only.
@@ -112,9 +128,10 @@ pub async fn serve(
     listener: TcpListener,
     exporter: Exporter,
     limits: HttpLimits,
+    hosts: Hosts,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    answer(listener, routes::router(exporter, limits), None, limits, stop).await
+    answer(listener, routes::router(exporter, limits, hosts), None, limits, stop).await
 }
 
 /// As [`serve`], over TLS. Certificates are read again when their files change; what cannot be used
@@ -127,9 +144,10 @@ pub async fn serve_tls(
     tls: Arc<Tls>,
     exporter: Exporter,
     limits: HttpLimits,
+    hosts: Hosts,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let router = routes::router(exporter.clone(), limits);
+    let router = routes::router(exporter.clone(), limits, hosts);
     tokio::select! {
         () = tls.follow_files(&exporter) => Ok(()),
         served = answer(listener, router, Some(tls.clone()), limits, stop) => served,
@@ -159,22 +177,25 @@ async fn answer(
     let listener =
         tokio::net::TcpListener::from_std(listener).context("hand the listener to the runtime")?;
     let service = TowerToHyperService::new(router);
-    let places = Arc::new(Semaphore::new(limits.max_connections.max(1)));
+    let places = Places::new(limits.max_connections);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
+        // While there is no place for one, the others wait in the kernel's queue.
         let accept = async {
-            // First a place: while there is none, connections wait in the kernel's queue.
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
+            let (stream, from) = listener.accept().await?;
+            io::Result::Ok((stream, places.enter(from.ip()).await))
         };
-        let (place, accepted) = tokio::select! {
-            () = &mut stop => return Ok(()),
-            Some(_) = connections.join_next() => continue,
-            accepted = accept => accepted,
+        let mut accept = std::pin::pin!(accept);
+        let accepted = loop {
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                Some(_) = connections.join_next() => {}
+                accepted = &mut accept => break accepted,
+            }
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "accept an HTTP connection");
                 // A lack of file descriptors, for one, does not pass at once.
@@ -185,18 +206,21 @@ async fn answer(
         let service = service.clone();
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         connections.spawn(async move {
-            let _place = place;
             let served = async {
                 bound_writes(&stream, limits)?;
                 let Some(acceptor) = acceptor else {
-                    return serve_connection(stream, service, limits).await;
+                    return serve_connection(stream, service, &place, limits).await;
                 };
                 let handshake =
                     tokio::time::timeout(limits.header_timeout(), acceptor.accept(stream));
                 let stream = handshake.await.context("wait for the TLS handshake")?;
-                serve_connection(stream.context("shake hands")?, service, limits).await
+                serve_connection(stream.context("shake hands")?, service, &place, limits).await
             };
-            if let Err(error) = served.await {
+            let served = tokio::select! {
+                served = served => served,
+                () = place.given_away() => Err(anyhow::anyhow!("its place was given away")),
+            };
+            if let Err(error) = served {
                 tracing::debug!(error = format!("{error:#}"), "HTTP connection");
             }
         });
@@ -212,8 +236,18 @@ fn bound_writes(stream: &TcpStream, limits: HttpLimits) -> anyhow::Result<()> {
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     service: TowerToHyperService<axum::Router>,
+    place: &Place,
     limits: HttpLimits,
 ) -> anyhow::Result<()> {
+    let service = service_fn(|request: Request<Incoming>| {
+        let answering = place.seat().answer(request.uri().path() == routes::EVENTS);
+        let response = service.call(request);
+        async move {
+            Ok::<_, std::convert::Infallible>(
+                response.await?.map(|body| Answer { body, _answering: answering }),
+            )
+        }
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout())
@@ -222,4 +256,30 @@ async fn serve_connection(
         .serve_connection(TokioIo::new(stream), service)
         .await
         .context("serve a connection")
+}
+
+/// The body of an answer, which is over when it was sent.
+struct Answer {
+    body: Body,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

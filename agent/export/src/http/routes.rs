@@ -17,7 +17,7 @@ use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use super::HttpLimits;
+use super::{Hosts, HttpLimits};
 use crate::{Exporter, events::Message, page::PAGE};
 use hopsight_core::hops::table::Snapshot;
 
@@ -39,7 +39,10 @@ struct App {
     event_streams: Arc<Semaphore>,
 }
 
-pub(super) fn router(exporter: Exporter, limits: HttpLimits) -> Router {
+/// Where events can be listened to.
+pub(super) const EVENTS: &str = "/events";
+
+pub(super) fn router(exporter: Exporter, limits: HttpLimits, hosts: Hosts) -> Router {
     let app = App {
         exporter,
         renderings: Arc::new(Semaphore::new(CONCURRENT_RENDERINGS)),
@@ -52,15 +55,15 @@ pub(super) fn router(exporter: Exporter, limits: HttpLimits) -> Router {
         .route("/healthz", get(livez))
         .route("/readyz", get(readyz))
         .route("/hops", get(hops))
-        .route("/events", get(events))
+        .route(EVENTS, get(events))
         .fallback(not_found)
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(hosts, guard))
         .with_state(app)
 }
 
 /// What may be asked for without a certificate.
 pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
-    let everything = router(exporter, limits);
+    let everything = router(exporter, limits, Hosts::default());
     everything.layer(middleware::from_fn(async |request: Request, next: Next| {
         match request.uri().path() {
             "/livez" | "/healthz" | "/readyz" => next.run(request).await,
@@ -70,8 +73,13 @@ pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
     }))
 }
 
-/// Bounds the time of every request and says how its answer may be used.
-async fn guard(request: Request, next: Next) -> Response {
+/// Refuses what is for somebody else, bounds the time of every request and says how its answer may be
+/// used.
+async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    if !hosts.allow(request.uri(), request.headers()) {
+        let why = "this is not a name of this server; add it to http.hosts if it is\n";
+        return (StatusCode::MISDIRECTED_REQUEST, why).into_response();
+    }
     let mut response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
         .await
         .unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "busy, try again\n").into_response());
@@ -143,11 +151,11 @@ async fn hops(
 
 /// Whether the agent runs at all: what a liveness probe asks.
 async fn livez(State(app): State<App>) -> (StatusCode, String) {
-    match app.exporter.health().stalled_for() {
+    match app.exporter.health().stalled() {
         None => (StatusCode::OK, "ok\n".into()),
-        Some(silent) => (
+        Some((thread, silent)) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("the pipeline has not moved for {} s\n", silent.as_secs()),
+            format!("the thread {thread} has not moved for {} s\n", silent.as_secs()),
         ),
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{HttpLimits, bind, serve};
+use super::{Hosts, HttpLimits, bind, serve};
 use crate::Exporter;
 use hopsight_core::{
     health::ComponentState,
@@ -34,7 +34,7 @@ impl Server {
         let served = exporter.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(serve(listener, served, limits, async {
+            runtime.block_on(serve(listener, served, limits, Hosts::default(), async {
                 let _ = stopped.await;
             }))
         });
@@ -144,6 +144,39 @@ fn slow_requests_do_not_keep_others_out() {
     // Eight slow ones pass four at a time, each for the header timeout.
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     drop(slow);
+}
+
+#[test]
+fn polite_connections_do_not_keep_others_out() {
+    let limits = HttpLimits { max_connections: 4, ..HttpLimits::default() };
+    let server = Server::start(limits);
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")?;
+        stream.read(&mut [0; 4096])
+    };
+    // Each of them would ask again in a moment, and never be idle for long.
+    let mut polite: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for stream in &mut polite {
+        assert_ne!(ask(stream).expect("an answer"), 0);
+    }
+    for _ in 0..16 {
+        assert!(server.get("/livez").starts_with("HTTP/1.1 200"));
+    }
+    let ended = polite.iter_mut().filter_map(|stream| ask(stream).ok()).filter(|read| *read == 0);
+    assert!(ended.count() <= 4);
+}
+
+#[test]
+fn a_page_of_somebody_else_gets_nothing() {
+    let server = Server::start(HttpLimits::default());
+    server.exporter.record(&report(1, Security::Mtls));
+    for headers in ["Host: evil.example.net", "Host: localhost\r\nOrigin: http://evil.example.net"]
+    {
+        let request = format!("GET /hops HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
+        let answer = server.send(&request);
+        assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+        assert!(!answer.contains("mtls"), "{answer}");
+    }
 }
 
 #[test]

@@ -137,6 +137,8 @@ metrics! {
     /// Always 1; the labels say which workload a proxy in a pod is. Absent for proxies outside Kubernetes, and where no source knows the pod.
     PROXY_INFO: Gauge "hopsight_proxy_info"
         ["proxy", "proxy_namespace", "proxy_workload_kind", "proxy_workload"];
+    /// Age of the oldest report on a connection that is not recorded yet; 0 while none waits. A report waits a second at most for what is read of its proxy.
+    REPORT_WAITING: Gauge "hopsight_report_waiting_seconds" [];
     /// Connection reports that were not evaluated against policy, by reason.
     POLICY_REPORTS_DROPPED: Counter "hopsight_policy_reports_dropped_total" ["reason"];
 
@@ -148,6 +150,8 @@ metrics! {
     HOPS_OVERFLOWED: Counter "hopsight_hops_overflowed_connections_total" [];
     /// Hops forgotten because they had been silent for longer than the configured time.
     HOPS_EXPIRED: Counter "hopsight_hops_expired_total" [];
+    /// Hops forgotten for others, because the hop table was full and their owner had most of it.
+    HOPS_EVICTED: Counter "hopsight_hops_evicted_total" [];
 
     /// Time from when the deciding byte left the kernel to the verdict.
     VERDICT_LATENCY: Histogram "hopsight_verdict_latency_seconds" [];
@@ -156,7 +160,7 @@ metrics! {
 
     /// Events received from the kernel, by kind.
     EVENTS_RECEIVED: Counter "hopsight_events_received_total" ["kind"];
-    /// Events the kernel programs could not deliver, by kind and reason: the ring buffer was full (ring_full), a packet's bytes could not be read (unreadable), or a socket's state could not be made, so that its connection is not watched (no_storage). Exact.
+    /// Events the kernel programs could not deliver, by kind and reason: the ring buffer was full (ring_full), a packet's bytes could not be read (unreadable), a socket's state could not be made, so that its connection is not watched (no_storage), or a process's library showed more in a second than is taken from one (rate). Exact.
     EVENTS_LOST: Counter "hopsight_events_lost_total" ["kind", "reason"];
     /// Events from the kernel that could not be decoded.
     EVENTS_UNDECODABLE: Counter "hopsight_events_undecodable_total" [];

@@ -3,10 +3,10 @@
 use super::samples::Samples;
 use crate::metrics::catalogue::{
     CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_CONTINUES_ENCRYPTED, HOP_LAST_SEEN,
-    HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS, HOPS_EXPIRED, HOPS_LIMIT,
-    HOPS_OVERFLOWED, INTENT_INFO, UNUSED_CONNECTIONS, UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS,
-    UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS,
-    UPSTREAM_UNKNOWN,
+    HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS, HOPS_EVICTED, HOPS_EXPIRED,
+    HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO, UNUSED_CONNECTIONS, UPSTREAM_ALERTS,
+    UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS,
+    UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
 use hopsight_core::{
     hops::{hop::Hop, labels::workload_parts, table::Snapshot},
@@ -20,6 +20,7 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
     samples.count(HOPS_OVERFLOWED, [], snapshot.totals.overflowed_connections);
     samples.count(HOPS_EXPIRED, [], snapshot.totals.expired_hops);
     samples.count(UNUSED_CONNECTIONS, [], snapshot.totals.unused_connections);
+    samples.count(HOPS_EVICTED, [], snapshot.totals.evicted_hops);
     for hop in &snapshot.hops {
         collect_counts(hop, samples);
         collect_state(hop, samples);

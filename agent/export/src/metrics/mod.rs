@@ -1,5 +1,6 @@
 //! Metrics: what there are ([`catalogue`]), where their values come from, and how they are written.
 
+pub mod arrivals;
 pub mod catalogue;
 pub mod drift;
 #[cfg(feature = "otlp")]

@@ -7,11 +7,12 @@
 
 pub mod events;
 mod input;
+mod strangers;
 
 use std::{
     collections::HashMap,
     io::{self, Cursor},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use hopsight::config::Config;
@@ -25,7 +26,7 @@ use hopsight_capture::{
 use hopsight_core::{
     model::{ClientAuth, Direction},
     pipeline::Limits,
-    policy::{certificate as pem, exempt::PolicyDocument, nginx},
+    policy::{certificate as pem, exempt::PolicyDocument},
     stream::{
         prelude::{self, Ending, Opening},
         reassembly::Stream,
@@ -40,8 +41,11 @@ use hopsight_core::{
     },
 };
 
-pub use self::events::{pipeline, transcript};
 use self::{events::Checker, input::Input};
+pub use self::{
+    events::{pipeline, transcript},
+    strangers::{nginx_conf, process},
+};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
@@ -56,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("prelude", prelude),
     ("capture", capture),
     ("nginx_conf", nginx_conf),
+    ("process", process),
     ("policy", policy),
     ("transcript", transcript),
     ("reassembly", reassembly),
@@ -297,33 +302,6 @@ pub fn capture(data: &[u8]) {
         panic!("it was read at once");
     };
     assert_eq!(replayed(whole), replayed(dripping));
-}
-
-/// Files of an nginx configuration, all with the same content.
-struct OneFile<'a>(&'a [u8]);
-
-impl nginx::ConfigFiles for OneFile<'_> {
-    fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
-        Ok(self.0.to_vec())
-    }
-
-    fn glob(&self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
-        Ok(vec![pattern.to_owned()])
-    }
-}
-
-/// An nginx configuration: an intent, or an error with its place. (A process that is called `nginx`
-/// would be watched.)
-pub fn nginx_conf(data: &[u8]) {
-    // Includes lead back to the same bytes: 48 levels of them take long without showing more.
-    let includes = data.windows(7).filter(|word| word == b"include").count();
-    if includes > 1 || data.len() > 20_000 {
-        return;
-    }
-    match nginx::read(&OneFile(data), Path::new("/etc/nginx/nginx.conf")) {
-        Ok(intent) => assert!(!intent.files.is_empty()),
-        Err(error) => assert!(!error.to_string().is_empty()),
-    }
 }
 
 /// The agent's own files: policy and configuration.

@@ -27,15 +27,16 @@ pub(super) fn listening(text: &str) -> impl Iterator<Item = Listener> {
     })
 }
 
-/// The inode numbers of a process's sockets; none if it may not be looked at.
-pub(super) fn of_process(process: &Path) -> HashSet<u64> {
+/// The inode numbers of a process's sockets; none if it may not be looked at. At most `left`
+/// descriptors are looked at, which they use up.
+pub(super) fn of_process(process: &Path, left: &mut usize) -> HashSet<u64> {
     let Ok(entries) = fs::read_dir(process.join("fd")) else { return HashSet::new() };
-    let links =
-        entries.take(MAX_DESCRIPTORS).filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    links
-        .filter_map(|link| {
-            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-            inode.parse().ok()
-        })
-        .collect()
+    let links = entries.take(MAX_DESCRIPTORS.min(*left)).map(|entry| {
+        *left -= 1;
+        fs::read_link(entry.ok()?.path()).ok()
+    });
+    let inodes = links.flatten().filter_map(|link| {
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    });
+    inodes.collect()
 }

@@ -78,7 +78,27 @@ fn strange_files_are_no_answer() {
         fs::write(dir.path().join("net/route"), text).unwrap();
         assert_eq!(tunnel(dir.path(), [10, 0, 0, 1].into()), None, "{text:?}");
     }
-    assert_eq!(OnwardFinder::default().find(1 << 23, "10.0.0.1:80".parse().unwrap()), None);
+    let readers = Readers::start("test", 1).unwrap();
+    let gone = OnwardFinder::default().find(1 << 23, "10.0.0.1:80".parse().unwrap(), &readers);
+    assert_eq!(gone, Poll::Ready(None));
+}
+
+#[test]
+fn one_namespace_leaves_room_for_answers_to_others() {
+    let readers = Readers::start("test", 1).unwrap();
+    let mut finder = OnwardFinder::default();
+    let mut find = |pid, port| finder.find(pid, SocketAddr::from(([10, 0, 0, 1], port)), &readers);
+    let ours = std::process::id();
+    let mut pending = 0;
+    for port in 0..4 * u16::try_from(MAX_OF_ONE).unwrap() {
+        pending += usize::from(find(ours, port).is_pending());
+    }
+    assert_eq!(pending, MAX_OF_ONE);
+    let begin = Instant::now();
+    while find(ours, 0).is_pending() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "no answer");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
@@ -86,7 +106,7 @@ fn a_meshs_proxy_is_known_by_its_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let ours = PathBuf::from("/proc/self");
-    let sockets = sockets::of_process(&ours);
+    let sockets = sockets::of_process(&ours, &mut 1_000);
     let text = text(&ours.join("net/tcp")).unwrap();
     let own = sockets::listening(&text).find(|listener| listener.port == address.port());
     assert!(sockets.contains(&own.unwrap().inode), "our own listener is known");

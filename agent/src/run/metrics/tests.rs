@@ -36,6 +36,7 @@ use hopsight_export::{
     Exporter,
     events::Events,
     metrics::{
+        arrivals::Arrivals,
         catalogue::METRICS,
         drift::{DriftBoard, DriftView},
         policy::{ExemptHop, PolicyView},
@@ -90,6 +91,7 @@ fn populated() -> Exporter {
         HopContext { name: Some("payments".into()), intent: Some(intent), ..HopContext::default() };
     exporter.describe(&"nginx".into(), &"10.0.0.1:443".into(), |_| context);
     exporter.register(drifts());
+    exporter.register(Arrivals::default());
     exporter.observe_drift_detection(Duration::from_millis(40));
     exporter.observe_drift_remediation(Duration::from_secs(90));
     exporter.observe_verdict_latency(Duration::from_micros(300));

@@ -170,6 +170,19 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             seeds.extend(read.filter(|capture| capture.len() <= CAPTURE_BYTES));
         }
         "nginx_conf" => seeds.extend(contents("nginx")),
+        "process" => {
+            let id = "0123456789abcdef".repeat(4);
+            let pod = "kubepods.slice/kubepods-pod1f2e3d4c_5b6a_4978_8695_a4b3c2d1e0f1.slice";
+            seeds.extend([
+                format!("0::/{pod}/cri-containerd-{id}.scope\n").into_bytes(),
+                format!("0::/user.slice/user-1000.slice/user@1000.service/{pod}/{id}\n")
+                    .into_bytes(),
+                format!("4:memory:/docker/{id}\n0::/system.slice/nginx.service\n").into_bytes(),
+                b"nginx: master process nginx -p /srv -c edge.conf -g daemon".to_vec(),
+                b"/usr/sbin/nginx\0-tqc\0/etc/nginx/nginx.conf\0-p/srv\0".to_vec(),
+                b"\0 --prefix=/etc/nginx --conf-path=/etc/nginx/nginx.conf \0".to_vec(),
+            ]);
+        }
         "policy" => {
             seeds.push(hopsight::config::DEFAULT_FILE.as_bytes().to_vec());
             seeds.push(POLICY.as_bytes().to_vec());

@@ -1,0 +1,59 @@
+//! What belongs to watched processes.
+
+use std::path::{Path, PathBuf};
+
+use hopsight_core::{hops::labels, policy::nginx, workload::cgroup::CgroupIdentity};
+use hopsight_identity::nginx::{BuiltIn, CommandLine};
+
+/// Files of an nginx configuration, all with the same content.
+struct OneFile<'a>(&'a [u8]);
+
+impl nginx::ConfigFiles for OneFile<'_> {
+    fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.to_vec())
+    }
+
+    fn glob(&self, pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+        Ok(vec![pattern.to_owned()])
+    }
+}
+
+/// An nginx configuration: an intent, or an error with its place. (A process that is called `nginx`
+/// would be watched.)
+pub fn nginx_conf(data: &[u8]) {
+    // Includes lead back to the same bytes: 48 levels of them take long without showing more.
+    let includes = data.windows(7).filter(|word| word == b"include").count();
+    if includes > 1 || data.len() > 20_000 {
+        return;
+    }
+    match nginx::read(&OneFile(data), Path::new("/etc/nginx/nginx.conf")) {
+        Ok(intent) => assert!(!intent.files.is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// What a process shows of itself: arguments, cgroups, and the program of an nginx. Nobody gets into a
+/// pod by a name that a user can give, and nothing is longer than what it was made of.
+pub fn process(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let identity = CgroupIdentity::of_process(&text);
+    if let Some(container) = &identity.container {
+        assert!(container.id.len() == 64 && text.contains(&container.id), "{identity:?}");
+    }
+    let is_a_users = |line: &str| {
+        line.splitn(3, ':').nth(2).is_some_and(|path| path.starts_with("/user.slice/"))
+    };
+    if text.lines().all(is_a_users) {
+        assert!(identity.container.is_none() && identity.pod.is_none(), "{identity:?} of {text}");
+    }
+    let arguments: Vec<_> = text.split('\0').map(str::to_owned).collect();
+    let command = CommandLine::parse(&arguments);
+    for value in [&command.configuration, &command.prefix].into_iter().flatten() {
+        assert!(text.contains(value.as_str()), "{value} in {text}");
+    }
+    let Ok(built_in) = BuiltIn::find(data) else { panic!("bytes can be read") };
+    assert!(built_in.configuration.as_os_str().len() <= 4096 + 16);
+    drop(built_in.main_file(&command, Path::new("/")));
+    let label = labels::label(&text);
+    assert!(label.len() <= labels::MAX_LABEL_BYTES && labels::owner(&label).len() <= label.len());
+}

@@ -1,0 +1,106 @@
+//! One configuration of an nginx, ready to be asked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use super::{look::Certificate, names::Names};
+use hopsight_core::{
+    hops::labels,
+    policy::{
+        certificate::CertificateFinding,
+        intent::{Intent, ServerAddress, Target, UpstreamIntent},
+        lookup::{Found, UpstreamIndex},
+        time::UnixTime,
+    },
+};
+
+/// One configuration as it was loaded.
+#[derive(Debug, Default)]
+pub(super) struct Configuration {
+    pub(super) intent: Arc<Intent>,
+    /// When it was first loaded: loading it again without a change does not make it another.
+    pub(super) loaded_at: Option<UnixTime>,
+    index: UpstreamIndex,
+    /// The upstreams of each stable name, by the label that it makes.
+    by_label: HashMap<Arc<str>, Vec<usize>>,
+    /// Per upstream the client certificate its first TLS route names.
+    pub(super) certificates: Vec<Certificate>,
+    /// About how many bytes it takes in memory.
+    pub(super) size: usize,
+}
+
+impl Configuration {
+    /// What was read, loaded then.
+    pub(super) fn new(intent: Intent, certificates: Vec<Certificate>, loaded_at: UnixTime) -> Self {
+        let mut by_label: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, upstream) in intent.upstreams.iter().enumerate() {
+            if let Some(name) = upstream.stable_name() {
+                by_label.entry(labels::label(&name)).or_default().push(at);
+            }
+        }
+        Self {
+            size: intent.size(),
+            intent: Arc::new(intent),
+            loaded_at: Some(loaded_at),
+            index: UpstreamIndex::default(),
+            by_label,
+            certificates,
+        }
+    }
+
+    /// The upstreams a connection may belong to.
+    pub(super) fn find(&self, to: SocketAddr, server_name: Option<&str>) -> Vec<usize> {
+        match self.index.find(to, server_name) {
+            Found::One(at) => vec![at],
+            Found::Several(several) => several,
+            Found::None => Vec::new(),
+        }
+    }
+
+    /// The upstreams of a label.
+    pub(super) fn named(&self, label: &str) -> impl Iterator<Item = &UpstreamIntent> {
+        let positions = self.by_label.get(label).into_iter().flatten();
+        positions.map(|&at| self.upstream(at))
+    }
+
+    /// Since when it says what it says.
+    pub(super) const fn loaded_at(&self) -> Option<UnixTime> {
+        self.loaded_at
+    }
+
+    /// An upstream that [`Configuration::find`] has found.
+    pub(super) fn upstream(&self, at: usize) -> &UpstreamIntent {
+        &self.intent.upstreams[at]
+    }
+
+    /// The client certificate that is configured for it.
+    pub(super) fn client_certificate(&self, at: usize) -> Option<&Arc<CertificateFinding>> {
+        self.certificates.get(at)?.as_ref()
+    }
+
+    /// The labels its upstreams have.
+    pub(super) fn labels(&self) -> HashSet<Arc<str>> {
+        let addresses = self.intent.upstreams.iter().filter_map(|one| match &one.target {
+            Target::Address(ServerAddress::Ip(address)) => Some(labels::address(*address)),
+            _ => None,
+        });
+        addresses.chain(self.by_label.keys().cloned()).collect()
+    }
+
+    /// The host names in it.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
+        let servers = self.intent.upstreams.iter().flat_map(|upstream| &upstream.servers);
+        servers.filter_map(|server| match &server.address {
+            ServerAddress::Host(host, _) => Some(host.as_str()),
+            ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
+        })
+    }
+
+    /// Indexes the upstreams by what is known of their names.
+    pub(super) fn name(&mut self, names: &Names) {
+        self.index = UpstreamIndex::new(&self.intent, &|host| names.addresses(host));
+    }
+}

@@ -1,0 +1,127 @@
+//! A look at the configuration of an nginx: everything that takes its files, on a thread that nobody
+//! waits for.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use hopsight_core::policy::{
+    certificate::{self, CertificateFinding},
+    intent::{Intent, Scheme, Setting, Text, TlsIntent, UpstreamIntent},
+    nginx::ConfigError,
+    time::UnixTime,
+};
+use hopsight_identity::{foreign_root::ForeignRoot, nginx::NginxInstance};
+use hopsight_system::process::ProcessFacts;
+
+/// What is looked at, and what was known of it before.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// The master process.
+    pub(super) master: ProcessFacts,
+    /// Where its configuration is, if that was found.
+    pub(super) nginx: Option<NginxInstance>,
+    /// The configuration that is known.
+    pub(super) known: Arc<Intent>,
+    /// When the newest of its files was changed.
+    pub(super) changed_at: Option<UnixTime>,
+    /// When it was loaded.
+    pub(super) loaded_at: Option<UnixTime>,
+    /// Read the files though they have not changed.
+    pub(super) read_anyway: bool,
+    /// Read the private keys of client certificates.
+    pub(super) read_keys: bool,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) nginx: NginxInstance,
+    /// `None` where the files are those that were known.
+    pub(super) seen: Option<Seen>,
+}
+
+/// What the files say.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// When the newest worker started.
+    pub(super) loaded_at: UnixTime,
+    /// When the newest of the files was changed; where they are faulty, of those that were known.
+    pub(super) changed_at: Option<UnixTime>,
+    /// The configuration.
+    pub(super) says: Result<Says, ConfigError>,
+}
+
+/// What a configuration says, and whether that is in force.
+#[derive(Debug)]
+pub(super) enum Says {
+    /// Workers were started with it.
+    InForce(Intent, Vec<Certificate>),
+    /// It waits to be loaded.
+    Pending,
+}
+
+/// The client certificate that the first TLS route of an upstream names.
+pub(super) type Certificate = Option<Arc<CertificateFinding>>;
+
+impl Question {
+    /// Looks.
+    ///
+    /// # Errors
+    /// When the master is gone or may not be inspected.
+    pub(super) fn look(self) -> anyhow::Result<Look> {
+        let nginx = match &self.nginx {
+            Some(nginx) => nginx.clone(),
+            None => NginxInstance::of_master(&self.master)?,
+        };
+        let main = std::slice::from_ref(&nginx.main_file);
+        let files = if self.known.files.is_empty() { main } else { &self.known.files };
+        if !self.read_anyway && nginx.changed_at(files)? == self.changed_at {
+            return Ok(Look { nginx, seen: None });
+        }
+        let seen = self.read(&nginx)?;
+        Ok(Look { nginx, seen: Some(seen) })
+    }
+
+    /// A new configuration is in force once workers were started with it: what is only on disk is
+    /// checked for mistakes, and counts as pending.
+    fn read(&self, nginx: &NginxInstance) -> anyhow::Result<Seen> {
+        let reading = nginx.read()?;
+        let was_loaded = self.loaded_at.is_none_or(|known| reading.loaded_at > known);
+        let (says, changed_at) = match reading.intent {
+            Ok(intent) if was_loaded || self.known.files.is_empty() => {
+                let certificates = self.certificates(&intent);
+                (Ok(Says::InForce(intent, certificates)), reading.changed_at)
+            }
+            Ok(_) => (Ok(Says::Pending), reading.changed_at),
+            Err(error) => {
+                let changed_at = nginx.changed_at(&self.known.files).ok().flatten();
+                (Err(error), changed_at.or(self.changed_at))
+            }
+        };
+        Ok(Seen { loaded_at: reading.loaded_at, changed_at, says })
+    }
+
+    /// The client certificate of each upstream. Routes name the same files again and again: each set
+    /// of them is read once.
+    fn certificates(&self, intent: &Intent) -> Vec<Certificate> {
+        let Ok(root) = ForeignRoot::of_process(self.master.key.pid) else { return Vec::new() };
+        let now = UnixTime::from(SystemTime::now());
+        let mut known = HashMap::new();
+        let mut certificate = |upstream: &UpstreamIntent| {
+            let route = upstream.routes.iter().find(|route| route.scheme == Scheme::Tls)?;
+            let find = || {
+                let read = certificate::configured(&root, &route.tls, now, self.read_keys);
+                CertificateFinding::of(&read, now).map(Arc::new)
+            };
+            known.entry(files(&route.tls)).or_insert_with(find).clone()
+        };
+        intent.upstreams.iter().map(&mut certificate).collect()
+    }
+}
+
+/// What the files of a client certificate are called in the configuration.
+fn files(tls: &TlsIntent) -> [Option<String>; 3] {
+    let said =
+        |setting: &Option<Setting<Text>>| setting.as_ref().map(|one| format!("{:?}", one.value));
+    let ca = tls.trusted_certificate.as_ref().map(|ca| format!("{:?}", ca.value));
+    [said(&tls.certificate), said(&tls.certificate_key), ca]
+}

@@ -1,0 +1,130 @@
+//! A process that opens connections, as far as it is known.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    instance::{Generation, LookNumber},
+    owner::Owner,
+};
+use hopsight_core::{
+    policy::time::UnixTime,
+    workload::pod::{PodIdentity, ProxyIdentity},
+};
+use hopsight_identity::nginx::master_of;
+use hopsight_system::{
+    foreign::Lane,
+    process::{ProcessFacts, ProcessKey},
+    readers::Answer,
+};
+
+/// What was found out about a process.
+#[derive(Clone, Debug)]
+pub(super) struct Proxy {
+    pub(super) key: ProcessKey,
+    pub(super) whose: Lane,
+    pub(super) owner: Owner,
+    /// `proxy` label of its hops.
+    pub(super) label: Arc<str>,
+    /// Container, pod and unit.
+    pub(super) identity: Arc<ProxyIdentity>,
+    pub(super) nginx: Option<Worker>,
+    /// When it was first asked for.
+    pub(super) since: Instant,
+}
+
+/// A process of an nginx.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Worker {
+    pub(super) master: ProcessKey,
+    pub(super) runs: Runs,
+    pub(super) started_at: UnixTime,
+}
+
+/// The configuration that a worker runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Runs {
+    /// This one.
+    Generation(Generation),
+    /// Which one it is will be known after this look at the files.
+    KnownAfter(LookNumber),
+}
+
+impl Proxy {
+    /// When the configuration that the process is running was loaded, if it is an nginx: when a
+    /// worker started.
+    pub(super) fn loaded_at(&self) -> Option<UnixTime> {
+        self.nginx.map(|worker| worker.started_at)
+    }
+
+    /// Whose process it is.
+    pub(super) const fn whose(&self) -> Lane {
+        self.whose
+    }
+
+    /// Its pod, where it is known by name.
+    pub(super) fn pod(&self) -> Option<&PodIdentity> {
+        self.identity.kubernetes.as_ref()
+    }
+}
+
+/// What was read of a process.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) process: ProcessFacts,
+    pub(super) owner: Owner,
+    /// The master process of its nginx, and whose that is.
+    pub(super) master: Option<(ProcessFacts, Lane)>,
+}
+
+impl Facts {
+    /// Reads them, on a thread that nobody waits for.
+    pub(super) fn read(pid: u32, whose: Lane) -> anyhow::Result<Box<Self>> {
+        let process = ProcessFacts::read(pid)?;
+        let master = master_of(&process).unwrap_or_else(|error| {
+            tracing::debug!(pid, "{error:#}");
+            None
+        });
+        let master = master.and_then(|facts| Some((Lane::of_process(facts.key.pid).ok()?, facts)));
+        // The workers of an nginx run as another user than their master, whose they are.
+        let owner = match &master {
+            Some((whose, master)) => Owner::of(master, *whose),
+            None => Owner::of(&process, whose),
+        };
+        let master = master.map(|(whose, facts)| (facts, whose));
+        Ok(Box::new(Self { process, owner, master }))
+    }
+}
+
+/// What is known of a process.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// It is being read.
+    Unread { pid: u32, whose: Lane, since: Instant, facts: Answer<anyhow::Result<Box<Facts>>> },
+    /// A source of names has not answered yet; last asked then.
+    Unnamed { facts: Box<Facts>, whose: Lane, since: Instant, asked: Instant },
+    /// All is known, but perhaps the configuration of its nginx.
+    Known(Box<Proxy>),
+    /// It could not be read; tried again after the next [`Proxies::tick`].
+    Unreadable,
+}
+
+impl Entry {
+    /// Whose it is, where that is known.
+    pub(super) fn whose(&self) -> Option<Lane> {
+        match self {
+            Self::Unread { whose, .. } | Self::Unnamed { whose, .. } => Some(*whose),
+            Self::Known(proxy) => Some(proxy.whose),
+            Self::Unreadable => None,
+        }
+    }
+
+    /// Whether it may still be running.
+    pub(super) fn is_running(&self) -> bool {
+        match self {
+            Self::Unread { pid, .. } => Lane::of_process(*pid).is_ok(),
+            Self::Unnamed { facts, .. } => facts.process.key.is_running(),
+            Self::Known(proxy) => proxy.key.is_running(),
+            Self::Unreadable => false,
+        }
+    }
+}
