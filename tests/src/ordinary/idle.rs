@@ -79,7 +79,7 @@ pub fn cost_of_idling(stacks: &[&Stack], time: Duration) -> anyhow::Result<Cost>
     let mut running = Vec::new();
     for (number, stack) in stacks.iter().enumerate() {
         let site = Site::start_in(cgroup.child(&number.to_string())?, Answers::default())?;
-        let hops = site.hops_of(stack);
+        let hops = site.hops_of(stack.kinds);
         let mut proxy = (stack.start)(&site, &hops)?;
         ask(&hops, 1, &mut proxy)?;
         // The proxy ends before the place where it runs.

@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::{
+    launch::{NEWER_NODE, Program, launch, write},
     site::{Hop, Kind, Site},
-    stacks::{NEWER_NODE, Program, launch, write},
 };
 use crate::{
     nginx::utf8,
