@@ -12,10 +12,10 @@ use super::{
     site::{Answers, Site},
     stacks::Stack,
 };
-use crate::{agent::Agent, cgroup::Cgroup, interrupt, loopback::Loopback};
+use crate::{agent::Agent, cgroup::Cgroup, interrupt, loopback::Loopback, wait::wait_until};
 
 /// How long an agent may take for its first look at everything, in a build without optimization.
-const FIRST_LOOK: Duration = Duration::from_mins(3);
+const FIRST_LOOK: Duration = Duration::from_mins(5);
 /// It looks for processes every five seconds: what it reads in two rounds is what it always reads.
 const TWO_ROUNDS: Duration = Duration::from_secs(10);
 /// More than the facts of a machine's processes in two rounds, less than any program with a TLS
@@ -35,6 +35,9 @@ pub struct Cost {
     pub from_disk: u64,
     /// Bytes read before, in the first look.
     pub first_look: u64,
+    /// Other processes of these names on the machine that it had to look at meanwhile: what they
+    /// cost is in the figures.
+    pub others: usize,
 }
 
 impl Cost {
@@ -49,12 +52,14 @@ impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.3} % of a core; {} kB read in {} s ({} from a disk), after {} kB in the first look",
+            "{:.3} % of a core; {} kB read in {} s ({} from a disk), after {} kB in the first look; \
+             other processes looked at meanwhile: {}",
             self.share_of_a_core() * 100.0,
             self.read / 1000,
             self.time.as_secs(),
             self.from_disk,
             self.first_look / 1000,
+            self.others,
         )
     }
 }
@@ -74,14 +79,22 @@ pub fn cost_of_idling(stacks: &[&Stack], time: Duration) -> anyhow::Result<Cost>
     let mut running = Vec::new();
     for (number, stack) in stacks.iter().enumerate() {
         let site = Site::start_in(cgroup.child(&number.to_string())?, Answers::default())?;
-        let hops = site.hops_of(stack);
+        let hops = site.hops_of(stack.kinds);
         let mut proxy = (stack.start)(&site, &hops)?;
         ask(&hops, 1, &mut proxy)?;
         // The proxy ends before the place where it runs.
         running.push((proxy, site));
     }
     let pid = agent.daemon.pid();
-    let before = wait_for_first_look(pid)?;
+    wait_until("the agent to look into every proxy", FIRST_LOOK, || {
+        let log = agent.daemon.log();
+        let is_known = |stack: &&Stack| {
+            looks(&log).any(|line| line.contains(&format!("name=\"{}\"", stack.proxy)))
+        };
+        Ok(stacks.iter().all(is_known).then_some(()))
+    })?;
+    let before = wait_for_quiet(pid)?;
+    let looked = looks(&agent.daemon.log()).count();
     thread::sleep(time);
     let after = Used::of(pid)?;
     drop(running);
@@ -91,10 +104,17 @@ pub fn cost_of_idling(stacks: &[&Stack], time: Duration) -> anyhow::Result<Cost>
         read: after.read - before.read,
         from_disk: after.from_disk - before.from_disk,
         first_look: before.read,
+        others: looks(&agent.daemon.log()).count() - looked,
     })
 }
 
-fn wait_for_first_look(pid: u32) -> anyhow::Result<Used> {
+/// What the agent writes of each process that it has looked at.
+fn looks(log: &str) -> impl Iterator<Item = &str> {
+    log.lines().filter(|line| line.contains("evidence of a watched process"))
+}
+
+/// Another process of the same proxy may have a program of its own.
+fn wait_for_quiet(pid: u32) -> anyhow::Result<Used> {
     let end = Instant::now() + FIRST_LOOK;
     let mut before = Used::of(pid)?;
     while Instant::now() < end {

@@ -7,6 +7,7 @@
 mod apache;
 mod idle;
 pub mod judge;
+mod launch;
 mod node;
 mod run;
 mod site;
@@ -15,6 +16,7 @@ mod traffic_server;
 mod written;
 
 pub use idle::{Cost, cost_of_idling};
+pub use launch::Program;
 pub use node::{HealthyNode, as_rules_test};
 pub use run::{Length, run};
 pub use site::{Answers, Hop, Kind, Site};

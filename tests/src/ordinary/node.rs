@@ -56,7 +56,7 @@ impl HealthyNode {
         let site = |name: &str| Site::start_in(cgroup.child(name)?, answers);
         let sites = [site("haproxy")?, site("caddy")?];
         let start = |stack: &Stack, site: &Site| -> anyhow::Result<(Daemon, Vec<Hop>)> {
-            let hops = site.hops_of(stack);
+            let hops = site.hops_of(stack.kinds);
             Ok(((stack.start)(site, &hops)?, hops))
         };
         let (haproxy, _) = start(find("haproxy")?, &sites[0])?;

@@ -119,7 +119,7 @@ pub fn run(stack: &'static Stack, length: Length, keep: Option<&Path>) -> anyhow
 }
 
 fn run_at(site: &Site, stack: &'static Stack, length: Length) -> anyhow::Result<Report> {
-    let hops = site.hops_of(stack);
+    let hops = site.hops_of(stack.kinds);
     let agent = start_agent(site, stack, "agent")?;
     let mut proxy = (stack.start)(site, &hops)?;
     let mut seen = Seen::default();

@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::stacks::Stack;
 use crate::{
     cgroup::Cgroup,
     loopback::Loopback,
@@ -122,10 +121,10 @@ impl Site {
         Ok(Self { hops, pki, cgroup, block, _upstreams: started, dir })
     }
 
-    /// The hops that a proxy has.
+    /// The hops of these kinds.
     #[must_use]
-    pub fn hops_of(&self, stack: &Stack) -> Vec<Hop> {
-        self.hops.iter().filter(|hop| stack.kinds.contains(&hop.kind)).copied().collect()
+    pub fn hops_of(&self, kinds: &[Kind]) -> Vec<Hop> {
+        self.hops.iter().filter(|hop| kinds.contains(&hop.kind)).copied().collect()
     }
 
     /// Where the proxy runs.

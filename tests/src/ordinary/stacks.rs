@@ -1,23 +1,16 @@
 //! The proxies, each configured as its operators do: defaults, keep-alive, checks where they have
 //! them; the names of the upstreams as server names.
 
-use std::{env, fs, path::PathBuf};
-
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{
     apache,
+    launch::{NEWER_NODE, Program, TRAEFIK, launch, write},
     site::{Hop, Kind, Site},
     traffic_server, written,
 };
-use crate::{
-    agent::VERDICT,
-    envoy, http,
-    nginx::utf8,
-    process::{self, Daemon},
-    wait::wait_until,
-};
+use crate::{agent::VERDICT, envoy, http, nginx::utf8, process::Daemon, wait::wait_until};
 
 /// A proxy.
 #[derive(Clone, Copy, Debug)]
@@ -35,35 +28,6 @@ pub struct Stack {
     /// Starts it; it listens on the fronts of its hops when this returns.
     pub start: fn(&Site, &[Hop]) -> anyhow::Result<Daemon>,
 }
-
-/// Where a program is.
-#[derive(Clone, Copy, Debug)]
-pub enum Program {
-    /// On the path.
-    Installed(&'static str),
-    /// Envoy, which a variable may name.
-    Envoy,
-    /// A variable names it.
-    Named(&'static str),
-}
-
-impl Program {
-    /// Where it is, if it is there.
-    #[must_use]
-    pub fn find(self) -> Option<PathBuf> {
-        match self {
-            Self::Installed(name) => process::find(name),
-            Self::Envoy => envoy::binary(),
-            Self::Named(variable) => env::var_os(variable).map(PathBuf::from),
-        }
-    }
-}
-
-/// Names the newer of two releases of Node.
-pub const NEWER_NODE: &str = "HOPSIGHT_NEWER_NODE";
-
-/// Names Traefik.
-pub const TRAEFIK: &str = "HOPSIGHT_TRAEFIK";
 
 const TLS: &[Kind] = &[Kind::Mutual, Kind::OneWay];
 const EVERY: &[Kind] = &[Kind::Mutual, Kind::OneWay, Kind::Clear];
@@ -106,28 +70,6 @@ const fn stack(
     start: fn(&Site, &[Hop]) -> anyhow::Result<Daemon>,
 ) -> Stack {
     Stack { name, proxy, program, http2: false, kinds, start }
-}
-
-/// Writes a configuration, starts the program and waits until it listens everywhere.
-pub(super) fn launch(
-    site: &Site,
-    hops: &[Hop],
-    program: &str,
-    args: &[&str],
-) -> anyhow::Result<Daemon> {
-    let log = site.dir().join("proxy.log");
-    let mut daemon = Daemon::spawn_at(&site.place(), program, args, &log)?;
-    for hop in hops {
-        daemon.wait_listening(hop.front).with_context(|| daemon.log())?;
-    }
-    Ok(daemon)
-}
-
-/// Writes a file of the proxy's; answers its path.
-pub(super) fn write(site: &Site, name: &str, text: &str) -> anyhow::Result<String> {
-    let path = site.dir().join(name);
-    fs::write(&path, text).with_context(|| format!("write {name}"))?;
-    Ok(utf8(&path)?.to_owned())
 }
 
 /// For each hop what is written of it, one after the other.

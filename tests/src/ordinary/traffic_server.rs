@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use anyhow::Context as _;
 
 use super::{
+    launch::{launch, write},
     site::{Hop, Kind, Site},
-    stacks::{launch, write},
 };
 use crate::{nginx::utf8, process::Daemon};
 

@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::{
+    launch::{NEWER_NODE, Program, launch, write},
     site::{Hop, Kind, Site},
-    stacks::{NEWER_NODE, Program, launch, write},
 };
 use crate::{
     nginx::utf8,
@@ -32,12 +32,14 @@ fn with_node(site: &Site, hops: &[Hop], program: &str) -> anyhow::Result<Daemon>
 /// Starts the proxy in Java.
 pub(super) fn java(site: &Site, hops: &[Hop]) -> anyhow::Result<Daemon> {
     let source = write(site, "Proxy.java", include_str!("../../ordinary/Proxy.java"))?;
-    let store = utf8(site.dir())?.to_owned() + "/client.p12";
+    let dir = utf8(site.dir())?;
+    process::run("javac", ["-d", dir, &source])?;
+    let store = format!("{dir}/client.p12");
     let identity = &site.pki.client;
     let (chain, key) = (utf8(&identity.chain)?, utf8(&identity.key)?);
     let make = ["pkcs12", "-export", "-in", chain, "-inkey", key, "-out", &store];
     process::run("openssl", make.iter().chain(&["-passout", "pass:secret"]))?;
-    let mut args = vec![source, store];
+    let mut args = ["-cp", dir, "Proxy", &store].map(str::to_owned).to_vec();
     for hop in hops {
         let kind = match hop.kind {
             Kind::Mutual => "mutual",

@@ -141,7 +141,7 @@ fn scale(Passed { args }: &Passed) -> anyhow::Result<()> {
 }
 
 /// Builds targets of the agent's package; returns the folder that holds them.
-fn build_release(targets: &[&str]) -> anyhow::Result<PathBuf> {
+pub fn build_release(targets: &[&str]) -> anyhow::Result<PathBuf> {
     let build = ["build", "-q", "--release", "-p", "hopsight"];
     command::run(&mut cargo(&[&build, targets].concat()))?;
     Ok(target()?.join("release"))

@@ -35,13 +35,14 @@ pub(super) fn explain(
     judgement: &mut Judgement,
     connection: &Connection,
     full_handshakes: &FullHandshakes,
+    at: Timestamp,
 ) {
     if !is_in_doubt(judgement, connection) {
         return;
     }
     let verdict = judgement.verdict;
     if let Some((key, CertificateFlight::Doubted(length))) = flight_of(connection)
-        && full_handshakes.explains(&key, length)
+        && full_handshakes.explains(&key, length, at)
     {
         let shown = known(ClientAuth::Presented, verdict.outcome, Evidence::Inferred);
         judgement.verdict = Verdict { server_verified: verdict.server_verified, ..shown };
@@ -66,7 +67,7 @@ pub(super) fn learn(
             return;
         }
         (Some((key, CertificateFlight::Shown(length))), ClientAuth::Presented) => {
-            full_handshakes.note_flight(key, *length);
+            full_handshakes.note_flight(key, *length, at);
         }
         _ => {}
     }

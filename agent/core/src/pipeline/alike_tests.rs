@@ -68,7 +68,7 @@ fn a_flight_in_doubt_is_explained_by_one_that_shows_a_certificate() {
         run(&mut pipeline, before);
         let mut said = run(&mut pipeline, handshake(2, BLOCK, 7, 1));
         let mut updates = Vec::new();
-        pipeline.finish(Timestamp(u64::MAX), &mut updates);
+        pipeline.finish(said.last().map_or(Timestamp(0), |said| said.decided_at), &mut updates);
         said.extend(reports(updates));
         let last = said.into_iter().rfind(|said| said.connection.0 == 2).unwrap();
         assert_eq!(last.verdict.client_auth, expected, "{name}: {:?}", last.verdict);

@@ -139,7 +139,7 @@ pub struct FullHandshakes {
     named: Bounded<SessionName, Full>,
     last: Bounded<SessionKey, Full>,
     /// How long the flights are that show a certificate in one record.
-    flights: Bounded<SessionKey, u16>,
+    flights: Bounded<SessionKey, (u16, Timestamp)>,
     uses: Bounded<SessionScope, Uses>,
     /// When one of `uses` was last forgotten to make room.
     forgot_at: Option<Timestamp>,
@@ -196,21 +196,23 @@ impl FullHandshakes {
     }
 
     /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.
-    pub fn note_flight(&mut self, key: &SessionKey, length: u16) {
+    pub fn note_flight(&mut self, key: &SessionKey, length: u16, at: Timestamp) {
         for scope in key.scopes() {
             let Some(uses) = self.uses.entries.get_mut(&scope) else { continue };
             if let Some(doubt) = uses.doubted.take_if(|doubt| doubt.is_explained_by(key, length)) {
                 uses.presented = uses.presented.max(Some(doubt.at));
             }
         }
-        self.flights.insert(key.clone(), length);
+        self.flights.insert(key.clone(), (length, at));
     }
 
     /// Whether a flight in doubt, of this length, is like one that showed a certificate.
     #[must_use]
-    pub fn explains(&self, key: &SessionKey, length: u16) -> bool {
+    pub fn explains(&self, key: &SessionKey, length: u16, at: Timestamp) -> bool {
         let known = self.flights.entries.get(key);
-        known.is_some_and(|&known| CertificateFlight::are_alike(known, length))
+        known.is_some_and(|&(known, noted_at)| {
+            CertificateFlight::are_alike(known, length) && at.since(noted_at) <= self.max_age
+        })
     }
 
     /// Notes that a session may have begun with a flight in doubt, of this length.

@@ -22,7 +22,7 @@ impl Pipeline {
             return;
         }
         let in_doubt = alike::is_in_doubt(&judgement, &entry.connection);
-        alike::explain(&mut judgement, &entry.connection, &self.full_handshakes);
+        alike::explain(&mut judgement, &entry.connection, &self.full_handshakes, at);
         let newly_settled = judgement.certainty == Certainty::Settled && entry.connection.release();
         if newly_settled {
             out.push(Update::Done(id));
@@ -67,7 +67,7 @@ impl Pipeline {
     ) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let connection = &entry.connection;
-        alike::explain(&mut judgement, connection, &self.full_handshakes);
+        alike::explain(&mut judgement, connection, &self.full_handshakes, at);
         let from = carry(&mut judgement, connection, &mut self.full_handshakes, at);
         if !is_final && entry.said == Some(judgement.verdict) {
             return;

@@ -291,12 +291,22 @@ fn a_flight_in_doubt_stands_against_others_until_it_is_explained() {
             match seen {
                 Doubted(length) => handshakes.doubt(&key, length, Timestamp(0)),
                 Shown(length) => {
-                    handshakes.note_flight(&key, length);
+                    handshakes.note_flight(&key, length, Timestamp(0));
                     learn_full(&mut handshakes, key, ClientAuth::Presented);
                 }
             }
         }
         let carried = handshakes.carry(&resumed(own()), Outcome::Established, Timestamp(1));
         assert_eq!(carried.map(|(verdict, _)| verdict.client_auth), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_flight_explains_others_for_as_long_as_a_handshake_is_carried() {
+    let mut handshakes = FullHandshakes::new(10, DAY);
+    handshakes.note_flight(&own(), 980, Timestamp(0));
+    for (hour, expected) in [(1, true), (25, false)] {
+        let at = Timestamp(hour * HOUR);
+        assert_eq!(handshakes.explains(&own(), 976, at), expected, "after {hour} hours");
     }
 }
