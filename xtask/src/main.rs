@@ -9,6 +9,7 @@ mod chart;
 mod cluster;
 mod command;
 mod demo;
+mod finding;
 mod fuzz;
 mod lint;
 mod package;
@@ -41,6 +42,8 @@ enum Task {
     Vm(vm::Args),
     /// Run the live matrix with more releases of Go, Caddy and Envoy
     Stacks(stacks::Args),
+    /// Look for TLS libraries in big programs, and say what is found and what that cost
+    Finding,
     /// Fuzz the parsers and the pipeline with cargo-fuzz
     Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Stacks(args) => stacks::run(&args),
+        Task::Finding => finding::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),
