@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{place::Place, wait::wait_until};
 
-/// How long a program may take to begin to listen.
-const START: Duration = Duration::from_secs(10);
+/// How long a program may take to begin to listen, in a machine that is emulated on a busy one.
+const START: Duration = Duration::from_mins(1);
 /// How long a program may take to end after SIGTERM before it is killed.
 const STOP: Duration = Duration::from_secs(5);
 

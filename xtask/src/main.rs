@@ -9,6 +9,7 @@ mod chart;
 mod cluster;
 mod command;
 mod demo;
+mod finding;
 mod fuzz;
 mod lint;
 mod ordinary;
@@ -44,6 +45,8 @@ enum Task {
     Stacks(stacks::Args),
     /// Run proxies in ordinary use beside an agent and compare with their upstreams' logs
     Ordinary(ordinary::Args),
+    /// Look for TLS libraries in big programs, and say what is found and what that cost
+    Finding,
     /// Fuzz the parsers and the pipeline with cargo-fuzz
     Fuzz(fuzz::Args),
     /// Check format and lints, of the kernel programs too
@@ -84,6 +87,7 @@ fn main() -> anyhow::Result<()> {
         Task::Vm(args) => vm::run(&args),
         Task::Stacks(args) => stacks::run(&args),
         Task::Ordinary(args) => ordinary::run_task(&args),
+        Task::Finding => finding::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),
         Task::Metrics => test::write_metrics_page(),

@@ -173,6 +173,12 @@ impl Scene {
         source_of(&[self.proxy.process_name()], |options| options.cgroup.clone_from(&cgroup))
     }
 
+    /// All processes of the proxy that run now.
+    pub fn processes(&self) -> Vec<u32> {
+        let text = fs::read_to_string(self.cgroup.path().join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// The process that was started.
     pub fn pids(&self) -> Vec<u32> {
         self.daemon.iter().map(Daemon::pid).collect()
@@ -231,14 +237,22 @@ impl Scene {
         }
     }
 
-    /// The master of haproxy executes itself and starts a new worker.
+    /// The master of haproxy executes itself and starts a new worker. A signal that comes while it
+    /// does so for an earlier one is lost.
     fn restart_haproxy(&self) -> anyhow::Result<()> {
-        let workers = |log: &str| log.matches("New worker").count();
-        let before = workers(&self.log());
-        self.daemon()?.signal(Signal::USR2)?;
-        wait_until("haproxy to start a worker", PATIENCE, || {
-            Ok((workers(&self.log()) > before).then_some(()))
-        })
+        const ATTEMPTS: u32 = 6;
+        let workers = || self.log().matches("New worker").count();
+        let before = workers();
+        let has_new = || Ok((workers() > before).then_some(()));
+        let mut result = Ok(());
+        for _ in 0..ATTEMPTS {
+            self.daemon()?.signal(Signal::USR2)?;
+            result = wait_until("haproxy to start a worker", PATIENCE / ATTEMPTS, has_new);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result.with_context(|| self.log())
     }
 
     /// The new Envoy takes the listeners of the old one, and ends it.
