@@ -55,6 +55,9 @@ pub(super) struct Instance {
     loaded_at: Option<UnixTime>,
     changed_at: Option<UnixTime>,
     pending: bool,
+    /// The files were newer than the load when they were first read: whether they are what runs is
+    /// known only after the next load.
+    is_guess: bool,
     problem: Option<String>,
     /// When the current configuration was adopted.
     adopted_at: Instant,
@@ -113,6 +116,7 @@ impl Instance {
             loaded_at: None,
             changed_at: None,
             pending: false,
+            is_guess: false,
             problem: None,
             adopted_at: Instant::now(),
             retired: Vec::new(),
@@ -254,12 +258,22 @@ impl Instance {
     }
 
     fn take(&mut self, seen: Seen, names: &mut Names, room: usize) {
+        tracing::debug!(
+            master = self.master.key.pid,
+            loaded_at = seen.loaded_at.as_secs_f64(),
+            in_force = matches!(seen.says, Ok(Says::InForce(..))),
+            "looked at the configuration of an nginx"
+        );
         self.loaded_at = Some(seen.loaded_at);
         self.changed_at = seen.changed_at;
         self.pending = self.changed_at.is_some_and(|changed| is_newer(changed, seen.loaded_at));
         match seen.says {
             Ok(Says::InForce(intent, certificates)) => {
-                let loaded = Configuration::new(intent, certificates, seen.loaded_at);
+                let mut loaded = Configuration::new(intent, certificates, seen.loaded_at);
+                if self.pending {
+                    // Changed after the load, perhaps while it was read: nobody knows since when.
+                    loaded.loaded_at = None;
+                }
                 if loaded.size > room {
                     self.problem = Some("its user's configurations are too large".to_owned());
                     return;
@@ -283,9 +297,12 @@ impl Instance {
             names.ask(self.lane, host);
         }
         loaded.name(names);
+        let was_guess = std::mem::replace(&mut self.is_guess, self.pending);
         if loaded.intent == self.current.intent {
             // The workers of one load do not all start at the same moment.
-            loaded.loaded_at = self.current.loaded_at;
+            if !was_guess {
+                loaded.loaded_at = self.current.loaded_at;
+            }
             self.current = loaded;
             return;
         }

@@ -125,13 +125,25 @@ impl Proxies {
         }
     }
 
-    /// Whether more will be known of a process.
-    pub(super) fn is_being_read(&self, pid: u32) -> bool {
-        match self.processes.get(&pid) {
-            Some(Entry::Known(proxy)) => self.is_undecided(proxy),
-            Some(Entry::Unread { .. } | Entry::Unnamed { .. }) => true,
-            Some(Entry::Unreadable) | None => false,
-        }
+    /// A process of this label whose configuration is known, if there is one.
+    pub(super) fn labelled(&self, label: &str) -> Option<&Proxy> {
+        self.processes.values().find_map(|entry| match entry {
+            Entry::Known(proxy) if *proxy.label == *label && !self.is_undecided(proxy) => {
+                Some(&**proxy)
+            }
+            _ => None,
+        })
+    }
+
+    /// Whose a process is of which more will be known; `None` for any other.
+    pub(super) fn being_read(&self, pid: u32) -> Option<Lane> {
+        let entry = self.processes.get(&pid)?;
+        let goes_on = match entry {
+            Entry::Known(proxy) => self.is_undecided(proxy),
+            Entry::Unread { .. } | Entry::Unnamed { .. } => true,
+            Entry::Unreadable => false,
+        };
+        if goes_on { entry.whose() } else { None }
     }
 
     /// Has a process read.

@@ -12,8 +12,8 @@ use hopsight_system::foreign::Lane;
 /// Longest that a report waits for what is read of its process.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Most reports that may wait for that, and of them most on the processes of one user.
-const MAX_WAITING: usize = 8_192;
-const MAX_OF_ONE: usize = 2_048;
+const MAX_WAITING: usize = 16_384;
+const MAX_OF_ONE: usize = 8_192;
 
 /// A report on its way.
 #[derive(Debug)]

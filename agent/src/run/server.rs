@@ -95,9 +95,7 @@ impl Server {
         let everything = async {
             match tls {
                 None => http::serve(listener, exporter.clone(), limits, hosts, stop).await,
-                Some(tls) => {
-                    http::serve_tls(listener, tls, exporter.clone(), limits, hosts, stop).await
-                }
+                Some(tls) => http::serve_tls(listener, tls, exporter.clone(), limits, stop).await,
             }
         };
         tokio::select! {

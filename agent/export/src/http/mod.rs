@@ -131,10 +131,10 @@ pub async fn serve(
     hosts: Hosts,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    answer(listener, routes::router(exporter, limits, hosts), None, limits, stop).await
+    answer(listener, routes::router(exporter, limits, Some(hosts)), None, limits, stop).await
 }
 
-/// As [`serve`], over TLS. Certificates are read again when their files change; what cannot be used
+/// As [`serve`], over TLS, whose certificate has the names: a browser asks for no others. Certificates are read again when their files change; what cannot be used
 /// leaves the old ones in place, and `/readyz` says so.
 ///
 /// # Errors
@@ -144,10 +144,9 @@ pub async fn serve_tls(
     tls: Arc<Tls>,
     exporter: Exporter,
     limits: HttpLimits,
-    hosts: Hosts,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let router = routes::router(exporter.clone(), limits, hosts);
+    let router = routes::router(exporter.clone(), limits, None);
     tokio::select! {
         () = tls.follow_files(&exporter) => Ok(()),
         served = answer(listener, router, Some(tls.clone()), limits, stop) => served,

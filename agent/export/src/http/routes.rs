@@ -42,7 +42,7 @@ struct App {
 /// Where events can be listened to.
 pub(super) const EVENTS: &str = "/events";
 
-pub(super) fn router(exporter: Exporter, limits: HttpLimits, hosts: Hosts) -> Router {
+pub(super) fn router(exporter: Exporter, limits: HttpLimits, hosts: Option<Hosts>) -> Router {
     let app = App {
         exporter,
         renderings: Arc::new(Semaphore::new(CONCURRENT_RENDERINGS)),
@@ -63,7 +63,7 @@ pub(super) fn router(exporter: Exporter, limits: HttpLimits, hosts: Hosts) -> Ro
 
 /// What may be asked for without a certificate.
 pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
-    let everything = router(exporter, limits, Hosts::default());
+    let everything = router(exporter, limits, Some(Hosts::default()));
     everything.layer(middleware::from_fn(async |request: Request, next: Next| {
         match request.uri().path() {
             "/livez" | "/healthz" | "/readyz" => next.run(request).await,
@@ -75,8 +75,8 @@ pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
 
 /// Refuses what is for somebody else, bounds the time of every request and says how its answer may be
 /// used.
-async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    if !hosts.allow(request.uri(), request.headers()) {
+async fn guard(State(hosts): State<Option<Hosts>>, request: Request, next: Next) -> Response {
+    if hosts.is_some_and(|hosts| !hosts.allow(request.uri(), request.headers())) {
         let why = "this is not a name of this server; add it to http.hosts if it is\n";
         return (StatusCode::MISDIRECTED_REQUEST, why).into_response();
     }

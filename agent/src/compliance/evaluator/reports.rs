@@ -1,7 +1,7 @@
 //! When a report is recorded: at once where all is known of its process, else after a while, and once
 //! more under its names when they are known.
 
-use std::task::Poll;
+use std::{collections::HashMap, task::Poll};
 
 use super::Evaluator;
 use crate::compliance::{
@@ -27,8 +27,10 @@ impl Evaluator {
         };
         let pid = process.pid;
         let asked = self.proxies.of(process, &self.readers);
-        let onward = match submitted.report.verdict.security {
-            Security::Plaintext => {
+        let onward = match (&asked, submitted.report.verdict.security) {
+            // What is asked again need not be looked for yet.
+            (Asked::NotYet(..) | Asked::Unnamed(_), _) if submitted.may_wait() => Poll::Pending,
+            (_, Security::Plaintext) => {
                 self.onward.find(pid, submitted.report.destination, &self.readers)
             }
             _ => Poll::Ready(None),
@@ -56,7 +58,7 @@ impl Evaluator {
         let (report, opened_at) = (&submitted.report, submitted.opened_at);
         let ends = self.named(report, opened_at, proxy, onward.as_ref());
         if let Origin::Process(process) = &report.origin
-            && self.proxies.is_being_read(process.pid)
+            && self.proxies.being_read(process.pid).is_some()
         {
             self.provisional.remember(process.pid, ends, report, opened_at);
         }
@@ -67,11 +69,25 @@ impl Evaluator {
         !self.waiting.is_empty()
     }
 
-    /// Tries the reports that wait again, in their order.
+    /// Tries the reports that wait again, in their order; once it is known that a process is still
+    /// being read, its others go on waiting.
     pub(in crate::compliance) fn retry(&mut self) {
         self.proxies.advance(&self.readers);
+        let mut being_read = HashMap::new();
         for submitted in self.waiting.take() {
+            let Origin::Process(process) = &submitted.report.origin else { continue };
+            let pid = process.pid;
+            if let Some(whose) = being_read.get(&pid)
+                && submitted.may_wait()
+                && self.waiting.has_room(*whose)
+            {
+                self.waiting.push(submitted, *whose);
+                continue;
+            }
             self.report(submitted);
+            if let Some(whose) = self.proxies.being_read(pid) {
+                being_read.insert(pid, whose);
+            }
         }
     }
 
@@ -95,9 +111,11 @@ impl Evaluator {
         }
         let mut events = Vec::new();
         let proxies = &self.proxies;
-        for early in self.provisional.take_if(|pid| !proxies.is_being_read(pid)) {
+        for early in self.provisional.take_if(|pid| proxies.being_read(pid).is_none()) {
             let Early { pid, ends, mut report, opened_at } = early;
-            let Some(proxy) = self.proxies.known(pid).cloned() else { continue };
+            // One that has ended meanwhile had the names of the others that are called like it.
+            let known = self.proxies.known(pid).or_else(|| self.proxies.labelled(&ends.proxy));
+            let Some(proxy) = known.cloned() else { continue };
             let named = Named::find(&report, Some(&proxy), &self.proxies).ends;
             if (&named.proxy, &named.upstream) == (&ends.proxy, &ends.upstream) {
                 // It was counted.
