@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use serde_json::{Map, Value};
 
-use super::{attribute, logs::any, text_attribute};
+use super::{attribute, text_attribute, value::any};
 use crate::time;
 
 /// The conventions whose names are used.

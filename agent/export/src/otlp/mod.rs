@@ -9,6 +9,7 @@ mod endpoint;
 mod logs;
 mod metrics;
 mod resource;
+mod value;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
