@@ -34,10 +34,10 @@ static DELIVERED: LruHashMap<u32, Delivered> = LruHashMap::with_max_entries(4_09
 fn is_within_rate(process: u32, more: u64) -> bool {
     // SAFETY: no arguments.
     let second = unsafe { bpf_ktime_get_ns() } / 1_000_000_000;
-    let Some(known) = DELIVERED.get_ptr_mut(&process) else {
+    let Some(known) = DELIVERED.get_ptr_mut(process) else {
         let first = Delivered { second, bytes: more };
         // Where there is no room for it the rate is not kept.
-        let _ = DELIVERED.insert(&process, &first, 0);
+        let _ = DELIVERED.insert(process, first, 0);
         return true;
     };
     // SAFETY: the map's value, which lives until the program ends (RCU).

@@ -104,7 +104,7 @@ pub(super) enum Entry {
     Unnamed { facts: Box<Facts>, whose: Lane, since: Instant, asked: Instant },
     /// All is known, but perhaps the configuration of its nginx.
     Known(Box<Proxy>),
-    /// It could not be read; tried again after the next [`Proxies::tick`].
+    /// It could not be read; tried again after the next `Proxies::tick`.
     Unreadable,
 }
 

@@ -1,8 +1,8 @@
 //! Proxies in ordinary use: an agent that was there first, a proxy that starts under it and is asked
 //! at once, and what is said of every connection against what the upstreams logged.
 //!
-//! [`stacks`] lists the proxies with the configuration that an operator would write, [`site`] is what
-//! runs around one of them, [`judge`] compares, [`run`] does one after the other.
+//! [`stacks`] lists the proxies with the configuration that an operator would write, `site` is what
+//! runs around one of them, [`judge`] compares, [`run()`] does one after the other.
 
 mod apache;
 mod idle;
