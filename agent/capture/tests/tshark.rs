@@ -4,8 +4,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use hopsight_capture::replay;
@@ -180,6 +182,23 @@ fn ours(report: &ConnectionReport) -> BTreeMap<&'static str, String> {
     facts.into_iter().filter_map(|(fact, value)| Some((fact, value?))).collect()
 }
 
+/// What tshark reads of each capture. It takes one processor for a minute.
+fn read_by_tshark(captures: &[PathBuf]) -> Vec<Vec<Seen>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let numbers = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        let taken = numbers.map_while(|number| Some((number, captures.get(number)?)));
+        taken.map(|(number, path)| (number, tshark(path).expect("run tshark"))).collect::<Vec<_>>()
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut read: Vec<(usize, Vec<Seen>)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker")).collect()
+    });
+    read.sort_by_key(|(number, _)| *number);
+    read.into_iter().map(|(_, seen)| seen).collect()
+}
+
 #[test]
 fn facts_agree_with_tshark() {
     let corpus = hopsight_test_support::shared().join("corpus");
@@ -197,17 +216,19 @@ fn facts_agree_with_tshark() {
     let mut tally: BTreeMap<String, u32> = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut explained = hopsight_test_support::Explained::new(DIFFERENCES);
-    for path in hopsight_test_support::captures(&corpus) {
+    let captures = hopsight_test_support::captures(&corpus);
+    let read = read_by_tshark(&captures);
+    for (path, read) in captures.iter().zip(read) {
         let name = path.strip_prefix(&corpus).expect("below").to_string_lossy().into_owned();
         let mut reports: HashMap<(String, String), Vec<ConnectionReport>> = HashMap::new();
-        replay::replay(&path, replay::limits(), &mut |report| {
+        replay::replay(path, replay::limits(), &mut |report| {
             let strip = |address: &str| address.replace(['[', ']'], "");
             let key = (strip(&report.src), strip(&report.dst));
             reports.entry(key).or_default().push(report);
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{name}: {error:#}"));
-        for seen in tshark(&path).expect("run tshark") {
+        for seen in read {
             let key = (seen.client.clone(), seen.server.clone());
             let all: Vec<_> = reports.get(&key).into_iter().flatten().map(ours).collect();
             for (fact, values) in &seen.facts {

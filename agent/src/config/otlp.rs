@@ -54,7 +54,6 @@ impl Otlp {
         &self,
         variable: Variable<'_>,
     ) -> anyhow::Result<Option<hopsight_export::otlp::OtlpOptions>> {
-        use anyhow::Context as _;
         use hopsight_export::otlp::{Endpoint, EndpointFiles, OtlpOptions, Resource};
 
         if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
@@ -84,16 +83,20 @@ impl Otlp {
             authorities: file(&self.ca, "OTEL_EXPORTER_OTLP_CERTIFICATE"),
             presented: certificate.zip(key),
         };
-        let mut endpoint = Endpoint::parse(&url, &files).context(named)?;
+        // (Callers show the outermost message alone.)
+        let told = |name: &str, why: &anyhow::Error| anyhow::anyhow!("{name}: {why:#}");
+        let mut endpoint = Endpoint::parse(&url, &files).map_err(|why| told(named, &why))?;
         if let Some(headers) = variable("OTEL_EXPORTER_OTLP_HEADERS") {
-            endpoint = endpoint.with_headers(&headers).context("OTEL_EXPORTER_OTLP_HEADERS")?;
+            let name = "OTEL_EXPORTER_OTLP_HEADERS";
+            endpoint = endpoint.with_headers(&headers).map_err(|why| told(name, &why))?;
         }
         if let Some(timeout) = milliseconds(variable, "OTEL_EXPORTER_OTLP_TIMEOUT")? {
             endpoint = endpoint.with_timeout(timeout);
         }
         let mut resource = Resource::of_this_process();
         if let Some(list) = variable("OTEL_RESOURCE_ATTRIBUTES") {
-            resource = resource.with_list(&list).context("OTEL_RESOURCE_ATTRIBUTES")?;
+            let name = "OTEL_RESOURCE_ATTRIBUTES";
+            resource = resource.with_list(&list).map_err(|why| told(name, &why))?;
         }
         if let Some(name) = variable("OTEL_SERVICE_NAME") {
             resource = resource.with("service.name", &name);

@@ -50,7 +50,7 @@ fn mistakes_are_named() {
         ("[privileges]\nuser = \"no such\"\n", &["line 2", "\"no such\" is no user"]),
         ("[cri]\nsocket = \"cri.sock\"\n", &["cri.socket must be an absolute path"]),
         ("[kubernetes]\nnode = \"\"\n", &["kubernetes.node", "NODE_NAME"]),
-        ("[otlp]\nendpoint = \"collector\"\n", &["otlp.endpoint: collector is not http://"]),
+        ("[otlp]\nendpoint = \"collector\"\n", &["otlp.endpoint: collector is neither http://"]),
         ("[hops\n", &["line 1"]),
         ("[hops]\nmax_hops = 1\nmax_hops = 2\n", &["line 3", "duplicate key"]),
     ] {

@@ -1,6 +1,6 @@
 //! More connections than anybody looks after.
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use hopsight_tests::{
     agent::Agent,
@@ -13,12 +13,14 @@ use hopsight_tests::{
 };
 use rustix::process::{Resource, getrlimit};
 
-/// Connections in all; the machine's limits may allow fewer.
-const WANTED: u64 = 50_000;
+/// Connections in all; the machine's limits may allow fewer. Another number in this variable of the
+/// environment.
+const WANTED: u64 = 20_000;
+const OTHERWISE: &str = "HOPSIGHT_CROWD";
 /// Processes on each side.
 const PARTS: u8 = 3;
-/// What an agent may take in resident memory with 50,000 silent connections.
-const BOUND: u64 = 256 << 20;
+/// What an agent may take in resident memory beyond what it took before, for each connection.
+const BOUND: u64 = 4 << 10;
 
 #[test]
 fn silent_connections_take_little_and_hide_nothing() {
@@ -28,9 +30,10 @@ fn silent_connections_take_little_and_hide_nothing() {
     }
     let _alone = hopsight_tests::alone();
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let part = (WANTED / u64::from(PARTS)).min(descriptors.saturating_sub(100));
+    let wanted = env::var(OTHERWISE).map_or(WANTED, |number| number.parse().expect("a number"));
+    let part = (wanted / u64::from(PARTS)).min(descriptors.saturating_sub(100));
     let count = part * u64::from(PARTS);
-    if count < WANTED - u64::from(PARTS) {
+    if count < wanted - u64::from(PARTS) {
         eprintln!("{test}: {count} connections, as the limit on open files is {descriptors}");
     }
     let topology =
@@ -65,7 +68,8 @@ fn silent_connections_take_little_and_hide_nothing() {
         after.saturating_sub(before) / count,
         after >> 20
     );
-    assert!(after < BOUND, "{after} bytes resident");
+    let more = after.saturating_sub(before);
+    assert!(more < BOUND * count, "{more} bytes more are resident");
 
     // The others are judged as ever.
     for hop in &topology.hops {

@@ -312,6 +312,12 @@ fn between_windows_nothing_is_probed() {
     wait_evidence(&mut source, pid, is_paused);
     let attached = source.library_statuses().attached();
     assert!(attached.iter().all(|(_, places)| *places == 0), "{attached:?}");
+    // The kernel removes probes one after the other, those of other tests too.
+    let is_removed = (0..40).any(|_| {
+        let events = while_reading(&mut source, || hop.requests(1));
+        handshakes(&events) == 0
+    });
+    assert!(is_removed, "the probes are still there");
     let before = count(&source, "hit");
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 0);
