@@ -85,6 +85,13 @@ impl Listed {
     }
 }
 
+/// Whether a worker was started before its configuration was loaded.
+fn is_older(configuration: &Configuration, proxy: Option<&Proxy>) -> bool {
+    let started_at = proxy.and_then(Proxy::loaded_at);
+    let times = started_at.zip(configuration.loaded_at());
+    times.is_some_and(|(started_at, loaded_at)| started_at + ONE_LOAD < loaded_at)
+}
+
 impl<'p> Named<'p> {
     /// Looks it up; a process that could not be inspected has its own name and no configuration.
     pub(super) fn find(
@@ -117,6 +124,8 @@ impl<'p> Named<'p> {
             .and_then(|(proxy, service)| proxies.gateway_intent(proxy, service));
         let intents = match (by_gateway, configuration) {
             (Some(intent), _) => vec![Cow::Owned(intent)],
+            // A worker that is older than the first configuration that was read has another.
+            (None, Some(configuration)) if is_older(configuration, proxy) => Vec::new(),
             (None, Some(configuration)) => {
                 found.iter().map(|&at| Cow::Borrowed(configuration.upstream(at))).collect()
             }
