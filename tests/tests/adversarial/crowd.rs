@@ -90,7 +90,7 @@ fn silent_connections_take_little_and_hide_nothing() {
     });
     // Counted apart and never guessed: no byte, no answer.
     let unused = || agent.metric("hopsight_unused_connections_total", &[]);
-    wait_until("every one to be counted as unused", Duration::from_mins(1), || {
+    wait_until("every one to be counted as unused", Duration::from_mins(4), || {
         Ok((unused()? == Some(expected)).then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}: {:?} of {expected}", unused()));
