@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     model::{Security, Timestamp, canonical},
-    policy::drift::Compliance,
+    policy::{drift::Compliance, rules::Subject},
     report::{ConnectionReport, Verdict},
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
@@ -117,6 +117,18 @@ impl Hop {
     pub(super) fn is_in_violation(&self) -> bool {
         let status = self.context.compliance.as_ref().map(|compliance| compliance.status);
         status == Some(Compliance::Violation)
+    }
+
+    /// The hop as policies look at it, once per server.
+    pub fn subjects(&self) -> impl Iterator<Item = Subject<'_>> {
+        self.servers.iter().map(|server| Subject {
+            proxy: &self.proxy,
+            process: self.context.process.as_deref().unwrap_or(&self.proxy),
+            upstream: self.context.name.as_deref().unwrap_or(&self.upstream),
+            namespace: self.context.namespace(),
+            address: server.address.ip(),
+            port: server.address.port(),
+        })
     }
 
     /// Whether one of its servers has this address.

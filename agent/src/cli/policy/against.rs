@@ -10,11 +10,11 @@ use anyhow::Context as _;
 
 use crate::cli::client::{Agent, Trust};
 use hopsight_core::{
-    hops::{hop::Hop, table::Snapshot},
+    hops::table::Snapshot,
     policy::{
         drift::Rule,
         exempt::{Exemption, PolicyDocument},
-        rules::{Policy, Subject},
+        rules::Policy,
     },
 };
 
@@ -70,7 +70,7 @@ pub fn compare(document: &PolicyDocument, snapshot: &Snapshot) -> (Vec<String>, 
         // Of the servers of a hop, policies by network or port may match some only.
         let mut policies: BTreeSet<&str> = BTreeSet::new();
         let mut exemptions: BTreeSet<&str> = BTreeSet::new();
-        for subject in subjects(hop) {
+        for subject in hop.subjects() {
             policies.insert(&document.policies.find(&subject).name);
             let matching = document.exemptions.iter().filter(|one| one.matches.matches(&subject));
             exemptions.extend(matching.map(|one| one.name.as_str()));
@@ -103,18 +103,6 @@ pub fn compare(document: &PolicyDocument, snapshot: &Snapshot) -> (Vec<String>, 
         problems.insert(0, "there are no hops to compare with".to_owned());
     }
     (lines.collect(), problems)
-}
-
-/// The hop as policies look at it, once per server.
-fn subjects(hop: &Hop) -> impl Iterator<Item = Subject<'_>> {
-    hop.servers.iter().map(|server| Subject {
-        proxy: &hop.proxy,
-        process: hop.context.process.as_deref().unwrap_or(&hop.proxy),
-        upstream: hop.context.name.as_deref().unwrap_or(&hop.upstream),
-        namespace: hop.context.namespace(),
-        address: server.address.ip(),
-        port: server.address.port(),
-    })
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@ use hopsight_core::{
     hops::{
         context::{HopCompliance, HopContext},
         hop::Hop,
-        server::Server,
     },
-    policy::{exempt::PolicyDocument, rules::Subject, time::UnixTime},
+    policy::{exempt::PolicyDocument, time::UnixTime},
 };
 use hopsight_export::{
     Exporter,
@@ -41,16 +40,7 @@ pub(super) fn of(exporter: &Exporter, in_force: &PolicyDocument) -> PolicyView {
 
 /// Whether another policy applies to a hop, or one that asks for something else.
 pub(super) fn is_another(hop: &Hop, before: &PolicyDocument, after: &PolicyDocument) -> bool {
-    let process = hop.context.process.as_deref().unwrap_or(&hop.proxy);
-    let subject = |server: &Server| Subject {
-        proxy: &hop.proxy,
-        process,
-        upstream: hop.context.name.as_deref().unwrap_or(&hop.upstream),
-        namespace: hop.context.namespace(),
-        address: server.address.ip(),
-        port: server.address.port(),
-    };
-    hop.servers.iter().map(subject).any(|subject| {
+    hop.subjects().any(|subject| {
         let [before, after] = [before, after].map(|all| all.policies.find(&subject));
         !before.says_the_same(after)
     })
