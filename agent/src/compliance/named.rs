@@ -40,11 +40,14 @@ fn configured_at(
     configuration: Option<&Configuration>,
     started_at: Option<UnixTime>,
 ) -> Option<UnixTime> {
-    let loaded_at = configuration?.loaded_at()?;
-    Some(match started_at {
-        Some(started_at) if started_at + ONE_LOAD < loaded_at => started_at,
-        _ => loaded_at,
-    })
+    let configuration = configuration?;
+    older_start(configuration, started_at).or_else(|| configuration.loaded_at())
+}
+
+/// When a worker was started that is older than its configuration; `None` for any other.
+fn older_start(configuration: &Configuration, started_at: Option<UnixTime>) -> Option<UnixTime> {
+    let loaded_at = configuration.loaded_at()?;
+    started_at.filter(|started_at| *started_at + ONE_LOAD < loaded_at)
 }
 
 /// Which addresses are behind an upstream's name.
@@ -85,13 +88,6 @@ impl Listed {
     }
 }
 
-/// Whether a worker was started before its configuration was loaded.
-fn is_older(configuration: &Configuration, proxy: Option<&Proxy>) -> bool {
-    let started_at = proxy.and_then(Proxy::loaded_at);
-    let times = started_at.zip(configuration.loaded_at());
-    times.is_some_and(|(started_at, loaded_at)| started_at + ONE_LOAD < loaded_at)
-}
-
 impl<'p> Named<'p> {
     /// Looks it up; a process that could not be inspected has its own name and no configuration.
     pub(super) fn find(
@@ -102,6 +98,7 @@ impl<'p> Named<'p> {
         let label = proxy
             .map_or_else(|| proxies.label_of_unread(&report.origin), |proxy| proxy.label.clone());
         let configuration = proxy.and_then(|proxy| proxies.configuration(proxy));
+        let started_at = proxy.and_then(Proxy::loaded_at);
         let found = configuration
             .map(|configuration| configuration.find(report.destination, report.sni.as_deref()))
             .unwrap_or_default();
@@ -125,7 +122,9 @@ impl<'p> Named<'p> {
         let intents = match (by_gateway, configuration) {
             (Some(intent), _) => vec![Cow::Owned(intent)],
             // A worker that is older than the first configuration that was read has another.
-            (None, Some(configuration)) if is_older(configuration, proxy) => Vec::new(),
+            (None, Some(configuration)) if older_start(configuration, started_at).is_some() => {
+                Vec::new()
+            }
             (None, Some(configuration)) => {
                 found.iter().map(|&at| Cow::Borrowed(configuration.upstream(at))).collect()
             }
@@ -143,7 +142,7 @@ impl<'p> Named<'p> {
             upstream: name.map(|name| labels::label(&name)),
             intents,
             certificate,
-            configured_at: configured_at(configuration, proxy.and_then(Proxy::loaded_at)),
+            configured_at: configured_at(configuration, started_at),
         }
     }
 }
