@@ -227,11 +227,11 @@ impl HopTable {
     #[must_use]
     pub fn counted_under(&self, proxy: &Arc<str>, upstream: &Arc<str>) -> (Arc<str>, Arc<str>) {
         let own = (proxy.clone(), upstream.clone());
-        let overflow = || (proxy.clone(), OTHER.into());
-        match [own.clone(), overflow()].into_iter().find(|key| self.hops.contains_key(key)) {
-            Some(key) => key,
-            None => (OTHER.into(), OTHER.into()),
+        if self.hops.contains_key(&own) {
+            return own;
         }
+        let overflow = (proxy.clone(), OTHER.into());
+        if self.hops.contains_key(&overflow) { overflow } else { (OTHER.into(), OTHER.into()) }
     }
 
     /// Says what is known of a hop beside its connections, given what was known before.
