@@ -67,7 +67,6 @@ impl Pipeline {
     ) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let connection = &entry.connection;
-        alike::explain(&mut judgement, connection, &self.full_handshakes, at);
         let from = carry(&mut judgement, connection, &mut self.full_handshakes, at);
         if !is_final && entry.said == Some(judgement.verdict) {
             return;
@@ -109,7 +108,8 @@ impl Pipeline {
     ) {
         let Some(entry) = self.entries.get(&id) else { return };
         let transcript = transcript_of(&entry.connection, &mut self.transcripts);
-        let judgement = entry.connection.judge(transcript);
+        let mut judgement = entry.connection.judge(transcript);
+        alike::explain(&mut judgement, &entry.connection, &self.full_handshakes, at);
         self.say(id, judgement, at, true, out);
     }
 
