@@ -172,8 +172,10 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         let _ = broken.send(());
         result
     };
-    let start = || thread::Builder::new().name("pipeline".to_owned()).spawn(pipeline);
-    let start = || start().context("start the pipeline thread");
+    let start = || {
+        let thread = thread::Builder::new().name("pipeline".to_owned());
+        thread.spawn(pipeline).context("start the pipeline thread")
+    };
     let pipeline = privileges.confined(Duty::Capture, start)?;
     // The threads of the runtime inherit it.
     privileges.confine(Duty::Serve)?;
