@@ -38,7 +38,11 @@ const SET_BPF: libc::c_ulong = 0x4004_2408;
 const KIND: &str = "/sys/bus/event_source/devices/uprobe/type";
 
 /// The programs of all hooks, in the kernel.
-pub struct Programs(HashMap<&'static str, OwnedFd>);
+pub struct Programs {
+    by_hook: HashMap<&'static str, OwnedFd>,
+    /// What [`KIND`] says.
+    kind: u32,
+}
 
 /// One of them at one place; dropping it removes it.
 #[derive(Debug)]
@@ -74,7 +78,9 @@ impl Programs {
             let fd = load(function, &program.license);
             programs.insert(hook, fd.with_context(|| format!("load the library probe {hook}"))?);
         }
-        Ok(Self(programs))
+        let kind = fs::read_to_string(KIND).with_context(|| format!("read {KIND}"))?;
+        let kind = kind.trim().parse().with_context(|| format!("read {KIND}"))?;
+        Ok(Self { by_hook: programs, kind })
     }
 
     /// Attaches the program of a hook at an offset of the file at `path`, in all processes.
@@ -82,11 +88,9 @@ impl Programs {
     /// # Errors
     /// When the kernel refuses.
     pub fn attach(&self, hook: Hook, path: &Path, offset: u64) -> anyhow::Result<Link> {
-        let program = self.0.get(hook.as_str()).with_context(|| format!("find {hook}"))?;
-        let kind = fs::read_to_string(KIND).with_context(|| format!("read {KIND}"))?;
-        let kind = kind.trim().parse().with_context(|| format!("read {KIND}"))?;
+        let program = self.by_hook.get(hook.as_str()).with_context(|| format!("find {hook}"))?;
         let path = CString::new(path.as_os_str().as_encoded_bytes()).context("name the file")?;
-        let event = open(kind, &path, offset).context("perf_event_open failed")?;
+        let event = open(self.kind, &path, offset).context("perf_event_open failed")?;
         control(event.as_fd(), SET_BPF, program.as_raw_fd()).context("PERF_EVENT_IOC_SET_BPF")?;
         control(event.as_fd(), ENABLE, 0).context("PERF_EVENT_IOC_ENABLE")?;
         Ok(Link(event))
