@@ -54,6 +54,26 @@ process.stdin.once('data', () => {
 });
 ";
 
+/// An upstream that asks for a certificate, with everybody's certificates in `here`; and its port.
+fn upstream(here: &Path) -> (Running, u16) {
+    let authority = Authority::new(here, "ca");
+    authority.issue("server", vec!["localhost".to_owned()]);
+    authority.issue("client", vec!["client.test".to_owned()]);
+    let (d, port) = (here.display(), free_port());
+    let upstream = nginx(
+        here,
+        "upstream",
+        &format!(
+            "server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3; \
+             ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
+             ssl_verify_client optional; ssl_client_certificate {d}/ca.pem; \
+             location / {{ return 200 ok; }} }}"
+        ),
+    );
+    wait_for_port(port);
+    (upstream, port)
+}
+
 #[test]
 fn node() {
     const NODE: &str = "Node with OpenSSL inside";
@@ -66,21 +86,7 @@ fn node() {
     }
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
-    let authority = Authority::new(here, "ca");
-    authority.issue("server", vec!["localhost".to_owned()]);
-    authority.issue("client", vec!["client.test".to_owned()]);
-    let (d, port) = (here.display(), free_port());
-    let _upstream = nginx(
-        here,
-        "upstream",
-        &format!(
-            "server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3; \
-             ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
-             ssl_verify_client optional; ssl_client_certificate {d}/ca.pem; \
-             location / {{ return 200 ok; }} }}"
-        ),
-    );
-    wait_for_port(port);
+    let (_upstream, port) = upstream(here);
     let mut command = Command::new("node");
     command.args(["-e", SCRIPT]).arg(port.to_string()).arg(here);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -129,21 +135,7 @@ fn rustls() {
     }
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
-    let authority = Authority::new(here, "ca");
-    authority.issue("server", vec!["localhost".to_owned()]);
-    authority.issue("client", vec!["client.test".to_owned()]);
-    let (d, port) = (here.display(), free_port());
-    let _upstream = nginx(
-        here,
-        "upstream",
-        &format!(
-            "server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3; \
-             ssl_certificate {d}/server.pem; ssl_certificate_key {d}/server.key; \
-             ssl_verify_client optional; ssl_client_certificate {d}/ca.pem; \
-             location / {{ return 200 ok; }} }}"
-        ),
-    );
-    wait_for_port(port);
+    let (_upstream, port) = upstream(here);
     let program = sibling(client::RUSTLS).unwrap();
     let idle = Running(Command::new(&program).stdin(Stdio::piped()).spawn().unwrap());
     let mut source = source_with(client::RUSTLS, |options| options.rustls = Rustls::LookedFor);
