@@ -25,9 +25,10 @@ use hopsight_core::{
 use hopsight_export::Exporter;
 use hopsight_system::{clock::monotonic_now, heart::Heart};
 
-/// How long the pipeline waits for events before it lets time pass.
-const POLL: Duration = Duration::from_millis(100);
-/// Pause between heartbeats.
+/// Deadlines are looked at together: none is so close that the pipeline wakes for it alone.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+/// Pause between heartbeats, and the longest wait for events: an agent that has nothing to do hardly
+/// runs.
 const BEAT: Duration = Duration::from_secs(1);
 /// Component name of the library probes in `/readyz`.
 const LIBRARY_PROBES: &str = "library_probes";
@@ -65,7 +66,8 @@ impl Worker {
         let mut last_beat = Timestamp::default();
         while !self.stop.load(Ordering::Relaxed) {
             self.heart.beat();
-            self.source.poll(POLL, &mut events).context("read events from the kernel")?;
+            let wait = self.wait();
+            self.source.poll(wait, &mut events).context("read events from the kernel")?;
             for event in events.drain(..) {
                 self.pipeline.handle(event, &mut updates);
             }
@@ -82,6 +84,12 @@ impl Worker {
         self.apply(&mut updates, now);
         self.beat();
         Ok(())
+    }
+
+    /// How long to wait for events before time has to pass.
+    fn wait(&self) -> Duration {
+        let next = self.pipeline.next_deadline();
+        next.map_or(BEAT, |at| at.since(monotonic_now()).clamp(SHORTEST_WAIT, BEAT))
     }
 
     fn apply(&mut self, updates: &mut Vec<Update>, now: Timestamp) {

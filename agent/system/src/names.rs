@@ -1,8 +1,10 @@
 //! The processes of this machine and their names.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
-    fs,
+    fs::{self, File},
+    io::{self, Read as _},
     path::Path,
 };
 
@@ -10,6 +12,10 @@ use crate::foreign;
 
 /// Length of a kernel task name without its terminating zero (`TASK_COMM_LEN - 1`).
 pub const NAME_LEN: usize = 15;
+
+/// Length of what `/proc/PID/comm` holds at most: a worker of the kernel's says there what it works
+/// at, too (`proc_task_name`, 64 bytes with the terminating zero).
+const LONGEST_COMM: usize = 64;
 
 /// Names of proxies' programs (stunnel's is `stunnel4` in Debian). Some call their processes and
 /// threads otherwise, as Varnish (`cache-main`) and Traffic Server (`[TS_MAIN]`) do.
@@ -107,11 +113,10 @@ impl Processes {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            let Ok(comm) = foreign::fact(pid, "comm") else { continue };
-            let comm = String::from_utf8_lossy(&comm);
-            let comm = comm.trim_end_matches('\n');
+            let mut comm = [0; LONGEST_COMM];
+            let Ok(comm) = comm_file(pid, &mut comm) else { continue };
             let known = self.seen.remove(&pid).filter(|known| known.comm == comm);
-            seen.insert(pid, known.unwrap_or_else(|| Seen::of(pid, comm, watched)));
+            seen.insert(pid, known.unwrap_or_else(|| Seen::of(pid, &comm, watched)));
         }
         self.seen = seen;
         let watched = self.seen.iter().filter_map(|(pid, seen)| Some((*pid, seen.name.clone()?)));
@@ -129,6 +134,13 @@ impl Seen {
         };
         Self { comm: comm.to_owned(), name }
     }
+}
+
+/// What `/proc/PID/comm` says, by one read: every process is asked every few seconds.
+fn comm_file(pid: u32, buffer: &mut [u8; LONGEST_COMM]) -> io::Result<Cow<'_, str>> {
+    let length = File::open(format!("/proc/{pid}/comm"))?.read(buffer)?;
+    let line = &buffer[..length];
+    Ok(String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)))
 }
 
 fn executable(pid: u32) -> Option<String> {

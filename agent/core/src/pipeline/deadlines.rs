@@ -29,6 +29,11 @@ impl Deadlines {
     pub fn pop_due(&mut self, now: Timestamp) -> Option<ConnectionId> {
         self.queue.pop_front_if(|(deadline, _)| *deadline <= now).map(|(_, id)| id)
     }
+
+    /// When the next one is over, if any is set.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.queue.front().map(|(deadline, _)| *deadline)
+    }
 }
 
 /// A duration in nanoseconds, as far as they go.

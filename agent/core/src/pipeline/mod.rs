@@ -135,6 +135,13 @@ impl Pipeline {
         self.transcripts.damaged()
     }
 
+    /// When [`Pipeline::tick`] has something to do at the earliest, if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let deadlines = [&self.handshake_deadlines, &self.settle_deadlines];
+        deadlines.into_iter().filter_map(Deadlines::next).min()
+    }
+
     /// Takes in one event and appends what follows from it to `out`.
     pub fn handle(&mut self, event: Event, out: &mut Vec<Update>) {
         match event {
