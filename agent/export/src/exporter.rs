@@ -17,6 +17,7 @@ use crate::{
         },
         hops, process,
         samples::{self, Collect, Samples},
+        text::TextFormat,
     },
     printable,
 };
@@ -273,7 +274,15 @@ impl Exporter {
     /// # Errors
     /// If the library cannot encode a histogram.
     pub fn gather(&self) -> anyhow::Result<String> {
-        Samples::text(&self.state, &self.state.histograms())
+        self.gather_as(TextFormat::Prometheus)
+    }
+
+    /// The same in another format.
+    ///
+    /// # Errors
+    /// As [`Exporter::gather`].
+    pub(crate) fn gather_as(&self, format: TextFormat) -> anyhow::Result<String> {
+        Samples::text(&self.state, &self.state.histograms(), format)
     }
 
     #[cfg(feature = "otlp")]

@@ -10,6 +10,7 @@
 
 pub mod client;
 mod host;
+mod negotiation;
 pub mod pem;
 mod places;
 mod routes;

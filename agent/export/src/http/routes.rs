@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Query, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{
         Html, IntoResponse, Json, Response,
@@ -17,7 +17,10 @@ use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use super::{Hosts, HttpLimits};
+use super::{
+    Hosts, HttpLimits,
+    negotiation::{self, Rendered},
+};
 use crate::{Exporter, events::Message, page::PAGE};
 use hopsight_core::hops::table::Snapshot;
 
@@ -121,9 +124,13 @@ async fn render<T: Send + 'static>(
     done.await.map_err(|error| failed(error.into()))?.map_err(failed)
 }
 
-async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Response> {
-    let text = render(&app, Exporter::gather).await?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Rendered, Response> {
+    let format = negotiation::text_format(&headers);
+    let encoding = negotiation::encoding(&headers);
+    render(&app, move |exporter| {
+        Rendered::new(format.content_type(), exporter.gather_as(format)?, encoding)
+    })
+    .await
 }
 
 /// Which hops are asked for.
@@ -137,16 +144,17 @@ struct HopsQuery {
 async fn hops(
     State(app): State<App>,
     Query(HopsQuery { since }): Query<HopsQuery>,
-) -> Result<impl IntoResponse, Response> {
-    let json = render(&app, move |exporter| {
+    headers: HeaderMap,
+) -> Result<Rendered, Response> {
+    let encoding = negotiation::encoding(&headers);
+    render(&app, move |exporter| {
         let mut snapshot: Snapshot = exporter.hops();
         if let Some(since) = since {
             snapshot.hops.retain(|hop| hop.last_seen >= since);
         }
-        Ok(serde_json::to_string(&snapshot)?)
+        Rendered::new("application/json", serde_json::to_string(&snapshot)?, encoding)
     })
-    .await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], json))
+    .await
 }
 
 /// Whether the agent runs at all: what a liveness probe asks.

@@ -50,9 +50,9 @@ impl Server {
     fn send(&self, request: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).expect("write");
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        answer
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     fn get(&self, path: &str) -> String {
@@ -164,6 +164,31 @@ fn polite_connections_do_not_keep_others_out() {
     }
     let ended = polite.iter_mut().filter_map(|stream| ask(stream).ok()).filter(|read| *read == 0);
     assert!(ended.count() <= 4);
+}
+
+#[test]
+fn metrics_and_hops_come_in_the_form_that_is_asked_for() {
+    let server = Server::start(HttpLimits::default());
+    server.exporter.record(&report(1, Security::Mtls));
+    let ask = |path: &str, headers: &str| {
+        server.send(&format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n"
+        ))
+    };
+    let answer = ask("/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n");
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("# EOF\n"), "{answer}");
+    let answer = ask("/metrics", "");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    assert!(!answer.contains("content-encoding"), "{answer}");
+    for path in ["/metrics", "/hops"] {
+        let answer = ask(path, "Accept-Encoding: gzip\r\n");
+        assert!(answer.contains("content-encoding: gzip"), "{path}: {answer}");
+        assert!(!answer.contains("mtls"), "{path}: {answer}");
+    }
 }
 
 #[test]

@@ -9,4 +9,4 @@ pub(crate) mod hops;
 pub mod policy;
 pub(crate) mod process;
 pub mod samples;
-mod text;
+pub(crate) mod text;

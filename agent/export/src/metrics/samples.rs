@@ -2,7 +2,7 @@
 
 #[cfg(feature = "otlp")]
 use super::families::Families;
-use super::text::Text;
+use super::text::{Text, TextFormat};
 use crate::metrics::catalogue::{Histograms, METRICS, Metric, MetricInfo, MetricKind};
 
 /// Something that has numbers to show. It is asked at each scrape, from a thread of its own; it
@@ -31,15 +31,16 @@ enum Form {
 }
 
 impl Samples {
-    /// What `collect` has to show, with these histograms, in the text exposition format.
+    /// What `collect` has to show, with these histograms, in a text format.
     ///
     /// # Errors
     /// If the library cannot encode a histogram.
     pub(crate) fn text(
         collect: &impl Collect,
         histograms: &Histograms<'_>,
+        format: TextFormat,
     ) -> anyhow::Result<String> {
-        let mut samples = Self(Form::Text(Text::default()));
+        let mut samples = Self(Form::Text(Text::new(format)));
         collect.collect(&mut samples);
         match samples.0 {
             Form::Text(text) => text.finish(histograms),

@@ -1,4 +1,4 @@
-//! The text exposition format (version 0.0.4), written as samples arrive.
+//! Prometheus' text exposition format and OpenMetrics, written as samples arrive.
 //!
 //! Ten thousand hops have some 200,000 samples. As objects of the Prometheus library, each with its
 //! strings, they would make a scrape take several times as long.
@@ -8,21 +8,50 @@ use std::{borrow::Cow, fmt::Write as _};
 use anyhow::Context as _;
 use prometheus::{TextEncoder, core::Collector as _};
 
-use crate::metrics::catalogue::{Histograms, MetricInfo};
+use crate::metrics::catalogue::{Histograms, MetricInfo, MetricKind};
 use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
 
+/// How samples are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TextFormat {
+    /// Prometheus' text exposition format, version 0.0.4.
+    #[default]
+    Prometheus,
+    /// OpenMetrics, version 1.0.0: a counter's family lacks the suffix of its samples, and the end is
+    /// marked.
+    OpenMetrics,
+}
+
+impl TextFormat {
+    /// Its media type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
 /// Families, each with its head and its samples.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Text {
+    format: TextFormat,
     /// In the order in which they came: there are some dozens, those of the hops first.
     families: Vec<(&'static str, String)>,
 }
 
 impl Text {
+    /// No families yet.
+    pub const fn new(format: TextFormat) -> Self {
+        Self { format, families: Vec::new() }
+    }
+
     /// Adds a counter's or gauge's sample. An empty label value is the same as no label, and costs
     /// nothing.
     pub fn sample(&mut self, info: &MetricInfo, values: &[&str], value: f64) {
-        let text = self.family(info.name, || head(info));
+        let format = self.format;
+        let text = self.family(info.name, || head(info, format));
         text.push_str(info.name);
         let mut separator = '{';
         for (label, value) in info.labels.iter().zip(values).filter(|(_, value)| !value.is_empty())
@@ -65,13 +94,22 @@ impl Text {
         self.families.sort_unstable_by_key(|(name, _)| *name);
         let mut all = String::with_capacity(self.families.iter().map(|(_, text)| text.len()).sum());
         self.families.into_iter().for_each(|(_, text)| all.push_str(&text));
+        if self.format == TextFormat::OpenMetrics {
+            all.push_str("# EOF\n");
+        }
         Ok(all)
     }
 }
 
-fn head(info: &MetricInfo) -> String {
-    let (name, kind) = (info.name, info.kind.as_str());
-    let help = info.help().replace('\\', r"\\").replace('\n', r"\n");
+fn head(info: &MetricInfo, format: TextFormat) -> String {
+    let (mut name, kind) = (info.name, info.kind.as_str());
+    let mut help = info.help().replace('\\', r"\\").replace('\n', r"\n");
+    if format == TextFormat::OpenMetrics {
+        help = help.replace('"', "\\\"");
+        if info.kind == MetricKind::Counter {
+            name = name.strip_suffix("_total").unwrap_or(name);
+        }
+    }
     format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
 }
 
@@ -108,7 +146,23 @@ fn push_label_value(text: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::catalogue::HOP_LAST_SEEN;
+    use crate::metrics::catalogue::{HOP_LAST_SEEN, METRICS, UNUSED_CONNECTIONS};
+
+    #[test]
+    fn every_counter_is_named_as_openmetrics_wants_it() {
+        let counters = METRICS.iter().filter(|info| info.kind == MetricKind::Counter);
+        let wrong: Vec<_> = counters.filter(|info| !info.name.ends_with("_total")).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    fn openmetrics_names_families_and_marks_its_end() {
+        let mut text = Text::new(TextFormat::OpenMetrics);
+        text.sample(&UNUSED_CONNECTIONS.info, &[], 3.0);
+        let text = text.finish(&[]).expect("text");
+        assert!(text.contains("# TYPE hopsight_unused_connections counter\n"), "{text}");
+        assert!(text.ends_with("\nhopsight_unused_connections_total 3\n# EOF\n"), "{text}");
+    }
 
     #[test]
     fn label_values_cannot_leave_their_quotes() {
@@ -119,7 +173,7 @@ mod tests {
             ("line break", "a\nb", "a_b"),
             ("beyond ASCII", "zürich", "zürich"),
         ] {
-            let mut text = Text::default();
+            let mut text = Text::new(TextFormat::Prometheus);
             text.sample(&HOP_LAST_SEEN.info, &["nginx", "", "", value], 1.5);
             let last = format!(
                 "hopsight_hop_last_seen_timestamp_seconds{{proxy=\"nginx\",upstream=\"{written}\"}} 1.5\n"
