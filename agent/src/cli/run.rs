@@ -8,7 +8,7 @@ use super::log;
 use crate::{
     config::{self, Config, LibraryMode},
     privileges::User,
-    run::RunOptions,
+    run::{ConfigFile, RunOptions},
 };
 
 /// Arguments of `hopsight run`. Each overrides a key of the configuration file.
@@ -20,11 +20,11 @@ pub struct RunArgs {
     config: Option<PathBuf>,
 
     /// Where to serve metrics, hops, events and the page.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::listen_address)]
     http: Option<SocketAddr>,
 
     /// Where to answer only /livez and /readyz, in the clear even with TLS.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::listen_address)]
     health: Option<SocketAddr>,
 
     /// Serve HTTPS with this certificate and its intermediates (PEM).
@@ -105,9 +105,12 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The configuration file, if any, overridden by the options.
-    fn config(&self) -> anyhow::Result<Config> {
-        let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    /// The configuration file, if there is one, and what it says, overridden by the options.
+    fn config(&self) -> anyhow::Result<(Option<ConfigFile>, Config)> {
+        let said = self.config.as_deref().map(Config::read).transpose()?;
+        let file = self.config.clone().zip(said.clone());
+        let file = file.map(|(path, said)| ConfigFile::new(path, said));
+        let mut config = said.unwrap_or_default();
         if let Some(address) = self.http {
             config.http.address = address;
         }
@@ -163,7 +166,7 @@ impl RunArgs {
         config.log.kernel |= self.kernel_log;
         config.log.json |= self.json_logs;
         config.check().context("options")?;
-        Ok(config)
+        Ok((file, config))
     }
 }
 
@@ -172,9 +175,10 @@ impl RunArgs {
 /// # Errors
 /// The configuration is wrong, the address is taken, or this machine lacks something.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let config = args.config()?;
+    let (file, config) = args.config()?;
     log::start(config.log.json);
     let options = RunOptions {
+        config: file,
         live: config.live_options(),
         limits: config.limits(),
         hops: config.hops.limits(),
@@ -209,7 +213,10 @@ mod tests {
     }
 
     fn config(args: &[&str]) -> anyhow::Result<Config> {
-        Line::try_parse_from(std::iter::once(&"run").chain(args))?.run.config()
+        Line::try_parse_from(std::iter::once(&"run").chain(args))?
+            .run
+            .config()
+            .map(|(_, config)| config)
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod capture;
 mod files;
 mod kubernetes;
+mod listen;
 mod otlp;
 mod policy;
 
@@ -18,6 +19,7 @@ use std::{
 use anyhow::Context as _;
 pub use capture::{Capture, Library, LibraryMode, WatchConfig};
 pub use kubernetes::Cri;
+pub use listen::listen_address;
 pub use otlp::Otlp;
 pub use policy::PolicyConfig;
 use serde::{Deserialize, Serialize};
@@ -146,8 +148,10 @@ impl Hops {
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Where it listens.
+    #[serde(deserialize_with = "listen::address")]
     pub address: SocketAddr,
     /// Where it answers only `/livez` and `/readyz`, in the clear.
+    #[serde(deserialize_with = "listen::optional_address")]
     pub health_address: Option<SocketAddr>,
     /// Names that lead to it, beside addresses, names without a dot and private ones.
     pub hosts: Vec<String>,

@@ -11,16 +11,18 @@ use landlock::{
 /// The newest kind of rules that is asked for; older kernels enforce what they know of it.
 const ASKED: ABI = ABI::V6;
 
-/// Takes from the calling thread every access to files but reading below `readable`, every new
-/// listening socket, every outgoing TCP connection, and signals to others. What is open stays
-/// usable. Returns whether the kernel enforces any of it.
-pub(super) fn confine(readable: &[&Path]) -> anyhow::Result<bool> {
+/// Takes from the calling thread every access to files but reading below `readable` and opening files
+/// for writing below `writable`, every new listening socket, every outgoing TCP connection, and
+/// signals to others. What is open stays usable. Returns whether the kernel enforces any of it.
+pub(super) fn confine(readable: &[&Path], writable: &[&Path]) -> anyhow::Result<bool> {
+    let write = AccessFs::WriteFile | AccessFs::MakeReg;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(ASKED))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(ASKED)))
         .and_then(|rules| rules.scope(Scope::from_all(ASKED)))
         .and_then(Ruleset::create)
         .and_then(|rules| rules.add_rules(path_beneath_rules(readable, AccessFs::from_read(ASKED))))
+        .and_then(|rules| rules.add_rules(path_beneath_rules(writable, write)))
         .and_then(RulesetCreated::restrict_self)
         .context("restrict this thread")?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)

@@ -70,8 +70,10 @@ pub struct Needs {
     pub library: bool,
     /// Adopt connections that processes had before they were watched.
     pub adopt: bool,
-    /// Directories whose files the server reads again when they change.
+    /// Directories whose files the server's thread reads again.
     pub served_from: Vec<PathBuf>,
+    /// Directories whose files are opened again for writing.
+    pub written_to: Vec<PathBuf>,
 }
 
 /// What a thread is there for.
@@ -85,7 +87,7 @@ pub enum Duty {
     Inspect,
     /// Sends events and metrics to a collector.
     Send,
-    /// Writes events to a file that is open already.
+    /// Writes events to a file, which it may open anew.
     Write,
     /// Answers HTTP.
     Serve,
@@ -186,12 +188,15 @@ impl Privileges {
         // (Linux, Documentation/userspace-api/landlock.rst, "Ptrace restrictions").
         if shared.options.landlock && matches!(duty, Duty::Write | Duty::Serve) {
             let served_from = shared.needs.served_from.iter().map(PathBuf::as_path);
-            let readable: Vec<&Path> = match duty {
-                Duty::Serve => served_from.chain(METRICS_FROM.map(Path::new)).collect(),
-                _ => Vec::new(),
+            let written_to = shared.needs.written_to.iter().map(PathBuf::as_path);
+            let (readable, writable): (Vec<&Path>, Vec<&Path>) = match duty {
+                Duty::Serve => {
+                    (served_from.chain(METRICS_FROM.map(Path::new)).collect(), Vec::new())
+                }
+                _ => (Vec::new(), written_to.collect()),
             };
             let is_enforced =
-                files::confine(&readable).context("confine file access (landlock)")?;
+                files::confine(&readable, &writable).context("confine file access (landlock)")?;
             shared.landlock.get_or_init(|| is_enforced);
         }
         Ok(())

@@ -1,13 +1,14 @@
 //! The running agent: live capture, pipeline, exporter and HTTP server put together.
 
 mod deadline;
+mod hang_up;
 pub(crate) mod memory;
 pub mod metrics;
 mod server;
 mod worker;
 
 use std::{
-    fs::{OpenOptions, Permissions},
+    fs::Permissions,
     io::Write,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
@@ -21,7 +22,13 @@ use std::{
 
 use anyhow::Context as _;
 
-use self::{deadline::Deadline, server::Server, worker::Worker};
+pub use self::hang_up::ConfigFile;
+use self::{
+    deadline::Deadline,
+    hang_up::{EventFile, HangUps},
+    server::Server,
+    worker::Worker,
+};
 use crate::{
     compliance::{ComplianceOptions, ComplianceThread},
     privileges::{Duty, Needs, PrivilegeOptions, Privileges, User},
@@ -57,6 +64,8 @@ const PRIVILEGES: &str = "privileges";
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// The configuration file that all of this came from, if it came from one.
+    pub config: Option<ConfigFile>,
     /// What to capture.
     pub live: LiveOptions,
     /// The pipeline's limits.
@@ -86,7 +95,8 @@ pub struct RunOptions {
     pub privileges: PrivilegeOptions,
 }
 
-/// Runs until SIGTERM or SIGINT; everything is detached when it returns.
+/// Runs until SIGTERM or SIGINT; everything is detached when it returns. SIGHUP opens the file of
+/// events anew and tells what has changed in the configuration file.
 ///
 /// # Errors
 /// If an address is taken, a file cannot be used, the kernel programs cannot be loaded or attached,
@@ -95,12 +105,9 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let probes_libraries = options.live.library;
     // First everything that takes privileges, all of it in this one thread.
     let server = Server::bind(&options)?;
-    let output = options.events.as_deref().map(event_output).transpose()?;
-    let needs = Needs {
-        library: probes_libraries,
-        adopt: options.live.adopt,
-        served_from: server.directories(),
-    };
+    let hang_ups = HangUps::default();
+    let output = options.events.as_deref().map(|path| event_output(path, &hang_ups)).transpose()?;
+    let needs = needs(&options, &server);
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
         hand_over(directory, user)?;
     }
@@ -183,12 +190,28 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     tracing::info!(%state, "privileges: {detail}");
     exporter.health().set(PRIVILEGES, state, detail);
     crate::run::memory::return_free_pages();
-    let answer = server.run(&exporter, pipeline_ended, &deadline);
+    let renew = || {
+        hang_ups.note();
+        options.config.iter().for_each(ConfigFile::tell_changes);
+    };
+    let answer = server.run(&exporter, pipeline_ended, &deadline, renew);
     stop.store(true, Ordering::Relaxed);
     waker.wake();
     let pipeline_result =
         pipeline.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the pipeline panicked")));
     answer.and(pipeline_result)
+}
+
+/// What still takes privileges once the agent runs.
+fn needs(options: &RunOptions, server: &Server) -> Needs {
+    let configuration = options.config.as_ref().map(ConfigFile::directory);
+    let event_file = options.events.as_deref().filter(|path| !is_standard_output(path));
+    Needs {
+        library: options.live.library,
+        adopt: options.live.adopt,
+        served_from: server.directories().into_iter().chain(configuration).collect(),
+        written_to: event_file.map(EventFile::directory).into_iter().collect(),
+    }
 }
 
 /// What is watched, and what of it runs now.
@@ -203,14 +226,16 @@ fn watching(watched: &Watched) -> String {
     }
 }
 
+fn is_standard_output(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// Opens the event file while the agent still may.
-fn event_output(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
-    if path.as_os_str() == "-" {
+fn event_output(path: &Path, hang_ups: &HangUps) -> anyhow::Result<Box<dyn Write + Send>> {
+    if is_standard_output(path) {
         return Ok(Box::new(std::io::stdout()));
     }
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    let file = file.with_context(|| format!("open {} for connection events", path.display()))?;
-    Ok(Box::new(file))
+    Ok(Box::new(EventFile::open(path, hang_ups.clone())?))
 }
 
 /// Gives the state directory and what is in it to the user that the agent switches to. Where that

@@ -3,6 +3,7 @@
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -44,7 +45,8 @@ impl Server {
     }
 
     /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended; then the
-    /// time to the `deadline` runs.
+    /// time to the `deadline` runs. Calls `renew` at each SIGHUP. The service manager is told what
+    /// happens (sd_notify(3)).
     ///
     /// # Errors
     /// If no further thread can be had, or the listener fails.
@@ -53,6 +55,7 @@ impl Server {
         exporter: &Exporter,
         broken: oneshot::Receiver<()>,
         deadline: &Deadline,
+        renew: impl Fn(),
     ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -63,16 +66,23 @@ impl Server {
         runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+            let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+            let mut broken = broken;
             let stopped = async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                    _ = broken => {}
+                loop {
+                    tokio::select! {
+                        _ = terminate.recv() => break,
+                        _ = interrupt.recv() => break,
+                        _ = &mut broken => break,
+                        _ = hang_up.recv() => renew(),
+                    }
                 }
+                tell_service_manager(NotifyState::Stopping);
                 deadline.begin();
             };
             let address = self.listener.local_addr().context("ask for our own address")?;
             tracing::info!(%address, tls = self.tls.is_some(), "serving metrics and the hop table");
+            tell_service_manager(NotifyState::Ready);
             self.serve(exporter, stopped).await
         })
     }
@@ -102,5 +112,12 @@ impl Server {
             served = everything => served,
             served = health => served,
         }
+    }
+}
+
+/// Where the agent was started by a service manager that wants to know.
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot tell the service manager how the agent is");
     }
 }

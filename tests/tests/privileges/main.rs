@@ -4,5 +4,6 @@
 
 mod canary;
 mod capabilities;
+mod daemon;
 mod forbidden;
 mod running;
