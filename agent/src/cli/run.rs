@@ -163,6 +163,7 @@ impl RunArgs {
         config.log.kernel |= self.kernel_log;
         config.log.json |= self.json_logs;
         config.check().context("options")?;
+        config.policy.has_what_it_requires().context("policy.required")?;
         Ok(config)
     }
 }
