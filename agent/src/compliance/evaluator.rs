@@ -257,13 +257,13 @@ impl Evaluator {
         let exporter = &self.exporter;
         let in_use = |drift: &OpenDrift, causes: &Causes| exporter.use_of(drift, causes);
         events.extend(self.tracker.tick(now, in_use));
+        events.extend(self.settle_provisional(now));
+        events.extend(self.retire(now));
+        events.extend(self.give_up_gone(now));
         for event in &events {
             let (DriftEvent::Opened(drift) | DriftEvent::Closed(ClosedDrift { drift, .. })) = event;
             self.show_open(&drift.proxy, &drift.upstream);
         }
-        events.extend(self.settle_provisional(now));
-        events.extend(self.retire(now));
-        events.extend(self.give_up_gone(now));
         self.unlist_servers();
         self.tell(&events);
         self.show();

@@ -26,8 +26,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 const SAVE_SPACING: Duration = Duration::from_millis(250);
 
 /// Of the time that a write took so many times must pass before the next: a large state that
-/// changes all the time is written less often.
+/// changes all the time is written less often. What is worse than before waits less.
 const PACE: u32 = 50;
+const PACE_FOR_THE_WORSE: u32 = 5;
 
 /// Everything that outlives the agent.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -117,7 +118,9 @@ impl KeptState {
     pub(super) fn is_due(&self, revision: Revision) -> bool {
         let elapsed = self.saved_at.elapsed();
         let is_old = elapsed >= SAVE_INTERVAL && self.saved != revision;
-        let pace = (self.took * PACE).max(SAVE_SPACING);
+        let is_worse = self.changed || self.saved.worse != revision.worse;
+        let pace = if is_worse { PACE_FOR_THE_WORSE } else { PACE };
+        let pace = (self.took * pace).max(SAVE_SPACING);
         self.file.is_some() && elapsed >= pace && (self.is_unsaved(revision) || is_old)
     }
 

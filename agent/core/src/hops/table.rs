@@ -79,6 +79,8 @@ pub struct Revision {
     pub any: u64,
     /// Changes of what hops are: all but counts, and times of the last report.
     pub essential: u64,
+    /// Changes of a hop to something worse.
+    pub worse: u64,
 }
 
 impl HopTable {
@@ -345,6 +347,9 @@ fn change(
     let (from, parts) = (TreatmentKey::of(&hop.state), hop.parts());
     change(hop);
     let change = HopChange::since(from, hop);
+    if change.as_ref().is_some_and(HopChange::is_for_the_worse) {
+        revision.worse += 1;
+    }
     if change.is_some() || hop.parts() != parts {
         revision.note_essential();
     }

@@ -5,7 +5,7 @@
 //! which one asks, and they take turns. What shows a change is the order of the answers: for a while
 //! all were of one kind, then all of the other. Machines that take turns answer in short runs.
 //!
-//! Answers are counted by the second, so that how busy a hop is makes no difference, and apart for
+//! Answers are counted by the half second, so that how busy a hop is makes no difference, and apart for
 //! each server name and version, for a server may ask under one of its names only. A resumed session
 //! asks for nothing and says nothing.
 
@@ -22,7 +22,10 @@ use crate::{
     report::ConnectionReport,
 };
 
-/// Seconds with connections that a run of answers takes at least to be no chance.
+/// How long answers count as one: that of the worst.
+const SLOT: Duration = Duration::from_millis(500);
+
+/// Slots with connections that a run of answers takes at least to be no chance.
 const MIN_RUN: u32 = 4;
 
 /// Ways at most to ask a server that are followed. With a further one nothing is proven.
@@ -45,15 +48,15 @@ struct Way {
     version: Option<Word>,
 }
 
-/// The answers of the last seconds in which there were any.
+/// The answers of the last slots in which there were any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Turns {
-    /// A bit per second, the newest lowest: set where the server did not ask.
+    /// A bit per slot, the newest lowest: set where the server did not ask.
     silent: u64,
-    /// Number of seconds in it, 64 at most.
-    seconds: u32,
-    /// The newest second, on the clock of the reports.
-    newest: Option<u64>,
+    /// Number of slots in it, 64 at most.
+    slots: u32,
+    /// When the newest slot began, on the clock of the reports.
+    newest: Option<Timestamp>,
     /// When it last did not ask, on the clock that ages are reckoned in.
     last_silent: Option<Timestamp>,
     /// It asks since then, and did not before: that was no chance.
@@ -71,7 +74,7 @@ pub(super) struct KeptAsking {
 struct KeptTurns {
     way: Way,
     silent: u64,
-    seconds: u32,
+    slots: u32,
     last_silent: Option<Silence>,
     has_turned: bool,
 }
@@ -119,7 +122,7 @@ impl Asking {
         let ways = self.ways.iter().map(|(way, turns)| KeptTurns {
             way: way.clone(),
             silent: turns.silent,
-            seconds: turns.seconds,
+            slots: turns.slots,
             last_silent: turns.last_silent.map(|last| Silence::of(last, now)),
             has_turned: turns.has_turned,
         });
@@ -134,7 +137,7 @@ impl KeptAsking {
         let ways = self.ways.into_iter().take(MAX_WAYS).map(|kept| {
             let turns = Turns {
                 silent: kept.silent,
-                seconds: kept.seconds.min(u64::BITS),
+                slots: kept.slots.min(u64::BITS),
                 newest: None,
                 last_silent: kept.last_silent.map(|last| last.heard(now)),
                 has_turned: kept.has_turned,
@@ -147,15 +150,14 @@ impl KeptAsking {
 
 impl Turns {
     fn record(&mut self, asks: bool, decided_at: Timestamp, now: Timestamp) {
-        let second = decided_at.0 / 1_000_000_000;
         match self.newest {
             // The last report of a connection that has been counted, or one that came late.
-            Some(newest) if second < newest => return,
-            Some(newest) if second == newest => {}
+            Some(newest) if decided_at < newest => return,
+            Some(newest) if decided_at.since(newest) < SLOT => {}
             _ => {
-                self.newest = Some(second);
+                self.newest = Some(decided_at);
                 self.silent <<= 1;
-                self.seconds = (self.seconds + 1).min(u64::BITS);
+                self.slots = (self.slots + 1).min(u64::BITS);
             }
         }
         if asks {
@@ -167,15 +169,15 @@ impl Turns {
         }
     }
 
-    /// Whether the last seconds show a change from not asking to asking, and no run among them is
+    /// Whether the last slots show a change from not asking to asking, and no run among them is
     /// short. (The oldest run is cut off.)
     fn turns_now(&self) -> bool {
-        let asking = self.silent.trailing_zeros().min(self.seconds);
-        if asking < MIN_RUN || asking == self.seconds {
+        let asking = self.silent.trailing_zeros().min(self.slots);
+        if asking < MIN_RUN || asking == self.slots {
             return false;
         }
         let mut rest = self.silent >> asking;
-        let mut left = self.seconds - asking;
+        let mut left = self.slots - asking;
         let silent = rest.trailing_ones().min(left);
         if silent < MIN_RUN {
             return false;
