@@ -86,7 +86,9 @@ impl Asking {
         let is_shown = matches!(verdict.security, Security::Tls | Security::Mtls)
             && verdict.client_auth != ClientAuth::Unknown
             && verdict.evidence != Evidence::Carried
-            && report.resumed != Some(true);
+            && report.resumed != Some(true)
+            // Before its last report not everything is known of a connection, such as the version.
+            && report.is_final;
         if !is_shown {
             return;
         }
@@ -151,7 +153,7 @@ impl KeptAsking {
 impl Turns {
     fn record(&mut self, asks: bool, decided_at: Timestamp, now: Timestamp) {
         match self.newest {
-            // The last report of a connection that has been counted, or one that came late.
+            // One that came late.
             Some(newest) if decided_at < newest => return,
             Some(newest) if decided_at.since(newest) < SLOT => {}
             _ => {
@@ -200,7 +202,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hops::testing::{at, report};
+    use crate::hops::testing::{at, early, report};
 
     /// Connections a second apart: `a` where the server asks, `.` where it does not, a blank where
     /// there is none.
@@ -285,7 +287,8 @@ mod tests {
         let mut resumed = report(9, Security::Tls);
         resumed.resumed = Some(true);
         let late = report(2, Security::Tls);
-        for report in [resumed, late] {
+        let early = early(report(9, Security::Tls));
+        for report in [resumed, late, early] {
             asking.record(&report, at(9.0).monotonic);
             assert!(asking.has_begun(at(9.0).monotonic, Duration::from_hours(2)));
         }
