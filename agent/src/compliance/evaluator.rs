@@ -232,7 +232,6 @@ impl Evaluator {
                 process: Some(process),
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
-                ..HopContext::default()
             }
         });
         self.tell(&events);

@@ -221,7 +221,7 @@ impl Hop {
         let before = self.state.security;
         // That those of many upstreams are protected that were seen says nothing about the others.
         let says_nothing = |state: &Arc<HopState>| state.security == Security::Mtls;
-        let worst = worst(self.servers.iter());
+        let worst = worst(&self.servers.iter());
         match worst.filter(|worst| !self.is_overflow() || !says_nothing(worst)) {
             Some(worst) if *worst == *self.state => {}
             Some(worst) => self.state = worst,

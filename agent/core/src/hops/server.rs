@@ -190,7 +190,7 @@ impl Server {
 
 /// What a hop with these servers is: its worst treatment, with the worst answer on verification of
 /// all. `None` while nothing is certain.
-pub fn worst<'s>(servers: impl Iterator<Item = &'s Server> + Clone) -> Option<Arc<HopState>> {
+pub fn worst<'s>(servers: &(impl Iterator<Item = &'s Server> + Clone)) -> Option<Arc<HopState>> {
     let treatments = || servers.clone().flat_map(|server| &server.treatments);
     let worst = treatments().min_by_key(|treatment| treatment.order())?.state()?;
     let tls = treatments().filter(|treatment| treatment.security != Security::Plaintext);
@@ -206,10 +206,10 @@ pub fn worst<'s>(servers: impl Iterator<Item = &'s Server> + Clone) -> Option<Ar
 
 /// Forgets one of them: the least useful without which the hop is what it is, if there is one.
 pub(super) fn forget_one(servers: &mut Vec<Server>) {
-    let all = worst(servers.iter()).map(|state| TreatmentKey::of(&state));
+    let all = worst(&servers.iter()).map(|state| TreatmentKey::of(&state));
     let changes_nothing = |at: usize| {
         let others = servers.iter().enumerate().filter(|(other, _)| *other != at);
-        let left = worst(others.map(|(_, server)| server));
+        let left = worst(&others.map(|(_, server)| server));
         left.map(|state| TreatmentKey::of(&state)) == all
     };
     let mut order: Vec<usize> = (0..servers.len()).collect();

@@ -296,7 +296,9 @@ impl HopTable {
     fn retain(&mut self, wanted: impl Fn(&Hop) -> bool) {
         let before = self.hops.len();
         let gone: Vec<_> = self.hops.extract_if(|_, hop| !wanted(hop)).collect();
-        gone.iter().for_each(|(_, hop)| self.remember(hop));
+        for (_, hop) in &gone {
+            self.remember(hop);
+        }
         let expired = before - self.hops.len();
         if expired > 0 {
             self.revision.note_essential();

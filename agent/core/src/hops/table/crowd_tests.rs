@@ -17,8 +17,8 @@ use crate::{
     policy::intent::{Scheme, Stated},
 };
 
-fn server(number: usize, security: Security, verified: ServerVerified) -> ConnectionReport {
-    let mut report = to(report(number as u64, security), &format!("10.0.{number}.1:443"));
+fn server(number: u32, security: Security, verified: ServerVerified) -> ConnectionReport {
+    let mut report = to(report(number.into(), security), &format!("10.0.{number}.1:443"));
     report.verdict.server_verified = verified;
     report
 }
@@ -40,9 +40,10 @@ fn no_server_that_decides_what_a_hop_is_gives_way_to_others() {
             } else {
                 many.chain(bad.iter().copied()).chain((0..100).map(|_| good)).collect()
             };
-            for (number, (security, verified)) in all.into_iter().enumerate() {
+            for (number, (security, verified)) in (0..).zip(all) {
                 let report = server(number, security, verified);
-                between(&mut table, "nginx", "payments", &report, 1.0 + number as f64 / 100.0);
+                let second = f64::from(number) / 100.0;
+                between(&mut table, "nginx", "payments", &report, second);
             }
             let hop = only(&table);
             assert_eq!(hop.servers.len(), MAX_SERVERS, "{name}");
@@ -74,11 +75,11 @@ fn what_stands_for_many_upstreams_is_the_worst_of_them_while_that_is_in_use() {
 #[test]
 fn the_certificate_that_ends_first_stays_among_many() {
     let mut table = table(10);
-    for (connection, name) in (0..120).map(|turn| turn % 12).enumerate() {
+    for (connection, name) in (0..120_u32).map(|turn| (turn, turn % 12)) {
         let ends_at = if name == 3 { 2 } else { 300 + i64::from(name) };
-        let mut report = report(connection as u64, Tls);
+        let mut report = report(connection.into(), Tls);
         report.server_certificate = Some(certificate(&format!("n{name}"), ends_at).into());
-        between(&mut table, "nginx", "payments", &report, connection as f64);
+        between(&mut table, "nginx", "payments", &report, connection.into());
         if connection >= 3 {
             let hop = only(&table);
             assert_eq!(hop.server_certificate.map(|one| one.not_after), Some(2), "{connection}");
@@ -110,7 +111,7 @@ fn a_certificate_of_another_kind_of_key_is_out_of_use_when_nobody_sees_it() {
 
 #[test]
 fn a_client_certificate_is_remembered_when_its_hop_has_ended() {
-    let limits = HopLimits { idle_expiry: Duration::from_secs(60), ..HopLimits::default() };
+    let limits = HopLimits { idle_expiry: Duration::from_mins(1), ..HopLimits::default() };
     let mut table = HopTable::new(limits);
     let (nginx, payments): (Arc<str>, Arc<str>) = ("nginx".into(), "payments".into());
     let address = "10.0.0.1:443".parse().expect("an address");

@@ -78,16 +78,19 @@ impl HopTable {
 
     /// Remembers a hop that ends: as many servers as there may be hops.
     pub(super) fn remember(&mut self, hop: &Hop) {
-        Ended::all_of(hop).for_each(|one| self.remember_one(one));
+        for one in Ended::all_of(hop) {
+            self.remember_one(one);
+        }
     }
 
     /// Goes on with what was kept.
     pub(in crate::hops) fn remember_one(&mut self, one: Ended) {
-        let key = (one.proxy.clone(), one.upstream.clone(), one.server);
+        let Ended { proxy, upstream, server, client_certificate_since } = one;
+        let key = (proxy, upstream, server);
         if self.ended.len() >= self.limits.max_hops && !self.ended.contains_key(&key) {
             let any = self.ended.keys().next().cloned();
             any.and_then(|any| self.ended.remove(&any));
         }
-        self.ended.insert(key, one.client_certificate_since);
+        self.ended.insert(key, client_certificate_since);
     }
 }

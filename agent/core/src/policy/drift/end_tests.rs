@@ -46,10 +46,35 @@ fn old_workers_that_go_on_for_a_while_do_not_make_it_flap() {
     assert_eq!(scene.tick(19), ["-payments plaintext Remediated Some(13.75s)"]);
 }
 
+const HOUR: u64 = 3600;
+
+/// A connection, when it was opened, and with what locations of the configuration of which second.
+type Connection = (Verdict, u64, Option<(u64, &'static [&'static str])>);
+
 /// A drift closes when the hop is good, and not a moment sooner or later.
+fn closes_with_the_hop(cases: Vec<(&str, Vec<Connection>, u64, bool)>) {
+    for (name, connections, quiet_until, is_closed) in cases {
+        let mut scene = Scene::new(Options::default());
+        for (verdict, seconds, configuration) in connections {
+            let configured_at = configuration.map(|(loaded, _)| at(loaded));
+            scene.intent = configuration.map(|(_, says)| locations(says));
+            let seen = Observation {
+                loaded_at: configured_at,
+                configured_at,
+                ..with(verdict, seconds, 0)
+            };
+            scene.observe(&seen, seconds);
+        }
+        assert_eq!(scene.tracker.open().count(), 1, "{name}: open");
+        let closed = scene.tick(quiet_until);
+        assert_eq!(!closed.is_empty(), is_closed, "{name}: {closed:?}");
+        let hop = scene.hops.get(&"edge".into(), &"payments".into()).expect("the hop");
+        assert_eq!(hop.state.security == Security::Mtls, is_closed, "{name}: the hop");
+    }
+}
+
 #[test]
-fn a_drift_ends_when_its_cause_is_gone_and_not_before() {
-    const HOUR: u64 = 3600;
+fn what_the_proxy_does_ends_when_its_configuration_rules_it_out() {
     const IN_VAIN: Verdict = verdict(Security::Tls, ClientAuth::RequestedNotPresented);
     const VERIFIED: &str = "proxy_pass https://10.0.0.1; proxy_ssl_certificate c; \
                             proxy_ssl_certificate_key k; proxy_ssl_verify on; \
@@ -58,10 +83,7 @@ fn a_drift_ends_when_its_cause_is_gone_and_not_before() {
     let mutual = &[MUTUAL_CONFIGURED][..];
     let (mixed, verified) =
         (&[ONE_WAY_CONFIGURED, MUTUAL_CONFIGURED][..], &[ONE_WAY_CONFIGURED, VERIFIED][..]);
-    let every_second = |verdict, from: u64, to: u64| -> Vec<_> {
-        (from..to).map(|second| (verdict, second, Some((0, mutual)))).collect()
-    };
-    for (name, connections, quiet_until, is_closed) in [
+    closes_with_the_hop(vec![
         (
             "another route of the same configuration is good",
             vec![(PLAINTEXT, 0, Some((0, both))), (MUTUAL, 10, Some((0, both)))],
@@ -108,6 +130,16 @@ fn a_drift_ends_when_its_cause_is_gone_and_not_before() {
             2 * HOUR + 1,
             true,
         ),
+    ]);
+}
+
+#[test]
+fn what_the_upstream_does_ends_when_its_answers_have_turned() {
+    let every_second = |verdict, from: u64, to: u64| -> Vec<Connection> {
+        let configured = Some((0, &[MUTUAL_CONFIGURED][..]));
+        (from..to).map(|second| (verdict, second, configured)).collect()
+    };
+    closes_with_the_hop(vec![
         (
             "the upstream's doing, mended there",
             [every_second(ONE_WAY, 0, 4), every_second(MUTUAL, 10, 15)].concat(),
@@ -145,24 +177,7 @@ fn a_drift_ends_when_its_cause_is_gone_and_not_before() {
             HOUR,
             false,
         ),
-    ] {
-        let mut scene = Scene::new(Options::default());
-        for (verdict, seconds, configuration) in connections {
-            let configured_at = configuration.map(|(loaded, _)| at(loaded));
-            scene.intent = configuration.map(|(_, says)| locations(says));
-            let seen = Observation {
-                loaded_at: configured_at,
-                configured_at,
-                ..with(verdict, seconds, 0)
-            };
-            scene.observe(&seen, seconds);
-        }
-        assert_eq!(scene.tracker.open().count(), 1, "{name}: open");
-        let closed = scene.tick(quiet_until);
-        assert_eq!(!closed.is_empty(), is_closed, "{name}: {closed:?}");
-        let hop = scene.hops.get(&"edge".into(), &"payments".into()).expect("the hop");
-        assert_eq!(hop.state.security == Security::Mtls, is_closed, "{name}: the hop");
-    }
+    ]);
 }
 
 /// One of two names of a server has a certificate that ends soon: what the other has says nothing

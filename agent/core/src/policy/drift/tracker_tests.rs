@@ -91,10 +91,12 @@ impl Scene {
         self.recorded_at = now.monotonic;
         self.hops.record_between(&ends, &report, evaluation, now);
         let intent = self.intent.as_ref().map(IntentSummary::of);
-        let describe = |known: &HopContext| match known.loaded_at > loaded_at {
-            // A worker with an older configuration.
-            true => known.clone(),
-            false => HopContext { intent, loaded_at, ..known.clone() },
+        let describe = |known: &HopContext| {
+            if known.loaded_at > loaded_at {
+                // A worker with an older configuration.
+                return known.clone();
+            }
+            HopContext { intent, loaded_at, ..known.clone() }
         };
         self.hops.describe(&proxy, &upstream, describe, now);
     }
