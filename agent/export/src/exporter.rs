@@ -29,9 +29,13 @@ use hopsight_core::hops::{
     hop::Hop,
     kept::Kept,
     moment::{Moment, unix_seconds},
+    server::Server,
     table::{HopLimits, HopTable, Revision, Snapshot},
 };
-use hopsight_core::{policy::drift::DriftEvent, report::ConnectionReport};
+use hopsight_core::{
+    policy::drift::{Causes, DriftEvent, OpenDrift, Use},
+    report::ConnectionReport,
+};
 
 /// Records connection reports and shows them: to Prometheus, to the page, to event listeners.
 ///
@@ -147,12 +151,10 @@ impl Exporter {
         }
     }
 
-    /// What is known of a hop besides its connections.
+    /// A hop as it is now.
     #[must_use]
-    pub fn context(&self, ends: &Ends) -> HopContext {
-        let hops = self.state.hops();
-        let hop = hops.get(&ends.proxy, &ends.upstream);
-        hop.map(|hop| hop.context.clone()).unwrap_or_default()
+    pub fn hop(&self, proxy: &Arc<str>, upstream: &Arc<str>) -> Option<Arc<Hop>> {
+        self.state.hops().get(proxy, upstream).cloned()
     }
 
     /// Goes on with a table that was kept, in place of an empty one. The wall clock was set by so
@@ -166,11 +168,11 @@ impl Exporter {
     #[must_use]
     pub fn keep(&self) -> (Kept, Revision) {
         let now = hopsight_system::clock::now();
-        let (snapshot, revision) = {
+        let (snapshot, ended, revision) = {
             let hops = self.state.hops();
-            (hops.snapshot(now.unix_seconds), hops.revision())
+            (hops.snapshot(now.unix_seconds), hops.ended(), hops.revision())
         };
-        (Kept::of(snapshot.totals, &snapshot.hops, now.monotonic), revision)
+        (Kept::of(snapshot.totals, &snapshot.hops, ended, now.monotonic), revision)
     }
 
     /// How often the table has changed.
@@ -184,11 +186,30 @@ impl Exporter {
         &self,
         proxy: &Arc<str>,
         upstream: &Arc<str>,
-        is_listed: impl Fn(SocketAddr) -> bool,
+        counts: impl Fn(&Server) -> bool,
     ) {
         let now = hopsight_system::clock::now();
-        let change = self.state.hops().retain_servers(proxy, upstream, is_listed, now);
+        let change = self.state.hops().retain_servers(proxy, upstream, counts, now);
         self.tell(change, now);
+    }
+
+    /// Since when the configuration of a proxy has had a client certificate on every route to a
+    /// server, under this name or one that is configured no more.
+    #[must_use]
+    pub fn had_client_certificate(
+        &self,
+        ends: &Ends,
+        server: SocketAddr,
+        is_configured: impl Fn(&Arc<str>) -> bool,
+    ) -> Option<f64> {
+        let hops = self.state.hops();
+        hops.had_client_certificate(&ends.proxy, &ends.upstream, server, is_configured)
+    }
+
+    /// Whether what causes a drift is in use.
+    #[must_use]
+    pub fn use_of(&self, drift: &OpenDrift, causes: &Causes) -> Use {
+        self.state.hops().use_of((&drift.proxy, &drift.upstream), drift.server, causes)
     }
 
     /// Policy asks for something else of these hops.

@@ -97,9 +97,10 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A policy that the hops of `snapshot` meet; those beyond the agent's limit on hops have no
-/// address and are left out.
+/// name and are left out.
 fn suggestion(snapshot: &Snapshot) -> String {
-    suggest(snapshot.hops.iter().flat_map(|hop| observations(hop)))
+    let hops = snapshot.hops.iter().filter(|hop| !hop.is_overflow());
+    suggest(hops.flat_map(|hop| observations(hop)))
 }
 
 /// One observation per treatment in use, with its connections, and one for those of which nothing is

@@ -166,6 +166,7 @@ impl RunArgs {
         config.log.kernel |= self.kernel_log;
         config.log.json |= self.json_logs;
         config.check().context("options")?;
+        config.policy.has_what_it_requires().context("policy.required")?;
         Ok((file, config))
     }
 }
@@ -258,7 +259,7 @@ mod tests {
             (compliance.policy, compliance.state),
             (Some("p.toml".into()), Some("s".into()))
         );
-        assert_eq!(compliance.drift.max_hops, 7);
+        assert_eq!(compliance.drift.max_hops, 7 + hopsight_core::hops::table::MAX_OVERFLOW_HOPS);
     }
 
     #[test]

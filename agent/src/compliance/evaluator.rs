@@ -1,18 +1,20 @@
 //! What becomes of one report: it is named, evaluated, remembered and shown.
 
+mod exempt;
 mod gone;
 mod policy_view;
 mod reports;
+mod unlist;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     kept::{KeptState, State},
-    named::{Listed, Named},
+    named::Named,
     policy_file::PolicyFile,
     provisional::Provisional,
     proxies::{Proxies, Proxy, Retired},
@@ -29,9 +31,9 @@ use hopsight_core::{
         labels,
         onward::Onward,
     },
-    model::{ClientAuth, Security},
+    model::{ClientAuth, Security, canonical},
     policy::{
-        drift::{ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
+        drift::{Causes, ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
         intent::UpstreamIntent,
         observation::Observation,
@@ -44,14 +46,11 @@ use hopsight_export::{
     metrics::drift::{DriftBoard, DriftView},
 };
 use hopsight_identity::onward::OnwardFinder;
-use hopsight_system::{clock::Boot, readers::Readers};
+use hopsight_system::{clock::Boot, process::ProcessKey, readers::Readers};
 
 /// Component names in `/readyz`.
 const POLICY: &str = "policy";
 const NGINX_CONFIGURATION: &str = "nginx_configuration";
-
-/// Between two looks for servers that are not behind their upstream's name any more.
-const UNLIST_INTERVAL: Duration = Duration::from_secs(5);
 
 type HopKey = (Arc<str>, Arc<str>);
 
@@ -76,6 +75,9 @@ pub(super) struct Evaluator {
     stands_for: Duration,
     /// When servers were last looked for that are not behind their upstream's name any more.
     unlisted_at: Instant,
+    /// The process that opened the newest offending connection, of hops whose proxy has no
+    /// configuration that is known.
+    offenders: HashMap<HopKey, ProcessKey>,
 }
 
 impl Evaluator {
@@ -92,12 +94,17 @@ impl Evaluator {
         let (state, mut kept) = KeptState::load(state, exporter.health());
         let set_by = kept.set_clock();
         exporter.restore(kept.hops, set_by);
-        if kept.policies != policies.fingerprint() {
+        let is_another_policy = kept.policies != policies.fingerprint();
+        if is_another_policy {
             exporter.reconsider(|_| true);
         }
         let clock = WallClock::new();
         let stands_for = options.stands_for;
-        let tracker = DriftTracker::new(options, kept.drift, UnixTime::from(SystemTime::now()));
+        let sees_since = UnixTime::from(SystemTime::now());
+        let mut tracker = DriftTracker::new(options, kept.drift, sees_since);
+        if is_another_policy {
+            tracker.reconsider(|_| true);
+        }
         let drifts = tracker.closed().map(|closed| &closed.drift).chain(tracker.open());
         for detection in drifts.filter_map(OpenDrift::detection) {
             exporter.observe_drift_detection(detection);
@@ -121,6 +128,7 @@ impl Evaluator {
             started_at: Instant::now(),
             stands_for,
             unlisted_at: Instant::now(),
+            offenders: HashMap::new(),
         };
         evaluator.show();
         evaluator.show_health();
@@ -142,12 +150,21 @@ impl Evaluator {
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         // Where several proxies of one label have this upstream, the configuration of one says
         // nothing about what another still does.
-        let is_only_one = self.proxies.is_only_one(&ends.proxy, &ends.upstream);
+        let hop = self.exporter.hop(&ends.proxy, &ends.upstream);
+        let is_only_one = self.proxies.is_only_one(&ends.proxy, &ends.upstream)
+            && !hop.as_ref().is_some_and(|hop| self.may_have_others(hop));
         let intent = match intents.as_slice() {
             [one] if is_only_one => Some(IntentSummary::of(one)),
             _ => None,
         };
-        let known = self.exporter.context(&ends);
+        let known = hop.map(|hop| hop.context.clone()).unwrap_or_default();
+        let client_certificate_since = known.client_certificate_since.or_else(|| {
+            intent.as_ref().filter(|_| known.intent.is_none())?;
+            let is_configured =
+                |name: &Arc<str>| self.proxies.configured(&ends.proxy, name).next().is_some();
+            let server = canonical(report.destination);
+            self.exporter.had_client_certificate(&ends, server, is_configured)
+        });
         let configured_at = configured_at.filter(|_| is_only_one);
         let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
@@ -166,7 +183,7 @@ impl Evaluator {
         seen.name = upstream.as_deref();
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at).filter(|_| is_only_one);
         seen.configured_at = configured_at;
-        seen.had_client_certificate = known.client_certificate_since.is_some();
+        seen.had_client_certificate = client_certificate_since.is_some();
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
@@ -185,6 +202,9 @@ impl Evaluator {
         let hop = self.exporter.counted_under(&ends);
         (seen.proxy, seen.upstream) = (&hop.0, &hop.1);
         let events = self.tracker.observe(&seen, &assessment, now);
+        if let Some(proxy) = &proxy {
+            self.note_offender(&hop, proxy, &seen, &assessment);
+        }
         let open: Vec<_> = self.tracker.open_of(&hop.0, &hop.1).collect();
         let is_kept_apart = *hop.1 == *ends.upstream;
         self.exporter.describe(&hop.0, &hop.1, |known| {
@@ -207,58 +227,48 @@ impl Evaluator {
                 name: upstream,
                 intent,
                 loaded_at,
+                client_certificate_since,
                 compliance: Some(compliance),
                 process: Some(process),
                 proxy_identity: proxy.map(|proxy| proxy.identity),
                 configured_certificate: certificate,
-                ..HopContext::default()
             }
         });
         self.tell(&events);
         ends
     }
 
-    /// Takes the servers out of the hops that are no longer behind their upstream's name.
-    fn unlist_servers(&mut self) {
-        if self.unlisted_at.elapsed() < UNLIST_INTERVAL {
-            return;
-        }
-        self.unlisted_at = Instant::now();
-        for hop in self.exporter.snapshot().hops {
-            let Some(listed) = Listed::behind(&hop.proxy, &hop.upstream, &self.proxies) else {
-                continue;
-            };
-            let is_listed = |address| listed.includes(address, &self.proxies);
-            self.exporter.retain_servers(&hop.proxy, &hop.upstream, is_listed);
-        }
+    /// Whether others of this name may have a say in a hop that outlived a restart: they had before,
+    /// and are known again once they open a connection.
+    fn may_have_others(&self, hop: &Hop) -> bool {
+        let was_shared = hop.context.compliance.is_some() && hop.context.intent.is_none();
+        was_shared && hop.first_seen < self.began_at() && !self.knows_all()
     }
 
     /// Lets time pass: closes what is over, checks files, saves. Call it about once a second.
     pub(super) fn tick(&mut self) {
         if let Some(before) = self.policies.refresh() {
-            let after = self.policies.in_force();
-            self.exporter.reconsider(|hop| policy_view::is_another(hop, &before, after));
-            self.state.note_change();
+            self.reconsider(&before);
         }
         self.proxies.tick(&self.readers);
         let now = self.now();
-        policy_view::end_exemptions(&self.exporter, self.policies.in_force(), now);
-        let mut events = self.tracker.tick(now);
-        for event in &events {
-            if let DriftEvent::Closed(closed) = event {
-                self.show_open(&closed.drift.proxy, &closed.drift.upstream);
-            }
-        }
+        let mut events = self.end_exemptions(now);
+        let exporter = &self.exporter;
+        let in_use = |drift: &OpenDrift, causes: &Causes| exporter.use_of(drift, causes);
+        events.extend(self.tracker.tick(now, in_use));
         events.extend(self.settle_provisional(now));
         events.extend(self.retire(now));
         events.extend(self.give_up_gone(now));
+        for event in &events {
+            let (DriftEvent::Opened(drift) | DriftEvent::Closed(ClosedDrift { drift, .. })) = event;
+            self.show_open(&drift.proxy, &drift.upstream);
+        }
         self.unlist_servers();
         self.tell(&events);
         self.show();
         self.show_health();
-        if self.state.is_due(self.exporter.revision()) {
-            self.save();
-        }
+        self.state.show(self.exporter.health());
+        self.save_if_due();
     }
 
     /// The time on the wall clock. If it was set, what is open keeps its age.
@@ -301,6 +311,18 @@ impl Evaluator {
     pub(super) fn show_changes(&mut self) {
         if std::mem::take(&mut self.unshown) {
             self.show();
+        }
+    }
+
+    /// Whether something has changed that is worth saving at once.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.state.is_unsaved(self.exporter.revision())
+    }
+
+    /// Saves what has to outlive the agent, if it is time to.
+    pub(super) fn save_if_due(&mut self) {
+        if self.state.is_due(self.exporter.revision()) {
+            self.save();
         }
     }
 

@@ -62,6 +62,8 @@ use hopsight_system::{heart::Heart, readers::Readers};
 const TICK: Duration = Duration::from_secs(1);
 /// Pause between attempts to name the ends of the reports that wait.
 const RETRY: Duration = Duration::from_millis(20);
+/// Pause between looks whether what has changed may be saved.
+const SAVE: Duration = Duration::from_millis(50);
 /// Threads that read of watched processes and their files; each user is at one of them at a time.
 /// Few, for each of them may have a large configuration in memory.
 const READERS: usize = 4;
@@ -205,7 +207,13 @@ fn run(mut evaluator: Evaluator, reports: &Receiver<Submitted>, heart: &Heart) {
     let mut retried = ticked;
     loop {
         heart.beat();
-        let pause = if evaluator.is_waiting() { RETRY } else { TICK };
+        let pause = if evaluator.is_waiting() {
+            RETRY
+        } else if evaluator.is_unsaved() {
+            SAVE
+        } else {
+            TICK
+        };
         let left = TICK.saturating_sub(ticked.elapsed()).min(pause);
         match reports.recv_timeout(left) {
             Ok(report) => {
@@ -224,6 +232,7 @@ fn run(mut evaluator: Evaluator, reports: &Receiver<Submitted>, heart: &Heart) {
             evaluator.retry();
             evaluator.show_changes();
         }
+        evaluator.save_if_due();
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
             evaluator.tick();

@@ -83,15 +83,25 @@ impl StateFile {
         Ok(envelope.state)
     }
 
+    fn aside(&self) -> PathBuf {
+        let mut aside = self.path.clone().into_os_string();
+        aside.push(".unusable");
+        aside.into()
+    }
+
+    /// A file that was set aside and is still there.
+    #[must_use]
+    pub fn left_aside(&self) -> Option<PathBuf> {
+        Some(self.aside()).filter(|aside| aside.exists())
+    }
+
     /// Renames a file that cannot be used to `*.unusable`, for people to look at, and returns its
     /// new path.
     ///
     /// # Errors
     /// When it cannot be renamed.
     pub fn set_aside(&self) -> anyhow::Result<PathBuf> {
-        let mut aside = self.path.clone().into_os_string();
-        aside.push(".unusable");
-        let aside = PathBuf::from(aside);
+        let aside = self.aside();
         fs::rename(&self.path, &aside)
             .with_context(|| format!("rename {} to {}", self.path.display(), aside.display()))?;
         Ok(aside)

@@ -80,11 +80,7 @@ fn drift_opens_outlives_a_restart_and_closes() {
     let directory = tempfile::tempdir().unwrap();
     let options = ComplianceOptions {
         state: Some(directory.path().join("made/on/demand")),
-        drift: drift::Options {
-            settle: Duration::ZERO,
-            settle_unconfigured: Duration::ZERO,
-            ..drift::Options::default()
-        },
+        drift: drift::Options { settle: Duration::ZERO, ..drift::Options::default() },
         ..ComplianceOptions::default()
     };
     let mut scene = Scene::start(options.clone());
@@ -133,12 +129,11 @@ fn what_is_exempt_is_neither_a_violation_nor_compliant() {
     scene.wait_metric("hopsight_policy_matched_hops{policy=\"unused\"} 0\n", true);
     assert!(!scene.metrics().contains(VIOLATION), "{}", scene.metrics());
 
-    // It ended: the hop is a violation without another connection, and a drift with the next one.
+    // It ended: the hop is a violation, and a drift, without another connection.
     fs::write(&policy, format!("{exempt}1999-01-01\n")).unwrap();
-    assert_eq!(scene.wait(Compliance::Violation), []);
-    scene.wait_metric("hopsight_hop_exempt_until_timestamp_seconds{", false);
-    scene.connection(Security::Plaintext);
     scene.wait_metric(&format!("{VIOLATION} 1\n"), true);
+    assert_eq!(scene.wait(Compliance::Violation), [Rule::Plaintext]);
+    scene.wait_metric("hopsight_hop_exempt_until_timestamp_seconds{", false);
 }
 
 #[test]
@@ -189,6 +184,31 @@ fn what_is_broken_is_said_and_stops_nothing() {
     }
     scene.connection(Security::Plaintext);
     assert_eq!(scene.wait(Compliance::Violation), [Rule::Plaintext]);
+    // What was lost is told until somebody has seen it, over good writes and restarts.
+    let written = directory.path().join(STATE_FILE);
+    let begin = Instant::now();
+    while !written.exists() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "never written");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let state = |scene: &Scene| {
+        let state = scene.exporter.health().readiness().components["state"].clone();
+        (state.state, state.detail)
+    };
+    assert_eq!(state(&scene).0, ComponentState::Degraded, "written again");
+    drop(scene);
+    let options = ComplianceOptions {
+        state: Some(directory.path().to_owned()),
+        ..ComplianceOptions::default()
+    };
+    let scene = Scene::start(options);
+    assert_eq!(state(&scene).0, ComponentState::Degraded, "after a restart");
+    fs::remove_file(directory.path().join("state.json.unusable")).unwrap();
+    let begin = Instant::now();
+    while state(&scene).0 != ComponentState::Ready {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", state(&scene));
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

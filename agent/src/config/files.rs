@@ -19,6 +19,7 @@ impl Config {
     pub fn file_problems(&self) -> Vec<String> {
         let looked_at = [
             ("watch.cgroup", each(self.watch.cgroup.as_ref(), directory)),
+            ("policy.required", self.policy.has_what_it_requires()),
             ("policy.file", each(self.policy.file.as_ref(), |path| read_policy(path).map(drop))),
             ("policy.state_directory", each(self.policy.state_directory.as_ref(), can_be_made)),
             ("kubernetes.kubeconfig", each(self.kubernetes.kubeconfig.as_ref(), readable)),
@@ -94,6 +95,11 @@ mod tests {
         for (name, text, words) in [
             ("nothing named", String::new(), None),
             ("a good policy", at("policy.file", "good.toml"), None),
+            (
+                "a policy is required",
+                "[policy]\nrequired = true\n".into(),
+                Some("policy.required: "),
+            ),
             ("a bad policy", at("policy.file", "bad.toml"), Some("bad.toml:2:11: ")),
             ("no policy", at("policy.file", "none.toml"), Some("policy.file: ")),
             ("a state directory to be made", at("policy.state_directory", "a/b/c"), None),

@@ -309,6 +309,14 @@ impl Config {
             ((1..=100_000).contains(&hops.max_hops), "hops.max_hops must be between 1 and 100000"),
             (hops.expiry_seconds >= 60, "hops.expiry_seconds must be at least 60"),
             (
+                hops.treatment_seconds >= policy.settle_seconds,
+                "hops.treatment_seconds must not be less than policy.settle_seconds",
+            ),
+            (
+                hops.expiry_seconds >= hops.treatment_seconds,
+                "hops.expiry_seconds must not be less than hops.treatment_seconds",
+            ),
+            (
                 http.tls.certificate.is_some() == http.tls.key.is_some(),
                 "http.tls.certificate and http.tls.key go together",
             ),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Hops;
 use crate::compliance::ComplianceOptions;
-use hopsight_core::policy::drift;
+use hopsight_core::{hops::table::MAX_OVERFLOW_HOPS, policy::drift};
 
 /// What connections are evaluated against, and how drift is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,6 @@ pub struct PolicyConfig {
     pub queue: usize,
     /// Seconds without an offending connection before a drift counts as remedied.
     pub settle_seconds: u64,
-    /// The same where no configuration of the proxy is known.
-    pub settle_unconfigured_seconds: u64,
     /// Seconds for which only resumed sessions may be seen before that becomes a drift.
     pub resumed_unseen_after_seconds: u64,
     /// Seconds without any connection after which an open drift is given up.
@@ -51,7 +49,6 @@ impl Default for PolicyConfig {
             state_directory: state,
             queue,
             settle_seconds: drift.settle.as_secs(),
-            settle_unconfigured_seconds: drift.settle_unconfigured.as_secs(),
             resumed_unseen_after_seconds: drift.resumed_unseen_after.as_secs(),
             forget_after_seconds: drift.forget_after.as_secs(),
             max_closed: drift.max_closed,
@@ -70,11 +67,11 @@ impl PolicyConfig {
             state: self.state_directory.clone(),
             drift: drift::Options {
                 settle: Duration::from_secs(self.settle_seconds),
-                settle_unconfigured: Duration::from_secs(self.settle_unconfigured_seconds),
                 stands_for: Duration::from_secs(hops.treatment_seconds),
                 resumed_unseen_after: Duration::from_secs(self.resumed_unseen_after_seconds),
                 forget_after: Duration::from_secs(self.forget_after_seconds),
-                max_hops: hops.max_hops,
+                // Those that stand for many have room beside the others.
+                max_hops: hops.max_hops + MAX_OVERFLOW_HOPS,
                 max_closed: self.max_closed,
             },
             queue: self.queue,
@@ -83,17 +80,25 @@ impl PolicyConfig {
         }
     }
 
+    /// Whether it names the policy file that it requires.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(crate) fn has_what_it_requires(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.required || self.file.is_some(),
+            "a policy file is required and none is named: set policy.file, or start with --policy"
+        );
+        Ok(())
+    }
+
     /// Each rule about the values here, and what to say where it is broken.
-    pub(super) const fn rules(&self) -> [(bool, &'static str); 5] {
+    pub(super) const fn rules(&self) -> [(bool, &'static str); 4] {
         [
             (self.queue >= 1, "policy.queue must be at least 1"),
             (
                 self.settle_seconds >= 1 && self.settle_seconds <= 3_600,
                 "policy.settle_seconds must be between 1 and 3600",
-            ),
-            (
-                self.settle_unconfigured_seconds >= self.settle_seconds,
-                "policy.settle_unconfigured_seconds must not be less than policy.settle_seconds",
             ),
             (self.forget_after_seconds >= 60, "policy.forget_after_seconds must be at least 60"),
             (self.max_closed <= 100_000, "policy.max_closed must be at most 100000"),

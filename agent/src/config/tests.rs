@@ -40,6 +40,11 @@ fn mistakes_are_named() {
         ("[http]\naddress = \"localhost\"\n", &["line 2", "invalid socket address"]),
         ("[http]\naddress = 9464\n", &["line 2", "invalid type"]),
         ("[hops]\nmax_hops = 0\n", &["hops.max_hops must be between 1 and 100000"]),
+        ("[hops]\ntreatment_seconds = 0\n", &["treatment_seconds must not be less than policy.s"]),
+        (
+            "[hops]\ntreatment_seconds = 90000\nexpiry_seconds = 60\n",
+            &["hops.expiry_seconds must not be less than hops.treatment_seconds"],
+        ),
         ("[hops]\nmax_hops = -1\n", &["line 2", "invalid value"]),
         ("[capture]\nring_buffer_bytes = 100000\n", &["power of two"]),
         ("[watch]\nproxies = []\n", &["nothing would be watched"]),

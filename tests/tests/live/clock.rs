@@ -29,7 +29,7 @@ fn a_set_clock_changes_nothing() {
     let cases = case::named(&["http", "tls12", "mtls12"]);
     let topology = Topology::start(&cases, Network::Ipv4).unwrap();
     let config = topology.dir().join("hopsight.toml");
-    fs::write(&config, "[hops]\nexpiry_seconds = 3600\n").unwrap();
+    fs::write(&config, "[hops]\nexpiry_seconds = 3600\ntreatment_seconds = 3600\n").unwrap();
     let policy = topology.dir().join("policy.toml");
     fs::write(&policy, "[[policies]]\nrequire = \"tls\"\n").unwrap();
     let (config, policy) = (config.to_str().unwrap(), policy.to_str().unwrap());

@@ -1,6 +1,6 @@
 //! Certificates in use with one server.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +11,13 @@ use crate::{
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 
-/// Certificates kept per side: a server may have one per kind of key and per name.
-const MAX_CERTIFICATES: usize = 4;
+/// Certificates kept per side: a server may have one per kind of key and per name. Beyond that the
+/// one that ends last is forgotten.
+const MAX_CERTIFICATES: usize = 8;
 
 /// A certificate that was not seen for this long is replaced by a newer one of the same subject
-/// and kind of key: it was renewed. While both are seen both are in use.
+/// and kind of key: it was renewed. While both are seen both are in use. One of another kind of key
+/// may be for other clients, and replaces nothing.
 const RENEWED_AFTER: Duration = Duration::from_mins(5);
 
 /// One certificate in use.
@@ -124,6 +126,17 @@ impl Certificates {
         [&self.server, &self.client].map(|side| side.seen.iter().map(|seen| seen.heard).collect())
     }
 
+    /// Drops those that are out of use: renewed, or not seen for `stands_for` while another was.
+    pub(super) fn retire(&mut self, now: Timestamp, stands_for: Duration) {
+        self.server.retire(now, stands_for);
+        self.client.retire(now, stands_for);
+    }
+
+    /// Whether time alone may change which are in use.
+    pub(super) fn may_change(&self) -> bool {
+        self.server.seen.len() > 1 || self.client.seen.len() > 1
+    }
+
     /// What was read from JSON, bounded, with how long each had been silent at `now`.
     pub(super) fn restore(&mut self, silent: [Vec<Silence>; 2], now: Timestamp) {
         for (side, silent) in [&mut self.server, &mut self.client].into_iter().zip(silent) {
@@ -146,7 +159,7 @@ impl Certificates {
 }
 
 /// The facts, shared where they are bounded, else as a bounded copy.
-pub(super) fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
+fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
     let bounded = bounded_certificate(facts);
     if bounded == **facts { facts.clone() } else { Arc::new(bounded) }
 }
@@ -172,16 +185,23 @@ impl Side {
                 None => all.push(Seen { facts, heard: now }),
             }
         }
-        let is_renewed = |seen: &Seen| {
-            now.since(seen.heard) > RENEWED_AFTER && all.iter().any(|other| other.renews(seen))
-        };
-        if let Some(renewed) = all.iter().position(is_renewed) {
-            all.remove(renewed);
-        } else if all.len() > MAX_CERTIFICATES
-            && let Some(stalest) =
-                all.iter().enumerate().min_by_key(|(_, seen)| seen.heard).map(|(at, _)| at)
-        {
-            all.remove(stalest);
+        if all.len() > MAX_CERTIFICATES {
+            let ends_last =
+                |(_, seen): &(usize, &Seen)| (seen.facts.not_after, Reverse(seen.heard));
+            if let Some((last, _)) = all.iter().enumerate().max_by_key(ends_last) {
+                all.remove(last);
+            }
         }
+    }
+
+    fn retire(&mut self, now: Timestamp, stands_for: Duration) {
+        let newest = self.seen.iter().map(|seen| seen.heard).max().unwrap_or_default();
+        let is_gone = |seen: &Seen| {
+            let silent = now.since(seen.heard);
+            let is_renewed = || self.seen.iter().any(|other| other.renews(seen));
+            seen.heard < newest && (silent > stands_for || silent > RENEWED_AFTER && is_renewed())
+        };
+        let mut gone = self.seen.iter().map(is_gone).collect::<Vec<_>>().into_iter();
+        self.seen.retain(|_| gone.next() != Some(true));
     }
 }

@@ -28,6 +28,12 @@ pub struct HopChange {
 }
 
 impl HopChange {
+    /// Whether the hop is worse than before, by security, client authentication and verification.
+    #[must_use]
+    pub fn is_for_the_worse(&self) -> bool {
+        self.to.rank() < self.from.rank()
+    }
+
     /// What became of a hop that was `from`. A hop that stands for many upstreams is none that
     /// changes.
     pub(super) fn since(from: TreatmentKey, hop: &Hop) -> Option<Self> {

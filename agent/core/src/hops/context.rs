@@ -55,7 +55,8 @@ impl HopContext {
             let has_one = self.intent.as_ref().is_some_and(has_certificate);
             has_one.then(|| self.loaded_at.unwrap_or(now))
         };
-        self.client_certificate_since = before.client_certificate_since.or_else(since);
+        self.client_certificate_since =
+            before.client_certificate_since.or(self.client_certificate_since).or_else(since);
         if let (Some(new), Some(known)) = (&mut self.compliance, &before.compliance) {
             new.status = known.status;
         }

@@ -5,16 +5,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    certificates::{self, Certificates},
+    certificates::Certificates,
     context::HopContext,
     counts::Counts,
     evaluation::Evaluation,
     labels::OTHER,
     moment::Moment,
     onward::ContinuesEncrypted,
-    server::{MAX_SERVERS, Server, worst},
+    server::{MAX_SERVERS, Server, forget_one, worst},
     share::Share,
-    state::{HopState, is_certain},
+    state::HopState,
     treatment::Treatment,
 };
 use crate::{
@@ -54,8 +54,8 @@ pub struct Hop {
     /// What its connections were, in numbers.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The servers in use, [`MAX_SERVERS`] at most, each with its treatments and certificates; none
-    /// of an overflow hop.
+    /// The servers in use, [`MAX_SERVERS`] at most, each with its treatments and certificates; of an
+    /// overflow hop the worst of all its upstreams.
     #[serde(default)]
     pub servers: Vec<Server>,
     /// Of the upstream's certificates in use the one that ends first.
@@ -119,9 +119,10 @@ impl Hop {
         status == Some(Compliance::Violation)
     }
 
-    /// The hop as policies look at it, once per server.
+    /// The hop as policies look at it, once per server; not at all where it stands for many, of which
+    /// each has another name.
     pub fn subjects(&self) -> impl Iterator<Item = Subject<'_>> {
-        self.servers.iter().map(|server| Subject {
+        self.servers.iter().filter(|_| !self.is_overflow()).map(|server| Subject {
             proxy: &self.proxy,
             process: self.context.process.as_deref().unwrap_or(&self.proxy),
             upstream: self.context.name.as_deref().unwrap_or(&self.upstream),
@@ -148,24 +149,20 @@ impl Hop {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.last_verdict = report.verdict;
-        if self.is_overflow() {
-            let before = self.state.security;
-            self.adopt_worst(report);
-            self.note_change(before, now);
-            self.note_certificates(report);
-        } else {
-            self.server(report, now).record(report, evaluation, now);
-            self.judge(now, stands_for);
+        self.server(report, now).record(report, evaluation, now);
+        if self.servers.len() > MAX_SERVERS {
+            forget_one(&mut self.servers);
         }
+        self.judge(now, stands_for);
         if report.is_final {
             self.counts.record(report, now.unix_seconds);
         }
     }
 
-    /// Whether time alone may change what it is.
-    #[must_use]
-    pub fn is_mixed(&self) -> bool {
+    /// Whether time alone may change what it is: something of it is not the newest of its kind.
+    pub(super) fn may_change(&self) -> bool {
         self.treatments().nth(1).is_some()
+            || self.servers.iter().any(|server| server.certificates.may_change())
     }
 
     /// Whether treatments of different security are in use.
@@ -201,19 +198,19 @@ impl Hop {
     /// Forgets servers that are no longer behind the upstream's name, unless none would be left.
     pub fn retain_servers(
         &mut self,
-        is_listed: impl Fn(SocketAddr) -> bool,
+        counts: impl Fn(&Server) -> bool,
         now: Moment,
         stands_for: Duration,
     ) {
-        if self.servers.iter().any(|server| server.is_decided() && is_listed(server.address)) {
-            self.servers.retain(|server| is_listed(server.address));
+        if self.servers.iter().any(|server| server.is_decided() && counts(server)) {
+            self.servers.retain(counts);
             self.judge(now, stands_for);
         }
     }
 
     /// Drops what is out of use, and says what the hop is without it.
     pub fn judge(&mut self, now: Moment, stands_for: Duration) {
-        if self.is_mixed() {
+        if self.may_change() {
             self.retire(now.monotonic, stands_for);
         }
         self.conclude(now);
@@ -221,13 +218,14 @@ impl Hop {
 
     /// Says what the hop is by what is in use.
     pub(super) fn conclude(&mut self, now: Moment) {
-        if self.is_overflow() {
-            return;
-        }
         let before = self.state.security;
-        match worst(&self.servers) {
+        // That those of many upstreams are protected that were seen says nothing about the others.
+        let says_nothing = |state: &Arc<HopState>| state.security == Security::Mtls;
+        let worst = worst(&self.servers.iter());
+        match worst.filter(|worst| !self.is_overflow() || !says_nothing(worst)) {
             Some(worst) if *worst == *self.state => {}
             Some(worst) => self.state = worst,
+            None if self.state.security == Security::Unknown => {}
             None => self.state = Arc::new(HopState::UNKNOWN),
         }
         self.note_change(before, now);
@@ -294,57 +292,9 @@ impl Hop {
         let address = canonical(report.destination);
         let known = self.servers.iter().position(|server| server.address == address);
         let at = known.unwrap_or_else(|| {
-            if self.servers.len() >= MAX_SERVERS {
-                // What is not protected must not disappear behind many that are.
-                let useful = |(_, server): &(usize, &Server)| {
-                    let is_weak = matches!(server.security, Security::Plaintext | Security::Tls);
-                    (is_weak, server.heard)
-                };
-                let least = self.servers.iter().enumerate().min_by_key(useful);
-                if let Some((least, _)) = least {
-                    self.servers.swap_remove(least);
-                }
-            }
             self.servers.push(Server::new(address, now));
             self.servers.len() - 1
         });
         &mut self.servers[at]
-    }
-
-    /// A hop that stands for many upstreams shows the worst of them, and never `mtls`: that one
-    /// of many is protected says nothing about the others.
-    fn adopt_worst(&mut self, report: &ConnectionReport) {
-        let replaces = match report.verdict.security {
-            Security::Plaintext => true,
-            Security::Tls => self.state.security != Security::Plaintext,
-            Security::Mtls | Security::Unknown => false,
-        };
-        if replaces && is_certain(&report.verdict) {
-            let standing = HopState::of(report, None);
-            if *self.state != standing {
-                self.state = Arc::new(standing);
-            }
-        }
-    }
-
-    /// Keeps the newest certificates, also of refused handshakes (an expired certificate is seen
-    /// exactly there), and drops those a certain state shows to be out of use.
-    fn note_certificates(&mut self, report: &ConnectionReport) {
-        if is_certain(&report.verdict) {
-            if report.verdict.security != Security::Mtls {
-                self.client_certificate = None;
-            }
-            if report.verdict.security == Security::Plaintext {
-                self.server_certificate = None;
-            }
-        }
-        for (noted, seen) in [
-            (&mut self.server_certificate, &report.server_certificate),
-            (&mut self.client_certificate, &report.client_certificate),
-        ] {
-            if let Some(seen) = seen {
-                *noted = Some(certificates::bounded(seen));
-            }
-        }
     }
 }

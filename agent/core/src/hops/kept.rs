@@ -19,8 +19,9 @@ use super::{
     server::{MAX_SERVERS, Server},
     silence::Silence,
     state::HopState,
-    table::{HopTable, Totals},
+    table::{Ended, HopTable, Totals},
     treatment::Treatment,
+    turns::KeptAsking,
 };
 use crate::model::{Timestamp, canonical};
 
@@ -30,6 +31,9 @@ use crate::model::{Timestamp, canonical};
 pub struct Kept {
     totals: Totals,
     hops: Vec<KeptHop>,
+    /// What is remembered of hops that are not in it any more.
+    #[serde(default)]
+    ended: Vec<Ended>,
 }
 
 /// One hop, and what is not shown of it.
@@ -48,6 +52,9 @@ struct KeptServer {
     treatments: Vec<KeptTreatment>,
     /// In the order of the certificates in use: the server's, and the proxy's.
     certificates: [Vec<Silence>; 2],
+    /// Whether it asks for client certificates, over time.
+    #[serde(default)]
+    asking: Option<KeptAsking>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,13 +68,13 @@ struct KeptTreatment {
 impl Kept {
     /// Keeps these hops as they are at `now`.
     #[must_use]
-    pub fn of(totals: Totals, hops: &[Arc<Hop>], now: Timestamp) -> Self {
+    pub fn of(totals: Totals, hops: &[Arc<Hop>], ended: Vec<Ended>, now: Timestamp) -> Self {
         let hop = |hop: &Arc<Hop>| KeptHop {
             silent: Silence::of(hop.heard, now),
             servers: hop.servers.iter().map(|server| KeptServer::of(server, now)).collect(),
             hop: hop.clone(),
         };
-        Self { totals, hops: hops.iter().map(hop).collect() }
+        Self { totals, hops: hops.iter().map(hop).collect(), ended }
     }
 
     /// Goes on with it in `table`, which is empty, at `now`. `set_by` is by how many seconds the
@@ -82,12 +89,23 @@ impl Kept {
         set_by: f64,
     ) {
         table.restore_totals(self.totals);
+        for mut ended in self.ended {
+            if is_ours(&ended.proxy) && is_ours(&ended.upstream) {
+                ended.client_certificate_since += set_by;
+                table.remember_one(ended);
+            }
+        }
         for kept in self.hops {
             if let Some(hop) = printable(kept).and_then(|kept| kept.restored(now, set_by)) {
                 table.restore(hop);
             }
         }
     }
+}
+
+/// Whether a name is one that hops are called by.
+fn is_ours(name: &str) -> bool {
+    name == OTHER || sanitised(name) == name
 }
 
 impl KeptServer {
@@ -108,6 +126,7 @@ impl KeptServer {
                 .certificates
                 .heard()
                 .map(|all| all.into_iter().map(|heard| Silence::of(heard, now)).collect()),
+            asking: Some(server.asking.keep(now)),
         }
     }
 
@@ -115,7 +134,7 @@ impl KeptServer {
     fn restored(self, mut server: Server, now: Moment, set_by: f64) -> Option<Server> {
         server.address = canonical(server.address);
         server.heard = self.silent.heard(now.monotonic);
-        let Self { treatments: kept, certificates, .. } = self;
+        let Self { treatments: kept, certificates, asking, .. } = self;
         if kept.len() != server.treatments.len() {
             return None;
         }
@@ -127,6 +146,7 @@ impl KeptServer {
             }
         }
         server.certificates.restore(certificates, now.monotonic);
+        server.asking = asking.map(|kept| kept.restored(now.monotonic)).unwrap_or_default();
         Some(server)
     }
 }
@@ -135,7 +155,6 @@ impl KeptHop {
     /// The hop as it was; `None` where its names are not ours.
     fn restored(self, now: Moment, set_by: f64) -> Option<Hop> {
         let Self { hop, silent, servers: kept } = self;
-        let is_ours = |name: &str| name == OTHER || sanitised(name) == name;
         if !is_ours(&hop.proxy) || !is_ours(&hop.upstream) || kept.len() != hop.servers.len() {
             return None;
         }
@@ -152,4 +171,4 @@ impl KeptHop {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::hops) mod tests;

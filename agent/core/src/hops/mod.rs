@@ -19,3 +19,4 @@ pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod treatment;
+mod turns;

@@ -1,6 +1,6 @@
 //! One address behind an upstream's name.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{cmp::Reverse, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,16 @@ use super::{
     onward::Onward,
     state::{HopState, is_certain},
     treatment::{Treatment, TreatmentKey, verification_rank},
+    turns::Asking,
 };
 use crate::{
     model::{Security, ServerVerified, Timestamp},
+    policy::drift::Compliance,
     report::ConnectionReport,
 };
 
-/// Servers kept apart per hop; beyond that the least useful is forgotten: one that is protected
-/// before one that is not, and of equals the one that was silent for longest.
+/// Servers kept apart per hop; beyond that the least useful is forgotten: the better treated before
+/// the worse, and of equals the one that was silent for longest.
 pub const MAX_SERVERS: usize = 64;
 
 /// One server of an upstream. Times are seconds since the Unix epoch.
@@ -44,6 +46,9 @@ pub struct Server {
     /// [`Server::last_seen`] on the clock that ages are reckoned in.
     #[serde(skip)]
     pub(super) heard: Timestamp,
+    /// Whether it asks for client certificates, over time.
+    #[serde(skip)]
+    pub(super) asking: Asking,
 }
 
 impl Server {
@@ -58,6 +63,7 @@ impl Server {
             onward: None,
             certificates: Certificates::default(),
             heard: now.monotonic,
+            asking: Asking::default(),
         }
     }
 
@@ -68,6 +74,9 @@ impl Server {
         self.heard = now.monotonic;
         self.certificates.record(report, now.monotonic);
         self.treatments.retain_mut(|treatment| treatment.withdraw(report.connection));
+        if is_certain(&report.verdict) {
+            self.asking.record(report, now.monotonic);
+        }
         if is_certain(&report.verdict) && !self.is_known_so_far(report) {
             let state = HopState::of(report, self.verified_before(report));
             let key = TreatmentKey::of(&state);
@@ -112,7 +121,7 @@ impl Server {
         newest.state().map(|state| &**state)
     }
 
-    /// Drops the treatments that are out of use. `true` if there were any.
+    /// Drops the treatments and certificates that are out of use.
     ///
     /// The newest treatment of the hop stays, whatever its age: a hop that is not used is what it
     /// was. `configured` is the configuration that runs now and when it was loaded.
@@ -122,13 +131,15 @@ impl Server {
         now: Timestamp,
         stands_for: Duration,
         configured: Option<(&IntentSummary, f64)>,
-    ) -> bool {
-        let all = &self.treatments;
+    ) {
+        self.certificates.retire(now, stands_for);
+        let (all, asking) = (&self.treatments, &self.asking);
         let is_gone = |treatment: &Treatment| {
-            treatment.heard() < newest && treatment.is_gone(all, now, stands_for, configured)
+            treatment.heard() < newest
+                && treatment.is_gone(all, now, stands_for, configured, asking)
         };
         if !all.iter().any(is_gone) {
-            return false;
+            return;
         }
         let gone: Vec<bool> = all.iter().map(is_gone).collect();
         let mut gone = gone.into_iter();
@@ -143,7 +154,6 @@ impl Server {
             }
         }
         self.judge();
-        true
     }
 
     /// Puts a treatment back that was kept.
@@ -159,6 +169,14 @@ impl Server {
         !self.treatments.is_empty()
     }
 
+    /// What decides who is forgotten for another: the higher, the sooner.
+    fn spare(&self) -> (bool, (u8, u8, u8), Reverse<Timestamp>) {
+        let is_in_violation = |one: &Treatment| one.compliance == Some(Compliance::Violation);
+        let worst = self.treatments.iter().map(|one| one.key().rank()).min();
+        let is_good = !self.treatments.iter().any(is_in_violation);
+        (is_good, worst.unwrap_or((u8::MAX, 0, 0)), Reverse(self.heard))
+    }
+
     /// Whether connections to it in the clear are in use.
     pub(super) fn has_plaintext(&self) -> bool {
         self.security == Security::Plaintext
@@ -172,9 +190,8 @@ impl Server {
 
 /// What a hop with these servers is: its worst treatment, with the worst answer on verification of
 /// all. `None` while nothing is certain.
-#[must_use]
-pub fn worst(servers: &[Server]) -> Option<Arc<HopState>> {
-    let treatments = || servers.iter().flat_map(|server| &server.treatments);
+pub fn worst<'s>(servers: &(impl Iterator<Item = &'s Server> + Clone)) -> Option<Arc<HopState>> {
+    let treatments = || servers.clone().flat_map(|server| &server.treatments);
     let worst = treatments().min_by_key(|treatment| treatment.order())?.state()?;
     let tls = treatments().filter(|treatment| treatment.security != Security::Plaintext);
     let verified = tls
@@ -185,4 +202,20 @@ pub fn worst(servers: &[Server]) -> Option<Arc<HopState>> {
         return Some(worst.clone());
     }
     Some(Arc::new(HopState { server_verified: verified, ..(**worst).clone() }))
+}
+
+/// Forgets one of them: the least useful without which the hop is what it is, if there is one.
+pub(super) fn forget_one(servers: &mut Vec<Server>) {
+    let all = worst(&servers.iter()).map(|state| TreatmentKey::of(&state));
+    let changes_nothing = |at: usize| {
+        let others = servers.iter().enumerate().filter(|(other, _)| *other != at);
+        let left = worst(&others.map(|(_, server)| server));
+        left.map(|state| TreatmentKey::of(&state)) == all
+    };
+    let mut order: Vec<usize> = (0..servers.len()).collect();
+    order.sort_by_key(|at| Reverse(servers[*at].spare()));
+    let gone = order.iter().copied().find(|at| changes_nothing(*at)).or(order.first().copied());
+    if let Some(gone) = gone {
+        servers.swap_remove(gone);
+    }
 }

@@ -92,7 +92,7 @@ impl HopState {
 }
 
 /// Our own words need no look.
-fn word(word: Option<&Word>) -> Option<Word> {
+pub(super) fn word(word: Option<&Word>) -> Option<Word> {
     word.map(|word| match word {
         Cow::Borrowed(ours) => Cow::Borrowed(*ours),
         Cow::Owned(read) => printable(read, MAX_TEXT_BYTES).into_owned().into(),
@@ -100,7 +100,7 @@ fn word(word: Option<&Word>) -> Option<Word> {
 }
 
 /// The same text, shared, unless it has to be sanitised.
-fn text(text: Option<&Arc<str>>) -> Option<Arc<str>> {
+pub(super) fn text(text: Option<&Arc<str>>) -> Option<Arc<str>> {
     text.map(|text| match printable(text, MAX_TEXT_BYTES) {
         Cow::Borrowed(_) => text.clone(),
         Cow::Owned(sanitised) => sanitised.into(),

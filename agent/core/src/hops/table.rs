@@ -1,13 +1,13 @@
 //! The hop table: every (proxy, upstream) the agent knows, bounded, with what each is now.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+mod ended;
+mod in_use;
+mod snapshot;
 
-use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+pub use ended::Ended;
+pub use snapshot::{Snapshot, Totals};
 
 use super::{
     change::{Described, HopChange, IntentChange},
@@ -17,12 +17,13 @@ use super::{
     hop::Hop,
     labels::{self, OTHER},
     moment::Moment,
+    server::Server,
     treatment::TreatmentKey,
 };
-use crate::{model::Security, report::ConnectionReport};
+use crate::report::ConnectionReport;
 
 /// Overflow hops, one per proxy; the proxies beyond share one more.
-const MAX_OVERFLOW_HOPS: usize = 256;
+pub const MAX_OVERFLOW_HOPS: usize = 256;
 
 /// How large the table may grow and how long a silent hop stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct HopTable {
     overflow_hops: usize,
     /// Hops kept apart, by owner ([`labels::owner`]).
     of_owner: HashMap<Arc<str>, usize>,
+    /// What is remembered of hops that are not in it any more.
+    ended: HashMap<(Arc<str>, Arc<str>, SocketAddr), f64>,
     totals: Totals,
     revision: Revision,
 }
@@ -76,55 +79,8 @@ pub struct Revision {
     pub any: u64,
     /// Changes of what hops are: all but counts, and times of the last report.
     pub essential: u64,
-}
-
-/// Counts of the table as a whole, since start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Connections counted under [`OTHER`] because the table was full.
-    pub overflowed_connections: u64,
-    /// Hops forgotten because they were silent.
-    pub expired_hops: u64,
-    /// Connections that a proxy closed before either side had sent a byte, those to upstreams without
-    /// a hop included: they make none.
-    #[serde(default)]
-    pub unused_connections: u64,
-    /// Hops forgotten for others, because the table was full and their owner had most of it.
-    #[serde(default)]
-    pub evicted_hops: u64,
-}
-
-/// The table at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// When, seconds since the Unix epoch.
-    pub at: f64,
-    /// Limit on hops.
-    pub max_hops: usize,
-    /// Counts of the table as a whole.
-    #[serde(flatten)]
-    pub totals: Totals,
-    /// The hops.
-    pub hops: Vec<Arc<Hop>>,
-}
-
-impl Snapshot {
-    /// The same, sorted by proxy and upstream.
-    #[must_use]
-    pub fn sorted(mut self) -> Self {
-        self.hops.sort_unstable_by(|a, b| (&a.proxy, &a.upstream).cmp(&(&b.proxy, &b.upstream)));
-        self
-    }
-
-    /// Number of hops by what they are now; every word is present.
-    #[must_use]
-    pub fn by_security(&self) -> BTreeMap<Security, usize> {
-        let mut counts: BTreeMap<_, _> = Security::ALL.iter().map(|&word| (word, 0)).collect();
-        for hop in &self.hops {
-            *counts.entry(hop.state.security).or_default() += 1;
-        }
-        counts
-    }
+    /// Changes of a hop to something worse.
+    pub worse: u64,
 }
 
 impl HopTable {
@@ -210,7 +166,9 @@ impl HopTable {
         let Some(key) = victim.map(|hop| (hop.proxy.clone(), hop.upstream.clone())) else {
             return false;
         };
-        self.hops.remove(&key);
+        if let Some(gone) = self.hops.remove(&key) {
+            self.remember(&gone);
+        }
         self.count_owners();
         self.totals.evicted_hops += 1;
         true
@@ -269,15 +227,15 @@ impl HopTable {
         &mut self,
         proxy: &Arc<str>,
         upstream: &Arc<str>,
-        is_listed: impl Fn(SocketAddr) -> bool,
+        counts: impl Fn(&Server) -> bool,
         now: Moment,
     ) -> Option<HopChange> {
         let hop = self.hops.get_mut(&(proxy.clone(), upstream.clone()))?;
-        if hop.servers.iter().all(|server| is_listed(server.address)) {
+        if hop.servers.iter().all(&counts) {
             return None;
         }
         change(hop, &mut self.revision, |hop| {
-            hop.retain_servers(is_listed, now, self.limits.treatment_stands_for);
+            hop.retain_servers(counts, now, self.limits.treatment_stands_for);
         })
     }
 
@@ -327,7 +285,7 @@ impl HopTable {
         self.retain(|hop| {
             now.monotonic.since(hop.heard) <= idle_expiry || hop.context.has_open_drift()
         });
-        let mixed = self.hops.values_mut().filter(|hop| hop.is_mixed());
+        let mixed = self.hops.values_mut().filter(|hop| hop.may_change());
         mixed
             .filter_map(|hop| {
                 change(hop, &mut self.revision, |hop| hop.judge(now, treatment_stands_for))
@@ -337,7 +295,10 @@ impl HopTable {
 
     fn retain(&mut self, wanted: impl Fn(&Hop) -> bool) {
         let before = self.hops.len();
-        self.hops.retain(|_, hop| wanted(hop));
+        let gone: Vec<_> = self.hops.extract_if(|_, hop| !wanted(hop)).collect();
+        for (_, hop) in &gone {
+            self.remember(hop);
+        }
         let expired = before - self.hops.len();
         if expired > 0 {
             self.revision.note_essential();
@@ -388,12 +349,17 @@ fn change(
     let (from, parts) = (TreatmentKey::of(&hop.state), hop.parts());
     change(hop);
     let change = HopChange::since(from, hop);
+    if change.as_ref().is_some_and(HopChange::is_for_the_worse) {
+        revision.worse += 1;
+    }
     if change.is_some() || hop.parts() != parts {
         revision.note_essential();
     }
     change
 }
 
+#[cfg(test)]
+mod crowd_tests;
 #[cfg(test)]
 mod in_use_tests;
 #[cfg(test)]

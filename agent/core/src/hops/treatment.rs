@@ -8,7 +8,9 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{context::IntentSummary, evaluation::Evaluation, moment::Moment, state::HopState};
+use super::{
+    context::IntentSummary, evaluation::Evaluation, moment::Moment, state::HopState, turns::Asking,
+};
 use crate::{
     model::{ClientAuth, ConnectionId, Security, ServerVerified, Timestamp},
     policy::{
@@ -25,8 +27,9 @@ const MAX_PENDING: usize = 32;
 /// that was for this long: the first handshakes of a proxy are over before its library is read.
 const UNSEEN_STANDS_FOR: Duration = Duration::from_mins(5);
 
-/// While a proxy reloads, its old and new workers open connections side by side. What an old
-/// configuration caused is gone once nobody has seen it for this long.
+/// While a proxy reloads, its old and new workers open connections side by side, and so do those of a
+/// server answer them. What was caused by what is no longer so is gone once nobody has seen it for
+/// this long.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// What tells the treatments of one server apart.
@@ -171,8 +174,9 @@ impl Treatment {
     }
 
     /// The same after a restart: what was read from JSON, with the `state` that its newest connection
-    /// showed, last seen at `heard`. `None` if that does not fit, or connections vouched for it that
-    /// may take it back: the agent that would hear of that is gone.
+    /// showed, last seen at `heard`. `None` if that does not fit, or it is mutual and connections
+    /// vouched for it that may take it back: the agent that would hear of that is gone. What is worse
+    /// is believed.
     pub(super) fn restored(
         self,
         state: Arc<HopState>,
@@ -181,12 +185,17 @@ impl Treatment {
         set_by: f64,
     ) -> Option<Self> {
         let is_of_it = TreatmentKey::of(&state) == self.key();
-        (is_settled && is_of_it && self.security != Security::Unknown).then(|| Self {
+        let stands = match self.security {
+            Security::Plaintext | Security::Tls => true,
+            Security::Mtls => is_settled,
+            Security::Unknown => false,
+        };
+        (stands && is_of_it).then(|| Self {
             loaded_at: self.loaded_at.map(|at| at + set_by),
             heard,
             decided_at: heard,
             state: Some(state),
-            is_settled,
+            is_settled: true,
             ..self
         })
     }
@@ -254,16 +263,23 @@ impl Treatment {
     /// Whether it is out of use beside what was seen later.
     ///
     /// `stands_for` is how long a treatment stays in use that nobody sees; `intent` and its
-    /// `loaded_at` are of the configuration that runs now.
+    /// `loaded_at` are of the configuration that runs now, and `asking` is what the server has
+    /// answered.
     pub(super) fn is_gone(
         &self,
         others: &[Self],
         now: Timestamp,
         stands_for: Duration,
         configured: Option<(&IntentSummary, f64)>,
+        asking: &Asking,
     ) -> bool {
         let silent = now.since(self.heard);
         if silent > stands_for {
+            return true;
+        }
+        let is_by_the_server =
+            self.security == Security::Tls && self.client_auth == ClientAuth::NotRequested;
+        if is_by_the_server && silent > SETTLE && asking.has_begun(now, stands_for) {
             return true;
         }
         let was_seen_since = |other: &Self| {

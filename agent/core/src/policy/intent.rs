@@ -295,6 +295,10 @@ pub struct UpstreamIntent {
     pub listing: Servers,
     /// All routes that lead there, in the order of the configuration; at least one.
     pub routes: Vec<Route>,
+    /// Routes that a variable decides and that may lead there: where they say something else than the
+    /// others, nothing is known for sure.
+    #[serde(default)]
+    pub by_variable: Arc<[Route]>,
 }
 
 impl UpstreamIntent {
@@ -322,7 +326,7 @@ impl UpstreamIntent {
     /// How all routes speak; `Unknown` if they differ.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
-        let mut schemes = self.routes.iter().map(|route| route.scheme);
+        let mut schemes = self.routes.iter().chain(&*self.by_variable).map(|route| route.scheme);
         let first = schemes.next().unwrap_or(Scheme::Unknown);
         if schemes.all(|scheme| scheme == first) { first } else { Scheme::Unknown }
     }
@@ -352,14 +356,17 @@ impl UpstreamIntent {
     }
 
     fn agreed(&self, of: impl Fn(&Route) -> Stated) -> Stated {
-        let mut answers = self.routes.iter().map(of);
+        let mut answers = self.routes.iter().map(&of);
         let first = answers.next().unwrap_or(Stated::Unknown);
-        answers.fold(first, |sum, answer| match (sum, answer) {
+        let all = answers.fold(first, |sum, answer| match (sum, answer) {
             _ if sum == answer => sum,
             (Stated::Yes | Stated::Mixed, Stated::No)
             | (Stated::No | Stated::Mixed, Stated::Yes) => Stated::Mixed,
             _ => Stated::Unknown,
-        })
+        });
+        // Of a mixture another route makes nothing else.
+        let agrees = |route: &Route| of(route) == all || all == Stated::Mixed;
+        if self.by_variable.iter().all(agrees) { all } else { Stated::Unknown }
     }
 }
 

@@ -131,6 +131,7 @@ impl GatewayTable {
             servers: Vec::new(),
             listing: Servers::Dynamic,
             routes: vec![route],
+            by_variable: Arc::default(),
         })
     }
 }

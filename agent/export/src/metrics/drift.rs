@@ -189,7 +189,7 @@ mod tests {
             upstream: "10.0.0.1:443".into(),
             name: Some("payments".into()),
             rule: Rule::Plaintext,
-            violation: Violation { detail: "in the clear".into(), place: None },
+            violation: Violation { detail: "in the clear".into(), place: None, certificate: None },
             since: at(100),
             detected_at: at(101),
             changed_at: Some(at(98)),

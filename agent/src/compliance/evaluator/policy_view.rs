@@ -38,12 +38,14 @@ pub(super) fn of(exporter: &Exporter, in_force: &PolicyDocument) -> PolicyView {
     }
 }
 
-/// Whether another policy applies to a hop, or one that asks for something else.
+/// Whether another policy applies to a hop, or one that asks for something else; of a hop that stands
+/// for many nobody knows.
 pub(super) fn is_another(hop: &Hop, before: &PolicyDocument, after: &PolicyDocument) -> bool {
-    hop.subjects().any(|subject| {
-        let [before, after] = [before, after].map(|all| all.policies.find(&subject));
-        !before.says_the_same(after)
-    })
+    hop.is_overflow()
+        || hop.subjects().any(|subject| {
+            let [before, after] = [before, after].map(|all| all.policies.find(&subject));
+            !before.says_the_same(after)
+        })
 }
 
 /// Takes exemptions from the hops for which they no longer count, because they ended or are no

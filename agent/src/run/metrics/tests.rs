@@ -156,7 +156,7 @@ fn drifts() -> Arc<DriftBoard> {
         upstream: "10.0.0.3:80".into(),
         name: None,
         rule: Rule::Plaintext,
-        violation: Violation { detail: "in the clear".into(), place: None },
+        violation: Violation { detail: "in the clear".into(), place: None, certificate: None },
         since: begin,
         detected_at: begin,
         changed_at: None,

@@ -24,7 +24,7 @@ const HOUR: f64 = 3600.0;
 /// The table after a restart: kept at `kept_at`, gone on with at `now`.
 pub(in crate::hops) fn restarted(table: &HopTable, kept_at: f64, now: Moment) -> HopTable {
     let snapshot = table.snapshot(kept_at);
-    let kept = Kept::of(snapshot.totals, &snapshot.hops, at(kept_at).monotonic);
+    let kept = Kept::of(snapshot.totals, &snapshot.hops, table.ended(), at(kept_at).monotonic);
     let json = serde_json::to_string(&kept).expect("JSON");
     from_json(&json, now)
 }
@@ -114,7 +114,7 @@ fn time_in_which_nobody_watched_is_no_silence() {
 fn claims_that_may_be_taken_back_are_not_kept() {
     for (name, report, want) in [
         ("mutual, not over", early(report(1, Mtls)), Unknown),
-        ("one-way, not over", early(report(1, Tls)), Unknown),
+        ("one-way, not over, is worse and believed", early(report(1, Tls)), Tls),
         ("clear text was sent", early(report(1, Plaintext)), Plaintext),
         ("mutual", report(1, Mtls), Mtls),
     ] {
@@ -133,7 +133,7 @@ fn kept_json() -> Value {
     one.server_certificate = Some(certificate("server", 100).into());
     record(&mut table, &one, 10.0);
     let snapshot = table.snapshot(10.0);
-    let kept = Kept::of(snapshot.totals, &snapshot.hops, at(11.0).monotonic);
+    let kept = Kept::of(snapshot.totals, &snapshot.hops, table.ended(), at(11.0).monotonic);
     serde_json::to_value(kept).expect("JSON")
 }
 
@@ -208,7 +208,7 @@ fn times_of_loading_are_set_with_the_clock() {
     let loaded = Evaluation { loaded_at: Some(5.0), ..Evaluation::default() };
     table.record_between(&ends(), &report(1, Tls), loaded, at(10.0));
     let snapshot = table.snapshot(11.0);
-    let kept = Kept::of(snapshot.totals, &snapshot.hops, at(11.0).monotonic);
+    let kept = Kept::of(snapshot.totals, &snapshot.hops, table.ended(), at(11.0).monotonic);
     let mut table = HopTable::new(HopLimits::default());
     let day = Duration::from_hours(24).as_secs_f64();
     kept.restore(&mut table, Some, at(12.0), day);

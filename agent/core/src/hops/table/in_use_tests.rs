@@ -1,7 +1,5 @@
 //! What a hop is, by the treatments and certificates in use.
 
-use std::net::SocketAddr;
-
 use super::{
     tests::{between, only, only_hop, table},
     *,
@@ -229,7 +227,7 @@ fn servers_that_are_no_longer_listed_have_no_say() {
     between(&mut table, "nginx", "payments", &to(report(2, Mtls), b), 2.0);
     assert_eq!(only(&table).state.security, Plaintext);
     let (nginx, payments) = ("nginx".into(), "payments".into());
-    let is = |listed: &'static str| move |address: SocketAddr| address.to_string() == listed;
+    let is = |listed: &'static str| move |server: &Server| server.address.to_string() == listed;
     table.retain_servers(&nginx, &payments, is("10.0.0.9:443"), at(3.0));
     assert_eq!(only(&table).state.security, Plaintext, "a list with none of them is not believed");
     table.retain_servers(&nginx, &payments, is(b), at(3.0));

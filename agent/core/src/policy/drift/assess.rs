@@ -1,6 +1,6 @@
 //! One connection against the policy for its hop and the configuration of its proxy.
 
-use super::{Answer, Assessment, Rule, Violation};
+use super::{Answer, Assessment, CertificateKey, Rule, Violation, ruled_out};
 use crate::{
     model::{ClientAuth, Outcome, Reason, Security, ServerVerified},
     policy::{
@@ -28,7 +28,8 @@ pub fn assess(
 ) -> Assessment {
     let judge = Assessor { policy, intents, seen, now };
     let answers = Rule::ALL.iter().map(|rule| judge.answer(*rule)).collect();
-    Assessment { answers, reason: seen.verdict.reason }
+    let ruled_out = ruled_out::of(policy, intents);
+    Assessment { answers, ruled_out, reason: seen.verdict.reason }
 }
 
 struct Assessor<'a> {
@@ -39,7 +40,17 @@ struct Assessor<'a> {
 }
 
 fn violated(detail: String, place: Option<&Place>) -> Answer {
-    Answer::Violated(Violation { detail, place: place.cloned() })
+    Answer::Violated(Violation { detail, place: place.cloned(), certificate: None })
+}
+
+/// The same, by a certificate.
+fn violated_by(
+    certificate: Option<&CertificateFacts>,
+    detail: String,
+    place: Option<&Place>,
+) -> Answer {
+    let certificate = certificate.map(CertificateKey::of);
+    Answer::Violated(Violation { detail, place: place.cloned(), certificate })
 }
 
 impl Assessor<'_> {
@@ -158,7 +169,7 @@ impl Assessor<'_> {
             Stated::Unknown => return Answer::Unknown,
             Stated::No => "the client certificate was removed from the configuration",
             Stated::Mixed => {
-                "the client certificate was removed from some routes of the configuration"
+                "some routes of the configuration have no client certificate, where all had one"
             }
         };
         let verdict = &self.seen.verdict;
@@ -178,7 +189,8 @@ impl Assessor<'_> {
     fn client_certificate_rejected(&self) -> Answer {
         let verdict = &self.seen.verdict;
         match (verdict.client_auth, verdict.outcome) {
-            (ClientAuth::Presented, Outcome::Rejected) => violated(
+            (ClientAuth::Presented, Outcome::Rejected) => violated_by(
+                self.seen.client_certificate,
                 "the upstream refused the client certificate".to_owned(),
                 self.certificate_place(),
             ),
@@ -304,7 +316,7 @@ impl Assessor<'_> {
                 if seconds < 0 { "ago" } else { "" },
             );
             let place = client.and_then(|_| self.certificate_place());
-            return violated(detail.trim_end().to_owned(), place);
+            return violated_by(Some(facts), detail.trim_end().to_owned(), place);
         }
         let client_seen = self.seen.client_certificate.is_some()
             || self.seen.verdict.client_auth != ClientAuth::Presented;
@@ -357,7 +369,7 @@ impl Assessor<'_> {
             (ClientAuth::Presented | ClientAuth::Unknown, None) => Answer::Unknown,
             (_, Some(certificate)) => match check(certificate) {
                 Ok(()) => Answer::Met,
-                Err(detail) => violated(detail, self.certificate_place()),
+                Err(detail) => violated_by(Some(certificate), detail, self.certificate_place()),
             },
         }
     }

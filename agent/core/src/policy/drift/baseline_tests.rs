@@ -5,7 +5,7 @@ use super::{
         MUTUAL, MUTUAL_CONFIGURED, NOW, ONE_WAY, ONE_WAY_CONFIGURED, PLAIN_CONFIGURED, PLAINTEXT,
         configured, observation, verdict,
     },
-    tracker_tests::{NONE, Scene, words},
+    tracker_tests::{NONE, Scene},
     *,
 };
 use crate::{
@@ -90,13 +90,11 @@ fn it_ends_as_remediated_or_by_a_policy() {
                 configured_at: Some(if verdict == MUTUAL { at } else { NOW }),
                 ..observation(verdict)
             };
-            let intents: Vec<_> = intent.iter().collect();
-            let policy = scene.policies.find(&seen.subject());
-            let assessment = assess(policy, &intents, &seen, at);
-            words(scene.tracker.observe(&seen, &assessment, at))
+            scene.intent.clone_from(intent);
+            scene.observe(&seen, seconds)
         };
         let opened = seen(&mut scene, in_vain, &removed, 0);
-        assert_eq!(opened, ["+payments client_certificate_removed 0ns"], "{name}");
+        assert_eq!(opened, ["+payments client_certificate_removed 250ms"], "{name}");
         scene.policies = PolicySet::parse(policy).unwrap();
         assert_eq!(seen(&mut scene, verdict, intent, 10), NONE, "{name}");
         let closed = scene.tick(20);

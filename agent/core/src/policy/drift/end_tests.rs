@@ -3,104 +3,61 @@
 use std::time::Duration;
 
 use super::{
-    assess_tests::{MUTUAL, ONE_WAY, PLAINTEXT, configured},
+    assess_tests::{
+        MUTUAL, MUTUAL_CONFIGURED, ONE_WAY, ONE_WAY_CONFIGURED, PLAIN_CONFIGURED, PLAINTEXT,
+        configured, verdict,
+    },
     tracker_tests::{NONE, Scene, at, quick, with, words},
     *,
 };
 use crate::{
-    model::ServerVerified,
-    policy::{observation::Observation, rules::PolicySet},
+    hops::testing,
+    model::{ClientAuth, Security, ServerVerified},
+    policy::{intent::UpstreamIntent, observation::Observation, rules::PolicySet},
     report::Verdict,
 };
+
+/// One configuration with these locations for the upstream.
+fn locations(all: &[&str]) -> UpstreamIntent {
+    let mut all = all.iter().map(|location| configured(location));
+    let mut first = all.next().expect("one");
+    first.routes.extend(all.flat_map(|other| other.routes));
+    first
+}
 
 #[test]
 fn old_workers_that_go_on_for_a_while_do_not_make_it_flap() {
     let mut scene = Scene::new(Options::default());
-    scene.observe(&with(PLAINTEXT, 0, 0), 0);
+    let (old, new) = (locations(&[PLAIN_CONFIGURED]), locations(&[MUTUAL_CONFIGURED]));
+    let seen = |scene: &mut Scene, verdict, second, load| {
+        scene.intent = Some(if load == 0 { old.clone() } else { new.clone() });
+        scene.observe(&with(verdict, second, load), second)
+    };
+    seen(&mut scene, PLAINTEXT, 0, 0);
     for second in 10..14 {
-        assert_eq!(scene.observe(&with(MUTUAL, second, 9), second), NONE);
-        assert_eq!(scene.observe(&with(PLAINTEXT, second, 0), second), NONE);
+        assert_eq!(seen(&mut scene, MUTUAL, second, 9), NONE);
+        assert_eq!(seen(&mut scene, PLAINTEXT, second, 0), NONE);
         assert_eq!(scene.tick(second), NONE);
     }
-    assert_eq!(scene.observe(&with(MUTUAL, 14, 9), 14), NONE);
-    assert_eq!(scene.observe(&with(MUTUAL, 15, 9), 15), NONE);
-    assert_eq!(scene.tick(17), NONE);
+    assert_eq!(seen(&mut scene, MUTUAL, 14, 9), NONE);
+    assert_eq!(seen(&mut scene, MUTUAL, 15, 9), NONE);
+    assert_eq!(scene.tick(18), NONE);
     // It ended with the first good connection after the last bad one, not when we were sure.
-    assert_eq!(scene.tick(18), ["-payments plaintext Remediated Some(13.75s)"]);
+    assert_eq!(scene.tick(19), ["-payments plaintext Remediated Some(13.75s)"]);
 }
 
-#[test]
-fn a_drift_ends_when_its_cause_is_gone_and_not_before() {
-    const HOUR: u64 = 3600;
-    for (name, connections, quiet_until, is_closed) in [
-        (
-            "another route of the same configuration is good",
-            vec![(PLAINTEXT, 0, Some(0)), (MUTUAL, 10, Some(0))],
-            HOUR,
-            false,
-        ),
-        (
-            "the route was not taken for very long",
-            vec![(PLAINTEXT, 0, Some(0)), (MUTUAL, 10, Some(0))],
-            2 * HOUR,
-            true,
-        ),
-        (
-            "a configuration without it is loaded",
-            vec![(PLAINTEXT, 0, Some(0)), (MUTUAL, 10, Some(9))],
-            15,
-            true,
-        ),
-        (
-            "it is taken once an hour under the new configuration, too",
-            vec![(PLAINTEXT, 0, Some(0)), (PLAINTEXT, 10, Some(9)), (MUTUAL, 20, Some(9))],
-            HOUR,
-            false,
-        ),
-        (
-            "no configuration is known, and it stopped",
-            vec![(PLAINTEXT, 0, None), (MUTUAL, 10, None)],
-            400,
-            true,
-        ),
-        (
-            "no configuration is known, and they alternate",
-            vec![
-                (PLAINTEXT, 0, None),
-                (MUTUAL, 10, None),
-                (PLAINTEXT, 20, None),
-                (MUTUAL, 30, None),
-            ],
-            HOUR,
-            false,
-        ),
-        (
-            "good, then bad, then mended: that is no alternation",
-            vec![(MUTUAL, 0, None), (PLAINTEXT, 10, None), (MUTUAL, 20, None)],
-            400,
-            true,
-        ),
-        (
-            "the upstream's doing, mended there",
-            vec![(ONE_WAY, 0, Some(0)), (MUTUAL, 10, Some(0))],
-            15,
-            true,
-        ),
-        (
-            "the upstream asks on some connections only",
-            vec![
-                (ONE_WAY, 0, Some(0)),
-                (MUTUAL, 10, Some(0)),
-                (ONE_WAY, 20, Some(0)),
-                (MUTUAL, 30, Some(0)),
-            ],
-            HOUR,
-            false,
-        ),
-    ] {
+const HOUR: u64 = 3600;
+
+/// A connection, when it was opened, and with what locations of the configuration of which second.
+type Connection = (Verdict, u64, Option<(u64, &'static [&'static str])>);
+
+/// A drift closes when the hop is good, and not a moment sooner or later.
+fn closes_with_the_hop(cases: Vec<(&str, Vec<Connection>, u64, bool)>) {
+    for (name, connections, quiet_until, is_closed) in cases {
         let mut scene = Scene::new(Options::default());
-        for (verdict, seconds, configured) in connections {
-            let configured_at = configured.map(at);
+        for (verdict, seconds, configuration) in connections {
+            let configured_at = configuration.map(|(loaded, _)| at(loaded));
+            scene.intent = configuration.map(|(_, says)| locations(says));
             let seen = Observation {
                 loaded_at: configured_at,
                 configured_at,
@@ -111,12 +68,193 @@ fn a_drift_ends_when_its_cause_is_gone_and_not_before() {
         assert_eq!(scene.tracker.open().count(), 1, "{name}: open");
         let closed = scene.tick(quiet_until);
         assert_eq!(!closed.is_empty(), is_closed, "{name}: {closed:?}");
+        let hop = scene.hops.get(&"edge".into(), &"payments".into()).expect("the hop");
+        assert_eq!(hop.state.security == Security::Mtls, is_closed, "{name}: the hop");
+    }
+}
+
+#[test]
+fn what_the_proxy_does_ends_when_its_configuration_rules_it_out() {
+    const IN_VAIN: Verdict = verdict(Security::Tls, ClientAuth::RequestedNotPresented);
+    const VERIFIED: &str = "proxy_pass https://10.0.0.1; proxy_ssl_certificate c; \
+                            proxy_ssl_certificate_key k; proxy_ssl_verify on; \
+                            proxy_ssl_trusted_certificate ca;";
+    let both = &[PLAIN_CONFIGURED, MUTUAL_CONFIGURED][..];
+    let mutual = &[MUTUAL_CONFIGURED][..];
+    let (mixed, verified) =
+        (&[ONE_WAY_CONFIGURED, MUTUAL_CONFIGURED][..], &[ONE_WAY_CONFIGURED, VERIFIED][..]);
+    closes_with_the_hop(vec![
+        (
+            "another route of the same configuration is good",
+            vec![(PLAINTEXT, 0, Some((0, both))), (MUTUAL, 10, Some((0, both)))],
+            2 * HOUR,
+            false,
+        ),
+        (
+            "the route was not taken for very long",
+            vec![(PLAINTEXT, 0, Some((0, both))), (MUTUAL, 10, Some((0, both)))],
+            2 * HOUR + 1,
+            true,
+        ),
+        (
+            "a configuration without it is loaded",
+            vec![(PLAINTEXT, 0, Some((0, both))), (MUTUAL, 10, Some((9, mutual)))],
+            16,
+            true,
+        ),
+        (
+            "it is taken once an hour under the new configuration, too",
+            vec![
+                (PLAINTEXT, 0, Some((0, both))),
+                (PLAINTEXT, 10, Some((9, both))),
+                (MUTUAL, 20, Some((9, both))),
+            ],
+            HOUR,
+            false,
+        ),
+        (
+            "another part of the configuration is another",
+            vec![(IN_VAIN, 0, Some((0, mixed))), (MUTUAL, 10, Some((9, verified)))],
+            HOUR,
+            false,
+        ),
+        (
+            "no configuration is known, and it stopped",
+            vec![(PLAINTEXT, 0, None), (MUTUAL, 10, None)],
+            HOUR,
+            false,
+        ),
+        (
+            "no configuration is known, and it stopped long ago",
+            vec![(PLAINTEXT, 0, None), (MUTUAL, 10, None)],
+            2 * HOUR + 1,
+            true,
+        ),
+    ]);
+}
+
+#[test]
+fn what_the_upstream_does_ends_when_its_answers_have_turned() {
+    let every_second = |verdict, from: u64, to: u64| -> Vec<Connection> {
+        let configured = Some((0, &[MUTUAL_CONFIGURED][..]));
+        (from..to).map(|second| (verdict, second, configured)).collect()
+    };
+    closes_with_the_hop(vec![
+        (
+            "the upstream's doing, mended there",
+            [every_second(ONE_WAY, 0, 4), every_second(MUTUAL, 10, 15)].concat(),
+            15,
+            true,
+        ),
+        (
+            "mended there for the second time",
+            [
+                every_second(MUTUAL, 0, 4),
+                every_second(ONE_WAY, 4, 8),
+                every_second(MUTUAL, 8, 16),
+                every_second(ONE_WAY, 16, 20),
+                every_second(MUTUAL, 20, 26),
+            ]
+            .concat(),
+            26,
+            true,
+        ),
+        (
+            "the upstream does not ask on one connection of many",
+            [every_second(ONE_WAY, 0, 1), every_second(MUTUAL, 10, 50)].concat(),
+            HOUR,
+            false,
+        ),
+        (
+            "the upstream asks on some connections only",
+            [
+                every_second(ONE_WAY, 0, 4),
+                every_second(MUTUAL, 4, 5),
+                every_second(ONE_WAY, 5, 6),
+                every_second(MUTUAL, 6, 20),
+            ]
+            .concat(),
+            HOUR,
+            false,
+        ),
+    ]);
+}
+
+/// One of two names of a server has a certificate that ends soon: what the other has says nothing
+/// about it.
+#[test]
+fn a_certificate_is_gone_when_it_is_renewed_and_not_when_another_is_seen() {
+    let facts = |name: &str, not_before: u64, not_after: u64| {
+        let seconds = |days: u64| i64::try_from(at(days * 86_400).as_secs()).unwrap();
+        let mut facts = testing::certificate(name, seconds(not_after));
+        facts.not_before = seconds(not_before);
+        facts
+    };
+    let (ending, renewed, other) = (facts("a", 0, 1), facts("a", 1, 90), facts("b", 0, 90));
+    for (name, then, quiet_until, is_closed) in [
+        ("the other name", &other, 3600, false),
+        ("not seen for long", &other, 7201, true),
+        ("renewed", &renewed, 301, true),
+        ("renewed, a while ago", &renewed, 60, false),
+    ] {
+        let mut scene = Scene::new(Options::default());
+        let policy = "[[policies]]\nrequire = \"tls\"\nexpiry_margin = \"7d\"";
+        scene.policies = PolicySet::parse(policy).unwrap();
+        let seen = |certificate, seconds| Observation {
+            server_certificate: Some(certificate),
+            ..with(ONE_WAY, seconds, 0)
+        };
+        assert_eq!(scene.observe(&seen(&ending, 0), 0), ["+payments certificate_expiring 250ms"]);
+        scene.observe(&seen(then, 10), 10);
+        let closed = scene.tick(quiet_until);
+        assert_eq!(!closed.is_empty(), is_closed, "{name}: {closed:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_out_of_use_is_forgotten() {
+    let mut scene = Scene::new(Options::default());
+    let to = |server: &str, verdict, seconds| Observation {
+        address: server.parse().expect("an address"),
+        ..with(verdict, seconds, 0)
+    };
+    scene.observe(&to("10.0.0.1:443", PLAINTEXT, 0), 0);
+    scene.observe(&to("10.0.0.2:443", MUTUAL, 10), 10);
+    assert_eq!(scene.tick(7200), NONE);
+    assert_eq!(scene.tick(7201), ["-payments plaintext Forgotten None"]);
+}
+
+/// Nobody needs to use a hop for its exemption to end.
+#[test]
+fn an_exemption_that_ends_opens_the_drift() {
+    for (name, is_mended, opens) in [("in use", false, true), ("mended meanwhile", true, false)] {
+        let mut scene = Scene::new(Options::default());
+        scene.intent = Some(locations(&[PLAIN_CONFIGURED]));
+        let seen = with(PLAINTEXT, 0, 0);
+        let exempt = |scene: &mut Scene, seen: &Observation<'_>, now| {
+            let assessment = assess(scene.policies.find(&seen.subject()), &[], seen, now);
+            let assessment = assessment.with_exempt(|rule| rule == Rule::Plaintext);
+            words(scene.tracker.observe(seen, &assessment, now))
+        };
+        scene.observe(&seen, 0);
+        assert_eq!(exempt(&mut scene, &seen, at(1)), NONE, "{name}");
+        assert_eq!(scene.tick(2), ["-payments plaintext PolicyChanged None"], "{name}");
+        if is_mended {
+            scene.intent = Some(locations(&[MUTUAL_CONFIGURED]));
+            scene.observe(&with(MUTUAL, 10, 9), 10);
+            scene.tick(16);
+        }
+        assert_eq!(words(scene.tracker.end_exemptions(at(20), |_| true)), NONE, "{name}");
+        let opened = words(scene.tracker.end_exemptions(at(20), |_| false));
+        assert_eq!(!opened.is_empty(), opens, "{name}: {opened:?}");
+        assert_eq!(words(scene.tracker.end_exemptions(at(21), |_| false)), NONE, "{name}");
+        assert_eq!(scene.tracker.open().count(), usize::from(opens), "{name}");
     }
 }
 
 #[test]
 fn good_connections_to_one_server_do_not_end_the_drift_of_another() {
-    let mut scene = Scene::new(quick());
+    let mut scene = Scene::new(Options::default());
     let to = |server: &str, verdict, seconds| Observation {
         address: server.parse().expect("an address"),
         ..with(verdict, seconds, 0)
@@ -128,7 +266,7 @@ fn good_connections_to_one_server_do_not_end_the_drift_of_another() {
     let open: Vec<_> = scene.tracker.open().map(|drift| drift.server.to_string()).collect();
     assert_eq!(open.len(), 2, "{open:?}");
     scene.observe(&to("10.0.0.1:443", MUTUAL, 80), 80);
-    assert_eq!(scene.tick(90), ["-payments never_requested Remediated Some(79.75s)"]);
+    assert_eq!(scene.tick(7270), ["-payments never_requested Remediated Some(79.75s)"]);
     assert_eq!(scene.tracker.open().count(), 1);
 }
 

@@ -2,8 +2,10 @@
 //! over time by [`DriftTracker`].
 
 mod assess;
+mod cause;
 mod options;
 mod record;
+mod ruled_out;
 mod track;
 mod tracker;
 
@@ -21,6 +23,7 @@ mod tracker_tests;
 use serde::{Deserialize, Serialize};
 
 pub use assess::assess;
+pub use cause::{Causes, CertificateKey, InUse, TreatmentWords, Use};
 pub use options::Options;
 pub use record::{ClosedDrift, DriftEvent, End, OpenDrift};
 pub use tracker::{DriftTracker, Snapshot};
@@ -86,7 +89,7 @@ pub enum Answer {
     /// Not as it should be.
     Violated(Violation),
     /// Not as it should be, and exempt.
-    Exempt,
+    Exempt(Violation),
     /// This connection does not show it.
     Unknown,
 }
@@ -98,6 +101,9 @@ pub struct Violation {
     pub detail: String,
     /// The line of the proxy's configuration to look at, if one is to blame.
     pub place: Option<Place>,
+    /// The certificate that violates it, if one does.
+    #[serde(default)]
+    pub certificate: Option<CertificateKey>,
 }
 
 /// What one connection says about every rule.
@@ -105,6 +111,8 @@ pub struct Violation {
 pub struct Assessment {
     /// One answer per [`Rule::ALL`], in its order.
     answers: Vec<Answer>,
+    /// The rules that no connection violates which is opened with the same configuration.
+    ruled_out: Vec<Rule>,
     /// Why the connection's verdict is unknown, where it is.
     pub reason: Option<Reason>,
 }
@@ -121,6 +129,13 @@ impl Assessment {
         &self.answers[rule as usize]
     }
 
+    /// Whether no connection violates it that is opened with the same configuration, which every
+    /// route of that says.
+    #[must_use]
+    pub fn rules_out(&self, rule: Rule) -> bool {
+        self.ruled_out.contains(&rule)
+    }
+
     /// The rules that are violated, and how. [`Rule::ResumedUnseen`] is only a violation when it
     /// lasts, so one connection never makes it one.
     pub fn violations(&self) -> impl Iterator<Item = (Rule, &Violation)> {
@@ -132,15 +147,18 @@ impl Assessment {
 
     /// The rules that are violated and exempt.
     pub fn exempt(&self) -> impl Iterator<Item = Rule> {
-        self.answers().filter(|(_, answer)| **answer == Answer::Exempt).map(|(rule, _)| rule)
+        let is_exempt = |answer: &Answer| matches!(answer, Answer::Exempt(_));
+        self.answers().filter(move |(_, answer)| is_exempt(answer)).map(|(rule, _)| rule)
     }
 
     /// The same, with the violations exempt that are.
     #[must_use]
     pub fn with_exempt(mut self, is_exempt: impl Fn(Rule) -> bool) -> Self {
         for (rule, answer) in Rule::ALL.iter().zip(&mut self.answers) {
-            if matches!(answer, Answer::Violated(_)) && is_exempt(*rule) {
-                *answer = Answer::Exempt;
+            if let Answer::Violated(violation) = answer
+                && is_exempt(*rule)
+            {
+                *answer = Answer::Exempt(violation.clone());
             }
         }
         self
@@ -151,7 +169,7 @@ impl Assessment {
     pub fn compliance(&self) -> Compliance {
         if self.violations().next().is_some() {
             Compliance::Violation
-        } else if self.answers.contains(&Answer::Exempt) {
+        } else if self.exempt().next().is_some() {
             Compliance::Exempt
         } else if self.answers.iter().all(|answer| *answer == Answer::Met) {
             Compliance::Compliant

@@ -11,9 +11,6 @@ pub struct Options {
     /// How long a drift stays open whose cause may still be there: good connections came, and nothing
     /// says that the bad ones are over. As long as a treatment stays in use that nobody sees.
     pub stands_for: Duration,
-    /// How long no offending connection may come where no configuration is known, and none came
-    /// after a good one.
-    pub settle_unconfigured: Duration,
     /// How long only resumed sessions may be seen before that becomes a drift of its own.
     pub resumed_unseen_after: Duration,
     /// After how long without any connection an open drift is given up.
@@ -29,7 +26,6 @@ impl Default for Options {
         Self {
             settle: Duration::from_secs(5),
             stands_for: Duration::from_hours(2),
-            settle_unconfigured: Duration::from_mins(5),
             resumed_unseen_after: Duration::from_mins(15),
             forget_after: Duration::from_hours(7 * 24),
             max_hops: 10_000,

@@ -6,22 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Rule, Violation,
+    cause::{Causes, InUse, Use, is_shown_by_treatment},
     options::Options,
     record::{End, OpenDrift},
 };
-use crate::{
-    model::{ClientAuth, Security, ServerVerified},
-    policy::{
-        observation::Observation,
-        time::{Step, UnixTime},
-    },
+use crate::policy::{
+    observation::Observation,
+    time::{Step, UnixTime},
 };
 
 /// The workers of one load do not all start at the same moment.
 const ONE_LOAD: Duration = Duration::from_secs(1);
-
-/// What tells treatments apart: security, client authentication, verification.
-type Treatment = (Security, ClientAuth, ServerVerified);
 
 /// What one server's connections said about one rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,117 +26,117 @@ pub(super) struct Track {
     pub(super) open: Option<OpenDrift>,
     /// First of the offending connections that do not make a drift yet.
     pub(super) pending: Option<UnixTime>,
+    /// The drift that there would be if it were not exempt.
+    exempt: Option<OpenDrift>,
+    /// What makes connections offend.
+    causes: Causes,
     /// First good connection after the newest offending one.
     good_again: Option<UnixTime>,
     /// Newest good connection.
     last_good: Option<UnixTime>,
     /// The newest configuration that good connections were opened with.
     good_load: Option<UnixTime>,
-    /// Since when the configuration says what it says that good connections were opened with.
-    good_configured: Option<UnixTime>,
-    /// The newest load, and the configuration, that offending connections were opened with.
-    bad_load: Option<UnixTime>,
+    /// The newest configuration that offending connections were opened with.
     bad_configured: Option<UnixTime>,
-    /// Newest offending connection.
-    last_bad: Option<UnixTime>,
-    /// How the offending connections were treated.
-    bad_treatment: Option<Treatment>,
+    /// A good connection was opened with a later configuration, which rules the violation out.
+    is_ruled_out: bool,
     /// A good connection was treated like the offending ones, with their configuration: the policy
     /// is another.
     policy_changed: bool,
-    /// An offending connection came after a good one with the same configuration: good ones do not
-    /// show that the bad ones are over.
-    is_mixed: bool,
-}
-
-/// Whether what violates a rule may be the proxy's doing, which its configuration decides: one route
-/// that is good says nothing about another. The rest is the upstream's.
-fn is_by_the_proxy(drift: &OpenDrift) -> bool {
-    match drift.rule {
-        Rule::Plaintext
-        | Rule::ClientCertificateMissing
-        | Rule::ClientCertificateRemoved
-        | Rule::ClientCertificateRejected
-        | Rule::UpstreamNotVerified
-        | Rule::VersionBelowMinimum
-        | Rule::ForbiddenCipher
-        | Rule::ClientIssuerNotAllowed
-        | Rule::ClientSanNotAllowed
-        | Rule::ThirdPartyCertificate => true,
-        // Only what the proxy presents has a line of its configuration.
-        Rule::CertificateExpiring => drift.violation.place.is_some(),
-        Rule::NeverRequested | Rule::ResumedUnseen => false,
-    }
-}
-
-/// Whether a certificate's contents decide: another file under the same name is another
-/// certificate once it is loaded, without a change of the configuration.
-const fn is_about_a_certificate(rule: Rule) -> bool {
-    matches!(
-        rule,
-        Rule::CertificateExpiring | Rule::ClientIssuerNotAllowed | Rule::ClientSanNotAllowed
-    )
-}
-
-fn treatment(seen: &Observation<'_>) -> Treatment {
-    (seen.verdict.security, seen.verdict.client_auth, seen.verdict.server_verified)
-}
-
-/// Whether connections that are treated alike are alike to the rule.
-const fn is_shown_by_treatment(rule: Rule) -> bool {
-    matches!(
-        rule,
-        Rule::Plaintext
-            | Rule::ClientCertificateMissing
-            | Rule::ClientCertificateRemoved
-            | Rule::NeverRequested
-            | Rule::UpstreamNotVerified
-            | Rule::ThirdPartyCertificate
-    )
 }
 
 impl Track {
     /// When and how the open drift ended, if it is over: a good connection came and no offending one
     /// after it, and
     /// - the policy is another, or
-    /// - the configuration that the offending ones were opened with is no longer loaded, or
-    /// - it was the upstream's doing, and good and offending ones did not alternate, or
-    /// - nothing offending came for so long that it counts as out of use.
+    /// - what made them offend is out of use in the table of hops, or
+    /// - where that does not tell, the configuration rules it out by now, or nobody has seen it for as
+    ///   long as a treatment stays in use that nobody sees.
     ///
-    /// Nothing is quiet before `sees_since`, from when on connections can be seen.
+    /// So it is, as not seen any more, where the server itself is out of use for so long. Nothing is
+    /// quiet before `sees_since`, from when on connections can be seen.
     pub(super) fn is_over(
         &self,
         now: UnixTime,
         sees_since: UnixTime,
         options: &Options,
+        in_use: Use,
     ) -> Option<(UnixTime, End)> {
         let drift = self.open.as_ref()?;
-        let at = self.good_again?;
+        let quiet = now.since(drift.last_offending.max(sees_since));
+        let Some(at) = self.good_again else {
+            let is_gone = in_use == Use::ServerGone && quiet >= options.stands_for;
+            return is_gone.then_some((now, End::Forgotten));
+        };
         if self.policy_changed {
             return Some((at, End::PolicyChanged));
         }
-        let quiet = now.since(drift.last_offending.max(sees_since));
-        let replaced = if is_about_a_certificate(drift.rule) {
-            self.bad_load.is_some() && self.good_load > self.bad_load
-        } else {
-            self.bad_configured.is_some() && self.good_configured > self.bad_configured
-        };
-        let patience = if replaced || (!is_by_the_proxy(drift) && !self.is_mixed) {
-            options.settle
-        } else if self.bad_configured.is_none() && !self.is_mixed {
-            options.settle_unconfigured
-        } else {
-            options.stands_for
+        // What was not seen is known once it is.
+        let is_known_by_now = drift.rule == Rule::ResumedUnseen;
+        let patience = match in_use {
+            Use::InUse => return None,
+            Use::OutOfUse => options.settle,
+            _ if self.is_ruled_out || is_known_by_now => options.settle,
+            Use::ServerGone | Use::Unknown => options.stands_for,
         };
         (quiet >= patience).then_some((at, End::Remediated))
     }
 
+    /// Whether what makes connections offend is in use.
+    pub(super) fn is_in_use(&self, in_use: &impl InUse) -> Use {
+        match self.open.as_ref().or(self.exempt.as_ref()) {
+            Some(drift) => in_use(drift, &self.causes),
+            None => Use::Unknown,
+        }
+    }
+
+    /// What is out of use needs no exemption.
+    pub(super) fn forget_exempt(&mut self, in_use: Use) {
+        if in_use == Use::OutOfUse {
+            self.exempt = None;
+        }
+    }
+
+    /// Policy asks for something else, if this is meant.
+    pub(super) fn reconsider(&mut self, is_meant: impl Fn(&OpenDrift) -> bool) {
+        self.exempt.take_if(|exempt| is_meant(exempt));
+    }
+
+    /// The drift that opens because what was exempt is not any more.
+    pub(super) fn end_exemption(
+        &mut self,
+        now: UnixTime,
+        is_exempt: impl Fn(&OpenDrift) -> bool,
+    ) -> Option<OpenDrift> {
+        let exempt = self.exempt.take_if(|exempt| !is_exempt(exempt))?;
+        if self.open.is_some() && !self.policy_changed {
+            return None;
+        }
+        let drift = OpenDrift { since: now, detected_at: now, preexisting: false, ..exempt };
+        (self.good_again, self.policy_changed, self.is_ruled_out) = (None, false, false);
+        self.open = Some(drift.clone());
+        Some(drift)
+    }
+
+    /// Whether there is something that has to outlive the agent.
+    pub(super) const fn is_unfinished(&self) -> bool {
+        self.open.is_some() || self.pending.is_some() || self.exempt.is_some()
+    }
+
+    /// Takes the drift out, which is over.
+    pub(super) fn close(&mut self) -> Option<OpenDrift> {
+        if self.exempt.is_none() {
+            self.causes = Causes::default();
+        }
+        self.open.take()
+    }
+
     /// (Times of loading are compared with others of their kind, which stay as they were read.)
     pub(super) fn clock_was_set(&mut self, step: Step) {
-        let Self { open, pending, good_again, last_good, last_bad, .. } = self;
+        let Self { open, exempt, pending, good_again, last_good, .. } = self;
         let mut times = vec![];
-        times.extend([pending, good_again, last_good, last_bad].into_iter().flatten());
-        if let Some(drift) = open {
+        times.extend([pending, good_again, last_good].into_iter().flatten());
+        for drift in [open, exempt].into_iter().flatten() {
             let OpenDrift { since, detected_at, changed_at, last_offending, .. } = drift;
             times.extend([since, detected_at, last_offending]);
             times.extend(changed_at);
@@ -154,17 +149,14 @@ impl Track {
     /// The same after a restart: times of loading are read anew, a little differently, and what is
     /// not clearly later than those that were kept is no other load.
     pub(super) fn restored(&mut self) {
-        for load in [&mut self.bad_load, &mut self.bad_configured] {
-            *load = load.map(|at| at + ONE_LOAD);
-        }
+        self.bad_configured = self.bad_configured.map(|at| at + ONE_LOAD);
     }
 
     /// The wall clock was set while nobody ran who would have known: times of loading as well will
     /// be read anew.
     pub(super) fn clock_was_set_unseen(&mut self, step: Step) {
         self.clock_was_set(step);
-        let Self { good_load, good_configured, bad_load, bad_configured, .. } = self;
-        let loads = [good_load, good_configured, bad_load, bad_configured];
+        let loads = [&mut self.good_load, &mut self.bad_configured];
         loads.into_iter().flatten().for_each(|time| step.apply(time));
     }
 
@@ -175,27 +167,42 @@ impl Track {
             || self.good_load.is_some_and(|good_load| good_load < load)
     }
 
-    pub(super) fn met(&mut self, seen: &Observation<'_>) {
+    /// Takes in a good connection, whose configuration may rule violations out.
+    pub(super) fn met(&mut self, seen: &Observation<'_>, is_ruled_out: bool) {
         let at = seen.at;
         self.good_load = self.good_load.max(seen.loaded_at);
-        self.good_configured = self.good_configured.max(seen.configured_at);
         self.pending = None;
         self.last_good = self.last_good.max(Some(at));
         if let Some(drift) = &self.open
             && at > drift.last_offending
         {
             self.good_again = Some(self.good_again.map_or(at, |known| known.min(at)));
-            // With a newer configuration the same treatment may be good for what that says.
-            self.policy_changed |= self.bad_treatment == Some(treatment(seen))
-                && seen.configured_at <= self.bad_configured
-                && is_shown_by_treatment(drift.rule);
+            let is_later = seen.configured_at.is_some() && seen.configured_at > self.bad_configured;
+            self.is_ruled_out |= is_ruled_out && is_later;
+            if self.causes.include_treatment(seen) {
+                if is_later {
+                    self.causes.acquit(seen);
+                    self.is_ruled_out |= self.causes.are_unknown();
+                } else {
+                    self.policy_changed |= is_shown_by_treatment(drift.rule);
+                }
+            }
+            if self.causes.include_certificate(seen) {
+                match drift.rule {
+                    // The server takes it by now, or one of several behind its address does.
+                    Rule::ClientCertificateRejected => self.causes.acquit(seen),
+                    _ => self.policy_changed = true,
+                }
+            }
         }
     }
 
     /// A connection is as bad as ever, and exempt: what is open of it is over, for the policy is
     /// another.
-    pub(super) fn exempt(&mut self, seen: &Observation<'_>) {
+    pub(super) fn exempt(&mut self, drift: OpenDrift, seen: &Observation<'_>) {
         self.pending = None;
+        self.causes.note(drift.rule, &drift.violation, seen);
+        self.exempt = Some(drift);
         if self.open.is_some() {
             self.good_again = self.good_again.or(Some(seen.at));
             self.policy_changed = true;
@@ -205,19 +212,16 @@ impl Track {
     /// Takes in an offending connection; says since when it is one, if that opens a drift.
     pub(super) fn violated(
         &mut self,
+        rule: Rule,
         violation: &Violation,
         seen: &Observation<'_>,
         patience: Duration,
     ) -> Option<UnixTime> {
         let at = seen.at;
-        let came_between = |(bad, good): (UnixTime, UnixTime)| bad < good && good < at;
-        self.is_mixed |= self.last_bad.zip(self.last_good).is_some_and(came_between)
-            && self.good_configured == seen.configured_at;
-        self.last_bad = self.last_bad.max(Some(at));
-        self.bad_load = self.bad_load.max(seen.loaded_at);
+        self.causes.note(rule, violation, seen);
         self.bad_configured = self.bad_configured.max(seen.configured_at);
-        self.bad_treatment = Some(treatment(seen));
-        self.policy_changed = false;
+        self.exempt = None;
+        (self.policy_changed, self.is_ruled_out) = (false, false);
         if let Some(drift) = &mut self.open {
             drift.connections += u64::from(seen.is_final);
             drift.last_offending = drift.last_offending.max(at);

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Assessment, Rule,
+    Answer, Assessment, InUse, Rule, Violation,
     options::Options,
     record::{ClosedDrift, DriftEvent, End, OpenDrift},
     track::Track,
@@ -58,14 +58,12 @@ impl ServerDrifts {
     /// When it was last seen, if it is as it should be.
     fn good_since(&self) -> Option<UnixTime> {
         let mut tracks = self.tracks.values();
-        let is_good = tracks.all(|track| track.open.is_none() && track.pending.is_none());
-        is_good.then_some(self.last_seen)
+        tracks.all(|track| !track.is_unfinished()).then_some(self.last_seen)
     }
 
     /// Without the rules that are as they should be.
     fn unfinished(&self) -> Self {
-        let tracks =
-            self.tracks.iter().filter(|(_, track)| track.open.is_some() || track.pending.is_some());
+        let tracks = self.tracks.iter().filter(|(_, track)| track.is_unfinished());
         Self {
             last_seen: self.last_seen,
             tracks: tracks.map(|(rule, track)| (*rule, track.clone())).collect(),
@@ -97,7 +95,7 @@ impl Snapshot {
 ///
 /// A drift is one (proxy, upstream, server, rule). It opens with the first offending connection and
 /// closes with the first good one to the same server after which no offending one came, once its
-/// cause is gone (`Track::is_over`); connections that do not show the rule change nothing.
+/// cause is out of use (`Track::is_over`); connections that do not show the rule change nothing.
 #[derive(Debug)]
 pub struct DriftTracker {
     options: Options,
@@ -165,36 +163,46 @@ impl DriftTracker {
             .entry(address)
             .or_insert_with(|| ServerDrifts { last_seen: seen.at, tracks: BTreeMap::new() });
         server.last_seen = server.last_seen.max(seen.at);
+        let drift = |rule, violation: &Violation, since| OpenDrift {
+            proxy: key.0.clone(),
+            upstream: key.1.clone(),
+            name: seen.name.map(Arc::from),
+            server: address,
+            rule,
+            violation: violation.clone(),
+            since,
+            detected_at: now,
+            changed_at: None,
+            last_offending: seen.at,
+            connections: u64::from(seen.is_final),
+            preexisting: since < self.sees_since,
+        };
         let mut events = Vec::new();
         for (rule, answer) in assessment.answers() {
             match answer {
                 Answer::Unknown => {}
-                Answer::Met => server.tracks.entry(rule).or_default().met(seen),
-                Answer::Exempt => server.tracks.entry(rule).or_default().exempt(seen),
+                Answer::Met => {
+                    let track = server.tracks.entry(rule).or_default();
+                    track.met(seen, assessment.rules_out(rule));
+                }
+                Answer::Exempt(violation) => {
+                    let drift = drift(rule, violation, seen.at);
+                    server.tracks.entry(rule).or_default().exempt(drift, seen);
+                }
                 Answer::Violated(violation) => {
                     let patience = match rule {
                         Rule::ResumedUnseen => self.options.resumed_unseen_after,
                         _ => Duration::ZERO,
                     };
                     let track = server.tracks.entry(rule).or_default();
-                    if let Some(begin) = track.violated(violation, seen, patience) {
-                        let (proxy, upstream) = key.clone();
+                    if let Some(begin) = track.violated(rule, violation, seen, patience) {
                         let changed_at = seen
                             .loaded_at
                             .filter(|load| *load <= begin && track.was_good_before(*load));
                         let drift = OpenDrift {
-                            proxy,
-                            upstream,
-                            name: seen.name.map(Arc::from),
-                            rule,
-                            violation: violation.clone(),
-                            since: begin,
-                            detected_at: now,
                             changed_at,
-                            last_offending: seen.at,
-                            connections: u64::from(seen.is_final),
-                            server: address,
                             preexisting: changed_at.unwrap_or(begin) < self.sees_since,
+                            ..drift(rule, violation, begin)
                         };
                         track.open = Some(drift.clone());
                         events.push(DriftEvent::Opened(drift));
@@ -205,19 +213,21 @@ impl DriftTracker {
         events
     }
 
-    /// Closes what is over. Call it about once a second.
-    pub fn tick(&mut self, now: UnixTime) -> Vec<DriftEvent> {
+    /// Closes what is over, which `in_use` helps to decide. Call it about once a second.
+    pub fn tick(&mut self, now: UnixTime, in_use: impl InUse) -> Vec<DriftEvent> {
         let mut events = Vec::new();
         for server in self.hops.values_mut().flat_map(BTreeMap::values_mut) {
             let seen = server.last_seen.max(self.sees_since);
             let given_up = now.since(seen) >= self.options.forget_after;
             for track in server.tracks.values_mut() {
-                let (at, end) = match track.is_over(now, self.sees_since, &self.options) {
+                let in_use = track.is_in_use(&in_use);
+                track.forget_exempt(in_use);
+                let (at, end) = match track.is_over(now, self.sees_since, &self.options, in_use) {
                     Some(over) => over,
                     None if given_up && track.open.is_some() => (now, End::Forgotten),
                     None => continue,
                 };
-                if let Some(drift) = track.open.take() {
+                if let Some(drift) = track.close() {
                     let closed = ClosedDrift { drift, at, end };
                     self.closed.push_back(closed.clone());
                     events.push(DriftEvent::Closed(closed));
@@ -233,6 +243,27 @@ impl DriftTracker {
             self.closed.pop_front();
         }
         events
+    }
+
+    /// Opens what is no longer exempt, as `is_exempt` says, though no connection came since: what was
+    /// exempt and is in use violates its rule from now on.
+    pub fn end_exemptions(
+        &mut self,
+        now: UnixTime,
+        is_exempt: impl Fn(&OpenDrift) -> bool,
+    ) -> Vec<DriftEvent> {
+        let servers = self.hops.values_mut().flat_map(BTreeMap::values_mut);
+        let tracks = servers.flat_map(|server| server.tracks.values_mut());
+        let opened = tracks.filter_map(|track| track.end_exemption(now, &is_exempt));
+        opened.map(DriftEvent::Opened).collect()
+    }
+
+    /// Policy asks for something else where `is_meant`: what was exempt there is not known to violate
+    /// it.
+    pub fn reconsider(&mut self, is_meant: impl Fn(&OpenDrift) -> bool) {
+        let servers = self.hops.values_mut().flat_map(BTreeMap::values_mut);
+        let tracks = servers.flat_map(|server| server.tracks.values_mut());
+        tracks.for_each(|track| track.reconsider(&is_meant));
     }
 
     /// The wall clock was set: the times of what is open or about to be are set with it, so that

@@ -1,11 +1,22 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     assess_tests::{MUTUAL, NOW, ONE_WAY, PLAINTEXT, RESUMED, observation},
     *,
 };
 use crate::{
+    hops::{
+        context::{HopContext, IntentSummary},
+        ends::Ends,
+        evaluation::Evaluation,
+        kept::Kept,
+        moment::Moment,
+        table::{HopLimits, HopTable, Totals},
+        testing,
+    },
+    model::Timestamp,
     policy::{
+        intent::UpstreamIntent,
         observation::Observation,
         rules::PolicySet,
         time::{Step, UnixTime},
@@ -16,10 +27,19 @@ use crate::{
 /// Before every time of these tests.
 pub(super) const SEES_SINCE: UnixTime = UnixTime(0);
 
-/// A tracker, the policy `mtls` for everything, and a clock in seconds after [`NOW`].
+/// A tracker with the table of hops beside it, the policy `mtls` for everything, and a clock in
+/// seconds after [`NOW`].
 pub(super) struct Scene {
     pub(super) tracker: DriftTracker,
+    pub(super) hops: HopTable,
     pub(super) policies: PolicySet,
+    /// What the proxy's configuration says, which connections are opened with.
+    pub(super) intent: Option<UpstreamIntent>,
+    pub(super) connections: u64,
+    /// By how many seconds the wall clock was set.
+    pub(super) set_by: i64,
+    /// When the last connection was recorded.
+    pub(super) recorded_at: Timestamp,
 }
 
 pub(super) fn at(seconds: u64) -> UnixTime {
@@ -29,7 +49,16 @@ pub(super) fn at(seconds: u64) -> UnixTime {
 impl Scene {
     pub(super) fn new(options: Options) -> Self {
         let policies = PolicySet::parse("[[policies]]\nrequire = \"mtls\"").unwrap();
-        Self { tracker: DriftTracker::new(options, Snapshot::default(), SEES_SINCE), policies }
+        let limits = HopLimits { treatment_stands_for: options.stands_for, ..HopLimits::default() };
+        Self {
+            tracker: DriftTracker::new(options, Snapshot::default(), SEES_SINCE),
+            hops: HopTable::new(limits),
+            policies,
+            intent: None,
+            connections: 0,
+            set_by: 0,
+            recorded_at: Timestamp(0),
+        }
     }
 
     /// A connection to `upstream` opened at `seconds` and seen a quarter of a second later.
@@ -39,18 +68,70 @@ impl Scene {
 
     pub(super) fn observe(&mut self, seen: &Observation<'_>, seconds: u64) -> Vec<String> {
         let now = at(seconds) + Duration::from_millis(250);
-        let assessment = assess(self.policies.find(&seen.subject()), &[], seen, now);
+        let intents: Vec<_> = self.intent.iter().collect();
+        let assessment = assess(self.policies.find(&seen.subject()), &intents, seen, now);
+        self.record(seen, assessment.compliance(), seconds);
         words(self.tracker.observe(seen, &assessment, now))
     }
 
+    /// Records the connection in the table of hops.
+    fn record(&mut self, seen: &Observation<'_>, compliance: Compliance, seconds: u64) {
+        self.connections += 1;
+        let mut report = testing::report(self.connections, seen.verdict.security);
+        report.verdict = seen.verdict;
+        report.destination = seen.address;
+        report.decided_at = self.moment(seconds).monotonic;
+        report.client_certificate = seen.client_certificate.cloned().map(Arc::new);
+        report.server_certificate = seen.server_certificate.cloned().map(Arc::new);
+        let (proxy, upstream): (Arc<str>, Arc<str>) = (seen.proxy.into(), seen.upstream.into());
+        let ends = Ends { proxy: proxy.clone(), upstream: upstream.clone(), pod: None };
+        let loaded_at = seen.configured_at.map(UnixTime::as_secs_f64);
+        let evaluation = Evaluation { loaded_at, compliance: Some(compliance), onward: None };
+        let now = self.moment(seconds);
+        self.recorded_at = now.monotonic;
+        self.hops.record_between(&ends, &report, evaluation, now);
+        let intent = self.intent.as_ref().map(IntentSummary::of);
+        let describe = |known: &HopContext| {
+            if known.loaded_at > loaded_at {
+                // A worker with an older configuration.
+                return known.clone();
+            }
+            HopContext { intent, loaded_at, ..known.clone() }
+        };
+        self.hops.describe(&proxy, &upstream, describe, now);
+    }
+
+    fn moment(&self, seconds: u64) -> Moment {
+        let monotonic = seconds.checked_add_signed(-self.set_by).expect("a time");
+        let monotonic = Timestamp(monotonic * 1_000_000_000);
+        Moment { unix_seconds: at(seconds).as_secs_f64(), monotonic }
+    }
+
     pub(super) fn tick(&mut self, seconds: u64) -> Vec<String> {
-        words(self.tracker.tick(at(seconds)))
+        let now = self.moment(seconds);
+        self.hops.expire(now);
+        let hops = &self.hops;
+        let in_use = |drift: &OpenDrift, causes: &Causes| {
+            hops.use_of((&drift.proxy, &drift.upstream), drift.server, causes)
+        };
+        words(self.tracker.tick(at(seconds), in_use))
     }
 
     pub(super) fn restarted(self, options: Options) -> Self {
         let json = serde_json::to_string(&self.tracker.snapshot()).unwrap();
         let snapshot = serde_json::from_str(&json).unwrap();
         Self { tracker: DriftTracker::new(options, snapshot, SEES_SINCE), ..self }
+    }
+
+    /// The table of hops after a restart at `seconds`.
+    pub(super) fn restarted_hops(&self, seconds: u64) -> HopTable {
+        let hops = self.hops.snapshot(0.0).hops;
+        let kept = Kept::of(Totals::default(), &hops, self.hops.ended(), self.recorded_at);
+        let json = serde_json::to_string(&kept).unwrap();
+        let kept: Kept = serde_json::from_str(&json).unwrap();
+        let mut table = HopTable::new(HopLimits::default());
+        kept.restore(&mut table, Some, self.moment(seconds), 0.0);
+        table
     }
 }
 
@@ -78,10 +159,10 @@ pub(super) fn words(events: Vec<DriftEvent>) -> Vec<String> {
 
 pub(super) const NONE: [&str; 0] = [];
 
-/// As if a configuration were known: good connections end a drift soon.
+/// What nobody sees is out of use soon.
 pub(super) fn quick() -> Options {
     let options = Options::default();
-    Options { settle_unconfigured: options.settle, ..options }
+    Options { stands_for: options.settle, ..options }
 }
 
 #[test]
@@ -142,6 +223,7 @@ fn a_set_clock_makes_no_drift_older_or_younger() {
         scene.seen("payments", PLAINTEXT, before + 10);
         scene.seen("orders", RESUMED, before + 10);
         scene.tracker.clock_was_set(step_of(before, after));
+        scene.set_by = if after > before { 86_400 } else { -86_400 };
         assert_eq!(scene.tick(after + 20), NONE);
         let since: Vec<_> = scene.tracker.open().map(|drift| drift.since).collect();
         assert_eq!(since, [at(after + 10)]);

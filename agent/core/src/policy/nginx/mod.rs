@@ -1,9 +1,11 @@
 //! nginx's configuration, read as nginx reads it, for what it says about upstreams.
 //!
 //! Covered: `http` (`proxy_pass`, `grpc_pass`, `uwsgi_pass`, `fastcgi_pass`, `scgi_pass`,
-//! `memcached_pass`) and `stream` (`proxy_pass`), `upstream` blocks, includes, inheritance. Not
-//! evaluated: variables (`set`, `map`, ...), Lua and njs code, and the `mail` module. Directives
-//! this reader does not know are skipped, since any module may bring some.
+//! `memcached_pass`) and `stream` (`proxy_pass`), `upstream` blocks, includes, inheritance, and
+//! variables of which `map` and `set` say every value. A route that any other variable decides may
+//! lead to every upstream block that its expression leaves open. Not evaluated: Lua and njs code, and
+//! the `mail` module. Directives this reader does not know are skipped, since any module may bring
+//! some.
 //!
 //! What is on disk need not be what the running nginx has loaded.
 
@@ -13,6 +15,7 @@ mod target;
 mod token;
 mod tree;
 mod upstream;
+mod variables;
 mod walk;
 
 #[cfg(test)]

@@ -122,6 +122,14 @@ pub(super) fn parse(pass: Pass, argument: &str) -> Result<Url, BadUrl> {
     Ok(Url { scheme, host: Host::Named { host: host.to_owned(), port, default_port } })
 }
 
+/// What an expression with variables says between its scheme and its path.
+pub(super) fn authority(expression: &str) -> &str {
+    let rest = expression.split_once("://").map_or(expression, |(_, rest)| rest);
+    let paths = PATH_VARIABLES.iter().filter_map(|name| rest.find(name));
+    let end = paths.chain(rest.find(['/', '?'])).min().unwrap_or(rest.len());
+    &rest[..end]
+}
+
 /// Splits `host:port` and `[v6]:port`.
 pub(super) fn split_port(authority: &str) -> Result<(&str, Option<u16>), BadUrl> {
     let (host, port) = match authority.strip_prefix('[') {

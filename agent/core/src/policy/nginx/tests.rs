@@ -215,6 +215,41 @@ fn routes_that_disagree_are_not_averaged() {
 }
 
 #[test]
+fn routes_by_a_variable_count_for_every_upstream_they_may_lead_to() {
+    use crate::policy::intent::Stated::{self, Mixed, No, Unknown, Yes};
+    const CERTIFICATE: &str = "proxy_ssl_certificate c; proxy_ssl_certificate_key k;";
+    for (name, variables, route, want) in [
+        ("a map leads there", "map $arg_x $u { default va; }", "https://$u", Mixed),
+        ("in braces", "map $arg_x $u { default va; }", "https://${u}/x", Mixed),
+        ("a map leads elsewhere", "map $arg_x $u { default vb; }", "https://$u", Yes),
+        ("one of its values does", "map $arg_x $u { a va; default vb; }", "https://$u", Mixed),
+        ("a map of a variable", "map $arg_x $u { default $host; }", "https://$u", Unknown),
+        ("the request decides", "", "https://$host", Unknown),
+        ("a module decides", "geo $u { default va; }", "https://$u", Unknown),
+        ("it cannot be this one", "", "https://other-$host", Yes),
+        ("with another port", "", "https://$host:8443", Yes),
+    ] {
+        let upstream = |name: &str| format!("upstream {name} {{ server 10.0.0.1:443; }}");
+        let location = |settings: &str, to: &str| format!("{settings} proxy_pass {to};");
+        let text = format!(
+            "http {{ {variables} {} {} server {{ location /a {{ {} }} location /b {{ {} }} }} }}",
+            upstream("va"),
+            upstream("vb"),
+            location(CERTIFICATE, "https://va"),
+            location("", route),
+        );
+        let intent = read_one(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found: Stated = intent.upstreams[0].client_certificate();
+        assert_eq!(found, want, "{name}");
+    }
+    let set = "http { upstream va { server 10.0.0.1:443; } server { set $u va; location / { \
+               proxy_pass https://$u; } } }";
+    let intent = read_one(set).unwrap();
+    assert_eq!((intent.upstreams.len(), intent.upstreams[0].client_certificate()), (1, No));
+    assert_eq!(intent.upstreams[0].stable_name().as_deref(), Some("va"));
+}
+
+#[test]
 fn no_prefix_of_a_configuration_panics() {
     for (_, fixture) in fixtures() {
         for end in 0..fixture.len() {

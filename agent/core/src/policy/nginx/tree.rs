@@ -85,8 +85,8 @@ impl Directive {
     }
 }
 
-/// Blocks whose content is data, not directives. Files they include must exist all the same.
-const DATA_BLOCKS: [&str; 6] = ["map", "geo", "types", "split_clients", "charset_map", "match"];
+/// Blocks whose content is data that nobody asks for. Files they include must exist all the same.
+const DATA_BLOCKS: [&str; 5] = ["geo", "types", "split_clients", "charset_map", "match"];
 
 /// Reads a main configuration file and everything it includes.
 pub(super) struct TreeReader<'a> {

@@ -1,6 +1,6 @@
 //! From directives to upstreams: which pass directive leads where, with which settings in force.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     error::{ConfigError, Problem},
@@ -8,6 +8,7 @@ use super::{
     target::{self, BadUrl, Pass},
     tree::Directive,
     upstream::Groups,
+    variables::{Variables, may_become},
 };
 use crate::policy::intent::{
     Route, Scheme, Server, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent,
@@ -28,13 +29,16 @@ pub(super) fn upstreams(
             "http" => {
                 let inside = directive.inside()?;
                 let groups = Groups::read(inside, Some(80))?;
-                let mut walk = Walk::new(conf_prefix, groups, &mut out);
+                let mut walk = Walk::new(conf_prefix, inside, groups, &mut out);
                 walk.http(inside, Context::Http, &Level::default())?;
+                walk.share_variable_routes()?;
             }
             "stream" => {
                 let inside = directive.inside()?;
                 let groups = Groups::read(inside, None)?;
-                Walk::new(conf_prefix, groups, &mut out).stream(inside)?;
+                let mut walk = Walk::new(conf_prefix, inside, groups, &mut out);
+                walk.stream(inside)?;
+                walk.share_variable_routes()?;
             }
             _ => {}
         }
@@ -56,6 +60,7 @@ enum Context {
 
 struct Walk<'a> {
     conf_prefix: &'a Path,
+    variables: Variables,
     groups: Groups,
     out: &'a mut Vec<UpstreamIntent>,
     /// Index in `out` of what this walk has added.
@@ -65,8 +70,14 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(conf_prefix: &'a Path, groups: Groups, out: &'a mut Vec<UpstreamIntent>) -> Self {
-        Self { conf_prefix, groups, out, known: HashMap::new(), size: 0 }
+    fn new(
+        conf_prefix: &'a Path,
+        directives: &[Directive],
+        groups: Groups,
+        out: &'a mut Vec<UpstreamIntent>,
+    ) -> Self {
+        let variables = Variables::read(directives);
+        Self { conf_prefix, variables, groups, out, known: HashMap::new(), size: 0 }
     }
 
     fn http(
@@ -119,7 +130,6 @@ impl<'a> Walk<'a> {
         level: &Level,
     ) -> Result<(), ConfigError> {
         let argument = directive.argument()?;
-        let url = parse(pass, argument, directive)?;
         let family = match pass {
             Pass::Proxy | Pass::Stream => Some(Family::Proxy),
             Pass::Grpc => Some(Family::Grpc),
@@ -128,13 +138,73 @@ impl<'a> Walk<'a> {
         };
         let tls = family.map(|family| level.tls(family).clone()).unwrap_or_default();
         // nginx prepares TLS wherever a variable might ask for it.
+        let url = parse(pass, argument, directive)?;
         if let Some(family) = family
             && (url.scheme != Scheme::Plaintext || argument.contains('$'))
         {
             check(&tls, family)?;
         }
-        let target = self.groups.target(url.host, directive)?;
-        self.add(target, directive, url.scheme, tls)
+        for (target, scheme) in self.targets(pass, argument, url, directive)? {
+            self.add(target, directive, scheme, tls.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Whom a pass directive addresses: several where a variable decides of which all values are
+    /// known.
+    fn targets(
+        &self,
+        pass: Pass,
+        argument: &str,
+        url: target::Url,
+        directive: &Directive,
+    ) -> Result<Vec<(Target, Scheme)>, ConfigError> {
+        if matches!(url.host, target::Host::Variable(_))
+            && let Some(values) = self.variables.expand(argument)
+        {
+            let of_value = |value: &String| {
+                let url = target::parse(pass, value).ok()?;
+                Some((self.groups.target(url.host, directive).ok()?, url.scheme))
+            };
+            let targets: Option<Vec<_>> = values.iter().map(of_value).collect();
+            if let Some(targets) = targets {
+                return Ok(targets);
+            }
+        }
+        Ok(vec![(self.groups.target(url.host, directive)?, url.scheme)])
+    }
+
+    /// Lets upstream blocks know of the routes that may lead to them by a variable.
+    fn share_variable_routes(&mut self) -> Result<(), ConfigError> {
+        let mut open: Vec<(String, Route)> = Vec::new();
+        for &at in self.known.values() {
+            if let Target::Variable(expression) = &self.out[at].target {
+                let routes = self.out[at].routes.iter().cloned();
+                open.extend(routes.map(|route| (target::authority(expression).to_owned(), route)));
+            }
+        }
+        open.sort_by(|one, other| one.1.at.cmp(&other.1.at));
+        // Most blocks have the same ones.
+        let mut shared: HashMap<Vec<usize>, Arc<[Route]>> = HashMap::new();
+        for &at in self.known.values() {
+            let Target::Group(name) = &self.out[at].target else { continue };
+            let may_lead = |at: &usize| may_become(&open[*at].0, name);
+            let leading: Vec<usize> = (0..open.len()).filter(may_lead).collect();
+            if let Some(known) = shared.get(&leading) {
+                self.out[at].by_variable = known.clone();
+                continue;
+            }
+            let routes: Arc<[Route]> = leading.iter().map(|&at| open[at].1.clone()).collect();
+            self.size += routes.iter().map(Route::size).sum::<usize>();
+            if let (Some(route), true) = (routes.first(), self.size > MAX_SIZE) {
+                let what = "bytes of routes and their settings";
+                let problem = Problem::TooMuch { what, limit: MAX_SIZE };
+                return Err(ConfigError { place: route.at.clone(), problem });
+            }
+            self.out[at].by_variable = routes.clone();
+            shared.insert(leading, routes);
+        }
+        Ok(())
     }
 
     fn stream(&mut self, directives: &[Directive]) -> Result<(), ConfigError> {
@@ -149,13 +219,15 @@ impl<'a> Walk<'a> {
             if let Some(second) = passes.next() {
                 return Err(second.error(Problem::Duplicate { directive: second.name.clone() }));
             }
-            let url = parse(Pass::Stream, pass.argument()?, pass)?;
+            let argument = pass.argument()?;
+            let url = parse(Pass::Stream, argument, pass)?;
             if proxy_ssl {
                 check(&tls, Family::Proxy)?;
             }
             let scheme = if proxy_ssl { Scheme::Tls } else { stream_scheme(inside) };
-            let target = self.groups.target(url.host, pass)?;
-            self.add(target, pass, scheme, tls)?;
+            for (target, _) in self.targets(Pass::Stream, argument, url, pass)? {
+                self.add(target, pass, scheme, tls.clone())?;
+            }
         }
         Ok(())
     }
@@ -196,7 +268,13 @@ impl<'a> Walk<'a> {
             }
             Target::Variable(_) => (Vec::new(), Servers::Dynamic),
         };
-        self.out.push(UpstreamIntent { target, servers, listing, routes: vec![route] });
+        self.out.push(UpstreamIntent {
+            target,
+            servers,
+            listing,
+            routes: vec![route],
+            by_variable: Arc::default(),
+        });
         Ok(())
     }
 }

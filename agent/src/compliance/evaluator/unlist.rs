@@ -1,0 +1,43 @@
+//! Servers that are not behind their upstream's name any more.
+
+use std::time::{Duration, Instant};
+
+use super::Evaluator;
+use crate::compliance::named::Listed;
+use hopsight_core::hops::server::Server;
+
+/// Between two looks for them.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+impl Evaluator {
+    /// Takes them out of the hops. After a start nobody knows for a while who proxies: what another
+    /// one of this name still has behind the name is known once it opens a connection, so what was
+    /// not seen since counts as long as a treatment that nobody sees.
+    pub(super) fn unlist_servers(&mut self) {
+        if self.unlisted_at.elapsed() < INTERVAL {
+            return;
+        }
+        self.unlisted_at = Instant::now();
+        let (began_at, knows_all) = (self.began_at(), self.knows_all());
+        for hop in self.exporter.snapshot().hops {
+            let Some(listed) = Listed::behind(&hop.proxy, &hop.upstream, &self.proxies) else {
+                continue;
+            };
+            let counts = |server: &Server| {
+                !knows_all && server.last_seen < began_at
+                    || listed.includes(server.address, &self.proxies)
+            };
+            self.exporter.retain_servers(&hop.proxy, &hop.upstream, counts);
+        }
+    }
+
+    /// When it began, on the wall clock of now: seconds since the Unix epoch.
+    pub(super) fn began_at(&self) -> f64 {
+        hopsight_system::clock::now().unix_seconds - self.started_at.elapsed().as_secs_f64()
+    }
+
+    /// Whether it has run for so long that who has opened no connection has no say.
+    pub(super) fn knows_all(&self) -> bool {
+        self.started_at.elapsed() >= self.stands_for
+    }
+}
