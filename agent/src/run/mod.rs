@@ -8,6 +8,7 @@ mod worker;
 
 use std::{
     fs::{OpenOptions, Permissions},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::Write,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
@@ -34,6 +35,7 @@ use hopsight_capture::{
 use hopsight_core::{
     health::ComponentState,
     hops::table::HopLimits,
+    model::key_names,
     pipeline::{Limits, Pipeline},
 };
 #[cfg(feature = "otlp")]
@@ -92,6 +94,9 @@ pub struct RunOptions {
 /// If an address is taken, a file cannot be used, the kernel programs cannot be loaded or attached,
 /// or capture breaks.
 pub fn run(options: RunOptions) -> anyhow::Result<()> {
+    if options.record.is_none() {
+        key_session_names();
+    }
     let probes_libraries = options.live.library;
     // First everything that takes privileges, all of it in this one thread.
     let server = Server::bind(&options)?;
@@ -189,6 +194,14 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let pipeline_result =
         pipeline.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the pipeline panicked")));
     answer.and(pipeline_result)
+}
+
+/// Makes the key that sessions are named with. It is in no file and no answer, and ends with the process.
+fn key_session_names() {
+    // The standard library's hash maps are seeded with what the system has for keys.
+    let random = || RandomState::new().build_hasher().finish();
+    // A second agent in this process names sessions as the first does.
+    let _ = key_names((random(), random()));
 }
 
 /// What is watched, and what of it runs now.
