@@ -8,7 +8,10 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{context::IntentSummary, evaluation::Evaluation, moment::Moment, state::HopState};
+use super::{
+    authentication::Authentication, context::IntentSummary, evaluation::Evaluation, moment::Moment,
+    state::HopState,
+};
 use crate::{
     model::{ClientAuth, ConnectionId, Security, ServerVerified, Timestamp},
     policy::{
@@ -101,6 +104,10 @@ pub struct Treatment {
     /// When the configuration was loaded that its newest connection was opened with, where that is
     /// known.
     pub loaded_at: Option<f64>,
+    /// When the oldest handshake was that its connections of the last minutes rest on; absent for clear
+    /// text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated_at: Option<f64>,
     /// What its connections say about the hop; absent where none was evaluated.
     #[serde(default)]
     pub compliance: Option<Compliance>,
@@ -113,6 +120,8 @@ pub struct Treatment {
     /// When that connection was decided.
     #[serde(skip)]
     decided_at: Timestamp,
+    #[serde(skip)]
+    authentication: Authentication,
     /// Connections that vouch for it and have not had their last report.
     #[serde(skip)]
     pending: Vec<ConnectionId>,
@@ -134,10 +143,12 @@ impl Treatment {
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
             loaded_at: None,
+            authenticated_at: None,
             compliance: None,
             heard: now.monotonic,
             state: Some(state),
             decided_at: Timestamp::default(),
+            authentication: Authentication::default(),
             pending: Vec::new(),
             is_settled: false,
         }
@@ -183,6 +194,7 @@ impl Treatment {
         let is_of_it = TreatmentKey::of(&state) == self.key();
         (is_settled && is_of_it && self.security != Security::Unknown).then(|| Self {
             loaded_at: self.loaded_at.map(|at| at + set_by),
+            authentication: Authentication::shown(self.authenticated_at, heard),
             heard,
             decided_at: heard,
             state: Some(state),
@@ -211,6 +223,7 @@ impl Treatment {
             self.loaded_at = evaluation.loaded_at;
         }
         self.evaluate(report, evaluation.compliance);
+        self.authenticated_at = self.authentication.note(report, now);
         if report.decided_at >= self.decided_at {
             self.decided_at = report.decided_at;
             self.state = Some(state);

@@ -70,16 +70,25 @@ fn is_by_the_proxy(drift: &OpenDrift) -> bool {
         | Rule::ThirdPartyCertificate => true,
         // Only what the proxy presents has a line of its configuration.
         Rule::CertificateExpiring => drift.violation.place.is_some(),
-        Rule::NeverRequested | Rule::ResumedUnseen => false,
+        // A full handshake ends it, whoever brings it about.
+        Rule::NeverRequested
+        | Rule::ResumedUnseen
+        | Rule::AuthenticationTooOld
+        | Rule::SessionOutlivesCertificate => false,
     }
 }
 
-/// Whether a certificate's contents decide: another file under the same name is another
-/// certificate once it is loaded, without a change of the configuration.
+/// Whether a certificate's contents decide, or a session: another file under the same name is another
+/// certificate once it is loaded, and what is loaded begins sessions anew, without a change of the
+/// configuration.
 const fn is_about_a_certificate(rule: Rule) -> bool {
     matches!(
         rule,
-        Rule::CertificateExpiring | Rule::ClientIssuerNotAllowed | Rule::ClientSanNotAllowed
+        Rule::CertificateExpiring
+            | Rule::ClientIssuerNotAllowed
+            | Rule::ClientSanNotAllowed
+            | Rule::AuthenticationTooOld
+            | Rule::SessionOutlivesCertificate
     )
 }
 
