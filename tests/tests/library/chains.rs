@@ -29,7 +29,7 @@ use self::scene::Scene;
 use crate::support::possible;
 
 /// How long what must come may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Requests at the same time.
 const CLIENTS: usize = 4;
 /// Requests between two events, at most.

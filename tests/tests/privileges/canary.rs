@@ -10,7 +10,7 @@ use std::{
 };
 
 use hopsight_capture::{LiveOptions, LiveSource, Source as _};
-use hopsight_core::model::{Direction, Event};
+use hopsight_core::model::{Direction, Event, hex};
 use hopsight_tests::{
     agent::Agent,
     case::{self, Case},
@@ -188,10 +188,6 @@ fn offered(record: &[u8]) -> Vec<Vec<u8>> {
     }
     found.retain(|ticket| ticket.len() >= PART);
     found
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_all(dir: &Path) -> String {
