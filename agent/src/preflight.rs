@@ -1,6 +1,7 @@
 //! Whether this machine lets hopsight work: each requirement with its state and what to do.
 
 mod names;
+mod sessions;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -137,6 +138,7 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
     found.extend(kernel_programs(options, cgroup.as_ref().ok()));
     let running = Processes::default().running(&options.load.watched);
     found.push(watched_processes(&options.load.watched, &running));
+    found.extend(sessions::check(&running));
     if options.library {
         found.extend(library_evidence(running, options.rustls));
     }

@@ -57,6 +57,10 @@ func (c clientTLS) config() *tls.Config {
 		result.RootCAs = x509.NewCertPool()
 		result.RootCAs.AppendCertsFromPEM(must(os.ReadFile(file)))
 	}
+	// Caddy keeps no sessions.
+	if os.Getenv("GOPROXY_SESSIONS") != "" {
+		result.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
 	return result
 }
 

@@ -31,11 +31,13 @@ pub enum Observation {
     AlertReceived = 11,
     /// Go's client finished, and nothing in its goroutine called `x509.(*Certificate).Verify`.
     NeverVerified = 12,
+    /// OpenSSL digests a ticket that the server gave; its bytes follow the body.
+    Ticket = 13,
 }
 
 impl Observation {
     /// Every observation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Transcript,
         Self::VerifyResult,
         Self::Error,
@@ -48,6 +50,7 @@ impl Observation {
         Self::CallbackAnswered,
         Self::AlertReceived,
         Self::NeverVerified,
+        Self::Ticket,
     ];
 
     /// The observation with this number.
@@ -119,7 +122,8 @@ pub mod sent_by {
 }
 
 wire_struct! {
-    /// Something a TLS library did; for [`Observation::Transcript`] the captured bytes follow.
+    /// Something a TLS library did; for [`Observation::Transcript`] and [`Observation::Ticket`] the
+    /// captured bytes follow.
     Library: 40 {
         /// An [`Observation`] as number.
         observation: u8,
@@ -141,7 +145,7 @@ wire_struct! {
         /// The result (two's complement), or the reason of the error; 0 for
         /// [`Observation::Transcript`].
         value: u64,
-        /// Length the library hashed; more than the captured bytes beyond [`TRANSCRIPT_CAP`].
+        /// Length of what the library hashed; more than the captured bytes beyond [`TRANSCRIPT_CAP`].
         len: u32,
         /// Zero.
         reserved_end: u32,

@@ -8,7 +8,7 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use hopsight_abi::{Library, LibraryCount, Observation, Stack};
 
-use super::{CLIENT, CONNECTIONS, Connection, SERVER, add, emit, enter, registers};
+use super::{CLIENT, CONNECTIONS, Connection, LOST, SERVER, add, emit, enter, registers};
 
 /// `SSL_set_connect_state(connection)` is entered.
 #[uprobe]
@@ -50,12 +50,22 @@ pub fn role(tgid: u32, ssl: u64) -> Option<u8> {
     unsafe { CONNECTIONS.get(Connection { tgid: tgid.into(), ssl }) }.copied()
 }
 
+/// A message of the client connection at `ssl` was lost. What follows may belong to another handshake
+/// at the same address, whose beginning that was: it is not shown.
+#[inline(always)]
+pub fn lose(tgid: u32, ssl: u64) {
+    if role(tgid, ssl) == Some(CLIENT) {
+        set(tgid, ssl, LOST);
+    }
+}
+
 /// The client connection of a hit inside libssl, 0 where it is not known; `None` for a server's.
 #[inline(always)]
 pub fn client(ctx: &ProbeContext, tgid: u32) -> Option<u64> {
     for ssl in registers::preserved(ctx) {
         match role(tgid, ssl) {
             Some(CLIENT) => return Some(ssl),
+            Some(LOST) => return None,
             Some(_) => {
                 add(LibraryCount::Server, 1);
                 return None;

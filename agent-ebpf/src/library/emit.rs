@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::map,
     maps::LruHashMap,
 };
-use hopsight_abi::{Header, Kind, Library, LibraryCount};
+use hopsight_abi::{Header, Kind, Library, LibraryCount, TRANSCRIPT_CAP};
 
 use super::add;
 use crate::maps::LIBRARY_EVENTS;
@@ -82,17 +82,30 @@ pub fn record(body: Library) {
     entry.submit(0);
 }
 
-/// Delivers a record with `len` bytes of the process's memory at `data`, in a reservation for `N`,
-/// a power of two; `1 <= len <= N`.
+/// Delivers a record with `len` bytes of the process's memory at `data`, [`TRANSCRIPT_CAP`] at most
+/// and at least one. False if it is lost.
 #[inline(always)]
-pub fn bytes<const N: usize>(body: Library, data: u64, len: u32) {
+pub fn bytes(body: Library, data: u64, len: u32) -> bool {
+    // Reserved in a few sizes: most messages are small, a certificate chain rarely is.
+    match len {
+        ..=1024 => reserved::<1024>(body, data, len),
+        1025..=4096 => reserved::<4096>(body, data, len),
+        4097..=16_384 => reserved::<16_384>(body, data, len),
+        TRANSCRIPT_CAP.. => reserved::<65_536>(body, data, TRANSCRIPT_CAP),
+        _ => reserved::<65_536>(body, data, len),
+    }
+}
+
+/// As [`bytes`], in a reservation for `N`, a power of two; `1 <= len <= N`.
+#[inline(always)]
+fn reserved<const N: usize>(body: Library, data: u64, len: u32) -> bool {
     if !is_within_rate(body.tgid, size_of::<Chunk<0>>() as u64 + u64::from(len)) {
         add(LibraryCount::Limited, 1);
-        return;
+        return false;
     }
     let Some(mut entry) = LIBRARY_EVENTS.reserve::<Chunk<N>>(0) else {
         add(LibraryCount::Lost, 1);
-        return;
+        return false;
     };
     // The verifier must see 1..=N, and LLVM must not see that the mask changes nothing.
     let len = (black_box(len.wrapping_sub(1)) & (N as u32 - 1)).wrapping_add(1);
@@ -107,8 +120,9 @@ pub fn bytes<const N: usize>(body: Library, data: u64, len: u32) {
     if read != 0 {
         entry.discard(0);
         add(LibraryCount::Unreadable, 1);
-        return;
+        return false;
     }
     entry.submit(0);
     add(LibraryCount::Bytes, len.into());
+    true
 }

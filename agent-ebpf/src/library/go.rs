@@ -36,6 +36,7 @@ struct Handshake {
     finished: u32,
 }
 
+const NEW_SESSION_TICKET: u8 = 4;
 const FINISHED: u8 = 20;
 /// Content type of handshake messages (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -137,11 +138,16 @@ fn received(ctx: &ProbeContext) -> Option<()> {
 fn unmarshal(ctx: &ProbeContext) -> Option<()> {
     let tgid = enter(Stack::Go)?;
     let [_, data, len, _] = registers::go_arguments(ctx);
-    if transcript::kind(data)? == CLIENT_HELLO {
-        count(Stack::Go, StackCount::Hello);
-        // The goroutine serves a client now.
-        let _ = GOROUTINES.remove(goroutine(ctx, tgid));
-        return None;
+    match transcript::kind(data)? {
+        CLIENT_HELLO => {
+            count(Stack::Go, StackCount::Hello);
+            // The goroutine serves a client now.
+            let _ = GOROUTINES.remove(goroutine(ctx, tgid));
+            return None;
+        }
+        // It comes when the handshake is over, and the goroutine may read another connection.
+        NEW_SESSION_TICKET => return None,
+        _ => {}
     }
     // SAFETY: two words that only this goroutine writes.
     let handshake = unsafe { GOROUTINES.get(goroutine(ctx, tgid)) }.copied();

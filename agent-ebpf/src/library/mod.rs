@@ -8,6 +8,7 @@ mod connection;
 mod emit;
 mod go;
 mod registers;
+mod ticket;
 mod transcript;
 mod verification;
 
@@ -39,6 +40,8 @@ const CLIENT_HELLO: u8 = 1;
 
 const CLIENT: u8 = 1;
 const SERVER: u8 = 2;
+/// A client of which messages are missing.
+const LOST: u8 = 3;
 
 /// A connection object (`SSL *`) of a process.
 #[repr(C)]

@@ -2,11 +2,9 @@
 //! become.
 
 use aya_ebpf::{helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
-use hopsight_abi::{
-    Library, LibraryCount, Observation, Stack, StackCount, TRANSCRIPT_CAP, sent_by,
-};
+use hopsight_abi::{Library, LibraryCount, Observation, Stack, StackCount, sent_by};
 
-use super::{CLIENT_HELLO, SERVER, add, connection, count, emit, enter, registers};
+use super::{CLIENT, CLIENT_HELLO, LOST, add, connection, count, emit, enter, registers};
 
 /// libssl calls `EVP_DigestUpdate(context, data, length)`.
 #[uprobe]
@@ -44,9 +42,13 @@ fn update(ctx: &ProbeContext) -> Option<()> {
 fn singly(ctx: &ProbeContext, stack: Stack) -> Option<()> {
     let tgid = enter(stack)?;
     let [ssl, data, len] = registers::arguments(ctx);
-    if connection::role(tgid, ssl) == Some(SERVER) {
-        add(LibraryCount::Server, 1);
-        return None;
+    match connection::role(tgid, ssl) {
+        Some(CLIENT) | None => {}
+        Some(LOST) => return None,
+        Some(_) => {
+            add(LibraryCount::Server, 1);
+            return None;
+        }
     }
     count_hello(stack, data);
     deliver(tgid, (ssl, ssl), data, len, sent_by::UNKNOWN)
@@ -99,13 +101,8 @@ pub fn deliver(
         len: len as u32,
         ..Library::default()
     };
-    // Reserved in a few sizes: most messages are small, a certificate chain rarely is.
-    match len as u32 {
-        ..=1024 => emit::bytes::<1024>(body, data, len as u32),
-        1025..=4096 => emit::bytes::<4096>(body, data, len as u32),
-        4097..=16_384 => emit::bytes::<16_384>(body, data, len as u32),
-        TRANSCRIPT_CAP.. => emit::bytes::<65_536>(body, data, TRANSCRIPT_CAP),
-        _ => emit::bytes::<65_536>(body, data, len as u32),
+    if !emit::bytes(body, data, len as u32) {
+        connection::lose(tgid, ssl);
     }
     Some(())
 }

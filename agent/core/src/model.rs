@@ -7,6 +7,7 @@ mod address;
 mod hex_bytes;
 mod library;
 mod reason;
+mod session_name;
 mod word;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -16,6 +17,7 @@ pub use hex_bytes::hex;
 pub use library::{LibraryEvent, LibraryObservation};
 pub use reason::Reason;
 use serde::{Deserialize, Serialize};
+pub use session_name::{SessionName, key_names};
 pub use word::Word;
 
 /// Declares an enum whose variants have one spelling everywhere: JSON, metric labels and tables.

@@ -10,6 +10,7 @@ use crate::{
         Timestamp, Word,
     },
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
+    vocabulary,
 };
 
 /// The verdict on one connection.
@@ -43,13 +44,59 @@ pub struct AlertFacts {
     pub code: u8,
 }
 
-/// Where a resumed connection's verdict was carried from.
+vocabulary! {
+    /// What became of 0-RTT data (RFC 8446 section 2.3), which rests on the session alone: whoever has
+    /// the client's bytes can send them again.
+    EarlyData {
+        /// The client offered it; what the server made of it is encrypted, and no library showed it.
+        Offered => "offered",
+        /// The server took it.
+        Accepted => "accepted",
+        /// The server did not.
+        Refused => "refused",
+    }
+}
+
+vocabulary! {
+    /// How a resumed connection's full handshake was found.
+    CarriedBy {
+        /// It began this very session, which is known by its ticket or identifier.
+        Session => "session",
+        /// It is the last one of the same process, upstream and server name, and nothing that is known
+        /// speaks against it.
+        LastHandshake => "last_handshake",
+    }
+}
+
+/// The full handshake that a resumed connection's verdict was carried from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CarriedFrom {
-    /// Evidence of the full handshake.
+    /// Its evidence.
     pub evidence: Evidence,
     /// Its age when it was carried, in seconds.
     pub age_seconds: f64,
+    /// How it was found.
+    #[serde(default = "CarriedFrom::by_unsaid")]
+    pub by: CarriedBy,
+    /// When it was decided (source clock).
+    #[serde(default)]
+    pub at: Timestamp,
+    /// The process that made it; `None` in a packet capture.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// The certificate that the proxy presented in it, where it was seen: for policy to judge.
+    #[serde(skip)]
+    pub client_certificate: Option<Arc<CertificateFacts>>,
+    /// The same of the upstream.
+    #[serde(skip)]
+    pub server_certificate: Option<Arc<CertificateFacts>>,
+}
+
+impl CarriedFrom {
+    /// Of what an agent wrote that did not know sessions by their tickets.
+    const fn by_unsaid() -> CarriedBy {
+        CarriedBy::LastHandshake
+    }
 }
 
 /// One connection as reported in events, `replay --output json` and to the metrics.
@@ -99,6 +146,9 @@ pub struct ConnectionReport {
     pub offered_alpn: Vec<Arc<str>>,
     /// Whether a session was resumed.
     pub resumed: Option<bool>,
+    /// What became of the 0-RTT data that the client offered; `carried_from` is what it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_data: Option<EarlyData>,
     /// The alert that ended or marred the handshake.
     pub alert: Option<AlertFacts>,
     /// The upstream's certificate.

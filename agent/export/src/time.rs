@@ -20,6 +20,13 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok().map(SystemTime::from)
 }
 
+/// `2026-11-23 14:35`; the last minute of the year 9999 for all later ones.
+#[must_use]
+pub fn minute(unix_seconds: f64) -> String {
+    let (whole, _) = whole_and_millis(unix_seconds);
+    EPOCH.saturating_add(SignedDuration::from_secs(whole)).strftime("%F %H:%M").to_string()
+}
+
 /// `2026-11-23`; the last day of the year 9999 for all later ones.
 #[must_use]
 pub fn date(unix_seconds: i64) -> String {

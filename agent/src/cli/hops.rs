@@ -1,5 +1,7 @@
 //! `hopsight hops`: the hop table of a running agent.
 
+mod older;
+
 use std::{cmp::Reverse, io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
@@ -141,6 +143,7 @@ fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
             snapshot.max_hops
         ));
     }
+    lines.extend(older::notes(snapshot));
     lines.join("\n") + "\n"
 }
 

@@ -119,6 +119,8 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         cipher: None,
         client_certificate: None,
         server_certificate: None,
+        carried_from: None,
+        configured_certificate: None,
         at: UnixTime::default(),
         is_final: true,
         loaded_at: None,

@@ -184,10 +184,10 @@ impl Evaluator {
         seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at).filter(|_| is_only_one);
         seen.configured_at = configured_at;
         seen.had_client_certificate = client_certificate_since.is_some();
+        seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
-            let configured = certificate.as_ref().and_then(|one| one.certificate.as_ref());
-            seen.client_certificate = seen.client_certificate.or(configured);
+            seen.client_certificate = seen.client_certificate.or(seen.configured_certificate);
         }
         let PolicyDocument { policies, exemptions } = self.policies.in_force();
         let hop = seen.subject();

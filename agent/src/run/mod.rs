@@ -9,6 +9,7 @@ mod worker;
 
 use std::{
     fs::Permissions,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::Write,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
@@ -41,6 +42,7 @@ use hopsight_capture::{
 use hopsight_core::{
     health::ComponentState,
     hops::table::HopLimits,
+    model::key_names,
     pipeline::{Limits, Pipeline},
 };
 #[cfg(feature = "otlp")]
@@ -102,6 +104,9 @@ pub struct RunOptions {
 /// If an address is taken, a file cannot be used, the kernel programs cannot be loaded or attached,
 /// or capture breaks.
 pub fn run(options: RunOptions) -> anyhow::Result<()> {
+    if options.record.is_none() {
+        key_session_names();
+    }
     let probes_libraries = options.live.library;
     // First everything that takes privileges, all of it in this one thread.
     let server = Server::bind(&options)?;
@@ -212,6 +217,14 @@ fn needs(options: &RunOptions, server: &Server) -> Needs {
         served_from: server.directories().into_iter().chain(configuration).collect(),
         written_to: event_file.map(EventFile::directory).into_iter().collect(),
     }
+}
+
+/// Makes the key that sessions are named with. It is in no file and no answer, and ends with the process.
+fn key_session_names() {
+    // The standard library's hash maps are seeded with what the system has for keys.
+    let random = || RandomState::new().build_hasher().finish();
+    // A second agent in this process names sessions as the first does.
+    let _ = key_names((random(), random()));
 }
 
 /// What is watched, and what of it runs now.

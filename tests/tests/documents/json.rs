@@ -21,7 +21,7 @@ use hopsight_core::{
         drift::{ClosedDrift, DriftEvent, Rule},
         intent::{Place, Scheme, Stated},
     },
-    report::ConnectionReport,
+    report::{CarriedBy, ConnectionReport, EarlyData},
     tls::certificate_facts::CertificateAbsence,
 };
 use hopsight_export::{Exporter, events::Events};
@@ -253,6 +253,7 @@ fn the_examples_of_events_are_what_the_agent_writes() {
         events.send_drift(&opened, 1_795_953_482.0);
         // What the example does not have.
         report.tunnel = Some("vlan:100".into());
+        report.early_data = Some(EarlyData::Accepted);
         report.server_certificate_absent = Some(CertificateAbsence::Encrypted);
         report.client_certificate_absent = Some(CertificateAbsence::NotSent);
         events.send(&ends, &report, 0.0);
@@ -289,11 +290,14 @@ fn words_are_those_of_the_code() {
             ("server_verified", words!(ServerVerified)),
             ("reason", words!(Reason)),
             ("rule", words!(Rule)),
+            ("carried_by", words!(CarriedBy)),
             ("certificate_absence", words!(CertificateAbsence)),
         ] {
             assert_eq!(schema["$defs"][kind]["enum"], json!(words), "{kind} in {name}");
         }
     }
+    let events = schema("events.schema.json");
+    assert_eq!(events["$defs"]["early_data"]["enum"], json!(words!(EarlyData)));
     for name in ["HOPS.md", "EVENTS.md"] {
         let text = document(name);
         for reason in Reason::ALL {

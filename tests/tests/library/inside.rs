@@ -114,6 +114,7 @@ fn node() {
     // Node looks at the result itself, and lets OpenSSL go on after a bad one.
     assert!(shown.contains("1 2 8 13 11 verify=0 15 20 11 15 20"), "{shown}");
     assert!(!shown.contains("verify=0!"), "{shown}");
+    assert!(shown.contains("ticket"), "{shown}");
 }
 
 #[test]

@@ -45,28 +45,28 @@ const TLS13: [Case; 9] = [
         upstream: "",
         proxy: PRESENT,
         status: "200",
-        expected: "made [1 2] 8 11 verify=20 15 20 20",
+        expected: "made [1 2] 8 11 verify=20 15 20 20 ticket ticket",
     },
     Case {
         name: "mutual",
         upstream: ASK,
         proxy: PRESENT,
         status: "200",
-        expected: "made [1 2] 8 13 11 verify=20 15 20 11 15 20",
+        expected: "made [1 2] 8 13 11 verify=20 15 20 11 15 20 ticket ticket",
     },
     Case {
         name: "requested-none",
         upstream: ASK,
         proxy: "",
         status: "200",
-        expected: "made [1 2] 8 13 11 verify=20 15 20 11e 20",
+        expected: "made [1 2] 8 13 11 verify=20 15 20 11e 20 ticket ticket",
     },
     Case {
         name: "mutual-verified",
         upstream: ASK,
         proxy: "PRESENT VERIFY",
         status: "200",
-        expected: "made [1 2] 8 13 11 verify=0 15 20 11 15 20 asked=0 host=1",
+        expected: "made [1 2] 8 13 11 verify=0 15 20 11 15 20 asked=0 host=1 ticket ticket",
     },
     Case {
         name: "wrong-authority",
@@ -87,14 +87,14 @@ const TLS13: [Case; 9] = [
         upstream: "ssl_ecdh_curve secp384r1;",
         proxy: "",
         status: "200",
-        expected: "made 1 [254 2 1 2] 8 11 verify=20 15 20 20",
+        expected: "made 1 [254 2 1 2] 8 11 verify=20 15 20 20 ticket ticket",
     },
     Case {
         name: "large-chain",
         upstream: "ssl_certificate DIR/large.pem; ssl_certificate_key DIR/large.key;",
         proxy: "",
         status: "200",
-        expected: "made [1 2] 8 11 verify=20 15 20 20",
+        expected: "made [1 2] 8 11 verify=20 15 20 20 ticket ticket",
     },
     Case {
         name: "no-common-version",
@@ -111,28 +111,28 @@ const TLS12: [Case; 4] = [
         upstream: "",
         proxy: "",
         status: "200",
-        expected: "made verify=20 [1 2 11 12 14 16] 20 4 20",
+        expected: "made verify=20 [1 2 11 12 14 16] 20 4 ticket 20",
     },
     Case {
         name: "mutual",
         upstream: ASK,
         proxy: PRESENT,
         status: "200",
-        expected: "made verify=20 [1 2 11 12 13 14 11 16] 15 20 4 20",
+        expected: "made verify=20 [1 2 11 12 13 14 11 16] 15 20 4 ticket 20",
     },
     Case {
         name: "requested-none",
         upstream: ASK,
         proxy: "",
         status: "200",
-        expected: "made verify=20 [1 2 11 12 13] 14 11e 16 20 4 20",
+        expected: "made verify=20 [1 2 11 12 13] 14 11e 16 20 4 ticket 20",
     },
     Case {
         name: "verified",
         upstream: "",
         proxy: VERIFY,
         status: "200",
-        expected: "made verify=0 [1 2 11 12 14 16] 20 4 20 asked=0 host=1",
+        expected: "made verify=0 [1 2 11 12 14 16] 20 4 ticket 20 asked=0 host=1",
     },
 ];
 
@@ -246,9 +246,10 @@ fn resumed_handshakes_of_nginx() {
     if !possible("resumed_handshakes_of_nginx", &["nginx"]) {
         return;
     }
-    for (version, case, expected) in
-        [("TLSv1.3", &TLS13[1], "made [1 2] 8 20 20"), ("TLSv1.2", &TLS12[1], "made [1 2] 20 20")]
-    {
+    for (version, case, expected) in [
+        ("TLSv1.3", &TLS13[1], "made [1 2] 8 20 20 ticket"),
+        ("TLSv1.2", &TLS12[1], "made [1 2] 20 20"),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let hops =
             Hops::start(directory.path(), std::slice::from_ref(case), version, "on", "resumed");

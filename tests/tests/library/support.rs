@@ -281,6 +281,7 @@ pub fn line(events: &[LibraryEvent]) -> String {
         LibraryObservation::ClientConnectionMade => "made".to_owned(),
         LibraryObservation::VerifyCallback { result } => format!("callback={result}"),
         LibraryObservation::NeverVerified => "never-verified".to_owned(),
+        LibraryObservation::TicketReceived { .. } => "ticket".to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }

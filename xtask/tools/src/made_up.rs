@@ -7,7 +7,7 @@ use hopsight_core::{
         ClientAuth, ConnectionId, Evidence, Origin, Outcome, Process, Reason, Security,
         ServerVerified, Timestamp,
     },
-    report::{AlertFacts, ConnectionReport, Verdict},
+    report::{AlertFacts, CarriedBy, CarriedFrom, ConnectionReport, Verdict},
     tls::certificate_facts::CertificateFacts,
 };
 
@@ -68,7 +68,15 @@ pub fn connection(hop: u64, connection: u64) -> ConnectionReport {
         tunnel: None,
         is_final: true,
         rule: (evidence == Evidence::Inferred).then(|| "client_finished_only".into()),
-        carried_from: None,
+        carried_from: (evidence == Evidence::Carried).then(|| CarriedFrom {
+            evidence: Evidence::Library,
+            age_seconds: 300.0,
+            by: CarriedBy::Session,
+            at: Timestamp(connection * 1_000_000),
+            pid: Some(100),
+            client_certificate: None,
+            server_certificate: None,
+        }),
         wire_client_auth: None,
         tls_version: is_tls.then(|| version.into()),
         offered_versions: vec![],
@@ -77,6 +85,7 @@ pub fn connection(hop: u64, connection: u64) -> ConnectionReport {
         alpn: None,
         offered_alpn: vec![],
         resumed: is_tls.then_some(evidence == Evidence::Carried),
+        early_data: None,
         alert: is_rejected.then(|| AlertFacts {
             from: "server".into(),
             description: "unknown_ca".into(),

@@ -2,7 +2,10 @@
 
 use hopsight_abi::{Header, Library, Observation, sent_by};
 
-use hopsight_core::model::{Direction, LibraryEvent, LibraryObservation, Timestamp};
+use hopsight_core::{
+    model::{Direction, LibraryEvent, LibraryObservation, SessionName, Timestamp},
+    tls::{message::handshake_type::NEW_SESSION_TICKET, session},
+};
 
 /// OpenSSL's reason for "received alert n" is this plus n (`SSL_AD_REASON_OFFSET`).
 const ALERT_REASONS: u32 = 1000;
@@ -17,12 +20,16 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
     let value = record.value.cast_signed();
     let narrow = |value: i64| i32::try_from(value).unwrap_or(i32::MAX);
     let observation = match Observation::from_number(record.observation)? {
-        Observation::Transcript => LibraryObservation::TranscriptUpdate {
-            context: record.context,
-            direction: direction(record.sender),
-            len: record.len,
-            bytes: bytes.to_vec(),
+        Observation::Transcript => match ticket_message(record, bytes) {
+            Some(body) => ticket(session::ticket(body))?,
+            None => LibraryObservation::TranscriptUpdate {
+                context: record.context,
+                direction: direction(record.sender),
+                len: record.len,
+                bytes: bytes.to_vec(),
+            },
         },
+        Observation::Ticket => ticket(SessionName::of(bytes).filter(|_| is_whole(record, bytes)))?,
         Observation::VerifyResult => LibraryObservation::VerifyResult {
             error: narrow(value),
             enforced: record.enforced != 0,
@@ -57,6 +64,23 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
         ssl: record.ssl,
         observation,
     })
+}
+
+/// The body of the one NewSessionTicket message of a library that shows messages singly and with their
+/// sender. Its ticket goes no further than this, and no transcript needs it: in TLS 1.3 it comes
+/// after the handshake, and up to TLS 1.2 it is on the wire.
+fn ticket_message(record: Library, bytes: &[u8]) -> Option<&[u8]> {
+    let is_single = record.sender == sent_by::PEER && bytes.first() == Some(&NEW_SESSION_TICKET);
+    is_single.then(|| bytes.get(4..).filter(|_| is_whole(record, bytes)).unwrap_or_default())
+}
+
+fn is_whole(record: Library, bytes: &[u8]) -> bool {
+    usize::try_from(record.len) == Ok(bytes.len())
+}
+
+/// What is said of a ticket; nothing of one that cannot be read.
+fn ticket(name: Option<SessionName>) -> Option<LibraryObservation> {
+    name.map(|name| LibraryObservation::TicketReceived { name })
 }
 
 const fn unspecified(is_good: bool) -> i32 {

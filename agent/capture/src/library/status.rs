@@ -35,6 +35,7 @@ vocabulary! {
 
 /// The library whose handshakes are seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that is seen or not")]
 pub struct ProbedLibrary {
     /// Path in the mount namespace of the process.
     pub path: PathBuf,
@@ -55,6 +56,9 @@ pub struct ProbedLibrary {
     pub sees_verification: bool,
     /// Whether received alerts and other TLS errors are seen.
     pub sees_errors: bool,
+    /// Whether the tickets are seen that servers give, by which resumed sessions are known.
+    #[serde(default)]
+    pub sees_tickets: bool,
     /// Whether the application's own questions about verification are seen (nginx).
     pub sees_enforcement: bool,
 }
@@ -82,6 +86,7 @@ impl ProbedLibrary {
                 Hook::BoringChain,
             ]),
             sees_errors: placement.has_any(&[Hook::ErrorRaised, Hook::ErrorPut, Hook::BoringAlert]),
+            sees_tickets: placement.points.iter().any(|point| point.hook.shows_tickets()),
             sees_enforcement: false,
         }
     }

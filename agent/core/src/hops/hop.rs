@@ -11,6 +11,7 @@ use super::{
     evaluation::Evaluation,
     labels::OTHER,
     moment::Moment,
+    older_sessions::OlderSessions,
     onward::ContinuesEncrypted,
     server::{MAX_SERVERS, Server, forget_one, worst},
     share::Share,
@@ -40,6 +41,13 @@ pub struct Hop {
     /// all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues_encrypted: Option<ContinuesEncrypted>,
+    /// When the handshake was done that the hop's sessions rest on: the oldest of its treatments in use.
+    /// Absent while none of them is TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated_at: Option<f64>,
+    /// Sessions that go on, and that began before anybody watched; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older_sessions: Option<OlderSessions>,
     /// Since when `security` has its value.
     pub security_since: f64,
     /// First report.
@@ -82,6 +90,8 @@ impl Hop {
             upstream,
             state: Arc::new(HopState::UNKNOWN),
             continues_encrypted: None,
+            authenticated_at: None,
+            older_sessions: None,
             security_since: now.unix_seconds,
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
@@ -149,6 +159,8 @@ impl Hop {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.last_verdict = report.verdict;
+        let older = self.older_sessions.take();
+        self.older_sessions = OlderSessions::after(older, report, evaluation.loaded_at, now);
         self.server(report, now).record(report, evaluation, now);
         if self.servers.len() > MAX_SERVERS {
             forget_one(&mut self.servers);
@@ -231,6 +243,8 @@ impl Hop {
         self.note_change(before, now);
         self.choose_certificates();
         self.continues_encrypted = self.continues_encrypted();
+        let authenticated = self.treatments().filter_map(|treatment| treatment.authenticated_at);
+        self.authenticated_at = authenticated.min_by(f64::total_cmp);
         let Some(mut compliance) = self.context.compliance.take() else { return };
         let says = |treatment: &Treatment| treatment.compliance.unwrap_or(Compliance::Unknown);
         compliance.evaluate(self.treatments().map(says));

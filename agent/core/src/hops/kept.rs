@@ -161,6 +161,8 @@ impl KeptHop {
         let mut hop = Arc::unwrap_or_clone(hop);
         hop.heard = silent.heard(now.monotonic);
         hop.counts.bound();
+        // Those that the agent before this one saw begin are as unknown by now.
+        hop.older_sessions = None;
         let servers = std::mem::take(&mut hop.servers).into_iter().zip(kept);
         let servers = servers.filter_map(|(server, kept)| kept.restored(server, now, set_by));
         hop.servers = servers.take(MAX_SERVERS).collect();

@@ -1,5 +1,6 @@
 //! Hops: what connections from a proxy to an upstream are grouped into, and what each is now.
 
+pub mod authentication;
 pub mod certificates;
 pub mod change;
 pub mod context;
@@ -10,6 +11,7 @@ pub mod hop;
 pub mod kept;
 pub mod labels;
 pub mod moment;
+pub mod older_sessions;
 pub mod onward;
 pub mod server;
 pub mod share;

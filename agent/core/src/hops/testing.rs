@@ -10,7 +10,7 @@ use crate::{
         ClientAuth, ConnectionId, Evidence, Origin, Outcome, Process, Reason, Security,
         ServerVerified, Timestamp,
     },
-    report::{AlertFacts, ConnectionReport, Verdict},
+    report::{AlertFacts, CarriedBy, CarriedFrom, ConnectionReport, Verdict},
     tls::certificate_facts::CertificateFacts,
 };
 
@@ -57,6 +57,7 @@ pub fn report(number: u64, security: Security) -> ConnectionReport {
         alpn: None,
         offered_alpn: vec![],
         resumed: is_tls.then_some(false),
+        early_data: None,
         alert: None,
         server_certificate: None,
         server_certificate_absent: None,
@@ -88,6 +89,23 @@ pub fn rejected(mut report: ConnectionReport) -> ConnectionReport {
 #[must_use]
 pub fn early(mut report: ConnectionReport) -> ConnectionReport {
     report.is_final = false;
+    report
+}
+
+/// The same report of a session whose full handshake is that old, in seconds.
+#[must_use]
+pub fn carried(mut report: ConnectionReport, age_seconds: f64) -> ConnectionReport {
+    report.resumed = Some(true);
+    report.verdict.evidence = Evidence::Carried;
+    report.carried_from = Some(CarriedFrom {
+        evidence: Evidence::Library,
+        age_seconds,
+        by: CarriedBy::Session,
+        at: Timestamp(0),
+        pid: Some(1),
+        client_certificate: None,
+        server_certificate: None,
+    });
     report
 }
 

@@ -9,7 +9,8 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    context::IntentSummary, evaluation::Evaluation, moment::Moment, state::HopState, turns::Asking,
+    authentication::Authentication, context::IntentSummary, evaluation::Evaluation, moment::Moment,
+    state::HopState, turns::Asking,
 };
 use crate::{
     model::{ClientAuth, ConnectionId, Security, ServerVerified, Timestamp},
@@ -104,6 +105,10 @@ pub struct Treatment {
     /// When the configuration was loaded that its newest connection was opened with, where that is
     /// known.
     pub loaded_at: Option<f64>,
+    /// When the oldest handshake was that its connections of the last minutes rest on; absent for clear
+    /// text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated_at: Option<f64>,
     /// What its connections say about the hop; absent where none was evaluated.
     #[serde(default)]
     pub compliance: Option<Compliance>,
@@ -116,6 +121,8 @@ pub struct Treatment {
     /// When that connection was decided.
     #[serde(skip)]
     decided_at: Timestamp,
+    #[serde(skip)]
+    authentication: Authentication,
     /// Connections that vouch for it and have not had their last report.
     #[serde(skip)]
     pending: Vec<ConnectionId>,
@@ -137,10 +144,12 @@ impl Treatment {
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
             loaded_at: None,
+            authenticated_at: None,
             compliance: None,
             heard: now.monotonic,
             state: Some(state),
             decided_at: Timestamp::default(),
+            authentication: Authentication::default(),
             pending: Vec::new(),
             is_settled: false,
         }
@@ -192,6 +201,7 @@ impl Treatment {
         };
         (stands && is_of_it).then(|| Self {
             loaded_at: self.loaded_at.map(|at| at + set_by),
+            authentication: Authentication::shown(self.authenticated_at, heard),
             heard,
             decided_at: heard,
             state: Some(state),
@@ -220,6 +230,7 @@ impl Treatment {
             self.loaded_at = evaluation.loaded_at;
         }
         self.evaluate(report, evaluation.compliance);
+        self.authenticated_at = self.authentication.note(report, now);
         if report.decided_at >= self.decided_at {
             self.decided_at = report.decided_at;
             self.state = Some(state);

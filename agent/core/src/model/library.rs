@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, Timestamp, hex_bytes};
+use super::{Direction, SessionName, Timestamp, hex_bytes};
 
 /// An observation inside a process's TLS library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,11 @@ pub enum LibraryObservation {
     AlertReceived {
         /// RFC 8446 section 6 description.
         description: u8,
+    },
+    /// The server gave the client a ticket, of which nothing but this leaves the probe's reader.
+    TicketReceived {
+        /// What stands for it.
+        name: SessionName,
     },
     /// The library raised another TLS error (lib 20).
     TlsError {

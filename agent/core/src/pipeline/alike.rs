@@ -2,13 +2,13 @@
 //! same server: see [`CertificateFlight`].
 
 use super::{
-    carried::FullHandshakes,
+    carried::{self, FullHandshakes},
     connection::Connection,
     session::{Basis, Session, SessionKey},
 };
 use crate::{
     model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
-    report::Verdict,
+    report::{ConnectionReport, Verdict},
     tls::flights::CertificateFlight,
     verdict::{Judgement, known},
 };
@@ -17,7 +17,7 @@ use crate::{
 fn flight_of(connection: &Connection) -> Option<(SessionKey, CertificateFlight)> {
     let flight = connection.certificate_flight()?;
     match Session::of(connection)? {
-        Session::Unnamed(key, Basis::Certificates) => Some((key, flight)),
+        Session::Unnamed(key, Basis::Certificates, _) => Some((key, flight)),
         Session::Unnamed(..) | Session::Named { .. } => None,
     }
 }
@@ -51,17 +51,16 @@ pub(super) fn explain(
     }
 }
 
-/// Learns from the last verdict on a connection.
+/// Learns from the last report on a connection.
 pub(super) fn learn(
     full_handshakes: &mut FullHandshakes,
     connection: &Connection,
-    resumed: Option<bool>,
-    verdict: Verdict,
+    report: &ConnectionReport,
     at: Timestamp,
 ) {
-    let is_established = verdict.outcome == Outcome::Established;
+    let is_established = report.verdict.outcome == Outcome::Established;
     let flight = flight_of(connection).filter(|_| is_established);
-    match (&flight, verdict.client_auth) {
+    match (&flight, report.verdict.client_auth) {
         (Some((key, CertificateFlight::Doubted(length))), ClientAuth::Unknown) => {
             full_handshakes.doubt(key, *length, at);
             return;
@@ -71,7 +70,5 @@ pub(super) fn learn(
         }
         _ => {}
     }
-    if let Some(session) = Session::of(connection) {
-        full_handshakes.learn(session, resumed, verdict, at);
-    }
+    carried::learn(full_handshakes, connection, report);
 }

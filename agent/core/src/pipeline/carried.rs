@@ -1,10 +1,14 @@
 //! Resumption: a resumed session shows no certificates, so its verdict is carried from a full
-//! handshake: up to TLS 1.2 from the one that began the session, which both sides name in the clear; in
-//! TLS 1.3 from the last one of the same proxy process, upstream and server name, unless another
-//! session that may be offered in its place says otherwise.
+//! handshake.
 //!
-//! What a resumption in TLS 1.3 is told, by what is remembered of its scopes (all sessions of
-//! the process with the upstream, and all under the server name):
+//! Where the session has a name it is the handshake that began it, whoever resumes it, however often
+//! it was resumed and renewed since. Up to TLS 1.2 both sides name it in the clear. In TLS 1.3 its
+//! ticket is given encrypted: the library shows it, and the resuming ClientHello offers it in the clear.
+//!
+//! In TLS 1.3 without a library it is the last full handshake of the same proxy process, upstream and
+//! server name, unless another session that may be offered in its place says otherwise. What it is
+//! told then, by what is remembered of its scopes (all sessions of the process with the upstream, and
+//! all under the server name):
 //!
 //! | last full handshake of the key | sessions in use that showed something else | it is |
 //! |---|---|---|
@@ -13,131 +17,43 @@
 //! | certain | any, or one that nobody saw begin | `ambiguous` |
 //! | certain, but the scope was forgotten to make room | not known | `resumed_unseen` |
 //! | any, and an external key may have begun the session | any | `resumed_unseen` |
+//! | any, and the library shows the program's tickets, of which this is none | any | `resumed_unseen` |
 //!
 //! That everything known of an address is alike does not answer for a server name that is new: nginx
 //! keeps one session per address whatever the name, but an upstream block of the same address, with or
 //! without a certificate, may have begun it before anybody watched, or in another worker that shares
 //! it. What a process does not show of its past cannot be ruled out here.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::Hash,
-    time::Duration,
-};
+mod bounded;
+mod full;
+mod sessions;
+mod uses;
 
+use std::{sync::Arc, time::Duration};
+
+use self::{
+    bounded::Bounded,
+    sessions::Sessions,
+    uses::{Doubt, Uses},
+};
+pub use self::{full::Full, sessions::HandshakeKey};
 use super::{
     connection::Connection,
     session::{Basis, Session, SessionKey, SessionScope},
 };
 use crate::{
-    model::{ClientAuth, Evidence, Outcome, Reason, Timestamp},
-    report::{CarriedFrom, Verdict},
-    tls::{flights::CertificateFlight, session::SessionName},
+    model::{ClientAuth, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp},
+    report::{CarriedBy, CarriedFrom, ConnectionReport, Verdict},
+    tls::flights::CertificateFlight,
     verdict::Judgement,
 };
-
-/// A full handshake.
-#[derive(Clone, Copy, Debug)]
-struct Full {
-    verdict: Verdict,
-    at: Timestamp,
-}
-
-/// When a session of each kind was last begun or resumed: it may live on for the age limit from
-/// then.
-#[derive(Clone, Debug, Default)]
-struct Uses {
-    presented: Option<Timestamp>,
-    requested_not_presented: Option<Timestamp>,
-    not_requested: Option<Timestamp>,
-    /// Begun by a handshake that did not say.
-    unknown: Option<Timestamp>,
-    /// Begun by one that may yet be explained.
-    doubted: Option<Box<Doubt>>,
-}
-
-/// A full handshake whose flight is as long as a padded block.
-#[derive(Clone, Debug)]
-struct Doubt {
-    key: SessionKey,
-    length: u16,
-    at: Timestamp,
-}
-
-impl Doubt {
-    fn is_explained_by(&self, key: &SessionKey, length: u16) -> bool {
-        self.key == *key && CertificateFlight::are_alike(self.length, length)
-    }
-}
-
-impl Uses {
-    fn of(&mut self, client_auth: ClientAuth) -> &mut Option<Timestamp> {
-        match client_auth {
-            ClientAuth::Presented => &mut self.presented,
-            ClientAuth::RequestedNotPresented => &mut self.requested_not_presented,
-            ClientAuth::NotRequested => &mut self.not_requested,
-            ClientAuth::Unknown => &mut self.unknown,
-        }
-    }
-
-    /// One of them is resumed at `at`, presumably one that showed `client_auth`. Says whether it
-    /// may be one that did not.
-    fn resume(&mut self, client_auth: ClientAuth, at: Timestamp, max_age: Duration) -> bool {
-        *self.of(client_auth) = Some(at);
-        let mut others = self.doubted.as_ref().is_some_and(|doubt| at.since(doubt.at) <= max_age);
-        for other in ClientAuth::ALL.iter().filter(|&&other| other != client_auth) {
-            if let Some(used) = self.of(*other)
-                && at.since(*used) <= max_age
-            {
-                others = true;
-                // With the resumption it may have got a new ticket. What is unknown is forgotten
-                // in time all the same: it hardly ever differs, and would never be over.
-                if *other != ClientAuth::Unknown {
-                    *used = at;
-                }
-            }
-        }
-        others
-    }
-}
-
-/// A map that forgets what was put in first.
-#[derive(Debug)]
-struct Bounded<K, V> {
-    max: usize,
-    entries: HashMap<K, V>,
-    order: VecDeque<K>,
-}
-
-impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
-    fn new(max: usize) -> Self {
-        Self { max, entries: HashMap::new(), order: VecDeque::new() }
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        if let Some(known) = self.entries.get_mut(&key) {
-            *known = value;
-            return;
-        }
-        while self.is_full() {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.entries.remove(&oldest);
-        }
-        self.order.push_back(key.clone());
-        self.entries.insert(key, value);
-    }
-
-    fn is_full(&self) -> bool {
-        self.entries.len() >= self.max
-    }
-}
 
 /// The last full handshakes.
 #[derive(Debug)]
 pub struct FullHandshakes {
     max_age: Duration,
-    named: Bounded<SessionName, Full>,
-    last: Bounded<SessionKey, Full>,
+    sessions: Sessions,
+    last: Bounded<SessionKey, Arc<Full>>,
     /// How long the flights are that show a certificate in one record.
     flights: Bounded<SessionKey, (u16, Timestamp)>,
     uses: Bounded<SessionScope, Uses>,
@@ -146,13 +62,13 @@ pub struct FullHandshakes {
 }
 
 impl FullHandshakes {
-    /// Remembers at most `max` sessions that have names and the sessions of at most `max` hops that
-    /// have none, each for `max_age`.
+    /// Remembers at most `max` sessions that have names, and for `max_age` the sessions of at most
+    /// `max` hops that have none.
     #[must_use]
     pub fn new(max: usize, max_age: Duration) -> Self {
         Self {
             max_age,
-            named: Bounded::new(max),
+            sessions: Sessions::new(max),
             last: Bounded::new(max),
             flights: Bounded::new(max),
             uses: Bounded::new(max.saturating_mul(2)),
@@ -162,7 +78,7 @@ impl FullHandshakes {
 
     /// Notes that a session may have begun.
     fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
-        let Session::Unnamed(key, basis) = session else { return };
+        let Session::Unnamed(key, basis, _) = session else { return };
         let given_up = matches!(verdict.reason, Some(Reason::Timeout | Reason::Evicted));
         let client_auth = match basis {
             Basis::Certificates => verdict.client_auth,
@@ -189,8 +105,7 @@ impl FullHandshakes {
                 self.forgot_at = Some(at);
             }
             // It may have been known before.
-            let uses = Uses { unknown: self.forgot_at, ..Uses::default() };
-            self.uses.insert(scope.clone(), uses);
+            self.uses.insert(scope.clone(), Uses::unknown_since(self.forgot_at));
         }
         self.uses.entries.entry(scope).or_default()
     }
@@ -227,39 +142,53 @@ impl FullHandshakes {
         }
     }
 
-    /// Learns from a handshake that is decided, whose connection may go on: its session may be resumed
-    /// at once. Only an established full handshake with a certain
-    /// answer can be carried; in TLS 1.3 every other one that may have begun a session stands
-    /// against that.
+    /// The server gave this ticket in the connection of this handshake.
+    pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) {
+        self.sessions.receive(handshake, ticket);
+    }
+
+    /// Learns from a handshake that is decided, whose connection may go on: its session may be
+    /// resumed at once. Only an established full handshake with a certain answer can be carried; in
+    /// TLS 1.3 every other one that may have begun a session stands against that.
+    ///
+    /// `shown_to` is the process whose library may show tickets of this handshake.
     pub fn learn(
         &mut self,
         session: Session,
+        full: Full,
         resumed: Option<bool>,
-        verdict: Verdict,
-        at: Timestamp,
+        shown_to: Option<(&Process, HandshakeKey)>,
     ) {
-        self.note(&session, verdict, at);
-        if verdict.outcome != Outcome::Established
-            || verdict.client_auth == ClientAuth::Unknown
-            || resumed != Some(false)
-        {
-            return;
-        }
-        let full = Full { verdict, at };
+        self.note(&session, full.verdict, full.at);
+        let is_full = full.is_certain() && resumed == Some(false);
+        let full = is_full.then(|| Arc::new(full));
         match session {
-            Session::Named { given, .. } => self.name(given, full),
-            Session::Unnamed(key, _) => self.last.insert(key, full),
+            Session::Named { given, .. } => {
+                if let Some(full) = full {
+                    self.name(given, &full);
+                }
+            }
+            Session::Unnamed(key, _, taken) => {
+                if let Some((process, handshake)) = shown_to {
+                    let resumed = taken.filter(|_| resumed == Some(true));
+                    let first = resumed.and_then(|name| self.sessions.find(name)).cloned();
+                    self.sessions.rest(handshake, process, resumed, full.clone().or(first));
+                }
+                if let Some(full) = full {
+                    self.last.insert(key, full);
+                }
+            }
         }
     }
 
-    fn name(&mut self, given: [Option<SessionName>; 2], full: Full) {
+    fn name(&mut self, given: [Option<SessionName>; 2], full: &Arc<Full>) {
         for name in given.into_iter().flatten() {
-            self.named.insert(name, full);
+            self.sessions.name(name, full.clone());
         }
     }
 
-    /// The verdict on a session resumed at `at`, and where it is carried from. `outcome` is
-    /// `incomplete` where the client left right after it had finished.
+    /// The full handshake of a session that is resumed at `at`, and how it was found; `origin` says who
+    /// resumes it.
     ///
     /// # Errors
     /// [`Reason::HandshakeFailed`] if the resumption did not succeed;
@@ -269,43 +198,51 @@ impl FullHandshakes {
     pub fn carry(
         &mut self,
         session: &Session,
+        origin: &Origin,
         outcome: Outcome,
         at: Timestamp,
-    ) -> Result<(Verdict, CarriedFrom), Reason> {
+    ) -> Result<(Arc<Full>, CarriedBy), Reason> {
         if matches!(outcome, Outcome::Rejected | Outcome::Failed) {
             return Err(Reason::HandshakeFailed);
         }
-        let full = match session {
+        let of_name = |name: &Option<SessionName>| self.sessions.find((*name)?).cloned();
+        match session {
             Session::Named { offered, given } => {
-                let full = offered.and_then(|name| self.named.entries.get(&name).copied());
-                let full = full.ok_or(Reason::ResumedUnseen)?;
+                let full = of_name(offered).ok_or(Reason::ResumedUnseen)?;
                 // Resumed, it may get a new ticket.
-                self.name(*given, full);
-                full
+                self.name(*given, &full);
+                Ok((full, CarriedBy::Session))
             }
-            Session::Unnamed(key, Basis::Session) => self.of_key(key, at)?,
-            Session::Unnamed(..) => return Err(Reason::ResumedUnseen),
-        };
-        let age = at.since(full.at);
-        if age > self.max_age {
-            return Err(Reason::ResumedUnseen);
+            Session::Unnamed(key, basis, taken) => match (of_name(taken), basis) {
+                (Some(full), _) => Ok((full, CarriedBy::Session)),
+                (None, Basis::Session) if !self.shows_tickets(origin) => {
+                    Ok((self.of_key(key, at)?, CarriedBy::LastHandshake))
+                }
+                (None, _) => Err(Reason::ResumedUnseen),
+            },
         }
-        let verdict = Verdict { outcome, evidence: Evidence::Carried, ..full.verdict };
-        Ok((
-            verdict,
-            CarriedFrom { evidence: full.verdict.evidence, age_seconds: age.as_secs_f64() },
-        ))
     }
 
-    fn of_key(&mut self, key: &SessionKey, at: Timestamp) -> Result<Full, Reason> {
-        let full = *self.last.entries.get(key).ok_or(Reason::ResumedUnseen)?;
+    fn shows_tickets(&self, origin: &Origin) -> bool {
+        match origin {
+            Origin::Process(process) => self.sessions.shows_tickets(process),
+            Origin::PacketCapture => false,
+        }
+    }
+
+    fn of_key(&mut self, key: &SessionKey, at: Timestamp) -> Result<Arc<Full>, Reason> {
+        let full = self.last.entries.get(key).ok_or(Reason::ResumedUnseen)?.clone();
         let mut is_ambiguous = false;
         for scope in key.scopes() {
             // Where that is forgotten, so is what may speak against the handshake.
             let uses = self.uses.entries.get_mut(&scope).ok_or(Reason::ResumedUnseen)?;
             is_ambiguous |= uses.resume(full.verdict.client_auth, at, self.max_age);
         }
-        if is_ambiguous { Err(Reason::Ambiguous) } else { Ok(full) }
+        match (is_ambiguous, at.since(full.at) > self.max_age) {
+            (true, _) => Err(Reason::Ambiguous),
+            (false, true) => Err(Reason::ResumedUnseen),
+            (false, false) => Ok(full),
+        }
     }
 }
 
@@ -325,6 +262,20 @@ fn may_have_begun_a_session(verdict: Verdict) -> bool {
     }
 }
 
+/// Learns from what is said of a connection whose handshake is decided.
+pub(super) fn learn(
+    full_handshakes: &mut FullHandshakes,
+    connection: &Connection,
+    report: &ConnectionReport,
+) {
+    let Some(session) = Session::of(connection) else { return };
+    let shown_to = match connection.origin() {
+        Origin::Process(process) => Some(process).zip(connection.handshake_key()),
+        Origin::PacketCapture => None,
+    };
+    full_handshakes.learn(session, Full::of(report), report.resumed, shown_to);
+}
+
 /// Gives the judgement on a resumed connection what its full handshake showed, and says where that
 /// comes from.
 pub(super) fn carry(
@@ -342,11 +293,14 @@ pub(super) fn carry(
     {
         return None;
     }
-    match full_handshakes.carry(&Session::of(connection)?, verdict.outcome, at) {
-        Ok((carried, from)) => {
+    let origin = connection.origin();
+    match full_handshakes.carry(&Session::of(connection)?, origin, verdict.outcome, at) {
+        Ok((full, by)) => {
             // Why it is incomplete stays.
-            *verdict = Verdict { reason: verdict.reason.filter(|_| is_incomplete), ..carried };
-            Some(from)
+            let reason = verdict.reason.filter(|_| is_incomplete);
+            let (outcome, evidence) = (verdict.outcome, Evidence::Carried);
+            *verdict = Verdict { outcome, evidence, reason, ..full.verdict };
+            Some(full.carried(by, at))
         }
         Err(reason) => {
             verdict.reason = Some(reason);
@@ -355,5 +309,7 @@ pub(super) fn carry(
     }
 }
 
+#[cfg(test)]
+mod sessions_tests;
 #[cfg(test)]
 mod tests;

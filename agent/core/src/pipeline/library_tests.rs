@@ -9,11 +9,14 @@ use crate::model::{
 const MTLS13: &str = include_str!("../../fixtures/handshakes/mtls13.jsonl");
 
 /// The recorded events of a hop (`fixtures/handshakes`).
-fn recorded(text: &str) -> Vec<Event> {
+pub(super) fn recorded(text: &str) -> Vec<Event> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn run(pipeline: &mut Pipeline, events: impl IntoIterator<Item = Event>) -> Vec<ConnectionReport> {
+pub(super) fn run(
+    pipeline: &mut Pipeline,
+    events: impl IntoIterator<Item = Event>,
+) -> Vec<ConnectionReport> {
     let mut updates = Vec::new();
     events.into_iter().for_each(|event| pipeline.handle(event, &mut updates));
     let reports = updates.into_iter().filter_map(|update| match update {
@@ -206,7 +209,7 @@ fn a_tick_between_any_two_events_changes_nothing() {
 }
 
 /// A full handshake, and what resumes its session.
-fn reuse() -> [Vec<Event>; 2] {
+pub(super) fn reuse() -> [Vec<Event>; 2] {
     let mut full = recorded(include_str!("../../fixtures/handshakes/mtls13-reuse.jsonl"));
     let is_opened = |event: &Event| matches!(event, Event::Opened { .. });
     let second = full.iter().skip(1).position(is_opened).unwrap() + 1;

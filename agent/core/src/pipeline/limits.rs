@@ -20,9 +20,10 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a decided verdict waits for its outcome and for the library's last word.
     pub settle_grace: Duration,
-    /// Most full handshakes remembered for resumption.
+    /// Most sessions remembered by name, and most hops whose full handshake is remembered for sessions
+    /// without one.
     pub max_sessions: usize,
-    /// Age after which a full handshake is no longer carried.
+    /// Age after which a full handshake is no longer carried to sessions without a name.
     pub session_max_age: Duration,
     /// Most library handshakes kept.
     pub max_transcripts: usize,

@@ -23,7 +23,7 @@ pub use self::{
 };
 use crate::{
     collections::HashMap,
-    model::{CloseCause, ConnectionId, Event, Reason, Timestamp},
+    model::{CloseCause, ConnectionId, Event, LibraryObservation, Reason, Timestamp},
     report::{ConnectionReport, Verdict},
     tls::{
         certificate::CertificateMemory,
@@ -202,6 +202,12 @@ impl Pipeline {
             }
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);
+                if let (Some(handshake), LibraryObservation::TicketReceived { name }) =
+                    (changed, &event.observation)
+                {
+                    self.full_handshakes.receive(handshake, *name);
+                    return;
+                }
                 let id = changed.and_then(|key| self.by_handshake.get(&short(&key)));
                 if let Some(id) = id.copied() {
                     self.review(id, event.at, out);
@@ -290,5 +296,7 @@ mod alike_tests;
 mod idle_tests;
 #[cfg(test)]
 mod library_tests;
+#[cfg(test)]
+mod lineage_tests;
 #[cfg(test)]
 mod tests;

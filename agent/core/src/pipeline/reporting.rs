@@ -2,7 +2,11 @@
 
 use std::num::NonZeroU64;
 
-use super::{Pipeline, Update, alike, carried::carry, connection::Connection, session::Session};
+use super::{
+    Pipeline, Update, alike,
+    carried::{carry, learn},
+    connection::Connection,
+};
 use crate::{
     model::{ClientAuth, ConnectionId, Evidence, Timestamp},
     report::ConnectionReport,
@@ -34,11 +38,13 @@ impl Pipeline {
         let is_final = judgement.certainty == Certainty::Settled
             && (entry.connection.ended() || !library_may_add(transcript))
             && (!in_doubt || judgement.verdict.client_auth != ClientAuth::Unknown);
-        if newly_settled && !is_final && judgement.verdict.client_auth != ClientAuth::Unknown {
+        let tells =
+            judgement.verdict.client_auth != ClientAuth::Unknown || judgement.resumed == Some(true);
+        if newly_settled && !is_final && tells {
             // Its session may be resumed before its own last report.
-            if let Some(session) = Session::of(&entry.connection) {
-                self.full_handshakes.learn(session, judgement.resumed, judgement.verdict, at);
-            }
+            let certificates = &mut self.certificates;
+            let report = entry.connection.report(&judgement, transcript, certificates, false);
+            learn(&mut self.full_handshakes, &entry.connection, &report);
         }
         self.say(id, judgement, at, is_final, out);
     }
@@ -136,8 +142,7 @@ impl Pipeline {
         if entry.connection.release() {
             out.push(Update::Done(id));
         }
-        let handshakes = &mut self.full_handshakes;
-        alike::learn(handshakes, &entry.connection, report.resumed, report.verdict, at);
+        alike::learn(&mut self.full_handshakes, &entry.connection, &report, at);
         out.push(Update::Report { report: Box::new(report), first: entry.said.is_none() });
     }
 }

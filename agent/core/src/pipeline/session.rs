@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::connection::Connection;
-use crate::{model::Origin, tls::session::SessionName};
+use crate::model::{Origin, SessionName};
 
 /// Who a session belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
     /// A process: two proxies on one machine may treat the same upstream differently.
     Process(u32),
@@ -18,7 +18,7 @@ pub enum Owner {
 }
 
 /// Whose session, with whom, under which server name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
     /// The client.
     pub owner: Owner,
@@ -32,7 +32,7 @@ pub struct SessionKey {
 ///
 /// A TLS 1.3 session is bound to neither name nor address: nginx keeps one for each address of an
 /// upstream, whatever `proxy_ssl_name` says, others keep one for each name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionScope {
     /// All with one upstream.
     Upstream(Owner, SocketAddr),
@@ -71,8 +71,9 @@ pub enum Session {
         /// The ticket and the identifier that it gets.
         given: [Option<SessionName>; 2],
     },
-    /// TLS 1.3, or not known yet: nothing on the wire tells one session from another.
-    Unnamed(SessionKey, Basis),
+    /// TLS 1.3, or not known yet: begun, it has no name on the wire; resumed, it is known by the ticket
+    /// that the server took up.
+    Unnamed(SessionKey, Basis, Option<SessionName>),
 }
 
 impl Session {
@@ -87,7 +88,7 @@ impl Session {
         {
             return Some(Self::Named {
                 offered: client.session,
-                given: [facts.session_ticket, server.session_id],
+                given: [facts.session_ticket.as_deref().copied(), server.session_id],
             });
         }
         let owner = match connection.origin() {
@@ -99,12 +100,15 @@ impl Session {
             upstream: connection.upstream(),
             server_name: client.server_name.clone(),
         };
+        let taken = server.and_then(|server| server.pre_shared_key);
+        let identities = client.identities.as_ref();
+        let taken = identities.zip(taken).and_then(|(all, place)| all.at(place));
         let basis = match server {
             None => Basis::Unseen,
-            Some(server) if !server.pre_shared_key => Basis::Certificates,
+            Some(server) if server.pre_shared_key.is_none() => Basis::Certificates,
             Some(_) if client.external_psk => Basis::ExternalKey,
             Some(_) => Basis::Session,
         };
-        Some(Self::Unnamed(key, basis))
+        Some(Self::Unnamed(key, basis, taken))
     }
 }

@@ -7,7 +7,7 @@ use super::{
     time::UnixTime,
 };
 use crate::{
-    report::{ConnectionReport, Verdict},
+    report::{CarriedFrom, ConnectionReport, Verdict},
     tls::{certificate_facts::CertificateFacts, hello::TlsVersion},
 };
 
@@ -36,6 +36,10 @@ pub struct Observation<'a> {
     pub client_certificate: Option<&'a CertificateFacts>,
     /// The upstream's certificate, where it was seen.
     pub server_certificate: Option<&'a CertificateFacts>,
+    /// The full handshake that it rests on, where it resumed a session of which that is known.
+    pub carried_from: Option<&'a CarriedFrom>,
+    /// The client certificate that the configuration names by now, where that is known.
+    pub configured_certificate: Option<&'a CertificateFacts>,
     /// When the connection was opened.
     pub at: UnixTime,
     /// The last that is said of this connection.
@@ -72,6 +76,8 @@ impl<'a> Observation<'a> {
             cipher: report.cipher.as_deref(),
             client_certificate: report.client_certificate.as_deref(),
             server_certificate: report.server_certificate.as_deref(),
+            carried_from: report.carried_from.as_ref(),
+            configured_certificate: None,
             at,
             is_final: report.is_final,
             loaded_at: None,

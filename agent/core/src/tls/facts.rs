@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::{
     certificate::{self, Chain},
-    hello::{ClientHello, Malformed, ServerHello, TlsVersion, encrypted_extensions_alpn},
+    hello::{
+        ClientHello, Malformed, ServerHello, TlsVersion, accepts_early_data,
+        encrypted_extensions_alpn,
+    },
     message::handshake_type,
-    session::SessionName,
+    session,
 };
-use crate::model::{ClientAuth, Direction};
+use crate::model::{ClientAuth, Direction, SessionName};
 
 /// A client's Certificate message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +35,13 @@ pub struct HandshakeFacts {
     /// The ServerHello.
     pub server_hello: Option<ServerHello>,
     /// The ticket in a NewSessionTicket in the clear (up to TLS 1.2).
-    pub session_ticket: Option<SessionName>,
+    pub session_ticket: Option<Box<SessionName>>,
     /// Application protocol from EncryptedExtensions.
     pub encrypted_alpn: Option<Arc<str>>,
     /// EncryptedExtensions was seen.
     pub encrypted_extensions: bool,
+    /// 0-RTT data was accepted in it.
+    pub early_data_accepted: bool,
     /// The server's certificates.
     pub server_certificate: Option<Box<Chain>>,
     /// CertificateRequest was seen.
@@ -80,11 +85,12 @@ impl HandshakeFacts {
                 self.hello_retry_request = true;
             }
             (Direction::ToClient, handshake_type::NEW_SESSION_TICKET) => {
-                self.session_ticket = SessionName::of_new_session_ticket(body);
+                self.session_ticket = session::clear_ticket(body).map(Box::new);
             }
             (Direction::ToClient, handshake_type::ENCRYPTED_EXTENSIONS) => {
                 self.encrypted_extensions = true;
                 self.encrypted_alpn = encrypted_extensions_alpn(body);
+                self.early_data_accepted = accepts_early_data(body);
             }
             (Direction::ToClient, handshake_type::CERTIFICATE) => {
                 self.server_certificate = Some(self.chain(body)?.into());

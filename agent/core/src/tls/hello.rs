@@ -8,8 +8,12 @@ use tls_parser::{
     parse_tls_server_hello_extension,
 };
 
-use super::{fields::Fields, offers, session::SessionName};
-use crate::model::Word;
+use super::{
+    fields::Fields,
+    offers,
+    session::{self, Identities},
+};
+use crate::model::{SessionName, Word};
 
 /// SHA-256 of "HelloRetryRequest": the random that marks one (RFC 8446 section 4.1.3).
 const HELLO_RETRY_REQUEST_RANDOM: [u8; 32] = [
@@ -108,6 +112,8 @@ pub struct ClientHello {
     pub alpn: Box<[Arc<str>]>,
     /// `pre_shared_key` is offered.
     pub pre_shared_key: bool,
+    /// The identities in it, in order.
+    pub identities: Option<Box<Identities>>,
     /// One of the keys offered was not made by a session: its `obfuscated_ticket_age` is 0
     /// (RFC 8446 section 4.2.11), or it goes with certificates (RFC 8773).
     pub external_psk: bool,
@@ -140,8 +146,8 @@ pub struct ServerHello {
     pub session_id: Option<SessionName>,
     /// True for a HelloRetryRequest.
     pub hello_retry_request: bool,
-    /// A pre-shared key was selected: the session is resumed (TLS 1.3).
-    pub pre_shared_key: bool,
+    /// Which of the client's pre-shared keys was selected: the session is resumed (TLS 1.3).
+    pub pre_shared_key: Option<u16>,
     /// Negotiated application protocol (up to TLS 1.2).
     pub alpn: Option<Arc<str>>,
 }
@@ -205,7 +211,8 @@ impl ClientHello {
             }
             extension::PRE_SHARED_KEY => {
                 self.pre_shared_key = true;
-                self.external_psk |= ticket_ages(content).any(|age| age == [0; 4]);
+                self.identities = Some(Identities::of(content).into());
+                self.external_psk |= session::ticket_ages(content).any(|age| age == [0; 4]);
             }
             extension::TLS_CERT_WITH_EXTERN_PSK => self.external_psk = true,
             extension::SESSION_TICKET => self.session = SessionName::of(content).or(self.session),
@@ -289,14 +296,10 @@ impl ClientHello {
     }
 }
 
-/// The `obfuscated_ticket_age` of each identity in a client's `pre_shared_key`, as far as they are
-/// whole.
-fn ticket_ages(content: &[u8]) -> impl Iterator<Item = [u8; 4]> {
-    let mut identities = Fields::of(Fields::of(content).prefixed::<2>().unwrap_or_default());
-    std::iter::from_fn(move || {
-        let _identity = identities.prefixed::<2>()?;
-        identities.array()
-    })
+/// The place of the identity that a server's `pre_shared_key` selects; where it does not say so, one
+/// that no client fills.
+fn selected(content: &[u8]) -> u16 {
+    content.try_into().map_or(u16::MAX, u16::from_be_bytes)
 }
 
 impl ServerHello {
@@ -316,7 +319,7 @@ impl ServerHello {
             cipher: hello.cipher.0,
             session_id: None,
             hello_retry_request: hello.random == HELLO_RETRY_REQUEST_RANDOM,
-            pre_shared_key: false,
+            pre_shared_key: None,
             alpn: None,
         };
         for (number, whole, content) in extensions(hello.ext.unwrap_or_default()) {
@@ -325,7 +328,7 @@ impl ServerHello {
                     let selected: [u8; 2] = content.try_into().map_err(|_| ERROR)?;
                     facts.version = TlsVersion(u16::from_be_bytes(selected));
                 }
-                extension::PRE_SHARED_KEY => facts.pre_shared_key = true,
+                extension::PRE_SHARED_KEY => facts.pre_shared_key = Some(selected(content)),
                 extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION => {
                     if let Ok((_, TlsExtension::ALPN(protocols))) =
                         parse_tls_server_hello_extension(whole)
@@ -355,10 +358,19 @@ impl ServerHello {
             cipher,
             session_id: None,
             hello_retry_request: false,
-            pre_shared_key: extensions(block).any(|(n, ..)| n == extension::PRE_SHARED_KEY),
+            pre_shared_key: extensions(block)
+                .find(|(number, ..)| *number == extension::PRE_SHARED_KEY)
+                .map(|(.., content)| selected(content)),
             alpn: None,
         })
     }
+}
+
+/// Whether an EncryptedExtensions body accepts 0-RTT data (RFC 8446 section 4.2.10).
+#[must_use]
+pub fn accepts_early_data(body: &[u8]) -> bool {
+    let block = body.get(2..).unwrap_or_default();
+    extensions(block).any(|(number, ..)| number == extension::EARLY_DATA)
 }
 
 /// The application protocol of an EncryptedExtensions body (RFC 8446 section 4.3.1).
@@ -370,24 +382,4 @@ pub fn encrypted_extensions_alpn(body: &[u8]) -> Option<Arc<str>> {
             Ok((_, TlsExtension::ALPN(protocols))) => protocols.first().map(|name| text(name)),
             _ => None,
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_that_no_session_made_have_no_age() {
-        let cases: [(&str, &[u8], &[u32]); 5] = [
-            ("a session's", b"\0\x08\0\x02me\x12\x34\x56\x78", &[0x1234_5678]),
-            ("an external one", b"\0\x08\0\x02me\0\0\0\0", &[0]),
-            ("both", b"\0\x0f\0\x02me\0\0\0\x01\0\x01x\0\0\0\0", &[1, 0]),
-            ("cut", b"\0\x08\0\x02me\0\0", &[]),
-            ("nothing", b"", &[]),
-        ];
-        for (name, content, expected) in cases {
-            let ages: Vec<_> = ticket_ages(content).map(u32::from_be_bytes).collect();
-            assert_eq!(ages, expected, "{name}");
-        }
-    }
 }

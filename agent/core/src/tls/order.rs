@@ -35,7 +35,7 @@ pub fn may_follow(facts: &HandshakeFacts, sender: Direction, kind: u8) -> bool {
 fn may_follow_encrypted(facts: &HandshakeFacts, sender: Direction, kind: u8) -> bool {
     let server_done = facts.finished[ToClient.index()];
     let client_done = facts.finished[ToServer.index()];
-    let resumed = facts.server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
+    let resumed = facts.server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key.is_some());
     let in_server_flight = facts.encrypted_extensions && !server_done;
     match (sender, kind) {
         (ToClient, message::ENCRYPTED_EXTENSIONS) => !facts.encrypted_extensions,

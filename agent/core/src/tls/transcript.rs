@@ -78,7 +78,7 @@ impl Transcript {
     pub fn is_resumed(&self) -> bool {
         let Some(hello) = &self.facts.server_hello else { return false };
         if hello.version.encrypts_handshake() {
-            hello.pre_shared_key
+            hello.pre_shared_key.is_some()
         } else {
             self.facts.finished[1]
                 && self.facts.server_certificate.is_none()
@@ -133,6 +133,7 @@ impl Transcript {
                 self.alert_received.get_or_insert(description);
             }
             LibraryObservation::TlsError { .. }
+            | LibraryObservation::TicketReceived { .. }
             | LibraryObservation::ClientConnectionMade
             | LibraryObservation::TranscriptUpdate { .. } => {}
         }

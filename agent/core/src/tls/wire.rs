@@ -177,6 +177,12 @@ impl WireHandshake {
         self.flights.as_deref()
     }
 
+    /// Whether the client offered 0-RTT data.
+    #[must_use]
+    pub const fn offered_early_data(&self) -> bool {
+        self.early_data_offered
+    }
+
     /// The alert in the clear that ended the handshake.
     #[must_use]
     pub const fn alert(&self) -> Option<SeenAlert> {

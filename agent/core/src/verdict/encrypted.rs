@@ -17,7 +17,8 @@ pub(super) fn judge(wire: &WireHandshake, circumstances: Circumstances) -> Judge
         return refused(wire.facts(), seen.sender, seen.description, circumstances);
     }
     let Some(flights) = wire.flights() else {
-        let resumed = wire.facts().server_hello.as_ref().is_some_and(|hello| hello.pre_shared_key);
+        let hello = wire.facts().server_hello.as_ref();
+        let resumed = hello.is_some_and(|hello| hello.pre_shared_key.is_some());
         let reason = if resumed { Reason::ResumedUnseen } else { Reason::EncryptedHandshake };
         // An alert in the clear may still come.
         let certainty = if circumstances.ended { Certainty::Settled } else { Certainty::Decided };

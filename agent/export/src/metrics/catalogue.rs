@@ -105,6 +105,12 @@ metrics! {
     HOP_SECURITY_SINCE: Gauge "hopsight_hop_security_since_timestamp_seconds" ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
     /// When a connection of the hop was last reported, in seconds since the Unix epoch.
     HOP_LAST_SEEN: Gauge "hopsight_hop_last_seen_timestamp_seconds" ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
+    /// Age of the handshake that the hop's sessions rest on: how long ago both sides last really showed who they are, of the oldest treatment in use. A resumed session shows no certificate; its age is that of the full handshake that began it. Absent for hops without TLS.
+    HOP_AUTHENTICATION_AGE: Gauge "hopsight_hop_authentication_age_seconds"
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
+    /// When the first connection was seen of those that resume sessions from before the agent's time, in seconds since the Unix epoch: nobody saw them begin, and no handshake is needed for them to go on. Absent where there are none (any more).
+    HOP_OLDER_SESSIONS: Gauge "hopsight_hop_older_sessions_timestamp_seconds"
+        ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
     /// When the first of the certificates in use on a side (client is the proxy) of a hop expires, over all its servers, in seconds since the Unix epoch.
     CERTIFICATE_NOT_AFTER: Gauge "hopsight_certificate_not_after_timestamp_seconds"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "side"];

@@ -2,11 +2,11 @@
 
 use super::samples::Samples;
 use crate::metrics::catalogue::{
-    CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_CONTINUES_ENCRYPTED, HOP_LAST_SEEN,
-    HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS, HOPS_EVICTED, HOPS_EXPIRED,
-    HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO, UNUSED_CONNECTIONS, UPSTREAM_ALERTS,
-    UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES, UPSTREAM_RESUMED_CONNECTIONS,
-    UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
+    CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_AUTHENTICATION_AGE, HOP_CONTINUES_ENCRYPTED,
+    HOP_LAST_SEEN, HOP_OLDER_SESSIONS, HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS,
+    HOPS_EVICTED, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO, UNUSED_CONNECTIONS,
+    UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
+    UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
 use hopsight_core::{
     hops::{hop::Hop, labels::workload_parts, table::Snapshot},
@@ -24,6 +24,7 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
     for hop in &snapshot.hops {
         collect_counts(hop, samples);
         collect_state(hop, samples);
+        collect_sessions(hop, snapshot.at, samples);
         collect_intent(hop, samples);
     }
 }
@@ -78,6 +79,15 @@ fn collect_counts(hop: &Hop, samples: &mut Samples) {
             [proxy, namespace, workload, upstream],
             hop.counts.resumed_connections,
         );
+    }
+}
+
+fn collect_sessions(hop: &Hop, now: f64, samples: &mut Samples) {
+    if let Some(done) = hop.authenticated_at {
+        samples.set(HOP_AUTHENTICATION_AGE, ends(hop), (now - done).max(0.0));
+    }
+    if let Some(older) = &hop.older_sessions {
+        samples.set(HOP_OLDER_SESSIONS, ends(hop), older.before);
     }
 }
 

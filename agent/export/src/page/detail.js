@@ -33,7 +33,8 @@ function timeline(hop) {
   add("seen", "ServerHello", [hop.tls_version && `TLS ${hop.tls_version}`, hop.cipher, hop.alpn && `ALPN ${hop.alpn}`].filter(Boolean).join(", "), EVIDENCE_TEXT.wire);
   if (hop.resumed) {
     const from = hop.carried_from;
-    add("seen", "Resumed session", from ? `of a full handshake ${age(from.age_seconds)} earlier, known from ${from.evidence}` : "no certificates are sent", EVIDENCE_TEXT.wire);
+    const by = from && (from.by === "session" ? "the one that began this session" : "the last one of the same process");
+    add("seen", "Resumed session", from ? `of a full handshake ${age(from.age_seconds)} earlier${from.pid ? ` by process ${from.pid}` : ""}, ${by}, known from ${from.evidence}` : "no certificates are sent", EVIDENCE_TEXT.wire);
   }
   const certificate = (facts, absent) => (facts ? facts.subject || "(empty subject)" : ABSENT_TEXT[absent] ?? "contents not seen");
   add(hop.server_certificate ? "seen" : "hidden", "Certificate of the upstream", certificate(hop.server_certificate, hop.server_certificate_absent), hop.server_certificate ? messages : "");
@@ -148,6 +149,14 @@ function recentSection(hop) {
       ` ${report.outcome}, ${report.evidence}${report.reason ? `, ${report.reason}` : ""}`)))];
 }
 
+/** Sessions that nobody saw begin, and what decides them. */
+function olderText(hop) {
+  const older = hop.older_sessions;
+  if (!older) return "";
+  const before = new Date(older.before * 1000).toISOString().slice(0, 16).replace("T", " ");
+  return ` Sessions from before ${before} UTC are resumed (${older.connections} connections): nobody saw them begin, and they do not end by themselves. This decides it: ${older.decided_by}`;
+}
+
 function verdictText(hop) {
   if (hop.security === "unknown") {
     const said = notWorking(hop);
@@ -193,7 +202,7 @@ function renderDetail() {
   const steps = timeline(hop).map(({ state, message, text, how }) => element("li", { class: state },
     element("b", {}, message), ` ${text}`, how ? element("small", {}, how) : null));
   byId("detail-body").replaceChildren(
-    element("p", { class: `verdict ${hop.security}` }, element("b", {}, SECURITY_TEXT[hop.security]), element("span", {}, ` ${verdictText(hop)}`)),
+    element("p", { class: `verdict ${hop.security}` }, element("b", {}, SECURITY_TEXT[hop.security]), element("span", {}, ` ${verdictText(hop)}${olderText(hop)}`)),
     definitions([
       ["Name", nameOf(hop)],
       ["Evidence", `${hop.evidence}: ${EVIDENCE_TEXT[hop.evidence]}`],

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use hopsight_core::{
     model::{
         Beginning, ClientAuth, CloseCause, ConnectionId, Direction, Event, Evidence, LibraryEvent,
-        LibraryObservation, Origin, Process, Security, Timestamp,
+        LibraryObservation, Origin, Process, Security, SessionName, Timestamp,
     },
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
@@ -45,7 +45,7 @@ pub fn transcript(data: &[u8]) {
 fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
     let (who, what) = (input.byte(), input.byte());
     let context = u64::from(who >> 2 & 1) + 1;
-    let observation = match what % 10 {
+    let observation = match what % 11 {
         0..=2 => {
             let length = input.short();
             let bytes = input.bytes(usize::from(length)).to_vec();
@@ -67,6 +67,10 @@ fn library_event(input: &mut Input<'_>, at: Timestamp) -> (LibraryEvent, u8) {
         6 => LibraryObservation::AlertReceived { description: input.byte() },
         7 => LibraryObservation::VerifyCallback { result: i32::from(input.byte() & 3) },
         8 => LibraryObservation::NeverVerified,
+        9 => match SessionName::of(&[input.byte()]) {
+            Some(name) => LibraryObservation::TicketReceived { name },
+            None => LibraryObservation::NeverVerified,
+        },
         _ => LibraryObservation::ClientConnectionMade,
     };
     let pid = u32::from(who & 3);

@@ -359,7 +359,11 @@ pub fn program(data: &[u8]) {
         assert!(address.is_some_and(|address| elf.is_code(address)), "{point:?} is no code");
         let wants_call = matches!(
             point.hook,
-            Hook::GoSent | Hook::GoReceived | Hook::BoringMessage | Hook::BoringAlert
+            Hook::GoSent
+                | Hook::GoReceived
+                | Hook::BoringMessage
+                | Hook::BoringAlert
+                | Hook::TicketInside
         );
         if wants_call && elf.isa == Isa::X86_64 {
             let at = usize::try_from(point.offset).unwrap_or(usize::MAX);

@@ -62,6 +62,23 @@ fn wide_shows_certificates_alerts_and_compliance() {
 }
 
 #[test]
+fn sessions_from_before_the_agent_are_told_once_per_proxy_with_what_decides_them() {
+    let mut table = HopTable::new(HopLimits::default());
+    for (number, upstream, second) in [(1, "10.0.0.1:443", 60.0), (2, "10.0.0.2:443", 180.0)] {
+        let mut unseen = to(report(number, Security::Unknown), upstream);
+        unseen.verdict.reason = Some(Reason::ResumedUnseen);
+        table.record(&unseen, at(second));
+    }
+    let text = lines(&table.snapshot(200.0), false, false);
+    let notes: Vec<_> = text.lines().filter(|line| line.starts_with("note:")).collect();
+    let want = "note: nginx resumes sessions from before 1970-01-01 00:03 on 2 hops (2 connections): \
+                nobody saw them begin, and they do not end by themselves. This decides it: nginx -s \
+                reload";
+    assert_eq!(notes, [want]);
+    assert!(!lines(&snapshot(), false, false).contains("note:"));
+}
+
+#[test]
 fn no_hops_is_said() {
     assert!(lines(&Snapshot::default(), false, false).starts_with("no hops yet"));
 }

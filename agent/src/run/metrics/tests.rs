@@ -20,7 +20,7 @@ use hopsight_core::{
         testing::{at, certificate, process, rejected, report, to},
     },
     model::{
-        Outcome,
+        Outcome, Reason,
         Security::{Mtls, Plaintext, Tls, Unknown},
         ServerVerified,
     },
@@ -63,6 +63,8 @@ fn populated() -> Exporter {
     hostile.origin = process("a\"b\\c\nd");
     let mut resumed = report(7, Mtls);
     resumed.resumed = Some(true);
+    let mut unseen = to(report(9, Unknown), "10.0.0.9:443");
+    unseen.verdict.reason = Some(Reason::ResumedUnseen);
     let reports = [
         mutual,
         to(report(2, Tls), "10.0.0.2:443"),
@@ -72,6 +74,7 @@ fn populated() -> Exporter {
         hostile,
         resumed,
         to(report(8, Plaintext), "10.0.0.8:80"),
+        unseen,
     ];
     let by = "ztunnel (process 7, port 15001)";
     let onward = Onward { continues_encrypted: ContinuesEncrypted::Unknown, by: by.into() };
@@ -199,7 +202,12 @@ fn policy_view() -> PolicyView {
 /// The exposition with the values that differ from run to run replaced.
 fn stable(exposition: &str) -> String {
     let lines = exposition.lines().map(|line| match line.rsplit_once(' ') {
-        Some((series, _)) if series.starts_with("process_") => format!("{series} X\n"),
+        Some((series, _))
+            if series.starts_with("process_")
+                || series.starts_with("hopsight_hop_authentication_age_seconds{") =>
+        {
+            format!("{series} X\n")
+        }
         Some((series, value)) if series.starts_with("hopsight_build_info{") => {
             format!("hopsight_build_info{{…}} {value}\n")
         }

@@ -1,10 +1,12 @@
 //! Programs made for tests: ELF files of a few functions, as Go's linker and as a C++ compiler
 //! leave them.
 
+mod headers;
 mod programs;
 
 use std::collections::HashMap;
 
+use headers::{section, segment, symbol_table};
 pub use programs::{boringssl, go_client, openssl, rustls};
 
 /// Where code and data are loaded.
@@ -12,6 +14,8 @@ const TEXT: u64 = 0x40_0200;
 const TEXT_OFFSET: u64 = 0x200;
 
 const RELOCATIONS: &str = ".rela.dyn";
+const SYMBOLS: &str = ".symtab";
+const SYMBOL_NAMES: &str = ".strtab";
 
 /// A part of a function.
 #[derive(Clone, Debug)]
@@ -120,6 +124,12 @@ impl Program {
     /// the texts.
     #[must_use]
     pub fn c(&self, marks: &[&str]) -> File {
+        self.c_with(marks, &[])
+    }
+
+    /// The same with the symbols of these functions.
+    #[must_use]
+    pub fn c_with(&self, marks: &[&str], symbols: &[&str]) -> File {
         let (text, places) = self.code();
         let tables_at = Self::data_at(&text);
         let (tables, relocations) = self.table_bytes(tables_at, &places);
@@ -139,12 +149,17 @@ impl Program {
             unwind.extend([0; 4]);
         }
         let relocations_at = unwind_at + unwind.len() as u64;
+        let symbols_at = relocations_at + relocations.len() as u64;
+        let (symbols, names) = symbol_table(symbols, &places, TEXT);
+        let names_at = symbols_at + symbols.len() as u64;
         let sections = vec![
             (".text", TEXT, text),
             (".data.rel.ro", tables_at, tables),
             (".rodata", texts_at, texts),
             (".eh_frame_hdr", unwind_at, unwind),
             (RELOCATIONS, relocations_at, relocations),
+            (SYMBOLS, symbols_at, symbols),
+            (SYMBOL_NAMES, names_at, names),
         ];
         self.file(&sections, &places)
     }
@@ -300,8 +315,19 @@ impl Program {
         let mut names = vec![0];
         let mut headers = vec![vec![0; 64]];
         for (name, address, bytes) in sections {
-            let kind = if *name == RELOCATIONS { 4 } else { 1 };
-            headers.push(section(names.len(), kind, *address, offset_of(*address), bytes.len()));
+            let kind = match *name {
+                RELOCATIONS => 4,
+                SYMBOLS => 2,
+                SYMBOL_NAMES => 3,
+                _ => 1,
+            };
+            let mut header = section(names.len(), kind, *address, offset_of(*address), bytes.len());
+            if *name == SYMBOLS {
+                // Their names are in the section after it.
+                let next = u32::try_from(headers.len() + 1).unwrap_or_default();
+                header[40..44].copy_from_slice(&next.to_le_bytes());
+            }
+            headers.push(header);
             names.extend(name.as_bytes());
             names.push(0);
         }
@@ -352,22 +378,4 @@ impl Program {
         }
         calls
     }
-}
-
-fn section(name: usize, kind: u32, address: u64, offset: u64, size: usize) -> Vec<u8> {
-    let mut header = u32::try_from(name).unwrap_or_default().to_le_bytes().to_vec();
-    header.extend(kind.to_le_bytes());
-    for word in [0, address, offset, size as u64, 0, 1, 0] {
-        header.extend(word.to_le_bytes());
-    }
-    header
-}
-
-fn segment(flags: u32, address: u64, offset: u64, size: u64) -> Vec<u8> {
-    let mut header = 1_u32.to_le_bytes().to_vec();
-    header.extend(flags.to_le_bytes());
-    for word in [offset, address, address, size, size, 0x1000] {
-        header.extend(word.to_le_bytes());
-    }
-    header
 }

@@ -72,9 +72,16 @@ pub fn boringssl() -> Program {
 /// A program with OpenSSL in it, stripped.
 #[must_use]
 pub fn openssl() -> Program {
-    use Piece::{Bytes, Lea};
+    use Piece::{Bytes, Call, Lea};
     let functions = vec![
         function("main", [RETURN]),
+        function("EVP_Digest", [RETURN]),
+        // A constant that looks like a call.
+        function(
+            "tls_process_new_session_ticket",
+            [Bytes(b"\xb8\xe8\0\0\0"), Call("EVP_Digest"), Bytes(b"\x85\xc0"), RETURN],
+        ),
+        function("digests_something_else", [Call("EVP_Digest"), RETURN]),
         // push rbp; lea rcx, name; pop rbp
         function(
             "ssl3_finish_mac",

@@ -24,6 +24,10 @@ vocabulary! {
         ResultGot => "result_got",
         /// The proxy got the answer of `X509_check_host`.
         HostChecked => "host_checked",
+        /// libssl calls `EVP_Digest(ticket, length, ...)` for the session of a ticket that it got.
+        Ticket => "ticket",
+        /// OpenSSL inside a program does so.
+        TicketInside => "ticket_inside",
         /// OpenSSL inside a program enters `ssl3_finish_mac(connection, message, length)`.
         FinishMac => "finish_mac",
         /// rustls calls `update(context, message)` of its hash.
@@ -54,7 +58,7 @@ impl Hook {
     #[must_use]
     pub const fn stack(self) -> Stack {
         match self {
-            Self::FinishMac => Stack::OpenSslInside,
+            Self::FinishMac | Self::TicketInside => Stack::OpenSslInside,
             Self::RustlsUpdate => Stack::Rustls,
             Self::GoSent
             | Self::GoReceived
@@ -66,6 +70,12 @@ impl Hook {
             }
             _ => Stack::OpenSsl,
         }
+    }
+
+    /// Whether it shows the tickets that clients get: a message among others, but for OpenSSL.
+    #[must_use]
+    pub const fn shows_tickets(self) -> bool {
+        matches!(self, Self::Ticket | Self::TicketInside | Self::GoReceived | Self::BoringMessage)
     }
 
     /// Whether it shows handshake messages.

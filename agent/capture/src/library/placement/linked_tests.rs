@@ -231,6 +231,39 @@ fn what_is_not_surely_boringssl_is_left_alone() {
     assert!(unsupported(&into_the_middle.c(&["BoringSSL"])), "nothing is sent");
 }
 
+/// Who digests a ticket, and with what.
+const TICKET_NAMES: [&str; 2] = ["tls_process_new_session_ticket", "EVP_Digest"];
+
+#[test]
+fn the_digest_of_a_ticket_is_found_by_symbols_and_only_once() {
+    const NAMES: [&str; 2] = TICKET_NAMES;
+    let twice = || {
+        let mut program = crafted::openssl();
+        let reads = program.functions.iter_mut().find(|function| function.name == NAMES[0]);
+        let code = &mut reads.unwrap().code;
+        code.insert(0, crafted::Piece::Call("EVP_Digest"));
+        program
+    };
+    let cases: [(&str, crafted::Program, &[&str], usize); 5] = [
+        ("both", crafted::openssl(), &NAMES, 1),
+        ("stripped", crafted::openssl(), &[], 0),
+        ("no name of the digest", crafted::openssl(), &NAMES[..1], 0),
+        ("no name of its caller", crafted::openssl(), &NAMES[1..], 0),
+        ("called twice", twice(), &NAMES, 0),
+    ];
+    for (name, program, symbols, expected) in cases {
+        let file = program.c_with(&["OpenSSL 3.5.4 30 Sep 2025"], symbols);
+        let placement = placed(&file, "OpenSSL 3.5.4");
+        assert_eq!(placement.count(Hook::TicketInside), expected, "{name}");
+        assert_eq!(placement.count(Hook::FinishMac), 1, "{name}");
+        if expected == 1 {
+            let point = placement.points.iter().find(|point| point.hook == Hook::TicketInside);
+            let call = file.calls[&(NAMES[0], NAMES[1])][0];
+            assert_eq!(point.map(|point| (point.offset, point.emulated)), Some((call, true)));
+        }
+    }
+}
+
 #[test]
 fn openssl_is_placed_by_its_own_name() {
     let file = crafted::openssl().c(&["OpenSSL 3.5.4 30 Sep 2025"]);
@@ -242,7 +275,7 @@ fn openssl_is_placed_by_its_own_name() {
     twice.functions.push(function("odd", [Piece::Lea("ssl3_finish_mac")]));
     assert!(unsupported(&twice.c(&[])), "two functions with the name");
     let mut unused = crafted::openssl();
-    unused.functions.remove(1);
+    unused.functions.retain(|function| function.name != "ssl3_finish_mac");
     let file = unused.c(&[]);
     let linked = survey(&file.bytes.as_slice()).unwrap().linked;
     assert_eq!(linked, Linked::Absent, "nothing refers to the name");
@@ -272,6 +305,7 @@ fn damaged_programs_are_refused_or_placed_on_instructions() {
         crafted::go_client().go("go1.24.11", false),
         crafted::boringssl().c(&["BoringSSL"]),
         crafted::openssl().c(&["OpenSSL 3.5.4 30 Sep 2025"]),
+        crafted::openssl().c_with(&["OpenSSL 3.5.4 30 Sep 2025"], &TICKET_NAMES),
         crafted::rustls().c(&[RUSTLS]),
     ];
     for File { bytes, .. } in files {
@@ -302,7 +336,11 @@ fn check_places(bytes: &[u8]) {
         let is_call = instruction.mnemonic() == Mnemonic::Call;
         let wants_call = matches!(
             point.hook,
-            Hook::GoSent | Hook::GoReceived | Hook::GoUnmarshal | Hook::BoringMessage
+            Hook::GoSent
+                | Hook::GoReceived
+                | Hook::GoUnmarshal
+                | Hook::BoringMessage
+                | Hook::TicketInside
         );
         assert!(is_call || !wants_call, "{point:x?}: {instruction:?}");
     }
@@ -338,6 +376,11 @@ fn programs_of_this_machine_are_placed_on_their_instructions() {
             continue;
         };
         assert_eq!(placement.transcript_calls(), expected, "{path}");
+        assert_eq!(
+            placement.count(Hook::TicketInside),
+            usize::from(path.ends_with("node")),
+            "{path}"
+        );
         let functions = Functions::read(&Elf::open(&file).unwrap()).unwrap();
         if !functions.is_empty() && std::env::consts::ARCH == "x86_64" {
             // Go programs have unwind tables for their C only.

@@ -109,7 +109,12 @@ const TRANSCRIPT_FUNCTIONS: [(&str, &[&str]); 2] = [
 /// about the process's own chain.
 const VERIFY_COMPANION: &str = "X509_STORE_CTX_set_default";
 
-const LIBRARY_CALLEES: [&str; 9] = [
+/// What libssl digests at once is a ticket, in `tls_process_new_session_ticket`
+/// (ssl/statem/statem_clnt.c), which also asks for SHA-256: from OpenSSL 3 on by name.
+const TICKET_DIGEST: &str = "EVP_Digest";
+const TICKET_COMPANIONS: [&str; 2] = ["EVP_MD_fetch", "EVP_sha256"];
+
+const LIBRARY_CALLEES: [&str; 12] = [
     "EVP_DigestUpdate",
     "BIO_write",
     "BIO_ctrl",
@@ -119,6 +124,9 @@ const LIBRARY_CALLEES: [&str; 9] = [
     VERIFY_COMPANION,
     "ERR_vset_error",
     "ERR_put_error",
+    TICKET_DIGEST,
+    TICKET_COMPANIONS[0],
+    TICKET_COMPANIONS[1],
 ];
 
 /// Places the probes of a TLS library. `None` where the transcript calls cannot be found.
@@ -140,6 +148,7 @@ pub fn of_library(image: &Image<'_>) -> Option<Placement> {
         verify.retain(|call| companions.contains(&call.function));
     }
     points.extend(Hook::VerifyResult, verify.iter().filter_map(|call| after_call(image, call)));
+    points.extend(Hook::Ticket, ticket_digest(&calls));
     points.extend(Hook::ErrorRaised, calls.of("ERR_vset_error").map(|call| call.at));
     points.extend(Hook::ErrorPut, fatal_put_error(image, &calls));
     Some(Placement {
@@ -209,6 +218,16 @@ fn transcript_calls(image: &Image<'_>, calls: &CallGraph) -> Option<(Vec<u64>, S
     // A statically linked image holds libcrypto too, whose own digest calls are far too many.
     let is_library = image.imports("EVP_DigestUpdate");
     is_library.then(|| (digest.iter().map(|call| call.at).collect(), Selection::All))
+}
+
+/// The one call that digests a ticket; `None` where it is not told from others.
+fn ticket_digest(calls: &CallGraph) -> Option<u64> {
+    let companions = TICKET_COMPANIONS.map(|name| calls.functions_calling(name));
+    let mut digests = calls
+        .of(TICKET_DIGEST)
+        .filter(|call| companions.iter().any(|companion| companion.contains(&call.function)));
+    let only = digests.next()?;
+    digests.next().is_none().then_some(only.at)
 }
 
 /// OpenSSL 1.1 calls `ERR_put_error` from hundreds of places, most of which cannot see an alert:

@@ -19,10 +19,15 @@ use crate::library::elf::{Elf, ElfError, Functions, Symbols};
 const FINISH_MAC: &str = "ssl3_finish_mac";
 const VERIFY: &str = "ssl_verify_cert_chain";
 const VERIFY_RESULT: &str = "X509_STORE_CTX_get_error";
-const NAMES: [&str; 9] = [
+/// Where a client reads a ticket, and what it digests it with.
+const NEW_TICKET: &str = "tls_process_new_session_ticket";
+const DIGEST: &str = "EVP_Digest";
+const NAMES: [&str; 11] = [
     FINISH_MAC,
     VERIFY,
     VERIFY_RESULT,
+    NEW_TICKET,
+    DIGEST,
     "SSL_set_connect_state",
     "SSL_set_accept_state",
     "SSL_get_verify_mode",
@@ -79,6 +84,7 @@ pub fn place(
         points.extend(hook, [elf.isa.instructions().entry(body)])?;
     }
     points.extend(Hook::VerifyResult, program.verify_results()?)?;
+    points.extend(Hook::TicketInside, program.ticket_digest()?)?;
     let placement = Placement {
         points: points.sorted(),
         digest_calls: 1,
@@ -137,18 +143,42 @@ impl Program<'_, '_> {
 
     /// After the calls in `ssl_verify_cert_chain` that tell it the result.
     fn verify_results(&self) -> Result<Vec<u64>, ElfError> {
-        let (Some(verify), Some(result)) =
-            (self.symbols.get(VERIFY), self.symbols.get(VERIFY_RESULT))
+        self.calls(VERIFY, VERIFY_RESULT, |body, site| {
+            self.elf.isa.instructions().after_call(body, site.at)
+        })
+    }
+
+    /// The call that digests a ticket, if there is one such call.
+    fn ticket_digest(&self) -> Result<Option<u64>, ElfError> {
+        // A symbol is only a claim of the file.
+        let is_function = |name| {
+            let start = self.symbols.get(name)?;
+            self.functions.around(start).filter(|around| around.0 == start)
+        };
+        if is_function(DIGEST).is_none() {
+            return Ok(None);
+        }
+        let calls = self.calls(NEW_TICKET, DIGEST, |_, site| Some(site.at))?;
+        Ok(<[u64; 1]>::try_from(calls).ok().map(|[call]| call))
+    }
+
+    /// A place for each direct call of `callee` in the function `function`, both by their symbols.
+    fn calls(
+        &self,
+        function: &str,
+        callee: &str,
+        place: impl Fn(Code<'_>, &Site) -> Option<u64>,
+    ) -> Result<Vec<u64>, ElfError> {
+        let (Some(start), Some(callee)) = (self.symbols.get(function), self.symbols.get(callee))
         else {
             return Ok(Vec::new());
         };
-        let Some(bytes) = self.body(verify)? else { return Ok(Vec::new()) };
-        let body = Code { address: verify, bytes: &bytes, is_plt: false };
+        let Some(bytes) = self.body(start)? else { return Ok(Vec::new()) };
+        let body = Code { address: start, bytes: &bytes, is_plt: false };
         let arguments = [Argument::Second; 2];
         let instructions = self.elf.isa.instructions();
-        let calls = instructions.calls_of(body, &[result], arguments, Walk::UpToTheCall);
-        let after = |site: &Site| instructions.after_call(body, site.at);
-        Ok(calls.unwrap_or_default().iter().filter_map(after).collect())
+        let calls = instructions.calls_of(body, &[callee], arguments, Walk::UpToTheCall);
+        Ok(calls.unwrap_or_default().iter().filter_map(|site| place(body, site)).collect())
     }
 
     fn verify_offsets(&self) -> Result<Option<VerifyOffsets>, ElfError> {

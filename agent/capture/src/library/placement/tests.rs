@@ -60,6 +60,7 @@ fn every_openssl_release_at_hand_is_placed() {
         for hook in [Hook::ConnectState, Hook::AcceptState] {
             assert_eq!(placement.count(hook), 1, "{name}: {hook}");
         }
+        assert_eq!(placement.count(Hook::Ticket), 1, "{name}: the digest of a ticket");
         // Optimisation may give each of two paths a call of its own.
         let results = placement.count(Hook::VerifyResult);
         assert!((1..=2).contains(&results), "{name}: {results} verification results");
@@ -94,6 +95,36 @@ fn stripped_of_its_symbols_a_library_is_placed_alike() {
     }
     let points = |path: &Path| placement_of(&std::fs::read(path).unwrap()).points.len();
     assert_eq!(points(&stripped), points(&path));
+}
+
+#[test]
+fn the_digest_of_a_ticket_is_the_only_one_beside_a_question_for_sha256() {
+    const DIGEST: &str = "EVP_Digest";
+    let graph = |calls: &[(&'static str, u64, u64)]| {
+        let mut graph = CallGraph { calls: HashMap::new() };
+        for &(name, at, function) in calls {
+            graph.calls.entry(name).or_default().push(Call { at, function });
+        }
+        graph
+    };
+    for (name, calls, expected) in [
+        ("OpenSSL 3", &[("EVP_MD_fetch", 0x14, 0x10), (DIGEST, 0x18, 0x10)][..], Some(0x18)),
+        ("OpenSSL 1.1", &[("EVP_sha256", 0x14, 0x10), (DIGEST, 0x18, 0x10)], Some(0x18)),
+        ("alone", &[("EVP_sha256", 0x24, 0x20), (DIGEST, 0x18, 0x10)], None),
+        (
+            "beside another digest",
+            &[("EVP_sha256", 0x14, 0x10), (DIGEST, 0x18, 0x10), (DIGEST, 0x28, 0x20)],
+            Some(0x18),
+        ),
+        (
+            "two of the kind",
+            &[("EVP_sha256", 0x14, 0x10), (DIGEST, 0x18, 0x10), (DIGEST, 0x1c, 0x10)],
+            None,
+        ),
+        ("none", &[("EVP_sha256", 0x14, 0x10)], None),
+    ] {
+        assert_eq!(ticket_digest(&graph(calls)), expected, "{name}");
+    }
 }
 
 #[test]

@@ -14,11 +14,11 @@ fn key(pid: u32, host: u8, name: &str) -> SessionKey {
 }
 
 fn begun(key: SessionKey) -> Session {
-    Session::Unnamed(key, Basis::Certificates)
+    Session::Unnamed(key, Basis::Certificates, None)
 }
 
 fn resumed(key: SessionKey) -> Session {
-    Session::Unnamed(key, Basis::Session)
+    Session::Unnamed(key, Basis::Session, None)
 }
 
 fn named(offered: &str, given: [&str; 2]) -> Session {
@@ -26,7 +26,7 @@ fn named(offered: &str, given: [&str; 2]) -> Session {
     Session::Named { offered: name(offered), given: given.map(name) }
 }
 
-fn verdict(client_auth: ClientAuth, outcome: Outcome) -> Verdict {
+pub(super) fn verdict(client_auth: ClientAuth, outcome: Outcome) -> Verdict {
     Verdict {
         security: Security::Mtls,
         client_auth,
@@ -59,7 +59,7 @@ enum Seen {
 impl Seen {
     fn happen(self, handshakes: &mut FullHandshakes) {
         use Outcome::Established;
-        let external = || Session::Unnamed(own(), Basis::ExternalKey);
+        let external = || Session::Unnamed(own(), Basis::ExternalKey, None);
         let (session, client_auth, outcome, hour) = match self {
             Self::Full(client_auth, outcome, hour) => (begun(own()), client_auth, outcome, hour),
             Self::OtherName(auth, hour) => (begun(key(7, 1, "b")), auth, Established, hour),
@@ -67,22 +67,38 @@ impl Seen {
             Self::Elsewhere(auth, hour) => (begun(key(7, 2, "b")), auth, Established, hour),
             Self::ExternalKey(hour) => (external(), ClientAuth::Unknown, Established, hour),
             Self::Unseen(reason, hour) => {
-                let session = Session::Unnamed(own(), Basis::Unseen);
+                let session = Session::Unnamed(own(), Basis::Unseen, None);
                 let verdict = verdict(ClientAuth::Unknown, Outcome::Incomplete);
                 let verdict = Verdict { reason: Some(reason), ..verdict };
-                handshakes.learn(session, None, verdict, Timestamp(hour * HOUR));
+                handshakes.learn(session, full(verdict, hour), None, None);
                 return;
             }
             Self::Resumed(hour) => {
                 let at = Timestamp(hour * HOUR);
                 // What it is told does not matter here, that it was in use does.
-                let _ = handshakes.carry(&resumed(own()), Established, at);
+                let _ = carry(handshakes, &resumed(own()), at);
                 return;
             }
         };
-        let at = Timestamp(hour * HOUR);
-        handshakes.learn(session, Some(false), verdict(client_auth, outcome), at);
+        let full = full(verdict(client_auth, outcome), hour);
+        handshakes.learn(session, full, Some(false), None);
     }
+}
+
+fn full(verdict: Verdict, hour: u64) -> Full {
+    let at = Timestamp(hour * HOUR);
+    Full { verdict, at, process: Some(7), client_certificate: None, server_certificate: None }
+}
+
+/// What the resumption of a session is told.
+fn carry(
+    handshakes: &mut FullHandshakes,
+    session: &Session,
+    at: Timestamp,
+) -> Result<ClientAuth, Reason> {
+    let origin = Origin::PacketCapture;
+    let carried = handshakes.carry(session, &origin, Outcome::Established, at);
+    carried.map(|(full, _)| full.verdict.client_auth)
 }
 
 fn own() -> SessionKey {
@@ -167,8 +183,8 @@ fn what_is_carried() {
     for (name, seen, hour, expected) in cases {
         let mut handshakes = FullHandshakes::new(10, DAY);
         seen.iter().for_each(|seen| seen.happen(&mut handshakes));
-        let carried = handshakes.carry(&resumed(own()), Established, Timestamp(hour * HOUR));
-        assert_eq!(carried.map(|(verdict, _)| verdict.client_auth), *expected, "{name}");
+        let carried = carry(&mut handshakes, &resumed(own()), Timestamp(hour * HOUR));
+        assert_eq!(carried, *expected, "{name}");
     }
 }
 
@@ -176,22 +192,21 @@ fn what_is_carried() {
 fn another_process_carries_nothing() {
     let mut handshakes = FullHandshakes::new(10, DAY);
     learn_full(&mut handshakes, key(7, 1, ""), ClientAuth::Presented);
-    let carried = handshakes.carry(&resumed(key(8, 1, "")), Outcome::Established, Timestamp(1));
+    let carried = carry(&mut handshakes, &resumed(key(8, 1, "")), Timestamp(1));
     assert_eq!(carried.unwrap_err(), Reason::ResumedUnseen);
 }
 
 #[test]
 fn a_session_with_a_name_is_carried_from_the_handshake_that_began_it() {
     use ClientAuth::{NotRequested, Presented};
-    const ESTABLISHED: Outcome = Outcome::Established;
     let mut handshakes = FullHandshakes::new(10, DAY);
-    let full = [
+    let begun = [
         ("", ["mutual ticket", "mutual id"], Presented),
         ("another", ["one-way ticket", ""], NotRequested),
     ];
-    for (offered, given, client_auth) in full {
-        let verdict = verdict(client_auth, ESTABLISHED);
-        handshakes.learn(named(offered, given), Some(false), verdict, Timestamp(0));
+    for (offered, given, client_auth) in begun {
+        let full = full(verdict(client_auth, Outcome::Established), 0);
+        handshakes.learn(named(offered, given), full, Some(false), None);
     }
     let cases = [
         ("by ticket", "mutual ticket", ["", "of the client"], 1, Ok(Presented)),
@@ -201,34 +216,34 @@ fn a_session_with_a_name_is_carried_from_the_handshake_that_began_it() {
         ("from before", "another", ["new", ""], 5, Err(Reason::ResumedUnseen)),
         ("by what that got", "new", ["", ""], 6, Err(Reason::ResumedUnseen)),
         ("nothing offered", "", ["", ""], 7, Err(Reason::ResumedUnseen)),
-        ("too old", "mutual ticket", ["", ""], 25, Err(Reason::ResumedUnseen)),
+        ("however old", "mutual ticket", ["", ""], 25, Ok(Presented)),
     ];
     for (name, offered, given, hour, expected) in cases {
         let session = named(offered, given);
-        let carried = handshakes.carry(&session, ESTABLISHED, Timestamp(hour * HOUR));
-        assert_eq!(carried.map(|(verdict, _)| verdict.client_auth), expected, "{name}");
+        let carried = carry(&mut handshakes, &session, Timestamp(hour * HOUR));
+        assert_eq!(carried, expected, "{name}");
     }
 }
 
 #[test]
 fn memory_is_bounded() {
     let mut handshakes = FullHandshakes::new(3, DAY);
-    let seen = verdict(ClientAuth::Presented, Outcome::Established);
+    let seen = || full(verdict(ClientAuth::Presented, Outcome::Established), 0);
     for pid in 0..10 {
         let given = [format!("ticket {pid}"), format!("id {pid}")];
         let named = named("", given.each_ref().map(String::as_str));
         for session in [begun(key(pid, 1, "a")), named] {
-            handshakes.learn(session, Some(false), seen, Timestamp(0));
+            handshakes.learn(session, seen(), Some(false), None);
         }
     }
-    let (named, last, uses) = (&handshakes.named, &handshakes.last, &handshakes.uses);
-    assert_eq!((named.entries.len(), last.entries.len(), uses.entries.len()), (3, 3, 6));
-    assert_eq!((named.order.len(), last.order.len(), uses.order.len()), (3, 3, 6));
+    let (last, uses) = (&handshakes.last, &handshakes.uses);
+    assert_eq!((last.entries.len(), uses.entries.len()), (3, 6));
+    assert_eq!((last.order.len(), uses.order.len()), (3, 6));
 }
 
 fn learn_full(handshakes: &mut FullHandshakes, key: SessionKey, client_auth: ClientAuth) {
-    let verdict = verdict(client_auth, Outcome::Established);
-    handshakes.learn(begun(key), Some(false), verdict, Timestamp(0));
+    let full = full(verdict(client_auth, Outcome::Established), 0);
+    handshakes.learn(begun(key), full, Some(false), None);
 }
 
 #[test]
@@ -240,7 +255,7 @@ fn what_is_forgotten_cannot_speak_against_a_handshake_and_takes_it_along() {
     learn(key(8, 1, "a"), Presented);
     learn(key(7, 1, "a"), Presented);
     learn(key(9, 1, "a"), Presented);
-    let carried = handshakes.carry(&resumed(key(7, 1, "a")), Outcome::Established, Timestamp(1));
+    let carried = carry(&mut handshakes, &resumed(key(7, 1, "a")), Timestamp(1));
     assert_eq!(carried.unwrap_err(), Reason::ResumedUnseen);
 }
 
@@ -254,7 +269,7 @@ fn what_was_forgotten_may_have_spoken_against_a_handshake() {
         learn(key(pid, 1, "a"), Presented);
     }
     learn(own(), Presented);
-    let carried = handshakes.carry(&resumed(own()), Outcome::Established, Timestamp(1));
+    let carried = carry(&mut handshakes, &resumed(own()), Timestamp(1));
     assert_eq!(carried.unwrap_err(), Reason::Ambiguous);
 }
 
@@ -296,8 +311,8 @@ fn a_flight_in_doubt_stands_against_others_until_it_is_explained() {
                 }
             }
         }
-        let carried = handshakes.carry(&resumed(own()), Outcome::Established, Timestamp(1));
-        assert_eq!(carried.map(|(verdict, _)| verdict.client_auth), expected, "{name}");
+        let carried = carry(&mut handshakes, &resumed(own()), Timestamp(1));
+        assert_eq!(carried, expected, "{name}");
     }
 }
 

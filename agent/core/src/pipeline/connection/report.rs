@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::{Direction, Word, address_text},
-    report::{AlertFacts, ConnectionReport},
+    report::{AlertFacts, ConnectionReport, EarlyData},
     tls::{
         alert, certificate::CertificateMemory, hello::cipher_name, transcript::Transcript,
         wire::WireHandshake,
@@ -45,6 +45,7 @@ impl Connection {
             alpn: None,
             offered_alpn: Vec::new(),
             resumed: judgement.resumed,
+            early_data: None,
             alert: None,
             server_certificate: None,
             server_certificate_absent: None,
@@ -89,6 +90,13 @@ fn describe(
         report.tls_version = Some(hello.version.name());
         report.cipher = Some(cipher_name(hello.cipher));
     }
+    report.early_data = wire.offered_early_data().then_some(match shown {
+        Some(shown) if shown.early_data_accepted => EarlyData::Accepted,
+        Some(shown) if shown.encrypted_extensions => EarlyData::Refused,
+        // A second ClientHello may not offer it again (RFC 8446 section 4.2.10).
+        _ if facts.hello_retry_request => EarlyData::Refused,
+        _ => EarlyData::Offered,
+    });
     report.alpn = facts.alpn().or_else(|| shown?.alpn()).cloned();
     let server_chain =
         facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());

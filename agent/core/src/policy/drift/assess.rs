@@ -32,14 +32,14 @@ pub fn assess(
     Assessment { answers, ruled_out, reason: seen.verdict.reason }
 }
 
-struct Assessor<'a> {
-    policy: &'a Policy,
+pub(super) struct Assessor<'a> {
+    pub(super) policy: &'a Policy,
     intents: &'a [&'a UpstreamIntent],
-    seen: &'a Observation<'a>,
-    now: UnixTime,
+    pub(super) seen: &'a Observation<'a>,
+    pub(super) now: UnixTime,
 }
 
-fn violated(detail: String, place: Option<&Place>) -> Answer {
+pub(super) fn violated(detail: String, place: Option<&Place>) -> Answer {
     Answer::Violated(Violation { detail, place: place.cloned(), certificate: None })
 }
 
@@ -72,6 +72,8 @@ impl Assessor<'_> {
             Rule::CertificateExpiring => self.certificate_expiring(),
             Rule::ClientIssuerNotAllowed => self.client_issuer_not_allowed(),
             Rule::ClientSanNotAllowed => self.client_san_not_allowed(),
+            Rule::AuthenticationTooOld => self.authentication_too_old(),
+            Rule::SessionOutlivesCertificate => self.session_outlives_certificate(),
         }
     }
 
@@ -109,7 +111,7 @@ impl Assessor<'_> {
     }
 
     /// Where the configuration names a client certificate.
-    fn certificate_place(&self) -> Option<&Place> {
+    pub(super) fn certificate_place(&self) -> Option<&Place> {
         self.routes().find_map(|route| Some(&route.tls.certificate.as_ref()?.at))
     }
 

@@ -48,6 +48,8 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         cipher: Some("TLS_AES_128_GCM_SHA256"),
         client_certificate: None,
         server_certificate: None,
+        carried_from: None,
+        configured_certificate: None,
         at: NOW,
         is_final: true,
         loaded_at: None,
@@ -56,7 +58,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
     }
 }
 
-fn certificate(issuer: &str, san: &str, days_left: i64) -> CertificateFacts {
+pub(super) fn certificate(issuer: &str, san: &str, days_left: i64) -> CertificateFacts {
     CertificateFacts {
         subject: "CN=edge".to_owned(),
         issuer: issuer.to_owned(),

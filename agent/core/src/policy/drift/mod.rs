@@ -6,6 +6,7 @@ mod cause;
 mod options;
 mod record;
 mod ruled_out;
+mod sessions;
 mod track;
 mod tracker;
 
@@ -17,6 +18,8 @@ mod baseline_tests;
 mod end_tests;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod sessions_tests;
 #[cfg(test)]
 mod tracker_tests;
 
@@ -63,6 +66,10 @@ vocabulary! {
         ClientSanNotAllowed => "client_san_not_allowed",
         /// A client certificate was presented to an upstream that must not see one.
         ThirdPartyCertificate => "third_party_certificate",
+        /// The handshake that a session rests on is older than policy allows.
+        AuthenticationTooOld => "authentication_too_old",
+        /// A session goes on, and a certificate that it rests on has ended, or was replaced.
+        SessionOutlivesCertificate => "session_outlives_certificate",
     }
 }
 

@@ -71,12 +71,15 @@ impl Track {
         if self.policy_changed {
             return Some((at, End::PolicyChanged));
         }
-        // What was not seen is known once it is.
-        let is_known_by_now = drift.rule == Rule::ResumedUnseen;
+        // A handshake that is seen, and done anew, ends what was wrong with the session before.
+        let is_mended_by_a_handshake = matches!(
+            drift.rule,
+            Rule::ResumedUnseen | Rule::AuthenticationTooOld | Rule::SessionOutlivesCertificate
+        );
         let patience = match in_use {
             Use::InUse => return None,
             Use::OutOfUse => options.settle,
-            _ if self.is_ruled_out || is_known_by_now => options.settle,
+            _ if self.is_ruled_out || is_mended_by_a_handshake => options.settle,
             Use::ServerGone | Use::Unknown => options.stands_for,
         };
         (quiet >= patience).then_some((at, End::Remediated))

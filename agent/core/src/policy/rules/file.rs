@@ -50,6 +50,8 @@ struct RawPolicy {
     allowed_client_sans: Option<Spanned<Vec<String>>>,
     #[serde(default, deserialize_with = "values::duration")]
     expiry_margin: Option<Duration>,
+    #[serde(default, deserialize_with = "values::duration")]
+    max_authentication_age: Option<Duration>,
     forbidden_ciphers: Option<Spanned<Vec<String>>>,
 }
 
@@ -148,6 +150,7 @@ fn policy(raw: RawPolicy, index: usize, line: u32, built_in: bool) -> Policy {
         allowed_client_issuers: list(raw.allowed_client_issuers),
         allowed_client_sans: list(raw.allowed_client_sans),
         expiry_margin: raw.expiry_margin,
+        max_authentication_age: raw.max_authentication_age,
         forbidden_ciphers: list(raw.forbidden_ciphers),
     }
 }

@@ -107,6 +107,8 @@ pub struct Policy {
     pub allowed_client_sans: Vec<String>,
     /// How long before its end a certificate counts as expiring.
     pub expiry_margin: Option<Duration>,
+    /// How old the handshake may be that a session rests on.
+    pub max_authentication_age: Option<Duration>,
     /// Cipher suites that must not be negotiated, as patterns on the IANA name.
     pub forbidden_ciphers: Vec<String>,
 }

@@ -125,7 +125,7 @@ impl HelloFacts {
         let fragment = |code| 1_u16.checked_shl(8 + u32::from(code));
         Ok(Self {
             psk_offered: client.pre_shared_key,
-            psk_selected: server.pre_shared_key,
+            psk_selected: server.pre_shared_key.is_some(),
             early_data_offered: client.early_data,
             post_handshake_auth_offered: client.post_handshake_auth,
             record_size_limit: client.record_size_limit,

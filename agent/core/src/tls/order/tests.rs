@@ -33,7 +33,7 @@ fn take(facts: &mut HandshakeFacts, (sender, kind): Message, version: TlsVersion
                 cipher: 0,
                 session_id: None,
                 hello_retry_request: false,
-                pre_shared_key: resumed,
+                pre_shared_key: resumed.then_some(0),
                 alpn: None,
             });
         }

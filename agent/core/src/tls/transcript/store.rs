@@ -188,7 +188,10 @@ impl Transcripts {
             LibraryObservation::VerifyResult { .. } | LibraryObservation::VerifyCallback { .. }
         );
         let known = id.and_then(|id| self.by_id.get_mut(&id));
+        let is_ticket = matches!(observation, LibraryObservation::TicketReceived { .. });
         match known {
+            // Whose it is is not certain.
+            Some(transcript) if is_ticket && transcript.damaged => None,
             Some(transcript) if !(verifies && transcript.is_complete()) => {
                 transcript.annotate(observation);
                 if transcript.approved_bad_chain() && self.approving.len() < self.limits.max {

@@ -81,7 +81,7 @@ mod tests {
             cipher: 0x1301,
             session_id: None,
             hello_retry_request: false,
-            pre_shared_key: false,
+            pre_shared_key: None,
             alpn: None,
         };
         let rows: [Row<'_>; 8] = [

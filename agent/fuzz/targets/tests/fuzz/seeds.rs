@@ -208,7 +208,10 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
                 crafted::go_client().go("go1.27.1", true),
                 crafted::go_client().go("go1.24.11", false),
                 crafted::boringssl().c(&["BoringSSL"]),
-                crafted::openssl().c(&["OpenSSL 3.5.4 30 Sep 2025"]),
+                crafted::openssl().c_with(
+                    &["OpenSSL 3.5.4 30 Sep 2025"],
+                    &["tls_process_new_session_ticket", "EVP_Digest"],
+                ),
                 crafted::rustls().c(&["/rustls-0.23.46/src/"]),
             ]
             .map(|file| file.bytes),

@@ -1,0 +1,137 @@
+//! Sessions that are known by name, and the full handshake that each rests on.
+
+use std::sync::Arc;
+
+use super::{Full, bounded::Bounded};
+use crate::model::{Process, SessionName};
+
+/// Process and client random: what a library handshake is found by.
+pub type HandshakeKey = (u32, [u8; 32]);
+
+/// Tickets of one connection of which is remembered that they are its own. A server gives one or two,
+/// of which most clients keep the newest.
+const MAX_TICKETS: usize = 8;
+
+/// A program with its libraries, in as many processes as there are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Program {
+    name: Arc<str>,
+    cgroup_id: u64,
+}
+
+impl Program {
+    fn of(process: &Process) -> Self {
+        Self { name: process.name.clone(), cgroup_id: process.cgroup_id }
+    }
+}
+
+/// A connection whose tickets the library shows.
+#[derive(Debug, Default)]
+struct Given {
+    /// The session that it resumes.
+    resumed: Option<SessionName>,
+    /// Its newest tickets.
+    tickets: Vec<SessionName>,
+    /// What they rest on, once that is known.
+    full: Option<Arc<Full>>,
+    /// Whose it is, once that is known.
+    program: Option<Program>,
+}
+
+/// Sessions by name. What a name stands for is certain, so no name is too old.
+#[derive(Debug)]
+pub struct Sessions {
+    /// Those that nobody was seen to get a newer one for.
+    current: Bounded<SessionName, Arc<Full>>,
+    /// Those that whoever resumed them got a newer one for, and all tickets of a connection but the
+    /// newest. Few are used again, so that a busy proxy presses out these and not what an idle one
+    /// holds.
+    superseded: Bounded<SessionName, Arc<Full>>,
+    given: Bounded<HandshakeKey, Given>,
+    /// Programs whose library shows tickets: a session of theirs that has no name here began before
+    /// the agent's time.
+    showing: Bounded<Program, ()>,
+}
+
+impl Sessions {
+    /// Remembers at most `max` sessions.
+    pub fn new(max: usize) -> Self {
+        let superseded = max / 4;
+        Self {
+            current: Bounded::new(max - superseded),
+            superseded: Bounded::new(superseded),
+            given: Bounded::new(max.div_ceil(4)),
+            showing: Bounded::new(max.div_ceil(16)),
+        }
+    }
+
+    /// The full handshake that this session rests on.
+    pub fn find(&self, name: SessionName) -> Option<&Arc<Full>> {
+        self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name))
+    }
+
+    /// A session rests on this handshake.
+    pub fn name(&mut self, name: SessionName, full: Arc<Full>) {
+        match self.superseded.entries.get_mut(&name) {
+            Some(known) => *known = full,
+            None => self.current.insert(name, full),
+        }
+    }
+
+    /// Who held this session got a newer one.
+    pub fn supersede(&mut self, name: SessionName) {
+        if let Some(full) = self.current.take(&name) {
+            self.superseded.insert(name, full);
+        }
+    }
+
+    /// The server gave a ticket in the connection of this handshake.
+    pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) {
+        let given = self.given.entry(handshake);
+        let before = given.tickets.last().copied().or(given.resumed);
+        if given.tickets.len() >= MAX_TICKETS {
+            given.tickets.remove(0);
+        }
+        given.tickets.push(ticket);
+        if let Some(program) = given.program.clone() {
+            self.showing.insert(program, ());
+        }
+        if let Some(full) = given.full.clone() {
+            self.name(ticket, full);
+            if let Some(before) = before {
+                self.supersede(before);
+            }
+        }
+    }
+
+    /// The connection of this handshake, of this process, rests on `full` if that is known; it resumes
+    /// `resumed`, if it resumes a session.
+    pub fn rest(
+        &mut self,
+        handshake: HandshakeKey,
+        process: &Process,
+        resumed: Option<SessionName>,
+        full: Option<Arc<Full>>,
+    ) {
+        let program = Program::of(process);
+        let given = self.given.entry(handshake);
+        given.resumed = resumed;
+        given.full.clone_from(&full);
+        given.program = Some(program.clone());
+        let tickets = given.tickets.clone();
+        let Some((newest, older)) = tickets.split_last() else { return };
+        self.showing.insert(program, ());
+        let Some(full) = full else { return };
+        for ticket in older.iter().chain([newest]) {
+            self.name(*ticket, full.clone());
+        }
+        for before in older.iter().copied().chain(resumed) {
+            self.supersede(before);
+        }
+    }
+
+    /// Whether the library of this process shows every ticket.
+    pub fn shows_tickets(&self, process: &Process) -> bool {
+        self.showing.entries.contains_key(&Program::of(process))
+    }
+}

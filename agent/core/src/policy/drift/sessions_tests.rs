@@ -1,0 +1,103 @@
+use super::{
+    assess_tests::{MUTUAL, NOW, ONE_WAY, RESUMED, certificate, observation},
+    *,
+};
+use crate::{
+    model::{Evidence, Timestamp},
+    policy::{observation::Observation, rules::PolicySet},
+    report::{CarriedBy, CarriedFrom},
+    tls::certificate_facts::CertificateFacts,
+};
+
+const HOUR: f64 = 3_600.0;
+
+fn from(age_seconds: f64, client_certificate: Option<CertificateFacts>) -> CarriedFrom {
+    CarriedFrom {
+        evidence: Evidence::Library,
+        age_seconds,
+        by: CarriedBy::Session,
+        at: Timestamp(0),
+        pid: Some(7),
+        server_certificate: client_certificate.as_ref().map(|_| upstream(9).into()),
+        client_certificate: client_certificate.map(Into::into),
+    }
+}
+
+fn upstream(days_left: i64) -> CertificateFacts {
+    CertificateFacts { subject: "CN=payments".to_owned(), ..named("0a", days_left) }
+}
+
+fn named(serial: &str, days_left: i64) -> CertificateFacts {
+    CertificateFacts {
+        serial: serial.to_owned(),
+        ..certificate("CN=Mesh CA", "DNS:edge", days_left)
+    }
+}
+
+/// The answer for a rule: met, unknown, or what is wrong.
+fn said(policies: &PolicySet, seen: &Observation<'_>, rule: Rule) -> String {
+    match assess(policies.find(&seen.subject()), &[], seen, NOW).answer(rule) {
+        Answer::Met => "met".to_owned(),
+        Answer::Unknown => "unknown".to_owned(),
+        Answer::Exempt(_) => "exempt".to_owned(),
+        Answer::Violated(violation) => violation.detail.clone(),
+    }
+}
+
+#[test]
+fn a_session_may_be_as_old_as_policy_says() {
+    let policies = "[[policies]]\nrequire = \"mtls\"\nmax_authentication_age = \"12h\"";
+    let policies = PolicySet::parse(policies).unwrap();
+    let (young, old) = (from(11.0 * HOUR, None), from(13.0 * HOUR, None));
+    let resumed = |from| Observation { carried_from: Some(from), ..observation(MUTUAL) };
+    let any_age = PolicySet::built_in();
+    let too_old = "the session rests on a handshake 13 hours old, 12 hours are allowed";
+    for (name, policies, seen, expected) in [
+        ("a handshake", &policies, observation(MUTUAL), "met"),
+        ("a young session", &policies, resumed(&young), "met"),
+        ("an old session", &policies, resumed(&old), too_old),
+        ("nobody asks", &any_age, resumed(&old), "met"),
+        ("of unknown age", &policies, observation(RESUMED), "unknown"),
+    ] {
+        assert_eq!(said(policies, &seen, Rule::AuthenticationTooOld), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_session_must_not_outlive_the_certificate_it_rests_on() {
+    let with = |certificate| from(2.0 * HOUR, Some(certificate));
+    let (valid, ended, hidden) = (with(named("01", 9)), with(named("01", -3)), from(HOUR, None));
+    let other_ended =
+        CarriedFrom { server_certificate: Some(upstream(-3).into()), ..valid.clone() };
+    let one_way = CarriedFrom { server_certificate: Some(upstream(9).into()), ..hidden.clone() };
+    let (same, renewed) = (named("01", 9), named("02", 90));
+    let resumed = |from| Observation { carried_from: Some(from), ..observation(MUTUAL) };
+    let configured = |from, now| Observation { configured_certificate: Some(now), ..resumed(from) };
+    let goes_on = "the session goes on, 2 hours after its handshake, with the client certificate \
+                   \"CN=edge\" that";
+    let (has_ended, was_replaced) =
+        (format!("{goes_on} ended 3 days ago"), format!("{goes_on} was replaced by another"));
+    let upstream_ended = "the session goes on, 2 hours after its handshake, with the upstream \
+                          certificate \"CN=payments\" that ended 3 days ago"
+        .to_owned();
+    let policies = PolicySet::built_in();
+    for (name, seen, expected) in [
+        ("a handshake", observation(MUTUAL), "met"),
+        ("a handshake with what has ended", observation(MUTUAL), "met"),
+        ("a session", resumed(&valid), "met"),
+        ("its certificate has ended", resumed(&ended), has_ended.as_str()),
+        ("the same is configured", configured(&valid, &same), "met"),
+        ("another is configured", configured(&valid, &renewed), was_replaced.as_str()),
+        ("it was not seen", configured(&hidden, &renewed), "unknown"),
+        ("that of the upstream has ended", resumed(&other_ended), upstream_ended.as_str()),
+        (
+            "a session without a client certificate",
+            Observation { carried_from: Some(&one_way), ..observation(ONE_WAY) },
+            "met",
+        ),
+        ("from before the agent's time", observation(RESUMED), "unknown"),
+    ] {
+        let found = said(&policies, &seen, Rule::SessionOutlivesCertificate);
+        assert_eq!(found, expected, "{name}");
+    }
+}

@@ -1,0 +1,47 @@
+//! What nobody can say of sessions that began before the agent's time, and what decides it.
+
+use std::collections::BTreeMap;
+
+use hopsight_core::hops::{labels::printable, table::Snapshot};
+use hopsight_export::time;
+
+/// Longest name of a proxy, and longest command, in bytes.
+const MAX_TEXT: usize = 256;
+
+/// What is known of one proxy's.
+struct Sessions<'s> {
+    hops: usize,
+    connections: u64,
+    before: f64,
+    decided_by: &'s str,
+}
+
+/// A line for each proxy that goes on with sessions from before the agent's time.
+pub fn notes(snapshot: &Snapshot) -> Vec<String> {
+    let mut by_proxy: BTreeMap<&str, Sessions<'_>> = BTreeMap::new();
+    for hop in &snapshot.hops {
+        let Some(older) = &hop.older_sessions else { continue };
+        let sessions = by_proxy.entry(&hop.proxy).or_insert(Sessions {
+            hops: 0,
+            connections: 0,
+            before: older.before,
+            decided_by: &older.decided_by,
+        });
+        sessions.hops += 1;
+        sessions.connections += older.connections;
+        sessions.before = sessions.before.max(older.before);
+    }
+    let plain = |text: &str| printable(text, MAX_TEXT).into_owned();
+    let line = |(proxy, sessions): (&str, Sessions<'_>)| {
+        let Sessions { hops, connections, before, decided_by } = sessions;
+        let hops = if hops == 1 { "1 hop".to_owned() } else { format!("{hops} hops") };
+        format!(
+            "note: {} resumes sessions from before {} on {hops} ({connections} connections): nobody \
+             saw them begin, and they do not end by themselves. This decides it: {}",
+            plain(proxy),
+            time::minute(before),
+            plain(decided_by),
+        )
+    };
+    by_proxy.into_iter().map(line).collect()
+}
