@@ -11,6 +11,7 @@ pub mod glob;
 pub mod haproxy;
 pub mod intent;
 pub mod kind;
+pub mod lint;
 pub mod lookup;
 pub mod nginx;
 pub mod observation;
