@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use rustix::fs::{Dir, Mode, OFlags};
 
-use hopsight_core::policy::{glob, nginx::ConfigFiles, time::UnixTime};
+use hopsight_core::policy::{files::ConfigFiles, glob, time::UnixTime};
 use hopsight_system::foreign::{self, Credentials};
 
 /// The largest file that is read.
@@ -172,8 +172,13 @@ impl ConfigFiles for ForeignRoot {
         let mut matched = vec![PathBuf::from("/")];
         let mut seen_pattern = false;
         for component in pattern.components() {
-            let Component::Normal(part) = component else { continue };
-            let part = part.to_string_lossy();
+            let part = match component {
+                Component::Normal(part) => part.to_string_lossy(),
+                // The kernel goes up, for it knows where a symbolic link has led; never out of the
+                // root.
+                Component::ParentDir => "..".into(),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => continue,
+            };
             if !glob::is_pattern(&part) {
                 for path in &mut matched {
                     path.push(part.as_ref());
@@ -261,6 +266,13 @@ mod tests {
             ("/etc/nginx/*.conf", vec!["/etc/nginx/nginx.conf"]),
             ("/etc/*/nginx.conf", vec!["/etc/nginx/nginx.conf"]),
             ("/etc/*/absent.conf", vec![]),
+            (
+                "/etc/nginx/conf.d/../sites-available/*",
+                vec!["/etc/nginx/conf.d/../sites-available/shop"],
+            ),
+            ("/etc/*/../nginx/*.conf", vec!["/etc/nginx/../nginx/nginx.conf"]),
+            ("/etc/../../../etc/nginx/*.conf", vec!["/etc/../../../etc/nginx/nginx.conf"]),
+            ("/etc/nginx/absent/../*.conf", vec![]),
             ("/etc/nginx/conf.d/*", vec![]),
             ("/etc/nginx/conf.d/.*", vec!["/etc/nginx/conf.d/.hidden.conf"]),
             ("/no/such/*", vec![]),

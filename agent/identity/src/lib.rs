@@ -1,10 +1,13 @@
-//! Who the two ends of a hop are, as the machine tells: file systems of other processes, nginx
-//! instances, the Kubernetes API and the container runtime.
+//! Who the two ends of a hop are, as the machine tells: file systems of other processes, proxies with
+//! a configuration, the Kubernetes API and the container runtime.
 
+pub mod configured;
 pub mod cri;
 pub mod foreign_root;
+pub mod haproxy;
 pub mod kubernetes;
 pub mod nginx;
 pub mod onward;
+pub mod reading;
 pub mod source_state;
 pub mod sources;

@@ -5,18 +5,13 @@ use std::{
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::Context as _;
 use memchr::memmem;
 
-use super::foreign_root::ForeignRoot;
-use hopsight_core::policy::{
-    intent::Intent,
-    nginx::{self, ConfigError},
-    time::UnixTime,
-};
+use super::{foreign_root::ForeignRoot, reading::Reading};
+use hopsight_core::policy::{intent::Fault, nginx, time::UnixTime};
 use hopsight_system::{
     foreign,
     process::{ProcessFacts, ProcessKey, Stat, since_boot},
@@ -27,9 +22,6 @@ const MAX_EXECUTABLE_BYTES: u64 = 256 << 20;
 /// How much of it is looked at once, and how much of that again with the next piece.
 const WINDOW: u64 = 1 << 20;
 const LONGEST_ARGUMENT: usize = 4096 + 16;
-/// By how much the start of a process and the change of a file may differ and still mean the same
-/// moment: both clocks advance in ticks.
-const TICKS: Duration = Duration::from_millis(20);
 
 const MASTER_TITLE: &str = "nginx: master process ";
 const WORKER_TITLE: &str = "nginx: worker process";
@@ -49,12 +41,12 @@ impl CommandLine {
     pub fn parse(arguments: &[String]) -> Self {
         let words: Vec<&str> = match arguments {
             [title, ..] if title.starts_with(MASTER_TITLE) => {
-                title[MASTER_TITLE.len()..].split_ascii_whitespace().collect()
+                words_of_title(&title[MASTER_TITLE.len()..])
             }
-            arguments => arguments.iter().map(String::as_str).collect(),
+            arguments => arguments.iter().skip(1).map(String::as_str).collect(),
         };
         let mut out = Self::default();
-        let mut words = words.into_iter().skip(1);
+        let mut words = words.into_iter();
         while let Some(word) = words.next() {
             let Some(options) = word.strip_prefix('-') else { continue };
             // Options without a value can stand together; one with a value takes the rest of the
@@ -70,6 +62,27 @@ impl CommandLine {
         }
         out
     }
+}
+
+/// The arguments in a title, which has them joined by spaces. One that has spaces itself ends where the
+/// next option begins.
+fn words_of_title(title: &str) -> Vec<&str> {
+    let begins_option = |at: &usize| {
+        let mut after = title[*at..].bytes();
+        after.next() == Some(b'-')
+            && after.next().is_some_and(|byte| b"?hvVtTqspceg".contains(&byte))
+    };
+    let starts = title.match_indices(' ').map(|(at, _)| at + 1).filter(begins_option);
+    let starts: Vec<_> = starts.collect();
+    let ends = starts.iter().skip(1).map(|next| next - 1).chain([title.len()]);
+    let options = starts.iter().zip(ends).map(|(&start, end)| &title[start..end]);
+    options
+        .flat_map(|option| {
+            option.split_once(' ').map_or(vec![option], |(name, value)| {
+                if value.is_empty() { vec![name] } else { vec![name, value] }
+            })
+        })
+        .collect()
 }
 
 /// The paths built into an nginx executable (`nginx -V`).
@@ -130,7 +143,16 @@ fn configure_argument(executable: &[u8], option: &[u8]) -> Option<String> {
         let begins_word = at == 0 || matches!(executable[at - 1], 0 | b' ' | b'\'');
         let value = &executable[at + option.len()..];
         let value = &value[..value.len().min(LONGEST_ARGUMENT)];
-        let end = value.iter().position(|byte| matches!(byte, 0 | b' ' | b'\'' | b'\n'));
+        // `configure` puts quotes around a value with spaces.
+        let (value, is_quoted) = match value.strip_prefix(b"'") {
+            Some(quoted) => (quoted, true),
+            None => (value, false),
+        };
+        let ends = |byte: &u8| match byte {
+            0 | b'\'' | b'\n' => true,
+            byte => *byte == b' ' && !is_quoted,
+        };
+        let end = value.iter().position(ends);
         match str::from_utf8(&value[..end.unwrap_or(0)]) {
             // Elsewhere in the file it is a format or a help text.
             Ok(value) if begins_word && !value.is_empty() && !value.contains('%') => {
@@ -149,32 +171,6 @@ pub struct NginxInstance {
     pub master: ProcessKey,
     /// Its main configuration file, as a path in the master's root.
     pub main_file: PathBuf,
-}
-
-/// What an instance's configuration says, and whether the instance is running it.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// What the files say.
-    pub intent: Result<Intent, ConfigError>,
-    /// When the newest of the files was changed; `None` where they could not be read.
-    pub changed_at: Option<UnixTime>,
-    /// When the newest worker started: the last (re)load, unless a worker had crashed since.
-    pub loaded_at: UnixTime,
-}
-
-impl Reading {
-    /// Whether the files were changed after they were loaded, so that what they say is not yet what
-    /// nginx does. That a file was removed from an included directory does not show.
-    #[must_use]
-    pub fn pending_reload(&self) -> bool {
-        self.changed_at.is_some_and(|changed| is_newer(changed, self.loaded_at))
-    }
-}
-
-/// Whether a file changed after a configuration was loaded, as far as both clocks can tell.
-#[must_use]
-pub fn is_newer(changed_at: UnixTime, loaded_at: UnixTime) -> bool {
-    changed_at > loaded_at + TICKS
 }
 
 /// The master process of the nginx that a process belongs to: itself, or its parent. `None` if it
@@ -240,17 +236,7 @@ impl NginxInstance {
             Ok(intent) => intent.files.iter().filter_map(|file| files.changed_at(file).ok()).max(),
             Err(_) => None,
         };
-        Ok(Reading { intent, changed_at, loaded_at })
-    }
-
-    /// When the newest of these files of the instance was changed, not counting removed ones;
-    /// `None` if there is none.
-    ///
-    /// # Errors
-    /// When the master is gone.
-    pub fn changed_at(&self, files: &[PathBuf]) -> anyhow::Result<Option<UnixTime>> {
-        let root = ForeignRoot::of_process(self.master.pid)?;
-        Ok(files.iter().filter_map(|file| root.changed_at(file).ok()).max())
+        Ok(Reading { intent: intent.map_err(Fault::from), changed_at, loaded_at })
     }
 
     /// When the newest worker started; if there is none, the master itself.

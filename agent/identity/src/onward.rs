@@ -21,7 +21,7 @@ use std::{
 use crate::foreign_root::ForeignRoot;
 use hopsight_core::{
     hops::onward::{ContinuesEncrypted, Onward},
-    policy::nginx::ConfigFiles as _,
+    policy::files::ConfigFiles as _,
 };
 use hopsight_system::{
     foreign::{self, Lane},

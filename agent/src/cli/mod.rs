@@ -2,12 +2,17 @@
 //!
 //! Exit codes: 0 done; 1 the question asked was answered "no" (`hops --fail-on` matched, or fewer
 //! hops were there than had to be; `check` found something missing; `policy check` or
-//! `config --check` found a mistake); 2 the command could not be carried out.
+//! `config --check` found a mistake; `lint` found a configuration that is not as policy requires it,
+//! or not known to be; a proxy would refuse what `intent` reads); 2 the command could not be carried
+//! out.
 
 mod check;
 mod client;
+mod configuration;
 mod gate;
 mod hops;
+mod intent;
+mod lint;
 mod log;
 mod paint;
 mod policy;
@@ -22,8 +27,8 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::{
-    check::CheckArgs, hops::HopsArgs, policy::PolicyCommand, replay::ReplayArgs, run::RunArgs,
-    watch::WatchArgs,
+    check::CheckArgs, hops::HopsArgs, intent::IntentArgs, lint::LintArgs, policy::PolicyCommand,
+    replay::ReplayArgs, run::RunArgs, watch::WatchArgs,
 };
 
 /// Which upstream hops of a reverse proxy are mutual TLS, one-way TLS or plaintext, with the
@@ -50,6 +55,10 @@ enum Command {
     Watch(WatchArgs),
     /// Read packet captures through the same pipeline.
     Replay(ReplayArgs),
+    /// Show what a proxy's configuration says about its upstreams, without traffic.
+    Intent(IntentArgs),
+    /// Hold a configuration against a policy before it is deployed.
+    Lint(LintArgs),
     /// Say what this machine has and lacks for hopsight.
     Check(CheckArgs),
     /// Check a policy file, or suggest one from what was seen.
@@ -91,6 +100,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Hops(args) => hops::hops(&args, cli.color),
         Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),
+        Command::Intent(args) => intent::intent(&args, cli.color),
+        Command::Lint(args) => lint::lint(&args),
         Command::Check(args) => check::check(&args, cli.color),
         Command::Policy(command) => policy::policy(&command),
         Command::Config { check } => config(check),

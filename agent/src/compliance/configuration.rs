@@ -1,4 +1,4 @@
-//! One configuration of an nginx, ready to be asked.
+//! One configuration of a proxy, ready to be asked.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -48,9 +48,8 @@ use hopsight_export::{
 use hopsight_identity::onward::OnwardFinder;
 use hopsight_system::{clock::Boot, process::ProcessKey, readers::Readers};
 
-/// Component names in `/readyz`.
+/// Component name in `/readyz`.
 const POLICY: &str = "policy";
-const NGINX_CONFIGURATION: &str = "nginx_configuration";
 
 type HopKey = (Arc<str>, Arc<str>);
 
@@ -193,8 +192,11 @@ impl Evaluator {
         let hop = seen.subject();
         let policy = policies.find(&hop);
         let exemption = |rule| exemptions.find(&hop, rule, now);
+        // Of one upstream each server may be spoken to in a way of its own.
+        let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
+        let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
         let assessment =
-            assess(policy, &intents, &seen, now).with_exempt(|rule| exemption(rule).is_some());
+            assess(policy, &toward, &seen, now).with_exempt(|rule| exemption(rule).is_some());
         let exemption = assessment.exempt().find_map(exemption).cloned();
         let policy: Arc<str> = policy.name.as_str().into();
         record(&self.exporter, Some(assessment.compliance()));
@@ -398,12 +400,12 @@ impl Evaluator {
     fn show_health(&self) {
         let health = self.exporter.health();
         let now = UnixTime::from(SystemTime::now());
-        for (component, (state, detail)) in
-            [(POLICY, self.policies.health(now)), (NGINX_CONFIGURATION, self.proxies.health())]
+        let (state, detail) = self.policies.health(now);
+        health.set(POLICY, state, detail);
+        let configurations = self.proxies.health();
+        for (component, state, detail) in
+            configurations.into_iter().chain(self.proxies.source_health())
         {
-            health.set(component, state, detail);
-        }
-        for (component, state, detail) in self.proxies.source_health() {
             health.set(component, state, detail);
         }
     }

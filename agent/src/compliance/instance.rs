@@ -1,4 +1,4 @@
-//! One nginx: the configuration it is running, and whether another one waits on disk.
+//! One proxy: the configuration it is running, and whether another one waits on disk.
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +12,15 @@ use super::{
     look::{Look, Question, Says, Seen},
     names::Names,
 };
-use hopsight_core::policy::{intent::UpstreamIntent, time::UnixTime};
-use hopsight_identity::nginx::{NginxInstance, is_newer};
+use hopsight_core::{
+    hops::labels,
+    policy::{
+        intent::{Remark, UpstreamIntent},
+        kind::ProxyKind,
+        time::UnixTime,
+    },
+};
+use hopsight_identity::{configured::Configured, reading::is_newer};
 use hopsight_system::{
     foreign::Lane,
     process::ProcessFacts,
@@ -28,8 +35,10 @@ const RETIRE_AFTER: Duration = Duration::from_mins(1);
 const SLOW: Duration = Duration::from_secs(5);
 /// So many times as long as a look took nobody looks again, unless a worker has started.
 const PACE: u32 = 10;
-/// Problems of the client certificates of one configuration that are logged.
+/// Problems of the client certificates of one configuration, and remarks on it, that are logged.
 const MAX_TOLD: usize = 16;
+/// Characters of a path or a remark that are logged.
+const MAX_PATH: usize = 512;
 
 /// Number of a configuration of an instance: those loaded later have higher ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,13 +48,14 @@ pub(super) struct Generation(u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LookNumber(u64);
 
-/// A running nginx and the last good configuration it loaded.
+/// A running proxy and the last good configuration it loaded.
 #[derive(Debug)]
 pub(super) struct Instance {
+    kind: ProxyKind,
     master: ProcessFacts,
     /// Whose it is.
     lane: Lane,
-    nginx: Option<NginxInstance>,
+    configured: Option<Configured>,
     /// `proxy` label of its hops.
     pub(super) label: Arc<str>,
     current: Configuration,
@@ -104,11 +114,18 @@ impl Looks {
 
 impl Instance {
     /// The instance of a master process. Nothing is known of it before the first look.
-    pub(super) fn new(master: ProcessFacts, lane: Lane, label: Arc<str>, read_keys: bool) -> Self {
+    pub(super) fn new(
+        kind: ProxyKind,
+        master: ProcessFacts,
+        lane: Lane,
+        label: Arc<str>,
+        read_keys: bool,
+    ) -> Self {
         Self {
+            kind,
             master,
             lane,
-            nginx: None,
+            configured: None,
             label,
             current: Configuration::default(),
             previous: None,
@@ -123,6 +140,11 @@ impl Instance {
             read_keys,
             looks: Looks::new(),
         }
+    }
+
+    /// What it is.
+    pub(super) const fn kind(&self) -> ProxyKind {
+        self.kind
     }
 
     /// Whose it is.
@@ -172,15 +194,16 @@ impl Instance {
 
     /// What is wrong with its configuration, with the place.
     pub(super) fn problem(&self) -> Option<String> {
-        let master = self.master.key.pid;
+        let whose = match self.kind {
+            ProxyKind::Nginx => format!("nginx (master {})", self.master.key.pid),
+            kind => format!("{kind} (process {})", self.master.key.pid),
+        };
         if self.looks.taken.is_some() && self.looks.began_at.elapsed() >= SLOW {
             let seconds = self.looks.began_at.elapsed().as_secs();
-            return Some(format!(
-                "nginx (master {master}): its files have been read for {seconds} s"
-            ));
+            return Some(format!("{whose}: its files have been read for {seconds} s"));
         }
         let problem = self.problem.as_ref()?;
-        Some(format!("nginx (master {master}): {problem}"))
+        Some(format!("{whose}: {problem}"))
     }
 
     /// Has its files read because a worker was started: the number of the look that will know with
@@ -208,8 +231,9 @@ impl Instance {
 
     fn begin(&mut self, readers: &Readers, read_anyway: bool) {
         let question = Question {
+            kind: self.kind,
             master: self.master.clone(),
-            nginx: self.nginx.clone(),
+            configured: self.configured.clone(),
             known: self.current.intent.clone(),
             changed_at: self.changed_at,
             loaded_at: self.loaded_at,
@@ -243,7 +267,7 @@ impl Instance {
         self.looks.ended_at = Instant::now();
         match look {
             Some(Ok(look)) => {
-                self.nginx = Some(look.nginx);
+                self.configured = Some(look.configured);
                 if let Some(seen) = look.seen {
                     self.take(seen, names, room);
                 }
@@ -262,7 +286,7 @@ impl Instance {
             master = self.master.key.pid,
             loaded_at = seen.loaded_at.as_secs_f64(),
             in_force = matches!(seen.says, Ok(Says::InForce(..))),
-            "looked at the configuration of an nginx"
+            "looked at the configuration of a proxy"
         );
         self.loaded_at = Some(seen.loaded_at);
         self.changed_at = seen.changed_at;
@@ -283,7 +307,10 @@ impl Instance {
             }
             Ok(Says::Pending) => self.problem = None,
             Err(error) => {
-                let problem = format!("{error}; the last good configuration counts");
+                let problem = match self.current.intent.files.is_empty() {
+                    true => format!("{error}; nothing is known of what it intends"),
+                    false => format!("{error}; the last good configuration counts"),
+                };
                 if self.problem.as_ref() != Some(&problem) {
                     tracing::warn!(master = self.master.key.pid, "{problem}");
                 }
@@ -308,6 +335,7 @@ impl Instance {
         }
         let replaced = std::mem::replace(&mut self.current, loaded);
         self.tell_problems();
+        self.tell_remarks();
         let now = Instant::now();
         self.adopted_at = now;
         let labels = self.current.labels();
@@ -322,6 +350,14 @@ impl Instance {
         let problems: BTreeSet<_> = findings.flat_map(|finding| &finding.problems).collect();
         for problem in problems.into_iter().take(MAX_TOLD) {
             tracing::warn!(proxy = &*self.label, "client certificate: {problem}");
+        }
+    }
+
+    fn tell_remarks(&self) {
+        for Remark { at, text } in self.current.intent.remarks.iter().take(MAX_TOLD) {
+            let at = at.to_string();
+            let (at, text) = (labels::printable(&at, MAX_PATH), labels::printable(text, MAX_PATH));
+            tracing::info!(proxy = &*self.label, "{at}: {text}");
         }
     }
 

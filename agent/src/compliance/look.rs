@@ -1,24 +1,26 @@
-//! A look at the configuration of an nginx: everything that takes its files, on a thread that nobody
+//! A look at the configuration of a proxy: everything that takes its files, on a thread that nobody
 //! waits for.
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use hopsight_core::policy::{
     certificate::{self, CertificateFinding},
-    intent::{Intent, Scheme, Setting, Text, TlsIntent, UpstreamIntent},
-    nginx::ConfigError,
+    intent::{Fault, Intent, Scheme, Setting, Text, TlsIntent, UpstreamIntent},
+    kind::ProxyKind,
     time::UnixTime,
 };
-use hopsight_identity::{foreign_root::ForeignRoot, nginx::NginxInstance};
+use hopsight_identity::{configured::Configured, foreign_root::ForeignRoot};
 use hopsight_system::process::ProcessFacts;
 
 /// What is looked at, and what was known of it before.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
-    /// The master process.
+    /// What it is.
+    pub(super) kind: ProxyKind,
+    /// The main process.
     pub(super) master: ProcessFacts,
     /// Where its configuration is, if that was found.
-    pub(super) nginx: Option<NginxInstance>,
+    pub(super) configured: Option<Configured>,
     /// The configuration that is known.
     pub(super) known: Arc<Intent>,
     /// When the newest of its files was changed.
@@ -34,7 +36,7 @@ pub(super) struct Question {
 /// What was seen.
 #[derive(Debug)]
 pub(super) struct Look {
-    pub(super) nginx: NginxInstance,
+    pub(super) configured: Configured,
     /// `None` where the files are those that were known.
     pub(super) seen: Option<Seen>,
 }
@@ -47,7 +49,7 @@ pub(super) struct Seen {
     /// When the newest of the files was changed; where they are faulty, of those that were known.
     pub(super) changed_at: Option<UnixTime>,
     /// The configuration.
-    pub(super) says: Result<Says, ConfigError>,
+    pub(super) says: Result<Says, Fault>,
 }
 
 /// What a configuration says, and whether that is in force.
@@ -68,23 +70,21 @@ impl Question {
     /// # Errors
     /// When the master is gone or may not be inspected.
     pub(super) fn look(self) -> anyhow::Result<Look> {
-        let nginx = match &self.nginx {
-            Some(nginx) => nginx.clone(),
-            None => NginxInstance::of_master(&self.master)?,
+        let configured = match &self.configured {
+            Some(configured) => configured.clone(),
+            None => Configured::of_main(self.kind, &self.master)?,
         };
-        let main = std::slice::from_ref(&nginx.main_file);
-        let files = if self.known.files.is_empty() { main } else { &self.known.files };
-        if !self.read_anyway && nginx.changed_at(files)? == self.changed_at {
-            return Ok(Look { nginx, seen: None });
+        if !self.read_anyway && configured.changed_at(&self.known.files)? == self.changed_at {
+            return Ok(Look { configured, seen: None });
         }
-        let seen = self.read(&nginx)?;
-        Ok(Look { nginx, seen: Some(seen) })
+        let seen = self.read(&configured)?;
+        Ok(Look { configured, seen: Some(seen) })
     }
 
     /// A new configuration is in force once workers were started with it: what is only on disk is
     /// checked for mistakes, and counts as pending.
-    fn read(&self, nginx: &NginxInstance) -> anyhow::Result<Seen> {
-        let reading = nginx.read()?;
+    fn read(&self, configured: &Configured) -> anyhow::Result<Seen> {
+        let reading = configured.read()?;
         let was_loaded = self.loaded_at.is_none_or(|known| reading.loaded_at > known);
         let (says, changed_at) = match reading.intent {
             Ok(intent) if was_loaded || self.known.files.is_empty() => {
@@ -93,7 +93,7 @@ impl Question {
             }
             Ok(_) => (Ok(Says::Pending), reading.changed_at),
             Err(error) => {
-                let changed_at = nginx.changed_at(&self.known.files).ok().flatten();
+                let changed_at = configured.changed_at(&self.known.files).ok().flatten();
                 (Err(error), changed_at.or(self.changed_at))
             }
         };

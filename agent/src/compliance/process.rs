@@ -7,10 +7,10 @@ use super::{
     owner::Owner,
 };
 use hopsight_core::{
-    policy::time::UnixTime,
+    policy::{kind::ProxyKind, time::UnixTime},
     workload::pod::{PodIdentity, ProxyIdentity},
 };
-use hopsight_identity::nginx::master_of;
+use hopsight_identity::configured;
 use hopsight_system::{
     foreign::Lane,
     process::{ProcessFacts, ProcessKey},
@@ -27,14 +27,15 @@ pub(super) struct Proxy {
     pub(super) label: Arc<str>,
     /// Container, pod and unit.
     pub(super) identity: Arc<ProxyIdentity>,
-    pub(super) nginx: Option<Worker>,
+    pub(super) worker: Option<Worker>,
     /// When it was first asked for.
     pub(super) since: Instant,
 }
 
-/// A process of an nginx.
+/// A process of a proxy whose configuration can be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Worker {
+    /// The main process.
     pub(super) master: ProcessKey,
     pub(super) runs: Runs,
     pub(super) started_at: UnixTime,
@@ -50,10 +51,10 @@ pub(super) enum Runs {
 }
 
 impl Proxy {
-    /// When the configuration that the process is running was loaded, if it is an nginx: when a
+    /// When the configuration that the process is running was loaded, if that can be read: when a
     /// worker started.
     pub(super) fn loaded_at(&self) -> Option<UnixTime> {
-        self.nginx.map(|worker| worker.started_at)
+        self.worker.map(|worker| worker.started_at)
     }
 
     /// Whose process it is.
@@ -72,26 +73,28 @@ impl Proxy {
 pub(super) struct Facts {
     pub(super) process: ProcessFacts,
     pub(super) owner: Owner,
-    /// The master process of its nginx, and whose that is.
-    pub(super) master: Option<(ProcessFacts, Lane)>,
+    /// If its configuration can be read: what kind of proxy it is, its main process, and whose that is.
+    pub(super) main: Option<(ProxyKind, ProcessFacts, Lane)>,
 }
 
 impl Facts {
     /// Reads them, on a thread that nobody waits for.
     pub(super) fn read(pid: u32, whose: Lane) -> anyhow::Result<Box<Self>> {
         let process = ProcessFacts::read(pid)?;
-        let master = master_of(&process).unwrap_or_else(|error| {
+        let main = configured::main_of(&process).unwrap_or_else(|error| {
             tracing::debug!(pid, "{error:#}");
             None
         });
-        let master = master.and_then(|facts| Some((Lane::of_process(facts.key.pid).ok()?, facts)));
-        // The workers of an nginx run as another user than their master, whose they are.
-        let owner = match &master {
-            Some((whose, master)) => Owner::of(master, *whose),
+        let main = main.and_then(|(kind, facts)| {
+            let whose = Lane::of_process(facts.key.pid).ok()?;
+            Some((kind, facts, whose))
+        });
+        // Workers may run as another user than their main process, whose they are.
+        let owner = match &main {
+            Some((_, main, whose)) => Owner::of(main, *whose),
             None => Owner::of(&process, whose),
         };
-        let master = master.map(|(whose, facts)| (facts, whose));
-        Ok(Box::new(Self { process, owner, master }))
+        Ok(Box::new(Self { process, owner, main }))
     }
 }
 
@@ -102,7 +105,7 @@ pub(super) enum Entry {
     Unread { pid: u32, whose: Lane, since: Instant, facts: Answer<anyhow::Result<Box<Facts>>> },
     /// A source of names has not answered yet; last asked then.
     Unnamed { facts: Box<Facts>, whose: Lane, since: Instant, asked: Instant },
-    /// All is known, but perhaps the configuration of its nginx.
+    /// All is known, but perhaps its configuration.
     Known(Box<Proxy>),
     /// It could not be read; tried again after the next `Proxies::tick`.
     Unreadable,

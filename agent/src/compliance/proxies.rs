@@ -1,4 +1,4 @@
-//! The processes that open connections: who they are, and the nginx instances among them.
+//! The processes that open connections: who they are, and those among them with a configuration.
 
 mod shown;
 
@@ -21,7 +21,7 @@ use super::{
 use hopsight_core::{
     hops::labels,
     model::{Origin, Process},
-    policy::intent::UpstreamIntent,
+    policy::{intent::UpstreamIntent, kind::ProxyKind},
     workload::{cgroup::CgroupIdentity, pod::ProxyIdentity, services::ServicePort},
 };
 use hopsight_identity::sources::{Lookup, PodSources};
@@ -36,7 +36,7 @@ const MAX_PROCESSES: usize = 65_536;
 const MAX_PROCESSES_OF_ONE: usize = 16_384;
 /// Pause between questions about the pod of one process.
 const ASK_AGAIN: Duration = Duration::from_millis(40);
-/// Most nginx instances, and most of one user.
+/// Most proxies whose configuration is read, and most of one user.
 const MAX_INSTANCES: usize = 1_024;
 const MAX_INSTANCES_OF_ONE: usize = 256;
 /// Most bytes that their configurations take in memory, and most of one user's.
@@ -71,6 +71,8 @@ pub(super) enum Retired {
 pub(super) struct Proxies {
     processes: HashMap<u32, Entry>,
     instances: HashMap<ProcessKey, Instance>,
+    /// The kinds of proxies that were seen.
+    kinds: HashSet<ProxyKind>,
     names: Names,
     sources: PodSources,
     owners: Owners,
@@ -86,6 +88,7 @@ impl Proxies {
         Self {
             processes: HashMap::new(),
             instances: HashMap::new(),
+            kinds: HashSet::new(),
             names,
             sources,
             owners: Owners::new(),
@@ -94,8 +97,8 @@ impl Proxies {
         }
     }
 
-    /// What is known of a process. One that is new is read, and so is the configuration of its nginx:
-    /// a new worker means that it was loaded.
+    /// What is known of a process. One that is new is read, and so is its configuration: a new worker
+    /// means that it was loaded.
     pub(super) fn of(&mut self, process: &Process, readers: &Readers) -> Asked {
         let pid = process.pid;
         let entry = match self.processes.remove(&pid) {
@@ -184,19 +187,19 @@ impl Proxies {
             Lookup::Known(pod) => Some(*pod),
             Lookup::Unknown => None,
         };
-        let Facts { process: facts, owner, master } = *facts;
+        let Facts { process: facts, owner, main } = *facts;
         let label = match &kubernetes {
             Some(pod) => labels::label(&pod.workload_name()),
             None => self.own_label(process, &owner),
         };
-        let nginx = master.map(|(master, of_master)| Worker {
-            master: master.key,
-            runs: self.runs(master, of_master, &label, readers),
+        let worker = main.map(|(kind, main, of_main)| Worker {
+            master: main.key,
+            runs: self.runs(kind, main, of_main, &label, readers),
             started_at: facts.started_at,
         });
         let identity = Arc::new(ProxyIdentity { cgroup: facts.cgroup, kubernetes });
         let key = facts.key;
-        Entry::Known(Box::new(Proxy { key, whose, owner, label, identity, nginx, since }))
+        Entry::Known(Box::new(Proxy { key, whose, owner, label, identity, worker, since }))
     }
 
     /// The label of a process that is in no pod known by name.
@@ -217,18 +220,20 @@ impl Proxies {
     /// The configuration that a worker runs which was just seen for the first time.
     fn runs(
         &mut self,
+        kind: ProxyKind,
         master: ProcessFacts,
         whose: Lane,
         label: &Arc<str>,
         readers: &Readers,
     ) -> Runs {
         let key = master.key;
+        self.kinds.insert(kind);
         let theirs = || self.instances.values().filter(|one| one.lane() == whose).count();
         if !self.instances.contains_key(&key)
             && self.instances.len() < MAX_INSTANCES
             && theirs() < MAX_INSTANCES_OF_ONE
         {
-            let instance = Instance::new(master, whose, label.clone(), self.read_keys);
+            let instance = Instance::new(kind, master, whose, label.clone(), self.read_keys);
             self.instances.insert(key, instance);
         }
         match self.instances.get_mut(&key) {
@@ -240,17 +245,17 @@ impl Proxies {
         }
     }
 
-    /// Whether the configuration of its nginx is still being read, or the host names in it looked up.
+    /// Whether its configuration is still being read, or the host names in it looked up.
     fn is_undecided(&self, proxy: &Proxy) -> bool {
-        let Some(worker) = proxy.nginx else { return false };
+        let Some(worker) = proxy.worker else { return false };
         let Some(instance) = self.instances.get(&worker.master) else { return false };
         matches!(worker.runs, Runs::KnownAfter(_)) || instance.is_resolving(&self.names)
     }
 
-    /// The configuration that a process of an nginx is running; while that is being found out, the
-    /// newest there is.
+    /// The configuration that a process is running; while that is being found out, the newest there
+    /// is.
     pub(super) fn configuration(&self, proxy: &Proxy) -> Option<&Configuration> {
-        let worker = proxy.nginx?;
+        let worker = proxy.worker?;
         let instance = self.instances.get(&worker.master)?;
         let generation = match worker.runs {
             Runs::Generation(generation) => generation,
@@ -313,7 +318,7 @@ impl Proxies {
             (*theirs, in_all) = (*theirs + more, in_all + more);
             for entry in self.processes.values_mut() {
                 if let Entry::Known(proxy) = entry
-                    && let Some(worker) = &mut proxy.nginx
+                    && let Some(worker) = &mut proxy.worker
                     && let Runs::KnownAfter(look) = worker.runs
                     && worker.master == *master
                     && instance.has_looked(look)
@@ -360,7 +365,7 @@ impl Proxies {
             let before = std::mem::replace(&mut proxy.label, label);
             if before != proxy.label {
                 self.renamed.insert((before, proxy.identity.cgroup.clone()));
-                if let Some(worker) = proxy.nginx
+                if let Some(worker) = proxy.worker
                     && let Some(instance) = self.instances.get_mut(&worker.master)
                 {
                     instance.label = proxy.label.clone();

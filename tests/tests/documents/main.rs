@@ -4,6 +4,7 @@
 
 mod configuration;
 mod drift;
+mod intent;
 mod json;
 mod links;
 mod picture;

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hopsight_core::{
-    policy::intent::{Scheme, Stated},
+    policy::intent::{Scheme, Stated, Text},
     workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
 };
 use hopsight_identity::{
@@ -201,6 +201,6 @@ fn gateway(api: &Api, plane: &ControlPlane, pod: &PodIdentity) {
     .unwrap_or_else(|error| panic!("{error:#}: {watch:?}"));
     assert_eq!(service.label(), "web/payments:443");
     assert_eq!((intent.scheme(), intent.verify()), (Scheme::Tls, Stated::Yes));
-    assert_eq!(intent.routes[0].expected_name().literal(), Some("payments.test"));
+    assert_eq!(intent.routes[0].expected_name().and_then(Text::literal), Some("payments.test"));
     assert_eq!(intent.routes[0].at.to_string(), "BackendTLSPolicy web/payments");
 }

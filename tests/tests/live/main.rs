@@ -5,6 +5,7 @@
 mod clock;
 mod early_data;
 mod hops;
+mod intent;
 mod lifecycle;
 mod matrix;
 mod mid_stream;

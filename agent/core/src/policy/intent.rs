@@ -1,10 +1,16 @@
 //! What a configuration says about the hops of a proxy, whatever kind of configuration it is.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+mod tls;
+
+use std::{borrow::Cow, fmt, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::vocabulary;
+pub use tls::TlsIntent;
+
+use super::{haproxy, nginx};
+use crate::{model::canonical, vocabulary};
 
 vocabulary! {
     /// How a proxy is configured to speak to an upstream.
@@ -37,7 +43,7 @@ vocabulary! {
 /// Where something is said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
-    /// The file as the proxy names it.
+    /// The file as the proxy names it, or an object of an API.
     pub file: Arc<str>,
     /// Line, from 1; 0 stands for the whole of it (an object of an API has no lines).
     pub line: u32,
@@ -107,102 +113,71 @@ impl fmt::Display for Text {
     }
 }
 
-/// TLS settings in force on one route to an upstream. `None` is "not said": the default of the
-/// proxy applies, which the methods know where it does not depend on its version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TlsIntent {
-    /// Client certificate file, or `data:` and the certificate itself. An empty one is switched off.
-    pub certificate: Option<Setting<Text>>,
-    /// Its private key file, or `engine:`/`data:`.
-    pub certificate_key: Option<Setting<Text>>,
-    /// Whether the upstream's certificate is checked.
-    pub verify: Option<Setting<bool>>,
-    /// How long a chain may be.
-    pub verify_depth: Option<Setting<u32>>,
-    /// CA file the upstream is checked against.
-    pub trusted_certificate: Option<Setting<String>>,
-    /// Revocation list file.
-    pub crl: Option<Setting<String>>,
-    /// Name the certificate is checked for, and sent as SNI.
-    pub name: Option<Setting<Text>>,
-    /// Whether SNI is sent.
-    pub server_name: Option<Setting<bool>>,
-    /// Protocol versions as the proxy spells them.
-    pub protocols: Option<Setting<Vec<String>>>,
-    /// Cipher list as OpenSSL spells it.
-    pub ciphers: Option<Setting<String>>,
-    /// Whether sessions are resumed.
-    pub session_reuse: Option<Setting<bool>>,
-    /// OpenSSL configuration commands (name, value), which may change all of the above.
-    pub conf_commands: Vec<Setting<(String, String)>>,
-}
-
-impl TlsIntent {
-    /// Whether a client certificate would be presented if the upstream asks.
-    #[must_use]
-    pub fn has_client_certificate(&self) -> Stated {
-        match &self.certificate {
-            None => Stated::No,
-            Some(Setting { value: Text::Variable(_), .. }) => Stated::Unknown,
-            Some(Setting { value: Text::Literal(path), .. }) => yes_no(!path.is_empty()),
-        }
-    }
-
-    /// Whether the upstream's certificate is checked; off unless said.
-    #[must_use]
-    pub fn verifies(&self) -> bool {
-        self.verify.as_ref().is_some_and(|setting| setting.value)
-    }
-
-    /// Whether SNI is sent; off unless said.
-    #[must_use]
-    pub fn sends_server_name(&self) -> bool {
-        self.server_name.as_ref().is_some_and(|setting| setting.value)
-    }
-
-    /// Whether sessions are resumed; on unless said.
-    #[must_use]
-    pub fn reuses_sessions(&self) -> bool {
-        self.session_reuse.as_ref().is_none_or(|setting| setting.value)
-    }
-}
-
-/// One way of the configuration to an upstream: nginx's `proxy_pass` and its kin.
+/// One way of the configuration to an upstream: nginx's `proxy_pass` and its kin, a `server` of
+/// haproxy, a transport socket of Envoy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The directive (`proxy_pass`, `grpc_pass`, ...).
+    /// The directive (`proxy_pass`, `grpc_pass`, `server`, ...).
     pub directive: String,
     /// Where it stands.
     pub at: Place,
+    /// The servers of the upstream that it is for; all of them if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<ServerAddress>,
     /// How it speaks.
     pub scheme: Scheme,
     /// TLS settings in force there; meaningful unless the scheme is plaintext or passthrough.
     pub tls: TlsIntent,
-    /// Name the upstream's certificate is checked for if `tls.name` says none.
-    pub default_name: Text,
+    /// Name the upstream's certificate is checked for if `tls.name` says none; absent where it is
+    /// checked for none then.
+    pub default_name: Option<Text>,
 }
 
 impl Route {
     /// About how many bytes it takes in memory.
     #[must_use]
     pub fn size(&self) -> usize {
-        let TlsIntent { certificate, certificate_key, trusted_certificate, crl, name, .. } =
+        let TlsIntent { certificate, certificate_key, trusted_certificate, crl, name, sni, .. } =
             &self.tls;
-        let texts = [certificate, certificate_key, name].into_iter().flatten();
+        let names = self.tls.other_names.iter().map(|name| size_of_val(name) + name.value.len());
+        let texts = [certificate, certificate_key, name, sni].into_iter().flatten();
         let files = [trusted_certificate, crl, &self.tls.ciphers].into_iter().flatten();
         let commands = &self.tls.conf_commands;
         size_of::<Self>()
             + self.directive.len()
-            + self.default_name.len()
+            + size_of_val(self.only.as_slice())
+            + self.default_name.as_ref().map_or(0, Text::len)
+            + names.sum::<usize>()
             + texts.map(|setting| setting.value.len()).sum::<usize>()
             + files.map(|setting| setting.value.len()).sum::<usize>()
             + commands.iter().map(|one| size_of_val(one) + one.value.1.len()).sum::<usize>()
     }
 
-    /// The name the upstream's certificate is checked for (and SNI, if sent).
+    /// The name the upstream's certificate is checked for; further ones are in
+    /// [`TlsIntent::other_names`].
     #[must_use]
-    pub fn expected_name(&self) -> &Text {
-        self.tls.name.as_ref().map_or(&self.default_name, |setting| &setting.value)
+    pub fn expected_name(&self) -> Option<&Text> {
+        self.tls.name.as_ref().map(|setting| &setting.value).or(self.default_name.as_ref())
+    }
+
+    /// The name that is sent as SNI.
+    #[must_use]
+    pub fn sent_name(&self) -> Option<&Text> {
+        match &self.tls.sni {
+            Some(sni) => Some(&sni.value),
+            None if self.tls.sends_server_name() => self.expected_name(),
+            None => None,
+        }
+    }
+
+    /// Whether it may lead to this address: that of a host name may be any.
+    fn may_lead_to(&self, address: SocketAddr) -> bool {
+        self.only.is_empty()
+            || self.only.iter().any(|server| match server {
+                ServerAddress::Ip(ip) => canonical(*ip) == canonical(address),
+                ServerAddress::Host(_, port) => *port == address.port(),
+                ServerAddress::Unix(_) => false,
+            })
     }
 }
 
@@ -302,6 +277,19 @@ pub struct UpstreamIntent {
 }
 
 impl UpstreamIntent {
+    /// What it says of the server at this address: the routes that are for others are left out,
+    /// unless all are.
+    #[must_use]
+    pub fn toward(&self, address: SocketAddr) -> Cow<'_, Self> {
+        let leads = |route: &&Route| route.may_lead_to(address);
+        let routes = self.routes.iter().filter(leads).count();
+        if routes == 0 || routes == self.routes.len() {
+            return Cow::Borrowed(self);
+        }
+        let routes = self.routes.iter().filter(leads).cloned().collect();
+        Cow::Owned(Self { routes, ..self.clone() })
+    }
+
     /// About how many bytes it takes in memory.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -349,9 +337,9 @@ impl UpstreamIntent {
     #[must_use]
     pub fn verify(&self) -> Stated {
         self.agreed(|route| match (route.scheme, route.tls.verifies()) {
-            (Scheme::Passthrough, _) | (Scheme::Unknown, true) => Stated::Unknown,
-            (Scheme::Tls, true) => Stated::Yes,
-            (Scheme::Plaintext, _) | (Scheme::Tls | Scheme::Unknown, false) => Stated::No,
+            (Scheme::Plaintext, _) | (Scheme::Unknown, Stated::No) => Stated::No,
+            (Scheme::Tls, verifies) => verifies,
+            (Scheme::Passthrough | Scheme::Unknown, _) => Stated::Unknown,
         })
     }
 
@@ -370,6 +358,40 @@ impl UpstreamIntent {
     }
 }
 
+/// Something in a configuration that is no mistake and that people should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    /// Where it is.
+    pub at: Place,
+    /// What it is, for people.
+    pub text: String,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{at}: {text}")]
+pub struct Fault {
+    /// Where it is.
+    pub at: Place,
+    /// What it is, for people.
+    pub text: String,
+}
+
+impl From<nginx::ConfigError> for Fault {
+    fn from(error: nginx::ConfigError) -> Self {
+        Self { text: error.problem.to_string(), at: error.place }
+    }
+}
+
+impl From<haproxy::ConfigError> for Fault {
+    fn from(error: haproxy::ConfigError) -> Self {
+        Self { text: error.problem.to_string(), at: error.place }
+    }
+}
+
+/// Remarks on one configuration that are kept; what they say of the others is that there are more.
+const MAX_REMARKS: usize = 64;
+
 /// What one proxy's configuration intends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
@@ -377,16 +399,26 @@ pub struct Intent {
     pub upstreams: Vec<UpstreamIntent>,
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
+    /// What people should know of it.
+    #[serde(default)]
+    pub remarks: Vec<Remark>,
 }
 
 impl Intent {
     /// About how many bytes it takes in memory.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.upstreams.iter().map(UpstreamIntent::size).sum()
+        let remarks = self.remarks.iter().map(|one| size_of_val(one) + one.text.len());
+        self.upstreams.iter().map(UpstreamIntent::size).sum::<usize>() + remarks.sum::<usize>()
     }
 }
 
-const fn yes_no(yes: bool) -> Stated {
-    if yes { Stated::Yes } else { Stated::No }
+/// Adds a remark to a list that is bounded.
+pub(super) fn remark(remarks: &mut Vec<Remark>, at: &Place, text: impl FnOnce() -> String) {
+    let text = match remarks.len() {
+        MAX_REMARKS.. => return,
+        len if len + 1 == MAX_REMARKS => "from here on there is more to know".to_owned(),
+        _ => text(),
+    };
+    remarks.push(Remark { at: at.clone(), text });
 }

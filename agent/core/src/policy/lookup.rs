@@ -94,8 +94,7 @@ fn server_names(upstream: &UpstreamIntent) -> Vec<String> {
     let mut names: Vec<_> = upstream
         .routes
         .iter()
-        .filter(|route| route.tls.sends_server_name())
-        .filter_map(|route| route.expected_name().literal())
+        .filter_map(|route| route.sent_name()?.literal())
         .map(str::to_ascii_lowercase)
         .collect();
     names.sort();

@@ -1,13 +1,17 @@
 //! What should be, beside what is: the intent of a proxy's configuration, the operator's policy,
 //! and the drift between them and the observation.
 //!
-//! Everything here is pure. Files come through [`nginx::ConfigFiles`], time is an argument.
+//! Everything here is pure. Files come through [`files::ConfigFiles`], time is an argument.
 
 pub mod certificate;
 pub mod drift;
 pub mod exempt;
+pub mod files;
 pub mod glob;
+pub mod haproxy;
 pub mod intent;
+pub mod kind;
+pub mod lint;
 pub mod lookup;
 pub mod nginx;
 pub mod observation;

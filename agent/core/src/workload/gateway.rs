@@ -122,9 +122,10 @@ impl GatewayTable {
         let route = Route {
             directive: "BackendTLSPolicy".to_owned(),
             at,
+            only: Vec::new(),
             scheme: Scheme::Tls,
             tls,
-            default_name: Text::Literal(policy.hostname.clone()),
+            default_name: None,
         };
         Some(UpstreamIntent {
             target: Target::Group(to.label()),
@@ -184,7 +185,7 @@ mod tests {
             let intent = table.intent(&name(gateway), &to);
             let found = intent.as_ref().map(|intent| {
                 assert_eq!((intent.scheme(), intent.verify()), (Scheme::Tls, Stated::Yes));
-                let hostname = intent.routes[0].expected_name().literal().unwrap();
+                let hostname = intent.routes[0].expected_name().unwrap().literal().unwrap();
                 (hostname, intent.client_certificate())
             });
             assert_eq!(found, expected, "{gateway} to {service} {port_name:?}");

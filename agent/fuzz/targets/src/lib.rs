@@ -44,7 +44,7 @@ use hopsight_core::{
 use self::{events::Checker, input::Input};
 pub use self::{
     events::{pipeline, transcript},
-    strangers::{nginx_conf, process},
+    strangers::{haproxy_conf, nginx_conf, process},
 };
 
 /// A fuzz target.
@@ -60,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("prelude", prelude),
     ("capture", capture),
     ("nginx_conf", nginx_conf),
+    ("haproxy_conf", haproxy_conf),
     ("process", process),
     ("policy", policy),
     ("transcript", transcript),

@@ -2,13 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use hopsight_core::{hops::labels, policy::nginx, workload::cgroup::CgroupIdentity};
+use hopsight_core::{
+    hops::labels,
+    policy::{
+        files::ConfigFiles,
+        haproxy::{self, Environment},
+        nginx,
+    },
+    workload::cgroup::CgroupIdentity,
+};
 use hopsight_identity::nginx::{BuiltIn, CommandLine};
 
-/// Files of an nginx configuration, all with the same content.
+/// Files of a configuration, all with the same content.
 struct OneFile<'a>(&'a [u8]);
 
-impl nginx::ConfigFiles for OneFile<'_> {
+impl ConfigFiles for OneFile<'_> {
     fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
         Ok(self.0.to_vec())
     }
@@ -29,6 +37,22 @@ pub fn nginx_conf(data: &[u8]) {
     match nginx::read(&OneFile(data), Path::new("/etc/nginx/nginx.conf")) {
         Ok(intent) => assert!(!intent.files.is_empty()),
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A haproxy configuration: an intent, or an error with its place, whether its environment is known or
+/// not.
+pub fn haproxy_conf(data: &[u8]) {
+    if data.len() > 20_000 {
+        return;
+    }
+    let variable = ("A".to_owned(), String::from_utf8_lossy(data).into_owned());
+    for environment in [Environment::unknown(), Environment::of_process([variable])] {
+        let sources = [PathBuf::from("/etc/haproxy/haproxy.cfg")];
+        match haproxy::read(&OneFile(data), &sources, Path::new("/"), environment) {
+            Ok(intent) => assert!(intent.upstreams.iter().all(|one| !one.routes.is_empty())),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::{
     process::{Child, Command, Stdio},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,6 +25,17 @@ fn command_lines() {
             line(None, None),
         ),
         (
+            vec![
+                "nginx: master process /opt/my nginx/nginx -q -c /srv/my  edge/a.conf -g daemon off;",
+            ],
+            line(Some("/srv/my  edge/a.conf"), None),
+        ),
+        (
+            vec!["nginx: master process nginx -c /srv/with -dash/x -p /srv/a b/"],
+            line(Some("/srv/with -dash/x"), Some("/srv/a b/")),
+        ),
+        (vec!["nginx: master process nginx -c"], line(None, None)),
+        (
             vec!["nginx", "-p", "/srv/edge", "-c", "edge.conf"],
             line(Some("edge.conf"), Some("/srv/edge")),
         ),
@@ -42,6 +53,7 @@ fn command_lines() {
 #[test]
 fn built_in_paths() {
     let debian = b"\0--prefix=%s\0configure arguments:\0 --with-cc-opt='-g -ffile-prefix-map=/b=.' --prefix=/usr/share/nginx --conf-path=/etc/nginx/nginx.conf --user=www\0";
+    let quoted = b"\0 --prefix='/opt/my nginx' --conf-path='/etc/my nginx/a.conf' --user=www\0";
     let bare = b"\0nginx\0";
     let prefix_only = b"\0--prefix=/opt/nginx\0";
     let command = |configuration: Option<&str>, prefix: Option<&str>| CommandLine {
@@ -55,6 +67,8 @@ fn built_in_paths() {
         (&debian[..], command(Some("x.conf"), Some("/srv/x/")), "/srv/x/x.conf"),
         (&debian[..], command(Some("x.conf"), Some("sub")), "/home/op/sub/x.conf"),
         (&debian[..], command(Some("/x.conf"), Some("/srv/x")), "/x.conf"),
+        (&quoted[..], command(None, None), "/etc/my nginx/a.conf"),
+        (&quoted[..], command(Some("x.conf"), None), "/opt/my nginx/x.conf"),
         (&bare[..], command(None, None), "/usr/local/nginx/conf/nginx.conf"),
         (&bare[..], command(None, Some("/srv/x")), "/srv/x/conf/nginx.conf"),
         (&prefix_only[..], command(None, None), "/opt/nginx/conf/nginx.conf"),

@@ -7,8 +7,16 @@ use std::{
 
 use super::Proxies;
 use crate::compliance::{instance::Instance, process::Entry};
-use hopsight_core::{health::ComponentState, hops::labels};
+use hopsight_core::{health::ComponentState, hops::labels, policy::kind::ProxyKind};
 use hopsight_identity::source_state::NameSourceState;
+
+/// The component that reads the configurations of these proxies.
+const fn component(kind: ProxyKind) -> &'static str {
+    match kind {
+        ProxyKind::Nginx => "nginx_configuration",
+        ProxyKind::Haproxy => "haproxy_configuration",
+    }
+}
 
 impl Proxies {
     /// The proxies that are in pods known by name: label, namespace, kind and name of the workload.
@@ -47,15 +55,22 @@ impl Proxies {
         pending.into_iter().collect()
     }
 
-    /// The state of reading configurations, for `/readyz`.
-    pub(in crate::compliance) fn health(&self) -> (ComponentState, String) {
-        let mut problems: Vec<_> = self.instances.values().filter_map(Instance::problem).collect();
-        problems.sort();
-        match (problems.as_slice(), self.instances.len()) {
-            ([], 0) => (ComponentState::Ready, "no nginx seen yet".to_owned()),
-            ([], count) => (ComponentState::Ready, format!("{count} read")),
-            (problems, _) => (ComponentState::Degraded, problems.join("; ")),
-        }
+    /// The state of reading configurations, for `/readyz`: of nginx, and of every other kind of proxy
+    /// that there is.
+    pub(in crate::compliance) fn health(&self) -> Vec<(&'static str, ComponentState, String)> {
+        let of = |kind: ProxyKind| {
+            let theirs = || self.instances.values().filter(move |one| one.kind() == kind);
+            let mut problems: Vec<_> = theirs().filter_map(Instance::problem).collect();
+            problems.sort();
+            let (state, detail) = match (problems.as_slice(), theirs().count()) {
+                ([], 0) => (ComponentState::Ready, format!("no {kind} seen yet")),
+                ([], count) => (ComponentState::Ready, format!("{count} read")),
+                (problems, _) => (ComponentState::Degraded, problems.join("; ")),
+            };
+            (component(kind), state, detail)
+        };
+        let is_shown = |kind: &ProxyKind| *kind == ProxyKind::Nginx || self.kinds.contains(kind);
+        ProxyKind::ALL.iter().copied().filter(is_shown).map(of).collect()
     }
 
     /// The same for each source of names that is to be asked.

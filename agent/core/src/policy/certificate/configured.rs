@@ -7,8 +7,8 @@ use thiserror::Error;
 use super::{CertificateError, Chain, KeyMatch, NoAnswer, chain, key_matches, read};
 use crate::{
     policy::{
+        files::ConfigFiles,
         intent::{Text, TlsIntent},
-        nginx::ConfigFiles,
         time::UnixTime,
     },
     tls::certificate_facts::CertificateFacts,

@@ -254,7 +254,9 @@ impl Assessor<'_> {
         if !wanted {
             return Answer::Met;
         }
-        let off = self.routes().find(|route| route.scheme == Scheme::Tls && !route.tls.verifies());
+        let is_off =
+            |route: &&Route| route.scheme == Scheme::Tls && route.tls.verifies() == Stated::No;
+        let off = self.routes().find(is_off);
         let place =
             off.map(|route| route.tls.verify.as_ref().map_or(&route.at, |verify| &verify.at));
         match (verdict.server_verified, self.stated(UpstreamIntent::verify)) {

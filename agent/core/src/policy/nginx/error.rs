@@ -88,6 +88,16 @@ pub enum Problem {
         /// Its name.
         name: String,
     },
+    /// A server of an upstream block that is asked to speak TLS, which is not said there.
+    #[error(
+        "invalid parameter \"{parameter}\" in \"server\": that TLS is spoken to an upstream is said \
+         where it is used, such as \"proxy_pass https://NAME\" (in stream: \"proxy_ssl on\"), with \
+         \"proxy_ssl_certificate\" for a client certificate and \"proxy_ssl_verify on\""
+    )]
+    TlsAtServer {
+        /// The parameter.
+        parameter: String,
+    },
     /// An upstream block was addressed with a port.
     #[error("upstream \"{name}\" may not have port {port}: the ports are those of its servers")]
     UpstreamPort {

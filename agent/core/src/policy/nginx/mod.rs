@@ -26,9 +26,11 @@ pub(super) mod tests;
 use std::path::Path;
 
 pub use error::{ConfigError, Problem};
-pub use tree::ConfigFiles;
 
-use super::intent::{Intent, Place};
+use super::{
+    files::ConfigFiles,
+    intent::{Intent, Place},
+};
 
 /// Reads the configuration whose main file is `main` (absolute: nginx's `-c`, or its built-in
 /// default), with everything it includes.
@@ -44,6 +46,7 @@ pub fn read(files: &dyn ConfigFiles, main: &Path) -> Result<Intent, ConfigError>
     let start = Place { file: main.to_string_lossy().into(), line: 1 };
     let mut reader = tree::TreeReader::new(files, conf_prefix);
     let directives = reader.file(main, &start, 0)?;
-    let upstreams = walk::upstreams(&directives, conf_prefix)?;
-    Ok(Intent { upstreams, files: reader.read })
+    let mut remarks = reader.remarks;
+    let upstreams = walk::upstreams(&directives, conf_prefix, &mut remarks)?;
+    Ok(Intent { upstreams, files: reader.read, remarks })
 }

@@ -61,6 +61,10 @@ fn nginx_refuses_what_we_refuse_and_at_the_same_line() {
             return;
         };
         let emergency = words.lines().find(|line| line.contains("[emerg]")).unwrap_or_default();
+        // nginx knows no file but a main one.
+        if name == "only-what-http-includes" {
+            continue;
+        }
         if !name.starts_with("broken") {
             // It may lack modules, certificates and names here; its grammar must be satisfied.
             for fault in ["unexpected", "duplicate", "invalid value", "invalid URL", "not allowed"]

@@ -124,6 +124,14 @@ fn apply(
         "server_name" => tls.server_name = Some(said(directive, directive.flag()?)),
         "ciphers" => tls.ciphers = Some(said(directive, directive.argument()?.to_owned())),
         "session_reuse" => tls.session_reuse = Some(said(directive, directive.flag()?)),
+        // A program has the last word. With NTLS (GB/T 38636) the client proves the key of its
+        // certificate for signing, which takes the place of the other one.
+        _ if setting.starts_with("certificate_by_") || setting == "sign_certificate" => {
+            tls.certificate_by = Some(said(directive, directive.name.clone()));
+        }
+        _ if setting.starts_with("verify_by_") => {
+            tls.verify_by = Some(said(directive, directive.name.clone()));
+        }
         // `password_file`, `certificate_cache`, `key_log`, ... say nothing about the hop.
         _ => {}
     }

@@ -80,7 +80,20 @@ pub(super) enum BadUrl {
 }
 
 /// Variables whose value always begins with `/`, so that an address ends before them.
-const PATH_VARIABLES: [&str; 3] = ["$request_uri", "$uri", "$document_uri"];
+const PATH_VARIABLES: [&str; 3] = ["request_uri", "uri", "document_uri"];
+
+/// Where the first of them begins, as `$uri` or `${uri}`. A longer name is another variable.
+fn path_variable(text: &str) -> Option<usize> {
+    let is_path = |(at, _): &(usize, &str)| {
+        let after = &text[at + 1..];
+        let name = match after.strip_prefix('{') {
+            Some(braced) => braced.split('}').next(),
+            None => after.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next(),
+        };
+        name.is_some_and(|name| PATH_VARIABLES.contains(&name))
+    };
+    text.match_indices('$').find(is_path).map(|(at, _)| at)
+}
 
 pub(super) fn parse(pass: Pass, argument: &str) -> Result<Url, BadUrl> {
     let variable = |scheme| Ok(Url { scheme, host: Host::Variable(argument.to_owned()) });
@@ -108,12 +121,8 @@ pub(super) fn parse(pass: Pass, argument: &str) -> Result<Url, BadUrl> {
             _ => Ok(Url { scheme, host: Host::Unix(path.to_owned()) }),
         };
     }
-    let end = PATH_VARIABLES
-        .iter()
-        .filter_map(|name| rest.find(name))
-        .chain(rest.find(['/', '?']))
-        .min()
-        .unwrap_or(rest.len());
+    let ends = [path_variable(rest), rest.find(['/', '?'])];
+    let end = ends.into_iter().flatten().min().unwrap_or(rest.len());
     let authority = &rest[..end];
     if authority.contains('$') {
         return variable(scheme);
@@ -207,6 +216,10 @@ mod tests {
             (Proxy, "$backend", variable(Unknown, "$backend")),
             (Proxy, "http://app/$1", named(Plaintext, "app", None, Some(80))),
             (Proxy, "https://app$request_uri", named(Tls, "app", None, Some(443))),
+            (Proxy, "https://app${uri}x", named(Tls, "app", None, Some(443))),
+            (Proxy, "http://$uri_backend", variable(Plaintext, "http://$uri_backend")),
+            (Proxy, "http://app$uri_x", variable(Plaintext, "http://app$uri_x")),
+            (Proxy, "http://app${uri_x}/y", variable(Plaintext, "http://app${uri_x}/y")),
             (Proxy, "http://app$suffix/x", variable(Plaintext, "http://app$suffix/x")),
             (Proxy, "http://app:$port", variable(Plaintext, "http://app:$port")),
             (Proxy, "app:80", Err(BadUrl::Scheme)),

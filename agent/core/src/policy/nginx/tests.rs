@@ -1,17 +1,17 @@
 //! Configurations in `fixtures/nginx` with what they mean, written by hand in their first lines:
-//! `#>` one route each, or `#!` the error. `#--- name` begins another file of the same directory.
+//! `#>` one route each and `#?` one remark each, or `#!` the error. `#--- name` begins another file of the same directory.
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::*;
 use crate::policy::{
     glob,
-    intent::{Route, Scheme, Servers, Setting, Text, UpstreamIntent},
+    intent::{Remark, Route, Scheme, Servers, Setting, Stated, Text, UpstreamIntent},
 };
 
 pub(super) const DIRECTORY: &str = "/etc/nginx";
@@ -47,6 +47,14 @@ impl ConfigFiles for Memory {
     }
 
     fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut plain = PathBuf::new();
+        for part in pattern.components() {
+            match part {
+                Component::ParentDir => drop(plain.pop()),
+                part => plain.push(part),
+            }
+        }
+        let pattern = plain.as_path();
         let matches = |path: &Path| {
             let (path, pattern) = (path.to_str().unwrap(), pattern.to_str().unwrap());
             let hidden = path.rsplit('/').next().unwrap().starts_with('.');
@@ -101,7 +109,9 @@ fn describe(upstream: &UpstreamIntent, route: &Route, first: bool) -> String {
         let flag = |on: bool| on.then(String::new);
         add("cert=", tls.certificate.as_ref().map(text));
         add("key=", tls.certificate_key.as_ref().map(text));
-        add("verify", flag(tls.verifies()));
+        add("cert-by=", tls.certificate_by.as_ref().map(|by| by.value.clone()));
+        add("verify", flag(tls.verifies() == Stated::Yes));
+        add("verify-by=", tls.verify_by.as_ref().map(|by| by.value.clone()));
         add("ca=", tls.trusted_certificate.as_ref().map(|ca| ca.value.clone()));
         add("depth=", tls.verify_depth.as_ref().map(|depth| depth.value.to_string()));
         add("crl=", tls.crl.as_ref().map(|crl| crl.value.clone()));
@@ -157,6 +167,13 @@ fn configurations_mean_what_they_say() {
             panic!("{name}: {error}");
         });
         assert_eq!(describe_all(&intent), said(fixture, "#>"), "{name}");
+        let remark = |one: &Remark| format!("{}: {}", one.at, one.text);
+        let remarks: Vec<_> = intent.remarks.iter().map(remark).collect();
+        let told = said(fixture, "#?").into_iter().map(|told| {
+            let (place, text) = told.split_once(' ').unwrap();
+            format!("{DIRECTORY}/{place}: {text}")
+        });
+        assert_eq!(remarks, told.collect::<Vec<_>>(), "{name}");
         good += 1;
     }
     assert!(good >= 40, "only {good} fixtures were found");
@@ -204,7 +221,6 @@ fn settings_and_routes_say_where_they_stand() {
 
 #[test]
 fn routes_that_disagree_are_not_averaged() {
-    use crate::policy::intent::Stated;
     let (_, fixture) =
         fixtures().into_iter().find(|(name, _)| name == "two-routes-differ").unwrap();
     let intent = Memory::from_fixture(&fixture).read_all().unwrap();

@@ -10,23 +10,11 @@ use super::{
     error::{ConfigError, Problem},
     token::{End, Tokenizer},
 };
-use crate::policy::{glob, intent::Place};
-
-/// Where the files of a configuration come from. Paths are absolute, as the proxy sees them.
-pub trait ConfigFiles {
-    /// The content of one file.
-    ///
-    /// # Errors
-    /// As `read(2)` has them; the reader adds the path and the place of the `include`.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-
-    /// The files matching a pattern (see [`glob::matches`], applied to each part of the path; a
-    /// leading `.` is matched only by a `.`), sorted by name like `glob(3)`. No match is no error.
-    ///
-    /// # Errors
-    /// When a directory exists and cannot be listed.
-    fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>>;
-}
+use crate::policy::{
+    files::ConfigFiles,
+    glob,
+    intent::{Place, Remark, remark},
+};
 
 /// Files read, and files and bytes taken at most. Real configurations stay far below.
 const MAX_FILES: usize = 10_000;
@@ -94,6 +82,7 @@ pub(super) struct TreeReader<'a> {
     /// Relative paths begin here: the directory of the main configuration file.
     conf_prefix: &'a Path,
     pub(super) read: Vec<PathBuf>,
+    pub(super) remarks: Vec<Remark>,
     bytes: usize,
     directives: usize,
     words: usize,
@@ -101,7 +90,15 @@ pub(super) struct TreeReader<'a> {
 
 impl<'a> TreeReader<'a> {
     pub(super) fn new(files: &'a dyn ConfigFiles, conf_prefix: &'a Path) -> Self {
-        Self { files, conf_prefix, read: Vec::new(), bytes: 0, directives: 0, words: 0 }
+        Self {
+            files,
+            conf_prefix,
+            read: Vec::new(),
+            remarks: Vec::new(),
+            bytes: 0,
+            directives: 0,
+            words: 0,
+        }
     }
 
     /// `included_at` is the place of the `include`, the main file itself for the first.
@@ -194,6 +191,10 @@ impl<'a> TreeReader<'a> {
         }
         let matches =
             self.files.glob(&path).map_err(|error| directive.error(unreadable(&path, &error)))?;
+        if matches.is_empty() {
+            let text = || format!("no file matches include \"{argument}\"");
+            remark(&mut self.remarks, &directive.at, text);
+        }
         let mut out = Vec::new();
         for path in matches {
             out.append(&mut self.file(&path, &directive.at, depth + 1)?);

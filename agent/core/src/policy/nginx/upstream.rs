@@ -68,6 +68,37 @@ impl Groups {
     }
 }
 
+/// What may stand in an upstream block and brings no servers but `server`'s: nginx's own directives
+/// and Tengine's.
+const NO_SERVERS: [&str; 23] = [
+    "server",
+    "zone",
+    "hash",
+    "ip_hash",
+    "least_conn",
+    "least_time",
+    "random",
+    "queue",
+    "sticky",
+    "ntlm",
+    "keepalive",
+    "keepalive_requests",
+    "keepalive_time",
+    "keepalive_timeout",
+    "resolver",
+    "resolver_timeout",
+    "check",
+    "check_http_send",
+    "check_http_expect_alive",
+    "check_keepalive_requests",
+    "consistent_hash",
+    "session_sticky",
+    "fair",
+];
+
+/// What a `server` has never had, and what people mean who write it.
+const NO_PARAMETERS: [&str; 3] = ["ssl", "tls", "https"];
+
 impl Group {
     fn read(directive: &Directive, default_port: Option<u16>) -> Result<Self, ConfigError> {
         let name = directive.argument()?.to_owned();
@@ -80,12 +111,10 @@ impl Group {
             .into_iter()
             .map(|directive| server(directive, default_port))
             .collect::<Result<Vec<_>, _>>()?;
-        // `balancer_by_lua*` (ingress-nginx, OpenResty), the API's `state` and SRV records bring
-        // others.
+        // The API's `state`, SRV records, `balancer_by_lua*` (ingress-nginx, OpenResty) and
+        // directives of other modules bring others, or choose among them in ways of their own.
         let dynamic = !from_dns.is_empty()
-            || inside.iter().any(|directive| {
-                directive.name.starts_with("balancer_by_lua") || directive.name == "state"
-            });
+            || inside.iter().any(|directive| !NO_SERVERS.contains(&directive.name.as_str()));
         if servers.is_empty() && !dynamic {
             return Err(directive.error(Problem::NoServers { name }));
         }
@@ -105,6 +134,10 @@ fn server(directive: &Directive, default_port: Option<u16>) -> Result<Server, Co
             "backup" => server.backup = true,
             "down" => server.down = true,
             "resolve" => server.resolve = true,
+            other if NO_PARAMETERS.contains(&other) => {
+                let parameter = other.to_owned();
+                return Err(directive.error(Problem::TlsAtServer { parameter }));
+            }
             // `max_fails=`, `service=` and those of other modules do not change who is addressed.
             other => {
                 if let Some(weight) = other.strip_prefix("weight=") {

@@ -11,7 +11,8 @@ use super::{
     variables::{Variables, may_become},
 };
 use crate::policy::intent::{
-    Route, Scheme, Server, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent,
+    Remark, Route, Scheme, Server, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent,
+    remark,
 };
 
 /// Bytes that the routes of a configuration may take in memory, each of which has the settings that
@@ -22,8 +23,19 @@ const MAX_SIZE: usize = 24 << 20;
 pub(super) fn upstreams(
     directives: &[Directive],
     conf_prefix: &Path,
+    remarks: &mut Vec<Remark>,
 ) -> Result<Vec<UpstreamIntent>, ConfigError> {
     let mut out = Vec::new();
+    // A file that others include, read by itself.
+    if let Some(first) = fragment(directives) {
+        let text = || "this is no main file: read as what \"http\" includes".to_owned();
+        remark(remarks, &first.at, text);
+        let groups = Groups::read(directives, Some(80))?;
+        let mut walk = Walk::new(conf_prefix, directives, groups, &mut out);
+        walk.http(directives, Context::Http, &Level::default())?;
+        walk.share_variable_routes()?;
+        return Ok(out);
+    }
     for directive in directives {
         match directive.name.as_str() {
             "http" => {
@@ -44,6 +56,13 @@ pub(super) fn upstreams(
         }
     }
     Ok(out)
+}
+
+/// The first directive that belongs into `http`, where nothing is there that makes a main file.
+fn fragment(directives: &[Directive]) -> Option<&Directive> {
+    let is_main = |one: &Directive| matches!(&*one.name, "http" | "stream" | "events" | "mail");
+    let is_inner = |one: &&Directive| matches!(&*one.name, "server" | "upstream" | "location");
+    if directives.iter().any(is_main) { None } else { directives.iter().find(is_inner) }
 }
 
 /// The block a level of `http` belongs to.
@@ -246,8 +265,14 @@ impl<'a> Walk<'a> {
         {
             *value = default_name.clone();
         }
-        let route =
-            Route { directive: pass.name.clone(), at: pass.at.clone(), scheme, tls, default_name };
+        let route = Route {
+            directive: pass.name.clone(),
+            at: pass.at.clone(),
+            only: Vec::new(),
+            scheme,
+            tls,
+            default_name: Some(default_name),
+        };
         self.size += route.size();
         if self.size > MAX_SIZE {
             let what = "bytes of routes and their settings";

@@ -170,6 +170,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             seeds.extend(read.filter(|capture| capture.len() <= CAPTURE_BYTES));
         }
         "nginx_conf" => seeds.extend(contents("nginx")),
+        "haproxy_conf" => seeds.extend(contents("haproxy")),
         "process" => {
             let id = "0123456789abcdef".repeat(4);
             let pod = "kubepods.slice/kubepods-pod1f2e3d4c_5b6a_4978_8695_a4b3c2d1e0f1.slice";

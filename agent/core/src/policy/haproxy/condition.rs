@@ -1,0 +1,189 @@
+//! Conditional blocks (`.if`, `.elif`, `.else`, `.endif`; section 2.4 of haproxy's configuration
+//! manual). What depends on the build or version of haproxy is not decided here.
+
+use super::{
+    environment::{Environment, Variable},
+    error::Problem,
+};
+
+/// Nesting of blocks (`MAXNESTEDCONDS` of haproxy).
+const MAX_DEPTH: usize = 64;
+
+/// Whether a line counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counts {
+    Yes,
+    No,
+    /// It depends on what is not known.
+    Perhaps,
+}
+
+/// The state of one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Branch {
+    /// This branch counts.
+    Taken,
+    /// None has counted so far.
+    NotYet,
+    /// One has counted before, or what is around does not.
+    Over,
+    /// It is not known which counts.
+    Open,
+}
+
+/// The blocks around a line.
+#[derive(Debug, Default)]
+pub(super) struct Conditions(Vec<Branch>);
+
+impl Conditions {
+    pub(super) fn counts(&self) -> Counts {
+        if self.0.iter().any(|branch| matches!(branch, Branch::NotYet | Branch::Over)) {
+            Counts::No
+        } else if self.0.contains(&Branch::Open) {
+            Counts::Perhaps
+        } else {
+            Counts::Yes
+        }
+    }
+
+    /// Takes in a line; says whether it belonged to a condition.
+    pub(super) fn take(
+        &mut self,
+        words: &[String],
+        environment: &Environment,
+    ) -> Result<bool, Problem> {
+        let Some((keyword, condition)) = words.split_first() else { return Ok(false) };
+        let branch = || match decide(&condition.join(" "), environment) {
+            Some(true) => Branch::Taken,
+            Some(false) => Branch::NotYet,
+            None => Branch::Open,
+        };
+        let (counts, depth) = (self.counts(), self.0.len());
+        match (keyword.as_str(), self.0.last_mut()) {
+            (".if", _) if depth == MAX_DEPTH => {
+                return Err(Problem::TooMuch { what: "nested conditions", limit: MAX_DEPTH });
+            }
+            (".if", _) if counts == Counts::No => self.0.push(Branch::Over),
+            (".if", _) => self.0.push(branch()),
+            (".elif" | ".else", Some(last @ Branch::Taken)) => *last = Branch::Over,
+            (".elif", Some(last @ Branch::NotYet)) => *last = branch(),
+            (".else", Some(last @ Branch::NotYet)) => *last = Branch::Taken,
+            (".elif" | ".else", Some(Branch::Over | Branch::Open)) => {}
+            (".endif", Some(_)) => drop(self.0.pop()),
+            (".elif", None) => return Err(Problem::Condition(".elif")),
+            (".else", None) => return Err(Problem::Condition(".else")),
+            (".endif", None) => return Err(Problem::Condition(".endif")),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The end of a file.
+    pub(super) fn end(&self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::Condition(".if")) }
+    }
+}
+
+/// What a condition says; `None` where it asks for what is not known.
+fn decide(condition: &str, environment: &Environment) -> Option<bool> {
+    let or = condition.split("||").map(|part| {
+        let and = part.split("&&").map(|term| decide_term(term.trim(), environment));
+        and.fold(Some(true), |sum, term| match (sum, term) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        })
+    });
+    or.fold(Some(false), |sum, part| match (sum, part) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        _ => None,
+    })
+}
+
+fn decide_term(term: &str, environment: &Environment) -> Option<bool> {
+    if let Some(negated) = term.strip_prefix('!') {
+        return decide_term(negated.trim(), environment).map(|value| !value);
+    }
+    if let Ok(number) = term.parse::<i64>() {
+        return Some(number != 0);
+    }
+    match term {
+        "" | "false" => return Some(false),
+        "true" => return Some(true),
+        _ => {}
+    }
+    let (name, arguments) = term.strip_suffix(')')?.split_once('(')?;
+    let arguments: Vec<_> = arguments.split(',').map(str::trim).collect();
+    // A variable that is not known was left as it is.
+    let known = || arguments.iter().all(|argument| !argument.contains('$'));
+    match (name, arguments.as_slice()) {
+        ("defined", [variable]) => match environment.get(variable) {
+            Variable::Set(_) => Some(true),
+            Variable::Unset => Some(false),
+            Variable::Unknown => None,
+        },
+        ("streq", [one, other]) if known() => Some(one == other),
+        ("strneq", [one, other]) if known() => Some(one != other),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn conditions() {
+        let environment = Environment::of_process([("A".to_owned(), "1".to_owned())]);
+        for (condition, expected) in [
+            ("", Some(false)),
+            ("1", Some(true)),
+            ("0", Some(false)),
+            ("true && !false", Some(true)),
+            ("defined(A)", Some(true)),
+            ("!defined(A) || defined(B)", Some(false)),
+            ("streq(a,a)", Some(true)),
+            ("strneq(a, a)", Some(false)),
+            ("streq(${NO},a)", None),
+            ("feature(OPENSSL)", None),
+            ("feature(OPENSSL) && false", Some(false)),
+            ("version_atleast(2.4) || true", Some(true)),
+            ("something new", None),
+        ] {
+            assert_eq!(decide(condition, &environment), expected, "{condition}");
+        }
+    }
+
+    #[test]
+    fn branches() {
+        let environment = Environment::of_process([]);
+        for (lines, expected) in [
+            (&[".if 1"][..], Counts::Yes),
+            (&[".if 0"], Counts::No),
+            (&[".if 0", ".else"], Counts::Yes),
+            (&[".if 0", ".elif 1"], Counts::Yes),
+            (&[".if 1", ".elif 1"], Counts::No),
+            (&[".if 1", ".elif 1", ".else"], Counts::No),
+            (&[".if feature(X)"], Counts::Perhaps),
+            (&[".if feature(X)", ".else"], Counts::Perhaps),
+            (&[".if 0", ".if 1"], Counts::No),
+            (&[".if 0", ".if 1", ".endif", ".endif"], Counts::Yes),
+        ] {
+            let mut conditions = Conditions::default();
+            for line in lines {
+                assert!(conditions.take(&words(line), &environment).unwrap(), "{line}");
+            }
+            assert_eq!(conditions.counts(), expected, "{lines:?}");
+        }
+        let mut conditions = Conditions::default();
+        assert!(!conditions.take(&words("server a"), &environment).unwrap());
+        assert!(conditions.take(&words(".endif"), &environment).is_err());
+        conditions.take(&words(".if 1"), &environment).unwrap();
+        assert_eq!(conditions.end(), Err(Problem::Condition(".if")));
+    }
+}

@@ -1,0 +1,188 @@
+//! The environment variables that a configuration may use.
+
+use std::collections::BTreeMap;
+
+/// The environment of the process that reads a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `None` is a variable of which the value is not known.
+    values: BTreeMap<String, Option<String>>,
+    /// Whether a variable that is not among them is not set; else nothing is known of it.
+    is_complete: bool,
+}
+
+/// What is known of one variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variable<'a> {
+    Set(&'a str),
+    Unset,
+    Unknown,
+}
+
+impl Environment {
+    /// The environment of a process, which is known.
+    #[must_use]
+    pub fn of_process(values: impl IntoIterator<Item = (String, String)>) -> Self {
+        let values = values.into_iter().map(|(name, value)| (name, Some(value)));
+        Self { values: values.collect(), is_complete: true }
+    }
+
+    /// That of whoever will start with a file that was only found: nothing is known of it.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Variable<'_> {
+        match self.values.get(name) {
+            Some(Some(value)) => Variable::Set(value),
+            Some(None) => Variable::Unknown,
+            None if self.is_complete => Variable::Unset,
+            None => Variable::Unknown,
+        }
+    }
+
+    /// `setenv`, or `presetenv` with `only_if_unset`.
+    pub(super) fn set(&mut self, name: &str, value: &str, only_if_unset: bool) {
+        let value = match self.get(name) {
+            Variable::Set(_) if only_if_unset => return,
+            Variable::Unknown if only_if_unset => None,
+            _ => Some(value.to_owned()),
+        };
+        self.values.insert(name.to_owned(), value);
+    }
+
+    /// Forgets what is known of a variable.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.values.insert(name.to_owned(), None);
+    }
+
+    /// `unsetenv`.
+    pub(super) fn unset(&mut self, name: &str) {
+        match self.is_complete {
+            true => drop(self.values.remove(name)),
+            // That it is not set looks like an empty one, but to `defined()`, which then says yes.
+            false => drop(self.values.insert(name.to_owned(), Some(String::new()))),
+        }
+    }
+
+    /// `resetenv`: only these remain.
+    pub(super) fn keep(&mut self, names: &[String]) {
+        self.values.retain(|name, _| names.contains(name));
+    }
+
+    /// Replaces `$NAME` and `${NAME}`; what is not known stays as it is.
+    pub(super) fn expand(&self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            let Some(reference) = Reference::read(&rest[at..]) else {
+                out.push('$');
+                rest = &rest[at + 1..];
+                continue;
+            };
+            out.push_str(&self.value(&reference));
+            rest = &rest[at + reference.raw.len()..];
+        }
+        out + rest
+    }
+
+    /// The value of a reference; itself where it is not known.
+    pub(super) fn value(&self, reference: &Reference<'_>) -> String {
+        match self.get(reference.name) {
+            Variable::Set(value) => value.to_owned(),
+            Variable::Unset => reference.default.unwrap_or_default().to_owned(),
+            Variable::Unknown => reference.raw.to_owned(),
+        }
+    }
+}
+
+/// A reference to a variable in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reference<'a> {
+    /// All of it.
+    pub(super) raw: &'a str,
+    pub(super) name: &'a str,
+    /// After `-`: the value if it is not set.
+    pub(super) default: Option<&'a str>,
+    /// `[*]`: each word of the value is one.
+    pub(super) is_list: bool,
+}
+
+impl<'a> Reference<'a> {
+    /// The reference at the beginning of a text that begins with `$`; `None` if that is no reference.
+    pub(super) fn read(text: &'a str) -> Option<Self> {
+        let after = text.strip_prefix('$')?;
+        let is_in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (braced, raw) = match after.strip_prefix('{') {
+            Some(inside) => {
+                let end = inside.find('}')?;
+                (&inside[..end], &text[..end + 3])
+            }
+            None => {
+                let end = after.find(|c| !is_in_name(c)).unwrap_or(after.len());
+                (&after[..end], &text[..=end])
+            }
+        };
+        let (braced, is_list) = match braced.strip_suffix("[*]") {
+            Some(name) => (name, true),
+            None => (braced, false),
+        };
+        let (name, default) = match braced.split_once('-') {
+            Some((name, default)) => (name, Some(default)),
+            None => (braced, None),
+        };
+        // `${.LINE}` and its kin are haproxy's own; what they say is not known here.
+        let is_name = name
+            .strip_prefix('.')
+            .unwrap_or(name)
+            .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.strip_prefix('.').unwrap_or(name).chars().all(is_in_name);
+        is_name.then_some(Self { raw, name, default, is_list })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced_where_they_are_known() {
+        let of = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let known = Environment::of_process(of(&[("HOST", "10.0.0.1"), ("A", "x y")]));
+        let mut unknown = Environment::unknown();
+        unknown.set("HOST", "10.0.0.2", false);
+        for (text, in_known, in_unknown) in [
+            ("$HOST:443", "10.0.0.1:443", "10.0.0.2:443"),
+            ("${HOST}x", "10.0.0.1x", "10.0.0.2x"),
+            ("$A", "x y", "$A"),
+            ("${NO}/${NO-default}", "/default", "${NO}/${NO-default}"),
+            ("a$", "a$", "a$"),
+            ("$1 ${", "$1 ${", "$1 ${"),
+        ] {
+            assert_eq!(known.expand(text), in_known, "{text}");
+            assert_eq!(unknown.expand(text), in_unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_preset_is_known_only_where_it_was_unset() {
+        let mut known = Environment::of_process([("A".to_owned(), "1".to_owned())]);
+        let mut unknown = Environment::unknown();
+        for environment in [&mut known, &mut unknown] {
+            environment.set("A", "2", true);
+            environment.set("B", "2", true);
+            environment.set("C", "3", false);
+            environment.unset("C");
+        }
+        assert_eq!([known.get("A"), known.get("B")], [Variable::Set("1"), Variable::Set("2")]);
+        assert_eq!([unknown.get("A"), unknown.get("B")], [Variable::Unknown; 2]);
+        assert_eq!([known.get("C"), unknown.get("C")], [Variable::Unset, Variable::Set("")]);
+    }
+}

@@ -1,0 +1,49 @@
+//! The kinds of proxies whose configuration can be read.
+
+use crate::vocabulary;
+
+vocabulary! {
+    /// A kind of proxy whose configuration can be read, by the name of its process.
+    ProxyKind {
+        /// nginx, and what is made of it.
+        Nginx => "nginx",
+        /// haproxy.
+        Haproxy => "haproxy",
+    }
+}
+
+impl ProxyKind {
+    /// The kind of proxy that a file is for, by its first line that tells.
+    #[must_use]
+    pub fn of_file(content: &str) -> Option<Self> {
+        const SECTIONS: [&str; 7] =
+            ["global", "defaults", "frontend", "backend", "listen", "resolvers", "userlist"];
+        let lines = content.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.split_ascii_whitespace().next().zip(Some(line))).find_map(
+            |(first, line)| match line {
+                _ if line.contains([';', '{', '}']) => Some(Self::Nginx),
+                _ if SECTIONS.contains(&first) => Some(Self::Haproxy),
+                _ => None,
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_tells_what_it_is_for() {
+        for (content, expected) in [
+            ("# global\nuser www-data;\nevents {}\n", Some(ProxyKind::Nginx)),
+            ("upstream app\n{\nserver 10.0.0.1;\n}", Some(ProxyKind::Nginx)),
+            ("\n# a;\nglobal\n  maxconn 100\n", Some(ProxyKind::Haproxy)),
+            ("backend app\n server a 10.0.0.1:80\n", Some(ProxyKind::Haproxy)),
+            ("hello\n", None),
+            ("", None),
+        ] {
+            assert_eq!(ProxyKind::of_file(content), expected, "{content:?}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What mends a violation, in the language of the proxy's configuration. Paths that the configuration
+//! does not name are examples.
+
+use crate::{
+    policy::{
+        drift::Rule,
+        intent::{Route, Scheme, Target, UpstreamIntent},
+        kind::ProxyKind,
+        rules::Policy,
+    },
+    tls::hello::TlsVersion,
+};
+
+/// The snippet that mends a violation of `rule`; `None` where there is none to give.
+pub(super) fn snippet(
+    kind: ProxyKind,
+    rule: Rule,
+    upstream: &UpstreamIntent,
+    route: &Route,
+    policy: &Policy,
+) -> Option<String> {
+    let lines = match kind {
+        ProxyKind::Nginx => nginx(rule, upstream, route, policy)?,
+        ProxyKind::Haproxy => haproxy(rule, route, policy)?,
+    };
+    Some(lines.join("\n"))
+}
+
+/// The authorities that the route names, or an example.
+fn authorities<'a>(route: &'a Route, example: &'a str) -> &'a str {
+    let named = route.tls.trusted_certificate.as_ref().map(|ca| ca.value.as_str());
+    named.filter(|name| !name.is_empty()).unwrap_or(example)
+}
+
+/// The versions from `minimum` on, as OpenSSL's users spell them.
+fn versions(minimum: TlsVersion) -> Vec<&'static str> {
+    let known = [(0x0301, "TLSv1"), (0x0302, "TLSv1.1"), (0x0303, "TLSv1.2"), (0x0304, "TLSv1.3")];
+    known.into_iter().filter(|(code, _)| *code >= minimum.0).map(|(_, name)| name).collect()
+}
+
+fn nginx(
+    rule: Rule,
+    upstream: &UpstreamIntent,
+    route: &Route,
+    policy: &Policy,
+) -> Option<Vec<String>> {
+    // The module's directives begin as its pass directive does.
+    let (module, scheme) = match route.directive.as_str() {
+        "proxy_pass" => ("proxy", "https"),
+        "grpc_pass" => ("grpc", "grpcs"),
+        "uwsgi_pass" => ("uwsgi", "suwsgi"),
+        _ => {
+            let what = route.directive.trim_end_matches("_pass");
+            return Some(vec![format!(
+                "# {what} knows no TLS: let a proxy at the upstream end it, and use proxy_pass https://"
+            )]);
+        }
+    };
+    Some(match rule {
+        Rule::Plaintext if route.scheme == Scheme::Passthrough => vec!["proxy_ssl on;".to_owned()],
+        Rule::Plaintext => {
+            let target = match &upstream.target {
+                Target::Variable(expression) => match expression.split_once("://") {
+                    Some((_, after)) => after.to_owned(),
+                    None => expression.clone(),
+                },
+                target => target.to_string(),
+            };
+            vec![format!("{module}_pass {scheme}://{target};")]
+        }
+        Rule::ClientCertificateMissing => vec![
+            format!("{module}_ssl_certificate /etc/nginx/client.pem;"),
+            format!("{module}_ssl_certificate_key /etc/nginx/client.key;"),
+        ],
+        Rule::UpstreamNotVerified => {
+            let ca = authorities(route, "/etc/nginx/upstream-ca.pem");
+            vec![
+                format!("{module}_ssl_verify on;"),
+                format!("{module}_ssl_trusted_certificate {};", quoted(ca)),
+            ]
+        }
+        Rule::VersionBelowMinimum => {
+            vec![format!("{module}_ssl_protocols {};", versions(policy.min_version?).join(" "))]
+        }
+        Rule::ThirdPartyCertificate => vec![format!("{module}_ssl_certificate \"\";")],
+        _ => return None,
+    })
+}
+
+/// A word of nginx's, in quotes where it needs them.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("{word:?}") }
+}
+
+fn haproxy(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
+    let ca = authorities(route, "/etc/haproxy/upstream-ca.pem");
+    let verify = format!("verify required ca-file {ca}");
+    let words = match rule {
+        Rule::Plaintext if route.directive == "check" => "check-ssl".to_owned(),
+        Rule::Plaintext => format!("ssl {verify}"),
+        Rule::ClientCertificateMissing => "crt /etc/haproxy/client.pem".to_owned(),
+        Rule::UpstreamNotVerified => verify,
+        Rule::VersionBelowMinimum => {
+            let lowest = versions(policy.min_version?).first().copied()?;
+            // The first one is called `TLSv1.0` there.
+            let lowest = if lowest == "TLSv1" { "TLSv1.0" } else { lowest };
+            format!("ssl-min-ver {lowest}")
+        }
+        Rule::ThirdPartyCertificate => {
+            let certificate = route.tls.certificate.as_ref()?;
+            return Some(vec![format!("# without: crt {}", certificate.value)]);
+        }
+        _ => return None,
+    };
+    let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
+    Some(vec![format!("# at the end of the line of server {}:", address.join(" ")), words])
+}

@@ -1,0 +1,124 @@
+//! The proxies whose configuration can be read, whatever they are.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::{
+    foreign_root::ForeignRoot,
+    haproxy::{self, HaproxyInstance},
+    nginx::{self, NginxInstance},
+    reading::Reading,
+};
+use hopsight_core::policy::{
+    files::ConfigFiles,
+    haproxy::{self as core_haproxy, Environment},
+    intent::{Fault, Intent},
+    kind::ProxyKind,
+    nginx as core_nginx,
+    time::UnixTime,
+};
+use hopsight_system::process::{ProcessFacts, ProcessKey};
+
+/// The kind of proxy that a process belongs to, and its main process; `None` if its configuration
+/// cannot be read.
+///
+/// # Errors
+/// When the main process is gone or may not be inspected.
+pub fn main_of(process: &ProcessFacts) -> anyhow::Result<Option<(ProxyKind, ProcessFacts)>> {
+    if let Some(master) = nginx::master_of(process)? {
+        return Ok(Some((ProxyKind::Nginx, master)));
+    }
+    Ok(haproxy::main_of(process).map(|main| (ProxyKind::Haproxy, main)))
+}
+
+/// Reads a configuration that nothing needs to run, from the files where it begins. Relative names in
+/// one of haproxy's begin in the directory of the first.
+///
+/// # Errors
+/// Where the proxy would refuse the files too.
+pub fn read_files(
+    kind: ProxyKind,
+    files: &dyn ConfigFiles,
+    sources: &[PathBuf],
+) -> anyhow::Result<Result<Intent, Fault>> {
+    let first = sources.first().context("name a file")?;
+    Ok(match kind {
+        ProxyKind::Nginx => {
+            anyhow::ensure!(
+                sources.len() == 1,
+                "nginx has one main file, which includes the others"
+            );
+            core_nginx::read(files, first).map_err(Fault::from)
+        }
+        ProxyKind::Haproxy => {
+            let directory = first.parent().unwrap_or(first);
+            let environment = Environment::unknown();
+            core_haproxy::read(files, sources, directory, environment).map_err(Fault::from)
+        }
+    })
+}
+
+/// A running proxy whose configuration can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Configured {
+    /// An nginx.
+    Nginx(NginxInstance),
+    /// A haproxy.
+    Haproxy(HaproxyInstance),
+}
+
+impl Configured {
+    /// The proxy of this main process.
+    ///
+    /// # Errors
+    /// When it is gone or may not be inspected.
+    pub fn of_main(kind: ProxyKind, main: &ProcessFacts) -> anyhow::Result<Self> {
+        Ok(match kind {
+            ProxyKind::Nginx => Self::Nginx(NginxInstance::of_master(main)?),
+            ProxyKind::Haproxy => Self::Haproxy(HaproxyInstance::of_main(main)?),
+        })
+    }
+
+    /// Reads its configuration.
+    ///
+    /// # Errors
+    /// When the main process is gone. A faulty configuration is part of the reading: the caller keeps
+    /// the last good intent.
+    pub fn read(&self) -> anyhow::Result<Reading> {
+        match self {
+            Self::Nginx(nginx) => nginx.read(),
+            Self::Haproxy(haproxy) => haproxy.read(),
+        }
+    }
+
+    /// Where its configuration begins.
+    #[must_use]
+    pub fn sources(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Nginx(nginx) => vec![nginx.main_file.clone()],
+            Self::Haproxy(haproxy) => haproxy.sources.clone(),
+        }
+    }
+
+    /// When the newest of what it was read from, and of these files, was changed, not counting removed
+    /// ones; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the main process is gone.
+    pub fn changed_at(&self, files: &[PathBuf]) -> anyhow::Result<Option<UnixTime>> {
+        let root = ForeignRoot::of_process(self.main().pid)?;
+        let sources = self.sources();
+        let all = files.iter().chain(&sources);
+        Ok(all.filter_map(|file| root.changed_at(file).ok()).max())
+    }
+
+    /// Its main process.
+    #[must_use]
+    pub const fn main(&self) -> ProcessKey {
+        match self {
+            Self::Nginx(nginx) => nginx.master,
+            Self::Haproxy(haproxy) => haproxy.main,
+        }
+    }
+}

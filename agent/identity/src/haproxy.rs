@@ -1,0 +1,191 @@
+//! Running haproxy instances: their main process, the files they were started with, and whether what
+//! is on disk is what they are running.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{foreign_root::ForeignRoot, reading::Reading};
+use hopsight_core::policy::{
+    haproxy::{self, Environment},
+    intent::Fault,
+    time::UnixTime,
+};
+use hopsight_system::{
+    foreign,
+    process::{ProcessFacts, ProcessKey, Stat, since_boot},
+};
+
+/// What is read of an environment at most; of a longer one nothing counts, for it may be cut.
+const MAX_ENVIRONMENT: usize = 64 << 10;
+
+/// The command line options that decide about the configuration (`haproxy(1)`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// `-f`, and what comes after `--`.
+    pub files: Vec<String>,
+    /// `-C`: where relative names begin.
+    pub directory: Option<String>,
+}
+
+impl CommandLine {
+    /// Reads arguments.
+    #[must_use]
+    pub fn parse(arguments: &[String]) -> Self {
+        let mut out = Self::default();
+        let mut words = arguments.iter().skip(1).map(String::as_str);
+        while let Some(word) = words.next() {
+            match word {
+                "--" => {
+                    out.files.extend(words.by_ref().map(str::to_owned));
+                }
+                "-f" => out.files.extend(words.next().map(str::to_owned)),
+                "-C" => out.directory = words.next().map(str::to_owned),
+                // Options that take the next word; process numbers after `-sf` begin with no dash.
+                "-p" | "-n" | "-N" | "-m" | "-L" | "-S" | "-x" => drop(words.next()),
+                _ => {}
+            }
+        }
+        out
+    }
+}
+
+/// A running haproxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaproxyInstance {
+    /// Its master process, or the only one.
+    pub main: ProcessKey,
+    /// What it was told to read, as paths in its root, in their order.
+    pub sources: Vec<PathBuf>,
+    /// Where relative names begin.
+    directory: PathBuf,
+    environment: Environment,
+}
+
+/// Whether a process runs haproxy.
+fn is_haproxy(executable: &Path) -> bool {
+    executable.file_name() == Some(OsStr::new("haproxy"))
+}
+
+/// The main process of the haproxy that a process belongs to: itself, or the master that started it
+/// (`-W`). `None` if it is no haproxy.
+#[must_use]
+pub fn main_of(process: &ProcessFacts) -> Option<ProcessFacts> {
+    if !is_haproxy(&process.executable) {
+        return None;
+    }
+    let parent = ProcessFacts::read(process.parent).ok();
+    let master = parent.filter(|parent| is_haproxy(&parent.executable));
+    Some(master.unwrap_or_else(|| process.clone()))
+}
+
+impl HaproxyInstance {
+    /// The instance of this main process.
+    ///
+    /// # Errors
+    /// When it is gone or may not be inspected, or was started with no file.
+    pub fn of_main(facts: &ProcessFacts) -> anyhow::Result<Self> {
+        let pid = facts.key.pid;
+        let link = format!("/proc/{pid}/cwd");
+        let started_in = fs::read_link(&link).with_context(|| format!("read {link}"))?;
+        let command = CommandLine::parse(&facts.arguments);
+        let directory = match &command.directory {
+            Some(directory) => started_in.join(directory),
+            None => started_in,
+        };
+        let sources: Vec<_> = command.files.iter().map(|file| directory.join(file)).collect();
+        anyhow::ensure!(!sources.is_empty(), "process {pid} was started with no -f");
+        let environment = environment(pid);
+        Ok(Self { main: facts.key, sources, directory, environment })
+    }
+
+    /// Reads the configuration as haproxy would.
+    ///
+    /// # Errors
+    /// When the process is gone. A faulty configuration is part of the reading.
+    pub fn read(&self) -> anyhow::Result<Reading> {
+        let files = ForeignRoot::of_process(self.main.pid)?;
+        let loaded_at = self.loaded_at()?;
+        let intent =
+            haproxy::read(&files, &self.sources, &self.directory, self.environment.clone());
+        let changed_at = match &intent {
+            Ok(intent) => {
+                let read = intent.files.iter().chain(&self.sources);
+                read.filter_map(|file| files.changed_at(file).ok()).max()
+            }
+            Err(_) => None,
+        };
+        Ok(Reading { intent: intent.map_err(Fault::from), changed_at, loaded_at })
+    }
+
+    /// When the newest worker started; if there is none, the process itself.
+    fn loaded_at(&self) -> anyhow::Result<UnixTime> {
+        let stat = Stat::read(self.main.pid)?;
+        anyhow::ensure!(
+            stat.start_ticks == self.main.start_ticks,
+            "haproxy {} is gone",
+            self.main.pid
+        );
+        let workers = fs::read_dir("/proc").context("list processes")?.filter_map(|entry| {
+            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = Stat::read(pid).ok().filter(|stat| stat.parent == self.main.pid)?;
+            // A master may have started other programs as well.
+            let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+            is_haproxy(&executable).then_some(stat.start_ticks)
+        });
+        Ok(since_boot(workers.max().unwrap_or(stat.start_ticks)))
+    }
+}
+
+/// The environment that a process was started with.
+fn environment(pid: u32) -> Environment {
+    let Ok(bytes) = foreign::fact(pid, "environ") else { return Environment::unknown() };
+    if bytes.len() >= MAX_ENVIRONMENT {
+        return Environment::unknown();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+    Environment::of_process(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines() {
+        for (arguments, files, directory) in [
+            ("haproxy -f /etc/haproxy/haproxy.cfg", &["/etc/haproxy/haproxy.cfg"][..], None),
+            (
+                "/usr/sbin/haproxy -Ws -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid -S /run/x.sock",
+                &["/etc/haproxy/haproxy.cfg"],
+                None,
+            ),
+            (
+                "haproxy -sf 12 13 -x sockpair@4 -W -C /etc/haproxy -f a.cfg -f conf.d -L peer",
+                &["a.cfg", "conf.d"],
+                Some("/etc/haproxy"),
+            ),
+            ("haproxy -db -- a.cfg b.cfg", &["a.cfg", "b.cfg"], None),
+            ("haproxy -p -f x.cfg", &[], None),
+            ("haproxy -f", &[], None),
+            ("haproxy", &[], None),
+        ] {
+            let words: Vec<_> = arguments.split(' ').map(str::to_owned).collect();
+            let command = CommandLine::parse(&words);
+            assert_eq!(command.files, files, "{arguments}");
+            assert_eq!(command.directory.as_deref(), directory, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn an_environment_is_read_of_a_process() {
+        let ours = environment(std::process::id());
+        assert_ne!(ours, Environment::unknown());
+        assert_eq!(environment(1 << 23), Environment::unknown());
+    }
+}
