@@ -4,6 +4,7 @@ mod exempt;
 mod gone;
 mod policy_view;
 mod reports;
+mod save;
 mod unlist;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use super::{
-    kept::{KeptState, State},
+    kept::KeptState,
     named::Named,
     policy_file::PolicyFile,
     provisional::Provisional,
@@ -46,7 +47,7 @@ use hopsight_export::{
     metrics::drift::{DriftBoard, DriftView},
 };
 use hopsight_identity::onward::OnwardFinder;
-use hopsight_system::{clock::Boot, process::ProcessKey, readers::Readers};
+use hopsight_system::{process::ProcessKey, readers::Readers};
 
 /// Component name in `/readyz`.
 const POLICY: &str = "policy";
@@ -240,13 +241,6 @@ impl Evaluator {
         ends
     }
 
-    /// Whether others of this name may have a say in a hop that outlived a restart: they had before,
-    /// and are known again once they open a connection.
-    fn may_have_others(&self, hop: &Hop) -> bool {
-        let was_shared = hop.context.compliance.is_some() && hop.context.intent.is_none();
-        was_shared && hop.first_seen < self.began_at() && !self.knows_all()
-    }
-
     /// Lets time pass: closes what is over, checks files, saves. Call it about once a second.
     pub(super) fn tick(&mut self) {
         if let Some(before) = self.policies.refresh() {
@@ -314,30 +308,6 @@ impl Evaluator {
         if std::mem::take(&mut self.unshown) {
             self.show();
         }
-    }
-
-    /// Whether something has changed that is worth saving at once.
-    pub(super) fn is_unsaved(&self) -> bool {
-        self.state.is_unsaved(self.exporter.revision())
-    }
-
-    /// Saves what has to outlive the agent, if it is time to.
-    pub(super) fn save_if_due(&mut self) {
-        if self.state.is_due(self.exporter.revision()) {
-            self.save();
-        }
-    }
-
-    /// Saves what has to outlive the agent.
-    pub(super) fn save(&mut self) {
-        let (hops, revision) = self.exporter.keep();
-        let state = || State {
-            boot: Some(Boot::this()),
-            policies: self.policies.fingerprint(),
-            hops,
-            drift: self.tracker.snapshot(),
-        };
-        self.state.save(state, revision, self.exporter.health());
     }
 
     fn tell(&mut self, events: &[DriftEvent]) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Evaluator;
 use crate::compliance::named::Listed;
-use hopsight_core::hops::server::Server;
+use hopsight_core::hops::{hop::Hop, server::Server};
 
 /// Between two looks for them.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -31,8 +31,15 @@ impl Evaluator {
         }
     }
 
+    /// Whether others of this name may have a say in a hop that outlived a restart: they had before,
+    /// and are known again once they open a connection.
+    pub(super) fn may_have_others(&self, hop: &Hop) -> bool {
+        let was_shared = hop.context.compliance.is_some() && hop.context.intent.is_none();
+        was_shared && hop.first_seen < self.began_at() && !self.knows_all()
+    }
+
     /// When it began, on the wall clock of now: seconds since the Unix epoch.
-    pub(super) fn began_at(&self) -> f64 {
+    fn began_at(&self) -> f64 {
         hopsight_system::clock::now().unix_seconds - self.started_at.elapsed().as_secs_f64()
     }
 

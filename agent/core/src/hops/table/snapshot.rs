@@ -9,7 +9,7 @@ use crate::{hops::hop::Hop, model::Security};
 /// Counts of the table as a whole, since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Connections counted under [`OTHER`] because the table was full.
+    /// Connections counted under [`OTHER`](crate::hops::labels::OTHER) because the table was full.
     pub overflowed_connections: u64,
     /// Hops forgotten because they were silent.
     pub expired_hops: u64,
