@@ -9,6 +9,7 @@ mod lifecycle;
 mod matrix;
 mod mid_stream;
 mod ordinary;
+mod outlived;
 mod outputs;
 mod stacks;
 mod topology;
