@@ -103,6 +103,19 @@ impl Pki {
     }
 }
 
+/// A client's certificate of an authority that nobody trusts, which ends after so long.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn ending_client(dir: &Path, name: &str, ends_in: Duration) -> anyhow::Result<Identity> {
+    let now = date_time_ymd(1970, 1, 1)
+        + SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
+    let mut client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
+    client.not_before = now - Duration::from_hours(1);
+    client.not_after = now + ends_in;
+    Authority::root("hopsight ending root")?.issue(dir, name, &client)
+}
+
 /// An extension of this many bytes under a number for documentation (RFC 5612); none for 0.
 fn padding(bytes: usize) -> Vec<CustomExtension> {
     const OID: &[u64] = &[1, 3, 6, 1, 4, 1, 32_473, 1];

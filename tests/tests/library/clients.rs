@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// The client verifies by a callback of its own, or looks at the result itself.
-const MUTUAL: &str = "made [1 2] 8 13 11 verify=0 15 20 11 15 20";
+const MUTUAL: &str = "made [1 2] 8 13 11 verify=0 15 20 11 15 20 ticket ticket";
 
 /// OpenSSL itself enforces the result.
 const MUTUAL_ENFORCED: &str = "made [1 2] 8 13 11 verify=0! 15 20 11 15 20";
@@ -69,7 +69,7 @@ fn curl_and_python() {
     curl.arg("--cert").arg(here.join("client.pem")).arg("--key").arg(here.join("client.key"));
     curl.arg(format!("https://127.0.0.1:{port}/"));
     // It makes the object a client once more when it closes the connection.
-    let expected = format!("{MUTUAL_ENFORCED} made");
+    let expected = format!("{MUTUAL_ENFORCED} ticket ticket made");
     assert_eq!(run(&mut source, &mut curl, &expected), expected, "curl");
 
     let script = format!(
@@ -87,6 +87,7 @@ fn curl_and_python() {
     wait_evidence(&mut source, child.id(), is_probed);
     drop(child.stdin.take());
     child.wait().unwrap();
+    // It leaves before it reads a ticket.
     assert_eq!(line(&library_events(&mut source, &[child.id()])), MUTUAL_ENFORCED, "python");
 }
 
@@ -168,7 +169,7 @@ fn openssl_releases() {
             ("-tls1_3", MUTUAL, "made [1 2] 8 13 11 verify=0 15 20 11e 20 alert=116"),
             (
                 "-tls1_2",
-                "made verify=0 [1 2 11 12 13 14 11 16] 15 20 4 20",
+                "made verify=0 [1 2 11 12 13 14 11 16] 15 20 4 ticket 20",
                 "made verify=0 [1 2 11 12 13 14] 11e 16 20 alert=40",
             ),
         ] {
@@ -257,7 +258,8 @@ fn nginx_on_other_openssl_releases() {
             let shown = line(&library_events(&mut source, &proxy.pids()));
             println!("{} {path}: {shown}", release.display());
             let expected = format!(
-                "made [1 2] 8 13 11 verify=0 15 20 {client_certificate} 15 20 asked=0 host=1"
+                "made [1 2] 8 13 11 verify=0 15 20 {client_certificate} 15 20 asked=0 host=1 \
+                 ticket ticket"
             );
             assert_eq!(shown, expected, "{} {path}", release.display());
         }

@@ -10,6 +10,7 @@ mod lifecycle;
 mod matrix;
 mod mid_stream;
 mod ordinary;
+mod outlived;
 mod outputs;
 mod stacks;
 mod topology;

@@ -1,6 +1,8 @@
 //! What a session goes on after: the handshake it rests on, and the certificate that was presented in
 //! it. A resumption looks at neither again.
 
+use std::time::Duration;
+
 use super::{Answer, assess::Assessor, assess::violated};
 use crate::{
     model::{ClientAuth, Reason},
@@ -50,7 +52,8 @@ impl Assessor<'_> {
         let client = from.client_certificate.as_deref();
         let has_client = self.seen.verdict.client_auth == ClientAuth::Presented;
         if let Some(client) = client.filter(|_| has_client)
-            && let Some(end) = self.ended(client).or_else(|| self.replaced(client))
+            && let Some(end) =
+                self.ended(client).or_else(|| self.replaced(client, from.age_seconds))
         {
             return violated(outlived("client", client, &end), self.certificate_place());
         }
@@ -74,13 +77,15 @@ impl Assessor<'_> {
         (certificate.not_after < now).then(|| format!("ended {} ago", span(ago())))
     }
 
-    /// Whether the configuration has another client certificate by now.
-    fn replaced(&self, presented: &CertificateFacts) -> Option<String> {
+    /// Whether the proxy has loaded another client certificate since the handshake of that age. What
+    /// was loaded before it says nothing: the file may have been another one by then.
+    fn replaced(&self, presented: &CertificateFacts, age_seconds: f64) -> Option<String> {
         let configured = self.seen.configured_certificate?;
-        let is_another = (&configured.issuer, &configured.serial)
-            != (&presented.issuer, &presented.serial)
-            && configured.not_before >= presented.not_before;
-        is_another.then(|| "was replaced by another".to_owned())
+        let handshake = self.seen.at - Duration::try_from_secs_f64(age_seconds).ok()?;
+        let is_loaded_since = self.seen.loaded_at? > handshake;
+        let is_another =
+            (&configured.issuer, &configured.serial) != (&presented.issuer, &presented.serial);
+        (is_loaded_since && is_another).then(|| "was replaced by another".to_owned())
     }
 }
 

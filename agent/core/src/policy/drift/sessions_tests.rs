@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{
     assess_tests::{MUTUAL, NOW, ONE_WAY, RESUMED, certificate, observation},
     *,
@@ -72,7 +74,12 @@ fn a_session_must_not_outlive_the_certificate_it_rests_on() {
     let one_way = CarriedFrom { server_certificate: Some(upstream(9).into()), ..hidden.clone() };
     let (same, renewed) = (named("01", 9), named("02", 90));
     let resumed = |from| Observation { carried_from: Some(from), ..observation(MUTUAL) };
-    let configured = |from, now| Observation { configured_certificate: Some(now), ..resumed(from) };
+    let loaded = |from, now, hours: u64| Observation {
+        configured_certificate: Some(now),
+        loaded_at: Some(NOW - Duration::from_hours(hours)),
+        ..resumed(from)
+    };
+    let configured = |from, now| loaded(from, now, 1);
     let goes_on = "the session goes on, 2 hours after its handshake, with the client certificate \
                    \"CN=edge\" that";
     let (has_ended, was_replaced) =
@@ -87,7 +94,8 @@ fn a_session_must_not_outlive_the_certificate_it_rests_on() {
         ("a session", resumed(&valid), "met"),
         ("its certificate has ended", resumed(&ended), has_ended.as_str()),
         ("the same is configured", configured(&valid, &same), "met"),
-        ("another is configured", configured(&valid, &renewed), was_replaced.as_str()),
+        ("another was loaded", configured(&valid, &renewed), was_replaced.as_str()),
+        ("another was loaded before", loaded(&valid, &renewed, 3), "met"),
         ("it was not seen", configured(&hidden, &renewed), "unknown"),
         ("that of the upstream has ended", resumed(&other_ended), upstream_ended.as_str()),
         (
