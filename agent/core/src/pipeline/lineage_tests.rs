@@ -9,7 +9,7 @@ use crate::{
         ClientAuth::{self, NotRequested, Presented, Unknown},
         Evidence, LibraryEvent, Origin, SessionName,
     },
-    report::CarriedBy,
+    report::{CarriedBy, EarlyData},
     tls::hello::ClientHello,
 };
 
@@ -207,4 +207,24 @@ fn a_ticket_of_a_damaged_transcript_is_nobodys() {
     assert_eq!(pipeline.transcripts_damaged(), 1);
     let report = last(&mut pipeline, resumed);
     assert_ne!(report.carried_from.map(|from| from.by), Some(CarriedBy::Session));
+}
+
+#[test]
+fn early_data_is_told_where_it_was_offered() {
+    for (name, text, expected) in [
+        (
+            "accepted or not, by the library",
+            include_str!("../../fixtures/handshakes/tls13-early-data.jsonl"),
+            Some(EarlyData::Refused),
+        ),
+        (
+            "ended by a HelloRetryRequest",
+            include_str!("../../fixtures/handshakes/tls13-early-data-retry.jsonl"),
+            Some(EarlyData::Refused),
+        ),
+        ("not offered", ONE_WAY, None),
+    ] {
+        let mut pipeline = Pipeline::new(Limits::default());
+        assert_eq!(last(&mut pipeline, recorded(text)).early_data, expected, "{name}");
+    }
 }

@@ -30,7 +30,7 @@ pub fn clear_ticket(body: &[u8]) -> Option<SessionName> {
 /// Most identities of a ClientHello that are looked at: clients offer one or two.
 const MAX_IDENTITIES: usize = 8;
 
-/// The identities in a client's `pre_shared_key` (RFC 8446 section 4.2.11), [`MAX_IDENTITIES`] at
+/// The identities in a client's `pre_shared_key` (RFC 8446 section 4.2.11), eight at
 /// most, as far as they are whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identities(Box<[SessionName]>);

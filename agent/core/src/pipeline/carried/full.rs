@@ -46,6 +46,13 @@ impl Full {
         outcome == Outcome::Established && client_auth != ClientAuth::Unknown
     }
 
+    /// The same, when it may not speak any more.
+    #[must_use]
+    pub fn disputed(&self) -> Self {
+        let verdict = Verdict { client_auth: ClientAuth::Unknown, ..self.verdict };
+        Self { verdict, ..self.clone() }
+    }
+
     /// What is said of it in the report of a session resumed at `at`.
     #[must_use]
     pub fn carried(&self, by: CarriedBy, at: Timestamp) -> CarriedFrom {

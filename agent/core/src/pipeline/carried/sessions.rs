@@ -67,14 +67,23 @@ impl Sessions {
 
     /// The full handshake that this session rests on.
     pub fn find(&self, name: SessionName) -> Option<&Arc<Full>> {
-        self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name))
+        let known = self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name));
+        known.filter(|full| full.is_certain())
     }
 
-    /// A session rests on this handshake.
+    /// A session rests on this handshake. Where a handshake of another process was said to be its own,
+    /// one of the two is made up, by a process together with its server: then it rests on none.
     pub fn name(&mut self, name: SessionName, full: Arc<Full>) {
-        match self.superseded.entries.get_mut(&name) {
-            Some(known) => *known = full,
+        let known = match self.superseded.entries.get_mut(&name) {
+            Some(known) => Some(known),
+            None => self.current.entries.get_mut(&name),
+        };
+        match known {
             None => self.current.insert(name, full),
+            // Disputed for good.
+            Some(known) if !known.is_certain() => {}
+            Some(known) if known.process == full.process => *known = full,
+            Some(known) => *known = Arc::new(known.disputed()),
         }
     }
 

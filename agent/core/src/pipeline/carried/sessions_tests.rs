@@ -147,3 +147,21 @@ fn a_program_shows_tickets_once_one_of_its_connections_was_given_one() {
     take(&mut sessions, &[Step::Gives(1, 10)]);
     assert_eq!(shows(&sessions), [true, false]);
 }
+
+#[test]
+fn a_ticket_that_two_processes_say_they_got_is_nobodys() {
+    let of = |process, client_auth| {
+        Arc::new(Full { process: Some(process), ..(*full(client_auth)).clone() })
+    };
+    let mut sessions = Sessions::new(100);
+    sessions.name(ticket(1), of(7, ClientAuth::NotRequested));
+    // Judged again.
+    sessions.name(ticket(1), of(7, ClientAuth::RequestedNotPresented));
+    assert_eq!(told(&sessions, 1), Some(ClientAuth::RequestedNotPresented));
+    sessions.name(ticket(1), of(8, ClientAuth::Presented));
+    assert_eq!(told(&sessions, 1), None);
+    for process in [7, 8] {
+        sessions.name(ticket(1), of(process, ClientAuth::Presented));
+        assert_eq!(told(&sessions, 1), None, "by {process} once more");
+    }
+}
