@@ -38,7 +38,9 @@ pub(super) struct Worker {
     /// The main process.
     pub(super) master: ProcessKey,
     pub(super) runs: Runs,
-    pub(super) started_at: UnixTime,
+    /// When it started, and so loaded the configuration that it runs; absent where it takes in others
+    /// as well.
+    pub(super) started_at: Option<UnixTime>,
 }
 
 /// The configuration that a worker runs.
@@ -46,6 +48,8 @@ pub(super) struct Worker {
 pub(super) enum Runs {
     /// This one.
     Generation(Generation),
+    /// Always the newest.
+    Newest,
     /// Which one it is will be known after this look at the files.
     KnownAfter(LookNumber),
 }
@@ -54,7 +58,7 @@ impl Proxy {
     /// When the configuration that the process is running was loaded, if that can be read: when a
     /// worker started.
     pub(super) fn loaded_at(&self) -> Option<UnixTime> {
-        self.worker.map(|worker| worker.started_at)
+        self.worker?.started_at
     }
 
     /// Whose process it is.
