@@ -11,7 +11,6 @@ use super::{
     configuration::Configuration,
     look::{Look, Question, Says, Seen},
     names::Names,
-    process::Runs,
 };
 use hopsight_core::{
     hops::labels,
@@ -166,11 +165,6 @@ impl Instance {
     /// The configuration of workers that start now.
     pub(super) const fn generation(&self) -> Generation {
         self.generation
-    }
-
-    /// What a worker runs that is there now.
-    pub(super) fn runs(&self) -> Runs {
-        if self.kind.is_asked() { Runs::Newest } else { Runs::Generation(self.generation) }
     }
 
     /// The configuration of a worker that started with this one.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    instance::{Generation, LookNumber},
+    instance::{Generation, Instance, LookNumber},
     owner::Owner,
 };
 use hopsight_core::{
@@ -52,6 +52,17 @@ pub(super) enum Runs {
     Newest,
     /// Which one it is will be known after this look at the files.
     KnownAfter(LookNumber),
+}
+
+impl Runs {
+    /// What a worker of this proxy runs that is there now.
+    pub(super) fn of(instance: &Instance) -> Self {
+        if instance.kind().is_asked() {
+            Self::Newest
+        } else {
+            Self::Generation(instance.generation())
+        }
+    }
 }
 
 impl Proxy {

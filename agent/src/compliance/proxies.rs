@@ -238,7 +238,7 @@ impl Proxies {
         }
         match self.instances.get_mut(&key) {
             Some(instance) => match instance.look(readers) {
-                look if instance.has_looked(look) => instance.runs(),
+                look if instance.has_looked(look) => Runs::of(instance),
                 look => Runs::KnownAfter(look),
             },
             None => Runs::Generation(Generation::default()),
@@ -323,7 +323,7 @@ impl Proxies {
                     && worker.master == *master
                     && instance.has_looked(look)
                 {
-                    worker.runs = instance.runs();
+                    worker.runs = Runs::of(instance);
                 }
             }
         }
