@@ -54,11 +54,8 @@ pub fn ask(pid: u32, door: &Door, path: &str) -> anyhow::Result<Vec<u8>> {
     match door {
         Door::Tcp(address) => {
             let address = reachable(*address)?;
-            let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net"));
-            let is_ours = network(&pid.to_string()).context("look at its network namespace")?
-                == network("self").context("look at our network namespace")?;
             ensure!(
-                is_ours,
+                is_in_our_network(pid)?,
                 "it listens in a network namespace of its own: give it a socket in the file system"
             );
             ensure!(listens(pid, address)?, "its user does not listen there");
@@ -81,6 +78,16 @@ pub fn ask(pid: u32, door: &Door, path: &str) -> anyhow::Result<Vec<u8>> {
             exchange(stream, "127.0.0.1", path)
         }
     }
+}
+
+/// Whether a process is in the agent's network namespace, so that it can be asked by TCP.
+///
+/// # Errors
+/// When that cannot be looked at.
+pub fn is_in_our_network(pid: u32) -> anyhow::Result<bool> {
+    let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net"));
+    let theirs = network(&pid.to_string()).context("look at its network namespace")?;
+    Ok(theirs == network("self").context("look at our network namespace")?)
 }
 
 /// Gets `path` of an admin interface that somebody names, at `host` with its port.

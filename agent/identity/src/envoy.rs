@@ -18,13 +18,16 @@ use super::{
 use hopsight_core::policy::{
     envoy::{self, Bootstrap, ConfigDump},
     files::ConfigFiles as _,
-    intent::{Fault, Intent, Place},
+    intent::{Fault, Intent, Place, Remark},
     time::UnixTime,
 };
 use hopsight_system::process::{ProcessFacts, ProcessKey, Stat, since_boot};
 
 /// What the admin interface is asked for.
 pub const QUESTION: &str = "/config_dump?include_eds";
+/// Why only the bootstrap is known.
+const ELSEWHERE: &str = "its admin interface listens by TCP in another network namespace and is not \
+    asked: a socket in the file system (pipe) would be";
 /// What only an answer has.
 const DUMPED: &[u8] = b"envoy.admin.v3.ClustersConfigDump";
 
@@ -121,11 +124,21 @@ impl EnvoyInstance {
                 return Ok(Reading { intent, changed_at: None, loaded_at, from: ReadFrom::Files });
             }
         };
-        if let Some(door) = self.door(&root, &bootstrap) {
+        let door = self.door(&root, &bootstrap);
+        let is_elsewhere = matches!(door, Some(Door::Tcp(_))) && !admin::is_in_our_network(pid)?;
+        if let Some(door) = door
+            && !is_elsewhere
+        {
             return Ok(self.ask(&door, started_at));
         }
-        let intent = envoy::bootstrap(&bootstrap, &self.name());
-        let intent = intent.map(|intent| Intent { files: self.sources(), ..intent });
+        let mut intent = envoy::bootstrap(&bootstrap, &self.name());
+        if let Ok(intent) = &mut intent {
+            intent.files = self.sources();
+            if is_elsewhere {
+                let at = Place { file: self.name().into(), line: 0 };
+                intent.remarks.push(Remark { at, text: ELSEWHERE.to_owned() });
+            }
+        }
         let changed_at = self.file.as_ref().and_then(|file| root.changed_at(file).ok());
         Ok(Reading { intent, changed_at, loaded_at: started_at, from: ReadFrom::Files })
     }
