@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::{
+    caddy::{self, CaddyInstance},
+    envoy::{self, EnvoyInstance},
     foreign_root::ForeignRoot,
     haproxy::{self, HaproxyInstance},
     nginx::{self, NginxInstance},
@@ -28,6 +30,13 @@ use hopsight_system::process::{ProcessFacts, ProcessKey};
 pub fn main_of(process: &ProcessFacts) -> anyhow::Result<Option<(ProxyKind, ProcessFacts)>> {
     if let Some(master) = nginx::master_of(process)? {
         return Ok(Some((ProxyKind::Nginx, master)));
+    }
+    let alone = [
+        (envoy::is_envoy(process), ProxyKind::Envoy),
+        (caddy::is_caddy(process), ProxyKind::Caddy),
+    ];
+    if let Some((_, kind)) = alone.into_iter().find(|(is_one, _)| *is_one) {
+        return Ok(Some((kind, process.clone())));
     }
     Ok(haproxy::main_of(process).map(|main| (ProxyKind::Haproxy, main)))
 }
@@ -56,6 +65,16 @@ pub fn read_files(
             let environment = Environment::unknown();
             core_haproxy::read(files, sources, directory, environment).map_err(Fault::from)
         }
+        ProxyKind::Envoy | ProxyKind::Caddy => {
+            anyhow::ensure!(sources.len() == 1, "{kind} has one file");
+            let name = first.display().to_string();
+            let content = files.read(first).with_context(|| format!("read {name}"))?;
+            let intent = match kind {
+                ProxyKind::Envoy => envoy::read_file(&content, &name),
+                _ => caddy::read_file(&content, &name),
+            };
+            intent.map(|intent| Intent { files: sources.to_vec(), ..intent })
+        }
     })
 }
 
@@ -66,6 +85,10 @@ pub enum Configured {
     Nginx(NginxInstance),
     /// A haproxy.
     Haproxy(HaproxyInstance),
+    /// An Envoy.
+    Envoy(EnvoyInstance),
+    /// A Caddy.
+    Caddy(CaddyInstance),
 }
 
 impl Configured {
@@ -77,6 +100,8 @@ impl Configured {
         Ok(match kind {
             ProxyKind::Nginx => Self::Nginx(NginxInstance::of_master(main)?),
             ProxyKind::Haproxy => Self::Haproxy(HaproxyInstance::of_main(main)?),
+            ProxyKind::Envoy => Self::Envoy(EnvoyInstance::of_process(main)?),
+            ProxyKind::Caddy => Self::Caddy(CaddyInstance::of_process(main)?),
         })
     }
 
@@ -89,6 +114,8 @@ impl Configured {
         match self {
             Self::Nginx(nginx) => nginx.read(),
             Self::Haproxy(haproxy) => haproxy.read(),
+            Self::Envoy(envoy) => envoy.read(),
+            Self::Caddy(caddy) => caddy.read(),
         }
     }
 
@@ -98,6 +125,8 @@ impl Configured {
         match self {
             Self::Nginx(nginx) => vec![nginx.main_file.clone()],
             Self::Haproxy(haproxy) => haproxy.sources.clone(),
+            Self::Envoy(envoy) => envoy.sources(),
+            Self::Caddy(caddy) => caddy.sources(),
         }
     }
 
@@ -119,6 +148,8 @@ impl Configured {
         match self {
             Self::Nginx(nginx) => nginx.master,
             Self::Haproxy(haproxy) => haproxy.main,
+            Self::Envoy(envoy) => envoy.process,
+            Self::Caddy(caddy) => caddy.process,
         }
     }
 }

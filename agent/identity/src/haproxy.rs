@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{foreign_root::ForeignRoot, reading::Reading};
+use super::{
+    foreign_root::ForeignRoot,
+    reading::{ReadFrom, Reading},
+};
 use hopsight_core::policy::{
     haproxy::{self, Environment},
     intent::Fault,
@@ -119,7 +122,8 @@ impl HaproxyInstance {
             }
             Err(_) => None,
         };
-        Ok(Reading { intent: intent.map_err(Fault::from), changed_at, loaded_at })
+        let intent = intent.map_err(Fault::from);
+        Ok(Reading { intent, changed_at, loaded_at, from: ReadFrom::Files })
     }
 
     /// When the newest worker started; if there is none, the process itself.

@@ -1,8 +1,12 @@
 //! Who the two ends of a hop are, as the machine tells: file systems of other processes, proxies with
 //! a configuration, the Kubernetes API and the container runtime.
 
+pub mod admin;
+mod bounded;
+pub mod caddy;
 pub mod configured;
 pub mod cri;
+pub mod envoy;
 pub mod foreign_root;
 pub mod haproxy;
 pub mod kubernetes;

@@ -10,7 +10,10 @@ use std::{
 use anyhow::Context as _;
 use memchr::memmem;
 
-use super::{foreign_root::ForeignRoot, reading::Reading};
+use super::{
+    foreign_root::ForeignRoot,
+    reading::{ReadFrom, Reading},
+};
 use hopsight_core::policy::{intent::Fault, nginx, time::UnixTime};
 use hopsight_system::{
     foreign,
@@ -236,7 +239,8 @@ impl NginxInstance {
             Ok(intent) => intent.files.iter().filter_map(|file| files.changed_at(file).ok()).max(),
             Err(_) => None,
         };
-        Ok(Reading { intent: intent.map_err(Fault::from), changed_at, loaded_at })
+        let intent = intent.map_err(Fault::from);
+        Ok(Reading { intent, changed_at, loaded_at, from: ReadFrom::Files })
     }
 
     /// When the newest worker started; if there is none, the master itself.

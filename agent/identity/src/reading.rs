@@ -20,6 +20,20 @@ pub struct Reading {
     pub changed_at: Option<UnixTime>,
     /// When the newest worker started: the last (re)load, unless a worker had crashed since.
     pub loaded_at: UnixTime,
+    /// Where that is from.
+    pub from: ReadFrom,
+}
+
+/// Where a configuration is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Files: what they say need not be in force.
+    Files,
+    /// The running proxy itself: that is in force.
+    Proxy {
+        /// There is more that is not in force yet.
+        is_pending: bool,
+    },
 }
 
 impl Reading {
@@ -27,7 +41,12 @@ impl Reading {
     /// the proxy does. That a file was removed from an included directory does not show.
     #[must_use]
     pub fn pending_reload(&self) -> bool {
-        self.changed_at.is_some_and(|changed| is_newer(changed, self.loaded_at))
+        match self.from {
+            ReadFrom::Files => {
+                self.changed_at.is_some_and(|changed| is_newer(changed, self.loaded_at))
+            }
+            ReadFrom::Proxy { is_pending } => is_pending,
+        }
     }
 }
 

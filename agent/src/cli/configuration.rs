@@ -9,16 +9,18 @@ use hopsight_core::policy::{
     intent::{Fault, Intent},
     kind::ProxyKind,
 };
-use hopsight_identity::{configured, foreign_root::ForeignRoot};
+use hopsight_identity::{admin, configured, envoy, foreign_root::ForeignRoot};
 
 /// The files of a configuration that nothing needs to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConfigurationFiles {
-    /// The configuration: nginx's main file, or each file and directory that haproxy is given.
-    #[arg(value_name = "FILE")]
+    /// The configuration: nginx's main file, each file and directory that haproxy is given, Envoy's
+    /// bootstrap or a saved answer to /config_dump, Caddy's JSON; or http://HOST:PORT, where Envoy's
+    /// admin interface is.
+    #[arg(value_name = "FILE|URL")]
     pub files: Vec<PathBuf>,
 
-    /// What proxy it is for (nginx, haproxy); without it, as the file looks.
+    /// What proxy it is for (nginx, haproxy, envoy, caddy); without it, as the file looks.
     #[arg(long = "for", value_name = "PROXY", value_parser = kind)]
     kind: Option<ProxyKind>,
 
@@ -37,6 +39,13 @@ pub struct Read {
     pub intent: Result<Intent, Fault>,
 }
 
+/// What the admin interface of an Envoy says.
+fn ask(host: &str) -> anyhow::Result<Read> {
+    let answer = admin::get(host, envoy::QUESTION).with_context(|| format!("ask {host}"))?;
+    let running = envoy::read_dump(&answer).with_context(|| format!("ask {host}"))?;
+    Ok(Read { kind: ProxyKind::Envoy, intent: running.map(|running| running.intent) })
+}
+
 fn kind(word: &str) -> Result<ProxyKind, String> {
     let words: Vec<_> = ProxyKind::ALL.iter().map(|kind| kind.as_str()).collect();
     let known = ProxyKind::ALL.iter().copied().find(|kind| kind.as_str() == word);
@@ -49,6 +58,11 @@ impl ConfigurationFiles {
     /// # Errors
     /// When the first cannot be read, or it is not known what proxy it is for.
     pub fn read(&self) -> anyhow::Result<Read> {
+        if let [url] = self.files.as_slice()
+            && let Some(host) = url.to_str().and_then(|url| url.strip_prefix("http://"))
+        {
+            return ask(host.trim_end_matches('/'));
+        }
         let root = self.root.as_deref().unwrap_or(Path::new("/"));
         let root = ForeignRoot::at(root).with_context(|| format!("open {}", root.display()))?;
         let sources = self.files.iter().map(|file| self.within_root(file));

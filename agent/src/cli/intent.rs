@@ -154,7 +154,7 @@ fn row(upstream: &UpstreamIntent, route: &Route) -> Vec<Cell> {
         verified,
         of_tls(name.map(ToString::to_string)).into(),
         of_tls(tls.trusted_certificate.as_ref().map(|ca| ca.value.clone())).into(),
-        of_tls(tls.lowest_version().map(|version| version.to_string())).into(),
+        of_tls(tls.lowest_version().as_ref().map(ToString::to_string)).into(),
         servers(upstream, route).into(),
         Cell::styled(route.at.to_string(), Style::Dim),
     ]

@@ -181,7 +181,9 @@ impl Evaluator {
         let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, since);
         seen.process = &process;
         seen.name = upstream.as_deref();
-        seen.loaded_at = proxy.as_ref().and_then(Proxy::loaded_at).filter(|_| is_only_one);
+        // A process that takes in configurations one after the other loaded this one then.
+        let loaded = proxy.as_ref().and_then(Proxy::loaded_at);
+        seen.loaded_at = loaded.filter(|_| is_only_one).or(configured_at);
         seen.configured_at = configured_at;
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());

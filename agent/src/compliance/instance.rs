@@ -20,7 +20,10 @@ use hopsight_core::{
         time::UnixTime,
     },
 };
-use hopsight_identity::{configured::Configured, reading::is_newer};
+use hopsight_identity::{
+    configured::Configured,
+    reading::{ReadFrom, is_newer},
+};
 use hopsight_system::{
     foreign::Lane,
     process::ProcessFacts,
@@ -35,6 +38,8 @@ const RETIRE_AFTER: Duration = Duration::from_mins(1);
 const SLOW: Duration = Duration::from_secs(5);
 /// So many times as long as a look took nobody looks again, unless a worker has started.
 const PACE: u32 = 10;
+/// A running proxy is asked no more often.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Problems of the client certificates of one configuration, and remarks on it, that are logged.
 const MAX_TOLD: usize = 16;
 /// Characters of a path or a remark that are logged.
@@ -105,10 +110,10 @@ impl Looks {
         }
     }
 
-    /// Whether enough time has passed for another one that nobody waits for.
-    fn is_due(&self) -> bool {
+    /// Whether enough time has passed for another one that nobody waits for, `pause` at least.
+    fn is_due(&self, pause: Duration) -> bool {
         let took = self.ended_at.saturating_duration_since(self.began_at);
-        self.taken.is_none() && self.ended_at.elapsed() >= took * PACE
+        self.taken.is_none() && self.ended_at.elapsed() >= pause.max(took * PACE)
     }
 }
 
@@ -224,7 +229,8 @@ impl Instance {
 
     /// Has its files looked at, whether they changed and were loaded.
     pub(super) fn refresh(&mut self, readers: &Readers) {
-        if self.looks.is_due() {
+        let pause = if self.kind.is_asked() { ASK_AGAIN } else { Duration::ZERO };
+        if self.looks.is_due(pause) {
             self.begin(readers, self.pending || self.problem.is_some());
         }
     }
@@ -290,11 +296,20 @@ impl Instance {
         );
         self.loaded_at = Some(seen.loaded_at);
         self.changed_at = seen.changed_at;
-        self.pending = self.changed_at.is_some_and(|changed| is_newer(changed, seen.loaded_at));
+        let is_newer = |changed| is_newer(changed, seen.loaded_at);
+        let (pending, is_guess) = match seen.from {
+            // Files that changed after the load may have done so before they were read.
+            ReadFrom::Files => {
+                let is_newer = self.changed_at.is_some_and(is_newer);
+                (is_newer, is_newer)
+            }
+            ReadFrom::Proxy { is_pending } => (is_pending, false),
+        };
+        self.pending = pending;
         match seen.says {
             Ok(Says::InForce(intent, certificates)) => {
                 let mut loaded = Configuration::new(intent, certificates, seen.loaded_at);
-                if self.pending {
+                if is_guess {
                     // Changed after the load, perhaps while it was read: nobody knows since when.
                     loaded.loaded_at = None;
                 }
@@ -303,14 +318,16 @@ impl Instance {
                     return;
                 }
                 self.problem = None;
-                self.adopt(loaded, names);
+                self.adopt(loaded, is_guess, names);
             }
             Ok(Says::Pending) => self.problem = None,
             Err(error) => {
-                let problem = match self.current.intent.files.is_empty() {
-                    true => format!("{error}; nothing is known of what it intends"),
-                    false => format!("{error}; the last good configuration counts"),
+                let what_counts = if self.current.intent.files.is_empty() {
+                    "nothing is known of what it intends"
+                } else {
+                    "the last good configuration counts"
                 };
+                let problem = format!("{error}; {what_counts}");
                 if self.problem.as_ref() != Some(&problem) {
                     tracing::warn!(master = self.master.key.pid, "{problem}");
                 }
@@ -319,12 +336,12 @@ impl Instance {
         }
     }
 
-    fn adopt(&mut self, mut loaded: Configuration, names: &mut Names) {
+    fn adopt(&mut self, mut loaded: Configuration, is_guess: bool, names: &mut Names) {
         for host in loaded.hosts() {
             names.ask(self.lane, host);
         }
         loaded.name(names);
-        let was_guess = std::mem::replace(&mut self.is_guess, self.pending);
+        let was_guess = std::mem::replace(&mut self.is_guess, is_guess);
         if loaded.intent == self.current.intent {
             // The workers of one load do not all start at the same moment.
             if !was_guess {

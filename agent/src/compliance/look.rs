@@ -9,7 +9,7 @@ use hopsight_core::policy::{
     kind::ProxyKind,
     time::UnixTime,
 };
-use hopsight_identity::{configured::Configured, foreign_root::ForeignRoot};
+use hopsight_identity::{configured::Configured, foreign_root::ForeignRoot, reading::ReadFrom};
 use hopsight_system::process::ProcessFacts;
 
 /// What is looked at, and what was known of it before.
@@ -48,6 +48,8 @@ pub(super) struct Seen {
     pub(super) loaded_at: UnixTime,
     /// When the newest of the files was changed; where they are faulty, of those that were known.
     pub(super) changed_at: Option<UnixTime>,
+    /// Where it is from.
+    pub(super) from: ReadFrom,
     /// The configuration.
     pub(super) says: Result<Says, Fault>,
 }
@@ -74,7 +76,8 @@ impl Question {
             Some(configured) => configured.clone(),
             None => Configured::of_main(self.kind, &self.master)?,
         };
-        if !self.read_anyway && configured.changed_at(&self.known.files)? == self.changed_at {
+        let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
+        if !self.read_anyway && !self.kind.is_asked() && is_known()? {
             return Ok(Look { configured, seen: None });
         }
         let seen = self.read(&configured)?;
@@ -87,7 +90,11 @@ impl Question {
         let reading = configured.read()?;
         let was_loaded = self.loaded_at.is_none_or(|known| reading.loaded_at > known);
         let (says, changed_at) = match reading.intent {
-            Ok(intent) if was_loaded || self.known.files.is_empty() => {
+            Ok(intent)
+                if was_loaded
+                    || self.known.files.is_empty()
+                    || matches!(reading.from, ReadFrom::Proxy { .. }) =>
+            {
                 let certificates = self.certificates(&intent);
                 (Ok(Says::InForce(intent, certificates)), reading.changed_at)
             }
@@ -97,7 +104,7 @@ impl Question {
                 (Err(error), changed_at.or(self.changed_at))
             }
         };
-        Ok(Seen { loaded_at: reading.loaded_at, changed_at, says })
+        Ok(Seen { loaded_at: reading.loaded_at, changed_at, from: reading.from, says })
     }
 
     /// The client certificate of each upstream. Routes name the same files again and again: each set

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    instance::{Generation, LookNumber},
+    instance::{Generation, Instance, LookNumber},
     owner::Owner,
 };
 use hopsight_core::{
@@ -38,7 +38,9 @@ pub(super) struct Worker {
     /// The main process.
     pub(super) master: ProcessKey,
     pub(super) runs: Runs,
-    pub(super) started_at: UnixTime,
+    /// When it started, and so loaded the configuration that it runs; absent where it takes in others
+    /// as well.
+    pub(super) started_at: Option<UnixTime>,
 }
 
 /// The configuration that a worker runs.
@@ -46,15 +48,28 @@ pub(super) struct Worker {
 pub(super) enum Runs {
     /// This one.
     Generation(Generation),
+    /// Always the newest.
+    Newest,
     /// Which one it is will be known after this look at the files.
     KnownAfter(LookNumber),
+}
+
+impl Runs {
+    /// What a worker of this proxy runs that is there now.
+    pub(super) fn of(instance: &Instance) -> Self {
+        if instance.kind().is_asked() {
+            Self::Newest
+        } else {
+            Self::Generation(instance.generation())
+        }
+    }
 }
 
 impl Proxy {
     /// When the configuration that the process is running was loaded, if that can be read: when a
     /// worker started.
     pub(super) fn loaded_at(&self) -> Option<UnixTime> {
-        self.worker.map(|worker| worker.started_at)
+        self.worker?.started_at
     }
 
     /// Whose process it is.

@@ -195,7 +195,7 @@ impl Proxies {
         let worker = main.map(|(kind, main, of_main)| Worker {
             master: main.key,
             runs: self.runs(kind, main, of_main, &label, readers),
-            started_at: facts.started_at,
+            started_at: (!kind.is_asked()).then_some(facts.started_at),
         });
         let identity = Arc::new(ProxyIdentity { cgroup: facts.cgroup, kubernetes });
         let key = facts.key;
@@ -238,7 +238,7 @@ impl Proxies {
         }
         match self.instances.get_mut(&key) {
             Some(instance) => match instance.look(readers) {
-                look if instance.has_looked(look) => Runs::Generation(instance.generation()),
+                look if instance.has_looked(look) => Runs::of(instance),
                 look => Runs::KnownAfter(look),
             },
             None => Runs::Generation(Generation::default()),
@@ -259,7 +259,7 @@ impl Proxies {
         let instance = self.instances.get(&worker.master)?;
         let generation = match worker.runs {
             Runs::Generation(generation) => generation,
-            Runs::KnownAfter(_) => instance.generation(),
+            Runs::Newest | Runs::KnownAfter(_) => instance.generation(),
         };
         Some(instance.configuration(generation))
     }
@@ -323,7 +323,7 @@ impl Proxies {
                     && worker.master == *master
                     && instance.has_looked(look)
                 {
-                    worker.runs = Runs::Generation(instance.generation());
+                    worker.runs = Runs::of(instance);
                 }
             }
         }

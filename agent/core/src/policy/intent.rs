@@ -9,7 +9,6 @@ use thiserror::Error;
 
 pub use tls::TlsIntent;
 
-use super::{haproxy, nginx};
 use crate::{model::canonical, vocabulary};
 
 vocabulary! {
@@ -375,18 +374,6 @@ pub struct Fault {
     pub at: Place,
     /// What it is, for people.
     pub text: String,
-}
-
-impl From<nginx::ConfigError> for Fault {
-    fn from(error: nginx::ConfigError) -> Self {
-        Self { text: error.problem.to_string(), at: error.place }
-    }
-}
-
-impl From<haproxy::ConfigError> for Fault {
-    fn from(error: haproxy::ConfigError) -> Self {
-        Self { text: error.problem.to_string(), at: error.place }
-    }
 }
 
 /// Remarks on one configuration that are kept; what they say of the others is that there are more.

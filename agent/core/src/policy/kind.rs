@@ -9,15 +9,33 @@ vocabulary! {
         Nginx => "nginx",
         /// haproxy.
         Haproxy => "haproxy",
+        /// Envoy.
+        Envoy => "envoy",
+        /// Caddy.
+        Caddy => "caddy",
     }
 }
 
 impl ProxyKind {
+    /// Whether it takes in other configurations without a new process: what it runs is asked for.
+    #[must_use]
+    pub const fn is_asked(self) -> bool {
+        matches!(self, Self::Envoy | Self::Caddy)
+    }
+
     /// The kind of proxy that a file is for, by its first line that tells.
     #[must_use]
     pub fn of_file(content: &str) -> Option<Self> {
         const SECTIONS: [&str; 7] =
             ["global", "defaults", "frontend", "backend", "listen", "resolvers", "userlist"];
+        const OF_ENVOY: [&str; 4] =
+            ["static_resources", "staticResources", "dynamic_resources", "envoy.admin.v3"];
+        if OF_ENVOY.iter().any(|word| content.contains(word)) {
+            return Some(Self::Envoy);
+        }
+        if content.trim_start().starts_with('{') && content.contains("\"apps\"") {
+            return Some(Self::Caddy);
+        }
         let lines = content.lines().map(str::trim).filter(|line| !line.starts_with('#'));
         lines.filter_map(|line| line.split_ascii_whitespace().next().zip(Some(line))).find_map(
             |(first, line)| match line {
@@ -40,6 +58,9 @@ mod tests {
             ("upstream app\n{\nserver 10.0.0.1;\n}", Some(ProxyKind::Nginx)),
             ("\n# a;\nglobal\n  maxconn 100\n", Some(ProxyKind::Haproxy)),
             ("backend app\n server a 10.0.0.1:80\n", Some(ProxyKind::Haproxy)),
+            ("static_resources:\n  clusters: []\n", Some(ProxyKind::Envoy)),
+            ("{\"staticResources\": {}}", Some(ProxyKind::Envoy)),
+            ("{\"apps\": {\"http\": {}}}", Some(ProxyKind::Caddy)),
             ("hello\n", None),
             ("", None),
         ] {

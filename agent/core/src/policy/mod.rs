@@ -3,8 +3,12 @@
 //!
 //! Everything here is pure. Files come through [`files::ConfigFiles`], time is an argument.
 
+pub mod caddy;
 pub mod certificate;
+#[cfg(test)]
+mod described;
 pub mod drift;
+pub mod envoy;
 pub mod exempt;
 pub mod files;
 pub mod glob;

@@ -23,15 +23,15 @@ pub(super) fn render(outcome: &Outcome) -> anyhow::Result<String> {
     let here = env::current_dir().unwrap_or_default();
     let mut results = Vec::new();
     if let Some(fault) = &outcome.fault {
-        results.push(result(REFUSED, "error", &fault.text, location(&fault.at, &here)));
+        results.push(result(REFUSED, "error", &fault.text, &location(&fault.at, &here)));
     }
     if let Some(why) = outcome.nothing_matched {
         let place = Place { file: outcome.configuration.as_str().into(), line: 0 };
-        results.push(result(NOTHING_MATCHED, "error", why, location(&place, &here)));
+        results.push(result(NOTHING_MATCHED, "error", why, &location(&place, &here)));
     }
     results.extend(outcome.lint.findings.iter().map(|one| of(one, outcome.allow_unknown, &here)));
     for remark in &outcome.remarks {
-        results.push(result("note", "note", &remark.text, location(&remark.at, &here)));
+        results.push(result("note", "note", &remark.text, &location(&remark.at, &here)));
     }
     let mut rules: Vec<_> = results.iter().filter_map(|one| one["ruleId"].as_str()).collect();
     rules.sort_unstable();
@@ -67,14 +67,14 @@ fn of(finding: &Finding, allow_unknown: bool, here: &Path) -> Value {
     if let Some(mend) = &finding.mend {
         text = format!("{text}\n{mend}");
     }
-    let mut result = result(finding.rule.as_str(), level, &text, location(&finding.at, here));
+    let mut result = result(finding.rule.as_str(), level, &text, &location(&finding.at, here));
     if let Some(exemption) = &finding.exemption {
         result["suppressions"] = json!([{ "kind": "external", "justification": exemption }]);
     }
     result
 }
 
-fn result(rule: &str, level: &str, text: &str, location: Value) -> Value {
+fn result(rule: &str, level: &str, text: &str, location: &Value) -> Value {
     json!({ "ruleId": rule, "level": level, "message": { "text": text }, "locations": [location] })
 }
 

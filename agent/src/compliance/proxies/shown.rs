@@ -15,6 +15,8 @@ const fn component(kind: ProxyKind) -> &'static str {
     match kind {
         ProxyKind::Nginx => "nginx_configuration",
         ProxyKind::Haproxy => "haproxy_configuration",
+        ProxyKind::Envoy => "envoy_configuration",
+        ProxyKind::Caddy => "caddy_configuration",
     }
 }
 

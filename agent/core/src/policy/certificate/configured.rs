@@ -35,6 +35,9 @@ pub enum NotConfigured {
     /// A variable names it.
     #[error("the client certificate depends on the request: {0}")]
     Variable(String),
+    /// It is in no file: it stands in the configuration itself, or a secret store has it.
+    #[error("the client certificate is in no file: {0}")]
+    NotAFile(String),
     /// Its file cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable {
@@ -53,6 +56,9 @@ pub enum NotConfigured {
     },
 }
 
+/// How the names of what is in no file begin.
+const NOT_A_FILE: [&str; 5] = ["data:", "engine:", "store:", "sds:", "automate:"];
+
 /// Looks at the client certificate of a route. The private key is read, compared and dropped only
 /// if `read_key` is set.
 ///
@@ -66,11 +72,14 @@ pub fn configured(
 ) -> Result<Configured, NotConfigured> {
     let path = match tls.certificate.as_ref().map(|certificate| &certificate.value) {
         Some(Text::Literal(path)) if !path.is_empty() => path,
+        Some(Text::Literal(_)) | None => return Err(NotConfigured::None),
         Some(Text::Variable(expression)) => {
             return Err(NotConfigured::Variable(expression.clone()));
         }
-        _ => return Err(NotConfigured::None),
     };
+    if let Some(store) = NOT_A_FILE.iter().find(|store| path.starts_with(**store)) {
+        return Err(NotConfigured::NotAFile(store.trim_end_matches(':').to_owned()));
+    }
     let pem = files
         .read(Path::new(path))
         .map_err(|error| NotConfigured::Unreadable { path: path.clone(), error })?;

@@ -47,13 +47,15 @@ pub struct CertificateFinding {
 }
 
 impl CertificateFinding {
-    /// The finding on what was read at `now`; `None` where no certificate is configured, or the
-    /// request decides which.
+    /// The finding on what was read at `now`; `None` where no certificate is configured, it is in no
+    /// file, or the request decides which.
     #[must_use]
     pub fn of(read: &Result<Configured, NotConfigured>, now: UnixTime) -> Option<Self> {
         let configured = match read {
             Ok(configured) => configured,
-            Err(NotConfigured::None | NotConfigured::Variable(_)) => return None,
+            Err(NotConfigured::None | NotConfigured::Variable(_) | NotConfigured::NotAFile(_)) => {
+                return None;
+            }
             Err(error) => {
                 return Some(Self {
                     certificate: None,

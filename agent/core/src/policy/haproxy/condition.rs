@@ -86,19 +86,23 @@ impl Conditions {
 
 /// What a condition says; `None` where it asks for what is not known.
 fn decide(condition: &str, environment: &Environment) -> Option<bool> {
-    let or = condition.split("||").map(|part| {
-        let and = part.split("&&").map(|term| decide_term(term.trim(), environment));
-        and.fold(Some(true), |sum, term| match (sum, term) {
-            (Some(false), _) | (_, Some(false)) => Some(false),
-            (Some(true), Some(true)) => Some(true),
-            _ => None,
-        })
-    });
-    or.fold(Some(false), |sum, part| match (sum, part) {
-        (Some(true), _) | (_, Some(true)) => Some(true),
-        (Some(false), Some(false)) => Some(false),
-        _ => None,
-    })
+    any(condition.split("||").map(|part| {
+        let terms = part.split("&&").map(|term| decide_term(term.trim(), environment));
+        any(terms.map(|term| term.map(|value| !value))).map(|value| !value)
+    }))
+}
+
+/// Whether one of them holds, as far as that is known.
+fn any(values: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut is_known = true;
+    for value in values {
+        match value {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => is_known = false,
+        }
+    }
+    is_known.then_some(false)
 }
 
 fn decide_term(term: &str, environment: &Environment) -> Option<bool> {

@@ -36,9 +36,8 @@ impl Environment {
     pub(super) fn get(&self, name: &str) -> Variable<'_> {
         match self.values.get(name) {
             Some(Some(value)) => Variable::Set(value),
-            Some(None) => Variable::Unknown,
             None if self.is_complete => Variable::Unset,
-            None => Variable::Unknown,
+            Some(None) | None => Variable::Unknown,
         }
     }
 
@@ -59,10 +58,11 @@ impl Environment {
 
     /// `unsetenv`.
     pub(super) fn unset(&mut self, name: &str) {
-        match self.is_complete {
-            true => drop(self.values.remove(name)),
+        if self.is_complete {
+            self.values.remove(name);
+        } else {
             // That it is not set looks like an empty one, but to `defined()`, which then says yes.
-            false => drop(self.values.insert(name.to_owned(), Some(String::new()))),
+            self.values.insert(name.to_owned(), Some(String::new()));
         }
     }
 
@@ -115,15 +115,12 @@ impl<'a> Reference<'a> {
     pub(super) fn read(text: &'a str) -> Option<Self> {
         let after = text.strip_prefix('$')?;
         let is_in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let (braced, raw) = match after.strip_prefix('{') {
-            Some(inside) => {
-                let end = inside.find('}')?;
-                (&inside[..end], &text[..end + 3])
-            }
-            None => {
-                let end = after.find(|c| !is_in_name(c)).unwrap_or(after.len());
-                (&after[..end], &text[..=end])
-            }
+        let (braced, raw) = if let Some(inside) = after.strip_prefix('{') {
+            let end = inside.find('}')?;
+            (&inside[..end], &text[..end + 3])
+        } else {
+            let end = after.find(|c| !is_in_name(c)).unwrap_or(after.len());
+            (&after[..end], &text[..=end])
         };
         let (braced, is_list) = match braced.strip_suffix("[*]") {
             Some(name) => (name, true),

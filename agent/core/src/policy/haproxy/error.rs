@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::policy::intent::Place;
+use crate::policy::intent::{Fault, Place};
 
 /// A configuration that haproxy would not start with either, or that passes a limit of this reader.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -12,6 +12,12 @@ pub struct ConfigError {
     pub place: Place,
     /// What is wrong there.
     pub problem: Problem,
+}
+
+impl From<ConfigError> for Fault {
+    fn from(error: ConfigError) -> Self {
+        Self { text: error.problem.to_string(), at: error.place }
+    }
 }
 
 /// What is wrong.

@@ -46,6 +46,6 @@ pub fn read(
     }
     let mut walk = walk::Walk::new(reader.environment(), directory);
     walk.sections(&reader.sections)?;
-    let upstreams = upstream::upstreams(walk)?;
+    let upstreams = upstream::upstreams(&walk)?;
     Ok(Intent { upstreams, files: reader.read, remarks: reader.remarks })
 }

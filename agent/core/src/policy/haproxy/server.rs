@@ -31,6 +31,7 @@ impl Bases {
 
 /// What is said of a server, or of those that follow a `default-server`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a keyword")]
 pub(super) struct Settings {
     pub(super) tls: TlsIntent,
     pub(super) versions: Versions,

@@ -4,15 +4,15 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use super::*;
-use crate::policy::intent::{
-    Remark, Route, Scheme, Servers, Setting, Stated, Text, UpstreamIntent,
+use crate::policy::{
+    described::{routes, said},
+    intent::{Remark, Scheme, Stated},
 };
 
 const DIRECTORY: &str = "/etc/haproxy";
@@ -87,77 +87,16 @@ fn fixtures() -> Vec<(String, String)> {
     out
 }
 
-/// The lines of a fixture that begin with `marker`.
-fn said(fixture: &str, marker: &str) -> Vec<String> {
-    let lines = fixture.lines().filter_map(|line| line.strip_prefix(marker));
-    lines.map(|line| line.trim().to_owned()).collect()
-}
-
-/// One route in the words of the fixtures: only what is said, in a fixed order.
-fn describe(upstream: &UpstreamIntent, route: &Route) -> String {
-    let text = |setting: &Setting<Text>| match &setting.value {
-        Text::Literal(value) => value.clone(),
-        Text::Variable(value) => format!("{value}(variable)"),
-    };
-    let mut out = format!("{} {} {}", upstream.target, route.directive, route.scheme);
-    if matches!(route.scheme, Scheme::Tls | Scheme::Unknown) {
-        let tls = &route.tls;
-        let mut add = |key: &str, value: Option<String>| {
-            if let Some(value) = value {
-                write!(out, " {key}{value}").unwrap();
-            }
-        };
-        add("cert=", tls.certificate.as_ref().map(text));
-        add("cert-by=", tls.certificate_by.as_ref().map(|by| by.value.clone()));
-        add("verify", (tls.verifies() == Stated::Yes).then(String::new));
-        add("verify-by=", tls.verify_by.as_ref().map(|by| by.value.clone()));
-        add("ca=", tls.trusted_certificate.as_ref().map(|ca| ca.value.clone()));
-        add("crl=", tls.crl.as_ref().map(|crl| crl.value.clone()));
-        add("name=", route.expected_name().map(|_| text(tls.name.as_ref().unwrap())));
-        add("sni=", route.sent_name().map(ToString::to_string));
-        add("protocols=", tls.protocols.as_ref().map(|protocols| protocols.value.join(",")));
-        add("ciphers=", tls.ciphers.as_ref().map(|ciphers| ciphers.value.clone()));
-        add("no-reuse", (!tls.reuses_sessions()).then(String::new));
-    }
-    out.push_str(" ->");
-    for address in &route.only {
-        write!(out, " {address}").unwrap();
-        let Some(server) = upstream.servers.iter().find(|server| server.address == *address) else {
-            continue;
-        };
-        let weight = format!("(weight={})", server.weight);
-        for (is_so, flag) in [
-            (server.weight != 1, weight.as_str()),
-            (server.backup, "(backup)"),
-            (server.down, "(down)"),
-            (server.resolve, "(resolve)"),
-        ] {
-            out.push_str(if is_so { flag } else { "" });
-        }
-    }
-    if upstream.listing == Servers::Dynamic {
-        out.push_str(" dynamic");
-    }
-    out
-}
-
-fn describe_all(intent: &Intent) -> Vec<String> {
-    let of = |upstream| move |route| describe(upstream, route);
-    intent.upstreams.iter().flat_map(|one| one.routes.iter().map(of(one))).collect()
-}
-
 #[test]
 fn configurations_mean_what_they_say() {
     let mut good = 0;
     for (name, fixture) in fixtures().iter().filter(|(name, _)| !name.starts_with("broken")) {
-        let environment = match said(fixture, "#- unknown-environment").is_empty() {
-            true => environment(),
-            false => Environment::unknown(),
-        };
+        let is_known = said(fixture, "#- unknown-environment").is_empty();
+        let environment = if is_known { environment() } else { Environment::unknown() };
         let intent = Memory::from_fixture(fixture).read_all(environment).unwrap_or_else(|error| {
             panic!("{name}: {error}");
         });
-        assert_eq!(describe_all(&intent), said(fixture, "#>"), "{name}");
+        assert_eq!(routes(&intent), said(fixture, "#>"), "{name}");
         let remark = |one: &Remark| format!("{}: {}", one.at, one.text);
         let remarks: Vec<_> = intent.remarks.iter().map(remark).collect();
         assert_eq!(remarks, said(fixture, "#?"), "{name}");
@@ -171,7 +110,7 @@ fn broken_configurations_say_where() {
     let mut broken = 0;
     for (name, fixture) in fixtures().iter().filter(|(name, _)| name.starts_with("broken")) {
         let error = match Memory::from_fixture(fixture).read_all(environment()) {
-            Ok(intent) => panic!("{name}: read as {:?}", describe_all(&intent)),
+            Ok(intent) => panic!("{name}: read as {:?}", routes(&intent)),
             Err(error) => error.to_string(),
         };
         let expected = said(fixture, "#!").pop().unwrap();

@@ -20,11 +20,11 @@ use crate::policy::intent::{
 const MAX_SIZE: usize = 24 << 20;
 
 /// All upstreams, in the order of the sections.
-pub(super) fn upstreams(walk: Walk<'_>) -> Result<Vec<UpstreamIntent>, ConfigError> {
+pub(super) fn upstreams(walk: &Walk<'_>) -> Result<Vec<UpstreamIntent>, ConfigError> {
     let mut out = Upstreams::default();
     for proxy in &walk.proxies {
         if !proxy.servers.is_empty() {
-            out.proxy(&walk, proxy)?;
+            out.proxy(walk, proxy)?;
         }
     }
     Ok(out.found)

@@ -22,6 +22,8 @@ pub(super) fn snippet(
     let lines = match kind {
         ProxyKind::Nginx => nginx(rule, upstream, route, policy)?,
         ProxyKind::Haproxy => haproxy(rule, route, policy)?,
+        ProxyKind::Envoy => envoy(rule, policy)?,
+        ProxyKind::Caddy => caddy(rule)?,
     };
     Some(lines.join("\n"))
 }
@@ -115,4 +117,66 @@ fn haproxy(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
     };
     let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
     Some(vec![format!("# at the end of the line of server {}:", address.join(" ")), words])
+}
+
+/// Fields of a cluster, in YAML.
+fn envoy(rule: Rule, policy: &Policy) -> Option<Vec<String>> {
+    let context: Vec<String> = match rule {
+        Rule::Plaintext => vec!["sni: NAME".to_owned()],
+        Rule::ClientCertificateMissing => vec![
+            "common_tls_context:".to_owned(),
+            "  tls_certificates:".to_owned(),
+            "  - certificate_chain: { filename: /etc/envoy/client.pem }".to_owned(),
+            "    private_key: { filename: /etc/envoy/client.key }".to_owned(),
+        ],
+        Rule::UpstreamNotVerified => vec![
+            "common_tls_context:".to_owned(),
+            "  validation_context:".to_owned(),
+            "    trusted_ca: { filename: /etc/envoy/upstream-ca.pem }".to_owned(),
+            "    match_typed_subject_alt_names:".to_owned(),
+            "    - { san_type: DNS, matcher: { exact: NAME } }".to_owned(),
+        ],
+        Rule::VersionBelowMinimum => {
+            let lowest = versions(policy.min_version?).first().copied()?;
+            let lowest =
+                if lowest == "TLSv1" { "TLSv1_0".to_owned() } else { lowest.replace('.', "_") };
+            vec![
+                "common_tls_context:".to_owned(),
+                format!("  tls_params: {{ tls_minimum_protocol_version: {lowest} }}"),
+            ]
+        }
+        Rule::ThirdPartyCertificate => {
+            return Some(vec![
+                "# without: tls_certificates, tls_certificate_sds_secret_configs".to_owned(),
+            ]);
+        }
+        _ => return None,
+    };
+    let head = [
+        "transport_socket:",
+        "  name: envoy.transport_sockets.tls",
+        "  typed_config:",
+        "    \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+    ];
+    let context = context.into_iter().map(|line| format!("    {line}"));
+    Some(head.iter().map(|line| (*line).to_owned()).chain(context).collect())
+}
+
+/// Members of a `reverse_proxy` handler, in JSON; of a minimal version Caddy knows no setting here.
+fn caddy(rule: Rule) -> Option<Vec<String>> {
+    let tls = match rule {
+        Rule::Plaintext => "\"root_ca_pem_files\": [\"/etc/caddy/upstream-ca.pem\"]",
+        Rule::ClientCertificateMissing => {
+            "\"client_certificate_file\": \"/etc/caddy/client.pem\", \
+             \"client_certificate_key_file\": \"/etc/caddy/client.key\""
+        }
+        Rule::UpstreamNotVerified => {
+            return Some(vec!["# without: \"insecure_skip_verify\": true".to_owned()]);
+        }
+        Rule::ThirdPartyCertificate => {
+            return Some(vec!["# without: \"client_certificate_file\"".to_owned()]);
+        }
+        _ => return None,
+    };
+    Some(vec![format!("\"transport\": {{ \"protocol\": \"http\", \"tls\": {{ {tls} }} }}")])
 }

@@ -136,9 +136,10 @@ fn a_snippet_mends_what_it_was_given_for() {
         let kept = location.split(';').map(str::trim).filter(|said| {
             !said.is_empty() && !set.iter().any(|name| said.starts_with(&format!("{name} ")))
         });
-        let kept: String = kept.map(|said| format!("{said}; ")).collect();
-        let after = lint_one(&format!("{kept}{mend}"), policy);
-        assert_eq!(words(&after), [""; 0], "{name}: {kept}{mend}");
+        let kept = kept.collect::<Vec<_>>().join("; ");
+        let mended = if kept.is_empty() { mend } else { format!("{kept}; {mend}") };
+        let after = lint_one(&mended, policy);
+        assert_eq!(words(&after), [""; 0], "{name}: {mended}");
     }
 }
 

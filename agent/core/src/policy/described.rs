@@ -1,0 +1,66 @@
+//! What an intent says, in the words of the fixtures of haproxy and Envoy.
+
+use std::fmt::Write as _;
+
+use super::intent::{Intent, Route, Scheme, Servers, Stated, Text, UpstreamIntent};
+
+/// The lines of a fixture that begin with `marker`.
+pub(super) fn said(fixture: &str, marker: &str) -> Vec<String> {
+    let lines = fixture.lines().filter_map(|line| line.strip_prefix(marker));
+    lines.map(|line| line.trim().to_owned()).collect()
+}
+
+/// One route in the words of the fixtures: only what is said, in a fixed order.
+fn describe(upstream: &UpstreamIntent, route: &Route) -> String {
+    let text = |text: &Text| match text {
+        Text::Literal(value) => value.clone(),
+        Text::Variable(value) => format!("{value}(variable)"),
+    };
+    let mut out = format!("{} {} {}", upstream.target, route.directive, route.scheme);
+    if matches!(route.scheme, Scheme::Tls | Scheme::Unknown) {
+        let tls = &route.tls;
+        let mut add = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                write!(out, " {key}{value}").unwrap();
+            }
+        };
+        add("cert=", tls.certificate.as_ref().map(|certificate| text(&certificate.value)));
+        add("cert-by=", tls.certificate_by.as_ref().map(|by| by.value.clone()));
+        add("verify", (tls.verifies() == Stated::Yes).then(String::new));
+        add("verify-by=", tls.verify_by.as_ref().map(|by| by.value.clone()));
+        add("ca=", tls.trusted_certificate.as_ref().map(|ca| ca.value.clone()));
+        add("crl=", tls.crl.as_ref().map(|crl| crl.value.clone()));
+        add("name=", route.expected_name().map(text));
+        add("sni=", route.sent_name().map(ToString::to_string));
+        add("protocols=", tls.protocols.as_ref().map(|protocols| protocols.value.join(",")));
+        add("ciphers=", tls.ciphers.as_ref().map(|ciphers| ciphers.value.clone()));
+        add("no-reuse", (!tls.reuses_sessions()).then(String::new));
+    }
+    out.push_str(" ->");
+    let all: Vec<_> = upstream.servers.iter().map(|server| server.address.clone()).collect();
+    for address in if route.only.is_empty() { &all } else { &route.only } {
+        write!(out, " {address}").unwrap();
+        let Some(server) = upstream.servers.iter().find(|server| server.address == *address) else {
+            continue;
+        };
+        let weight = format!("(weight={})", server.weight);
+        for (is_so, flag) in [
+            (server.weight != 1, weight.as_str()),
+            (server.backup, "(backup)"),
+            (server.down, "(down)"),
+            (server.resolve, "(resolve)"),
+        ] {
+            out.push_str(if is_so { flag } else { "" });
+        }
+    }
+    if upstream.listing == Servers::Dynamic {
+        out.push_str(" dynamic");
+    }
+    out
+}
+
+/// All routes in the words of the fixtures.
+pub(super) fn routes(intent: &Intent) -> Vec<String> {
+    let of = |upstream| move |route| describe(upstream, route);
+    intent.upstreams.iter().flat_map(|one| one.routes.iter().map(of(one))).collect()
+}
