@@ -17,7 +17,7 @@ pub use hex_bytes::hex;
 pub use library::{LibraryEvent, LibraryObservation};
 pub use reason::Reason;
 use serde::{Deserialize, Serialize};
-pub use session_name::{SessionName, key_names};
+pub use session_name::{SessionName, key_names, keyed_hash};
 pub use word::Word;
 
 /// Declares an enum whose variants have one spelling everywhere: JSON, metric labels and tables.

@@ -77,6 +77,68 @@ fn library_and_wire_that_disagree_are_both_reported_and_counted() {
     assert_eq!(pipeline.counters().evidence_conflicts, 1);
 }
 
+/// A client that the proxy passes on unread repeats the random of a handshake of the proxy's own.
+#[test]
+fn a_transcript_with_another_server_hello_is_of_another_handshake() {
+    // ClientHello and ServerHello are hashed together; the last byte is of the server's key share.
+    let events = mtls13_with(|kind, bytes| {
+        let mut bytes = bytes.to_vec();
+        if kind == 1 {
+            *bytes.last_mut().unwrap() ^= 1;
+        }
+        vec![bytes]
+    });
+    let mut pipeline = Pipeline::new(Limits::default());
+    let last = run(&mut pipeline, events).pop().unwrap();
+    assert_eq!(last.verdict.evidence, Evidence::Inferred);
+    assert!(last.client_certificate.is_none() && last.wire_client_auth.is_none());
+    assert_eq!(last.verdict.server_verified, ServerVerified::Unknown);
+}
+
+/// Nor does one with the same ServerHello, whose random an upstream may repeat.
+#[test]
+fn up_to_tls12_a_transcript_does_not_contradict_the_wire() {
+    let one_way = recorded(include_str!("../../fixtures/handshakes/tls12.jsonl"));
+    let mutual = recorded(include_str!("../../fixtures/handshakes/mtls12.jsonl"));
+    let hellos = |events: &[Event]| {
+        let mut all = Vec::new();
+        for mut event in events.iter().cloned() {
+            all.extend(transcript_bytes(&mut event).map(|(bytes, _)| std::mem::take(bytes)));
+        }
+        let all = all.concat();
+        let length = |at: usize| 4 + usize::from(all[at + 2]) * 256 + usize::from(all[at + 3]);
+        let client = length(0);
+        (all[..client].to_vec(), all[client..client + length(client)].to_vec())
+    };
+    let (own, others) = (hellos(&one_way), hellos(&mutual));
+    let pid = one_way.iter().find_map(|event| match event {
+        Event::Library(event) => Some(event.pid),
+        _ => None,
+    });
+    let is_library = |event: &Event| matches!(event, Event::Library(_));
+    // The wire of the one, and the messages of the other after the hellos of the first.
+    let mut events: Vec<Event> =
+        one_way.iter().filter(|event| !is_library(event)).cloned().collect();
+    for (number, event) in mutual.iter().filter(|event| is_library(event)).enumerate() {
+        let mut event = event.clone();
+        if let Event::Library(event) = &mut event {
+            event.pid = pid.unwrap();
+        }
+        if let Some((bytes, len)) = transcript_bytes(&mut event) {
+            for (from, to) in [(&others.0, &own.0), (&others.1, &own.1)] {
+                if let Some(at) = bytes.windows(from.len()).position(|part| part == &from[..]) {
+                    bytes.splice(at..at + from.len(), to.iter().copied());
+                }
+            }
+            *len = u32::try_from(bytes.len()).unwrap();
+        }
+        events.insert(1 + number, event);
+    }
+    let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+    assert_eq!((last.verdict.evidence, last.verdict.client_auth), (Evidence::Wire, NotRequested));
+    assert!(last.client_certificate.is_none());
+}
+
 #[test]
 fn what_the_library_shows_in_other_forms() {
     // RFC 8879: type, length, algorithm zlib, and a body that nobody here unpacks.

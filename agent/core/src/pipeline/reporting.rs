@@ -160,7 +160,8 @@ pub(super) fn transcript_of<'t>(
     transcripts: &'t mut Transcripts,
 ) -> Option<&'t Transcript> {
     let (pid, random) = connection.handshake_key()?;
-    transcripts.find(pid, &random)
+    let answer = connection.wire_facts().and_then(|facts| facts.server_hello.as_ref());
+    transcripts.find(pid, &random, answer)
 }
 
 /// Whether the library may still say something: after the result of the chain comes the check of the

@@ -13,7 +13,7 @@ use super::{
     offers,
     session::{self, Identities},
 };
-use crate::model::{SessionName, Word};
+use crate::model::{SessionName, Word, keyed_hash};
 
 /// SHA-256 of "HelloRetryRequest": the random that marks one (RFC 8446 section 4.1.3).
 const HELLO_RETRY_REQUEST_RANDOM: [u8; 32] = [
@@ -150,6 +150,9 @@ pub struct ServerHello {
     pub pre_shared_key: Option<u16>,
     /// Negotiated application protocol (up to TLS 1.2).
     pub alpn: Option<Arc<str>>,
+    /// Keyed hash of the message's body, by which it is told from every other: in TLS 1.3 it holds the
+    /// server's key share, and who repeats it cannot go on (RFC 8446 section 4.2.8).
+    pub digest: u64,
 }
 
 /// The message's bytes contradict its format.
@@ -321,6 +324,7 @@ impl ServerHello {
             hello_retry_request: hello.random == HELLO_RETRY_REQUEST_RANDOM,
             pre_shared_key: None,
             alpn: None,
+            digest: keyed_hash(body),
         };
         for (number, whole, content) in extensions(hello.ext.unwrap_or_default()) {
             match number {
@@ -362,6 +366,7 @@ impl ServerHello {
                 .find(|(number, ..)| *number == extension::PRE_SHARED_KEY)
                 .map(|(.., content)| selected(content)),
             alpn: None,
+            digest: keyed_hash(body),
         })
     }
 }

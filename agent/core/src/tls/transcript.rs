@@ -116,8 +116,13 @@ impl Transcript {
     fn annotate(&mut self, observation: &LibraryObservation) {
         match *observation {
             LibraryObservation::VerifyResult { error, enforced } => {
+                // What the library found good and would have refused otherwise is not undone by what
+                // the application asks besides.
+                let stands = self
+                    .server_verification
+                    .is_some_and(|known| known.enforced && known.error == 0 && !enforced);
                 // After the client's Certificate it is the server role verifying the client.
-                if self.facts.client_certificate.is_none() {
+                if self.facts.client_certificate.is_none() && !stands {
                     self.server_verification = Some(Verification { error, enforced });
                 }
             }

@@ -23,6 +23,17 @@ pub(super) fn apply(
     circumstances: Circumstances,
 ) {
     let wire = judgement.verdict;
+    // Up to TLS 1.2 both sides' messages are in the clear. What contradicts them is the transcript of
+    // another handshake, whose randoms somebody repeated.
+    let shown = transcript.facts.client_auth();
+    let is_of_another = transcript.is_complete()
+        && !transcript.is_resumed()
+        && wire.evidence == Evidence::Wire
+        && ![wire.client_auth, shown].contains(&ClientAuth::Unknown)
+        && wire.client_auth != shown;
+    if is_of_another {
+        return;
+    }
     let refused = transcript.alert_received.is_some_and(|description| {
         transcript.facts.certificate_request && alert::refuses_certificate(description)
     });

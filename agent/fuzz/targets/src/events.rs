@@ -33,7 +33,7 @@ pub fn transcript(data: &[u8]) {
             transcripts.expire(Timestamp(at * 10));
         }
         for (pid, random) in keys.iter().rev().take(2) {
-            let Some(found) = transcripts.find(*pid, random) else { continue };
+            let Some(found) = transcripts.find(*pid, random, None) else { continue };
             assert_eq!(found.pid, *pid);
             let presented = found.facts.client_auth() == ClientAuth::Presented;
             assert!(!presented || found.facts.client_certificate_verify);

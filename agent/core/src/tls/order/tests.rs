@@ -35,6 +35,7 @@ fn take(facts: &mut HandshakeFacts, (sender, kind): Message, version: TlsVersion
                 hello_retry_request: false,
                 pre_shared_key: resumed.then_some(0),
                 alpn: None,
+                digest: 0,
             });
         }
         SCERT => facts.server_certificate = Some(Box::default()),

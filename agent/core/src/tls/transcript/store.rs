@@ -3,7 +3,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{Transcript, Verification, message, whole_messages};
-use crate::model::{Direction, LibraryEvent, LibraryObservation, Timestamp};
+use crate::{
+    model::{Direction, LibraryEvent, LibraryObservation, Timestamp},
+    tls::hello::ServerHello,
+};
 
 /// Bytes of a transcript, as [`LibraryObservation::TranscriptUpdate`] has them.
 #[derive(Clone, Copy)]
@@ -217,16 +220,27 @@ impl Transcripts {
     /// The client-side transcript of the handshake with this random in this process.
     ///
     /// A process may hold both ends (a proxy that is its own upstream): then the one that knows a
-    /// verification of the server is taken.
+    /// verification of the server is taken. A random may be anybody's, for a client that a proxy only
+    /// passes on may repeat one of the proxy's own: where the wire showed a ServerHello, `answer`, the
+    /// transcript must have the same.
     ///
     /// One that is damaged counts for nothing: what the wire shows stays.
-    pub fn find(&mut self, pid: u32, random: &[u8; 32]) -> Option<&Transcript> {
+    pub fn find(
+        &mut self,
+        pid: u32,
+        random: &[u8; 32],
+        answer: Option<&ServerHello>,
+    ) -> Option<&Transcript> {
         let ids = self.by_random.get(&(pid, *random))?;
+        let has_this_answer = |id: &&Id| {
+            let known = self.by_id.get(*id).and_then(|one| one.facts.server_hello.as_ref());
+            known.zip(answer).is_none_or(|(known, answer)| known.digest == answer.digest)
+        };
         let strength = |id: &Id| {
             let transcript = self.by_id.get(id);
             transcript.map(|known| (known.server_verification.is_some(), known.at))
         };
-        let best = *ids.iter().max_by_key(|id| strength(id))?;
+        let best = *ids.iter().filter(has_this_answer).max_by_key(|id| strength(id))?;
         let best = self.by_id.get_mut(&best)?;
         best.matched = true;
         best.held = true;

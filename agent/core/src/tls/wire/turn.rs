@@ -83,6 +83,7 @@ mod tests {
             hello_retry_request: false,
             pre_shared_key: None,
             alpn: None,
+            digest: 0,
         };
         let rows: [Row<'_>; 8] = [
             (0, false, false, Awaited::ClientHello, &KINDS[2..], &[]),

@@ -56,7 +56,7 @@ fn one_that_is_in_use_does_not_keep_the_others() {
     }
     assert_eq!(store.size(), 1, "{:?}", store.of_process);
     let random = random_of(&used);
-    assert!(store.find(1, &random).is_some());
+    assert!(store.find(1, &random, None).is_some());
     store.expire(Timestamp(121 * SECOND));
     assert_eq!(store.size(), 1, "its connection goes on: {:?}", store.of_process);
     store.release(1, &random);
@@ -83,7 +83,7 @@ fn whoever_makes_handshakes_without_end_presses_out_their_own() {
     for number in 1..10 * MAX as u64 {
         store.observe(&hello(2, number, 0));
     }
-    assert!(store.find(1, &random_of(&nginx)).is_some());
+    assert!(store.find(1, &random_of(&nginx), None).is_some());
     assert_eq!(store.size(), SMALLEST_SHARE + 1);
     for number in 1..10 * MAX as u64 {
         // One context, and another object each time.
@@ -98,6 +98,6 @@ fn whoever_makes_handshakes_without_end_presses_out_their_own() {
             store.observe(&hello(pid, number, 0));
         }
     }
-    assert!(store.find(1, &random_of(&nginx)).is_some(), "those with most give way");
+    assert!(store.find(1, &random_of(&nginx), None).is_some(), "those with most give way");
     assert!(store.size() <= MAX, "{}", store.size());
 }
