@@ -74,6 +74,11 @@ fn message(ctx: &ProbeContext) -> Option<()> {
             // It may never have been there.
             let _ = VERIFYING.remove(thread);
         }
+        // A session that is resumed is verified without a Certificate message: what is verified from
+        // here on may be another connection's.
+        _ if is_of_another(thread, ssl) => {
+            let _ = VERIFYING.remove(thread);
+        }
         _ => {}
     }
     if !is_client {
@@ -82,6 +87,13 @@ fn message(ctx: &ProbeContext) -> Option<()> {
     }
     let sender = if is_write { sent_by::US } else { sent_by::PEER };
     transcript::deliver(tgid, (ssl, ssl), data, len, sender)
+}
+
+/// Whether the thread read the certificate of another connection last.
+#[inline(always)]
+fn is_of_another(thread: u64, ssl: u64) -> bool {
+    // SAFETY: only this thread writes its entry.
+    unsafe { VERIFYING.get(thread) }.is_some_and(|verifying| *verifying != ssl)
 }
 
 #[inline(always)]
