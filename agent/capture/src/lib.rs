@@ -11,7 +11,10 @@ pub mod replay;
 mod stats;
 
 pub use cgroup::Cgroup;
-pub use library::{LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Rustls, Sampling};
+pub use library::{
+    LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Rustls, Sampling,
+    leave_to_exit as leave_probes_to_exit,
+};
 pub use live::{Attached, LiveOptions, LiveSource, Waker};
 pub use loader::{LoadOptions, ring_bytes_for_this_machine};
 pub use stats::{CaptureStats, Loss, ProgramStats, StatsHandle};

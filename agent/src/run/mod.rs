@@ -97,7 +97,8 @@ pub struct RunOptions {
     pub privileges: PrivilegeOptions,
 }
 
-/// Runs until SIGTERM or SIGINT; everything is detached when it returns. SIGHUP opens the file of
+/// Runs until SIGTERM or SIGINT. When it returns the process has to end, with which the kernel removes
+/// the library probes; everything else is detached. SIGHUP opens the file of
 /// events anew and tells what has changed in the configuration file.
 ///
 /// # Errors
@@ -200,6 +201,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         options.config.iter().for_each(ConfigFile::tell_changes);
     };
     let answer = server.run(&exporter, pipeline_ended, &deadline, renew);
+    hopsight_capture::leave_probes_to_exit();
     stop.store(true, Ordering::Relaxed);
     waker.wake();
     let pipeline_result =

@@ -4,9 +4,11 @@ use std::{
     collections::BTreeSet,
     fs,
     net::TcpListener,
+    os::unix::fs::FileExt as _,
     process::{Command, Output},
 };
 
+use hopsight_core::model::Origin;
 use hopsight_tests::{
     agent::{self, Agent, VERDICT},
     case,
@@ -38,6 +40,51 @@ fn nothing_stays_in_the_kernel() {
             Ok(programs.is_disjoint(&loaded_programs()).then_some(()))
         })
         .unwrap();
+    }
+}
+
+/// Bytes of the code of libssl in a process that are others than those in the file.
+fn breakpoints(pid: u32) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut others = 0;
+    for line in maps.lines().filter(|line| line.contains("r-xp") && line.contains("/libssl.so")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let (begin, end) = words[0].split_once('-').unwrap();
+        let (begin, end, offset) = (number(begin), number(end), number(words[2]));
+        let mut inside = vec![0; usize::try_from(end - begin).unwrap()];
+        memory.read_exact_at(&mut inside, begin).unwrap();
+        let file = fs::read(words[5]).unwrap();
+        let file = &file[usize::try_from(offset).unwrap()..];
+        others += inside.iter().zip(file).filter(|(inside, file)| inside != file).count();
+    }
+    others
+}
+
+/// A thread that is ended while it removes a probe leaves the breakpoint behind, which would go on
+/// costing the proxy a trap.
+#[test]
+fn nothing_stays_in_a_library() {
+    if !requirement::met("nothing_stays_in_a_library", &["nginx"]) {
+        return;
+    }
+    let topology = Topology::start(&case::named(&["mtls13"]), Network::Ipv4).unwrap();
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut agent = Agent::watching_clients(&topology).unwrap();
+        topology.hops[0].request().unwrap();
+        let report = agent.wait_finals(topology.hops[0].dial, 1).unwrap().remove(0);
+        let Origin::Process(process) = &report.origin else { panic!("{report:?}") };
+        wait_until("the library to be probed", VERDICT, || {
+            Ok((breakpoints(process.pid) > 0).then_some(()))
+        })
+        .unwrap();
+        agent.daemon.signal(signal).unwrap();
+        agent.daemon.wait_exit(VERDICT).unwrap();
+        wait_until("the library to be as it was", VERDICT, || {
+            Ok((breakpoints(process.pid) == 0).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{signal:?}: {error:#}: {}", breakpoints(process.pid)));
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     os::fd::AsRawFd as _,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -48,12 +49,33 @@ pub enum Programs {
 const REMOVERS: usize = 32;
 
 /// Probes that wait to be removed.
-static REMOVAL: Mutex<Removal> = Mutex::new(Removal { links: Vec::new(), threads: 0 });
+static REMOVAL: Mutex<Removal> =
+    Mutex::new(Removal { links: Vec::new(), threads: 0, is_left_to_exit: false });
+
+/// For how long an exit waits for removals that have begun.
+const BEGUN: Duration = Duration::from_secs(3);
 
 struct Removal {
     links: Vec<Link>,
     /// Threads that are at it.
     threads: usize,
+    /// The process is about to end, and the kernel removes what is left.
+    is_left_to_exit: bool,
+}
+
+/// The process is about to end: what is dropped from here on is left to the kernel, which removes it
+/// with the process. A thread that is ended in the middle of a removal would leave its breakpoint in
+/// the files of running programs (`uprobe_unregister_nosync`, which then gives up): those that have
+/// begun are waited for.
+pub fn leave_to_exit() {
+    let mut removal = lock(&REMOVAL);
+    removal.is_left_to_exit = true;
+    removal.links.drain(..).for_each(std::mem::forget);
+    drop(removal);
+    let end = Instant::now() + BEGUN;
+    while lock(&REMOVAL).threads > 0 && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 impl Drop for Attachment {
@@ -62,6 +84,10 @@ impl Drop for Attachment {
     /// removed here.
     fn drop(&mut self) {
         let mut removal = lock(&REMOVAL);
+        if removal.is_left_to_exit {
+            self.links.drain(..).for_each(std::mem::forget);
+            return;
+        }
         removal.links.append(&mut self.links);
         let wanted = removal.links.len().min(REMOVERS);
         while removal.threads < wanted {
