@@ -31,7 +31,7 @@ impl<'p> From<&'p Probes> for ProbeState<'p> {
             Probes::Paused => Self::Paused,
             Probes::BeyondQuota => Self::BeyondQuota,
             Probes::Refused(why) => Self::Refused(why),
-            Probes::TakenOut(why) => Self::TakenOut(why),
+            Probes::TakenOut(why, _) => Self::TakenOut(why),
         }
     }
 }

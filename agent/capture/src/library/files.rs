@@ -1,6 +1,10 @@
 //! The probed files.
 
-use std::{fs::File, io, time::Instant};
+use std::{
+    fs::File,
+    io,
+    time::{Duration, Instant},
+};
 
 use aya::Ebpf;
 use hopsight_abi::{Stack, VerifyOffsets};
@@ -29,8 +33,8 @@ pub enum Probes {
     BeyondQuota,
     /// The kernel refused them.
     Refused(String),
-    /// They were hit too often; how often.
-    TakenOut(String),
+    /// They were hit too often; how often, and when they were taken out.
+    TakenOut(String, Instant),
 }
 
 /// A mapped file and its probes.
@@ -44,8 +48,6 @@ pub struct ProbedFile {
     pub role: Role,
     /// Whether it is probed.
     pub probes: Probes,
-    /// When a watched process was last seen with it.
-    pub last_used: Instant,
 }
 
 impl ProbedFile {
@@ -68,8 +70,7 @@ impl ProbedFile {
             })
         };
         let role = known.unwrap_or_else(read);
-        let last_used = Instant::now();
-        let mut new = Self { file: None, whose, role, probes: Probes::Unwanted, last_used };
+        let mut new = Self { file: None, whose, role, probes: Probes::Unwanted };
         if !new.points().is_empty() {
             new.probes = Probes::Paused;
             new.file = Some(candidate.file.try_clone()?);
@@ -101,20 +102,29 @@ impl ProbedFile {
         points.iter().map(|point| point.hook.stack())
     }
 
-    /// Takes the probes away for good, if they are of this stack and in place.
+    /// Lets probes that were taken out so long ago be attached again.
+    pub fn put_back_after(&mut self, pause: Duration) {
+        if let Probes::TakenOut(_, since) = &self.probes
+            && since.elapsed() >= pause
+        {
+            self.probes = Probes::Paused;
+        }
+    }
+
+    /// Takes the probes away for a while, if they are of this stack and in place.
     pub fn take_out(&mut self, stack: Stack, counts: Counts) {
         let is_of_stack = self.points().iter().any(|point| point.hook.stack() == stack);
         if is_of_stack && matches!(self.probes, Probes::Attached(_)) {
             let Counts { hits, hellos } = counts;
             let detail = format!("{hits} hits in {hellos} handshakes: taken out");
             warn!(role = ?self.role, "the probes of a file: {detail}");
-            self.probes = Probes::TakenOut(detail);
+            self.probes = Probes::TakenOut(detail, Instant::now());
         }
     }
 
     /// Takes the probes away until [`Self::resume`].
     pub fn pause(&mut self) {
-        if !matches!(self.probes, Probes::Unwanted | Probes::TakenOut(_)) {
+        if !matches!(self.probes, Probes::Unwanted | Probes::TakenOut(..)) {
             self.probes = Probes::Paused;
         }
     }

@@ -35,6 +35,12 @@ pub struct FileKey {
 }
 
 impl FileKey {
+    /// Whether both are certainly the same file, whatever was done to it in between.
+    #[must_use]
+    pub fn is_same_inode(&self, other: &Self) -> bool {
+        self.device.is_some() && (self.device, self.inode) == (other.device, other.inode)
+    }
+
     /// Identity of an open file.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use aya::Ebpf;
@@ -34,7 +34,7 @@ use hopsight_abi::Stack;
 use hopsight_system::{foreign::Lane, process::Stat};
 use tracing::{debug, info, warn};
 
-pub use attach::{rehearse, rehearse_locked_down};
+pub use attach::{leave_to_exit, rehearse, rehearse_locked_down};
 use ceiling::Ceiling;
 use discovery::{Absence, Candidate};
 use evidence::ProbeState;
@@ -48,9 +48,8 @@ use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
 pub use thread::LibraryThread;
 
-/// A file keeps its probes for this long after its last process ended: a proxy that restarts is
-/// probed from its first handshake on. Probes that no process maps cost nothing.
-const LINGER: Duration = Duration::from_mins(1);
+/// For how long probes that were hit too often stay away.
+const TAKEN_OUT_FOR: Duration = Duration::from_mins(10);
 
 /// Looks at a process again until it has looked the same this many times.
 const SETTLED: u32 = 4;
@@ -161,15 +160,9 @@ impl LibraryProbes {
         }
         let used: HashSet<FileKey> =
             self.processes.values().flat_map(|process| process.files.iter().copied()).collect();
-        let now = Instant::now();
-        for (key, file) in &mut self.files {
-            if used.contains(key) {
-                file.last_used = now;
-            }
-        }
-        let unused =
-            |_: &FileKey, file: &mut ProbedFile| now.duration_since(file.last_used) >= LINGER;
-        for (key, file) in self.files.extract_if(unused) {
+        // At once: the kernel keeps the instructions that it replaced, and puts them into whatever is
+        // at these places when the file is run again, also if it was written anew.
+        for (key, file) in self.files.extract_if(|key, _| !used.contains(key)) {
             if self.remembered.len() >= REMEMBERED {
                 self.remembered.clear();
             }
@@ -181,6 +174,7 @@ impl LibraryProbes {
     /// Takes out what is hit too often. Which file of a stack it is the counts do not tell: all of
     /// them lose their probes.
     fn keep_below_ceiling(&mut self) {
+        self.files.values_mut().for_each(|file| file.put_back_after(TAKEN_OUT_FOR));
         for (stack, counts) in self.ceiling.exceeded() {
             for file in self.files.values_mut() {
                 file.take_out(stack, counts);
@@ -288,6 +282,10 @@ impl LibraryProbes {
     ) -> (Vec<FileKey>, LibraryEvidence) {
         let mut files = Vec::new();
         for candidate in candidates {
+            if !self.files.contains_key(&candidate.key) {
+                // It was touched or written meanwhile: the same inode is not probed twice.
+                self.files.retain(|known, _| !known.is_same_inode(&candidate.key));
+            }
             let file = match self.files.entry(candidate.key) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(_) if !self.quota.admit_file(whose) => {

@@ -2,8 +2,8 @@
 //!
 //! To look at a new process its files are read and disassembled, which takes tenths of a second
 //! for a big program: capture must not wait for that. What is lost meanwhile is the library's
-//! evidence on the first handshakes of a process whose TLS library no watched process used in
-//! the last minute; a library that is probed already is probed in every new process too.
+//! evidence on the first handshakes of a process whose TLS library no watched process used
+//! before; a library that is probed already is probed in every new process too.
 
 use std::{
     collections::{HashMap, HashSet},
