@@ -172,8 +172,9 @@ pub struct ConnectionReport {
 }
 
 impl ConnectionReport {
-    /// The proxy closed the connection before either side had sent a byte: it is counted apart, and
-    /// no share, state or evaluation of its hop includes it.
+    /// The proxy closed the connection before either side had sent a byte; an alert that answers its
+    /// leaving does not count. It is counted apart, and no share, state or evaluation of its hop
+    /// includes it.
     #[must_use]
     pub fn is_unused(&self) -> bool {
         self.verdict.reason == Some(Reason::Unused)

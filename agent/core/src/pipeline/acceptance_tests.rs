@@ -240,6 +240,33 @@ fn a_connection_that_says_nothing_is_nobodys_refusal() {
     }
 }
 
+/// As OpenSSL and BoringSSL answer a check that only connects.
+#[test]
+fn an_alert_that_answers_who_left_is_no_failure() {
+    let events = recorded!("mtls12");
+    let (connection, at) = (connection(&events), events[1].at());
+    let fin = |direction, offset| Event::Fin { connection, at, direction, offset };
+    let alert = Event::Segment {
+        connection,
+        at,
+        direction: ToClient,
+        offset: 0,
+        payload_len: 7,
+        acked: None,
+        bytes: vec![21, 3, 1, 0, 2, 2, 50],
+    };
+    let closed = Event::Closed { connection, at, cause: CloseCause::Closed };
+    for (name, events, is_unused) in [
+        ("after it left", [fin(ToServer, 0), alert.clone(), fin(ToClient, 7)], true),
+        ("before it left", [alert, fin(ToClient, 7), fin(ToServer, 0)], false),
+    ] {
+        let events = events.into_iter().chain([closed.clone()]);
+        let events = recorded!("mtls12")[..2].iter().cloned().chain(events).collect::<Vec<_>>();
+        let last = run(&mut Pipeline::new(Limits::default()), events).pop().unwrap();
+        assert_eq!((last.is_unused(), last.is_final), (is_unused, true), "{name}: {last:?}");
+    }
+}
+
 #[test]
 fn what_may_have_carried_bytes_is_not_unused() {
     let events = recorded!("mtls12");

@@ -11,6 +11,9 @@ use crate::{
     verdict::{self, Certainty, Circumstances, End, Judgement},
 };
 
+/// Length of an alert in a record of its own, in the clear (RFC 8446 sections 5.1 and 6).
+const ALERT_RECORD: u64 = 7;
+
 impl Connection {
     /// True once the client has left a connection on which neither side had sent a byte.
     ///
@@ -24,6 +27,19 @@ impl Connection {
             && self.left_first == Some(Direction::ToServer)
             && !self.lost
             && self.streams.iter().all(is_empty)
+    }
+
+    /// True once the server has answered a client that left without a byte by an alert, as some
+    /// libraries answer an end of the stream: nothing was tried, and nothing refused.
+    fn unused_but_told(&self) -> bool {
+        let [to_server, to_client] = [Direction::ToServer, Direction::ToClient]
+            .map(|direction| &self.streams[direction.index()]);
+        matches!(self.phase, Phase::Tls { .. })
+            && self.left_first == Some(Direction::ToServer)
+            && !self.lost
+            && to_server.end() == 0
+            && matches!(to_server.missing(), Missing::Finished)
+            && to_client.end() == ALERT_RECORD
     }
 
     /// Nothing is known but that bytes are exchanged: once both sides have spoken.
@@ -47,6 +63,9 @@ impl Connection {
             contradicted: self.streams.iter().any(Stream::contradicted),
         };
         match &self.phase {
+            Phase::Tls { .. } if self.unused_but_told() => {
+                Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Unused)
+            }
             Phase::Tls { wire, .. } => verdict::judge(wire, transcript, circumstances),
             _ if circumstances.contradicted => {
                 Judgement::unknown(Certainty::Settled, Outcome::Incomplete, Reason::Ambiguous)
