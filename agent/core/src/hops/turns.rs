@@ -59,6 +59,8 @@ struct Turns {
     newest: Option<Timestamp>,
     /// When it last did not ask, on the clock that ages are reckoned in.
     last_silent: Option<Timestamp>,
+    /// The first connection of those in a row on which it asked.
+    asking_since: Option<Timestamp>,
     /// It asks since then, and did not before: that was no chance.
     has_turned: bool,
 }
@@ -86,10 +88,19 @@ impl Asking {
         let is_shown = matches!(verdict.security, Security::Tls | Security::Mtls)
             && verdict.client_auth != ClientAuth::Unknown
             && verdict.evidence != Evidence::Carried
-            && report.resumed != Some(true)
-            // Before its last report not everything is known of a connection, such as the version.
-            && report.is_final;
+            && report.resumed != Some(true);
         if !is_shown {
+            return;
+        }
+        let asks = verdict.client_auth != ClientAuth::NotRequested;
+        // Before its last report not everything is known of a connection, such as the version; that
+        // the server did not ask counts at once, for the last report may be long in coming.
+        if !report.is_final {
+            if !asks {
+                let name = text(report.sni.as_ref());
+                let of_name = self.ways.iter_mut().filter(|(way, _)| way.name == name);
+                of_name.for_each(|(_, turns)| turns.was_silent(report.decided_at, now));
+            }
             return;
         }
         let way =
@@ -106,7 +117,6 @@ impl Asking {
                 self.ways.len() - 1
             }
         };
-        let asks = verdict.client_auth != ClientAuth::NotRequested;
         self.ways[at].1.record(asks, report.decided_at, now);
     }
 
@@ -142,6 +152,7 @@ impl KeptAsking {
                 slots: kept.slots.min(u64::BITS),
                 newest: None,
                 last_silent: kept.last_silent.map(|last| last.heard(now)),
+                asking_since: None,
                 has_turned: kept.has_turned,
             };
             (kept.way, turns)
@@ -154,7 +165,12 @@ impl Turns {
     fn record(&mut self, asks: bool, decided_at: Timestamp, now: Timestamp) {
         match self.newest {
             // One that came late.
-            Some(newest) if decided_at < newest => return,
+            Some(newest) if decided_at < newest => {
+                if !asks {
+                    self.was_silent(decided_at, now);
+                }
+                return;
+            }
             Some(newest) if decided_at.since(newest) < SLOT => {}
             _ => {
                 self.newest = Some(decided_at);
@@ -163,12 +179,26 @@ impl Turns {
             }
         }
         if asks {
+            self.asking_since.get_or_insert(decided_at);
             self.has_turned |= self.turns_now();
         } else {
-            self.silent |= 1;
-            self.last_silent = Some(now);
-            self.has_turned = false;
+            self.note_silence(now);
         }
+    }
+
+    /// The server did not ask then, of which is heard out of order: that breaks a run of asking which
+    /// had begun by then.
+    fn was_silent(&mut self, decided_at: Timestamp, now: Timestamp) {
+        if self.asking_since.is_some_and(|since| decided_at >= since) {
+            self.note_silence(now);
+        }
+    }
+
+    const fn note_silence(&mut self, now: Timestamp) {
+        self.silent |= 1;
+        self.last_silent = Some(now);
+        self.asking_since = None;
+        self.has_turned = false;
     }
 
     /// Whether the last slots show a change from not asking to asking, and no run among them is
@@ -282,15 +312,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_resumed_or_late_says_nothing() {
+    fn what_is_resumed_or_from_before_the_turn_says_nothing() {
         let mut asking = seen("....aaaa");
         let mut resumed = report(9, Security::Tls);
         resumed.resumed = Some(true);
-        let late = report(2, Security::Tls);
-        let early = early(report(9, Security::Tls));
-        for report in [resumed, late, early] {
+        for report in [resumed, report(2, Security::Tls), early(report(3, Security::Tls))] {
             asking.record(&report, at(9.0).monotonic);
             assert!(asking.has_begun(at(9.0).monotonic, Duration::from_hours(2)));
+        }
+    }
+
+    /// A slow answer holds a connection's last report back.
+    #[test]
+    fn one_of_after_the_turn_counts_however_late_it_is_heard_of() {
+        for (name, bad) in [
+            ("its last report", report(6, Security::Tls)),
+            ("before its last report", early(report(9, Security::Tls))),
+        ] {
+            let mut asking = seen("....aaaa");
+            for report in [bad, report(10, Security::Mtls), report(11, Security::Mtls)] {
+                asking.record(&report, at(11.0).monotonic);
+                let has_begun = asking.has_begun(at(11.0).monotonic, Duration::from_hours(2));
+                assert!(!has_begun, "{name}");
+            }
         }
     }
 }
