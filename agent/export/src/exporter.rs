@@ -118,6 +118,12 @@ impl Exporter {
         self.tell(change, now);
     }
 
+    /// Whether there is a hop between these ends.
+    #[must_use]
+    pub fn has(&self, ends: &Ends) -> bool {
+        self.state.hops().get(&ends.proxy, &ends.upstream).is_some()
+    }
+
     /// The hop that connections between these ends are counted under now.
     #[must_use]
     pub fn counted_under(&self, ends: &Ends) -> (Arc<str>, Arc<str>) {

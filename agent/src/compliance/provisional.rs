@@ -28,6 +28,8 @@ pub(super) struct Early {
     pub(super) report: ConnectionReport,
     /// When the connection was opened.
     pub(super) opened_at: Instant,
+    /// Whether the hop is there only because of what was recorded early.
+    pub(super) made_the_hop: bool,
 }
 
 impl Provisional {
@@ -38,14 +40,17 @@ impl Provisional {
         ends: Ends,
         report: &ConnectionReport,
         opened_at: Instant,
+        mut made_the_hop: bool,
     ) {
         if self.by_process.len() >= MAX_PROCESSES && !self.by_process.contains_key(&pid) {
             return;
         }
         let early = self.by_process.entry(pid).or_default();
-        early.retain(|known| known.ends != ends);
+        if let Some(at) = early.iter().position(|known| known.ends == ends) {
+            made_the_hop |= early.remove(at).made_the_hop;
+        }
         if early.len() < MAX_OF_ONE {
-            early.push(Early { pid, ends, report: report.clone(), opened_at });
+            early.push(Early { pid, ends, report: report.clone(), opened_at, made_the_hop });
         }
     }
 

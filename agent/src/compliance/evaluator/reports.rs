@@ -56,11 +56,17 @@ impl Evaluator {
             Poll::Pending => None,
         };
         let (report, opened_at) = (&submitted.report, submitted.opened_at);
+        let being_read = match &report.origin {
+            Origin::Process(process) => self.proxies.being_read(process.pid).map(|_| process.pid),
+            Origin::PacketCapture => None,
+        };
+        let makes_the_hop = being_read.is_some() && {
+            let ends = Named::find(report, proxy.as_ref(), &self.proxies).ends;
+            !self.exporter.has(&ends)
+        };
         let ends = self.named(report, opened_at, proxy, onward.as_ref());
-        if let Origin::Process(process) = &report.origin
-            && self.proxies.being_read(process.pid).is_some()
-        {
-            self.provisional.remember(process.pid, ends, report, opened_at);
+        if let Some(pid) = being_read {
+            self.provisional.remember(pid, ends, report, opened_at, makes_the_hop);
         }
     }
 
@@ -112,7 +118,7 @@ impl Evaluator {
         let mut events = Vec::new();
         let proxies = &self.proxies;
         for early in self.provisional.take_if(|pid| proxies.being_read(pid).is_none()) {
-            let Early { pid, ends, mut report, opened_at } = early;
+            let Early { pid, ends, mut report, opened_at, made_the_hop } = early;
             // One that has ended meanwhile had the names of the others that are called like it.
             let known = self.proxies.known(pid).or_else(|| self.proxies.labelled(&ends.proxy));
             let Some(proxy) = known.cloned() else { continue };
@@ -120,7 +126,7 @@ impl Evaluator {
             if (&named.proxy, &named.upstream) == (&ends.proxy, &ends.upstream) {
                 // It was counted.
                 report.is_final = false;
-            } else {
+            } else if made_the_hop {
                 events.extend(self.tracker.give_up(&ends.proxy, &ends.upstream, now));
                 self.exporter.forget(&ends.proxy, &ends.upstream);
             }
