@@ -185,6 +185,7 @@ impl Evaluator {
         let loaded = proxy.as_ref().and_then(Proxy::loaded_at);
         seen.loaded_at = loaded.filter(|_| is_only_one).or(configured_at);
         seen.configured_at = configured_at;
+        seen.is_of_several = !is_only_one;
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         if seen.verdict.client_auth == ClientAuth::Presented {

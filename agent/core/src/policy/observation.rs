@@ -51,6 +51,9 @@ pub struct Observation<'a> {
     pub configured_at: Option<UnixTime>,
     /// The configuration had a client certificate on every route to the upstream once.
     pub had_client_certificate: bool,
+    /// Whether several proxies of this label have configurations with this upstream, which may ask
+    /// for different things.
+    pub is_of_several: bool,
 }
 
 impl<'a> Observation<'a> {
@@ -83,6 +86,7 @@ impl<'a> Observation<'a> {
             loaded_at: None,
             configured_at: None,
             had_client_certificate: false,
+            is_of_several: false,
         }
     }
 

@@ -187,14 +187,15 @@ impl Track {
                     self.causes.acquit(seen);
                     self.is_ruled_out |= self.causes.are_unknown();
                 } else {
-                    self.policy_changed |= is_shown_by_treatment(drift.rule);
+                    // Another proxy's configuration may ask for less.
+                    self.policy_changed |= is_shown_by_treatment(drift.rule) && !seen.is_of_several;
                 }
             }
             if self.causes.include_certificate(seen) {
                 match drift.rule {
                     // The server takes it by now, or one of several behind its address does.
                     Rule::ClientCertificateRejected => self.causes.acquit(seen),
-                    _ => self.policy_changed = true,
+                    _ => self.policy_changed |= !seen.is_of_several,
                 }
             }
         }
