@@ -66,9 +66,9 @@ pub struct Hop {
     /// overflow hop the worst of all its upstreams.
     #[serde(default)]
     pub servers: Vec<Server>,
-    /// Of the upstream's certificates in use the one that ends first.
+    /// Of the upstream's certificates in use the one with the smallest share of its lifetime left.
     pub server_certificate: Option<Arc<CertificateFacts>>,
-    /// Of the proxy's certificates in use the one that ends first.
+    /// Of the proxy's certificates in use the one with the smallest share of its lifetime left.
     pub client_certificate: Option<Arc<CertificateFacts>>,
     /// Why there is no `server_certificate`, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,7 +241,7 @@ impl Hop {
             None => self.state = Arc::new(HopState::UNKNOWN),
         }
         self.note_change(before, now);
-        self.choose_certificates();
+        self.choose_certificates(now);
         self.continues_encrypted = self.continues_encrypted();
         let authenticated = self.treatments().filter_map(|treatment| treatment.authenticated_at);
         self.authenticated_at = authenticated.min_by(f64::total_cmp);
@@ -286,12 +286,16 @@ impl Hop {
         self.servers.retain(|server| server.is_decided() || now.since(server.heard) <= stands_for);
     }
 
-    /// Of the certificates in use the ones that end first: whoever renews has to begin there.
-    fn choose_certificates(&mut self) {
+    /// Of the certificates in use the ones with the smallest share of their lifetime left: one of an
+    /// hour that is renewed in time ends first, and does not hide another that nobody renews.
+    fn choose_certificates(&mut self, now: Moment) {
         let in_use = || self.servers.iter().map(|server| &server.certificates);
-        let ends_first = |facts: &&Arc<CertificateFacts>| facts.not_after;
-        let server = in_use().flat_map(Certificates::server).min_by_key(ends_first);
-        let client = in_use().flat_map(Certificates::client).min_by_key(ends_first);
+        let by_share = |one: &&Arc<CertificateFacts>, other: &&Arc<CertificateFacts>| {
+            let share = |facts: &CertificateFacts| facts.share_left(now.unix_seconds);
+            share(one).total_cmp(&share(other)).then(one.not_after.cmp(&other.not_after))
+        };
+        let server = in_use().flat_map(Certificates::server).min_by(by_share);
+        let client = in_use().flat_map(Certificates::client).min_by(by_share);
         self.server_certificate = server.cloned();
         self.client_certificate = client.cloned();
         let absent = || self.servers.iter().map(|server| server.certificates.absent());

@@ -48,3 +48,14 @@ pub struct CertificateFacts {
     /// Number of certificates sent with it (the chain's length, itself included).
     pub chain_length: usize,
 }
+
+impl CertificateFacts {
+    /// The share of its lifetime that is left at `now` (seconds since the Unix epoch), from 1 to less
+    /// than 0 once it has ended; 0 where it has none.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a few thousand years are exact")]
+    pub fn share_left(&self, now: f64) -> f64 {
+        let lifetime = self.not_after.saturating_sub(self.not_before) as f64;
+        if lifetime > 0.0 { (self.not_after as f64 - now) / lifetime } else { 0.0 }
+    }
+}

@@ -111,7 +111,7 @@ metrics! {
     /// When the first connection was seen of those that resume sessions from before the agent's time, in seconds since the Unix epoch: nobody saw them begin, and no handshake is needed for them to go on. Absent where there are none (any more).
     HOP_OLDER_SESSIONS: Gauge "hopsight_hop_older_sessions_timestamp_seconds"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
-    /// When the first of the certificates in use on a side (client is the proxy) of a hop expires, over all its servers, in seconds since the Unix epoch.
+    /// When a certificate in use on a side (client is the proxy) of a hop expires, in seconds since the Unix epoch: of all its servers' the one with the smallest share of its lifetime left.
     CERTIFICATE_NOT_AFTER: Gauge "hopsight_certificate_not_after_timestamp_seconds"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "side"];
     /// When that certificate became valid, in seconds since the Unix epoch: with its end the lifetime of which alerts ask how much is left.
