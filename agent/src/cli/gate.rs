@@ -12,7 +12,8 @@ const MAX_NAMED: usize = 20;
 /// Options of the gate.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct GateArgs {
-    /// Exit with 1 if a hop is one of these now. Then the agent has to be ready, too.
+    /// Exit with 1 if a hop is one of these now, for any of its servers. Then the agent has to be
+    /// ready, too.
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     fail_on: Vec<Bad>,
 
@@ -48,11 +49,19 @@ enum Bad {
 impl Bad {
     /// What is wrong with the hop in this sense, if something is.
     fn of(self, hop: &Hop) -> Option<&'static str> {
-        let security = hop.state.security;
-        let is = |wanted| (security == wanted).then(|| security.as_str());
-        let is_tls = matches!(security, Security::Mtls | Security::Tls);
-        let verified =
-            |wanted, word| (is_tls && hop.state.server_verified == wanted).then_some(word);
+        // What is worse in one respect need not be in another.
+        let all = hop.treatments().map(|one| (one.security, one.server_verified));
+        let all: Vec<_> = all.chain([(hop.state.security, hop.state.server_verified)]).collect();
+        let is = |wanted: Security| {
+            all.iter().any(|(security, _)| *security == wanted).then(|| wanted.as_str())
+        };
+        let is_tls = |security| matches!(security, Security::Mtls | Security::Tls);
+        let verified = |wanted, word| {
+            let is_wanted = |(security, verified): &(Security, ServerVerified)| {
+                is_tls(*security) && *verified == wanted
+            };
+            all.iter().any(is_wanted).then_some(word)
+        };
         let status = hop.context.compliance.as_ref().map(|compliance| compliance.status);
         let complies = |wanted, word| (status == Some(wanted)).then_some(word);
         match self {
