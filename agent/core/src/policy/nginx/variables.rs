@@ -25,10 +25,17 @@ impl Variables {
 
     fn look(&mut self, directives: &[Directive], depth: usize) {
         for Directive { name, args, block, .. } in directives {
+            // Of `location`, `if`, `server_name` and `rewrite`.
+            for variable in std::iter::once(name).chain(args).flat_map(|text| captures(text)) {
+                self.may_be(&format!("${variable}"), "$");
+            }
             match (name.as_str(), args.as_slice(), block) {
                 ("set", [variable, value], _) => self.may_be(variable, value),
                 ("map", [_, variable], Some(entries)) => {
                     for entry in entries {
+                        for captured in captures(&entry.name) {
+                            self.may_be(&format!("${captured}"), "$");
+                        }
                         match (entry.name.as_str(), entry.args.as_slice()) {
                             ("volatile" | "hostnames", []) => {}
                             (_, [value]) => self.may_be(variable, value),
@@ -76,6 +83,19 @@ impl Variables {
     }
 }
 
+/// The names of the groups of a regular expression, each of which sets a variable (PCRE's `(?<name>`,
+/// `(?P<name>` and `(?'name'`).
+fn captures(text: &str) -> impl Iterator<Item = &str> {
+    text.split("(?").skip(1).filter_map(|group| {
+        let name = group.strip_prefix('P').unwrap_or(group);
+        let name = name.strip_prefix('<').or_else(|| name.strip_prefix('\''))?;
+        let end = name.find(['>', '\''])?;
+        let name = &name[..end];
+        let is_name = |one: char| one.is_ascii_alphanumeric() || one == '_';
+        (!name.is_empty() && name.chars().all(is_name)).then_some(name)
+    })
+}
+
 /// Whether a directive gives the variables among its arguments their values.
 fn sets_variables(name: &str) -> bool {
     matches!(name, "geo" | "geoip2" | "split_clients" | "keyval" | "js_var" | "map")
@@ -111,6 +131,18 @@ pub(super) fn may_become(expression: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_of_regular_expressions_set_variables() {
+        for (text, names) in [
+            ("^/t/(?<be>[a-z]+)$", &["be"][..]),
+            ("~^(?P<a>x)(?'b'y)", &["a", "b"]),
+            ("(?:x)(?=y)(?<!z)(?<=w)", &[]),
+            ("plain", &[]),
+        ] {
+            assert_eq!(captures(text).collect::<Vec<_>>(), names, "{text}");
+        }
+    }
 
     #[test]
     fn an_expression_may_become_what_begins_and_ends_like_it() {
