@@ -203,6 +203,9 @@ fn haproxy_says(fixture: &str) -> Option<String> {
     }
     let mut haproxy = Command::new("haproxy");
     haproxy.arg("-c").current_dir(directory.path()).env_clear().envs(ENVIRONMENT);
+    haproxy.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    // What the reader is not told, and haproxy has.
+    haproxy.env("PEM", "client.pem");
     for source in memory.sources() {
         haproxy.arg("-f").arg(directory.path().join(source.strip_prefix(DIRECTORY).unwrap()));
     }
@@ -243,6 +246,7 @@ fn pem_files() -> [(&'static str, String); 3] {
 #[test]
 fn haproxy_refuses_what_we_refuse() {
     let (mut compared, mut broken) = (0, 0);
+    let mut wrong = Vec::new();
     for (name, fixture) in fixtures() {
         if !said(&fixture, "#- newer").is_empty() {
             continue;
@@ -253,15 +257,18 @@ fn haproxy_refuses_what_we_refuse() {
         };
         let alerts: Vec<_> = words.lines().filter(|line| line.contains("[ALERT]")).collect();
         compared += 1;
-        if name.starts_with("broken") {
-            assert!(!alerts.is_empty(), "{name}: haproxy takes it: {words}");
+        let agrees = if name.starts_with("broken") {
+            broken += 1;
             let expected = said(&fixture, "#!").pop().unwrap();
             let place = format!("{DIRECTORY}/{}", expected.split(' ').next().unwrap());
-            assert!(alerts.iter().any(|line| line.contains(&place)), "{name}: {place}: {words}");
-            broken += 1;
+            alerts.iter().any(|line| line.contains(&place))
         } else {
-            assert!(alerts.is_empty(), "{name}: {words}");
+            alerts.is_empty()
+        };
+        if !agrees {
+            wrong.push(format!("{name}: {words}"));
         }
     }
+    assert!(wrong.is_empty(), "haproxy says otherwise: {}", wrong.join("\n"));
     assert!(compared >= 30 && broken >= 6, "only {compared} could be compared, {broken} broken");
 }
