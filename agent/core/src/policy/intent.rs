@@ -376,6 +376,22 @@ pub struct Fault {
     pub text: String,
 }
 
+/// What a reader of one proxy's files finds wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{place}: {problem}")]
+pub struct ConfigError<P> {
+    /// File and line.
+    pub place: Place,
+    /// What is wrong there.
+    pub problem: P,
+}
+
+impl<P: fmt::Display> From<ConfigError<P>> for Fault {
+    fn from(error: ConfigError<P>) -> Self {
+        Self { text: error.problem.to_string(), at: error.place }
+    }
+}
+
 /// Remarks on one configuration that are kept; what they say of the others is that there are more.
 const MAX_REMARKS: usize = 64;
 

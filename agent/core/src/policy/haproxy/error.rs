@@ -2,23 +2,10 @@
 
 use thiserror::Error;
 
-use crate::policy::intent::{Fault, Place};
+use crate::policy::intent;
 
 /// A configuration that haproxy would not start with either, or that passes a limit of this reader.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{place}: {problem}")]
-pub struct ConfigError {
-    /// File and line.
-    pub place: Place,
-    /// What is wrong there.
-    pub problem: Problem,
-}
-
-impl From<ConfigError> for Fault {
-    fn from(error: ConfigError) -> Self {
-        Self { text: error.problem.to_string(), at: error.place }
-    }
-}
+pub type ConfigError = intent::ConfigError<Problem>;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
