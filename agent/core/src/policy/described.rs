@@ -1,4 +1,5 @@
-//! What an intent says, in the words of the fixtures of haproxy and Envoy.
+//! What an intent says, in the words of the fixtures of haproxy and Envoy, and what all fixtures
+//! have in common.
 
 use std::fmt::Write as _;
 
@@ -8,6 +9,27 @@ use super::intent::{Intent, Route, Scheme, Servers, Stated, Text, UpstreamIntent
 pub(super) fn said(fixture: &str, marker: &str) -> Vec<String> {
     let lines = fixture.lines().filter_map(|line| line.strip_prefix(marker));
     lines.map(|line| line.trim().to_owned()).collect()
+}
+
+/// Asserts that what was read of each fixture called `broken…` is the error that it says after `#!`:
+/// place, below `directory`, and words. Answers how many there are.
+pub(super) fn refused_as_said<F: AsRef<[u8]>>(
+    directory: &str,
+    fixtures: impl IntoIterator<Item = (String, F)>,
+    read: impl Fn(&F) -> Result<Intent, String>,
+) -> usize {
+    let broken = fixtures.into_iter().filter(|(name, _)| name.starts_with("broken"));
+    let judge = |(name, fixture): (String, F)| {
+        let error = match read(&fixture) {
+            Ok(intent) => panic!("{name}: read as {:?}", routes(&intent)),
+            Err(error) => error,
+        };
+        let expected = said(&String::from_utf8_lossy(fixture.as_ref()), "#!").pop().unwrap();
+        let (place, words) = expected.split_once(' ').unwrap();
+        let begin = format!("{directory}/{place}: ");
+        assert!(error.starts_with(&begin) && error.contains(words), "{name}: {error}");
+    };
+    broken.map(judge).count()
 }
 
 /// One route in the words of the fixtures: only what is said, in a fixed order.

@@ -11,7 +11,7 @@ use std::{
 
 use super::*;
 use crate::policy::{
-    described::{routes, said},
+    described::{refused_as_said, routes, said},
     intent::{Remark, Scheme, Stated},
 };
 
@@ -107,18 +107,10 @@ fn configurations_mean_what_they_say() {
 
 #[test]
 fn broken_configurations_say_where() {
-    let mut broken = 0;
-    for (name, fixture) in fixtures().iter().filter(|(name, _)| name.starts_with("broken")) {
-        let error = match Memory::from_fixture(fixture).read_all(environment()) {
-            Ok(intent) => panic!("{name}: read as {:?}", routes(&intent)),
-            Err(error) => error.to_string(),
-        };
-        let expected = said(fixture, "#!").pop().unwrap();
-        let (place, words) = expected.split_once(' ').unwrap();
-        let begin = format!("{DIRECTORY}/{place}: ");
-        assert!(error.starts_with(&begin) && error.contains(words), "{name}: {error}");
-        broken += 1;
-    }
+    let read = |fixture: &String| {
+        Memory::from_fixture(fixture).read_all(environment()).map_err(|error| error.to_string())
+    };
+    let broken = refused_as_said(DIRECTORY, fixtures(), read);
     assert!(broken >= 8, "only {broken} fixtures were found");
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::policy::{
-    glob,
+    described, glob,
     intent::{Remark, Route, Scheme, Servers, Setting, Stated, Text, UpstreamIntent},
 };
 
@@ -85,11 +85,7 @@ pub(super) fn fixtures() -> Vec<(String, Vec<u8>)> {
 
 /// The lines of a fixture that begin with `marker`.
 pub(super) fn said(fixture: &[u8], marker: &str) -> Vec<String> {
-    String::from_utf8_lossy(fixture)
-        .lines()
-        .filter_map(|line| line.strip_prefix(marker))
-        .map(|line| line.trim().to_owned())
-        .collect()
+    described::said(&String::from_utf8_lossy(fixture), marker)
 }
 
 /// One route in the words of the fixtures: only what is said, in a fixed order.
@@ -181,18 +177,10 @@ fn configurations_mean_what_they_say() {
 
 #[test]
 fn broken_configurations_say_where() {
-    let mut broken = 0;
-    for (name, fixture) in fixtures().iter().filter(|(name, _)| name.starts_with("broken")) {
-        let error = match Memory::from_fixture(fixture).read_all() {
-            Ok(intent) => panic!("{name}: read as {:?}", describe_all(&intent)),
-            Err(error) => error.to_string(),
-        };
-        let expected = said(fixture, "#!").pop().unwrap();
-        let (place, words) = expected.split_once(' ').unwrap();
-        let begin = format!("{DIRECTORY}/{place}: ");
-        assert!(error.starts_with(&begin) && error.contains(words), "{name}: {error}");
-        broken += 1;
-    }
+    let read = |fixture: &Vec<u8>| {
+        Memory::from_fixture(fixture).read_all().map_err(|error| error.to_string())
+    };
+    let broken = described::refused_as_said(DIRECTORY, fixtures(), read);
     assert!(broken >= 20, "only {broken} fixtures were found");
 }
 
