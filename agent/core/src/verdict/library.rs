@@ -41,7 +41,7 @@ pub(super) fn apply(
         judgement.resumed = Some(true);
     } else if transcript.is_complete() {
         judgement.wire_client_auth = Some(wire.client_auth);
-        let shown = known(transcript.facts.client_auth(), wire.outcome, Evidence::Library);
+        let shown = known(shown, wire.outcome, Evidence::Library);
         let why_incomplete = wire.reason.filter(|_| wire.outcome == Outcome::Incomplete);
         judgement.verdict = Verdict { reason: why_incomplete.or(shown.reason), ..shown };
         judgement.resumed = Some(false);
