@@ -18,8 +18,9 @@ use crate::{place::Place, wait::wait_until};
 
 /// How long a program may take to begin to listen, in a machine that is emulated on a busy one.
 const START: Duration = Duration::from_mins(1);
-/// How long a program may take to end after SIGTERM before it is killed.
-const STOP: Duration = Duration::from_secs(5);
+/// How long a program may take to end after SIGTERM before it is killed, on a machine whose
+/// processors are all busy.
+const STOP: Duration = Duration::from_secs(30);
 
 /// A running program. Dropping it sends SIGTERM, then SIGKILL.
 ///
@@ -154,7 +155,7 @@ impl Daemon {
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Errors
-    /// When it does not end within five seconds.
+    /// When it does not end within half a minute.
     pub fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.wait_exit(STOP)

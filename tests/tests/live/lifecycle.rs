@@ -3,16 +3,16 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::FileExt as _,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
-use hopsight_core::model::Origin;
 use hopsight_tests::{
     agent::{self, Agent, VERDICT},
     case,
     loopback::Loopback,
+    process::Daemon,
     requirement,
     topology::{Network, Topology},
     wait::wait_until,
@@ -62,29 +62,41 @@ fn breakpoints(pid: u32) -> usize {
     others
 }
 
+/// A client of this upstream with a copy of libssl that no other agent of the machine probes. It
+/// stays as long as its input is open.
+fn client_with_library_of_its_own(topology: &Topology, upstream: SocketAddr) -> Daemon {
+    let system = format!("/usr/lib/{}-linux-gnu/libssl.so.3", std::env::consts::ARCH);
+    let directory = topology.dir().join("library");
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(system, directory.join("libssl.so.3")).unwrap();
+    let library = format!("LD_LIBRARY_PATH={}", directory.display());
+    let dial = upstream.to_string();
+    let args = [&library, "openssl", "s_client", "-connect", &dial];
+    let log = topology.dir().join("client.log");
+    Daemon::spawn_reading(Stdio::piped(), &topology.cgroup().place(), "env", args, &log).unwrap()
+}
+
 /// A thread that is ended while it removes a probe leaves the breakpoint behind, which would go on
 /// costing the proxy a trap.
 #[test]
 fn nothing_stays_in_a_library() {
-    if !requirement::met("nothing_stays_in_a_library", &["nginx"]) {
+    if !requirement::met("nothing_stays_in_a_library", &["nginx", "openssl"]) {
         return;
     }
-    let topology = Topology::start(&case::named(&["mtls13"]), Network::Ipv4).unwrap();
+    let topology = Topology::start(&case::named(&["tls13"]), Network::Ipv4).unwrap();
     for signal in [Signal::TERM, Signal::KILL] {
-        let mut agent = Agent::watching_clients(&topology).unwrap();
-        topology.hops[0].request().unwrap();
-        let report = agent.wait_finals(topology.hops[0].dial, 1).unwrap().remove(0);
-        let Origin::Process(process) = &report.origin else { panic!("{report:?}") };
+        let mut agent = Agent::watching(&topology, "agent", &["--proxy", "openssl"]).unwrap();
+        let client = client_with_library_of_its_own(&topology, topology.hops[0].dial);
         wait_until("the library to be probed", VERDICT, || {
-            Ok((breakpoints(process.pid) > 0).then_some(()))
+            Ok((breakpoints(client.pid()) > 0).then_some(()))
         })
         .unwrap();
         agent.daemon.signal(signal).unwrap();
         agent.daemon.wait_exit(VERDICT).unwrap();
         wait_until("the library to be as it was", VERDICT, || {
-            Ok((breakpoints(process.pid) == 0).then_some(()))
+            Ok((breakpoints(client.pid()) == 0).then_some(()))
         })
-        .unwrap_or_else(|error| panic!("{signal:?}: {error:#}: {}", breakpoints(process.pid)));
+        .unwrap_or_else(|error| panic!("{signal:?}: {error:#}: {}", breakpoints(client.pid())));
     }
 }
 
