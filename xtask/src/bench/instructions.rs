@@ -15,8 +15,8 @@ use crate::{cargo::cargo, command};
 /// How much more than its bound a case may take: compilers and libraries differ a little.
 const TOLERANCE: f64 = 1.10;
 
-/// Runs of a case under callgrind; the difference leaves out start and preparation.
-const TIMES: [u64; 2] = [4, 12];
+/// Runs of a case that are counted.
+const TIMES: u64 = 8;
 
 /// How to count.
 #[derive(Debug, Default, clap::Args)]
@@ -30,9 +30,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// In the build of the tests, against the bounds.
-    pub const IN_TESTS: Self = Self { debug: true, bless: false };
-
     const fn profile(&self) -> &'static str {
         if self.debug { "debug" } else { "release" }
     }
@@ -58,8 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut over = Vec::new();
     println!("CASE                     INSTRUCTIONS     BOUND   RATIO");
     for name in names.lines() {
-        let [few, many] = [count(&program, name, TIMES[0])?, count(&program, name, TIMES[1])?];
-        let each = many.saturating_sub(few) / (TIMES[1] - TIMES[0]);
+        let each = count(&program, name)? / TIMES;
         let bound = bounds.get(name).copied();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let ratio = bound.map_or(f64::NAN, |bound| each as f64 / bound as f64);
@@ -99,11 +95,12 @@ fn build(args: &Args) -> anyhow::Result<PathBuf> {
     Ok(target()?.join(args.profile()).join("instructions"))
 }
 
-fn count(program: &Path, case: &str, times: u64) -> anyhow::Result<u64> {
+fn count(program: &Path, case: &str) -> anyhow::Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(["--collect-atstart=no", "--toggle-collect=*measured*"])
         .arg(program)
-        .args([case, &times.to_string()])
+        .args([case, &TIMES.to_string()])
         .stdin(Stdio::null())
         .output()
         .context("start valgrind")?;
