@@ -74,6 +74,9 @@ enum Task {
         /// Folder of captures
         folder: std::path::PathBuf,
     },
+    /// What cargo runs in place of a test executable, to learn of it
+    #[command(name = test::executables::HAND_OVER, hide = true)]
+    HandOverTest(test::executables::HandOver),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -97,6 +100,7 @@ fn main() -> anyhow::Result<()> {
         Task::Package(args) => package::run_task(&args),
         Task::Cluster(args) => cluster::run(&args),
         Task::EvalFlights { file } => test::eval_flights(&here.join(file)),
+        Task::HandOverTest(args) => test::executables::hand_over(&args, &here),
         Task::Completeness { folder } => test::completeness(&here.join(folder)),
     }
 }

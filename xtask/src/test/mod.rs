@@ -1,20 +1,22 @@
 //! `cargo xtask test`, and writing what it compares with.
 
+pub mod executables;
+mod steps;
+
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 
 use crate::{
-    bench::instructions,
     cargo::{built, cargo},
     chart, command, vm, wheel,
 };
+use steps::Steps;
 
 /// Tests that compare with golden files write them instead when this is set.
 const BLESS_VARIABLE: &str = "HOPSIGHT_BLESS";
@@ -30,33 +32,61 @@ pub struct Args {
     kernels: bool,
 }
 
-/// Runs everything, one step after the other, and ends with a summary.
+/// Runs everything and ends with a summary.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let ledger = Ledger::new()?;
     let mut steps = Steps::default();
     // Builds the programs that the tests run, too: with what the tests ask of dependencies, so that
     // nothing is built twice.
     if steps.run("cargo test --no-run", || command::run(tests().arg("--no-run"))) {
-        steps.run("cargo test", || command::run(tests().env(LEDGER_VARIABLE, &ledger.path)));
-        steps.run("cargo xtask bench instructions --debug", || {
-            instructions::run(&instructions::Args::IN_TESTS)
+        let mut executables = Vec::new();
+        steps.run("find the test executables", || {
+            executables = executables::all()?;
+            Ok(())
         });
+        let tests = executables.iter().map(|executable| {
+            let mut command = executable.command();
+            tell_where(&mut command);
+            command.env(LEDGER_VARIABLE, &ledger.path);
+            (executable.name.clone(), command)
+        });
+        let mut commands: Vec<_> = tests.collect();
+        commands.push(("documentation tests".to_owned(), cargo(&["test", "--doc"])));
+        commands.push(("instructions".to_owned(), instructions_in_debug()?));
+        commands.extend(promtool()?);
+        steps.run_beside_each_other(commands);
         if args.kernels {
             steps.run("cargo xtask vm", vm::run_ends);
-        }
-        for file in yaml_files(Path::new("dashboards"))? {
-            let text = read(&file)?;
-            let has = |key: &str| text.lines().any(|line| line.starts_with(key));
-            if has("rule_files:") {
-                steps.run_promtool("test", &file);
-            } else if has("groups:") {
-                steps.run_promtool("check", &file);
-            }
         }
     }
     let result = steps.summary();
     ledger.print();
     result
+}
+
+/// The instruction guard as a program of its own, so that what it prints stays together.
+fn instructions_in_debug() -> anyhow::Result<Command> {
+    let mut command = Command::new(env::current_exe().context("find our own executable")?);
+    command.args(["bench", "instructions", "--debug"]);
+    Ok(command)
+}
+
+/// Checks and tests of every file of rules.
+fn promtool() -> anyhow::Result<Vec<(String, Command)>> {
+    let mut commands = Vec::new();
+    for file in yaml_files(Path::new("dashboards"))? {
+        let text = read(&file)?;
+        let has = |key: &str| text.lines().any(|line| line.starts_with(key));
+        let verb = match (has("rule_files:"), has("groups:")) {
+            (true, _) => "test",
+            (false, true) => "check",
+            (false, false) => continue,
+        };
+        let mut command = Command::new("promtool");
+        command.args([verb, "rules"]).arg(&file);
+        commands.push((format!("promtool {verb} rules {}", file.display()), command));
+    }
+    Ok(commands)
 }
 
 /// What tests did not run, and why.
@@ -119,11 +149,16 @@ pub fn completeness(folder: &Path) -> anyhow::Result<()> {
 
 fn tests() -> Command {
     let mut command = cargo(&["test", "--no-fail-fast"]);
-    wheel::announce(&mut command);
+    tell_where(&mut command);
+    command
+}
+
+/// Tells tests where programs are that they cannot find by name.
+fn tell_where(command: &mut Command) {
+    wheel::announce(command);
     if let Some(path) = chart::python() {
         command.env(chart::VARIABLE, path);
     }
-    command
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -145,40 +180,4 @@ fn yaml_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// What has run, for the summary.
-#[derive(Default)]
-struct Steps {
-    done: Vec<(String, bool, Duration)>,
-}
-
-impl Steps {
-    /// Runs a step; a failing one does not stop the others.
-    fn run(&mut self, name: &str, step: impl FnOnce() -> anyhow::Result<()>) -> bool {
-        println!("== {name}");
-        let start = Instant::now();
-        let result = step();
-        if let Err(error) = &result {
-            eprintln!("{name}: {error:#}");
-        }
-        self.done.push((name.to_owned(), result.is_ok(), start.elapsed()));
-        result.is_ok()
-    }
-
-    fn run_promtool(&mut self, verb: &str, file: &Path) {
-        self.run(&format!("promtool {verb} rules {}", file.display()), || {
-            command::run(Command::new("promtool").args([verb, "rules"]).arg(file))
-        });
-    }
-
-    fn summary(self) -> anyhow::Result<()> {
-        println!("== summary");
-        for (name, ok, time) in &self.done {
-            println!("{:4}  {:6.1} s  {name}", if *ok { "ok" } else { "FAIL" }, time.as_secs_f64());
-        }
-        let failed = self.done.iter().filter(|(_, ok, _)| !ok).count();
-        anyhow::ensure!(failed == 0, "{failed} of {} steps failed", self.done.len());
-        Ok(())
-    }
 }
