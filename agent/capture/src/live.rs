@@ -1,6 +1,7 @@
 //! The live source: the kernel programs of this machine.
 
 mod options;
+mod order;
 
 use std::{
     collections::HashMap,
@@ -16,8 +17,8 @@ use aya::{
     maps::{HashMap as BpfHashMap, MapData, RingBuf},
 };
 use aya_log::EbpfLogger;
-use hopsight_abi::Record;
 pub use options::LiveOptions;
+use order::{Waiting, is_readable, read};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     io::Errno,
@@ -31,18 +32,12 @@ use super::{
     loader,
     stats::{Received, StatsHandle},
 };
-use crate::{
-    decode::append_events,
-    existing::{Adoption, Connections},
-};
+use crate::existing::{Adoption, Connections};
 use hopsight_core::model::{ConnectionId, Event, Origin};
 use hopsight_system::{
     heart::Heart,
     names::{self, Watched, comm_of},
 };
-
-/// Records handled per [`Source::poll`], so that one call stays short and its events few.
-const BATCH: usize = 1024;
 
 /// Time for which records gather after the first one. The kernel wakes a reader that has caught up
 /// for every single record, in the middle of the proxy's handshake; one that lags is left alone.
@@ -67,6 +62,8 @@ impl Waker {
 pub struct LiveSource {
     ring: RingBuf<MapData>,
     library_ring: RingBuf<MapData>,
+    /// Events of `ring` that wait for those of `library_ring`.
+    waiting: Waiting,
     done: BpfHashMap<MapData, u64, u8>,
     /// There once the source is started, if older connections are wanted.
     adoption: Option<Adoption>,
@@ -175,6 +172,7 @@ impl LiveSource {
         let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             library_ring: loader::take_map(&mut ebpf, "LIBRARY_EVENTS")?,
+            waiting: Waiting::default(),
             done: loader::take_map(&mut ebpf, "DONE")?,
             adoption: None,
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
@@ -252,42 +250,22 @@ impl LiveSource {
         self.known_processes = running;
     }
 
-    /// Appends what was adopted and what is in the ring buffers; returns whether there was anything.
+    /// Appends what was adopted and what is in the ring buffers; returns whether anything was read.
     fn drain(&mut self, out: &mut Vec<Event>) -> bool {
         let first = out.len();
-        let mut any = false;
-        // A library shows a handshake before the connection can be judged by it.
-        for ring in [&mut self.library_ring, &mut self.ring] {
-            for _ in 0..BATCH {
-                let Some(item) = ring.next() else { break };
-                any = true;
-                match Record::from_bytes(&item) {
-                    Ok((header, record)) => {
-                        self.received.record(header.kind);
-                        append_events(&header, record, out);
-                    }
-                    Err(error) => {
-                        self.received.decode_error();
-                        debug!(%error, "undecodable record");
-                    }
-                }
-            }
+        let new = self.waiting.events().len();
+        // In this order: what a library showed before one of the first is found with the second.
+        let mut any = read(&mut self.ring, &self.received, self.waiting.events());
+        any |= read(&mut self.library_ring, &self.received, out);
+        if let Some(library) = &mut self.library {
+            notice(library, &self.waiting.events()[new..]);
         }
+        self.waiting.release(is_readable(&self.library_ring), Instant::now(), out);
         // The ring buffer may hold segments of connections that were just adopted.
         let adopted = self.adoption.as_ref().map(Adoption::take).unwrap_or_default();
         any |= !adopted.is_empty();
         out.splice(first..first, adopted);
-        self.notice(&out[first..]);
         any
-    }
-
-    /// Has the TLS libraries of processes looked into that are new since the last scan.
-    fn notice(&mut self, events: &[Event]) {
-        let Some(library) = &mut self.library else { return };
-        for event in events {
-            let Event::Opened { origin: Origin::Process(process), .. } = event else { continue };
-            library.notice(process.pid, &process.name);
-        }
     }
 
     /// Waits until a ring buffer or the waker has something, or `timeout` is over.
@@ -336,6 +314,14 @@ impl Source for LiveSource {
         if let Err(error) = self.done.insert(connection.0, 1, 0) {
             debug!(connection = connection.0, %error, "cannot tell the kernel that a connection is done");
         }
+    }
+}
+
+/// Has the TLS libraries of processes looked into that are new since the last scan.
+fn notice(library: &mut LibraryThread, events: &[Event]) {
+    for event in events {
+        let Event::Opened { origin: Origin::Process(process), .. } = event else { continue };
+        library.notice(process.pid, &process.name);
     }
 }
 
