@@ -133,6 +133,45 @@ fn what_the_proxy_does_ends_when_its_configuration_rules_it_out() {
     ]);
 }
 
+/// Once a certificate is configured on every route, that nobody asks for it is another rule's.
+#[test]
+fn a_certificate_that_is_configured_is_not_missing() {
+    let mixed = &[ONE_WAY_CONFIGURED, MUTUAL_CONFIGURED][..];
+    for (name, says, want) in [
+        ("on every route", &[MUTUAL_CONFIGURED][..], &[Rule::NeverRequested][..]),
+        ("on one", mixed, &[Rule::ClientCertificateMissing, Rule::NeverRequested]),
+        ("still none", &[ONE_WAY_CONFIGURED], &[Rule::ClientCertificateMissing]),
+    ] {
+        let mut scene = Scene::new(Options::default());
+        scene.intent = Some(locations(&[ONE_WAY_CONFIGURED]));
+        for second in 0..5 {
+            scene.observe(&with(ONE_WAY, second, 0), second);
+        }
+        scene.intent = Some(locations(says));
+        for second in 10..20 {
+            scene.observe(&with(ONE_WAY, second, 9), second);
+            scene.tick(second);
+        }
+        let open: Vec<_> = scene.tracker.open().map(|drift| drift.rule).collect();
+        assert_eq!(open, want, "{name}");
+    }
+}
+
+/// Workers with the configuration of before, which asked for more, show no other policy.
+#[test]
+fn old_workers_do_not_change_the_policy() {
+    let mut scene = Scene::new(Options::default());
+    let (old, new) = (locations(&[MUTUAL_CONFIGURED]), locations(&[ONE_WAY_CONFIGURED]));
+    for second in 10..20 {
+        let (load, says) = if second % 2 == 0 { (9, &new) } else { (0, &old) };
+        scene.intent = Some(says.clone());
+        scene.observe(&with(ONE_WAY, second, load), second);
+        scene.tick(second);
+    }
+    let open: Vec<_> = scene.tracker.open().map(|drift| (drift.rule, drift.since)).collect();
+    assert_eq!(open, [(Rule::ClientCertificateMissing, at(10)), (Rule::NeverRequested, at(11))]);
+}
+
 #[test]
 fn what_the_upstream_does_ends_when_its_answers_have_turned() {
     let every_second = |verdict, from: u64, to: u64| -> Vec<Connection> {
