@@ -263,6 +263,20 @@ fn a_server_that_is_out_of_use_is_forgotten() {
     assert_eq!(scene.tick(7201), ["-payments plaintext Forgotten None"]);
 }
 
+#[test]
+fn a_server_that_was_taken_off_the_list_is_given_up() {
+    let mut scene = Scene::new(Options::default());
+    let address = |server: &str| server.parse().expect("an address");
+    for server in ["10.0.0.1:443", "10.0.0.2:443"] {
+        scene.observe(&Observation { address: address(server), ..with(PLAINTEXT, 0, 0) }, 0);
+    }
+    let gone = "[::ffff:10.0.0.1]:443";
+    let closed = words(scene.tracker.give_up_server("edge", "payments", address(gone), at(5)));
+    assert_eq!(closed, ["-payments plaintext Forgotten None"]);
+    let open: Vec<_> = scene.tracker.open().map(|drift| drift.server.to_string()).collect();
+    assert_eq!(open, ["10.0.0.2:443"]);
+}
+
 /// Nobody needs to use a hop for its exemption to end.
 #[test]
 fn an_exemption_that_ends_opens_the_drift() {
