@@ -258,11 +258,11 @@ impl Evaluator {
         events.extend(self.settle_provisional(now));
         events.extend(self.retire(now));
         events.extend(self.give_up_gone(now));
+        events.extend(self.unlist_servers(now));
         for event in &events {
             let (DriftEvent::Opened(drift) | DriftEvent::Closed(ClosedDrift { drift, .. })) = event;
             self.show_open(&drift.proxy, &drift.upstream);
         }
-        self.unlist_servers();
         self.tell(&events);
         self.show();
         self.show_health();

@@ -11,7 +11,7 @@ use hopsight_core::{
     model::canonical,
     policy::{
         certificate::CertificateFinding,
-        intent::{Server, ServerAddress, Servers, UpstreamIntent},
+        intent::{Server, ServerAddress, UpstreamIntent},
         time::UnixTime,
     },
     report::ConnectionReport,
@@ -70,8 +70,7 @@ impl Listed {
         };
         let mut all = None;
         for intent in proxies.configured(proxy, upstream) {
-            let listed = (intent.listing == Servers::Listed).then_some(&intent.servers)?;
-            let addresses: Option<Vec<_>> = listed.iter().map(address).collect();
+            let addresses: Option<Vec<_>> = intent.only_servers()?.iter().map(address).collect();
             all.get_or_insert_with(Vec::new).extend(addresses?);
         }
         Some(all.map_or_else(|| Self::Service(upstream.clone()), Self::Servers))

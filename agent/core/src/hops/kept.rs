@@ -141,7 +141,9 @@ impl KeptServer {
         let all = std::mem::take(&mut server.treatments);
         for (treatment, kept) in all.into_iter().zip(kept) {
             let heard = kept.silent.heard(now.monotonic);
-            if let Some(restored) = treatment.restored(kept.state, heard, kept.is_settled, set_by) {
+            let KeptTreatment { state, is_settled, .. } = kept;
+            let restored = treatment.restored(state, heard, is_settled, set_by, now.monotonic);
+            if let Some(restored) = restored {
                 server.restore(restored);
             }
         }

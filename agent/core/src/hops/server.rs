@@ -77,7 +77,8 @@ impl Server {
         if is_certain(&report.verdict) {
             self.asking.record(report, now.monotonic);
         }
-        if is_certain(&report.verdict) && !self.is_known_so_far(report) {
+        let is_told = self.is_known_so_far(report) || self.is_unread(report, &evaluation, now);
+        if is_certain(&report.verdict) && !is_told {
             let state = HopState::of(report, self.verified_before(report));
             let key = TreatmentKey::of(&state);
             let known = self.treatments.iter().position(|treatment| treatment.key() == key);
@@ -108,6 +109,18 @@ impl Server {
         !report.is_final
             && verdict.server_verified == ServerVerified::Unknown
             && self.treatments.iter().any(alike)
+    }
+
+    /// Whether nobody could see so soon after a restart how this handshake verified, while that is known
+    /// of those before.
+    fn is_unread(&self, report: &ConnectionReport, evaluation: &Evaluation, now: Moment) -> bool {
+        let verdict = &report.verdict;
+        let is_unseen =
+            verdict.server_verified == ServerVerified::Unknown && report.resumed != Some(true);
+        let stands_in = |treatment: &Treatment| {
+            treatment.stands_in(verdict, evaluation.loaded_at, now.monotonic)
+        };
+        is_unseen && self.treatments.iter().any(stands_in)
     }
 
     /// The state whose answer on verification a resumed connection goes on with: a resumption

@@ -18,7 +18,7 @@ use crate::{
         drift::Compliance,
         intent::{Scheme, Stated},
     },
-    report::ConnectionReport,
+    report::{ConnectionReport, Verdict},
 };
 
 /// Connections at most that vouch for a treatment before their last report.
@@ -27,6 +27,10 @@ const MAX_PENDING: usize = 32;
 /// An answer to "was the upstream's certificate checked" that could not be seen stands beside one
 /// that was for this long: the first handshakes of a proxy are over before its library is read.
 const UNSEEN_STANDS_FOR: Duration = Duration::from_mins(5);
+
+/// After a restart of the agent it takes a while until the library of a proxy is read: for this long
+/// an answer from before it stands where the new one could not be seen.
+const UNREAD_FOR: Duration = Duration::from_mins(1);
 
 /// While a proxy reloads, its old and new workers open connections side by side, and so do those of a
 /// server answer them. What was caused by what is no longer so is gone once nobody has seen it for
@@ -129,6 +133,9 @@ pub struct Treatment {
     /// A connection has vouched for it with its last report.
     #[serde(skip)]
     is_settled: bool,
+    /// When the agent went on with it after a restart.
+    #[serde(skip)]
+    restored_at: Option<Timestamp>,
 }
 
 impl Treatment {
@@ -152,6 +159,7 @@ impl Treatment {
             authentication: Authentication::default(),
             pending: Vec::new(),
             is_settled: false,
+            restored_at: None,
         }
     }
 
@@ -182,8 +190,8 @@ impl Treatment {
         self.is_settled || matches!(self.security, Security::Plaintext)
     }
 
-    /// The same after a restart: what was read from JSON, with the `state` that its newest connection
-    /// showed, last seen at `heard`. `None` if that does not fit, or it is mutual and connections
+    /// The same after a restart at `now`: what was read from JSON, with the `state` that its newest
+    /// connection showed, last seen at `heard`. `None` if that does not fit, or it is mutual and connections
     /// vouched for it that may take it back: the agent that would hear of that is gone. What is worse
     /// is believed.
     pub(super) fn restored(
@@ -192,6 +200,7 @@ impl Treatment {
         heard: Timestamp,
         is_settled: bool,
         set_by: f64,
+        now: Timestamp,
     ) -> Option<Self> {
         let is_of_it = TreatmentKey::of(&state) == self.key();
         let stands = match self.security {
@@ -206,8 +215,23 @@ impl Treatment {
             decided_at: heard,
             state: Some(state),
             is_settled: true,
+            restored_at: Some(now),
             ..self
         })
+    }
+
+    /// Whether its answer on verification, from before a restart, stands for a connection of which
+    /// nobody could see one: one that is treated alike, by a configuration that was not loaded since.
+    pub(super) fn stands_in(
+        &self,
+        verdict: &Verdict,
+        loaded_at: Option<f64>,
+        now: Timestamp,
+    ) -> bool {
+        self.restored_at.is_some_and(|restored| now.since(restored) <= UNREAD_FOR)
+            && self.server_verified != ServerVerified::Unknown
+            && (self.security, self.client_auth) == (verdict.security, verdict.client_auth)
+            && loaded_at <= self.loaded_at
     }
 
     /// Orders treatments from the worst to the best; of equals the newest, which has the facts,

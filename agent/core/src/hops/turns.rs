@@ -28,14 +28,15 @@ const SLOT: Duration = Duration::from_millis(500);
 /// Slots with connections that a run of answers takes at least to be no chance.
 const MIN_RUN: u32 = 4;
 
-/// Ways at most to ask a server that are followed. With a further one nothing is proven.
-const MAX_WAYS: usize = 16;
+/// Ways at most to ask a server that are followed, those first in which it did not ask. With a further
+/// one of these nothing is proven.
+const MAX_WAYS: usize = 32;
 
 /// What one server has answered, by how it was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asking {
     ways: Vec<(Way, Turns)>,
-    /// It was asked in a further way, of which nothing is known.
+    /// It did not ask in a further way, of which nothing is known.
     has_more: bool,
 }
 
@@ -108,8 +109,8 @@ impl Asking {
         let known = self.ways.iter().position(|(known, _)| *known == way);
         let at = match known {
             Some(at) => at,
-            None if self.ways.len() >= MAX_WAYS => {
-                self.has_more = true;
+            None if !self.has_room(asks) => {
+                self.has_more |= !asks;
                 return;
             }
             None => {
@@ -118,6 +119,18 @@ impl Asking {
             }
         };
         self.ways[at].1.record(asks, report.decided_at, now);
+    }
+
+    /// Whether there is room for a further way. One in which the server has always asked has no say,
+    /// and gives way to one in which it does not.
+    fn has_room(&mut self, asks: bool) -> bool {
+        if self.ways.len() >= MAX_WAYS && !asks {
+            let has_no_say = |(_, turns): &(Way, Turns)| turns.last_silent.is_none();
+            if let Some(at) = self.ways.iter().position(has_no_say) {
+                self.ways.swap_remove(at);
+            }
+        }
+        self.ways.len() < MAX_WAYS
     }
 
     /// Whether the server asks now, in every way in which it did not in the last `stands_for`.
@@ -303,12 +316,35 @@ mod tests {
             let later = at(4.0).monotonic;
             assert_eq!(restored.has_begun(later, Duration::from_hours(2)), has_begun, "{name}");
         }
-        // Names without end prove nothing.
-        let mut asking = seen("....aaaa");
-        for number in 0..20 {
-            asking.record(&named(9, Security::Mtls, &number.to_string()), at(9.0).monotonic);
+    }
+
+    #[test]
+    fn names_without_end_prove_nothing_where_it_did_not_ask() {
+        let (asks, silent) = (Security::Mtls, Security::Tls);
+        for (name, before, during, after, has_begun) in [
+            ("a few", 0, 18, 18, true),
+            ("one of them is not mended", 0, 18, 17, false),
+            ("many that it always asked", 100, 18, 18, true),
+            ("more than are followed", 0, 40, 40, false),
+        ] {
+            let mut asking = Asking::default();
+            let mut second = 0;
+            let mut ask = |asking: &mut Asking, names: usize, security, times| {
+                for _ in 0..times {
+                    second += 1;
+                    for number in 0..names {
+                        let mut report = report(second, security);
+                        report.sni = Some(number.to_string().into());
+                        asking.record(&report, report.decided_at);
+                    }
+                }
+            };
+            ask(&mut asking, before, asks, 1);
+            ask(&mut asking, during, silent, 5);
+            ask(&mut asking, after, asks, 5);
+            let now = at(20.0).monotonic;
+            assert_eq!(asking.has_begun(now, Duration::from_hours(2)), has_begun, "{name}");
         }
-        assert!(!asking.has_begun(at(9.0).monotonic, Duration::from_hours(2)));
     }
 
     #[test]

@@ -289,6 +289,14 @@ impl UpstreamIntent {
         Cow::Owned(Self { routes, ..self.clone() })
     }
 
+    /// Its servers, if there is no way to others: not where something chooses them at run time, nor
+    /// where a route by a variable may still lead to one that was taken off the list.
+    #[must_use]
+    pub fn only_servers(&self) -> Option<&[Server]> {
+        let are_all = self.listing == Servers::Listed && self.by_variable.is_empty();
+        are_all.then_some(&*self.servers)
+    }
+
     /// About how many bytes it takes in memory.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -1,34 +1,59 @@
 //! Servers that are not behind their upstream's name any more.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::Evaluator;
 use crate::compliance::named::Listed;
-use hopsight_core::hops::{hop::Hop, server::Server};
+use hopsight_core::{
+    hops::{hop::Hop, server::Server},
+    policy::{drift::DriftEvent, time::UnixTime},
+};
 
 /// Between two looks for them.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// Workers that know an older list may open connections for a while: what was seen in the last so many
+/// seconds is still there.
+const SETTLE: f64 = 5.0;
 
 impl Evaluator {
-    /// Takes them out of the hops. After a start nobody knows for a while who proxies: what another
-    /// one of this name still has behind the name is known once it opens a connection, so what was
-    /// not seen since counts as long as a treatment that nobody sees.
-    pub(super) fn unlist_servers(&mut self) {
+    /// Takes them out of the hops, and ends what is open of them. After a start nobody knows for a
+    /// while who proxies: what another one of this name still has behind the name is known once it
+    /// opens a connection, so what was not seen since counts as long as a treatment that nobody sees.
+    /// A list with none of a hop's servers is not believed.
+    pub(super) fn unlist_servers(&mut self, now: UnixTime) -> Vec<DriftEvent> {
+        let mut events = Vec::new();
         if self.unlisted_at.elapsed() < INTERVAL {
-            return;
+            return events;
         }
         self.unlisted_at = Instant::now();
         let (began_at, knows_all) = (self.began_at(), self.knows_all());
+        let settled = hopsight_system::clock::now().unix_seconds - SETTLE;
         for hop in self.exporter.snapshot().hops {
             let Some(listed) = Listed::behind(&hop.proxy, &hop.upstream, &self.proxies) else {
                 continue;
             };
+            let is_listed = |server: &Server| listed.includes(server.address, &self.proxies);
+            if !hop.servers.iter().any(is_listed) {
+                continue;
+            }
             let counts = |server: &Server| {
-                !knows_all && server.last_seen < began_at
-                    || listed.includes(server.address, &self.proxies)
+                server.last_seen > settled
+                    || !knows_all && server.last_seen < began_at
+                    || is_listed(server)
             };
             self.exporter.retain_servers(&hop.proxy, &hop.upstream, counts);
+            let Some(now_there) = self.exporter.hop(&hop.proxy, &hop.upstream) else { continue };
+            let was_there = hop.servers.iter().map(|server| server.address);
+            let gone: Vec<SocketAddr> =
+                was_there.filter(|address| !now_there.is_to(*address)).collect();
+            for server in gone {
+                events.extend(self.tracker.give_up_server(&hop.proxy, &hop.upstream, server, now));
+            }
         }
+        events
     }
 
     /// Whether others of this name may have a say in a hop that outlived a restart: they had before,

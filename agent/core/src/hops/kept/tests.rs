@@ -12,8 +12,9 @@ use crate::{
         testing::{at, certificate, early, report, to},
     },
     model::{
-        ClientAuth,
+        ClientAuth, Evidence,
         Security::{self, Mtls, Plaintext, Tls, Unknown},
+        ServerVerified,
     },
     policy::intent::{Scheme, Stated},
     report::ConnectionReport,
@@ -262,5 +263,43 @@ fn a_restart_makes_no_hop_better() {
                 assert_eq!(hop.shares(), want.shares(), "order {order}, after {position}");
             }
         }
+    }
+}
+
+/// The first handshakes after a restart are over before the proxy's library is read.
+#[test]
+fn what_cannot_be_seen_yet_leaves_the_answer_on_verification() {
+    let (yes, no, unknown) = (ServerVerified::Yes, ServerVerified::No, ServerVerified::Unknown);
+    let verified = |connection, answer, evidence| {
+        let mut report = report(connection, Tls);
+        (report.verdict.server_verified, report.verdict.evidence) = (answer, evidence);
+        report
+    };
+    let unseen = |connection| verified(connection, unknown, Evidence::Wire);
+    let seen = |connection, answer| verified(connection, answer, Evidence::Library);
+    let loaded_at = |at| Evaluation { loaded_at: at, ..Evaluation::default() };
+    for (name, before, after, loaded, seconds, want) in [
+        ("soon after", vec![seen(1, yes)], vec![unseen(2)], Some(5.0), 101.0, vec![yes]),
+        ("not read yet", vec![seen(1, yes)], vec![unseen(2)], None, 101.0, vec![yes]),
+        ("never", vec![seen(1, yes)], vec![unseen(2)], Some(5.0), 161.0, vec![unknown, yes]),
+        ("loaded anew", vec![seen(1, yes)], vec![unseen(2)], Some(99.0), 101.0, vec![unknown, yes]),
+        ("no", vec![seen(1, no)], vec![unseen(2)], Some(5.0), 101.0, vec![no]),
+        ("by turns", vec![seen(1, no), seen(2, yes)], vec![unseen(3)], None, 101.0, vec![no, yes]),
+        ("half read", vec![seen(1, yes)], vec![seen(2, unknown)], None, 101.0, vec![yes]),
+        ("worse", vec![seen(1, yes)], vec![unseen(2), seen(3, no)], None, 101.0, vec![no, yes]),
+        ("nothing was known", vec![unseen(1)], vec![unseen(2)], None, 101.0, vec![unknown]),
+    ] {
+        let mut table = HopTable::new(HopLimits::default());
+        for report in before {
+            table.record_between(&ends(), &report, loaded_at(Some(5.0)), at(10.0));
+        }
+        let mut table = restarted(&table, 11.0, at(100.0));
+        for report in after {
+            table.record_between(&ends(), &report, loaded_at(loaded), at(seconds));
+        }
+        let hop = only(&table);
+        let answers: Vec<_> = hop.treatments().map(|one| one.server_verified).collect();
+        assert_eq!(answers, want, "{name}");
+        assert_eq!(hop.state.server_verified, want[0], "{name}");
     }
 }

@@ -142,7 +142,6 @@ impl Assessor<'_> {
         if !self.wants_mutual() {
             return Answer::Met;
         }
-        let none_configured = self.stated(UpstreamIntent::client_certificate) == Stated::No;
         let place = self.routes().next().map(|route| &route.at);
         let verdict = &self.seen.verdict;
         match verdict.client_auth {
@@ -152,9 +151,14 @@ impl Assessor<'_> {
                 place,
             ),
             ClientAuth::NotRequested
-                if verdict.security == Security::Tls && none_configured && self.carried_data() =>
+                if verdict.security == Security::Tls && self.carried_data() =>
             {
-                violated("no client certificate is configured".to_owned(), place)
+                match self.stated(UpstreamIntent::client_certificate) {
+                    Stated::No => violated("no client certificate is configured".to_owned(), place),
+                    // It is there; that nobody asks for it is another rule's.
+                    Stated::Yes => Answer::Met,
+                    Stated::Mixed | Stated::Unknown => Answer::Unknown,
+                }
             }
             _ => Answer::Unknown,
         }

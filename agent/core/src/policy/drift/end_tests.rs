@@ -133,6 +133,45 @@ fn what_the_proxy_does_ends_when_its_configuration_rules_it_out() {
     ]);
 }
 
+/// Once a certificate is configured on every route, that nobody asks for it is another rule's.
+#[test]
+fn a_certificate_that_is_configured_is_not_missing() {
+    let mixed = &[ONE_WAY_CONFIGURED, MUTUAL_CONFIGURED][..];
+    for (name, says, want) in [
+        ("on every route", &[MUTUAL_CONFIGURED][..], &[Rule::NeverRequested][..]),
+        ("on one", mixed, &[Rule::ClientCertificateMissing, Rule::NeverRequested]),
+        ("still none", &[ONE_WAY_CONFIGURED], &[Rule::ClientCertificateMissing]),
+    ] {
+        let mut scene = Scene::new(Options::default());
+        scene.intent = Some(locations(&[ONE_WAY_CONFIGURED]));
+        for second in 0..5 {
+            scene.observe(&with(ONE_WAY, second, 0), second);
+        }
+        scene.intent = Some(locations(says));
+        for second in 10..20 {
+            scene.observe(&with(ONE_WAY, second, 9), second);
+            scene.tick(second);
+        }
+        let open: Vec<_> = scene.tracker.open().map(|drift| drift.rule).collect();
+        assert_eq!(open, want, "{name}");
+    }
+}
+
+/// Workers with the configuration of before, which asked for more, show no other policy.
+#[test]
+fn old_workers_do_not_change_the_policy() {
+    let mut scene = Scene::new(Options::default());
+    let (old, new) = (locations(&[MUTUAL_CONFIGURED]), locations(&[ONE_WAY_CONFIGURED]));
+    for second in 10..20 {
+        let (load, says) = if second % 2 == 0 { (9, &new) } else { (0, &old) };
+        scene.intent = Some(says.clone());
+        scene.observe(&with(ONE_WAY, second, load), second);
+        scene.tick(second);
+    }
+    let open: Vec<_> = scene.tracker.open().map(|drift| (drift.rule, drift.since)).collect();
+    assert_eq!(open, [(Rule::ClientCertificateMissing, at(10)), (Rule::NeverRequested, at(11))]);
+}
+
 #[test]
 fn what_the_upstream_does_ends_when_its_answers_have_turned() {
     let every_second = |verdict, from: u64, to: u64| -> Vec<Connection> {
@@ -222,6 +261,20 @@ fn a_server_that_is_out_of_use_is_forgotten() {
     scene.observe(&to("10.0.0.2:443", MUTUAL, 10), 10);
     assert_eq!(scene.tick(7200), NONE);
     assert_eq!(scene.tick(7201), ["-payments plaintext Forgotten None"]);
+}
+
+#[test]
+fn a_server_that_was_taken_off_the_list_is_given_up() {
+    let mut scene = Scene::new(Options::default());
+    let address = |server: &str| server.parse().expect("an address");
+    for server in ["10.0.0.1:443", "10.0.0.2:443"] {
+        scene.observe(&Observation { address: address(server), ..with(PLAINTEXT, 0, 0) }, 0);
+    }
+    let gone = "[::ffff:10.0.0.1]:443";
+    let closed = words(scene.tracker.give_up_server("edge", "payments", address(gone), at(5)));
+    assert_eq!(closed, ["-payments plaintext Forgotten None"]);
+    let open: Vec<_> = scene.tracker.open().map(|drift| drift.server.to_string()).collect();
+    assert_eq!(open, ["10.0.0.2:443"]);
 }
 
 /// Nobody needs to use a hop for its exemption to end.

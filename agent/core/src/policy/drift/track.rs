@@ -186,7 +186,7 @@ impl Track {
                 if is_later {
                     self.causes.acquit(seen);
                     self.is_ruled_out |= self.causes.are_unknown();
-                } else {
+                } else if !self.is_of_an_older_load(seen) {
                     // Another proxy's configuration may ask for less.
                     self.policy_changed |= is_shown_by_treatment(drift.rule) && !seen.is_of_several;
                 }
@@ -199,6 +199,13 @@ impl Track {
                 }
             }
         }
+    }
+
+    /// Whether it was opened by a worker with an older configuration than the offending ones, which may
+    /// go on for a while.
+    fn is_of_an_older_load(&self, seen: &Observation<'_>) -> bool {
+        let loads = seen.configured_at.zip(self.bad_configured);
+        loads.is_some_and(|(seen, bad)| seen + ONE_LOAD * 2 < bad)
     }
 
     /// A connection is as bad as ever, and exempt: what is open of it is over, for the policy is

@@ -280,8 +280,29 @@ impl DriftTracker {
     /// seen.
     pub fn give_up(&mut self, proxy: &str, upstream: &str, now: UnixTime) -> Vec<DriftEvent> {
         let gone = self.hops.remove(&(proxy.into(), upstream.into()));
-        let servers = gone.into_iter().flat_map(BTreeMap::into_values);
-        let tracks = servers.flat_map(|server| server.tracks.into_values());
+        self.forget(gone.into_iter().flat_map(BTreeMap::into_values), now)
+    }
+
+    /// Forgets a server of a hop, which is not behind the upstream's name any more. What is open of it
+    /// ends as not seen.
+    pub fn give_up_server(
+        &mut self,
+        proxy: &str,
+        upstream: &str,
+        server: SocketAddr,
+        now: UnixTime,
+    ) -> Vec<DriftEvent> {
+        let hop = self.hops.get_mut(&(proxy.into(), upstream.into()));
+        let gone = hop.and_then(|hop| hop.remove(&canonical(server)));
+        self.forget(gone, now)
+    }
+
+    fn forget(
+        &mut self,
+        servers: impl IntoIterator<Item = ServerDrifts>,
+        now: UnixTime,
+    ) -> Vec<DriftEvent> {
+        let tracks = servers.into_iter().flat_map(|server| server.tracks.into_values());
         let open = tracks.filter_map(|track| track.open);
         let closed: Vec<_> =
             open.map(|drift| ClosedDrift { drift, at: now, end: End::Forgotten }).collect();
