@@ -8,6 +8,7 @@ use hopsight_tests::{
     early_data::{self, EarlyData},
     loopback::Loopback,
     pki::Pki,
+    process::Daemon,
     requirement,
     wait::wait_until,
 };
@@ -30,7 +31,13 @@ fn refused_early_data_is_no_certificate() {
         Agent::start(&dir.path().join(name), block.socket(host, 9464), &options).unwrap()
     };
     let (lengths_only, with_library) = (agent("lengths", 1, "off"), agent("library", 2, "auto"));
-    // A library is looked into once a watched process uses it.
+    // A library is looked into once a watched process uses it, and as long as one does: between two
+    // clients there would be none.
+    let [chain, key] = [&pki.server.chain, &pki.server.key].map(|path| path.to_str().unwrap());
+    let accept = block.socket(3, 9999).to_string();
+    let args = ["s_server", "-accept", &accept, "-cert", chain, "-key", key];
+    let log = dir.path().join("idle.log");
+    let _idle = Daemon::spawn_at(&cgroup.place(), early_data::CLIENT, args, &log).unwrap();
     let mut port = 20_000;
     wait_until("the library to be probed", VERDICT, || {
         port += 2;
