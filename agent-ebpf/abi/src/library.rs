@@ -222,7 +222,7 @@ impl Part {
     /// The process and the part of a key.
     #[must_use]
     pub fn of_key(key: u64) -> Option<(u32, Self)> {
-        let tgid = key as u32;
+        let tgid = u32::try_from(key & u64::from(u32::MAX)).ok()?;
         Self::ALL.into_iter().find(|part| part.key(tgid) == key).map(|part| (tgid, part))
     }
 }
