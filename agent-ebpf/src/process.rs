@@ -11,6 +11,7 @@ use aya_ebpf::{
 
 use crate::{
     connect::current_comm,
+    library,
     maps::{NAMES, PROCESSES},
 };
 
@@ -33,11 +34,15 @@ pub fn task_rename(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     let Some(comm) = current_comm() else { return 0 };
-    let _ = if NAMES.get_ptr(comm).is_some() {
-        PROCESSES.insert(current_process(), comm, ANY)
+    let process = current_process();
+    if NAMES.get_ptr(comm).is_some() {
+        // As above.
+        let _ = PROCESSES.insert(process, comm, ANY);
+        library::started(process);
     } else {
-        PROCESSES.remove(current_process())
-    };
+        // It may never have been there.
+        let _ = PROCESSES.remove(process);
+    }
     0
 }
 

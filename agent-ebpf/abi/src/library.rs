@@ -33,11 +33,13 @@ pub enum Observation {
     NeverVerified = 12,
     /// OpenSSL digests a ticket that the server gave; its bytes follow the body.
     Ticket = 13,
+    /// The process runs another program, of a name that is watched.
+    Started = 14,
 }
 
 impl Observation {
     /// Every observation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Transcript,
         Self::VerifyResult,
         Self::Error,
@@ -51,6 +53,7 @@ impl Observation {
         Self::AlertReceived,
         Self::NeverVerified,
         Self::Ticket,
+        Self::Started,
     ];
 
     /// The observation with this number.
@@ -152,8 +155,7 @@ wire_struct! {
     }
 }
 
-/// Whose probe was hit: together with [`StackCount`] an index of the per-CPU array
-/// `STACK_COUNTS`.
+/// Whose probe was hit.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stack {
@@ -167,16 +169,6 @@ pub enum Stack {
     BoringSsl = 3,
     /// rustls inside a program.
     Rustls = 4,
-}
-
-/// What is counted of each [`Stack`].
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StackCount {
-    /// A probe was hit in a watched process.
-    Hit = 0,
-    /// A ClientHello passed one, whoever sent it: a handshake began.
-    Hello = 1,
 }
 
 impl Stack {
@@ -195,14 +187,43 @@ impl Stack {
             Self::Rustls => "rustls",
         }
     }
+}
 
-    /// Entries of `STACK_COUNTS`.
-    pub const COUNTS: u32 = 2 * (Self::Rustls as u32 + 1);
+/// The places of one file that stand or fall together: whose misfires are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Those of a TLS library.
+    Library(Stack),
+    /// Those of a program that asks OpenSSL for the result of its verification.
+    Application,
+}
 
-    /// Index of a count.
+impl Part {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Library(Stack::OpenSsl),
+        Self::Library(Stack::OpenSslInside),
+        Self::Library(Stack::Go),
+        Self::Library(Stack::BoringSsl),
+        Self::Library(Stack::Rustls),
+        Self::Application,
+    ];
+
+    /// Key of the map `MISFIRES`: what is counted of this part in a process.
     #[must_use]
-    pub const fn index(self, count: StackCount) -> u32 {
-        2 * self as u32 + count as u32
+    pub const fn key(self, tgid: u32) -> u64 {
+        let part = match self {
+            Self::Library(stack) => stack as u64,
+            Self::Application => Stack::ALL.len() as u64,
+        };
+        part << 32 | tgid as u64
+    }
+
+    /// The process and the part of a key.
+    #[must_use]
+    pub fn of_key(key: u64) -> Option<(u32, Self)> {
+        let tgid = u32::try_from(key & u64::from(u32::MAX)).ok()?;
+        Self::ALL.into_iter().find(|part| part.key(tgid) == key).map(|part| (tgid, part))
     }
 }
 
@@ -269,10 +290,11 @@ mod tests {
     }
 
     #[test]
-    fn every_count_of_a_stack_has_a_place_of_its_own() {
-        let counts = [StackCount::Hit, StackCount::Hello];
-        let indices = Stack::ALL.into_iter().flat_map(|stack| counts.map(|c| stack.index(c)));
-        assert!(indices.eq(0..Stack::COUNTS));
+    fn every_part_of_a_process_has_a_key_of_its_own() {
+        for part in Part::ALL {
+            assert_eq!(Part::of_key(part.key(u32::MAX)), Some((u32::MAX, part)));
+        }
+        assert_eq!(Part::of_key(6 << 32), None);
     }
 
     #[test]

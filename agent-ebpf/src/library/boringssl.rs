@@ -6,16 +6,17 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use hopsight_abi::{Library, LibraryCount, Observation, Stack, StackCount, sent_by};
+use hopsight_abi::{Library, LibraryCount, Observation, Part, Stack, sent_by};
 
-use super::{
-    CLIENT, CLIENT_HELLO, SERVER, add, connection, count, emit, enter, registers, transcript,
-};
+use super::{CLIENT, CLIENT_HELLO, SERVER, add, connection, emit, enter, registers, transcript};
 
 /// The client connection of which a thread read the server's certificate last, and has not
 /// finished the handshake; 0: a server's.
 #[map]
 static VERIFYING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// Whose misfires are counted.
+const PART: Part = Part::Library(Stack::BoringSsl);
 
 /// The alert that ends every connection (RFC 8446 section 6.1).
 const CLOSE_NOTIFY: u8 = 0;
@@ -55,12 +56,11 @@ pub fn boring_callback(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn message(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::BoringSsl)?;
+    let tgid = enter()?;
     let [ssl, is_write, _, data, len] = registers::five_arguments(ctx);
     let is_write = is_write as u32 != 0;
-    let kind = transcript::kind(data)?;
+    let kind = transcript::kind(PART, tgid, data)?;
     if kind == CLIENT_HELLO {
-        count(Stack::BoringSsl, StackCount::Hello);
         connection::set(tgid, ssl, if is_write { CLIENT } else { SERVER });
     }
     let is_client = connection::role(tgid, ssl) == Some(CLIENT);
@@ -86,7 +86,7 @@ fn message(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     let sender = if is_write { sent_by::US } else { sent_by::PEER };
-    transcript::deliver(tgid, (ssl, ssl), data, len, sender)
+    transcript::deliver(PART, tgid, (ssl, ssl), data, len, sender)
 }
 
 /// Whether the thread read the certificate of another connection last.
@@ -98,7 +98,7 @@ fn is_of_another(thread: u64, ssl: u64) -> bool {
 
 #[inline(always)]
 fn alert(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::BoringSsl)?;
+    let tgid = enter()?;
     let [ssl, is_write, _, data, len] = registers::five_arguments(ctx);
     if is_write as u32 != 0 || len != 2 || connection::role(tgid, ssl) != Some(CLIENT) {
         return None;
@@ -123,7 +123,7 @@ fn alert(ctx: &ProbeContext) -> Option<()> {
 
 #[inline(always)]
 fn judged(ctx: &ProbeContext, observation: Observation) -> Option<()> {
-    let tgid = enter(Stack::BoringSsl)?;
+    let tgid = enter()?;
     // SAFETY: only this thread writes its entry.
     let ssl = unsafe { VERIFYING.get(bpf_get_current_pid_tgid()) }.copied()?;
     if ssl == 0 {

@@ -6,7 +6,7 @@
 //! register that the call preserves. A register that holds a known object's address names it.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use hopsight_abi::{Library, LibraryCount, Observation, Stack};
+use hopsight_abi::{Library, LibraryCount, Observation};
 
 use super::{CLIENT, CONNECTIONS, Connection, LOST, SERVER, add, emit, enter, registers};
 
@@ -26,7 +26,7 @@ pub fn accept_state(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn set_role(ctx: &ProbeContext, role: u8) -> Option<()> {
-    let tgid = enter(Stack::OpenSsl)?;
+    let tgid = enter()?;
     let [ssl, ..] = registers::arguments(ctx);
     set(tgid, ssl, role);
     if role == CLIENT {

@@ -9,10 +9,10 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use hopsight_abi::{Library, LibraryCount, Observation, Stack, StackCount, sent_by};
+use hopsight_abi::{Library, LibraryCount, Observation, Part, Stack, sent_by};
 
 use super::{
-    CLIENT, CLIENT_HELLO, SERVER, add, connection, count, emit, enter, registers, transcript,
+    CLIENT, CLIENT_HELLO, SERVER, add, connection, emit, enter, misfire, registers, transcript,
 };
 
 /// The handshake that a goroutine is in, by process and address of the goroutine.
@@ -35,6 +35,9 @@ struct Handshake {
     /// The client's Finished went out: what is verified from now on is something else.
     finished: u32,
 }
+
+/// Whose misfires are counted.
+const PART: Part = Part::Library(Stack::Go);
 
 const NEW_SESSION_TICKET: u8 = 4;
 const FINISHED: u8 = 20;
@@ -83,16 +86,16 @@ fn goroutine(ctx: &ProbeContext, tgid: u32) -> Goroutine {
 
 #[inline(always)]
 fn sent(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::Go)?;
+    let tgid = enter()?;
     let [connection, content_type, data, len] = registers::go_arguments(ctx);
     if content_type as u8 != HANDSHAKE {
         add(LibraryCount::NotHandshake, 1);
+        misfire(PART, tgid);
         return None;
     }
-    let kind = transcript::kind(data)?;
+    let kind = transcript::kind(PART, tgid, data)?;
     match kind {
         CLIENT_HELLO => {
-            count(Stack::Go, StackCount::Hello);
             connection::set(tgid, connection, CLIENT);
             let handshake = Handshake { connection, verified: 0, finished: 0 };
             // A full LRU map evicts; the handshake then stays without what its goroutine shows.
@@ -123,10 +126,9 @@ fn finish(ctx: &ProbeContext, tgid: u32, connection: u64) {
 
 #[inline(always)]
 fn received(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::Go)?;
+    let tgid = enter()?;
     let [connection, data, len, _] = registers::go_arguments(ctx);
-    if transcript::kind(data)? == CLIENT_HELLO {
-        count(Stack::Go, StackCount::Hello);
+    if transcript::kind(PART, tgid, data)? == CLIENT_HELLO {
         connection::set(tgid, connection, SERVER);
         // It may never have been in a handshake of its own.
         let _ = GOROUTINES.remove(goroutine(ctx, tgid));
@@ -136,11 +138,10 @@ fn received(ctx: &ProbeContext) -> Option<()> {
 
 #[inline(always)]
 fn unmarshal(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::Go)?;
+    let tgid = enter()?;
     let [_, data, len, _] = registers::go_arguments(ctx);
-    match transcript::kind(data)? {
+    match transcript::kind(PART, tgid, data)? {
         CLIENT_HELLO => {
-            count(Stack::Go, StackCount::Hello);
             // The goroutine serves a client now.
             let _ = GOROUTINES.remove(goroutine(ctx, tgid));
             return None;
@@ -164,12 +165,12 @@ fn message(tgid: u32, connection: u64, data: u64, len: u64, sender: u8) -> Optio
         add(LibraryCount::Server, 1);
         return None;
     }
-    transcript::deliver(tgid, (connection, connection), data, len, sender)
+    transcript::deliver(PART, tgid, (connection, connection), data, len, sender)
 }
 
 #[inline(always)]
 fn verified(ctx: &ProbeContext, observation: Observation) -> Option<()> {
-    let tgid = enter(Stack::Go)?;
+    let tgid = enter()?;
     let handshake = GOROUTINES.get_ptr_mut(goroutine(ctx, tgid))?;
     // SAFETY: a valid pointer to an entry that only this goroutine writes.
     let handshake = unsafe { &mut *handshake };

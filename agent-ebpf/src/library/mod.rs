@@ -17,7 +17,7 @@ use aya_ebpf::{
     macros::map,
     maps::{LruHashMap, PerCpuArray},
 };
-use hopsight_abi::{LibraryCount, Stack, StackCount};
+use hopsight_abi::{Library, LibraryCount, Observation, Part};
 
 use crate::connect::watched_name;
 
@@ -26,10 +26,10 @@ use crate::connect::watched_name;
 static LIBRARY_COUNTS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(LibraryCount::ALL.len() as u32, 0);
 
-/// Counts per [`Stack`] and [`StackCount`]: what is hit far more often than handshakes begin is
-/// taken out by the agent.
+/// Hits that showed nothing of what their places were chosen for, per process and [`Part`]
+/// ([`Part::key`]): where they are many, the agent takes the probes out.
 #[map]
-static STACK_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Stack::COUNTS, 0);
+static MISFIRES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1_024, 0);
 
 /// Connection objects and the role they were given.
 #[map]
@@ -59,24 +59,31 @@ fn add(count: LibraryCount, amount: u64) {
     }
 }
 
-/// Adds one to a count of a stack, as [`add`] does.
+/// Counts a hit that showed nothing of what its place was chosen for.
 #[inline(always)]
-fn count(stack: Stack, count: StackCount) {
-    if let Some(counter) = STACK_COUNTS.get_ptr_mut(stack.index(count)) {
-        // SAFETY: as in `add`.
-        unsafe { *counter = (*counter).wrapping_add(1) };
+fn misfire(part: Part, tgid: u32) {
+    let key = part.key(tgid);
+    match MISFIRES.get_ptr_mut(key) {
+        Some(counter) => crate::maps::add(counter, 1),
+        // A full LRU map evicts; the process is counted anew.
+        None => drop(MISFIRES.insert(key, 1, 0)),
     }
+}
+
+/// Tells the agent that the current process runs another program, which it may want to look into.
+#[inline(always)]
+pub fn started(tgid: u32) {
+    emit::record(Library { observation: Observation::Started as u8, tgid, ..Library::default() });
 }
 
 /// Counts the hit; the current process if it is watched.
 #[inline(always)]
-fn enter(stack: Stack) -> Option<u32> {
+fn enter() -> Option<u32> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     add(LibraryCount::Hit, 1);
     if watched_name(tgid).is_none() {
         add(LibraryCount::Unwatched, 1);
         return None;
     }
-    count(stack, StackCount::Hit);
     Some(tgid)
 }

@@ -2,9 +2,9 @@
 //! libraries a NewSessionTicket is a message like all others.)
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use hopsight_abi::{Library, Observation, Stack};
+use hopsight_abi::{Library, Observation, Part, Stack};
 
-use super::{connection, emit, enter, registers};
+use super::{connection, emit, enter, misfire, registers};
 
 /// Longest ticket (RFC 8446 section 4.6.1).
 const LONGEST: u64 = 0xffff;
@@ -25,11 +25,15 @@ pub fn ticket_inside(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn digested(ctx: &ProbeContext, stack: Stack) -> Option<()> {
-    let tgid = enter(stack)?;
+    let tgid = enter()?;
     let ssl = connection::client(ctx, tgid)?;
     let [data, len, _] = registers::arguments(ctx);
+    if len == 0 || len > LONGEST {
+        misfire(Part::Library(stack), tgid);
+        return None;
+    }
     // A ticket of an unknown connection tells nothing.
-    if ssl == 0 || len == 0 || len > LONGEST {
+    if ssl == 0 {
         return None;
     }
     let observation = Observation::Ticket as u8;

@@ -2,9 +2,9 @@
 //! become.
 
 use aya_ebpf::{helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
-use hopsight_abi::{Library, LibraryCount, Observation, Stack, StackCount, sent_by};
+use hopsight_abi::{Library, LibraryCount, Observation, Part, Stack, sent_by};
 
-use super::{CLIENT, CLIENT_HELLO, LOST, add, connection, count, emit, enter, registers};
+use super::{CLIENT, LOST, add, connection, emit, enter, misfire, registers};
 
 /// libssl calls `EVP_DigestUpdate(context, data, length)`.
 #[uprobe]
@@ -30,17 +30,16 @@ pub fn rustls_update(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn update(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::OpenSsl)?;
+    let tgid = enter()?;
     let ssl = connection::client(ctx, tgid)?;
     let [context, data, len] = registers::arguments(ctx);
-    count_hello(Stack::OpenSsl, data);
-    deliver(tgid, (ssl, context), data, len, sent_by::UNKNOWN)
+    deliver(Part::Library(Stack::OpenSsl), tgid, (ssl, context), data, len, sent_by::UNKNOWN)
 }
 
 /// A message of the object in the first argument.
 #[inline(always)]
 fn singly(ctx: &ProbeContext, stack: Stack) -> Option<()> {
-    let tgid = enter(stack)?;
+    let tgid = enter()?;
     let [ssl, data, len] = registers::arguments(ctx);
     match connection::role(tgid, ssl) {
         Some(CLIENT) | None => {}
@@ -50,33 +49,26 @@ fn singly(ctx: &ProbeContext, stack: Stack) -> Option<()> {
             return None;
         }
     }
-    count_hello(stack, data);
-    deliver(tgid, (ssl, ssl), data, len, sent_by::UNKNOWN)
+    deliver(Part::Library(stack), tgid, (ssl, ssl), data, len, sent_by::UNKNOWN)
 }
 
 /// Type of the handshake message at `data`.
 #[inline(always)]
-pub fn kind(data: u64) -> Option<u8> {
+pub fn kind(part: Part, tgid: u32, data: u64) -> Option<u8> {
     // SAFETY: the helper checks the address.
     let kind = unsafe { bpf_probe_read_user(data as *const u8) };
     if kind.is_err() {
         add(LibraryCount::Unreadable, 1);
+        misfire(part, tgid);
     }
     kind.ok()
-}
-
-/// Counts the handshake that begins with the message at `data`.
-#[inline(always)]
-fn count_hello(stack: Stack, data: u64) {
-    if kind(data) == Some(CLIENT_HELLO) {
-        count(stack, StackCount::Hello);
-    }
 }
 
 /// Delivers `len` bytes of messages at `data`, if that is what they are, of a connection object
 /// and what tells its transcript from others.
 #[inline(always)]
 pub fn deliver(
+    part: Part,
     tgid: u32,
     (ssl, context): (u64, u64),
     data: u64,
@@ -86,10 +78,12 @@ pub fn deliver(
     // SAFETY: the helper checks the address.
     let Ok(start) = (unsafe { bpf_probe_read_user(data as *const [u8; 4]) }) else {
         add(LibraryCount::Unreadable, 1);
+        misfire(part, tgid);
         return None;
     };
     if !is_handshake(start, len) {
         add(LibraryCount::NotHandshake, 1);
+        misfire(part, tgid);
         return None;
     }
     let body = Library {

@@ -7,9 +7,9 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use hopsight_abi::{ERR_LIB_SSL, Library, Observation, Stack, VerifyOffsets};
+use hopsight_abi::{ERR_LIB_SSL, Library, Observation, Part, VerifyOffsets};
 
-use super::{CLIENT, connection, emit, enter, registers};
+use super::{CLIENT, connection, emit, enter, misfire, registers};
 
 /// The client connection whose verification result a thread last asked for; 0: a server's.
 #[map]
@@ -75,7 +75,7 @@ fn signed(register: u64) -> u64 {
 
 #[inline(always)]
 fn inside(ctx: &ProbeContext, observation: Observation, value: u64) -> Option<()> {
-    let tgid = enter(Stack::OpenSsl)?;
+    let tgid = enter()?;
     let ssl = connection::client(ctx, tgid)?;
     let observation = observation as u8;
     emit::record(Library { observation, tgid, ssl, value, ..Library::default() });
@@ -84,7 +84,7 @@ fn inside(ctx: &ProbeContext, observation: Observation, value: u64) -> Option<()
 
 #[inline(always)]
 fn verified(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::OpenSsl)?;
+    let tgid = enter()?;
     let ssl = connection::client(ctx, tgid)?;
     // SAFETY: the context of a probe that was attached with a cookie.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
@@ -126,9 +126,15 @@ fn error(ctx: &ProbeContext, library: u64, reason: u64) -> Option<()> {
 
 #[inline(always)]
 fn asked(ctx: &ProbeContext) -> Option<()> {
-    let tgid = enter(Stack::OpenSsl)?;
+    let tgid = enter()?;
     let [ssl, ..] = registers::arguments(ctx);
-    let ssl = if connection::role(tgid, ssl) == Some(CLIENT) { ssl } else { 0 };
+    let ssl = if connection::role(tgid, ssl) == Some(CLIENT) {
+        ssl
+    } else {
+        // Asked at every request of a client's: that costs, and tells nothing about upstreams.
+        misfire(Part::Application, tgid);
+        0
+    };
     // A full LRU map evicts; the answer then goes unreported.
     let _ = ASKED.insert(bpf_get_current_pid_tgid(), ssl, 0);
     Some(())
@@ -136,7 +142,7 @@ fn asked(ctx: &ProbeContext) -> Option<()> {
 
 #[inline(always)]
 fn answered(observation: Observation, value: u64) -> Option<()> {
-    let tgid = enter(Stack::OpenSsl)?;
+    let tgid = enter()?;
     // SAFETY: only this thread writes its entry.
     let ssl = unsafe { ASKED.get(bpf_get_current_pid_tgid()) }.copied()?;
     if ssl != 0 {

@@ -36,7 +36,7 @@ use crate::existing::{Adoption, Connections};
 use hopsight_core::model::{ConnectionId, Event, Origin};
 use hopsight_system::{
     heart::Heart,
-    names::{self, Watched, comm_of},
+    names::{self, Watched, comm_of, name_of},
 };
 
 /// Time for which records gather after the first one. The kernel wakes a reader that has caught up
@@ -255,8 +255,10 @@ impl LiveSource {
         let first = out.len();
         let new = self.waiting.events().len();
         // In this order: what a library showed before one of the first is found with the second.
-        let mut any = read(&mut self.ring, &self.received, self.waiting.events());
-        any |= read(&mut self.library_ring, &self.received, out);
+        let mut started = Vec::new();
+        let mut any = read(&mut self.ring, &self.received, self.waiting.events(), &mut started);
+        any |= read(&mut self.library_ring, &self.received, out, &mut started);
+        self.expect(&started);
         if let Some(library) = &mut self.library {
             notice(library, &self.waiting.events()[new..]);
         }
@@ -266,6 +268,17 @@ impl LiveSource {
         any |= !adopted.is_empty();
         out.splice(first..first, adopted);
         any
+    }
+
+    /// Has watched processes looked into that run another program now.
+    fn expect(&mut self, started: &[u32]) {
+        let Some(library) = &mut self.library else { return };
+        for pid in started {
+            // It may have ended, or run yet another program.
+            if let Ok(name) = self.watched_processes.get(pid, 0) {
+                library.expect(*pid, name_of(&name));
+            }
+        }
     }
 
     /// Waits until a ring buffer or the waker has something, or `timeout` is over.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hopsight_capture::{LibraryEvidence, LiveSource, NoLibrary, Sampling, Source as _};
@@ -216,6 +216,31 @@ fn a_new_library_is_probed_from_the_first_connection_on() {
     );
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 20);
+}
+
+#[test]
+fn probes_come_with_a_program_and_go_with_its_last_process() {
+    let test = "probes_come_with_a_program_and_go_with_its_last_process";
+    if !possible(test, &["nginx"]) || !Path::new(SYSTEM_LIBRARY).exists() {
+        return;
+    }
+    let mut hop = Hop::start("whole");
+    copy_library(&hop.libraries());
+    hop.proxy = None;
+    let mut source =
+        source_with(&own_name("whole"), |options| options.rescan = Duration::from_hours(1));
+    hop.start_proxy();
+    let pid = hop.proxy().0.id();
+    // Before it opened a connection.
+    wait_evidence(&mut source, pid, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
+    let events = while_reading(&mut source, || hop.requests(20));
+    assert_eq!(handshakes(&events), 20, "the first among them");
+    hop.proxy = None;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while source.library_statuses().attached().iter().any(|(_, places)| *places > 0) {
+        assert!(Instant::now() < deadline, "{:?}", source.library_statuses().attached());
+        source.poll(Duration::from_millis(20), &mut Vec::new()).unwrap();
+    }
 }
 
 /// An overlay mount, taken away with the test.

@@ -20,6 +20,8 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
     let value = record.value.cast_signed();
     let narrow = |value: i64| i32::try_from(value).unwrap_or(i32::MAX);
     let observation = match Observation::from_number(record.observation)? {
+        // Nothing that a library did.
+        Observation::Started => return None,
         Observation::Transcript => match ticket_message(record, bytes) {
             Some(body) => ticket(session::ticket(body))?,
             None => LibraryObservation::TranscriptUpdate {

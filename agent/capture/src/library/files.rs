@@ -7,12 +7,11 @@ use std::{
 };
 
 use aya::Ebpf;
-use hopsight_abi::{Stack, VerifyOffsets};
+use hopsight_abi::{Part, Stack, VerifyOffsets};
 use tracing::warn;
 
 use super::{
     attach::{self, Attachment, Programs},
-    ceiling::Counts,
     discovery::Candidate,
     inspect::{self, Role, Search},
     placement::ProbePoint,
@@ -33,7 +32,7 @@ pub enum Probes {
     BeyondQuota,
     /// The kernel refused them.
     Refused(String),
-    /// They were hit too often; how often, and when they were taken out.
+    /// They were hit for nothing; how often, and when they were taken out.
     TakenOut(String, Instant),
 }
 
@@ -111,15 +110,20 @@ impl ProbedFile {
         }
     }
 
-    /// Takes the probes away for a while, if they are of this stack and in place.
-    pub fn take_out(&mut self, stack: Stack, counts: Counts) {
-        let is_of_stack = self.points().iter().any(|point| point.hook.stack() == stack);
-        if is_of_stack && matches!(self.probes, Probes::Attached(_)) {
-            let Counts { hits, hellos } = counts;
-            let detail = format!("{hits} hits in {hellos} handshakes: taken out");
+    /// Whether it has places of this part.
+    pub fn has(&self, part: Part) -> bool {
+        self.points().iter().any(|point| point.hook.part() == part)
+    }
+
+    /// Takes the probes away for a while, if they are in place; answers whether they were.
+    pub fn take_out(&mut self, misfires: u64) -> bool {
+        let is_attached = matches!(self.probes, Probes::Attached(_));
+        if is_attached {
+            let detail = format!("{misfires} hits that showed no handshake: taken out");
             warn!(role = ?self.role, "the probes of a file: {detail}");
             self.probes = Probes::TakenOut(detail, Instant::now());
         }
+        is_attached
     }
 
     /// Takes the probes away until [`Self::resume`].
@@ -134,6 +138,11 @@ impl ProbedFile {
             Role::Library { placement, .. } => placement.verify_offsets,
             _ => None,
         }
+    }
+
+    /// Whether it wants probes.
+    pub const fn wants_probes(&self) -> bool {
+        self.file.is_some()
     }
 
     fn points(&self) -> &[ProbePoint] {

@@ -11,7 +11,9 @@ mod ceiling;
 pub mod decode;
 mod discovery;
 pub mod elf;
+mod ends;
 mod evidence;
+mod expected;
 mod files;
 mod inspect;
 pub mod placement;
@@ -35,8 +37,9 @@ use hopsight_system::{foreign::Lane, process::Stat};
 use tracing::{debug, info, warn};
 
 pub use attach::{leave_to_exit, rehearse, rehearse_locked_down};
-use ceiling::Ceiling;
+use ceiling::{Ceiling, Misfiring};
 use discovery::{Absence, Candidate};
+use ends::Ends;
 use evidence::ProbeState;
 pub use evidence::survey;
 use files::ProbedFile;
@@ -62,6 +65,10 @@ const MANY_PROCESSES: usize = 16_384;
 /// takes a second.
 const REMEMBERED: usize = 1024;
 
+/// Processes at whose end their files are looked after at once, between two scans: where programs come
+/// and go all the time, probes would do nothing else.
+const ENDS_BETWEEN_SCANS: u32 = 16;
+
 /// Attaches probes to the TLS libraries of watched processes and keeps account of them.
 pub struct LibraryProbes {
     files: HashMap<FileKey, ProbedFile>,
@@ -74,6 +81,9 @@ pub struct LibraryProbes {
     search: Search,
     programs: attach::Programs,
     quota: Quota,
+    ends: Ends,
+    /// Of [`ENDS_BETWEEN_SCANS`].
+    ends_left: u32,
     /// Probes are in place.
     open: bool,
 }
@@ -109,6 +119,7 @@ struct WatchedProcess {
     name: String,
     /// Start time, which tells a process from a later one of the same id.
     started: u64,
+    whose: Lane,
     files: Vec<FileKey>,
     evidence: LibraryEvidence,
     /// Looks in a row that showed the same files.
@@ -134,6 +145,8 @@ impl LibraryProbes {
             search: Search { rustls, ..Search::default() },
             programs,
             quota: Quota::default(),
+            ends: Ends::default(),
+            ends_left: ENDS_BETWEEN_SCANS,
             open: true,
         }
     }
@@ -143,7 +156,10 @@ impl LibraryProbes {
     pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
         self.follow_schedule(ebpf);
         self.keep_below_ceiling();
-        self.processes.retain(|pid, _| running.contains_key(pid));
+        self.ends_left = ENDS_BETWEEN_SCANS;
+        for (pid, _) in self.processes.extract_if(|pid, _| !running.contains_key(pid)) {
+            self.ends.forget(pid);
+        }
         let files = self.files.values();
         self.quota.renew(files.map(|file| (file.whose, file.attached().count())));
         // Big programs last: nobody waits for them.
@@ -158,6 +174,12 @@ impl LibraryProbes {
             }
             self.look_at(ebpf, pid, name);
         }
+        self.leave_unused();
+        self.publish();
+    }
+
+    /// Takes the probes off files that no process uses any more.
+    fn leave_unused(&mut self) {
         let used: HashSet<FileKey> =
             self.processes.values().flat_map(|process| process.files.iter().copied()).collect();
         // At once: the kernel keeps the instructions that it replaced, and puts them into whatever is
@@ -168,19 +190,45 @@ impl LibraryProbes {
             }
             self.remembered.insert(key, file.role);
         }
+    }
+
+    /// A process ended, it is said, whose files are probed.
+    fn end(&mut self, pid: u32) {
+        // There may be another one of its id by now.
+        let runs = std::fs::read_link(discovery::directory(pid).join("exe")).is_ok();
+        if runs || self.ends_left == 0 {
+            return;
+        }
+        self.ends_left -= 1;
+        self.ends.forget(pid);
+        self.processes.remove(&pid);
+        self.leave_unused();
         self.publish();
     }
 
-    /// Takes out what is hit too often. Which file of a stack it is the counts do not tell: all of
-    /// them lose their probes.
+    /// Takes out what is hit for nothing. Whoever shares a file with others does not speak for them,
+    /// unless it is the system's own user: its hits cost itself.
     fn keep_below_ceiling(&mut self) {
         self.files.values_mut().for_each(|file| file.put_back_after(TAKEN_OUT_FOR));
-        for (stack, counts) in self.ceiling.exceeded() {
-            for file in self.files.values_mut() {
-                file.take_out(stack, counts);
+        for Misfiring { pid, part, misfires } in self.ceiling.exceeded() {
+            let Some(process) = self.processes.get(&pid) else { continue };
+            let (whose, files) = (process.whose, process.files.clone());
+            for key in files {
+                let mut users =
+                    self.processes.values_mut().filter(|user| user.files.contains(&key));
+                let Some(file) = self.files.get_mut(&key).filter(|file| file.has(part)) else {
+                    continue;
+                };
+                if whose != Lane::User(0) && users.any(|user| user.whose != whose) {
+                    continue;
+                }
+                if file.take_out(misfires) {
+                    // Their evidence has changed.
+                    let users = self.processes.values_mut();
+                    let users = users.filter(|user| user.files.contains(&key));
+                    users.for_each(|user| user.unchanged = 0);
+                }
             }
-            // Their evidence has changed.
-            self.processes.values_mut().for_each(|process| process.unchanged = 0);
         }
     }
 
@@ -220,11 +268,10 @@ impl LibraryProbes {
         if has_library && unchanged >= SETTLED {
             return;
         }
+        let is_new = known.is_none();
+        let whose = Lane::of_process(pid).unwrap_or(Lane::Namespaces);
         let (files, evidence) = match discovery::candidates(pid) {
-            Ok((mappings, candidates)) => {
-                let whose = Lane::of_process(pid).unwrap_or(Lane::Namespaces);
-                self.probe(ebpf, whose, &mappings, &candidates)
-            }
+            Ok((mappings, candidates)) => self.probe(ebpf, whose, &mappings, &candidates),
             Err(absence) => (Vec::new(), absence.into()),
         };
         let before = known_evidence(&self.processes, pid, started);
@@ -238,8 +285,26 @@ impl LibraryProbes {
         }
         let same = self.processes.get(&pid).is_some_and(|known| known.files == files);
         let unchanged = if same { unchanged + 1 } else { 0 };
+        if files.iter().any(|key| self.files.get(key).is_some_and(ProbedFile::wants_probes)) {
+            self.ends.follow(pid, is_new);
+        }
         let name = name.to_owned();
-        self.processes.insert(pid, WatchedProcess { name, started, files, evidence, unchanged });
+        let process = WatchedProcess { name, started, whose, files, evidence, unchanged };
+        self.processes.insert(pid, process);
+    }
+
+    /// Looks at a process that began just now; answers whether it needs no further look.
+    fn meet(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) -> bool {
+        if !discovery::directory(pid).exists() {
+            return true;
+        }
+        // It may be a known one that runs another program.
+        if let Some(known) = self.processes.get_mut(&pid) {
+            known.unchanged = 0;
+        }
+        self.observe(ebpf, pid, name);
+        let evidence = self.processes.get(&pid).map(|known| &known.evidence);
+        matches!(evidence, Some(LibraryEvidence::Library(_)))
     }
 
     /// What ends the search in a big program, once it is set.

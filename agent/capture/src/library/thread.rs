@@ -10,16 +10,17 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use aya::Ebpf;
+use tracing::warn;
 
-use super::{LibraryProbes, LibraryStatuses};
+use super::{LibraryProbes, LibraryStatuses, ends::Waiter, expected::Beginnings};
 use hopsight_system::heart::Heart;
 
 /// Processes that are remembered as handed over; when there are more, all are forgotten, and handed
@@ -34,6 +35,10 @@ enum Request {
     Scan(HashMap<u32, String>),
     /// This process opened a connection.
     Meet(u32, String),
+    /// This watched process runs another program.
+    Expect(u32, String),
+    /// This process ended.
+    End(u32),
     /// Answer when everything before is done.
     Settle(SyncSender<()>),
 }
@@ -41,6 +46,7 @@ enum Request {
 /// A handle to the thread. Dropping it detaches every program of the [`Ebpf`] it was given.
 pub struct LibraryThread {
     requests: Option<SyncSender<Request>>,
+    ends: Option<Waiter>,
     thread: Option<JoinHandle<()>>,
     /// Processes that the thread was told of.
     known: HashSet<u32>,
@@ -57,6 +63,10 @@ impl LibraryThread {
     pub fn start(mut probes: LibraryProbes, mut ebpf: Ebpf) -> anyhow::Result<Self> {
         let (statuses, stop) = (probes.statuses(), probes.stop());
         let (requests, queue) = mpsc::sync_channel(QUEUE);
+        let ended = requests.clone();
+        // One that finds no room is found by the scan.
+        let ends = probes.ends.wait(move |pid| drop(ended.try_send(Request::End(pid))));
+        let ends = ends.inspect_err(|error| warn!("probes stay for some seconds: {error:#}")).ok();
         let heart = Heart::default();
         let own_heart = heart.clone();
         let thread = std::thread::Builder::new()
@@ -64,7 +74,8 @@ impl LibraryThread {
             .spawn(move || serve(&queue, &mut probes, &mut ebpf, &own_heart))
             .context("start the thread of the library probes")?;
         let known = HashSet::new();
-        Ok(Self { requests: Some(requests), thread: Some(thread), known, statuses, stop, heart })
+        let requests = Some(requests);
+        Ok(Self { requests, ends, thread: Some(thread), known, statuses, stop, heart })
     }
 
     /// Which processes give library evidence, and why the others do not.
@@ -96,6 +107,12 @@ impl LibraryThread {
         }
     }
 
+    /// Hands over a watched process that runs another program now.
+    pub fn expect(&mut self, pid: u32, name: String) {
+        // The next scan makes up for it.
+        let _ = self.send(Request::Expect(pid, name));
+    }
+
     /// Waits until everything handed over so far is done, but no longer than this.
     pub fn settle(&self, longest: Duration) {
         let (done, waiting) = mpsc::sync_channel(1);
@@ -112,6 +129,8 @@ impl LibraryThread {
 
 impl Drop for LibraryThread {
     fn drop(&mut self) {
+        // It holds the queue open.
+        self.ends = None;
         self.requests = None;
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -122,13 +141,27 @@ impl Drop for LibraryThread {
 }
 
 fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf, heart: &Heart) {
-    for request in queue {
+    let mut beginnings = Beginnings::default();
+    loop {
+        let request = match beginnings.next() {
+            Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+            None => queue.recv().map_err(RecvTimeoutError::from),
+        };
         heart.beat();
         match request {
-            Request::Scan(running) => probes.scan(ebpf, &running),
-            Request::Meet(pid, name) => probes.observe(ebpf, pid, &name),
-            Request::Settle(done) => {
+            Ok(Request::Scan(running)) => probes.scan(ebpf, &running),
+            Ok(Request::Meet(pid, name)) => probes.observe(ebpf, pid, &name),
+            Ok(Request::Expect(pid, name)) => beginnings.expect(pid, name, Instant::now()),
+            Ok(Request::End(pid)) => probes.end(pid),
+            Ok(Request::Settle(done)) => {
                 let _ = done.send(());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        while let Some((pid, name)) = beginnings.take_due(Instant::now()) {
+            if probes.meet(ebpf, pid, &name) {
+                beginnings.forget(pid);
             }
         }
         heart.rest();

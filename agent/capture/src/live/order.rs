@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use hopsight_abi::Record;
+use hopsight_abi::{Observation, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::debug;
 
@@ -57,13 +57,24 @@ impl Waiting {
     }
 }
 
-/// Appends what the next records of a ring buffer tell; returns whether there was one.
-pub fn read(ring: &mut RingBuf<MapData>, received: &Received, out: &mut Vec<Event>) -> bool {
+/// Appends what the next records of a ring buffer tell, and to `started` the processes that run another
+/// program; returns whether there was a record.
+pub fn read(
+    ring: &mut RingBuf<MapData>,
+    received: &Received,
+    out: &mut Vec<Event>,
+    started: &mut Vec<u32>,
+) -> bool {
     for at in 0..BATCH {
         let Some(item) = ring.next() else { return at > 0 };
         match Record::from_bytes(&item) {
             Ok((header, record)) => {
                 received.record(header.kind);
+                if let Record::Library(library, _) = record
+                    && library.observation == Observation::Started as u8
+                {
+                    started.push(library.tgid);
+                }
                 append_events(&header, record, out);
             }
             Err(error) => {

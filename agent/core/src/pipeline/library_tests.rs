@@ -251,6 +251,62 @@ fn a_verified_chain_waits_for_the_check_of_the_name() {
     }
 }
 
+/// Go asks the program's own callback in the middle of the handshake; nginx asks after it.
+#[test]
+fn who_finishes_after_a_bad_answer_has_not_refused() {
+    for (name, is_directed, expected) in [("asked after it", false, true), ("in it", true, false)] {
+        let mut seen = Vec::new();
+        let mut events = Vec::new();
+        for mut event in mtls13_with(singly) {
+            if let Event::Library(LibraryEvent { observation, .. }) = &mut event
+                && let LibraryObservation::TranscriptUpdate { bytes, direction, .. } = observation
+            {
+                // Either side sends a Certificate, a CertificateVerify and a Finished.
+                let is_client = bytes[0] == 1 || seen.contains(&(bytes[0], bytes[0] > 10));
+                seen.push((bytes[0], true));
+                let sender = if is_client { Direction::ToServer } else { Direction::ToClient };
+                *direction = is_directed.then_some(sender);
+            }
+            events.push(event);
+        }
+        let is_library = |event: &Event| matches!(event, Event::Library(_));
+        let last = events.iter().rposition(is_library).unwrap();
+        let Event::Library(mut answer) = events[last].clone() else { unreachable!() };
+        answer.observation = LibraryObservation::ApplicationVerifyResult { error: 1 };
+        let is_data = |event: &Event| {
+            matches!(
+                event,
+                Event::Segment { direction: Direction::ToServer, .. } | Event::Fin { .. }
+            )
+        };
+        let mut rest = events.split_off(last + 1);
+        // The client's flight; its request was not captured any more.
+        let flight = rest.iter().position(is_data).unwrap() + 1;
+        let mut index = 0;
+        rest.retain(|event| {
+            index += 1;
+            index <= flight || !is_data(event)
+        });
+        let mut pipeline = Pipeline::new(Limits::default());
+        let events = events.into_iter().chain([Event::Library(answer)]).chain(rest);
+        let report = run(&mut pipeline, events).pop().unwrap();
+        assert_eq!(report.verdict.server_verified, ServerVerified::No, "{name}");
+        assert_eq!(report.verdict.outcome == Outcome::Failed, expected, "{name}: {report:?}");
+    }
+}
+
+/// The messages of an update, each alone.
+fn singly(_: u8, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let (mut messages, mut rest) = (Vec::new(), bytes);
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes([0, rest[1], rest[2], rest[3]]) as usize;
+        let (message, after) = rest.split_at(4 + length);
+        messages.push(message.to_vec());
+        rest = after;
+    }
+    messages
+}
+
 /// The housekeeping of a quiet agent comes between any two events of a handshake.
 #[test]
 fn a_tick_between_any_two_events_changes_nothing() {

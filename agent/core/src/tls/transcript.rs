@@ -72,6 +72,13 @@ impl Transcript {
         self.application_verify_error == Some(0) && self.host_check == Some(1)
     }
 
+    /// The client finished after it had looked at the server's certificate, in a library that calls the
+    /// application's own verification before (Go, BoringSSL): what that found bad, it accepted.
+    #[must_use]
+    pub const fn is_past_verification(&self) -> bool {
+        self.directed && self.facts.finished[Direction::ToServer.index()]
+    }
+
     /// The session was resumed: in TLS 1.3 by a pre-shared key, before by a server that finished
     /// without a flight of its own.
     #[must_use]

@@ -68,7 +68,8 @@ pub(super) fn apply(
 }
 
 /// The application looked at the verification result, it was bad, and the connection ended
-/// without application data: nginx with `proxy_ssl_verify on`. (`curl -k` looks and goes on.)
+/// without application data: nginx with `proxy_ssl_verify on`. (`curl -k` looks and goes on, and so does
+/// a program whose library asks for its opinion in the middle of the handshake, if it finishes that.)
 fn application_refused(
     wire: &WireHandshake,
     transcript: &Transcript,
@@ -76,7 +77,7 @@ fn application_refused(
 ) -> bool {
     let bad = transcript.application_verify_error.is_some_and(|error| error != 0)
         || name_mismatch(transcript);
-    bad && circumstances.ended && !wire.client_sent_data()
+    bad && circumstances.ended && !transcript.is_past_verification() && !wire.client_sent_data()
 }
 
 /// `X509_check_host` answered anything but 1, match.

@@ -1,6 +1,6 @@
 //! What probes observe.
 
-use hopsight_abi::Stack;
+use hopsight_abi::{Part, Stack};
 use hopsight_core::vocabulary;
 
 vocabulary! {
@@ -54,7 +54,16 @@ vocabulary! {
 }
 
 impl Hook {
-    /// Whose hits it is counted among.
+    /// Whose misfires it is counted among.
+    #[must_use]
+    pub const fn part(self) -> Part {
+        match self {
+            Self::ResultAsked | Self::ResultGot | Self::HostChecked => Part::Application,
+            _ => Part::Library(self.stack()),
+        }
+    }
+
+    /// Whose probe it is.
     #[must_use]
     pub const fn stack(self) -> Stack {
         match self {
