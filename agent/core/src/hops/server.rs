@@ -114,7 +114,7 @@ impl Server {
     /// Whether nobody could see so soon after a restart how this handshake verified, while that is known
     /// of those before.
     fn is_unread(&self, report: &ConnectionReport, evaluation: &Evaluation, now: Moment) -> bool {
-        let verdict = &report.verdict;
+        let verdict = report.verdict;
         let is_unseen =
             verdict.server_verified == ServerVerified::Unknown && report.resumed != Some(true);
         let stands_in = |treatment: &Treatment| {

@@ -224,7 +224,7 @@ impl Treatment {
     /// nobody could see one: one that is treated alike, by a configuration that was not loaded since.
     pub(super) fn stands_in(
         &self,
-        verdict: &Verdict,
+        verdict: Verdict,
         loaded_at: Option<f64>,
         now: Timestamp,
     ) -> bool {
