@@ -36,7 +36,7 @@ use hopsight_core::{
     policy::{
         drift::{Causes, ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
-        intent::UpstreamIntent,
+        intent::{Stated, UpstreamIntent},
         observation::Observation,
         time::UnixTime,
     },
@@ -168,8 +168,10 @@ impl Evaluator {
         let configured_at = configured_at.filter(|_| is_only_one);
         let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
+        let is_to_verify = intent.as_ref().is_some_and(|intent| intent.verify == Stated::Yes);
         let record = |exporter: &Exporter, compliance| {
-            let evaluation = Evaluation { loaded_at, compliance, onward: onward.cloned() };
+            let onward = onward.cloned();
+            let evaluation = Evaluation { loaded_at, is_to_verify, compliance, onward };
             exporter.record_between(&ends, report, evaluation, hopsight_system::clock::now());
         };
         if report.is_unused() || report.verdict.security == Security::Unknown && !report.is_final {

@@ -190,7 +190,7 @@ pub fn attach(
         Ok(_) => verify_offsets.map(VerifyOffsets::to_cookie),
         Err(_) => None,
     };
-    for point in points {
+    for point in in_order(points) {
         if let Programs::AsCompiled(programs) = programs {
             let link = programs
                 .attach(point.hook, path.as_ref(), point.offset)
@@ -213,7 +213,46 @@ pub fn attach(
     Ok(Attachment { links })
 }
 
+/// Those that show messages come last, and are removed first: of a handshake that is seen from its
+/// first message on, everything else is seen as well, and that nobody verified is no mistake.
+fn in_order(points: &[ProbePoint]) -> Vec<&ProbePoint> {
+    let mut points: Vec<_> = points.iter().collect();
+    points.sort_by_key(|point| point.hook.shows_messages());
+    points
+}
+
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> anyhow::Result<&'e mut UProbe> {
     let program = ebpf.program_mut(name).with_context(|| format!("find the program {name}"))?;
     program.try_into().with_context(|| format!("use the program {name} as a uprobe"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_shown_once_everything_else_would_be() {
+        let point = |hook| ProbePoint { hook, offset: 0, emulated: true };
+        for (name, found, want) in [
+            (
+                "Go",
+                vec![Hook::GoSent, Hook::GoVerified, Hook::GoReceived, Hook::GoAppVerified],
+                vec![Hook::GoVerified, Hook::GoAppVerified, Hook::GoSent, Hook::GoReceived],
+            ),
+            (
+                "OpenSSL",
+                vec![Hook::Transcript, Hook::ConnectState, Hook::VerifyResult],
+                vec![Hook::ConnectState, Hook::VerifyResult, Hook::Transcript],
+            ),
+            (
+                "BoringSSL",
+                vec![Hook::BoringMessage, Hook::BoringChain],
+                vec![Hook::BoringChain, Hook::BoringMessage],
+            ),
+        ] {
+            let points: Vec<_> = found.into_iter().map(point).collect();
+            let order: Vec<_> = in_order(&points).into_iter().map(|point| point.hook).collect();
+            assert_eq!(order, want, "{name}");
+        }
+    }
 }

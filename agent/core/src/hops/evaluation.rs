@@ -9,6 +9,9 @@ pub struct Evaluation {
     /// When the configuration was loaded that the connection was opened with, seconds since the
     /// Unix epoch; absent where that is not known.
     pub loaded_at: Option<f64>,
+    /// The configuration that the connection was opened with checks the upstream's certificate on every
+    /// route.
+    pub is_to_verify: bool,
     /// What it says about its hop; absent where it was not evaluated.
     pub compliance: Option<Compliance>,
     /// What takes it further where it is plaintext; absent where nothing is known that would encrypt

@@ -111,15 +111,14 @@ impl Server {
             && self.treatments.iter().any(alike)
     }
 
-    /// Whether nobody could see so soon after a restart how this handshake verified, while that is known
-    /// of those before.
+    /// Whether nobody could see how this handshake verified, while that is known of those before: it was
+    /// seen a while ago and is configured so, or it was known before a restart that was just now.
     fn is_unread(&self, report: &ConnectionReport, evaluation: &Evaluation, now: Moment) -> bool {
-        let verdict = &report.verdict;
+        let verdict = report.verdict;
         let is_unseen =
             verdict.server_verified == ServerVerified::Unknown && report.resumed != Some(true);
-        let stands_in = |treatment: &Treatment| {
-            treatment.stands_in(verdict, evaluation.loaded_at, now.monotonic)
-        };
+        let stands_in =
+            |treatment: &Treatment| treatment.stands_in(verdict, evaluation, now.monotonic);
         is_unseen && self.treatments.iter().any(stands_in)
     }
 

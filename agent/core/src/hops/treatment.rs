@@ -220,18 +220,23 @@ impl Treatment {
         })
     }
 
-    /// Whether its answer on verification, from before a restart, stands for a connection of which
-    /// nobody could see one: one that is treated alike, by a configuration that was not loaded since.
+    /// Whether its answer on verification stands for a connection that is treated alike and of which
+    /// nobody could see one: for a while, where the configuration leaves no other answer, and after a
+    /// restart where no configuration was loaded since.
     pub(super) fn stands_in(
         &self,
-        verdict: &Verdict,
-        loaded_at: Option<f64>,
+        verdict: Verdict,
+        evaluation: &Evaluation,
         now: Timestamp,
     ) -> bool {
-        self.restored_at.is_some_and(|restored| now.since(restored) <= UNREAD_FOR)
-            && self.server_verified != ServerVerified::Unknown
-            && (self.security, self.client_auth) == (verdict.security, verdict.client_auth)
-            && loaded_at <= self.loaded_at
+        let is_alike = (self.security, self.client_auth) == (verdict.security, verdict.client_auth);
+        let is_as_configured = evaluation.is_to_verify
+            && self.server_verified == ServerVerified::Yes
+            && now.since(self.heard) <= UNSEEN_STANDS_FOR;
+        let is_from_before = self.server_verified != ServerVerified::Unknown
+            && evaluation.loaded_at <= self.loaded_at
+            && self.restored_at.is_some_and(|restored| now.since(restored) <= UNREAD_FOR);
+        is_alike && (is_as_configured || is_from_before)
     }
 
     /// Orders treatments from the worst to the best; of equals the newest, which has the facts,
@@ -323,7 +328,9 @@ impl Treatment {
                 && (other.security, other.client_auth) == (self.security, self.client_auth)
                 && other.heard > self.heard
         };
-        if silent > UNSEEN_STANDS_FOR && others.iter().any(was_seen_since) {
+        let is_to_verify = configured.is_some_and(|(intent, _)| intent.verify == Stated::Yes);
+        let unseen_stands_for = if is_to_verify { SETTLE } else { UNSEEN_STANDS_FOR };
+        if silent > unseen_stands_for && others.iter().any(was_seen_since) {
             return true;
         }
         configured.is_some_and(|(intent, loaded_at)| {

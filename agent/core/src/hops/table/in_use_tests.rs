@@ -281,6 +281,30 @@ fn an_answer_that_could_not_be_seen_gives_way_to_one_that_was() {
     }
 }
 
+/// Where every route is to verify, one handshake that was lost says nothing beside those that were seen.
+#[test]
+fn an_answer_that_could_not_be_seen_is_as_configured_for_a_while() {
+    let (yes, no, unknown) = (ServerVerified::Yes, ServerVerified::No, ServerVerified::Unknown);
+    for (name, answers, is_to_verify, want) in [
+        ("configured and seen", vec![(yes, 0.0), (unknown, 9.0)], true, yes),
+        ("seen", vec![(yes, 0.0), (unknown, 9.0)], false, unknown),
+        ("configured", vec![(unknown, 9.0)], true, unknown),
+        ("never seen again", vec![(yes, 0.0), (unknown, 9.0), (unknown, 301.0)], true, unknown),
+        ("seen otherwise", vec![(yes, 0.0), (unknown, 9.0), (no, 10.0)], true, no),
+        ("seen otherwise before", vec![(no, 0.0), (unknown, 9.0)], true, no),
+    ] {
+        let mut table = table(10);
+        let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+        for (connection, (answer, seconds)) in (1..).zip(answers) {
+            let mut report = report(connection, Tls);
+            report.verdict.server_verified = answer;
+            let evaluation = Evaluation { is_to_verify, ..Evaluation::default() };
+            table.record_between(&ends, &report, evaluation, at(seconds));
+        }
+        assert_eq!(only(&table).state.server_verified, want, "{name}");
+    }
+}
+
 #[test]
 fn a_handshake_that_goes_on_changes_no_answer_on_verification() {
     let verified = |connection, answer| {

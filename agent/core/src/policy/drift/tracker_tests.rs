@@ -86,7 +86,8 @@ impl Scene {
         let (proxy, upstream): (Arc<str>, Arc<str>) = (seen.proxy.into(), seen.upstream.into());
         let ends = Ends { proxy: proxy.clone(), upstream: upstream.clone(), pod: None };
         let loaded_at = seen.configured_at.map(UnixTime::as_secs_f64);
-        let evaluation = Evaluation { loaded_at, compliance: Some(compliance), onward: None };
+        let evaluation =
+            Evaluation { loaded_at, compliance: Some(compliance), ..Evaluation::default() };
         let now = self.moment(seconds);
         self.recorded_at = now.monotonic;
         self.hops.record_between(&ends, &report, evaluation, now);
