@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     configuration::Configuration,
+    disk::Disk,
     look::{Look, Question, Says, Seen},
     names::Names,
 };
@@ -64,6 +65,8 @@ pub(super) struct Instance {
     /// `proxy` label of its hops.
     pub(super) label: Arc<str>,
     current: Configuration,
+    /// What the files say by now that the current one names.
+    disk: Arc<Disk>,
     /// What workers are running that started before the current one was loaded.
     previous: Option<Configuration>,
     generation: Generation,
@@ -133,6 +136,7 @@ impl Instance {
             configured: None,
             label,
             current: Configuration::default(),
+            disk: Arc::default(),
             previous: None,
             generation: Generation::default(),
             loaded_at: None,
@@ -173,6 +177,11 @@ impl Instance {
             Some(previous) if generation < self.generation => previous,
             _ => &self.current,
         }
+    }
+
+    /// What the files say by now that its configuration names.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// The upstreams of its configuration that this label is of.
@@ -243,6 +252,7 @@ impl Instance {
             known: self.current.intent.clone(),
             changed_at: self.changed_at,
             loaded_at: self.loaded_at,
+            disk: self.disk.clone(),
             read_anyway,
             read_keys: self.read_keys,
         };
@@ -274,6 +284,7 @@ impl Instance {
         match look {
             Some(Ok(look)) => {
                 self.configured = Some(look.configured);
+                self.disk = look.disk;
                 if let Some(seen) = look.seen {
                     self.take(seen, names, room);
                 }

@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
+use super::disk::Disk;
 use hopsight_core::policy::{
     certificate::{self, CertificateFinding},
     intent::{Fault, Intent, Scheme, Setting, Text, TlsIntent, UpstreamIntent},
@@ -27,6 +28,8 @@ pub(super) struct Question {
     pub(super) changed_at: Option<UnixTime>,
     /// When it was loaded.
     pub(super) loaded_at: Option<UnixTime>,
+    /// What the files say that it names.
+    pub(super) disk: Arc<Disk>,
     /// Read the files though they have not changed.
     pub(super) read_anyway: bool,
     /// Read the private keys of client certificates.
@@ -39,6 +42,8 @@ pub(super) struct Look {
     pub(super) configured: Configured,
     /// `None` where the files are those that were known.
     pub(super) seen: Option<Seen>,
+    /// What the files say by now that the configuration names.
+    pub(super) disk: Arc<Disk>,
 }
 
 /// What the files say.
@@ -76,12 +81,19 @@ impl Question {
             Some(configured) => configured.clone(),
             None => Configured::of_main(self.kind, &self.master)?,
         };
+        let root = ForeignRoot::of_process(self.master.key.pid)?;
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
         if !self.read_anyway && !self.kind.is_asked() && is_known()? {
-            return Ok(Look { configured, seen: None });
+            let disk = self.disk.refreshed(&root, &self.known).into();
+            return Ok(Look { configured, seen: None, disk });
         }
         let seen = self.read(&configured)?;
-        Ok(Look { configured, seen: Some(seen) })
+        let intent = match &seen.says {
+            Ok(Says::InForce(intent, _)) => intent,
+            Ok(Says::Pending) | Err(_) => &self.known,
+        };
+        let disk = self.disk.refreshed(&root, intent).into();
+        Ok(Look { configured, seen: Some(seen), disk })
     }
 
     /// A new configuration is in force once workers were started with it: what is only on disk is

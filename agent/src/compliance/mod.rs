@@ -7,6 +7,7 @@
 //! and a report waits for them for a second at most.
 
 mod configuration;
+mod disk;
 mod evaluator;
 mod instance;
 mod kept;
