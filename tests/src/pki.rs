@@ -134,9 +134,11 @@ pub struct Revocable {
 /// When a file cannot be written.
 pub fn revocable_client(dir: &Path, name: &str) -> anyhow::Result<Revocable> {
     let authority = Authority::root("hopsight revoking root")?;
-    let serial = SerialNumber::from(0x5eed_u64);
-    let mut client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
-    client.serial_number = Some(serial.clone());
+    let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
+    let client = authority.issue(dir, name, &client)?;
+    let (digits, _) = client.serial.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| anyhow::Ok(u8::from_str_radix(str::from_utf8(pair)?, 16)?);
+    let serial = digits.iter().map(byte).collect::<Result<Vec<_>, _>>()?;
     let list = |revoked: &[SerialNumber]| {
         let revoked = revoked.iter().map(|serial_number| RevokedCertParams {
             serial_number: serial_number.clone(),
@@ -155,11 +157,7 @@ pub fn revocable_client(dir: &Path, name: &str) -> anyhow::Result<Revocable> {
         let list = params.signed_by(&authority.issuer).context("sign a revocation list")?;
         list.pem().context("write a revocation list as PEM")
     };
-    Ok(Revocable {
-        empty: list(&[])?,
-        revoking: list(&[serial])?,
-        client: authority.issue(dir, name, &client)?,
-    })
+    Ok(Revocable { empty: list(&[])?, revoking: list(&[SerialNumber::from(serial)])?, client })
 }
 
 /// An extension of this many bytes under a number for documentation (RFC 5612); none for 0.

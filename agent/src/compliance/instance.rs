@@ -7,10 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use super::looks::LookNumber;
 use super::{
     configuration::Configuration,
     disk::Disk,
-    look::{Look, Question, Says, Seen},
+    look::{Question, Says, Seen},
+    looks::Looks,
     names::Names,
 };
 use hopsight_core::{
@@ -37,8 +39,6 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 const RETIRE_AFTER: Duration = Duration::from_mins(1);
 /// A look that takes so long is told.
 const SLOW: Duration = Duration::from_secs(5);
-/// So many times as long as a look took nobody looks again, unless a worker has started.
-const PACE: u32 = 10;
 /// A running proxy is asked no more often.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Problems of the client certificates of one configuration, and remarks on it, that are logged.
@@ -49,10 +49,6 @@ const MAX_PATH: usize = 512;
 /// Number of a configuration of an instance: those loaded later have higher ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Generation(u64);
-
-/// Number of a look at an instance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LookNumber(u64);
 
 /// A running proxy and the last good configuration it loaded.
 #[derive(Debug)]
@@ -84,40 +80,6 @@ pub(super) struct Instance {
     /// Whether private keys may be read, to say whether they match their certificates.
     read_keys: bool,
     looks: Looks,
-}
-
-/// The looks at an instance, one at a time.
-#[derive(Debug)]
-struct Looks {
-    /// The one that is being taken.
-    taken: Option<Answer<anyhow::Result<Look>>>,
-    /// The newest that was begun, and whether another is wanted after it.
-    begun: LookNumber,
-    wanted: bool,
-    /// The newest that is over.
-    over: LookNumber,
-    began_at: Instant,
-    ended_at: Instant,
-}
-
-impl Looks {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            taken: None,
-            begun: LookNumber::default(),
-            wanted: false,
-            over: LookNumber::default(),
-            began_at: now,
-            ended_at: now,
-        }
-    }
-
-    /// Whether enough time has passed for another one that nobody waits for, `pause` at least.
-    fn is_due(&self, pause: Duration) -> bool {
-        let took = self.ended_at.saturating_duration_since(self.began_at);
-        self.taken.is_none() && self.ended_at.elapsed() >= pause.max(took * PACE)
-    }
 }
 
 impl Instance {
@@ -278,9 +240,7 @@ impl Instance {
         let Some(Poll::Ready(look)) = self.looks.taken.as_ref().map(Answer::poll) else {
             return false;
         };
-        self.looks.taken = None;
-        self.looks.over = self.looks.begun;
-        self.looks.ended_at = Instant::now();
+        self.looks.end(look.as_ref().and_then(|look| Some(look.as_ref().ok()?.took)));
         match look {
             Some(Ok(look)) => {
                 self.configured = Some(look.configured);

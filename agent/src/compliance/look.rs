@@ -1,7 +1,11 @@
 //! A look at the configuration of a proxy: everything that takes its files, on a thread that nobody
 //! waits for.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::disk::Disk;
 use hopsight_core::policy::{
@@ -44,6 +48,8 @@ pub(super) struct Look {
     pub(super) seen: Option<Seen>,
     /// What the files say by now that the configuration names.
     pub(super) disk: Arc<Disk>,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 /// What the files say.
@@ -77,6 +83,7 @@ impl Question {
     /// # Errors
     /// When the master is gone or may not be inspected.
     pub(super) fn look(self) -> anyhow::Result<Look> {
+        let began = Instant::now();
         let configured = match &self.configured {
             Some(configured) => configured.clone(),
             None => Configured::of_main(self.kind, &self.master)?,
@@ -85,7 +92,7 @@ impl Question {
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
         if !self.read_anyway && !self.kind.is_asked() && is_known()? {
             let disk = self.disk.refreshed(&root, &self.known).into();
-            return Ok(Look { configured, seen: None, disk });
+            return Ok(Look { configured, seen: None, disk, took: began.elapsed() });
         }
         let seen = self.read(&configured)?;
         let intent = match &seen.says {
@@ -93,7 +100,7 @@ impl Question {
             Ok(Says::Pending) | Err(_) => &self.known,
         };
         let disk = self.disk.refreshed(&root, intent).into();
-        Ok(Look { configured, seen: Some(seen), disk })
+        Ok(Look { configured, seen: Some(seen), disk, took: began.elapsed() })
     }
 
     /// A new configuration is in force once workers were started with it: what is only on disk is

@@ -12,6 +12,7 @@ mod evaluator;
 mod instance;
 mod kept;
 mod look;
+mod looks;
 mod named;
 mod names;
 mod owner;
