@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::Context as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 /// Every upstream is known under a name of this domain.
@@ -114,6 +115,49 @@ pub fn ending_client(dir: &Path, name: &str, ends_in: Duration) -> anyhow::Resul
     client.not_before = now - Duration::from_hours(1);
     client.not_after = now + ends_in;
     Authority::root("hopsight ending root")?.issue(dir, name, &client)
+}
+
+/// A client's certificate, and a list of its authority that revokes it.
+#[derive(Debug)]
+pub struct Revocable {
+    /// The certificate.
+    pub client: Identity,
+    /// A list in which it does not stand, PEM.
+    pub empty: String,
+    /// One in which it does.
+    pub revoking: String,
+}
+
+/// A client's certificate of an authority that nobody trusts, and lists of that authority.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn revocable_client(dir: &Path, name: &str) -> anyhow::Result<Revocable> {
+    let authority = Authority::root("hopsight revoking root")?;
+    let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
+    let client = authority.issue(dir, name, &client)?;
+    let (digits, _) = client.serial.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| anyhow::Ok(u8::from_str_radix(str::from_utf8(pair)?, 16)?);
+    let serial = digits.iter().map(byte).collect::<Result<Vec<_>, _>>()?;
+    let list = |revoked: &[SerialNumber]| {
+        let revoked = revoked.iter().map(|serial_number| RevokedCertParams {
+            serial_number: serial_number.clone(),
+            revocation_time: date_time_ymd(2024, 2, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 2, 1),
+            next_update: date_time_ymd(2074, 2, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&authority.issuer).context("sign a revocation list")?;
+        list.pem().context("write a revocation list as PEM")
+    };
+    Ok(Revocable { empty: list(&[])?, revoking: list(&[SerialNumber::from(serial)])?, client })
 }
 
 /// An extension of this many bytes under a number for documentation (RFC 5612); none for 0.

@@ -1,5 +1,6 @@
 //! The live source: the kernel programs of this machine.
 
+mod beginnings;
 mod options;
 mod order;
 
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::beginnings::Beginnings;
 use anyhow::Context as _;
 use aya::{
     Ebpf,
@@ -70,6 +72,8 @@ pub struct LiveSource {
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
     processes: names::Processes,
     known_processes: HashMap<u32, String>,
+    /// None where the first connections of a process may be missed.
+    beginnings: Option<Beginnings>,
     library: Option<LibraryThread>,
     /// Hands what the programs logged to the `log` crate.
     flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
@@ -149,14 +153,17 @@ impl LiveSource {
         let flush_kernel_log =
             options.load.kernel_log.then(|| kernel_log(&mut ebpf)).transpose()?;
         loader::attach(&mut ebpf, &cgroup)?;
-        if options.load.watched != Watched::All
-            && let Err(error) = loader::follow_processes(&mut ebpf)
-        {
-            warn!(
-                "processes whose threads have other names are found within {} s only: {error:#}",
-                options.rescan.as_secs()
-            );
-        }
+        let follows = options.load.watched == Watched::All
+            || loader::follow_processes(&mut ebpf)
+                .inspect_err(|error| {
+                    warn!(
+                        "processes whose threads have other names are found within {} s only: \
+                         {error:#}",
+                        options.rescan.as_secs()
+                    );
+                })
+                .is_ok();
+        let beginnings = follows.then(Beginnings::from_now);
         let received = Arc::<Received>::default();
         // Their programs may need all maps.
         let probes = options
@@ -178,6 +185,7 @@ impl LiveSource {
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
             processes: names::Processes::default(),
             known_processes: HashMap::new(),
+            beginnings,
             library: None,
             flush_kernel_log,
             next_scan: Instant::now(),
@@ -267,6 +275,8 @@ impl LiveSource {
         let adopted = self.adoption.as_ref().map(Adoption::take).unwrap_or_default();
         any |= !adopted.is_empty();
         out.splice(first..first, adopted);
+        let beginnings = self.beginnings.as_mut().map(|all| all.of(&out[first..]));
+        out.splice(first..first, beginnings.unwrap_or_default());
         any
     }
 

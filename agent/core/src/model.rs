@@ -309,6 +309,13 @@ pub enum Event {
         /// When the loss was reported.
         at: Timestamp,
     },
+    /// A watched process began when the source watched already; said before its first connection.
+    Began {
+        /// Its process id (thread group id) in the agent's pid namespace.
+        pid: u32,
+        /// When.
+        at: Timestamp,
+    },
     /// A TLS library of a watched process showed part of a handshake.
     Library(LibraryEvent),
 }
@@ -324,7 +331,8 @@ impl Event {
             | Self::Segment { at, .. }
             | Self::Fin { at, .. }
             | Self::Lost { at, .. }
-            | Self::Closed { at, .. } => *at,
+            | Self::Closed { at, .. }
+            | Self::Began { at, .. } => *at,
             Self::Library(event) => event.at,
         }
     }

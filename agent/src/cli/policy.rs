@@ -121,6 +121,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         server_certificate: None,
         carried_from: None,
         configured_certificate: None,
+        on_disk: None,
         at: UnixTime::default(),
         is_final: true,
         loaded_at: None,

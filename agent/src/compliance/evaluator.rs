@@ -145,7 +145,7 @@ impl Evaluator {
     ) -> Ends {
         let now = self.now();
         let since = now - opened_at.elapsed();
-        let Named { ends, upstream, intents, certificate, configured_at } =
+        let Named { ends, upstream, intents, certificate, on_disk, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         // Where several proxies of one label have this upstream, the configuration of one says
@@ -190,6 +190,7 @@ impl Evaluator {
         seen.is_of_several = !is_only_one;
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
+        seen.on_disk = on_disk.as_ref();
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             seen.client_certificate = seen.client_certificate.or(seen.configured_certificate);

@@ -7,9 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use super::looks::LookNumber;
 use super::{
     configuration::Configuration,
-    look::{Look, Question, Says, Seen},
+    disk::Disk,
+    look::{Question, Says, Seen},
+    looks::Looks,
     names::Names,
 };
 use hopsight_core::{
@@ -36,8 +39,6 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 const RETIRE_AFTER: Duration = Duration::from_mins(1);
 /// A look that takes so long is told.
 const SLOW: Duration = Duration::from_secs(5);
-/// So many times as long as a look took nobody looks again, unless a worker has started.
-const PACE: u32 = 10;
 /// A running proxy is asked no more often.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Problems of the client certificates of one configuration, and remarks on it, that are logged.
@@ -48,10 +49,6 @@ const MAX_PATH: usize = 512;
 /// Number of a configuration of an instance: those loaded later have higher ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Generation(u64);
-
-/// Number of a look at an instance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LookNumber(u64);
 
 /// A running proxy and the last good configuration it loaded.
 #[derive(Debug)]
@@ -64,6 +61,8 @@ pub(super) struct Instance {
     /// `proxy` label of its hops.
     pub(super) label: Arc<str>,
     current: Configuration,
+    /// What the files say by now that the current one names.
+    disk: Arc<Disk>,
     /// What workers are running that started before the current one was loaded.
     previous: Option<Configuration>,
     generation: Generation,
@@ -83,40 +82,6 @@ pub(super) struct Instance {
     looks: Looks,
 }
 
-/// The looks at an instance, one at a time.
-#[derive(Debug)]
-struct Looks {
-    /// The one that is being taken.
-    taken: Option<Answer<anyhow::Result<Look>>>,
-    /// The newest that was begun, and whether another is wanted after it.
-    begun: LookNumber,
-    wanted: bool,
-    /// The newest that is over.
-    over: LookNumber,
-    began_at: Instant,
-    ended_at: Instant,
-}
-
-impl Looks {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            taken: None,
-            begun: LookNumber::default(),
-            wanted: false,
-            over: LookNumber::default(),
-            began_at: now,
-            ended_at: now,
-        }
-    }
-
-    /// Whether enough time has passed for another one that nobody waits for, `pause` at least.
-    fn is_due(&self, pause: Duration) -> bool {
-        let took = self.ended_at.saturating_duration_since(self.began_at);
-        self.taken.is_none() && self.ended_at.elapsed() >= pause.max(took * PACE)
-    }
-}
-
 impl Instance {
     /// The instance of a master process. Nothing is known of it before the first look.
     pub(super) fn new(
@@ -133,6 +98,7 @@ impl Instance {
             configured: None,
             label,
             current: Configuration::default(),
+            disk: Arc::default(),
             previous: None,
             generation: Generation::default(),
             loaded_at: None,
@@ -173,6 +139,11 @@ impl Instance {
             Some(previous) if generation < self.generation => previous,
             _ => &self.current,
         }
+    }
+
+    /// What the files say by now that its configuration names.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// The upstreams of its configuration that this label is of.
@@ -243,6 +214,7 @@ impl Instance {
             known: self.current.intent.clone(),
             changed_at: self.changed_at,
             loaded_at: self.loaded_at,
+            disk: self.disk.clone(),
             read_anyway,
             read_keys: self.read_keys,
         };
@@ -268,12 +240,11 @@ impl Instance {
         let Some(Poll::Ready(look)) = self.looks.taken.as_ref().map(Answer::poll) else {
             return false;
         };
-        self.looks.taken = None;
-        self.looks.over = self.looks.begun;
-        self.looks.ended_at = Instant::now();
+        self.looks.end(look.as_ref().and_then(|look| Some(look.as_ref().ok()?.took)));
         match look {
             Some(Ok(look)) => {
                 self.configured = Some(look.configured);
+                self.disk = look.disk;
                 if let Some(seen) = look.seen {
                     self.take(seen, names, room);
                 }

@@ -1,8 +1,13 @@
 //! A look at the configuration of a proxy: everything that takes its files, on a thread that nobody
 //! waits for.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
+use super::disk::Disk;
 use hopsight_core::policy::{
     certificate::{self, CertificateFinding},
     intent::{Fault, Intent, Scheme, Setting, Text, TlsIntent, UpstreamIntent},
@@ -27,6 +32,8 @@ pub(super) struct Question {
     pub(super) changed_at: Option<UnixTime>,
     /// When it was loaded.
     pub(super) loaded_at: Option<UnixTime>,
+    /// What the files say that it names.
+    pub(super) disk: Arc<Disk>,
     /// Read the files though they have not changed.
     pub(super) read_anyway: bool,
     /// Read the private keys of client certificates.
@@ -39,6 +46,10 @@ pub(super) struct Look {
     pub(super) configured: Configured,
     /// `None` where the files are those that were known.
     pub(super) seen: Option<Seen>,
+    /// What the files say by now that the configuration names.
+    pub(super) disk: Arc<Disk>,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 /// What the files say.
@@ -72,16 +83,24 @@ impl Question {
     /// # Errors
     /// When the master is gone or may not be inspected.
     pub(super) fn look(self) -> anyhow::Result<Look> {
+        let began = Instant::now();
         let configured = match &self.configured {
             Some(configured) => configured.clone(),
             None => Configured::of_main(self.kind, &self.master)?,
         };
+        let root = ForeignRoot::of_process(self.master.key.pid)?;
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
         if !self.read_anyway && !self.kind.is_asked() && is_known()? {
-            return Ok(Look { configured, seen: None });
+            let disk = self.disk.refreshed(&root, &self.known).into();
+            return Ok(Look { configured, seen: None, disk, took: began.elapsed() });
         }
         let seen = self.read(&configured)?;
-        Ok(Look { configured, seen: Some(seen) })
+        let intent = match &seen.says {
+            Ok(Says::InForce(intent, _)) => intent,
+            Ok(Says::Pending) | Err(_) => &self.known,
+        };
+        let disk = self.disk.refreshed(&root, intent).into();
+        Ok(Look { configured, seen: Some(seen), disk, took: began.elapsed() })
     }
 
     /// A new configuration is in force once workers were started with it: what is only on disk is

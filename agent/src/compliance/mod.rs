@@ -7,10 +7,12 @@
 //! and a report waits for them for a second at most.
 
 mod configuration;
+mod disk;
 mod evaluator;
 mod instance;
 mod kept;
 mod look;
+mod looks;
 mod named;
 mod names;
 mod owner;

@@ -12,6 +12,7 @@ use hopsight_core::{
     policy::{
         certificate::CertificateFinding,
         intent::{Server, ServerAddress, UpstreamIntent},
+        on_disk::OnDisk,
         time::UnixTime,
     },
     report::ConnectionReport,
@@ -27,6 +28,8 @@ pub(super) struct Named<'p> {
     pub(super) intents: Vec<Cow<'p, UpstreamIntent>>,
     /// The client certificate that is configured for it.
     pub(super) certificate: Option<Arc<CertificateFinding>>,
+    /// What the files say by now that the configuration names for it.
+    pub(super) on_disk: Option<OnDisk>,
     /// Since when the proxy runs the configuration it runs.
     pub(super) configured_at: Option<UnixTime>,
 }
@@ -109,6 +112,8 @@ impl<'p> Named<'p> {
         let configured = only.map(|(configuration, one)| configuration.upstream(one));
         let certificate =
             only.and_then(|(configuration, one)| configuration.client_certificate(one).cloned());
+        let disk = proxy.and_then(|proxy| proxies.disk(proxy));
+        let on_disk = disk.zip(configured).map(|(disk, configured)| disk.of(configured));
         let service = proxies.service(report.destination, report.dst.parse().ok());
         let stable = configured.and_then(UpstreamIntent::stable_name);
         let in_cluster = || service.as_ref().map(|service| service.label());
@@ -141,6 +146,7 @@ impl<'p> Named<'p> {
             upstream: name.map(|name| labels::label(&name)),
             intents,
             certificate,
+            on_disk,
             configured_at: configured_at(configuration, started_at),
         }
     }

@@ -13,6 +13,7 @@ use std::{
 pub(super) use super::process::Proxy;
 use super::{
     configuration::Configuration,
+    disk::Disk,
     instance::{Generation, Instance},
     names::Names,
     owner::{Owner, Owners},
@@ -262,6 +263,11 @@ impl Proxies {
             Runs::Newest | Runs::KnownAfter(_) => instance.generation(),
         };
         Some(instance.configuration(generation))
+    }
+
+    /// What the files say by now that the configuration of a process's proxy names.
+    pub(super) fn disk(&self, proxy: &Proxy) -> Option<&Disk> {
+        Some(self.instances.get(&proxy.worker?.master)?.disk())
     }
 
     /// What the configurations that run now say of an upstream, of all proxies of this label.

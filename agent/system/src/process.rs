@@ -1,15 +1,15 @@
 //! What `/proc` says about a process.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use rustix::{
     param::clock_ticks_per_second,
-    time::{ClockId, clock_gettime},
+    time::{ClockId, Timespec, clock_gettime},
 };
 
-use crate::foreign;
-use hopsight_core::{policy::time::UnixTime, workload::cgroup::CgroupIdentity};
+use crate::{clock::monotonic_now, foreign};
+use hopsight_core::{model::Timestamp, policy::time::UnixTime, workload::cgroup::CgroupIdentity};
 
 /// A process id that cannot be confused with a later process of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +92,17 @@ impl Stat {
         Self::parse(&text).with_context(|| format!("parse /proc/{pid}/stat"))
     }
 
+    /// When it began, on the clock of the kernel programs, to the clock tick (10 ms) before. (That clock
+    /// stands still in a suspended machine: what began before it was suspended began earlier than this
+    /// says.)
+    #[must_use]
+    pub fn began_at(&self) -> Timestamp {
+        let since_boot = duration_of(clock_gettime(ClockId::Boottime));
+        let age = since_boot.saturating_sub(after_boot(self.start_ticks));
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        Timestamp(monotonic_now().0.saturating_sub(age))
+    }
+
     /// The name of the process, in parentheses, may contain spaces and parentheses itself.
     fn parse(text: &str) -> Option<Self> {
         let (_, after_name) = text.rsplit_once(')')?;
@@ -106,16 +117,21 @@ impl Stat {
 /// The moment `ticks` after boot, on the wall clock. Steps of that clock move it.
 #[must_use]
 pub fn since_boot(ticks: u64) -> UnixTime {
-    let micros = |clock| {
-        let time = clock_gettime(clock);
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
-        seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1_000)
-    };
-    let boot = micros(ClockId::Realtime).saturating_sub(micros(ClockId::Boottime));
+    let [now, up] =
+        [ClockId::Realtime, ClockId::Boottime].map(|clock| duration_of(clock_gettime(clock)));
+    let at = now.saturating_sub(up) + after_boot(ticks);
+    UnixTime(u64::try_from(at.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn after_boot(ticks: u64) -> Duration {
     let per_second = clock_ticks_per_second().max(1);
-    let after_boot = ticks / per_second * 1_000_000 + ticks % per_second * 1_000_000 / per_second;
-    UnixTime(boot.saturating_add(after_boot))
+    Duration::from_secs(ticks / per_second)
+        + Duration::from_micros(ticks % per_second * 1_000_000 / per_second)
+}
+
+fn duration_of(time: Timespec) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn arguments(cmdline: &[u8]) -> Vec<String> {
@@ -135,7 +151,7 @@ fn without_deleted(executable: PathBuf) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use super::*;
 

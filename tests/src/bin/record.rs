@@ -74,7 +74,8 @@ fn write(path: &Path, events: &[Event], upstream: std::net::SocketAddr) -> anyho
                 process_of.insert(*connection, process.pid);
                 true
             }
-            Event::Opened { .. } => false,
+            // Replay knows no processes that began before its first event.
+            Event::Opened { .. } | Event::Began { .. } => false,
             Event::Established { connection, .. }
             | Event::Inside { connection, .. }
             | Event::Segment { connection, .. }

@@ -143,7 +143,9 @@ pub fn connection_of(event: &Event) -> ConnectionId {
         | Event::Fin { connection, .. }
         | Event::Closed { connection, .. }
         | Event::Lost { connection, .. } => *connection,
-        Event::Library(_) => panic!("no library is watched here"),
+        Event::Library(_) | Event::Began { .. } => {
+            panic!("no library is watched here, and no process that is younger than the source")
+        }
     }
 }
 

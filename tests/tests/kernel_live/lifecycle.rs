@@ -36,6 +36,7 @@ fn two_sources_see_the_same_connection() {
                 | Event::Segment { at, .. }
                 | Event::Fin { at, .. }
                 | Event::Closed { at, .. }
+                | Event::Began { at, .. }
                 | Event::Lost { at, .. } => at.0 = 0,
                 Event::Library(_) => {}
             }

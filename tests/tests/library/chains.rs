@@ -213,14 +213,15 @@ fn a_session_is_what_its_own_handshake_was() {
 }
 
 #[test]
-fn without_a_library_more_is_left_open() {
+fn without_a_library_a_session_is_known_by_its_lengths() {
     if !possible("sessions by the last handshake", &["nginx", "haproxy"]) {
         return;
     }
     let outcome = run(false).unwrap_or_else(|error| panic!("{error:#}"));
-    // LIMITS.md names the case: sessions in a zone are begun by another worker than the one that
-    // resumes them.
-    assert!(outcome.wrong.len() * 20 <= outcome.resumed, "{outcome:#?}");
+    // LIMITS.md names what is left open: the first workers of nginx are older than the watch, and one
+    // resumes what the other began.
+    assert!(outcome.wrong.is_empty(), "{outcome:#?}");
+    assert!(outcome.unknown() * 4 <= outcome.resumed, "{outcome:#?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::{
     carried::{self, FullHandshakes},
     connection::Connection,
+    owners::Owners,
     session::{Basis, Session, SessionKey},
 };
 use crate::{
@@ -14,20 +15,20 @@ use crate::{
 };
 
 /// The flight of a full handshake in one record, and whose it is.
-fn flight_of(connection: &Connection) -> Option<(SessionKey, CertificateFlight)> {
+fn flight_of(connection: &Connection, owners: &Owners) -> Option<(SessionKey, CertificateFlight)> {
     let flight = connection.certificate_flight()?;
-    match Session::of(connection)? {
-        Session::Unnamed(key, Basis::Certificates, _) => Some((key, flight)),
-        Session::Unnamed(..) | Session::Named { .. } => None,
+    match Session::of(connection, owners)? {
+        Session::Unnamed { key, basis: Basis::Certificates, .. } => Some((key, flight)),
+        Session::Unnamed { .. } | Session::Named { .. } => None,
     }
 }
 
 /// Whether a handshake is in doubt that another may yet explain.
-pub(super) fn is_in_doubt(judgement: &Judgement, connection: &Connection) -> bool {
+pub(super) fn is_in_doubt(judgement: &Judgement, connection: &Connection, owners: &Owners) -> bool {
     let verdict = judgement.verdict;
     verdict.outcome == Outcome::Established
         && (verdict.client_auth, verdict.reason) == (ClientAuth::Unknown, Some(Reason::Ambiguous))
-        && matches!(flight_of(connection), Some((_, CertificateFlight::Doubted(_))))
+        && matches!(flight_of(connection, owners), Some((_, CertificateFlight::Doubted(_))))
 }
 
 /// Says `presented` of a handshake in doubt that is like one which showed it.
@@ -37,11 +38,12 @@ pub(super) fn explain(
     full_handshakes: &FullHandshakes,
     at: Timestamp,
 ) {
-    if !is_in_doubt(judgement, connection) {
+    let owners = full_handshakes.owners();
+    if !is_in_doubt(judgement, connection, owners) {
         return;
     }
     let verdict = judgement.verdict;
-    if let Some((key, CertificateFlight::Doubted(length))) = flight_of(connection)
+    if let Some((key, CertificateFlight::Doubted(length))) = flight_of(connection, owners)
         && full_handshakes.explains(&key, length, at)
     {
         let shown = known(ClientAuth::Presented, verdict.outcome, Evidence::Inferred);
@@ -59,7 +61,7 @@ pub(super) fn learn(
     at: Timestamp,
 ) {
     let is_established = report.verdict.outcome == Outcome::Established;
-    let flight = flight_of(connection).filter(|_| is_established);
+    let flight = flight_of(connection, full_handshakes.owners()).filter(|_| is_established);
     match (&flight, report.verdict.client_auth) {
         (Some((key, CertificateFlight::Doubted(length))), ClientAuth::Unknown) => {
             full_handshakes.doubt(key, *length, at);

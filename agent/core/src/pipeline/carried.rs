@@ -5,60 +5,55 @@
 //! it was resumed and renewed since. Up to TLS 1.2 both sides name it in the clear. In TLS 1.3 its
 //! ticket is given encrypted: the library shows it, and the resuming ClientHello offers it in the clear.
 //!
-//! In TLS 1.3 without a library it is the last full handshake of the same proxy process, upstream and
-//! server name, unless another session that may be offered in its place says otherwise. What it is
-//! told then, by what is remembered of its scopes (all sessions of the process with the upstream, and
-//! all under the server name):
+//! In TLS 1.3 without a library it is the last full handshake of the same owner ([`Owner`]) with the same
+//! upstream or server name, unless another session that may be offered in its place says otherwise. A
+//! session whose tickets are too short or too long to be the identity that is offered is none
+//! ([`ticket_lengths`]). What is told then, by what is remembered of its scopes (all sessions of
+//! the owner with the upstream, and all under the server name):
 //!
-//! | last full handshake of the key | sessions in use that showed something else | it is |
-//! |---|---|---|
-//! | none, or older than the age limit | any | `resumed_unseen` |
-//! | certain | none | carried |
-//! | certain | any, or one that nobody saw begin | `ambiguous` |
-//! | certain, but the scope was forgotten to make room | not known | `resumed_unseen` |
-//! | any, and an external key may have begun the session | any | `resumed_unseen` |
-//! | any, and the library shows the program's tickets, of which this is none | any | `resumed_unseen` |
+//! | full handshakes whose tickets may be what is offered | it is |
+//! |---|---|
+//! | none, or all older than the age limit | `resumed_unseen` |
+//! | all showed the same | carried from the last |
+//! | some showed something else, or nothing that is known | `ambiguous` |
+//! | some, but a scope was forgotten to make room | `resumed_unseen` |
+//! | any, and an external key may have begun the session | `resumed_unseen` |
+//! | any, and the library shows the program's tickets, of which this is none | `resumed_unseen` |
 //!
-//! That everything known of an address is alike does not answer for a server name that is new: nginx
-//! keeps one session per address whatever the name, but an upstream block of the same address, with or
-//! without a certificate, may have begun it before anybody watched, or in another worker that shares
-//! it. What a process does not show of its past cannot be ruled out here.
+//! An owner that is older than the watch may have sessions that nobody saw begin. There the last
+//! full handshake of the very upstream and server name has to be one of them: that everything known of an
+//! address is alike does not answer for a name that is new, for an upstream block of the same address,
+//! with or without a certificate, may have begun it before.
+//!
+//! [`Owner`]: super::session::Owner
+//! [`ticket_lengths`]: crate::tls::ticket_lengths
 
-mod bounded;
 mod full;
 mod sessions;
+mod unnamed;
 mod uses;
 
 use std::{sync::Arc, time::Duration};
 
-use self::{
-    bounded::Bounded,
-    sessions::Sessions,
-    uses::{Doubt, Uses},
-};
 pub use self::{full::Full, sessions::HandshakeKey};
+use self::{sessions::Sessions, unnamed::Unnamed};
 use super::{
     connection::Connection,
-    session::{Basis, Session, SessionKey, SessionScope},
+    owners::Owners,
+    session::{Basis, Session, SessionKey},
 };
 use crate::{
     model::{ClientAuth, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp},
     report::{CarriedBy, CarriedFrom, ConnectionReport, Verdict},
-    tls::flights::CertificateFlight,
     verdict::Judgement,
 };
 
 /// The last full handshakes.
 #[derive(Debug)]
 pub struct FullHandshakes {
-    max_age: Duration,
     sessions: Sessions,
-    last: Bounded<SessionKey, Arc<Full>>,
-    /// How long the flights are that show a certificate in one record.
-    flights: Bounded<SessionKey, (u16, Timestamp)>,
-    uses: Bounded<SessionScope, Uses>,
-    /// When one of `uses` was last forgotten to make room.
-    forgot_at: Option<Timestamp>,
+    unnamed: Unnamed,
+    owners: Owners,
 }
 
 impl FullHandshakes {
@@ -67,79 +62,65 @@ impl FullHandshakes {
     #[must_use]
     pub fn new(max: usize, max_age: Duration) -> Self {
         Self {
-            max_age,
             sessions: Sessions::new(max),
-            last: Bounded::new(max),
-            flights: Bounded::new(max),
-            uses: Bounded::new(max.saturating_mul(2)),
-            forgot_at: None,
+            unnamed: Unnamed::new(max, max_age),
+            owners: Owners::new(max.div_ceil(16)),
         }
     }
 
-    /// Notes that a session may have begun.
+    /// A process began when somebody watched.
+    pub fn began(&mut self, pid: u32, at: Timestamp) {
+        self.owners.began(pid, at);
+    }
+
+    /// Somebody opens a connection.
+    pub fn opens(&mut self, origin: &Origin, at: Timestamp) {
+        if let Origin::Process(process) = origin {
+            self.owners.opens(process, at);
+        }
+    }
+
+    /// Whose sessions are whose.
+    #[must_use]
+    pub const fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// Notes that a session may have begun, or was renewed.
     fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
-        let Session::Unnamed(key, basis, _) = session else { return };
+        let Session::Unnamed { key, basis, taken, ticket } = session else { return };
+        if !may_have_begun_a_session(verdict) {
+            return;
+        }
         let given_up = matches!(verdict.reason, Some(Reason::Timeout | Reason::Evicted));
         let client_auth = match basis {
             Basis::Certificates => verdict.client_auth,
             Basis::ExternalKey => ClientAuth::Unknown,
             // It may have gone on when nobody looked any more.
             Basis::Unseen if given_up => ClientAuth::Unknown,
-            // A resumed session began with another handshake.
-            Basis::Session | Basis::Unseen => return,
+            Basis::Unseen => return,
+            Basis::Session => {
+                let identity = taken.map(|taken| taken.length);
+                return self.unnamed.renew(key, identity, at, *ticket);
+            }
         };
-        if may_have_begun_a_session(verdict) {
-            for scope in key.scopes() {
-                self.note_use(scope, client_auth, at);
-            }
-        }
-    }
-
-    fn note_use(&mut self, scope: SessionScope, client_auth: ClientAuth, at: Timestamp) {
-        *self.uses_in(scope, at).of(client_auth) = Some(at);
-    }
-
-    fn uses_in(&mut self, scope: SessionScope, at: Timestamp) -> &mut Uses {
-        if !self.uses.entries.contains_key(&scope) {
-            if self.uses.is_full() {
-                self.forgot_at = Some(at);
-            }
-            // It may have been known before.
-            self.uses.insert(scope.clone(), Uses::unknown_since(self.forgot_at));
-        }
-        self.uses.entries.entry(scope).or_default()
+        self.unnamed.begin(key, client_auth, at, *ticket);
     }
 
     /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.
     pub fn note_flight(&mut self, key: &SessionKey, length: u16, at: Timestamp) {
-        for scope in key.scopes() {
-            let Some(uses) = self.uses.entries.get_mut(&scope) else { continue };
-            if let Some(doubt) = uses.doubted.take_if(|doubt| doubt.is_explained_by(key, length)) {
-                uses.presented = uses.presented.max(Some(doubt.at));
-            }
-        }
-        self.flights.insert(key.clone(), (length, at));
+        self.unnamed.note_flight(key, length, at);
     }
 
     /// Whether a flight in doubt, of this length, is like one that showed a certificate.
     #[must_use]
     pub fn explains(&self, key: &SessionKey, length: u16, at: Timestamp) -> bool {
-        let known = self.flights.entries.get(key);
-        known.is_some_and(|&(known, noted_at)| {
-            CertificateFlight::are_alike(known, length) && at.since(noted_at) <= self.max_age
-        })
+        self.unnamed.explains(key, length, at)
     }
 
     /// Notes that a session may have begun with a flight in doubt, of this length.
     pub fn doubt(&mut self, key: &SessionKey, length: u16, at: Timestamp) {
-        for scope in key.scopes() {
-            let uses = self.uses_in(scope, at);
-            match &mut uses.doubted {
-                Some(doubt) if doubt.is_explained_by(key, length) => doubt.at = at,
-                Some(_) => uses.unknown = Some(at),
-                none => *none = Some(Box::new(Doubt { key: key.clone(), length, at })),
-            }
-        }
+        self.unnamed.doubt(key, length, at);
     }
 
     /// The server gave this ticket in the connection of this handshake.
@@ -168,14 +149,14 @@ impl FullHandshakes {
                     self.name(given, &full);
                 }
             }
-            Session::Unnamed(key, _, taken) => {
+            Session::Unnamed { key, taken, .. } => {
                 if let Some((process, handshake)) = shown_to {
-                    let resumed = taken.filter(|_| resumed == Some(true));
+                    let resumed = taken.filter(|_| resumed == Some(true)).map(|taken| taken.name);
                     let first = resumed.and_then(|name| self.sessions.find(name)).cloned();
                     self.sessions.rest(handshake, process, resumed, full.clone().or(first));
                 }
                 if let Some(full) = full {
-                    self.last.insert(key, full);
+                    self.unnamed.insert(key, &full);
                 }
             }
         }
@@ -213,13 +194,17 @@ impl FullHandshakes {
                 self.name(*given, &full);
                 Ok((full, CarriedBy::Session))
             }
-            Session::Unnamed(key, basis, taken) => match (of_name(taken), basis) {
-                (Some(full), _) => Ok((full, CarriedBy::Session)),
-                (None, Basis::Session) if !self.shows_tickets(origin) => {
-                    Ok((self.of_key(key, at)?, CarriedBy::LastHandshake))
+            Session::Unnamed { key, basis, taken, .. } => {
+                match (of_name(&taken.map(|taken| taken.name)), basis) {
+                    (Some(full), _) => Ok((full, CarriedBy::Session)),
+                    (None, Basis::Session) if !self.shows_tickets(origin) => {
+                        let identity = taken.map(|taken| taken.length);
+                        let full = self.unnamed.carry(key, identity, at)?;
+                        Ok((full, CarriedBy::LastHandshake))
+                    }
+                    (None, _) => Err(Reason::ResumedUnseen),
                 }
-                (None, _) => Err(Reason::ResumedUnseen),
-            },
+            }
         }
     }
 
@@ -227,21 +212,6 @@ impl FullHandshakes {
         match origin {
             Origin::Process(process) => self.sessions.shows_tickets(process),
             Origin::PacketCapture => false,
-        }
-    }
-
-    fn of_key(&mut self, key: &SessionKey, at: Timestamp) -> Result<Arc<Full>, Reason> {
-        let full = self.last.entries.get(key).ok_or(Reason::ResumedUnseen)?.clone();
-        let mut is_ambiguous = false;
-        for scope in key.scopes() {
-            // Where that is forgotten, so is what may speak against the handshake.
-            let uses = self.uses.entries.get_mut(&scope).ok_or(Reason::ResumedUnseen)?;
-            is_ambiguous |= uses.resume(full.verdict.client_auth, at, self.max_age);
-        }
-        match (is_ambiguous, at.since(full.at) > self.max_age) {
-            (true, _) => Err(Reason::Ambiguous),
-            (false, true) => Err(Reason::ResumedUnseen),
-            (false, false) => Ok(full),
         }
     }
 }
@@ -268,7 +238,7 @@ pub(super) fn learn(
     connection: &Connection,
     report: &ConnectionReport,
 ) {
-    let Some(session) = Session::of(connection) else { return };
+    let Some(session) = Session::of(connection, full_handshakes.owners()) else { return };
     let shown_to = match connection.origin() {
         Origin::Process(process) => Some(process).zip(connection.handshake_key()),
         Origin::PacketCapture => None,
@@ -294,7 +264,8 @@ pub(super) fn carry(
         return None;
     }
     let origin = connection.origin();
-    match full_handshakes.carry(&Session::of(connection)?, origin, verdict.outcome, at) {
+    let session = Session::of(connection, full_handshakes.owners())?;
+    match full_handshakes.carry(&session, origin, verdict.outcome, at) {
         Ok((full, by)) => {
             // Why it is incomplete stays.
             let reason = verdict.reason.filter(|_| is_incomplete);

@@ -323,6 +323,15 @@ impl Connection {
         }
     }
 
+    /// The length of the record with the server's first ticket; see [`ticket_record`](crate::tls::flights::Flights::ticket_record).
+    #[must_use]
+    pub fn ticket_record(&self) -> Option<u16> {
+        match &self.phase {
+            Phase::Tls { wire, .. } => wire.flights()?.ticket_record(),
+            _ => None,
+        }
+    }
+
     /// True once any payload byte was seen.
     #[must_use]
     pub fn has_data(&self) -> bool {

@@ -60,7 +60,12 @@ fn a_check_that_resumes_is_told_like_one_that_does_not() {
     let one_way = with_upstream_of(without_library(recorded!("tls13")), &full);
     let finished = nth_segment(&resumed, ToServer, 1);
     let known = full.clone();
-    let two_kinds = [full.clone(), one_way].concat();
+    let two_kinds = [full.clone(), one_way.clone()].concat();
+    // The server's answer, with the ticket, was not seen.
+    let mut unanswered = one_way[..=nth_segment(&one_way, ToServer, 1)].to_vec();
+    let (cause, at) = (CloseCause::Closed, one_way[0].at());
+    unanswered.push(Event::Closed { connection: connection(&one_way), at, cause });
+    let with_any_ticket = [full.clone(), unanswered].concat();
     let carried = (Presented, Evidence::Carried, Reason::Abandoned);
     let nothing = |reason| (Unknown, Evidence::None, reason);
     let (unseen, ambiguous) = (Reason::ResumedUnseen, Reason::Ambiguous);
@@ -68,7 +73,8 @@ fn a_check_that_resumes_is_told_like_one_that_does_not() {
         ("after its Finished", &known, finished, carried),
         ("before its Finished", &known, finished - 1, nothing(Reason::Abandoned)),
         ("without a session that is known", &Vec::new(), finished, nothing(unseen)),
-        ("with two kinds of sessions", &two_kinds, finished, nothing(ambiguous)),
+        ("with two kinds of sessions that differ in length", &two_kinds, finished, carried),
+        ("with one of any length", &with_any_ticket, finished, nothing(ambiguous)),
     ] {
         for (how, end, reason) in ends(connection(&resumed)) {
             let mut pipeline = Pipeline::new(Limits::default());

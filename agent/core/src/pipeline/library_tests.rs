@@ -348,11 +348,13 @@ fn a_session_is_carried_while_the_connection_that_began_it_goes_on() {
 
 #[test]
 fn a_session_of_a_connection_that_goes_on_may_be_the_one_that_is_resumed() {
-    let [mutual, resumed] = reuse();
+    let [mut mutual, resumed] = reuse();
     let Event::Opened { destination: upstream, .. } = mutual[0] else { panic!("it is opened") };
     // The same process with the same upstream, without a certificate.
     let mut one_way = recorded(include_str!("../../fixtures/handshakes/tls13.jsonl"));
-    one_way.retain(|event| !matches!(event, Event::Fin { .. } | Event::Closed { .. }));
+    for events in [&mut one_way, &mut mutual] {
+        events.retain(|event| !matches!(event, Event::Fin { .. } | Event::Closed { .. }));
+    }
     for event in &mut one_way {
         if let Event::Opened { destination: address, .. }
         | Event::Established { remote: address, .. } = event
@@ -360,15 +362,21 @@ fn a_session_of_a_connection_that_goes_on_may_be_the_one_that_is_resumed() {
             *address = upstream;
         }
     }
-    let mut pipeline = Pipeline::new(Limits::default());
-    assert_eq!(run(&mut pipeline, mutual).pop().unwrap().verdict.client_auth, Presented);
-    let open = run(&mut pipeline, one_way).pop().unwrap();
-    assert_eq!((open.verdict.client_auth, open.is_final), (NotRequested, false));
-    let reports = run(&mut pipeline, resumed);
-    assert!(reports.iter().any(|report| report.is_final));
-    for ConnectionReport { verdict, is_final, .. } in &reports {
-        assert_eq!(verdict.client_auth, Unknown);
-        // Nothing is carried before the server has answered.
-        assert!(!is_final || verdict.reason == Some(Reason::Ambiguous), "{verdict:?}");
+    let both = [mutual.clone(), one_way.clone()].concat();
+    for (name, before, expected) in [
+        ("its own", mutual, (Presented, None)),
+        (
+            "its own, and one whose tickets are shorter than what is offered",
+            both,
+            (Presented, None),
+        ),
+        ("the shorter one alone", one_way, (Unknown, Some(Reason::ResumedUnseen))),
+    ] {
+        let mut pipeline = Pipeline::new(Limits::default());
+        let open = run(&mut pipeline, before).pop().unwrap();
+        assert!(!open.is_final, "{name}");
+        let last = run(&mut pipeline, resumed.clone()).pop().unwrap();
+        assert!(last.is_final, "{name}");
+        assert_eq!((last.verdict.client_auth, last.verdict.reason), expected, "{name}");
     }
 }

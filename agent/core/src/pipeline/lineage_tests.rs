@@ -36,7 +36,7 @@ fn offered(events: &[Event]) -> SessionName {
     let hello = hello.unwrap();
     let length = usize::from(hello[2]) * 256 + usize::from(hello[3]);
     let hello = ClientHello::parse(&hello[4..4 + length]).unwrap();
-    hello.identities.and_then(|all| all.at(0)).unwrap()
+    hello.identities.and_then(|all| all.at(0)).unwrap().name
 }
 
 /// A full handshake, and what first resumes its session.

@@ -1,11 +1,13 @@
 //! Every line between capture and export: events in, reports out. Pure: time comes with events.
 
 mod alike;
+mod bounded;
 pub mod carried;
 pub mod connection;
 mod counters;
 mod deadlines;
 mod limits;
+pub mod owners;
 mod reporting;
 pub mod session;
 
@@ -147,6 +149,7 @@ impl Pipeline {
         match event {
             Event::Opened { connection: id, at, origin, destination, beginning } => {
                 self.make_room(out);
+                self.full_handshakes.opens(&origin, at);
                 let limits = (self.limits.bytes_per_direction, self.limits.reorder_window);
                 let connection = Connection::new(id, origin, destination, beginning, at, limits);
                 let entry =
@@ -200,6 +203,7 @@ impl Pipeline {
                     self.review(id, at, out);
                 }
             }
+            Event::Began { pid, at } => self.full_handshakes.began(pid, at),
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);
                 if let (Some(handshake), LibraryObservation::TicketReceived { name }) =
@@ -300,3 +304,5 @@ mod library_tests;
 mod lineage_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workers_tests;

@@ -25,7 +25,8 @@ impl Pipeline {
         if judgement.certainty == Certainty::Open {
             return;
         }
-        let in_doubt = alike::is_in_doubt(&judgement, &entry.connection);
+        let in_doubt =
+            alike::is_in_doubt(&judgement, &entry.connection, self.full_handshakes.owners());
         alike::explain(&mut judgement, &entry.connection, &self.full_handshakes, at);
         let newly_settled = judgement.certainty == Certainty::Settled && entry.connection.release();
         if newly_settled {

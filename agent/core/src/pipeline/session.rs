@@ -5,16 +5,44 @@ use std::{
     sync::Arc,
 };
 
-use super::connection::Connection;
-use crate::model::{Origin, SessionName};
+use super::{connection::Connection, owners::Owners};
+use crate::{
+    model::{Origin, Process, SessionName},
+    tls::session::Identity,
+};
+
+/// A program with its libraries, in as many processes as there are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Program {
+    name: Arc<str>,
+    cgroup_id: u64,
+}
+
+impl Program {
+    /// What this process runs.
+    #[must_use]
+    pub fn of(process: &Process) -> Self {
+        Self { name: process.name.clone(), cgroup_id: process.cgroup_id }
+    }
+}
 
 /// Who a session belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
     /// A process: two proxies on one machine may treat the same upstream differently.
     Process(u32),
+    /// Processes that may share their sessions, all of which were seen to begin; see [`Owners`].
+    Generation(u64),
     /// In a packet capture, the client's address.
     Address(IpAddr),
+}
+
+impl Owner {
+    /// Whether all sessions that it may have were seen to begin.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::Generation(_))
+    }
 }
 
 /// Whose session, with whom, under which server name.
@@ -73,14 +101,23 @@ pub enum Session {
     },
     /// TLS 1.3, or not known yet: begun, it has no name on the wire; resumed, it is known by the ticket
     /// that the server took up.
-    Unnamed(SessionKey, Basis, Option<SessionName>),
+    Unnamed {
+        /// Whose it is.
+        key: SessionKey,
+        /// What the handshake rests on.
+        basis: Basis,
+        /// The ticket that the server took up.
+        taken: Option<Identity>,
+        /// The length of the record with the ticket that the client gets; `None` where it was not seen.
+        ticket: Option<u16>,
+    },
 }
 
 impl Session {
     /// The session of this connection; `None` before its ClientHello, and for a capture that does
     /// not show the client's address.
     #[must_use]
-    pub fn of(connection: &Connection) -> Option<Self> {
+    pub fn of(connection: &Connection, owners: &Owners) -> Option<Self> {
         let facts = connection.wire_facts()?;
         let (client, server) = (facts.client_hello.as_ref()?, facts.server_hello.as_ref());
         if let Some(server) = server
@@ -92,7 +129,7 @@ impl Session {
             });
         }
         let owner = match connection.origin() {
-            Origin::Process(process) => Owner::Process(process.pid),
+            Origin::Process(process) => owners.of(process.pid),
             Origin::PacketCapture => Owner::Address(connection.local()?.ip()),
         };
         let key = SessionKey {
@@ -109,6 +146,6 @@ impl Session {
             Some(_) if client.external_psk => Basis::ExternalKey,
             Some(_) => Basis::Session,
         };
-        Some(Self::Unnamed(key, basis, taken))
+        Some(Self::Unnamed { key, basis, taken, ticket: connection.ticket_record() })
     }
 }

@@ -19,6 +19,7 @@ pub mod lint;
 pub mod lookup;
 pub mod nginx;
 pub mod observation;
+pub mod on_disk;
 pub mod rules;
 pub mod suggest;
 pub mod time;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
+    on_disk::OnDisk,
     rules::{Subject, parse_version},
     time::UnixTime,
 };
@@ -40,6 +41,8 @@ pub struct Observation<'a> {
     pub carried_from: Option<&'a CarriedFrom>,
     /// The client certificate that the configuration names by now, where that is known.
     pub configured_certificate: Option<&'a CertificateFacts>,
+    /// What its files say by now, where they can be read.
+    pub on_disk: Option<&'a OnDisk>,
     /// When the connection was opened.
     pub at: UnixTime,
     /// The last that is said of this connection.
@@ -81,6 +84,7 @@ impl<'a> Observation<'a> {
             server_certificate: report.server_certificate.as_deref(),
             carried_from: report.carried_from.as_ref(),
             configured_certificate: None,
+            on_disk: None,
             at,
             is_final: report.is_final,
             loaded_at: None,

@@ -131,7 +131,8 @@ impl CertificateMemory {
 }
 
 /// Hex of the serial number, without the zero byte that only keeps it positive.
-fn serial(raw: &[u8]) -> String {
+#[must_use]
+pub fn serial(raw: &[u8]) -> String {
     let digits = match raw {
         [0, rest @ ..] if !rest.is_empty() => rest,
         all => all,

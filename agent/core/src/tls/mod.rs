@@ -15,5 +15,6 @@ pub mod public_key;
 pub mod records;
 pub mod session;
 pub mod suite;
+pub mod ticket_lengths;
 pub mod transcript;
 pub mod wire;

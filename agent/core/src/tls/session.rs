@@ -30,10 +30,29 @@ pub fn clear_ticket(body: &[u8]) -> Option<SessionName> {
 /// Most identities of a ClientHello that are looked at: clients offer one or two.
 const MAX_IDENTITIES: usize = 8;
 
+/// One identity in a client's `pre_shared_key`: of a session, its ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What the session is known by.
+    pub name: SessionName,
+    /// Its length in bytes.
+    pub length: u16,
+}
+
+impl Identity {
+    /// Of its bytes; `None` of an empty one, which names nothing, and of one that is longer than the
+    /// field for its length allows.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let length = u16::try_from(bytes.len()).ok()?;
+        SessionName::of(bytes).map(|name| Self { name, length })
+    }
+}
+
 /// The identities in a client's `pre_shared_key` (RFC 8446 section 4.2.11), eight at
 /// most, as far as they are whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identities(Box<[SessionName]>);
+pub struct Identities(Box<[Identity]>);
 
 impl Identities {
     /// Reads the extension's content.
@@ -45,14 +64,14 @@ impl Identities {
             let _obfuscated_age = list.bytes(4)?;
             // An empty one is none (its length is at least 1), and ends the list: the place of the
             // next must not change.
-            SessionName::of(identity)
+            Identity::of(identity)
         });
         Self(each.take(MAX_IDENTITIES).collect())
     }
 
     /// The one at this place, which a ServerHello may select.
     #[must_use]
-    pub fn at(&self, place: u16) -> Option<SessionName> {
+    pub fn at(&self, place: u16) -> Option<Identity> {
         self.0.get(usize::from(place)).copied()
     }
 }
@@ -90,8 +109,8 @@ mod tests {
 
     #[test]
     fn identities_keep_their_places() {
-        let ticket = |bytes: &[u8]| SessionName::of(bytes).unwrap();
-        let cases: [(&str, &[u8], Vec<SessionName>); 5] = [
+        let ticket = |bytes: &[u8]| Identity::of(bytes).unwrap();
+        let cases: [(&str, &[u8], Vec<Identity>); 5] = [
             ("one", b"\0\x08\0\x02me\x12\x34\x56\x78\0\0", vec![ticket(b"me")]),
             ("two", b"\0\x0f\0\x02me\0\0\0\x01\0\x01x\0\0\0\0", vec![ticket(b"me"), ticket(b"x")]),
             ("cut", b"\0\x08\0\x02me\0\0", vec![]),

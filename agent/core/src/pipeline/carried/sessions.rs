@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Full, bounded::Bounded};
-use crate::model::{Process, SessionName};
+use super::Full;
+use crate::{
+    model::{Process, SessionName},
+    pipeline::{bounded::Bounded, session::Program},
+};
 
 /// Process and client random: what a library handshake is found by.
 pub type HandshakeKey = (u32, [u8; 32]);
@@ -11,19 +14,6 @@ pub type HandshakeKey = (u32, [u8; 32]);
 /// Tickets of one connection of which is remembered that they are its own. A server gives one or two,
 /// of which most clients keep the newest.
 const MAX_TICKETS: usize = 8;
-
-/// A program with its libraries, in as many processes as there are.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Program {
-    name: Arc<str>,
-    cgroup_id: u64,
-}
-
-impl Program {
-    fn of(process: &Process) -> Self {
-        Self { name: process.name.clone(), cgroup_id: process.cgroup_id }
-    }
-}
 
 /// A connection whose tickets the library shows.
 #[derive(Debug, Default)]

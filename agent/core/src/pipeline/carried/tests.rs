@@ -13,12 +13,17 @@ fn key(pid: u32, host: u8, name: &str) -> SessionKey {
     }
 }
 
+/// A session of which no lengths were seen.
+fn unnamed(key: SessionKey, basis: Basis) -> Session {
+    Session::Unnamed { key, basis, taken: None, ticket: None }
+}
+
 fn begun(key: SessionKey) -> Session {
-    Session::Unnamed(key, Basis::Certificates, None)
+    unnamed(key, Basis::Certificates)
 }
 
 fn resumed(key: SessionKey) -> Session {
-    Session::Unnamed(key, Basis::Session, None)
+    unnamed(key, Basis::Session)
 }
 
 fn named(offered: &str, given: [&str; 2]) -> Session {
@@ -59,7 +64,7 @@ enum Seen {
 impl Seen {
     fn happen(self, handshakes: &mut FullHandshakes) {
         use Outcome::Established;
-        let external = || Session::Unnamed(own(), Basis::ExternalKey, None);
+        let external = || unnamed(own(), Basis::ExternalKey);
         let (session, client_auth, outcome, hour) = match self {
             Self::Full(client_auth, outcome, hour) => (begun(own()), client_auth, outcome, hour),
             Self::OtherName(auth, hour) => (begun(key(7, 1, "b")), auth, Established, hour),
@@ -67,7 +72,7 @@ impl Seen {
             Self::Elsewhere(auth, hour) => (begun(key(7, 2, "b")), auth, Established, hour),
             Self::ExternalKey(hour) => (external(), ClientAuth::Unknown, Established, hour),
             Self::Unseen(reason, hour) => {
-                let session = Session::Unnamed(own(), Basis::Unseen, None);
+                let session = unnamed(own(), Basis::Unseen);
                 let verdict = verdict(ClientAuth::Unknown, Outcome::Incomplete);
                 let verdict = Verdict { reason: Some(reason), ..verdict };
                 handshakes.learn(session, full(verdict, hour), None, None);
@@ -236,7 +241,7 @@ fn memory_is_bounded() {
             handshakes.learn(session, seen(), Some(false), None);
         }
     }
-    let (last, uses) = (&handshakes.last, &handshakes.uses);
+    let (last, uses) = (&handshakes.unnamed.last, &handshakes.unnamed.uses);
     assert_eq!((last.entries.len(), uses.entries.len()), (3, 6));
     assert_eq!((last.order.len(), uses.order.len()), (3, 6));
 }

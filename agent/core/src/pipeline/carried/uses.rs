@@ -1,23 +1,30 @@
 //! What may speak against a full handshake: other sessions of its scope.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use super::Full;
 use crate::{
     model::{ClientAuth, Timestamp},
     pipeline::session::SessionKey,
-    tls::flights::CertificateFlight,
+    tls::{flights::CertificateFlight, ticket_lengths::TicketLengths},
 };
 
-/// When a session of each kind was last begun or resumed: it may live on for the age limit from
-/// then.
+/// Sessions of one kind.
+#[derive(Clone, Debug, Default)]
+pub struct Use {
+    /// When one of them was last begun or resumed: it may live on for the age limit from then.
+    pub at: Timestamp,
+    /// What their tickets may be.
+    pub tickets: TicketLengths,
+    /// The last full handshake among those that began them.
+    pub full: Option<Arc<Full>>,
+}
+
+/// The sessions of a scope, by what their handshakes showed.
 #[derive(Clone, Debug, Default)]
 pub struct Uses {
-    pub presented: Option<Timestamp>,
-    requested_not_presented: Option<Timestamp>,
-    not_requested: Option<Timestamp>,
-    /// Begun by a handshake that did not say.
-    pub unknown: Option<Timestamp>,
-    /// Begun by one that may yet be explained.
+    by_answer: [Option<Use>; ClientAuth::ALL.len()],
+    /// Begun by a handshake that may yet be explained.
     pub doubted: Option<Box<Doubt>>,
 }
 
@@ -38,35 +45,71 @@ impl Doubt {
 impl Uses {
     /// None that is known, and some that are not, begun or resumed by then if at all.
     pub fn unknown_since(unknown: Option<Timestamp>) -> Self {
-        Self { unknown, ..Self::default() }
+        let mut uses = Self::default();
+        *uses.slot(ClientAuth::Unknown) =
+            unknown.map(|at| Use { at, tickets: TicketLengths::ANY, full: None });
+        uses
     }
 
-    pub fn of(&mut self, client_auth: ClientAuth) -> &mut Option<Timestamp> {
-        match client_auth {
-            ClientAuth::Presented => &mut self.presented,
-            ClientAuth::RequestedNotPresented => &mut self.requested_not_presented,
-            ClientAuth::NotRequested => &mut self.not_requested,
-            ClientAuth::Unknown => &mut self.unknown,
+    fn slot(&mut self, client_auth: ClientAuth) -> &mut Option<Use> {
+        &mut self.by_answer[client_auth as usize]
+    }
+
+    /// What is known of those that showed this.
+    pub fn of(&self, client_auth: ClientAuth) -> Option<&Use> {
+        self.by_answer[client_auth as usize].as_ref()
+    }
+
+    /// A session that showed this was begun or renewed: the client got a ticket in this record.
+    pub fn note(&mut self, client_auth: ClientAuth, at: Timestamp, ticket: Option<u16>) {
+        let of_kind = self.slot(client_auth).get_or_insert_default();
+        of_kind.at = of_kind.at.max(at);
+        of_kind.tickets.add(ticket);
+    }
+
+    /// One that showed this, if there are any, was renewed with a ticket in this record.
+    pub fn renew(&mut self, client_auth: ClientAuth, ticket: Option<u16>) {
+        if let Some(of_kind) = self.slot(client_auth) {
+            of_kind.tickets.add(ticket);
         }
     }
 
-    /// One of them is resumed at `at`, presumably one that showed `client_auth`. Says whether it
-    /// may be one that did not.
-    pub fn resume(&mut self, client_auth: ClientAuth, at: Timestamp, max_age: Duration) -> bool {
-        *self.of(client_auth) = Some(at);
-        let mut others = self.doubted.as_ref().is_some_and(|doubt| at.since(doubt.at) <= max_age);
-        for other in ClientAuth::ALL.iter().filter(|&&other| other != client_auth) {
-            if let Some(used) = self.of(*other)
-                && at.since(*used) <= max_age
-            {
-                others = true;
-                // With the resumption it may have got a new ticket. What is unknown is forgotten
-                // in time all the same: it hardly ever differs, and would never be over.
-                if *other != ClientAuth::Unknown {
-                    *used = at;
-                }
-            }
+    /// One that showed this was used.
+    pub fn touch(&mut self, client_auth: ClientAuth, at: Timestamp) {
+        if let Some(of_kind) = self.slot(client_auth) {
+            of_kind.at = of_kind.at.max(at);
         }
-        others
+    }
+
+    /// This full handshake is the last of its kind, unless a later one is known.
+    pub fn speak(&mut self, full: &Arc<Full>) {
+        if let Some(of_kind) = self.slot(full.verdict.client_auth)
+            && of_kind.full.as_ref().is_none_or(|known| known.at <= full.at)
+        {
+            of_kind.full = Some(full.clone());
+        }
+    }
+
+    /// The handshakes in doubt showed a certificate.
+    pub fn explain(&mut self, key: &SessionKey, length: u16) {
+        if let Some(doubt) = self.doubted.take_if(|doubt| doubt.is_explained_by(key, length)) {
+            self.note(ClientAuth::Presented, doubt.at, None);
+        }
+    }
+
+    /// Whether a session that showed this may be alive at `at`, and be offered as an identity of this
+    /// length (any, where that is not known).
+    pub fn may_be(
+        &self,
+        client_auth: ClientAuth,
+        identity: Option<u16>,
+        at: Timestamp,
+        max_age: Duration,
+    ) -> bool {
+        let is_alive = |used: Timestamp| at.since(used) <= max_age;
+        let of_kind = self.of(client_auth);
+        of_kind.is_some_and(|of_kind| is_alive(of_kind.at) && of_kind.tickets.may_be(identity))
+            || client_auth == ClientAuth::Unknown
+                && self.doubted.as_ref().is_some_and(|doubt| is_alive(doubt.at))
     }
 }

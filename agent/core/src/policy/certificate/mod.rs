@@ -5,6 +5,7 @@ mod chain;
 mod configured;
 mod finding;
 mod key;
+mod revoked;
 
 use thiserror::Error;
 use x509_parser::{certificate::X509Certificate, pem::Pem, prelude::FromDer as _};
@@ -13,6 +14,7 @@ pub use chain::{Chain, chain};
 pub use configured::{Configured, NotConfigured, configured};
 pub use finding::{CertificateFinding, ChainWord, KeyWord};
 pub use key::{KeyMatch, NoAnswer, key_matches};
+pub use revoked::Revoked;
 
 use crate::tls::{certificate as tls, certificate_facts::CertificateFacts};
 
@@ -39,6 +41,20 @@ pub enum CertificateError {
         /// What the parser says.
         problem: String,
     },
+    /// There is no certificate revocation list in it.
+    #[error("there is no revocation list in it")]
+    NoList,
+    /// A list in it is no X.509 CRL.
+    #[error("revocation list {position} cannot be read: {problem}")]
+    MalformedList {
+        /// Which one, from 1.
+        position: usize,
+        /// What the parser says.
+        problem: String,
+    },
+    /// More lists, or more certificates in them, than are looked at.
+    #[error("more certificates are revoked in it than are looked at")]
+    TooManyRevoked,
 }
 
 /// The certificates of a PEM file, in its order: for a client certificate file the first is the

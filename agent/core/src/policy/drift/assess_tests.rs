@@ -50,6 +50,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         server_certificate: None,
         carried_from: None,
         configured_certificate: None,
+        on_disk: None,
         at: NOW,
         is_final: true,
         loaded_at: None,

@@ -52,8 +52,10 @@ impl Assessor<'_> {
         let client = from.client_certificate.as_deref();
         let has_client = self.seen.verdict.client_auth == ClientAuth::Presented;
         if let Some(client) = client.filter(|_| has_client)
-            && let Some(end) =
-                self.ended(client).or_else(|| self.replaced(client, from.age_seconds))
+            && let Some(end) = self
+                .ended(client)
+                .or_else(|| self.replaced(client, from.age_seconds))
+                .or_else(|| self.replaced_on_disk(client, from.age_seconds))
         {
             return violated(outlived("client", client, &end), self.certificate_place());
         }
@@ -70,11 +72,28 @@ impl Assessor<'_> {
         }
     }
 
+    /// Whether it is valid no more.
     fn ended(&self, certificate: &CertificateFacts) -> Option<String> {
         let now = i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX);
         #[expect(clippy::cast_precision_loss, reason = "seconds of a date")]
         let ago = || (now - certificate.not_after) as f64;
-        (certificate.not_after < now).then(|| format!("ended {} ago", span(ago())))
+        let ended = (certificate.not_after < now).then(|| format!("ended {} ago", span(ago())));
+        ended.or_else(|| self.revoked(certificate))
+    }
+
+    /// Whether a list that the configuration names revokes it.
+    fn revoked(&self, certificate: &CertificateFacts) -> Option<String> {
+        self.seen.on_disk?.revoked.as_ref()?.revoked_at(certificate)?;
+        Some("is revoked".to_owned())
+    }
+
+    /// Whether another client certificate was put into its file after the handshake of that age.
+    fn replaced_on_disk(&self, presented: &CertificateFacts, age_seconds: f64) -> Option<String> {
+        let (now, changed_at) = self.seen.on_disk?.certificate.as_ref()?;
+        let handshake = self.seen.at - Duration::try_from_secs_f64(age_seconds).ok()?;
+        let is_another = (&now.issuer, &now.serial) != (&presented.issuer, &presented.serial);
+        (is_another && *changed_at > handshake)
+            .then(|| "was replaced on disk by another".to_owned())
     }
 
     /// Whether the proxy has loaded another client certificate since the handshake of that age. What

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::{Evidence, Timestamp},
-    policy::{observation::Observation, rules::PolicySet},
+    policy::{certificate::Revoked, observation::Observation, on_disk::OnDisk, rules::PolicySet},
     report::{CarriedBy, CarriedFrom},
     tls::certificate_facts::CertificateFacts,
 };
@@ -107,5 +107,45 @@ fn a_session_must_not_outlive_the_certificate_it_rests_on() {
     ] {
         let found = said(&policies, &seen, Rule::SessionOutlivesCertificate);
         assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_session_must_not_outlive_what_the_files_say() {
+    let on = |certificate: CertificateFacts, hours: u64| OnDisk {
+        certificate: Some((certificate.into(), NOW - Duration::from_hours(hours))),
+        revoked: None,
+    };
+    let revoking = |serial: &str| OnDisk {
+        certificate: None,
+        revoked: Some(Revoked::of("CN=Mesh CA", serial, 0).into()),
+    };
+    let carried = from(2.0 * HOUR, Some(named("01", 9)));
+    let hidden = from(2.0 * HOUR, None);
+    let goes_on = |whose: &str, end: &str| {
+        format!("the session goes on, 2 hours after its handshake, with the {whose} that {end}")
+    };
+    let client = |end| goes_on("client certificate \"CN=edge\"", end);
+    let policies = PolicySet::built_in();
+    let replaced = client("was replaced on disk by another");
+    let upstream_revoked = goes_on("upstream certificate \"CN=payments\"", "is revoked");
+    let cases = [
+        ("the same lies there", &carried, on(named("01", 9), 1), "met"),
+        ("another was put there since", &carried, on(named("02", 9), 1), replaced.as_str()),
+        ("another was there before", &carried, on(named("02", 9), 3), "met"),
+        ("nothing can be read", &carried, OnDisk::default(), "met"),
+        ("it was not seen", &hidden, on(named("02", 9), 1), "unknown"),
+        ("it is revoked", &carried, revoking("01"), &client("is revoked")),
+        ("that of the upstream is revoked", &carried, revoking("0a"), &upstream_revoked),
+        ("another is revoked", &carried, revoking("03"), "met"),
+        ("a list, and nothing was seen", &hidden, revoking("01"), "unknown"),
+    ];
+    for (name, carried, on_disk, expected) in cases {
+        let seen = Observation {
+            carried_from: Some(carried),
+            on_disk: Some(&on_disk),
+            ..observation(MUTUAL)
+        };
+        assert_eq!(said(&policies, &seen, Rule::SessionOutlivesCertificate), expected, "{name}");
     }
 }

@@ -32,6 +32,26 @@ impl Flights {
         }
     }
 
+    /// The length of the record in which the server gave its first ticket, if it gave any: the first
+    /// one after its own flight. (A server that asks for no certificate may give it at once, others
+    /// when they have received the client's Finished; none is known that says anything else first.)
+    ///
+    /// `None` where that place is not known: it has not been reached, the flight was not read, early
+    /// data may have been answered first, or the message goes on in another record.
+    #[must_use]
+    pub fn ticket_record(&self) -> Option<u16> {
+        let records = self.server.as_slice();
+        let is_finished =
+            |length| Padding::ALL.iter().any(|&one| self.arithmetic.finished(one) == length);
+        let place = match (self.facts.psk_selected, self.server_flight.end) {
+            _ if self.facts.early_data_offered => return None,
+            (true, _) if records.get(1).is_some_and(|&second| is_finished(second)) => 2,
+            (true, _) => 1,
+            (false, end) => end?.into(),
+        };
+        records.get(place).copied().filter(|&length| length != self.arithmetic.full())
+    }
+
     /// Whether the client has finished a resumption: its Finished stands first, or after the early
     /// data that it may have sent.
     #[must_use]

@@ -132,7 +132,7 @@ fn code(events: &[Event]) -> Vec<u8> {
                     code.extend(bytes);
                 }
             }
-            Event::Inside { .. } | Event::Closed { .. } => {}
+            Event::Inside { .. } | Event::Closed { .. } | Event::Began { .. } => {}
         }
     }
     code.extend([(Code::Tick as u8) << 4, 40]);

@@ -1,0 +1,198 @@
+//! Which processes may hold each other's sessions.
+//!
+//! The workers of one proxy may share their sessions, those of two generations of it do not: a reload
+//! or a restart begins with none. Processes of a program that began together are one generation. One
+//! that begins among others that go on belongs to these (a worker was started in place of another).
+//!
+//! Only processes that began when somebody watched already have an [`Owner::Generation`]: all that
+//! they can resume was seen to begin. Others stand for themselves.
+
+use std::time::Duration;
+
+use super::{
+    bounded::Bounded,
+    session::{Owner, Program},
+};
+use crate::model::{Process, Timestamp};
+
+/// How far apart the processes of one generation begin, and how long the last one goes on to open
+/// connections after the next has begun.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// A process that began when somebody watched.
+#[derive(Debug)]
+struct Member {
+    began: Timestamp,
+    /// Once it has opened a connection.
+    owner: Option<Owner>,
+}
+
+#[derive(Debug)]
+struct Generation {
+    number: u64,
+    began: Timestamp,
+    /// When one of its processes last opened a connection.
+    active: Timestamp,
+}
+
+/// A program, in as many processes as there are.
+#[derive(Debug, Default)]
+struct Instance {
+    newest: Option<Generation>,
+    /// When a process of no generation last opened a connection.
+    others_active: Option<Timestamp>,
+}
+
+/// Whose the sessions of each process are.
+#[derive(Debug)]
+pub struct Owners {
+    members: Bounded<u32, Member>,
+    instances: Bounded<Program, Instance>,
+    generations: u64,
+}
+
+impl Owners {
+    /// Remembers at most `max` processes, and as many programs.
+    pub fn new(max: usize) -> Self {
+        Self { members: Bounded::new(max), instances: Bounded::new(max), generations: 0 }
+    }
+
+    /// A process began. Said again, it changes nothing, unless another one has its number now.
+    pub fn began(&mut self, pid: u32, at: Timestamp) {
+        let known = self.members.entries.get(&pid);
+        if known.is_none_or(|known| known.began != at) {
+            self.members.insert(pid, Member { began: at, owner: None });
+        }
+    }
+
+    /// A process opens a connection.
+    pub fn opens(&mut self, process: &Process, at: Timestamp) {
+        let member = self.members.entries.get(&process.pid);
+        let began = member.filter(|member| member.owner.is_none()).map(|member| member.began);
+        let owner = began.map(|began| self.assign(process, began, at));
+        if let (Some(owner), Some(member)) = (owner, self.members.entries.get_mut(&process.pid)) {
+            member.owner = Some(owner);
+        }
+        let owner = self.of(process.pid);
+        let instance = self.instances.entry(Program::of(process));
+        match &mut instance.newest {
+            Some(newest) if owner == Owner::Generation(newest.number) => newest.active = at,
+            // One of a generation before stays what it was.
+            _ if matches!(owner, Owner::Generation(_)) => {}
+            _ => instance.others_active = Some(at),
+        }
+    }
+
+    /// Whose it is that began then and opens its first connection.
+    fn assign(&mut self, process: &Process, began: Timestamp, at: Timestamp) -> Owner {
+        let instance = self.instances.entry(Program::of(process));
+        let goes_on = |active: Timestamp| active.since(began) > TOGETHER;
+        if let Some(newest) = &instance.newest {
+            let apart = began.since(newest.began).max(newest.began.since(began));
+            if apart <= TOGETHER || goes_on(newest.active) {
+                return Owner::Generation(newest.number);
+            }
+        }
+        if instance.others_active.is_some_and(goes_on) {
+            return Owner::Process(process.pid);
+        }
+        self.generations += 1;
+        let number = self.generations;
+        instance.newest = Some(Generation { number, began, active: at });
+        Owner::Generation(number)
+    }
+
+    /// Whose the sessions of this process are.
+    pub fn of(&self, pid: u32) -> Owner {
+        let member = self.members.entries.get(&pid);
+        member.and_then(|member| member.owner).unwrap_or(Owner::Process(pid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens, in tenths of a second.
+    enum Step {
+        Began(u32, u64),
+        Opens(u32, u64),
+    }
+
+    fn process(pid: u32) -> Process {
+        Process { pid, name: "nginx".into(), cgroup_id: 1 }
+    }
+
+    fn at(tenths: u64) -> Timestamp {
+        Timestamp(tenths * 100_000_000)
+    }
+
+    #[test]
+    fn who_shares_sessions() {
+        use Owner::{Generation as G, Process as P};
+        use Step::{Began, Opens};
+        type Case<'c> = (&'c str, &'c [Step], &'c [(u32, Owner)]);
+        let cases: &[Case<'_>] = &[
+            ("older than the watch", &[Opens(1, 5), Opens(2, 5)], &[(1, P(1)), (2, P(2))]),
+            ("not seen to open anything", &[Began(1, 5)], &[(1, P(1))]),
+            (
+                "workers of one generation, whoever speaks first",
+                &[Began(2, 11), Opens(2, 50), Began(1, 10), Opens(1, 90)],
+                &[(1, G(1)), (2, G(1))],
+            ),
+            (
+                "a reload",
+                &[Began(1, 10), Opens(1, 50), Began(2, 60), Opens(1, 65), Opens(2, 80)],
+                &[(1, G(1)), (2, G(2))],
+            ),
+            (
+                "a reload among those that nobody saw begin",
+                &[Opens(1, 50), Began(2, 60), Opens(1, 65), Opens(2, 80), Opens(1, 99)],
+                &[(1, P(1)), (2, G(1))],
+            ),
+            (
+                "a worker in place of another",
+                &[Began(1, 10), Opens(1, 50), Began(2, 60), Opens(1, 75), Opens(2, 80)],
+                &[(1, G(1)), (2, G(1))],
+            ),
+            (
+                "the same among those that nobody saw begin",
+                &[Opens(1, 50), Began(2, 60), Opens(1, 75), Opens(2, 80)],
+                &[(1, P(1)), (2, P(2))],
+            ),
+            ("said twice", &[Began(1, 10), Opens(1, 50), Began(1, 10), Opens(1, 90)], &[(1, G(1))]),
+            (
+                "another with its number",
+                &[Began(1, 10), Opens(1, 50), Began(1, 100), Opens(1, 101)],
+                &[(1, G(2))],
+            ),
+        ];
+        for (name, steps, expected) in cases {
+            let mut owners = Owners::new(10);
+            for step in *steps {
+                match *step {
+                    Began(pid, tenths) => owners.began(pid, at(tenths)),
+                    Opens(pid, tenths) => owners.opens(&process(pid), at(tenths)),
+                }
+            }
+            for (pid, owner) in *expected {
+                assert_eq!(owners.of(*pid), *owner, "{name}: {pid}");
+            }
+        }
+    }
+
+    #[test]
+    fn programs_and_containers_stand_apart() {
+        let mut owners = Owners::new(10);
+        let processes = [("nginx", 1), ("haproxy", 1), ("nginx", 2)].map(|(name, cgroup_id)| {
+            let pid = u32::try_from(cgroup_id).unwrap() * 10 + u32::from(name == "nginx");
+            Process { pid, name: name.into(), cgroup_id }
+        });
+        for process in &processes {
+            owners.began(process.pid, at(10));
+            owners.opens(process, at(20));
+        }
+        let owners = processes.map(|process| owners.of(process.pid));
+        assert_eq!(owners, [1, 2, 3].map(Owner::Generation));
+    }
+}

@@ -1,0 +1,15 @@
+//! What the files of a route say by now, whether or not the proxy has loaded them.
+
+use std::sync::Arc;
+
+use super::{certificate::Revoked, time::UnixTime};
+use crate::tls::certificate_facts::CertificateFacts;
+
+/// Files that the configuration of a route names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// The client certificate, and when its file was last changed.
+    pub certificate: Option<(Arc<CertificateFacts>, UnixTime)>,
+    /// What the revocation lists revoke.
+    pub revoked: Option<Arc<Revoked>>,
+}

@@ -1,0 +1,141 @@
+//! Files of TLS routes as they lie on disk: a proxy goes on with the certificate that it has loaded,
+//! and with sessions that rest on one.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use hopsight_core::{
+    policy::{
+        certificate::{self, Revoked},
+        files::ConfigFiles as _,
+        intent::{Intent, Scheme, Text, TlsIntent, UpstreamIntent},
+        on_disk::OnDisk,
+        time::UnixTime,
+    },
+    tls::certificate_facts::CertificateFacts,
+};
+use hopsight_identity::foreign_root::ForeignRoot;
+
+/// Most files of one configuration that are looked at.
+const MAX_FILES: usize = 64;
+
+/// What a file says; nothing where it cannot be read.
+#[derive(Clone, Debug, PartialEq)]
+enum Content {
+    Certificate(Option<Arc<CertificateFacts>>),
+    Revoked(Option<Arc<Revoked>>),
+}
+
+/// Client certificates and revocation lists that a configuration names, by their paths.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    files: BTreeMap<String, (UnixTime, Content)>,
+}
+
+impl Disk {
+    /// The same files, and those that `intent` names by now, read again where they have changed.
+    pub(super) fn refreshed(&self, root: &ForeignRoot, intent: &Intent) -> Self {
+        let routes = intent.upstreams.iter().filter_map(route);
+        let named =
+            routes.flat_map(|tls| [(certificate_file(tls), false), (revocation_file(tls), true)]);
+        let mut files = BTreeMap::new();
+        for (path, is_list) in named {
+            let Some(path) = path.filter(|path| path.starts_with('/')) else { continue };
+            if files.len() >= MAX_FILES || files.contains_key(path) {
+                continue;
+            }
+            let Ok(changed_at) = root.changed_at(Path::new(path)) else { continue };
+            let known = self.files.get(path).filter(|(known, _)| *known == changed_at);
+            let content = match known {
+                Some((_, content)) => content.clone(),
+                None => read(root, Path::new(path), is_list),
+            };
+            files.insert(path.to_owned(), (changed_at, content));
+        }
+        Self { files }
+    }
+
+    /// What is known of the files of this upstream.
+    pub(super) fn of(&self, upstream: &UpstreamIntent) -> OnDisk {
+        let file = |path: Option<&str>| path.and_then(|path| self.files.get(path));
+        let tls = route(upstream);
+        let certificate = match file(tls.and_then(certificate_file)) {
+            Some((changed_at, Content::Certificate(Some(facts)))) => {
+                Some((facts.clone(), *changed_at))
+            }
+            _ => None,
+        };
+        let revoked = match file(tls.and_then(revocation_file)) {
+            Some((_, Content::Revoked(revoked))) => revoked.clone(),
+            _ => None,
+        };
+        OnDisk { certificate, revoked }
+    }
+}
+
+/// The TLS route of which the certificate is looked at.
+fn route(upstream: &UpstreamIntent) -> Option<&TlsIntent> {
+    upstream.routes.iter().find(|route| route.scheme == Scheme::Tls).map(|route| &route.tls)
+}
+
+fn certificate_file(tls: &TlsIntent) -> Option<&str> {
+    match &tls.certificate.as_ref()?.value {
+        Text::Literal(path) => Some(path),
+        Text::Variable(_) => None,
+    }
+}
+
+fn revocation_file(tls: &TlsIntent) -> Option<&str> {
+    Some(&tls.crl.as_ref()?.value)
+}
+
+fn read(root: &ForeignRoot, path: &Path, is_list: bool) -> Content {
+    let file = root.read(path).ok();
+    if is_list {
+        Content::Revoked(file.and_then(|file| Revoked::read(&file).ok()).map(Arc::new))
+    } else {
+        let first = |file: Vec<u8>| certificate::read(&file).ok()?.into_iter().next();
+        Content::Certificate(file.and_then(first).map(Arc::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hopsight_core::policy::nginx;
+    use std::fs;
+
+    #[test]
+    fn files_are_read_again_when_they_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let certificate = || {
+            let key = rcgen::generate_simple_self_signed(vec!["edge".to_owned()]).unwrap();
+            key.cert.pem()
+        };
+        write(
+            "nginx.conf",
+            "events {} http { server { location / { proxy_pass https://10.0.0.1:443; \
+             proxy_ssl_certificate /edge.pem; proxy_ssl_certificate_key /edge.key; \
+             proxy_ssl_crl /list.pem; } } }",
+        );
+        write("edge.pem", &certificate());
+        let root = ForeignRoot::at(folder.path()).unwrap();
+        let intent = nginx::read(&root, Path::new("/nginx.conf")).unwrap();
+        let upstream = &intent.upstreams[0];
+        let serial =
+            |disk: &Disk| disk.of(upstream).certificate.map(|(facts, _)| facts.serial.clone());
+
+        let before = Disk::default().refreshed(&root, &intent);
+        assert!(serial(&before).is_some());
+        assert_eq!(before.of(upstream).revoked, None, "there is no list");
+        assert_eq!(serial(&before.refreshed(&root, &intent)), serial(&before));
+        write("edge.new", &certificate());
+        fs::rename(folder.path().join("edge.new"), folder.path().join("edge.pem")).unwrap();
+        write("list.pem", "not a list");
+        let after = before.refreshed(&root, &intent);
+        assert!(serial(&after).is_some() && serial(&after) != serial(&before));
+        assert_eq!(after.of(upstream).revoked, None, "it cannot be read");
+        fs::remove_file(folder.path().join("edge.pem")).unwrap();
+        assert_eq!(serial(&after.refreshed(&root, &intent)), None, "it is gone");
+    }
+}
