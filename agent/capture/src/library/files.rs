@@ -43,6 +43,8 @@ pub struct ProbedFile {
     file: Option<File>,
     /// Who was the first to use it.
     pub whose: Lane,
+    /// A program, or an object that holds a library of its own: no library that others share.
+    pub is_program: bool,
     /// What it is.
     pub role: Role,
     /// Whether it is probed.
@@ -69,7 +71,8 @@ impl ProbedFile {
             })
         };
         let role = known.unwrap_or_else(read);
-        let mut new = Self { file: None, whose, role, probes: Probes::Unwanted };
+        let is_program = *may_hold_library;
+        let mut new = Self { file: None, whose, is_program, role, probes: Probes::Unwanted };
         if !new.points().is_empty() {
             new.probes = Probes::Paused;
             new.file = Some(candidate.file.try_clone()?);

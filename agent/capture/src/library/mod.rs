@@ -174,17 +174,17 @@ impl LibraryProbes {
             }
             self.look_at(ebpf, pid, name);
         }
-        self.leave_unused();
+        self.leave_unused(|_| true);
         self.publish();
     }
 
-    /// Takes the probes off files that no process uses any more.
-    fn leave_unused(&mut self) {
+    /// Takes the probes off such files that no process uses any more.
+    fn leave_unused(&mut self, such: impl Fn(&ProbedFile) -> bool) {
         let used: HashSet<FileKey> =
             self.processes.values().flat_map(|process| process.files.iter().copied()).collect();
         // At once: the kernel keeps the instructions that it replaced, and puts them into whatever is
         // at these places when the file is run again, also if it was written anew.
-        for (key, file) in self.files.extract_if(|key, _| !used.contains(key)) {
+        for (key, file) in self.files.extract_if(|key, file| !used.contains(key) && such(file)) {
             if self.remembered.len() >= REMEMBERED {
                 self.remembered.clear();
             }
@@ -202,7 +202,8 @@ impl LibraryProbes {
         self.ends_left -= 1;
         self.ends.forget(pid);
         self.processes.remove(&pid);
-        self.leave_unused();
+        // A library waits for the scan: of programs that run for a moment the next one may use it.
+        self.leave_unused(|file| file.is_program);
         self.publish();
     }
 
