@@ -62,8 +62,8 @@ vocabulary! {
     CarriedBy {
         /// It began this very session, which is known by its ticket or identifier.
         Session => "session",
-        /// It is the last one of the same process, upstream and server name, and nothing that is known
-        /// speaks against it.
+        /// It is the last one of those that may have begun it: of the same process, upstream and server
+        /// name, or of the workers that began with it. Nothing that is known speaks against it.
         LastHandshake => "last_handshake",
     }
 }

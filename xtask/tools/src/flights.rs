@@ -32,6 +32,7 @@ struct RawHello {
     pha: Option<bool>,
     certcomp: Option<bool>,
     rsl: Option<u32>,
+    psk_id_len: Option<u32>,
 }
 
 /// What is known to be true of a connection.
@@ -119,6 +120,8 @@ pub struct Row {
     pub truth: Truth,
     /// How it was made.
     pub notes: String,
+    /// The length of the first identity that the client offered.
+    pub identity: Option<u16>,
     /// Absent where there was no ServerHello, or one with a suite that is not known.
     pub facts: Option<HelloFacts>,
     /// What followed the ServerHello, in the order seen.
@@ -170,6 +173,7 @@ impl Row {
             server_stack: raw.server_stack.unwrap_or_default(),
             truth: Truth::parse(&raw.ground_truth.unwrap_or_default()),
             notes: raw.notes.unwrap_or_default(),
+            identity: hello.psk_id_len.map(saturate),
             facts,
             steps: steps.collect(),
         })

@@ -89,7 +89,7 @@ mod tests {
         let told = beginnings.of(&[opened(pid, monotonic_now()), opened(pid, monotonic_now())]);
         let [Event::Began { pid: of, at }] = told[..] else { panic!("{told:?}") };
         assert_eq!(of, pid);
-        assert!(at <= began && began.since(at) < Duration::from_secs(60), "{at:?}, {began:?}");
+        assert!(at <= began && began.since(at) < Duration::from_mins(1), "{at:?}, {began:?}");
         assert_eq!(beginnings.of(&[opened(pid, monotonic_now())]), [], "told before");
         drop(child.stdin.take());
         child.wait().unwrap();

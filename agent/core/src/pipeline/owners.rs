@@ -53,6 +53,7 @@ pub struct Owners {
 
 impl Owners {
     /// Remembers at most `max` processes, and as many programs.
+    #[must_use]
     pub fn new(max: usize) -> Self {
         Self { members: Bounded::new(max), instances: Bounded::new(max), generations: 0 }
     }
@@ -103,6 +104,7 @@ impl Owners {
     }
 
     /// Whose the sessions of this process are.
+    #[must_use]
     pub fn of(&self, pid: u32) -> Owner {
         let member = self.members.entries.get(&pid);
         member.and_then(|member| member.owner).unwrap_or(Owner::Process(pid))

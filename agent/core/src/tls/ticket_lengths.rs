@@ -105,7 +105,9 @@ mod tests {
     fn lengths_rule_out_what_none_of_them_may_be() {
         let lengths = |records: &[Option<u16>]| {
             let mut lengths = TicketLengths::default();
-            records.iter().for_each(|record| lengths.add(*record));
+            for record in records {
+                lengths.add(*record);
+            }
             lengths
         };
         let many: Vec<_> = (0..9).map(|step| Some(3000 + step)).collect();

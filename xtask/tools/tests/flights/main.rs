@@ -6,6 +6,7 @@
 mod order;
 mod padding;
 mod random;
+mod tickets;
 
 use std::{fs, sync::LazyLock};
 

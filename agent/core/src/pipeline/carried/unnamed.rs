@@ -79,7 +79,9 @@ impl Unnamed {
                     ClientAuth::Unknown => uses.renew(client_auth, ticket),
                     _ => uses.note(client_auth, at, ticket),
                 }
-                full.iter().for_each(|full| uses.speak(full));
+                if let Some(full) = &full {
+                    uses.speak(full);
+                }
             }
         }
     }
