@@ -225,6 +225,7 @@ impl Hop {
         if self.may_change() {
             self.retire(now.monotonic, stands_for);
         }
+        self.older_sessions.take_if(|older| older.is_silent(now.monotonic, stands_for));
         self.conclude(now);
     }
 

@@ -3,6 +3,8 @@
 //! An agent is started beside proxies that run, and in TLS 1.3 every resumption brings a new ticket:
 //! what was begun before the agent's time does not end by itself. A reload of the proxy ends it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
@@ -31,6 +33,12 @@ pub struct OlderSessions {
 }
 
 impl OlderSessions {
+    /// Whether none was resumed for so long, on the clock that ages are reckoned in.
+    #[must_use]
+    pub(super) fn is_silent(&self, now: Timestamp, stands_for: Duration) -> bool {
+        now.since(self.heard) >= stands_for
+    }
+
     /// What is known of them after a report: of a configuration loaded at `loaded_at`, where that is
     /// known.
     pub(super) fn after(

@@ -285,12 +285,12 @@ impl HopTable {
         self.retain(|hop| {
             now.monotonic.since(hop.heard) <= idle_expiry || hop.context.has_open_drift()
         });
-        let mixed = self.hops.values_mut().filter(|hop| hop.may_change());
-        mixed
-            .filter_map(|hop| {
-                change(hop, &mut self.revision, |hop| hop.judge(now, treatment_stands_for))
-            })
-            .collect()
+        let may_change = |hop: &&mut Arc<Hop>| hop.may_change() || hop.older_sessions.is_some();
+        let hops = self.hops.values_mut().filter(may_change);
+        hops.filter_map(|hop| {
+            change(hop, &mut self.revision, |hop| hop.judge(now, treatment_stands_for))
+        })
+        .collect()
     }
 
     fn retain(&mut self, wanted: impl Fn(&Hop) -> bool) {

@@ -28,7 +28,7 @@
 //! address is alike does not answer for a name that is new, for an upstream block of the same address,
 //! with or without a certificate, may have begun it before.
 //!
-//! [`Owner`]: super::session::Owner
+//! [`Owner`]: super::owners::Owner
 //! [`ticket_lengths`]: crate::tls::ticket_lengths
 
 mod full;

@@ -7,17 +7,48 @@
 //! Only processes that began when somebody watched already have an [`Owner::Generation`]: all that
 //! they can resume was seen to begin. Others stand for themselves.
 
-use std::time::Duration;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::{
-    bounded::Bounded,
-    session::{Owner, Program},
-};
+use super::bounded::Bounded;
 use crate::model::{Process, Timestamp};
 
 /// How far apart the processes of one generation begin, and how long the last one goes on to open
 /// connections after the next has begun.
 const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Who a session belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A process: two proxies on one machine may treat the same upstream differently.
+    Process(u32),
+    /// Processes that may share their sessions, all of which were seen to begin; see [`Owners`].
+    Generation(u64),
+    /// In a packet capture, the client's address.
+    Address(IpAddr),
+}
+
+impl Owner {
+    /// Whether all sessions that it may have were seen to begin.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::Generation(_))
+    }
+}
+
+/// A program with its libraries, in as many processes as there are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Program {
+    name: Arc<str>,
+    cgroup_id: u64,
+}
+
+impl Program {
+    /// What this process runs.
+    #[must_use]
+    pub fn of(process: &Process) -> Self {
+        Self { name: process.name.clone(), cgroup_id: process.cgroup_id }
+    }
+}
 
 /// A process that began when somebody watched.
 #[derive(Debug)]

@@ -1,49 +1,15 @@
 //! The session that a connection begins or resumes.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use super::{connection::Connection, owners::Owners};
+use super::{
+    connection::Connection,
+    owners::{Owner, Owners},
+};
 use crate::{
-    model::{Origin, Process, SessionName},
+    model::{Origin, SessionName},
     tls::session::Identity,
 };
-
-/// A program with its libraries, in as many processes as there are.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Program {
-    name: Arc<str>,
-    cgroup_id: u64,
-}
-
-impl Program {
-    /// What this process runs.
-    #[must_use]
-    pub fn of(process: &Process) -> Self {
-        Self { name: process.name.clone(), cgroup_id: process.cgroup_id }
-    }
-}
-
-/// Who a session belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
-    /// A process: two proxies on one machine may treat the same upstream differently.
-    Process(u32),
-    /// Processes that may share their sessions, all of which were seen to begin; see [`Owners`].
-    Generation(u64),
-    /// In a packet capture, the client's address.
-    Address(IpAddr),
-}
-
-impl Owner {
-    /// Whether all sessions that it may have were seen to begin.
-    #[must_use]
-    pub const fn is_whole(self) -> bool {
-        matches!(self, Self::Generation(_))
-    }
-}
 
 /// Whose session, with whom, under which server name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@
 //!
 //! Servers give their tickets one message per record (OpenSSL, Go, GnuTLS, NSS, wolfSSL, Erlang), or
 //! two tickets of a length in one record (BoringSSL, rustls). Nonce, the one extension that there is
-//! (`early_data`), and padding (16 bytes in SunJSSE) stay below [`SLACK`].
+//! (`early_data`), and padding (16 bytes in SunJSSE) stay within 72 bytes.
 
 /// What a message with a ticket takes besides that at least, its nonce and extensions empty.
 const AROUND_A_TICKET: u16 = 4 + 4 + 4 + 1 + 2 + 2;

@@ -10,12 +10,24 @@ use crate::{
         testing::{at, certificate, early, rejected, report, to},
     },
     model::{
-        ClientAuth, Outcome,
+        ClientAuth, Outcome, Reason,
         Security::{Mtls, Plaintext, Tls, Unknown},
         ServerVerified,
     },
     policy::intent::{Scheme, Stated},
 };
+
+#[test]
+fn older_sessions_leave_a_hop_that_is_silent() {
+    let mut table = table(10);
+    let mut unseen = report(1, Unknown);
+    unseen.verdict.reason = Some(Reason::ResumedUnseen);
+    table.record(&unseen, at(10.0));
+    for (now, are_there) in [(7_200.0, true), (7_211.0, false)] {
+        table.expire(at(now));
+        assert_eq!(only(&table).older_sessions.is_some(), are_there, "at {now} s");
+    }
+}
 
 #[test]
 fn a_hop_is_its_worst_treatment_in_use() {

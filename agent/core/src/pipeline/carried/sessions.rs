@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Full;
 use crate::{
     model::{Process, SessionName},
-    pipeline::{bounded::Bounded, session::Program},
+    pipeline::{bounded::Bounded, owners::Program},
 };
 
 /// Process and client random: what a library handshake is found by.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     model::{Security, ServerVerified},
-    pipeline::session::Owner,
+    pipeline::owners::Owner,
 };
 
 /// Of process, last byte of the upstream's address, and server name.
