@@ -116,6 +116,11 @@ fn wrong_values_say_what_is_wrong() {
         ("otlp: {endpoint: 'grpc://collector:4317'}", "at '/otlp/endpoint'"),
         ("prometheusRule: {enabled: true}", "needs prometheusRule.runbookUrlPrefix"),
         ("prometheusRule: {runbookUrlPrefix: docs}", "at '/prometheusRule/runbookUrlPrefix'"),
+        ("prometheusRule: {for: {CoverageLow: soon}}", "at '/prometheusRule/for/CoverageLow'"),
+        (
+            "prometheusRule: {enabled: true, runbookUrlPrefix: 'https://x/', for: {Covrage: 1h}}",
+            "prometheusRule.for.Covrage: no alert",
+        ),
     ] {
         fs::write(&file, values).unwrap();
         let Some(output) = render("wrong_values_say_what_is_wrong", file.to_str().unwrap()) else {

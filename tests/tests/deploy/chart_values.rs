@@ -1,6 +1,6 @@
 //! What single values of the chart do.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use hopsight_core::policy::{
     exempt::PolicyDocument,
@@ -59,6 +59,45 @@ fn a_priority_class_is_made_and_used() {
     assert!(object(&rendered, "PriorityClass").contains("\n  name: hopsight.hopsight\n"));
     let used = "\n      priorityClassName: hopsight.hopsight\n";
     assert!(object(&rendered, "DaemonSet").contains(used), "{rendered}");
+}
+
+/// An alert waits for as long as the values say, and is otherwise as it was.
+#[test]
+fn alerts_wait_for_as_long_as_values_say() {
+    let name = "alerts_wait_for_as_long_as_values_say";
+    let expected = "exp_alerts: [{exp_labels: {severity: warning, instance: n1, proxy: haproxy}, \
+                    exp_annotations: {summary: haproxy on n1 goes on with sessions that nobody saw begin, \
+                    description: \"haproxy goes on resuming TLS sessions from before the agent's time on \
+                    1 hops. Whether they are mutual is not known, and they do not end by themselves: a \
+                    reload of the proxy decides it.\", \
+                    runbook_url: 'https://x/dashboards/runbooks/SessionsFromBeforeAgent.md'}}]";
+    let dir = tempfile::tempdir().unwrap();
+    for (waits, quiet, fires) in
+        [("", "59m", "61m"), ("SessionsFromBeforeAgent: 3h", "179m", "181m")]
+    {
+        let values = format!(
+            "prometheusRule: {{enabled: true, runbookUrlPrefix: 'https://x/', for: {{{waits}}}}}"
+        );
+        let Some(rendered) = rendered(name, &values) else { return };
+        let (_, groups) = object(&rendered, "PrometheusRule").split_once("\nspec:\n").unwrap();
+        fs::write(dir.path().join("rules.yaml"), groups.replace("\n  ", "\n")).unwrap();
+        let tests = dir.path().join("tests.yaml");
+        let text = format!(
+            "rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n- interval: 1m\n  \
+             input_series:\n  - series: hopsight_hop_older_sessions_timestamp_seconds\
+             {{instance=\"n1\", proxy=\"haproxy\", upstream=\"a:1\"}}\n    values: 7x200\n  \
+             alert_rule_test:\n\
+             \x20 - {{eval_time: {quiet}, alertname: SessionsFromBeforeAgent, exp_alerts: []}}\n\
+             \x20 - {{eval_time: {fires}, alertname: SessionsFromBeforeAgent, {expected}}}\n"
+        );
+        fs::write(&tests, text).unwrap();
+        let Ok(output) = Command::new("promtool").args(["test", "rules"]).arg(&tests).output()
+        else {
+            hopsight_test_support::not_run(name, "promtool is not installed");
+            return;
+        };
+        assert!(output.status.success(), "{waits}: {output:?}");
+    }
 }
 
 /// A collector on the node has the node's address, and the network policy lets the agent reach it.
