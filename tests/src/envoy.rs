@@ -47,6 +47,9 @@ pub fn binary() -> Option<PathBuf> {
 pub struct Config {
     listeners: Vec<Value>,
     clusters: Vec<Value>,
+    /// Whether clusters stand in a file of their own, which Envoy takes up anew whenever
+    /// [`Config::write`] puts another in its place.
+    pub is_watched: bool,
 }
 
 impl Config {
@@ -66,6 +69,25 @@ impl Config {
         Ok(())
     }
 
+    /// Has every cluster hold what its upstream presents against a revocation list and the authority
+    /// `root`, and accept it all the same: BoringSSL wants a list of each authority of a chain, and
+    /// these upstreams' have none.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn revoke(&mut self, list: &Path, root: &Path) -> anyhow::Result<()> {
+        let validation = json!({
+            "trusted_ca": { "filename": utf8(root)? },
+            "crl": { "filename": utf8(list)? },
+            "trust_chain_verification": "ACCEPT_UNTRUSTED",
+        });
+        for cluster in &mut self.clusters {
+            let socket = &mut cluster["transport_socket"]["typed_config"];
+            socket["common_tls_context"]["validation_context"] = validation.clone();
+        }
+        Ok(())
+    }
+
     /// Writes it in `dir`, which is made if need be.
     ///
     /// # Errors
@@ -73,11 +95,33 @@ impl Config {
     pub fn write(&self, dir: &Path, admin: SocketAddr) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let path = dir.join("envoy.json");
-        let bootstrap = json!({
+        let mut bootstrap = json!({
             "admin": { "address": socket(admin) },
-            "static_resources": { "listeners": self.listeners, "clusters": self.clusters },
+            "static_resources": { "listeners": self.listeners },
         });
+        if self.is_watched {
+            let clusters = self.push(dir)?;
+            bootstrap["node"] = json!({ "id": "a", "cluster": "b" });
+            let source = json!({ "path_config_source": { "path": utf8(&clusters)? } });
+            bootstrap["dynamic_resources"] = json!({ "cds_config": source });
+        } else {
+            bootstrap["static_resources"]["clusters"] = json!(self.clusters);
+        }
         fs::write(&path, bootstrap.to_string()).context("write envoy.json")?;
+        Ok(path)
+    }
+
+    /// Writes the clusters and moves them to where Envoy watches, for it looks at nothing else.
+    fn push(&self, dir: &Path) -> anyhow::Result<PathBuf> {
+        let (next, path) = (dir.join("clusters.next"), dir.join("clusters.json"));
+        let clusters = self.clusters.iter().map(|cluster| {
+            let mut cluster = cluster.clone();
+            cluster["@type"] = json!("type.googleapis.com/envoy.config.cluster.v3.Cluster");
+            cluster
+        });
+        let resources = json!({ "resources": clusters.collect::<Vec<_>>() });
+        fs::write(&next, resources.to_string()).context("write clusters")?;
+        fs::rename(&next, &path).context("move clusters")?;
         Ok(path)
     }
 }
@@ -126,7 +170,7 @@ impl Pools {
     /// The file that Envoy starts with.
     #[must_use]
     pub fn bootstrap(&self) -> Value {
-        let Config { listeners, clusters } = &self.config;
+        let Config { listeners, clusters, .. } = &self.config;
         json!({ "static_resources": { "listeners": listeners, "clusters": clusters } })
     }
 }
@@ -186,7 +230,11 @@ fn listener(name: &str, front: SocketAddr) -> Value {
     let manager = json!({
         "stat_prefix": name,
         "http_filters": [router],
-        "route_config": { "virtual_hosts": [{ "name": name, "domains": ["*"], "routes": rules }] },
+        "route_config": {
+            // Clusters that Envoy watches come after the routes.
+            "validate_clusters": false,
+            "virtual_hosts": [{ "name": name, "domains": ["*"], "routes": rules }],
+        },
     });
     let kind = "filters.network.http_connection_manager.v3.HttpConnectionManager";
     let filters = json!([typed("http", kind, manager)]);
