@@ -14,17 +14,22 @@ use hopsight_tests::{
     caddy,
     case::{Asks, Case, Holds, Proxy, Upstream, Version},
     cgroup::Cgroup,
+    client::Client,
     envoy, haproxy,
     loopback::Loopback,
     nginx::{self, Nginx, utf8},
     pki::{DOMAIN, Identity, Pki},
     place::Place,
     process::Daemon,
+    truth::{self, Seen},
     wait::wait_until,
 };
 
 use super::{PATIENCE, Random};
 use crate::{proxies::is_installed, support::source_of};
+
+/// Transfers of one curl, each on a connection of its own.
+pub const CURL_TRANSFERS: usize = 4;
 
 /// The proxies, and an upstream that asks each for a certificate it may do without.
 pub struct Scene {
@@ -35,10 +40,12 @@ pub struct Scene {
     haproxy: Option<haproxy::Haproxy>,
     envoy: Option<envoy::Envoy>,
     caddy: Option<caddy::Caddy>,
+    /// curl without a proxy, with and without the certificate.
+    pub curls: Vec<Client>,
     parts: Parts,
     upstream: Nginx,
     /// What the upstream says of its connections.
-    pub log: PathBuf,
+    log: PathBuf,
     dir: tempfile::TempDir,
 }
 
@@ -74,7 +81,7 @@ impl Scene {
         let config = nginx::Config { http, workers: 2, ..nginx::Config::default() };
         let nginx = Nginx::start(&here.join("nginx"), &config, &cgroup.place(), listens)?;
 
-        let mut sections = String::new();
+        let (mut sections, mut curls) = (String::new(), Vec::new());
         let mut envoy = envoy::Config::default();
         let mut caddy = caddy::Config::default();
         let (mut haproxy_listens, mut envoy_listens, mut caddy_listens) = (back, back, back);
@@ -82,6 +89,8 @@ impl Scene {
             haproxy_listens = next();
             let case = case(name, Proxy::Haproxy, holds);
             sections += &haproxy::proxy_listen(&case, haproxy_listens, back, &pki)?;
+            let curl = Case { proxy: Proxy::Curl, requests: CURL_TRANSFERS, ..case };
+            curls.push(Client::curl(&curl, back, &pki)?);
             if envoy::binary().is_some() {
                 envoy_listens = next();
                 envoy.add(&Case { proxy: Proxy::Envoy, ..case }, envoy_listens, back, &pki)?;
@@ -103,6 +112,7 @@ impl Scene {
             haproxy: None,
             envoy: None,
             caddy: None,
+            curls,
             parts,
             upstream,
             log,
@@ -146,6 +156,20 @@ impl Scene {
         Ok(())
     }
 
+    /// Has this curl make its transfers.
+    pub fn transfer(&self, curl: &Client) -> anyhow::Result<()> {
+        let statuses = curl.run(&self.cgroup.place())?;
+        anyhow::ensure!(statuses.iter().all(|status| *status == 200), "curl: {statuses:?}");
+        Ok(())
+    }
+
+    /// What the upstream says of its connections, once it has said it of so many: it answers first.
+    pub fn logged(&self, count: usize) -> anyhow::Result<Vec<Seen>> {
+        wait_until("the upstream's log", PATIENCE, || {
+            Ok(Some(truth::nginx(&self.log)?).filter(|seen| seen.len() >= count))
+        })
+    }
+
     /// Begins every session anew.
     pub fn renew(&mut self) -> anyhow::Result<()> {
         let workers = self.workers();
@@ -180,7 +204,7 @@ impl Scene {
 
     pub fn watch(&self, library: bool) -> LiveSource {
         let cgroup = Some(self.cgroup.path().to_owned());
-        let mut source = source_of(&["nginx", "haproxy", "envoy", "caddy"], |options| {
+        let mut source = source_of(&["nginx", "haproxy", "envoy", "caddy", "curl"], |options| {
             options.cgroup.clone_from(&cgroup);
             options.library = library;
         });
