@@ -2,7 +2,7 @@
 //!
 //! Proxies that resume all they can, with and without a certificate to one upstream, in several
 //! workers, with sessions that these share, and with reloads in between, in an order that a seed
-//! decides; and curl, which makes several transfers at a time, for it keeps sessions within one process
+//! decides; and curl, each of whose processes makes several transfers, for it keeps sessions within one
 //! (`--ssl-sessions` came with 8.12). `HOPSIGHT_SESSIONS` says how many connections there are (15000
 //! for a thorough run), `HOPSIGHT_SEED` in which order.
 
