@@ -87,6 +87,17 @@ impl Watcher {
         Self { source, pipeline, told: Told::default(), count: 0 }
     }
 
+    /// Watches until the libraries of all proxies are read.
+    fn wait_for_libraries(&mut self, scene: &Scene) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !scene.is_read(&self.source) {
+            let statuses = self.source.library_statuses();
+            anyhow::ensure!(Instant::now() < deadline, "{:?}", statuses.read());
+            self.look()?;
+        }
+        Ok(())
+    }
+
     fn look(&mut self) -> anyhow::Result<()> {
         let (mut events, mut updates) = (Vec::new(), Vec::new());
         self.source.poll(Duration::from_millis(20), &mut events)?;
@@ -204,6 +215,9 @@ fn run(library: bool) -> anyhow::Result<Outcome> {
     let mut watcher = Watcher::new(scene.watch(library));
     let mut sent = 0;
     while sent < wanted {
+        if library {
+            watcher.wait_for_libraries(&scene)?;
+        }
         let count = 1 + random.below(ROUND);
         sent += watcher.load(&scene, count, &mut random)?;
         scene.disturb(&mut random)?;
@@ -252,13 +266,14 @@ fn first_day() -> anyhow::Result<()> {
     }
     let before = scene.logged(4 * scene.fronts.len())?.len();
     let mut watcher = Watcher::new(scene.watch(true));
+    watcher.wait_for_libraries(&scene)?;
     let count = watcher.load(&scene, 60, &mut random)?;
     let first = watcher.judge(&scene, before, count)?;
     anyhow::ensure!(first.wrong.is_empty(), "{first:#?}");
     let unseen = first.unknown.get(Reason::ResumedUnseen.as_str()).copied().unwrap_or_default();
     anyhow::ensure!(unseen > 0 && unseen == first.unknown(), "{first:#?}");
     scene.renew()?;
-    scene.wait_for_libraries(&mut watcher.source);
+    watcher.wait_for_libraries(&scene)?;
     let more = watcher.load(&scene, 120, &mut random)?;
     let then = watcher.judge(&scene, before + count, more)?;
     println!("first day: {first:#?}\nthen: {then:#?}");

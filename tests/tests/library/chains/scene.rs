@@ -1,15 +1,9 @@
 //! Proxies that resume all they can, of one upstream.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    net::SocketAddr,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
-use hopsight_capture::{LibraryEvidence, LiveSource, Source as _};
+use hopsight_capture::{LibraryEvidence, LiveSource};
 use hopsight_tests::{
     caddy,
     case::{Asks, Case, Holds, Proxy, Upstream, Version},
@@ -204,42 +198,30 @@ impl Scene {
 
     pub fn watch(&self, library: bool) -> LiveSource {
         let cgroup = Some(self.cgroup.path().to_owned());
-        let mut source = source_of(&["nginx", "haproxy", "envoy", "caddy", "curl"], |options| {
+        source_of(&["nginx", "haproxy", "envoy", "caddy", "curl"], |options| {
             options.cgroup.clone_from(&cgroup);
             options.library = library;
-        });
-        if library {
-            self.wait_for_libraries(&mut source);
-        }
-        source
+        })
     }
 
-    /// Waits until the libraries of all proxies are read.
-    pub fn wait_for_libraries(&self, source: &mut LiveSource) {
+    /// Whether the libraries of all proxies are read. Those that bring their own are not at once, and
+    /// what they do until then is inferred.
+    pub fn is_read(&self, source: &LiveSource) -> bool {
         let pid = |daemon: &Daemon| daemon.pid();
         let haproxy = self.haproxy.as_ref().map(|haproxy| pid(&haproxy.daemon));
         let envoy = self.envoy.as_ref().map(|envoy| pid(&envoy.daemon));
         // Not every Caddy resumes sessions, nor is every Go read so far.
         let caddy = self.caddy.as_ref().map(|caddy| pid(&caddy.daemon));
         let others = haproxy.into_iter().chain(envoy).chain(caddy);
-        let wanted: Vec<u32> = self.workers().into_iter().chain(others).collect();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let statuses = source.library_statuses().read();
-            let is_read = |pid: &u32| {
-                let status = statuses.iter().find(|status| status.pid == *pid);
-                status.is_some_and(|status| {
-                    matches!(&status.evidence,
-                        LibraryEvidence::Library(library)
-                            if library.sees_tickets || Some(*pid) == caddy)
-                })
-            };
-            if wanted.iter().all(is_read) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{wanted:?}: {statuses:?}");
-            source.poll(Duration::from_millis(20), &mut Vec::new()).unwrap();
-        }
+        let statuses = source.library_statuses().read();
+        self.workers().into_iter().chain(others).all(|pid| {
+            let status = statuses.iter().find(|status| status.pid == pid);
+            status.is_some_and(|status| {
+                matches!(&status.evidence,
+                    LibraryEvidence::Library(library)
+                        if library.sees_tickets || Some(pid) == caddy)
+            })
+        })
     }
 }
 
