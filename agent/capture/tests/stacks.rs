@@ -16,6 +16,7 @@ const ONE_WAY: &str = "tls not_requested established inferred";
 const UNSEEN: &str = "unknown{resumed_unseen} unknown established none";
 const UNDECIDED: &str = "unknown{ambiguous} unknown established none";
 const NONE_SENT: &str = "tls requested_not_presented established inferred";
+const NONE_CARRIED: &str = "tls requested_not_presented established carried";
 
 /// Each of these was a false answer.
 const RIGHT: &[Case] = &[
@@ -62,23 +63,23 @@ const RIGHT: &[Case] = &[
     (
         "declined-psk",
         "OpenSSL: mutual, without certificate after an external key that the server declines, that session resumed",
-        &[MUTUAL, NONE_SENT, UNDECIDED],
+        &[MUTUAL, NONE_SENT, NONE_CARRIED],
     ),
-    ("declined-psk-retry", "the same with a HelloRetryRequest", &[MUTUAL, NONE_SENT, UNDECIDED]),
+    ("declined-psk-retry", "the same with a HelloRetryRequest", &[MUTUAL, NONE_SENT, NONE_CARRIED]),
     (
         "external-psk-session",
         "OpenSSL: mutual, an external key, the session that began with that resumed",
-        &[MUTUAL, UNSEEN, UNDECIDED],
+        &[MUTUAL, UNSEEN, UNSEEN],
     ),
     (
         "external-psk-session-before",
         "OpenSSL: an external key, mutual, the session that began with the key resumed",
-        &[UNSEEN, MUTUAL, UNDECIDED],
+        &[UNSEEN, MUTUAL, UNSEEN],
     ),
     (
         "undecided-padded",
         "OpenSSL: mutual, padded without certificate, that session resumed",
-        &[MUTUAL, UNDECIDED, UNDECIDED],
+        &[MUTUAL, UNDECIDED, UNSEEN],
     ),
     (
         "undecided-early-data",
@@ -88,12 +89,12 @@ const RIGHT: &[Case] = &[
     (
         "nginx-two-names",
         "nginx, two proxy_ssl_name with one upstream: mutual, without certificate, that session under the first name",
-        &[MUTUAL, NONE_SENT, UNDECIDED],
+        &[MUTUAL, NONE_SENT, UNSEEN],
     ),
     (
         "no-name",
         "OpenSSL: mutual without server name, no certificate with one, that session without name",
-        &[MUTUAL, NONE_SENT, UNDECIDED],
+        &[MUTUAL, NONE_SENT, UNSEEN],
     ),
     (
         "application-settings",
@@ -102,6 +103,16 @@ const RIGHT: &[Case] = &[
     ),
     ("application-settings-optional", "the same, asked for one", &[UNDECIDED]),
     ("http-upgrade", "Upgrade: TLS/1.0, then mutual TLS", &[MUTUAL]),
+    (
+        "session-from-before",
+        "TLS 1.3: a session without certificate from before, a mutual handshake, the session resumed",
+        &[MUTUAL, UNSEEN],
+    ),
+    (
+        "other-address",
+        "TLS 1.3 without server name: mutual, without certificate at another address, that session at the first",
+        &[MUTUAL, NONE_SENT, UNSEEN],
+    ),
 ];
 
 /// `LIMITS.md` names each of these.
@@ -117,16 +128,6 @@ const LIMITS: &[Case] = &[
         "long-preamble",
         "200 bytes in the clear of an unknown protocol, then mutual TLS",
         &["plaintext not_requested established wire"],
-    ),
-    (
-        "session-from-before",
-        "TLS 1.3: a session without certificate from before, a mutual handshake, the session resumed",
-        &[MUTUAL, "mtls presented established carried"],
-    ),
-    (
-        "other-address",
-        "TLS 1.3 without server name: mutual, without certificate at another address, that session at the first",
-        &[MUTUAL, NONE_SENT, "mtls presented established carried"],
     ),
 ];
 

@@ -72,6 +72,16 @@ fn directory_of(name: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// Tells a file from what was at its path before. The kernel's file times move in steps of some
+/// milliseconds: two files can have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    /// When it was last changed, or put there.
+    pub changed_at: UnixTime,
+    inode: u64,
+    size: u64,
+}
+
 impl ForeignRoot {
     /// The root of a running process. It stays valid when the process ends.
     ///
@@ -101,6 +111,14 @@ impl ForeignRoot {
     /// # Errors
     /// As `stat(2)`.
     pub fn changed_at(&self, path: &Path) -> io::Result<UnixTime> {
+        self.version(path).map(|version| version.changed_at)
+    }
+
+    /// What a file is now.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn version(&self, path: &Path) -> io::Result<FileVersion> {
         let file = File::from(self.name(path)?).metadata()?;
         let micros = |seconds: i64, nanoseconds: i64| {
             let part = |number: i64| u64::try_from(number).unwrap_or(0);
@@ -109,7 +127,8 @@ impl ForeignRoot {
             )
         };
         let modified = micros(file.mtime(), file.mtime_nsec());
-        Ok(modified.max(micros(file.ctime(), file.ctime_nsec())))
+        let changed_at = modified.max(micros(file.ctime(), file.ctime_nsec()));
+        Ok(FileVersion { changed_at, inode: file.ino(), size: file.len() })
     }
 
     fn name(&self, path: &Path) -> io::Result<OwnedFd> {

@@ -9,11 +9,10 @@ use hopsight_core::{
         files::ConfigFiles as _,
         intent::{Intent, Scheme, Text, TlsIntent, UpstreamIntent},
         on_disk::OnDisk,
-        time::UnixTime,
     },
     tls::certificate_facts::CertificateFacts,
 };
-use hopsight_identity::foreign_root::ForeignRoot;
+use hopsight_identity::foreign_root::{FileVersion, ForeignRoot};
 
 /// Most files of one configuration that are looked at.
 const MAX_FILES: usize = 64;
@@ -28,7 +27,7 @@ enum Content {
 /// Client certificates and revocation lists that a configuration names, by their paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
-    files: BTreeMap<String, (UnixTime, Content)>,
+    files: BTreeMap<String, (FileVersion, Content)>,
 }
 
 impl Disk {
@@ -43,13 +42,13 @@ impl Disk {
             if files.len() >= MAX_FILES || files.contains_key(path) {
                 continue;
             }
-            let Ok(changed_at) = root.changed_at(Path::new(path)) else { continue };
-            let known = self.files.get(path).filter(|(known, _)| *known == changed_at);
+            let Ok(version) = root.version(Path::new(path)) else { continue };
+            let known = self.files.get(path).filter(|(known, _)| *known == version);
             let content = match known {
                 Some((_, content)) => content.clone(),
                 None => read(root, Path::new(path), is_list),
             };
-            files.insert(path.to_owned(), (changed_at, content));
+            files.insert(path.to_owned(), (version, content));
         }
         Self { files }
     }
@@ -59,8 +58,8 @@ impl Disk {
         let file = |path: Option<&str>| path.and_then(|path| self.files.get(path));
         let tls = route(upstream);
         let certificate = match file(tls.and_then(certificate_file)) {
-            Some((changed_at, Content::Certificate(Some(facts)))) => {
-                Some((facts.clone(), *changed_at))
+            Some((version, Content::Certificate(Some(facts)))) => {
+                Some((facts.clone(), version.changed_at))
             }
             _ => None,
         };

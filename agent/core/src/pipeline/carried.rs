@@ -18,10 +18,7 @@
 //! | some showed something else, or nothing that is known | `ambiguous` |
 //! | some, but a scope was forgotten to make room | `resumed_unseen` |
 //! | any, and an external key may have begun the session | `resumed_unseen` |
-//! | any of an owner that is older than the watch, whose library shows tickets, of which this is none | `resumed_unseen` |
-//!
-//! The sessions of an owner that was seen to begin all began under the watch, some of them before its
-//! library was looked into: those are without a name, and judged as without a library.
+//! | any, and the library shows the program's tickets, of which this is none | `resumed_unseen` |
 //!
 //! An owner that is older than the watch may have sessions that nobody saw begin. There the last
 //! full handshake of the very upstream and server name has to be one of them: that everything known of an
@@ -198,10 +195,9 @@ impl FullHandshakes {
                 Ok((full, CarriedBy::Session))
             }
             Session::Unnamed { key, basis, taken, .. } => {
-                let name = taken.map(|taken| taken.name);
-                match (of_name(&name), basis) {
+                match (of_name(&taken.map(|taken| taken.name)), basis) {
                     (Some(full), _) => Ok((full, CarriedBy::Session)),
-                    (None, Basis::Session) if self.may_have_no_name(key, name, origin) => {
+                    (None, Basis::Session) if !self.shows_tickets(origin) => {
                         let identity = taken.map(|taken| taken.length);
                         let full = self.unnamed.carry(key, identity, at)?;
                         Ok((full, CarriedBy::LastHandshake))
@@ -212,19 +208,11 @@ impl FullHandshakes {
         }
     }
 
-    /// Whether a session that is not found by its name may have begun where nobody showed its tickets.
-    fn may_have_no_name(
-        &self,
-        key: &SessionKey,
-        name: Option<SessionName>,
-        origin: &Origin,
-    ) -> bool {
-        let shows_tickets = match origin {
+    fn shows_tickets(&self, origin: &Origin) -> bool {
+        match origin {
             Origin::Process(process) => self.sessions.shows_tickets(process),
             Origin::PacketCapture => false,
-        };
-        let is_disputed = name.is_some_and(|name| self.sessions.is_disputed(name));
-        !is_disputed && (!shows_tickets || key.owner.is_whole())
+        }
     }
 }
 

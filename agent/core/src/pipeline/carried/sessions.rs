@@ -57,16 +57,8 @@ impl Sessions {
 
     /// The full handshake that this session rests on.
     pub fn find(&self, name: SessionName) -> Option<&Arc<Full>> {
-        self.known(name).filter(|full| full.is_certain())
-    }
-
-    /// Whether two processes said that it is theirs; see [`Self::name`].
-    pub fn is_disputed(&self, name: SessionName) -> bool {
-        self.known(name).is_some_and(|full| !full.is_certain())
-    }
-
-    fn known(&self, name: SessionName) -> Option<&Arc<Full>> {
-        self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name))
+        let known = self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name));
+        known.filter(|full| full.is_certain())
     }
 
     /// A session rests on this handshake. Where a handshake of another process was said to be its own,
