@@ -109,7 +109,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let lowest = hop.counts.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
     let observation = move |address, verdict: Verdict| Observation {
         proxy: &hop.proxy,
-        process: &hop.proxy,
+        process: hop.context.process.as_deref().unwrap_or(&hop.proxy),
         namespace: hop.context.namespace(),
         upstream: &hop.upstream,
         name: hop.context.name.as_deref(),
@@ -197,6 +197,33 @@ mod tests {
         };
         assert_eq!(required("payments"), Some(Require::Mtls), "{text}");
         assert_eq!(required("10.0.0.2:80"), Some(Require::PlaintextAllowed), "{text}");
+    }
+
+    #[test]
+    fn each_hop_is_matched_by_its_own_policy() {
+        let mut table = HopTable::new(HopLimits::default());
+        let upstream = "payments";
+        for (connection, proxy, security) in
+            [(1, "nginx", Security::Tls), (2, "nginx@b.service", Security::Mtls)]
+        {
+            let ends = Ends { proxy: proxy.into(), upstream: upstream.into(), pod: None };
+            table.record_between(
+                &ends,
+                &report(connection, security),
+                Evaluation::default(),
+                at(1.0),
+            );
+            let context = HopContext { process: Some("nginx".into()), ..HopContext::default() };
+            table.describe(&ends.proxy, &ends.upstream, |_| context, at(1.0));
+        }
+        let snapshot = table.snapshot(2.0);
+        let text = suggestion(&snapshot);
+        let policies = PolicySet::parse(&text).expect("a valid suggestion");
+        for hop in &snapshot.hops {
+            let subject = hop.subjects().next().expect("a server");
+            let found = policies.find(&subject);
+            assert_eq!(found.matches.proxy, [&*hop.proxy], "{text}");
+        }
     }
 
     #[test]
