@@ -92,7 +92,7 @@ impl Server {
         let is_told = self.is_known_so_far(report) || self.is_unread(report, &evaluation, now);
         if is_certain(&report.verdict) {
             self.unknown_heard = None;
-        } else if report.is_final && is_in_the_dark(&report.verdict) {
+        } else if report.is_final && is_in_the_dark(report.verdict) {
             self.unknown_heard = Some(now.monotonic);
         }
         if is_certain(&report.verdict) && !is_told {
