@@ -68,7 +68,10 @@ impl Bad {
             Self::Plaintext => is(Security::Plaintext),
             Self::Tls => is(Security::Tls),
             Self::Mtls => is(Security::Mtls),
-            Self::Unknown => is(Security::Unknown),
+            Self::Unknown => {
+                let is_unknown = hop.servers.iter().any(|one| one.security == Security::Unknown);
+                is(Security::Unknown).or(is_unknown.then(|| Security::Unknown.as_str()))
+            }
             Self::Unverified => verified(ServerVerified::No, "unverified"),
             Self::VerificationUnknown => verified(ServerVerified::Unknown, "verification unknown"),
             Self::Violation if status.is_none() => Some("not evaluated"),
@@ -227,6 +230,21 @@ mod tests {
             let line = ["hops"].into_iter().chain(args.split_whitespace());
             let gate = Line::try_parse_from(line).expect(name).gate;
             assert_eq!(gate.complaints(snapshot, is_selection), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_which_nothing_is_known_fails_the_gate() {
+        for (security, is_bad) in [(Security::Unknown, true), (Security::Mtls, false)] {
+            let mut table = HopTable::new(HopLimits::default());
+            let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+            let other = to(report(2, security), "10.0.0.2:443");
+            for report in [report(1, Security::Mtls), other] {
+                table.record_between(&ends, &report, Evaluation::default(), at(1.0));
+            }
+            let gate = GateArgs { fail_on: vec![Bad::Unknown], min_hops: None };
+            let complaints = gate.complaints(&table.snapshot(2.0), false);
+            assert_eq!(!complaints.is_empty(), is_bad, "{security:?}: {complaints:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! `hopsight hops`: the hop table of a running agent.
 
+mod none;
 mod older;
 
 use std::{cmp::Reverse, io::Write as _, process::ExitCode, sync::Arc};
@@ -118,6 +119,9 @@ pub fn hops(args: &HopsArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
         args.selection.agent.get("/readyz").context("see whether the agent is ready")?;
     }
     let text = match args.output {
+        Format::Table | Format::Wide if snapshot.hops.is_empty() => {
+            none::no_hops(args.selection.is_narrow()).into()
+        }
         Format::Table => lines(&snapshot, false, color.for_stdout()),
         Format::Wide => lines(&snapshot, true, color.for_stdout()),
         Format::Json => serde_json::to_string_pretty(&snapshot)? + "\n",
@@ -132,9 +136,6 @@ pub fn hops(args: &HopsArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
 }
 
 fn lines(snapshot: &Snapshot, wide: bool, colors: bool) -> String {
-    if snapshot.hops.is_empty() {
-        return "no hops yet: no watched proxy has connected to an upstream\n".into();
-    }
     let mut lines = table(snapshot, wide).lines(colors);
     let more = snapshot.totals.overflowed_connections;
     if more > 0 {

@@ -12,7 +12,7 @@ use super::{
     hops::{HopFilter, fetch},
 };
 use hopsight_core::{
-    hops::{counts::Tally, hop::Hop, table::Snapshot},
+    hops::{counts::Tally, hop::Hop, labels, table::Snapshot},
     model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified},
     policy::{
         exempt::PolicyDocument, observation::Observation, rules::parse_version, suggest::suggest,
@@ -96,11 +96,33 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// A policy that the hops of `snapshot` meet; those beyond the agent's limit on hops have no
-/// name and are left out.
+/// A policy that the hops of `snapshot` meet. What it leaves out is told in comments: those beyond
+/// the agent's limit on hops, which have no name, and those with a server of which nothing is known.
 fn suggestion(snapshot: &Snapshot) -> String {
-    let hops = snapshot.hops.iter().filter(|hop| !hop.is_overflow());
-    suggest(hops.flat_map(|hop| observations(hop)))
+    let (overflow, hops): (Vec<_>, Vec<_>) =
+        snapshot.hops.iter().partition(|hop| hop.is_overflow());
+    let (half_known, hops): (Vec<_>, Vec<_>) = hops.into_iter().partition(|hop| {
+        hop.state.security == Security::Unknown && hop.treatments().next().is_some()
+    });
+    let mut text = suggest(hops.into_iter().flat_map(|hop| observations(hop)));
+    for hop in half_known {
+        let plain = |name| labels::printable(name, 256).into_owned();
+        text += &format!(
+            "\n# {} to {}: no policy, for nothing is known of one of its servers.\n",
+            plain(&hop.proxy),
+            plain(&hop.upstream)
+        );
+    }
+    if !overflow.is_empty() {
+        text += &format!(
+            "\n# No policy for what is counted under {}: {} connections beyond the limit of {} hops \
+             (hops.max_hops). Raise it and suggest again.\n",
+            labels::OTHER,
+            overflow.iter().map(|hop| hop.counts.count_of(|_| true)).sum::<u64>(),
+            snapshot.max_hops
+        );
+    }
+    text
 }
 
 /// One observation per treatment in use, with its connections, and one for those of which nothing is
@@ -109,7 +131,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let lowest = hop.counts.negotiated.iter().filter_map(|seen| parse_version(&seen.version)).min();
     let observation = move |address, verdict: Verdict| Observation {
         proxy: &hop.proxy,
-        process: &hop.proxy,
+        process: hop.context.process.as_deref().unwrap_or(&hop.proxy),
         namespace: hop.context.namespace(),
         upstream: &hop.upstream,
         name: hop.context.name.as_deref(),
@@ -197,6 +219,52 @@ mod tests {
         };
         assert_eq!(required("payments"), Some(Require::Mtls), "{text}");
         assert_eq!(required("10.0.0.2:80"), Some(Require::PlaintextAllowed), "{text}");
+    }
+
+    #[test]
+    fn each_hop_is_matched_by_its_own_policy() {
+        let mut table = HopTable::new(HopLimits::default());
+        let upstream = "payments";
+        for (connection, proxy, security) in
+            [(1, "nginx", Security::Tls), (2, "nginx@b.service", Security::Mtls)]
+        {
+            let ends = Ends { proxy: proxy.into(), upstream: upstream.into(), pod: None };
+            table.record_between(
+                &ends,
+                &report(connection, security),
+                Evaluation::default(),
+                at(1.0),
+            );
+            let context = HopContext { process: Some("nginx".into()), ..HopContext::default() };
+            table.describe(&ends.proxy, &ends.upstream, |_| context, at(1.0));
+        }
+        let snapshot = table.snapshot(2.0);
+        let text = suggestion(&snapshot);
+        let policies = PolicySet::parse(&text).expect("a valid suggestion");
+        for hop in &snapshot.hops {
+            let subject = hop.subjects().next().expect("a server");
+            let found = policies.find(&subject);
+            assert_eq!(found.matches.proxy, [&*hop.proxy], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        let mut table = HopTable::new(HopLimits { max_hops: 1, ..HopLimits::default() });
+        let ends = Ends { proxy: "nginx".into(), upstream: "payments".into(), pod: None };
+        let unknown = to(report(2, Security::Unknown), "10.0.0.2:443");
+        for report in [report(1, Security::Mtls), unknown] {
+            table.record_between(&ends, &report, Evaluation::default(), at(1.0));
+        }
+        table.record(&to(report(3, Security::Tls), "10.0.0.3:443"), at(1.0));
+        let text = suggestion(&table.snapshot(2.0));
+        for words in [
+            "# nginx to payments: no policy, for nothing is known of one of its servers.",
+            "# No policy for what is counted under ~other: 1 connections beyond the limit of 1 hops",
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
+        assert_eq!(PolicySet::parse(&text).expect("valid").own().count(), 0, "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod gone;
 mod policy_view;
 mod reports;
 mod save;
+mod unconfigured;
 mod unlist;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use self::unconfigured::Unconfigured;
 use super::{
     kept::KeptState,
     named::Named,
@@ -78,6 +80,7 @@ pub(super) struct Evaluator {
     /// The process that opened the newest offending connection, of hops whose proxy has no
     /// configuration that is known.
     offenders: HashMap<HopKey, ProcessKey>,
+    unconfigured: Unconfigured,
 }
 
 impl Evaluator {
@@ -129,6 +132,7 @@ impl Evaluator {
             stands_for,
             unlisted_at: Instant::now(),
             offenders: HashMap::new(),
+            unconfigured: Unconfigured::default(),
         };
         evaluator.show();
         evaluator.show_health();
@@ -288,8 +292,11 @@ impl Evaluator {
     fn retire(&mut self, now: UnixTime) -> Vec<DriftEvent> {
         let mut events = Vec::new();
         for retired in self.proxies.take_retired() {
-            let keys = match retired {
-                Retired::Upstream(proxy, upstream) => vec![(proxy, upstream)],
+            let keys: Vec<HopKey> = match retired {
+                Retired::Upstream(proxy, upstream) => {
+                    self.unconfigured.add((proxy, upstream));
+                    continue;
+                }
                 // Other processes may continue under the same name.
                 Retired::Proxy(proxy, cgroup) => {
                     let is_meant = |hop: &&Arc<Hop>| {
@@ -306,6 +313,7 @@ impl Evaluator {
                 self.exporter.forget(&proxy, &upstream);
             }
         }
+        events.extend(self.forget_unconfigured(now));
         events
     }
 

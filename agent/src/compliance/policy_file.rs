@@ -158,7 +158,9 @@ mod tests {
                 ComponentState::Degraded,
                 "policy.toml:2:",
             ),
-            (Some(""), 0, ComponentState::Ready, "0 policies"),
+            (Some(""), 1, ComponentState::Degraded, "policy.toml:1:1: the file is empty"),
+            (Some(" \n# soon\n"), 1, ComponentState::Degraded, "1 policies read before stay"),
+            (Some("policies = []\n"), 0, ComponentState::Ready, "0 policies"),
         ] {
             if let Some(text) = text {
                 fs::write(&path, text).unwrap();
@@ -181,6 +183,7 @@ mod tests {
         assert_eq!(state, ComponentState::Failed, "no file: {words}");
         assert!(words.contains("policy.required"), "{words}");
         for (text, expected) in [
+            ("# nothing\n", ComponentState::Failed),
             ("[[policies]]\nrequire = \"maybe\"\n", ComponentState::Failed),
             ("[[policies]]\nrequire = \"mtls\"\n", ComponentState::Ready),
             // Those of before stay in force: that is no agent without policy.

@@ -113,13 +113,20 @@ impl Hop {
         &*self.upstream == OTHER
     }
 
+    /// Whether nothing was reported of it for so long.
+    #[must_use]
+    pub fn is_silent(&self, now: Timestamp, stands_for: Duration) -> bool {
+        now.since(self.heard) > stands_for
+    }
+
     /// What its newest report shows of a hop on which nothing has worked: how connections were
     /// protected that were refused, failed, or were accepted by nobody. The hop itself stays
     /// `unknown`, for nothing of it is in use.
     #[must_use]
     pub fn not_working(&self) -> Option<&Verdict> {
         let verdict = &self.last_verdict;
-        let is_unknown = self.state.security == Security::Unknown && !self.is_overflow();
+        let has_worked = self.is_overflow() || self.treatments().next().is_some();
+        let is_unknown = self.state.security == Security::Unknown && !has_worked;
         (is_unknown && verdict.security != Security::Unknown).then_some(verdict)
     }
 
@@ -161,7 +168,7 @@ impl Hop {
         self.last_verdict = report.verdict;
         let older = self.older_sessions.take();
         self.older_sessions = OlderSessions::after(older, report, evaluation.loaded_at, now);
-        self.server(report, now).record(report, evaluation, now);
+        self.server(report, now).record(report, evaluation, now, stands_for);
         if self.servers.len() > MAX_SERVERS {
             forget_one(&mut self.servers);
         }
@@ -173,14 +180,16 @@ impl Hop {
 
     /// Whether time alone may change what it is: something of it is not the newest of its kind.
     pub(super) fn may_change(&self) -> bool {
-        self.treatments().nth(1).is_some()
+        let has_unknown = self.servers.iter().any(Server::is_unknown);
+        self.treatments().nth(usize::from(!has_unknown)).is_some()
             || self.servers.iter().any(|server| server.certificates.may_change())
     }
 
     /// Whether treatments of different security are in use.
     #[must_use]
     pub fn is_mixed_security(&self) -> bool {
-        self.treatments().any(|treatment| treatment.security != self.state.security)
+        let mut all = self.treatments().map(|treatment| treatment.security);
+        all.next().is_some_and(|first| all.any(|other| other != first))
     }
 
     /// How much of the hop each kind of security in use has, worst first.
@@ -248,7 +257,9 @@ impl Hop {
         self.authenticated_at = authenticated.min_by(f64::total_cmp);
         let Some(mut compliance) = self.context.compliance.take() else { return };
         let says = |treatment: &Treatment| treatment.compliance.unwrap_or(Compliance::Unknown);
-        compliance.evaluate(self.treatments().map(says));
+        let unknown = self.servers.iter().filter(|server| server.is_unknown());
+        let unknown = unknown.map(|_| Compliance::Unknown);
+        compliance.evaluate(self.treatments().map(says).chain(unknown));
         self.context.compliance = Some(compliance);
     }
 

@@ -55,6 +55,9 @@ struct KeptServer {
     /// Whether it asks for client certificates, over time.
     #[serde(default)]
     asking: Option<KeptAsking>,
+    /// Since its newest connection of which nothing is known, if no certain one came after it.
+    #[serde(default)]
+    unknown: Option<Silence>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +130,7 @@ impl KeptServer {
                 .heard()
                 .map(|all| all.into_iter().map(|heard| Silence::of(heard, now)).collect()),
             asking: Some(server.asking.keep(now)),
+            unknown: server.unknown_heard.map(|heard| Silence::of(heard, now)),
         }
     }
 
@@ -134,7 +138,7 @@ impl KeptServer {
     fn restored(self, mut server: Server, now: Moment, set_by: f64) -> Option<Server> {
         server.address = canonical(server.address);
         server.heard = self.silent.heard(now.monotonic);
-        let Self { treatments: kept, certificates, asking, .. } = self;
+        let Self { treatments: kept, certificates, asking, unknown, .. } = self;
         if kept.len() != server.treatments.len() {
             return None;
         }
@@ -148,6 +152,7 @@ impl KeptServer {
             }
         }
         server.certificates.restore(certificates, now.monotonic);
+        server.unknown_heard = unknown.map(|silence| silence.heard(now.monotonic));
         server.asking = asking.map(|kept| kept.restored(now.monotonic)).unwrap_or_default();
         Some(server)
     }

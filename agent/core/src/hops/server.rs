@@ -10,7 +10,7 @@ use super::{
     evaluation::Evaluation,
     moment::Moment,
     onward::Onward,
-    state::{HopState, is_certain},
+    state::{HopState, is_certain, is_in_the_dark},
     treatment::{Treatment, TreatmentKey, verification_rank},
     turns::Asking,
 };
@@ -49,6 +49,10 @@ pub struct Server {
     /// Whether it asks for client certificates, over time.
     #[serde(skip)]
     pub(super) asking: Asking,
+    /// When the newest connection was that works, and of which nobody knows how it is protected, if
+    /// no certain one came after it.
+    #[serde(skip)]
+    pub(super) unknown_heard: Option<Timestamp>,
 }
 
 impl Server {
@@ -64,12 +68,20 @@ impl Server {
             certificates: Certificates::default(),
             heard: now.monotonic,
             asking: Asking::default(),
+            unknown_heard: None,
         }
     }
 
     /// Takes a report in. What a connection said before its last report it may take back: one that
     /// is refused after all, or found to be uncertain, vouches for nothing.
-    pub fn record(&mut self, report: &ConnectionReport, evaluation: Evaluation, now: Moment) {
+    /// `stands_for` is how long counts what nobody sees.
+    pub fn record(
+        &mut self,
+        report: &ConnectionReport,
+        evaluation: Evaluation,
+        now: Moment,
+        stands_for: Duration,
+    ) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.certificates.record(report, now.monotonic);
@@ -78,6 +90,11 @@ impl Server {
             self.asking.record(report, now.monotonic);
         }
         let is_told = self.is_known_so_far(report) || self.is_unread(report, &evaluation, now);
+        if is_certain(&report.verdict) {
+            self.unknown_heard = None;
+        } else if report.is_final && is_in_the_dark(report.verdict) {
+            self.unknown_heard = Some(now.monotonic);
+        }
         if is_certain(&report.verdict) && !is_told {
             let state = HopState::of(report, self.verified_before(report));
             let key = TreatmentKey::of(&state);
@@ -91,7 +108,7 @@ impl Server {
                 Some(same) if **same == state => same.clone(),
                 _ => Arc::new(state),
             };
-            treatment.record(report, state, &evaluation, now);
+            treatment.record(report, state, &evaluation, now, stands_for);
             if report.verdict.security == Security::Plaintext {
                 self.onward = evaluation.onward;
             }
@@ -145,6 +162,7 @@ impl Server {
         configured: Option<(&IntentSummary, f64)>,
     ) {
         self.certificates.retire(now, stands_for);
+        self.unknown_heard.take_if(|heard| now.since(*heard) > stands_for);
         let (all, asking) = (&self.treatments, &self.asking);
         let is_gone = |treatment: &Treatment| {
             treatment.heard() < newest
@@ -181,6 +199,13 @@ impl Server {
         !self.treatments.is_empty()
     }
 
+    /// Whether it is in use and nothing certain is known of it. One connection that was lost or not
+    /// recognised beside certain ones says nothing.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.treatments.is_empty() && self.unknown_heard.is_some()
+    }
+
     /// What decides who is forgotten for another: the higher, the sooner.
     fn spare(&self) -> (bool, (u8, u8, u8), Reverse<Timestamp>) {
         let is_in_violation = |one: &Treatment| one.compliance == Some(Compliance::Violation);
@@ -201,13 +226,19 @@ impl Server {
 }
 
 /// What a hop with these servers is: its worst treatment, with the worst answer on verification of
-/// all. `None` while nothing is certain.
+/// all. `None` while nothing is certain, or a server of which nothing is known may be worse than all
+/// others, which are mutual.
 pub fn worst<'s>(servers: &(impl Iterator<Item = &'s Server> + Clone)) -> Option<Arc<HopState>> {
     let treatments = || servers.clone().flat_map(|server| &server.treatments);
     let worst = treatments().min_by_key(|treatment| treatment.order())?.state()?;
+    let has_unknown = servers.clone().any(Server::is_unknown);
+    if has_unknown && worst.security == Security::Mtls {
+        return None;
+    }
     let tls = treatments().filter(|treatment| treatment.security != Security::Plaintext);
     let verified = tls
         .map(|treatment| treatment.server_verified)
+        .chain(has_unknown.then_some(ServerVerified::Unknown))
         .min_by_key(|answer| verification_rank(*answer))
         .unwrap_or(ServerVerified::Unknown);
     if worst.security == Security::Plaintext || worst.server_verified == verified {

@@ -127,3 +127,14 @@ pub fn is_certain(verdict: &Verdict) -> bool {
         Security::Mtls => verdict.outcome == Outcome::Established,
     }
 }
+
+/// Whether a connection works, as far as is known, and nobody knows how it is protected.
+pub(super) const fn is_in_the_dark(verdict: Verdict) -> bool {
+    let was_not_seen = matches!(verdict.reason, Some(Reason::CaptureLost | Reason::MidStream));
+    let works = match verdict.outcome {
+        Outcome::Established => true,
+        Outcome::Incomplete => was_not_seen,
+        Outcome::Rejected | Outcome::Failed => false,
+    };
+    matches!(verdict.security, Security::Unknown) && works
+}

@@ -364,3 +364,5 @@ mod crowd_tests;
 mod in_use_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worst_tests;

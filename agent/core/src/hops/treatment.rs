@@ -116,6 +116,9 @@ pub struct Treatment {
     /// What its connections say about the hop; absent where none was evaluated.
     #[serde(default)]
     pub compliance: Option<Compliance>,
+    /// When a connection was last exempt.
+    #[serde(skip)]
+    exempt_heard: Option<Timestamp>,
     /// [`Treatment::last_seen`] on the clock that ages are reckoned in.
     #[serde(skip)]
     heard: Timestamp,
@@ -153,6 +156,7 @@ impl Treatment {
             loaded_at: None,
             authenticated_at: None,
             compliance: None,
+            exempt_heard: None,
             heard: now.monotonic,
             state: Some(state),
             decided_at: Timestamp::default(),
@@ -210,6 +214,7 @@ impl Treatment {
         };
         (stands && is_of_it).then(|| Self {
             loaded_at: self.loaded_at.map(|at| at + set_by),
+            exempt_heard: (self.compliance == Some(Compliance::Exempt)).then_some(heard),
             authentication: Authentication::shown(self.authenticated_at, heard),
             heard,
             decided_at: heard,
@@ -252,13 +257,15 @@ impl Treatment {
         state: Arc<HopState>,
         evaluation: &Evaluation,
         now: Moment,
+        stands_for: Duration,
     ) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         if evaluation.loaded_at > self.loaded_at {
             self.loaded_at = evaluation.loaded_at;
         }
-        self.evaluate(report, evaluation.compliance);
+        self.exempt_heard.take_if(|heard| now.monotonic.since(*heard) > stands_for);
+        self.evaluate(report, evaluation.compliance, now.monotonic);
         self.authenticated_at = self.authentication.note(report, now);
         if report.decided_at >= self.decided_at {
             self.decided_at = report.decided_at;
@@ -275,8 +282,18 @@ impl Treatment {
     }
 
     /// What the newest connection says that has said everything. One that resumes a session shows
-    /// less than the handshake that began it, and one that is not over may say more.
-    fn evaluate(&mut self, report: &ConnectionReport, compliance: Option<Compliance>) {
+    /// less than the handshake that began it, and one that is not over may say more. What is exempt
+    /// stays so for as long as that may be in use: of two routes that are treated alike one may need
+    /// the exemption.
+    fn evaluate(
+        &mut self,
+        report: &ConnectionReport,
+        compliance: Option<Compliance>,
+        now: Timestamp,
+    ) {
+        if compliance == Some(Compliance::Exempt) && report.is_final {
+            self.exempt_heard = Some(now);
+        }
         let shows_less = report.resumed == Some(true) && compliance == Some(Compliance::Unknown);
         let says = match compliance {
             None => false,
@@ -284,12 +301,15 @@ impl Treatment {
             Some(_) => self.compliance.is_none() || (report.is_final && !shows_less),
         };
         if says {
-            self.compliance = compliance;
+            let is_worse = compliance == Some(Compliance::Violation);
+            let exempt = self.exempt_heard.filter(|_| !is_worse).map(|_| Compliance::Exempt);
+            self.compliance = exempt.or(compliance);
         }
     }
 
     /// Policy asks for something else: what was found good before says nothing about that.
     pub(super) fn reconsider(&mut self) {
+        self.exempt_heard = None;
         self.compliance = self.compliance.filter(|known| *known == Compliance::Violation);
     }
 

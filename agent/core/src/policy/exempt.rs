@@ -75,8 +75,15 @@ impl PolicyDocument {
     /// Reads a policy file.
     ///
     /// # Errors
-    /// What [`PolicySet::parse`] refuses, and exemptions that say too little or too much.
+    /// What [`PolicySet::parse`] refuses, exemptions that say too little or too much, and a file that
+    /// says nothing: it is more likely to be cut short than meant.
     pub fn parse(source: &str) -> Result<Self, PolicyError> {
+        let says_nothing = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+        if source.lines().all(says_nothing) {
+            let message =
+                "the file is empty: for the built-in policies alone write `policies = []`";
+            return Err(PolicyError::at(source, 0..0, message.into()));
+        }
         Ok(Self { policies: PolicySet::parse(source)?, exemptions: Exemptions::parse(source)? })
     }
 

@@ -20,11 +20,15 @@ struct Seen {
     /// One-way treatments that are not known to check the upstream.
     unchecked: bool,
     lowest_version: Option<TlsVersion>,
+    /// The proxy is called what its process is, as processes of other owners may be.
+    goes_by_process: bool,
 }
 
 /// Writes a policy file with one policy per upstream name that asks for what every one of its
 /// `observations` had, one for each treatment in use; with each comes how many connections it stands
-/// for. A hop of which nothing was established gets a comment and no policy.
+/// for. A hop of which nothing was established gets a comment and no policy. A pattern on a proxy's
+/// name matches every process of that name, so the policies of proxies that have a label of their own
+/// come before those of proxies that go by their process: each hop is matched by its own.
 #[must_use]
 pub fn suggest<'a>(observations: impl IntoIterator<Item = (Observation<'a>, u64)>) -> String {
     // Those with a namespace first: one without would match them as well.
@@ -38,6 +42,8 @@ pub fn suggest<'a>(observations: impl IntoIterator<Item = (Observation<'a>, u64)
         "# Suggested by hopsight from what it observed: every hop as it is today.\n\
          # Tighten what should not stay so. The first policy that matches a hop applies.\n",
     );
+    let mut hops: Vec<_> = hops.into_iter().collect();
+    hops.sort_by_key(|(_, seen)| seen.goes_by_process);
     for ((_, proxy, namespace, upstream), seen) in &hops {
         // Writing to a String cannot fail.
         let _ = seen.write(&mut out, proxy, *namespace, upstream);
@@ -47,6 +53,7 @@ pub fn suggest<'a>(observations: impl IntoIterator<Item = (Observation<'a>, u64)
 
 impl Seen {
     fn add(&mut self, observation: &Observation<'_>, connections: u64) {
+        self.goes_by_process |= observation.process == observation.proxy;
         match observation.verdict.security {
             Security::Plaintext => *self.plaintext.get_or_insert(0) += connections,
             Security::Mtls => *self.mutual.get_or_insert(0) += connections,

@@ -79,11 +79,6 @@ fn sessions_from_before_the_agent_are_told_once_per_proxy_with_what_decides_them
 }
 
 #[test]
-fn no_hops_is_said() {
-    assert!(lines(&Snapshot::default(), false, false).starts_with("no hops yet"));
-}
-
-#[test]
 fn yaml_says_what_json_says() {
     let yaml = serde_saphyr::to_string(&snapshot()).unwrap();
     let read: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();

@@ -45,6 +45,19 @@ fn record(table: &mut HopTable, report: &ConnectionReport, seconds: f64) {
     table.record_between(&ends(), report, Evaluation::default(), at(seconds));
 }
 
+/// What is not known of a server does not get better by forgetting it.
+#[test]
+fn a_server_of_which_nothing_is_known_counts_after_a_restart() {
+    let mut table = HopTable::new(HopLimits::default());
+    record(&mut table, &report(1, Mtls), 10.0);
+    record(&mut table, &to(report(2, Unknown), "10.0.0.2:443"), 11.0);
+    let mut table = restarted(&table, 30.0, at(40.0));
+    record(&mut table, &report(3, Mtls), 41.0);
+    assert_eq!(only(&table).state.security, Unknown);
+    record(&mut table, &to(report(4, Mtls), "10.0.0.2:443"), 42.0);
+    assert_eq!(only(&table).state.security, Mtls);
+}
+
 fn only(table: &HopTable) -> Hop {
     let hops = table.snapshot(0.0).hops;
     assert_eq!(hops.len(), 1, "{hops:#?}");

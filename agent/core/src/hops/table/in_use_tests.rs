@@ -135,7 +135,7 @@ fn a_named_upstream_is_the_worst_of_its_servers_in_use() {
         ),
         ("one is used once an hour", vec![(a, Plaintext, 0.0), (b, Mtls, 3600.0)], Plaintext),
         ("one is not used any more", vec![(a, Plaintext, 0.0), (b, Mtls, 7201.0)], Mtls),
-        ("one is not known", vec![(a, Unknown, 0.0), (b, Mtls, 1.0)], Mtls),
+        ("one is not known", vec![(a, Unknown, 0.0), (b, Mtls, 1.0)], Unknown),
         ("the one in use is not known", vec![(a, Tls, 0.0), (b, Unknown, 301.0)], Tls),
         ("none is known", vec![(a, Unknown, 0.0), (b, Unknown, 1.0)], Unknown),
     ] {
