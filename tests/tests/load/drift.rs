@@ -1,11 +1,11 @@
 //! Intended against observed, while a configuration changes under load. How fast is measured by
 //! `cargo xtask bench drift`; here it has to be right.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use hopsight_core::{model::Security, policy::drift::Compliance};
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, VERDICT},
     drift::{CHANGE, Flip, MISSING, PLAINTEXT, Scene, UPSTREAM, seconds_between},
     requirement,
     wait::wait_until,
@@ -75,7 +75,7 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     let age = |agent: &Agent| scene.value(agent, "hopsight_drift_open_seconds", MISSING).unwrap();
     let before = age(&agent).unwrap();
     agent.daemon.signal(Signal::KILL).unwrap();
-    agent.daemon.wait_exit(Duration::from_secs(5)).unwrap();
+    agent.daemon.wait_exit(VERDICT).unwrap();
     let agent = scene.agent().unwrap();
     let after = age(&agent).unwrap();
     assert!(after >= before, "{after} s after the restart, {before} s before");

@@ -1,7 +1,7 @@
 //! The test executables, as `cargo test` would run them one after the other.
 //!
 //! Most of them wait most of the time: for a Prometheus, a kernel, a proxy that reloads. Two at once
-//! take little more than half of the time.
+//! take two thirds of the time.
 
 use std::{
     env, fs,
