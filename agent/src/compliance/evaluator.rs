@@ -308,13 +308,18 @@ impl Evaluator {
                     meant.map(|hop| (hop.proxy.clone(), hop.upstream.clone())).collect()
                 }
             };
-            for (proxy, upstream) in keys {
-                events.extend(self.tracker.give_up(&proxy, &upstream, now));
-                self.exporter.forget(&proxy, &upstream);
+            for hop in &keys {
+                events.extend(self.forget(hop, now));
             }
         }
         events.extend(self.forget_unconfigured(now));
         events
+    }
+
+    /// Forgets a hop; what is open of it ends.
+    fn forget(&mut self, (proxy, upstream): &HopKey, now: UnixTime) -> Vec<DriftEvent> {
+        self.exporter.forget(proxy, upstream);
+        self.tracker.give_up(proxy, upstream, now)
     }
 
     /// Publishes what changed since the last time.

@@ -127,8 +127,7 @@ impl Evaluator {
                 // It was counted.
                 report.is_final = false;
             } else if made_the_hop {
-                events.extend(self.tracker.give_up(&ends.proxy, &ends.upstream, now));
-                self.exporter.forget(&ends.proxy, &ends.upstream);
+                events.extend(self.forget(&(ends.proxy, ends.upstream), now));
             }
             self.named(&report, opened_at, Some(proxy), None);
         }

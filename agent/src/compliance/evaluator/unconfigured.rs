@@ -40,9 +40,8 @@ impl Evaluator {
         };
         let over = unconfigured.take_over(is_configured, is_silent);
         let mut events = Vec::new();
-        for (proxy, upstream) in over {
-            events.extend(self.tracker.give_up(&proxy, &upstream, now));
-            self.exporter.forget(&proxy, &upstream);
+        for hop in &over {
+            events.extend(self.forget(hop, now));
         }
         events
     }
