@@ -283,7 +283,7 @@ impl HopTable {
         let HopLimits { idle_expiry, treatment_stands_for, .. } = self.limits;
         // One with an open drift stays to be seen for as long as that is told.
         self.retain(|hop| {
-            now.monotonic.since(hop.heard) <= idle_expiry || hop.context.has_open_drift()
+            !hop.is_silent(now.monotonic, idle_expiry) || hop.context.has_open_drift()
         });
         let may_change = |hop: &&mut Arc<Hop>| hop.may_change() || hop.older_sessions.is_some();
         let hops = self.hops.values_mut().filter(may_change);
