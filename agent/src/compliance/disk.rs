@@ -7,7 +7,7 @@ use hopsight_core::{
     policy::{
         certificate::{self, Revoked},
         files::ConfigFiles as _,
-        intent::{Intent, Scheme, Text, TlsIntent, UpstreamIntent},
+        intent::{Intent, Text, TlsIntent, UpstreamIntent},
         on_disk::OnDisk,
     },
     tls::certificate_facts::CertificateFacts,
@@ -33,7 +33,7 @@ pub(super) struct Disk {
 impl Disk {
     /// The same files, and those that `intent` names by now, read again where they have changed.
     pub(super) fn refreshed(&self, root: &ForeignRoot, intent: &Intent) -> Self {
-        let routes = intent.upstreams.iter().filter_map(route);
+        let routes = intent.upstreams.iter().filter_map(UpstreamIntent::first_tls);
         let named =
             routes.flat_map(|tls| [(certificate_file(tls), false), (revocation_file(tls), true)]);
         let mut files = BTreeMap::new();
@@ -56,7 +56,7 @@ impl Disk {
     /// What is known of the files of this upstream.
     pub(super) fn of(&self, upstream: &UpstreamIntent) -> OnDisk {
         let file = |path: Option<&str>| path.and_then(|path| self.files.get(path));
-        let tls = route(upstream);
+        let tls = upstream.first_tls();
         let certificate = match file(tls.and_then(certificate_file)) {
             Some((version, Content::Certificate(Some(facts)))) => {
                 Some((facts.clone(), version.changed_at))
@@ -69,11 +69,6 @@ impl Disk {
         };
         OnDisk { certificate, revoked }
     }
-}
-
-/// The TLS route of which the certificate is looked at.
-fn route(upstream: &UpstreamIntent) -> Option<&TlsIntent> {
-    upstream.routes.iter().find(|route| route.scheme == Scheme::Tls).map(|route| &route.tls)
 }
 
 fn certificate_file(tls: &TlsIntent) -> Option<&str> {

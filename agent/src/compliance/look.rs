@@ -10,7 +10,7 @@ use std::{
 use super::disk::Disk;
 use hopsight_core::policy::{
     certificate::{self, CertificateFinding},
-    intent::{Fault, Intent, Scheme, Setting, Text, TlsIntent, UpstreamIntent},
+    intent::{Fault, Intent, Setting, Text, TlsIntent, UpstreamIntent},
     kind::ProxyKind,
     time::UnixTime,
 };
@@ -90,17 +90,14 @@ impl Question {
         };
         let root = ForeignRoot::of_process(self.master.key.pid)?;
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
-        if !self.read_anyway && !self.kind.is_asked() && is_known()? {
-            let disk = self.disk.refreshed(&root, &self.known).into();
-            return Ok(Look { configured, seen: None, disk, took: began.elapsed() });
-        }
-        let seen = self.read(&configured)?;
-        let intent = match &seen.says {
-            Ok(Says::InForce(intent, _)) => intent,
-            Ok(Says::Pending) | Err(_) => &self.known,
+        let is_as_known = !self.read_anyway && !self.kind.is_asked() && is_known()?;
+        let seen = if is_as_known { None } else { Some(self.read(&configured)?) };
+        let intent = match seen.as_ref().map(|seen| &seen.says) {
+            Some(Ok(Says::InForce(intent, _))) => intent,
+            Some(Ok(Says::Pending) | Err(_)) | None => &self.known,
         };
         let disk = self.disk.refreshed(&root, intent).into();
-        Ok(Look { configured, seen: Some(seen), disk, took: began.elapsed() })
+        Ok(Look { configured, seen, disk, took: began.elapsed() })
     }
 
     /// A new configuration is in force once workers were started with it: what is only on disk is
@@ -133,12 +130,12 @@ impl Question {
         let now = UnixTime::from(SystemTime::now());
         let mut known = HashMap::new();
         let mut certificate = |upstream: &UpstreamIntent| {
-            let route = upstream.routes.iter().find(|route| route.scheme == Scheme::Tls)?;
+            let tls = upstream.first_tls()?;
             let find = || {
-                let read = certificate::configured(&root, &route.tls, now, self.read_keys);
+                let read = certificate::configured(&root, tls, now, self.read_keys);
                 CertificateFinding::of(&read, now).map(Arc::new)
             };
-            known.entry(files(&route.tls)).or_insert_with(find).clone()
+            known.entry(files(tls)).or_insert_with(find).clone()
         };
         intent.upstreams.iter().map(&mut certificate).collect()
     }

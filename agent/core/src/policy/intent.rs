@@ -297,6 +297,13 @@ impl UpstreamIntent {
         are_all.then_some(&*self.servers)
     }
 
+    /// What its first route by TLS says: the one whose files are looked at.
+    #[must_use]
+    pub fn first_tls(&self) -> Option<&TlsIntent> {
+        let mut routes = self.routes.iter();
+        routes.find(|route| route.scheme == Scheme::Tls).map(|route| &route.tls)
+    }
+
     /// About how many bytes it takes in memory.
     #[must_use]
     pub fn size(&self) -> usize {
