@@ -270,7 +270,7 @@ impl LiveSource {
         if let Some(library) = &mut self.library {
             notice(library, &self.waiting.events()[new..]);
         }
-        self.waiting.release(is_readable(&self.library_ring), Instant::now(), out);
+        self.waiting.release(|| is_readable(&self.library_ring), Instant::now(), out);
         // The ring buffer may hold segments of connections that were just adopted.
         let adopted = self.adoption.as_ref().map(Adoption::take).unwrap_or_default();
         any |= !adopted.is_empty();

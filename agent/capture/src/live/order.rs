@@ -42,14 +42,19 @@ impl Waiting {
         &mut self.events
     }
 
-    /// Hands out what waits, unless something that a library showed may still be unread (`is_behind`)
-    /// and can be waited for.
-    pub fn release(&mut self, is_behind: bool, now: Instant, out: &mut Vec<Event>) {
+    /// Hands out what waits, unless something that a library showed may still be unread (`is_behind`,
+    /// asked only where something waits) and can be waited for.
+    pub fn release(
+        &mut self,
+        is_behind: impl FnOnce() -> bool,
+        now: Instant,
+        out: &mut Vec<Event>,
+    ) {
         if self.events.is_empty() {
             return;
         }
         let since = *self.since.get_or_insert(now);
-        if is_behind && self.events.len() < MOST && now.duration_since(since) < LONGEST {
+        if self.events.len() < MOST && now.duration_since(since) < LONGEST && is_behind() {
             return;
         }
         self.since = None;
@@ -118,7 +123,7 @@ mod tests {
             waiting.events().extend(std::iter::repeat_n(event.clone(), events));
             let mut out = Vec::new();
             for &(at, is_behind) in looks {
-                waiting.release(is_behind, after(at), &mut out);
+                waiting.release(|| is_behind, after(at), &mut out);
             }
             assert_eq!(out.len(), expected, "{name}");
         }
@@ -130,7 +135,7 @@ mod tests {
         let (start, mut waiting, mut out) = (Instant::now(), Waiting::default(), Vec::new());
         for at in [0, 250, 300] {
             waiting.events().push(event.clone());
-            waiting.release(true, start + Duration::from_millis(at), &mut out);
+            waiting.release(|| true, start + Duration::from_millis(at), &mut out);
         }
         assert_eq!(out.len(), 2, "the third waits");
     }
