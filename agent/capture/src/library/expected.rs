@@ -29,9 +29,9 @@ struct Expected {
 
 /// Processes that began just now.
 #[derive(Default)]
-pub struct Beginnings(VecDeque<Expected>);
+pub struct Expectations(VecDeque<Expected>);
 
-impl Beginnings {
+impl Expectations {
     /// This process began now.
     pub fn expect(&mut self, pid: u32, name: String, began: Instant) {
         self.0.retain(|expected| expected.pid != pid);
@@ -80,26 +80,26 @@ mod tests {
     fn a_new_process_is_looked_at_a_few_times() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut beginnings = Beginnings::default();
-        beginnings.expect(1, "one".into(), start);
-        beginnings.expect(2, "two".into(), at(5));
+        let mut expectations = Expectations::default();
+        expectations.expect(1, "one".into(), start);
+        expectations.expect(2, "two".into(), at(5));
         let mut seen = Vec::new();
         for now in [0, 2, 7, 15, 39, 40, 300] {
-            while let Some((pid, _)) = beginnings.take_due(at(now)) {
+            while let Some((pid, _)) = expectations.take_due(at(now)) {
                 seen.push((now, pid));
                 if (now, pid) == (15, 2) {
-                    beginnings.forget(2);
+                    expectations.forget(2);
                 }
             }
         }
         assert_eq!(seen, [(2, 1), (7, 2), (15, 1), (15, 2), (40, 1), (300, 1)]);
-        assert_eq!(beginnings.next(), None);
+        assert_eq!(expectations.next(), None);
     }
 
     #[test]
     fn no_more_than_a_few_are_waited_for() {
-        let mut beginnings = Beginnings::default();
-        (0..1_000).for_each(|pid| beginnings.expect(pid, String::new(), Instant::now()));
-        assert_eq!(beginnings.0.len(), MOST);
+        let mut expectations = Expectations::default();
+        (0..1_000).for_each(|pid| expectations.expect(pid, String::new(), Instant::now()));
+        assert_eq!(expectations.0.len(), MOST);
     }
 }

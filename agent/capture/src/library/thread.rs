@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use tracing::warn;
 
-use super::{LibraryProbes, LibraryStatuses, ends::Waiter, expected::Beginnings};
+use super::{LibraryProbes, LibraryStatuses, ends::Waiter, expected::Expectations};
 use hopsight_system::heart::Heart;
 
 /// Processes that are remembered as handed over; when there are more, all are forgotten, and handed
@@ -141,9 +141,9 @@ impl Drop for LibraryThread {
 }
 
 fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf, heart: &Heart) {
-    let mut beginnings = Beginnings::default();
+    let mut expectations = Expectations::default();
     loop {
-        let request = match beginnings.next() {
+        let request = match expectations.next() {
             Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
             None => queue.recv().map_err(RecvTimeoutError::from),
         };
@@ -151,7 +151,7 @@ fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf,
         match request {
             Ok(Request::Scan(running)) => probes.scan(ebpf, &running),
             Ok(Request::Meet(pid, name)) => probes.observe(ebpf, pid, &name),
-            Ok(Request::Expect(pid, name)) => beginnings.expect(pid, name, Instant::now()),
+            Ok(Request::Expect(pid, name)) => expectations.expect(pid, name, Instant::now()),
             Ok(Request::End(pid)) => probes.end(pid),
             Ok(Request::Settle(done)) => {
                 let _ = done.send(());
@@ -159,9 +159,9 @@ fn serve(queue: &Receiver<Request>, probes: &mut LibraryProbes, ebpf: &mut Ebpf,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        while let Some((pid, name)) = beginnings.take_due(Instant::now()) {
+        while let Some((pid, name)) = expectations.take_due(Instant::now()) {
             if probes.meet(ebpf, pid, &name) {
-                beginnings.forget(pid);
+                expectations.forget(pid);
             }
         }
         heart.rest();
