@@ -86,16 +86,15 @@ impl Server {
         self.heard = now.monotonic;
         self.certificates.record(report, now.monotonic);
         self.treatments.retain_mut(|treatment| treatment.withdraw(report.connection));
-        if is_certain(&report.verdict) {
+        let is_certain = is_certain(&report.verdict);
+        if is_certain {
             self.asking.record(report, now.monotonic);
-        }
-        let is_told = self.is_known_so_far(report) || self.is_unread(report, &evaluation, now);
-        if is_certain(&report.verdict) {
             self.unknown_heard = None;
         } else if report.is_final && is_in_the_dark(report.verdict) {
             self.unknown_heard = Some(now.monotonic);
         }
-        if is_certain(&report.verdict) && !is_told {
+        let is_told = self.is_known_so_far(report) || self.is_unread(report, &evaluation, now);
+        if is_certain && !is_told {
             let state = HopState::of(report, self.verified_before(report));
             let key = TreatmentKey::of(&state);
             let known = self.treatments.iter().position(|treatment| treatment.key() == key);
