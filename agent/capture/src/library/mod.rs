@@ -215,18 +215,17 @@ impl LibraryProbes {
             let Some(process) = self.processes.get(&pid) else { continue };
             let (whose, files) = (process.whose, process.files.clone());
             for key in files {
-                let mut users =
-                    self.processes.values_mut().filter(|user| user.files.contains(&key));
+                let is_user = |user: &WatchedProcess| user.files.contains(&key);
                 let Some(file) = self.files.get_mut(&key).filter(|file| file.has(part)) else {
                     continue;
                 };
-                if whose != Lane::User(0) && users.any(|user| user.whose != whose) {
+                let is_other = |user: &WatchedProcess| is_user(user) && user.whose != whose;
+                if whose != Lane::User(0) && self.processes.values().any(is_other) {
                     continue;
                 }
                 if file.take_out(misfires) {
                     // Their evidence has changed.
-                    let users = self.processes.values_mut();
-                    let users = users.filter(|user| user.files.contains(&key));
+                    let users = self.processes.values_mut().filter(|user| is_user(user));
                     users.for_each(|user| user.unchanged = 0);
                 }
             }
