@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -31,9 +32,12 @@ pub struct HandOver {
 /// When the list cannot be written.
 pub fn hand_over(args: &HandOver, directory: &Path) -> anyhow::Result<()> {
     let HandOver { list, executable } = args;
-    let mut text = fs::read_to_string(list).with_context(|| format!("read {}", list.display()))?;
-    text += &format!("{}\t{}\n", directory.display(), executable.display());
-    fs::write(list, text).with_context(|| format!("write {}", list.display()))
+    let line = format!("{}\t{}\n", directory.display(), executable.display());
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(list)
+        .with_context(|| format!("open {}", list.display()))?;
+    file.write_all(line.as_bytes()).with_context(|| format!("write {}", list.display()))
 }
 
 /// A test executable.
