@@ -24,54 +24,48 @@ const LONG: Duration = Duration::from_hours(24);
 /// Connections that tell whether a proxy resumes sessions.
 const ENOUGH: usize = 5;
 
-fn can_run(test: &str, proxy: Proxy) -> bool {
+/// Plays a scene with this proxy, where it can be had.
+fn play(test: &str, proxy: Proxy, scene: fn(Proxy) -> anyhow::Result<()>) {
     let case = Case::new(proxy.process_name(), proxy, Upstream::Http1, Holds::Trusted);
-    requirement::met(test, &["nginx"]) && !requirement::runnable(&[case]).is_empty()
+    if requirement::met(test, &["nginx"]) && !requirement::runnable(&[case]).is_empty() {
+        scene(proxy).unwrap_or_else(|error| panic!("{error:#}"));
+    }
 }
 
 #[test]
 fn a_session_that_outlives_its_certificate_is_a_drift_until_a_full_handshake() {
-    if can_run("a session that outlives its certificate", Proxy::Nginx) {
-        outlive_an_end(Proxy::Nginx).unwrap_or_else(|error| panic!("{error:#}"));
-    }
+    play("a session that outlives its certificate", Proxy::Nginx, outlive_an_end);
 }
 
 #[test]
 fn a_session_that_outlives_what_its_files_say_is_a_drift_until_a_full_handshake() {
-    if can_run("a session that outlives what its files say", Proxy::Nginx) {
-        outlive_the_files(Proxy::Nginx).unwrap_or_else(|error| panic!("{error:#}"));
-    }
+    play("a session that outlives what its files say", Proxy::Nginx, outlive_the_files);
 }
 
 #[test]
 fn a_session_of_envoy_that_outlives_its_certificate_is_a_drift_until_a_full_handshake() {
-    if can_run("a session of Envoy that outlives its certificate", Proxy::Envoy) {
-        outlive_an_end(Proxy::Envoy).unwrap_or_else(|error| panic!("{error:#}"));
-    }
+    play("a session of Envoy that outlives its certificate", Proxy::Envoy, outlive_an_end);
 }
 
 #[test]
 fn a_session_of_envoy_that_outlives_what_its_files_say_is_a_drift_until_a_full_handshake() {
-    if can_run("a session of Envoy that outlives what its files say", Proxy::Envoy) {
-        outlive_the_files(Proxy::Envoy).unwrap_or_else(|error| panic!("{error:#}"));
-    }
+    play("a session of Envoy that outlives what its files say", Proxy::Envoy, outlive_the_files);
 }
 
 #[test]
 fn caddy_keeps_no_session_that_could_outlive_its_certificate() {
-    if can_run("Caddy keeps no session that could outlive its certificate", Proxy::Caddy) {
-        outlive_nothing().unwrap_or_else(|error| panic!("{error:#}"));
-    }
+    let test = "Caddy keeps no session that could outlive its certificate";
+    play(test, Proxy::Caddy, outlive_nothing);
 }
 
 /// Each of Caddy's handshakes is a full one and shows what it has loaded, and it names no revocation
 /// list: there is nothing to outlive.
-fn outlive_nothing() -> anyhow::Result<()> {
+fn outlive_nothing(proxy: Proxy) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let here = dir.path().to_owned();
     let ending = pki::ending_client(&here, "ending", LIFE)?;
     let ends_at = Instant::now() + LIFE;
-    let stage = Stage::start(dir, Proxy::Caddy, (&ending).into())?;
+    let stage = Stage::start(dir, proxy, (&ending).into())?;
     stage.request_until("the certificate to be presented", shows(&ending))?;
     wait_for_the_end(ends_at)?;
     let renewed = pki::ending_client(&here, "renewed", LONG)?;
