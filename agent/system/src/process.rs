@@ -7,12 +7,15 @@ use rustix::{
     param::clock_ticks_per_second,
     time::{ClockId, Timespec, clock_gettime},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{clock::monotonic_now, foreign};
 use hopsight_core::{model::Timestamp, policy::time::UnixTime, workload::cgroup::CgroupIdentity};
 
-/// A process id that cannot be confused with a later process of the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A process id that cannot be confused with a later process of the same number, within one boot.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct ProcessKey {
     /// Process id in the agent's pid namespace.
     pub pid: u32,
@@ -21,10 +24,12 @@ pub struct ProcessKey {
 }
 
 impl ProcessKey {
-    /// Whether this very process is still running.
+    /// Whether this very process is still running, and not only waiting for its parent to ask how it
+    /// ended.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        Stat::read(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks)
+        let is_it = |stat: Stat| stat.start_ticks == self.start_ticks && !stat.has_ended;
+        Stat::read(self.pid).is_ok_and(is_it)
     }
 }
 
@@ -79,6 +84,8 @@ pub struct Stat {
     pub parent: u32,
     /// Start, in clock ticks after boot (`starttime`).
     pub start_ticks: u64,
+    /// It has ended, and its parent has not asked how (`state` is Z or X).
+    pub has_ended: bool,
 }
 
 impl Stat {
@@ -108,10 +115,36 @@ impl Stat {
         let (_, after_name) = text.rsplit_once(')')?;
         let mut fields = after_name.split_ascii_whitespace();
         Some(Self {
-            parent: fields.nth(1)?.parse().ok()?,
+            has_ended: matches!(fields.next()?, "Z" | "X"),
+            parent: fields.next()?.parse().ok()?,
             start_ticks: fields.nth(17)?.parse().ok()?,
         })
     }
+}
+
+/// This moment in clock ticks after boot, as starts are counted.
+#[must_use]
+pub fn ticks_now() -> u64 {
+    let up = duration_of(clock_gettime(ClockId::Boottime));
+    let per_second = clock_ticks_per_second().max(1);
+    let within = u64::from(up.subsec_nanos()) * per_second / 1_000_000_000;
+    up.as_secs() * per_second + within
+}
+
+/// A span in clock ticks.
+#[must_use]
+pub fn ticks_of(span: Duration) -> u64 {
+    let per_second = u128::from(clock_ticks_per_second().max(1));
+    u64::try_from(span.as_millis() * per_second / 1_000).unwrap_or(u64::MAX)
+}
+
+/// How many bytes a process has read so far (`rchar` of `proc_pid_io(5)`), from files and whatever else
+/// it can read; `None` where the kernel does not count them, or does not say.
+#[must_use]
+pub fn bytes_read(pid: u32) -> Option<u64> {
+    let text = foreign::fact(pid, "io").ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find_map(|line| line.strip_prefix("rchar:")?.trim().parse().ok())
 }
 
 /// The moment `ticks` after boot, on the wall clock. Steps of that clock move it.
@@ -160,9 +193,33 @@ mod tests {
         let fields = "S 41 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 9 10";
         for name in ["nginx", "a b", "x) R 1 (y", ""] {
             let stat = Stat::parse(&format!("42 ({name}) {fields}"));
-            assert_eq!(stat, Some(Stat { parent: 41, start_ticks: 123_456 }), "{name}");
+            let want = Stat { parent: 41, start_ticks: 123_456, has_ended: false };
+            assert_eq!(stat, Some(want), "{name}");
         }
+        let ended = Stat::parse(&format!("42 (nginx) {}", fields.replacen('S', "Z", 1)));
+        assert!(ended.is_some_and(|stat| stat.has_ended));
         assert_eq!(Stat::parse("42 (nginx) S 41"), None);
+    }
+
+    #[test]
+    fn what_a_process_reads_is_counted() {
+        let ours = std::process::id();
+        let Some(before) = bytes_read(ours) else {
+            // A kernel without accounting of input and output.
+            assert!(!std::path::Path::new("/proc/self/io").exists());
+            return;
+        };
+        fs::read("/proc/self/status").unwrap();
+        assert!(bytes_read(ours).unwrap() > before);
+        assert_eq!(bytes_read(1 << 23), None, "no such process");
+    }
+
+    #[test]
+    fn ticks_are_counted_from_boot() {
+        let began = Stat::read(std::process::id()).unwrap().start_ticks;
+        let now = ticks_now();
+        assert!(began <= now && now - began < ticks_of(Duration::from_hours(24)), "{began} {now}");
+        assert_eq!(ticks_of(Duration::from_secs(2)), 2 * clock_ticks_per_second());
     }
 
     #[test]

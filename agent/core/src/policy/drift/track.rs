@@ -180,7 +180,9 @@ impl Track {
             && at > drift.last_offending
         {
             self.good_again = Some(self.good_again.map_or(at, |known| known.min(at)));
-            let is_later = seen.configured_at.is_some() && seen.configured_at > self.bad_configured;
+            let is_later = !seen.is_of_several
+                && seen.configured_at.is_some()
+                && seen.configured_at > self.bad_configured;
             self.is_ruled_out |= is_ruled_out && is_later;
             if self.causes.include_treatment(seen) {
                 if is_later {

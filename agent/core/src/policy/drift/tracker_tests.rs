@@ -97,7 +97,8 @@ impl Scene {
                 // A worker with an older configuration.
                 return known.clone();
             }
-            HopContext { intent, loaded_at, ..known.clone() }
+            let is_shared = seen.is_of_several;
+            HopContext { intent, is_shared, loaded_at, ..known.clone() }
         };
         self.hops.describe(&proxy, &upstream, describe, now);
     }
