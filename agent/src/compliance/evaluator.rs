@@ -191,7 +191,7 @@ impl Evaluator {
         let loaded = proxy.as_ref().and_then(Proxy::loaded_at);
         seen.loaded_at = loaded.filter(|_| is_only_one).or(configured_at);
         seen.configured_at = configured_at;
-        seen.is_of_several = !is_only_one;
+        seen.is_shared = !is_only_one;
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk.as_ref();
@@ -239,6 +239,7 @@ impl Evaluator {
             HopContext {
                 name: upstream,
                 intent,
+                is_shared: !is_only_one,
                 loaded_at,
                 client_certificate_since,
                 compliance: Some(compliance),

@@ -24,6 +24,10 @@ pub struct HopContext {
     pub name: Option<Arc<str>>,
     /// What the configuration intends.
     pub intent: Option<IntentSummary>,
+    /// Whether the configurations of several proxies of this label have the upstream, as far as that
+    /// is known: then `intent` is absent.
+    #[serde(default)]
+    pub is_shared: bool,
     /// When the configuration was loaded that the proxy runs with, seconds since the Unix epoch;
     /// absent where that is not known.
     #[serde(default)]

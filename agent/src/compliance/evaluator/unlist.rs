@@ -59,8 +59,7 @@ impl Evaluator {
     /// Whether others of this name may have a say in a hop that outlived a restart: they had before,
     /// and are known again once they open a connection.
     pub(super) fn may_have_others(&self, hop: &Hop) -> bool {
-        let was_shared = hop.context.compliance.is_some() && hop.context.intent.is_none();
-        was_shared && hop.first_seen < self.began_at() && !self.knows_all()
+        hop.context.is_shared && hop.first_seen < self.began_at() && !self.knows_all()
     }
 
     /// When it began, on the wall clock of now: seconds since the Unix epoch.
