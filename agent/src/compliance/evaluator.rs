@@ -187,7 +187,7 @@ impl Evaluator {
         let loaded = proxy.as_ref().and_then(Proxy::loaded_at);
         seen.loaded_at = loaded.filter(|_| !has_others).or(configured_at);
         seen.configured_at = configured_at;
-        seen.is_of_several = is_shared;
+        seen.is_shared = is_shared;
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk.as_ref();

@@ -7,27 +7,28 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
 use anyhow::Context as _;
 use serde_json::Value;
+use signal_hook::consts::SIGHUP;
 
 use crate::config::Config;
 
-/// How often SIGHUP came; clones share it.
+/// Whether SIGHUP came since the file of events was opened; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct HangUps(Arc<AtomicU64>);
+pub struct HangUps(Arc<AtomicBool>);
 
 impl HangUps {
-    /// It came.
-    pub fn note(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// Notes it from now on. It no longer ends the process, which is not to end while it starts, either.
+    ///
+    /// # Errors
+    /// The system refuses a handler.
+    pub fn note(&self) -> anyhow::Result<()> {
+        let noted = signal_hook::flag::register(SIGHUP, Arc::clone(&self.0));
+        noted.map(drop).context("listen for SIGHUP")
     }
 }
 
@@ -37,7 +38,6 @@ pub struct EventFile {
     path: PathBuf,
     file: File,
     hang_ups: HangUps,
-    seen: u64,
 }
 
 impl EventFile {
@@ -48,7 +48,7 @@ impl EventFile {
     pub fn open(path: &Path, hang_ups: HangUps) -> anyhow::Result<Self> {
         let file = append_to(path)
             .with_context(|| format!("open {} for connection events", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, seen: hang_ups.count(), hang_ups })
+        Ok(Self { path: path.to_owned(), file, hang_ups })
     }
 
     /// The directory it is opened in.
@@ -66,8 +66,7 @@ fn append_to(path: &Path) -> io::Result<File> {
 
 impl Write for EventFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.hang_ups.count();
-        if std::mem::replace(&mut self.seen, count) != count {
+        if self.hang_ups.0.swap(false, Ordering::Relaxed) {
             match append_to(&self.path) {
                 Ok(file) => self.file = file,
                 Err(error) => tracing::warn!(
@@ -161,13 +160,13 @@ mod tests {
         file.write_all(b"one\n").unwrap();
         fs::rename(&path, &old).unwrap();
         file.write_all(b"two\n").unwrap();
-        hang_ups.note();
+        hang_ups.0.store(true, Ordering::Relaxed);
         file.write_all(b"three\n").unwrap();
         assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
 
         // Where it cannot be, nothing is lost.
-        hang_ups.note();
+        hang_ups.0.store(true, Ordering::Relaxed);
         let mut file = EventFile { path: directory.path().join("no/events"), ..file };
         file.write_all(b"four\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\nfour\n");

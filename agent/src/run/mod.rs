@@ -108,10 +108,11 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     if options.record.is_none() {
         key_session_names();
     }
+    let hang_ups = HangUps::default();
+    hang_ups.note()?;
     let probes_libraries = options.live.library;
     // First everything that takes privileges, all of it in this one thread.
     let server = Server::bind(&options)?;
-    let hang_ups = HangUps::default();
     let output = options.events.as_deref().map(|path| event_output(path, &hang_ups)).transpose()?;
     let needs = needs(&options, &server);
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
@@ -196,11 +197,8 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     tracing::info!(%state, "privileges: {detail}");
     exporter.health().set(PRIVILEGES, state, detail);
     crate::run::memory::return_free_pages();
-    let renew = || {
-        hang_ups.note();
-        options.config.iter().for_each(ConfigFile::tell_changes);
-    };
-    let answer = server.run(&exporter, pipeline_ended, &deadline, renew);
+    let tell_changes = || options.config.iter().for_each(ConfigFile::tell_changes);
+    let answer = server.run(&exporter, pipeline_ended, &deadline, tell_changes);
     hopsight_capture::leave_probes_to_exit();
     stop.store(true, Ordering::Relaxed);
     waker.wake();

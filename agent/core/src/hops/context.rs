@@ -26,7 +26,7 @@ pub struct HopContext {
     pub intent: Option<IntentSummary>,
     /// Others have a say in the hop beside the configuration that says this: proxies of the same label,
     /// or workers that go on with an older one. It rules out nothing then.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub is_shared: bool,
     /// When the configuration was loaded that the proxy runs with, seconds since the Unix epoch;
     /// absent where that is not known.

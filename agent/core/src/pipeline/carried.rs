@@ -20,6 +20,10 @@
 //! | any, and an external key may have begun the session | `resumed_unseen` |
 //! | any, and the library shows the program's tickets, of which this is none | `resumed_unseen` |
 //!
+//! A proxy may shake hands before its library was looked into. Where all sessions of the owner were
+//! seen to begin, and all that may have begun before are alike whatever their scope, the last row does
+//! not hold.
+//!
 //! An owner that is older than the watch may have sessions that nobody saw begin. There the last
 //! full handshake of the very upstream and server name has to be one of them: that everything known of an
 //! address is alike does not answer for a name that is new, for an upstream block of the same address,
@@ -45,6 +49,7 @@ use super::{
 use crate::{
     model::{ClientAuth, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp},
     report::{CarriedBy, CarriedFrom, ConnectionReport, Verdict},
+    tls::session::Identity,
     verdict::Judgement,
 };
 
@@ -87,7 +92,7 @@ impl FullHandshakes {
     }
 
     /// Notes that a session may have begun, or was renewed.
-    fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
+    fn note(&mut self, session: &Session, is_shown: bool, verdict: Verdict, at: Timestamp) {
         let Session::Unnamed { key, basis, taken, ticket } = session else { return };
         if !may_have_begun_a_session(verdict) {
             return;
@@ -101,10 +106,10 @@ impl FullHandshakes {
             Basis::Unseen => return,
             Basis::Session => {
                 let identity = taken.map(|taken| taken.length);
-                return self.unnamed.renew(key, identity, at, *ticket);
+                return self.unnamed.renew(key, is_shown, identity, at, *ticket);
             }
         };
-        self.unnamed.begin(key, client_auth, at, *ticket);
+        self.unnamed.begin(key, is_shown, client_auth, at, *ticket);
     }
 
     /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.
@@ -140,7 +145,11 @@ impl FullHandshakes {
         resumed: Option<bool>,
         shown_to: Option<(&Process, HandshakeKey)>,
     ) {
-        self.note(&session, full.verdict, full.at);
+        let process = shown_to.map(|(process, _)| process);
+        let at = full.at;
+        // Whose messages are shown, its tickets are shown, too, if any are.
+        let is_shown = full.verdict.evidence == Evidence::Library || self.shows_tickets(process);
+        self.note(&session, is_shown, full.verdict, at);
         let is_full = full.is_certain() && resumed == Some(false);
         let full = is_full.then(|| Arc::new(full));
         match session {
@@ -149,11 +158,13 @@ impl FullHandshakes {
                     self.name(given, &full);
                 }
             }
-            Session::Unnamed { key, taken, .. } => {
+            Session::Unnamed { key, basis, taken, .. } => {
                 if let Some((process, handshake)) = shown_to {
-                    let resumed = taken.filter(|_| resumed == Some(true)).map(|taken| taken.name);
-                    let first = resumed.and_then(|name| self.sessions.find(name)).cloned();
-                    self.sessions.rest(handshake, process, resumed, full.clone().or(first));
+                    let taken = taken.filter(|_| resumed == Some(true));
+                    let first = || self.rests_on(&key, basis, taken, Some(process), at).ok();
+                    let full = full.clone().or_else(first);
+                    let resumed = taken.map(|taken| taken.name);
+                    self.sessions.rest(handshake, process, resumed, full);
                 }
                 if let Some(full) = full {
                     self.unnamed.insert(key, &full);
@@ -168,8 +179,7 @@ impl FullHandshakes {
         }
     }
 
-    /// The full handshake of a session that is resumed at `at`, and how it was found; `origin` says who
-    /// resumes it.
+    /// The full handshake of a session that is resumed at `at`; `origin` says who resumes it.
     ///
     /// # Errors
     /// [`Reason::HandshakeFailed`] if the resumption did not succeed;
@@ -182,37 +192,60 @@ impl FullHandshakes {
         origin: &Origin,
         outcome: Outcome,
         at: Timestamp,
-    ) -> Result<(Arc<Full>, CarriedBy), Reason> {
+    ) -> Result<Arc<Full>, Reason> {
         if matches!(outcome, Outcome::Rejected | Outcome::Failed) {
             return Err(Reason::HandshakeFailed);
         }
-        let of_name = |name: &Option<SessionName>| self.sessions.find((*name)?).cloned();
         match session {
             Session::Named { offered, given } => {
-                let full = of_name(offered).ok_or(Reason::ResumedUnseen)?;
+                let known = offered.and_then(|name| self.sessions.find(name));
+                let full = known.filter(|full| full.is_certain());
+                let full = full.cloned().ok_or(Reason::ResumedUnseen)?;
                 // Resumed, it may get a new ticket.
                 self.name(*given, &full);
-                Ok((full, CarriedBy::Session))
+                Ok(full)
             }
             Session::Unnamed { key, basis, taken, .. } => {
-                match (of_name(&taken.map(|taken| taken.name)), basis) {
-                    (Some(full), _) => Ok((full, CarriedBy::Session)),
-                    (None, Basis::Session) if !self.shows_tickets(origin) => {
-                        let identity = taken.map(|taken| taken.length);
-                        let full = self.unnamed.carry(key, identity, at)?;
-                        Ok((full, CarriedBy::LastHandshake))
-                    }
-                    (None, _) => Err(Reason::ResumedUnseen),
-                }
+                let process = match origin {
+                    Origin::Process(process) => Some(process),
+                    Origin::PacketCapture => None,
+                };
+                self.rests_on(key, *basis, *taken, process, at)
             }
         }
     }
 
-    fn shows_tickets(&self, origin: &Origin) -> bool {
-        match origin {
-            Origin::Process(process) => self.sessions.shows_tickets(process),
-            Origin::PacketCapture => false,
+    /// The full handshake of a session of TLS 1.3.
+    ///
+    /// # Errors
+    /// As [`FullHandshakes::carry`].
+    fn rests_on(
+        &mut self,
+        key: &SessionKey,
+        basis: Basis,
+        taken: Option<Identity>,
+        process: Option<&Process>,
+        at: Timestamp,
+    ) -> Result<Arc<Full>, Reason> {
+        if let Some(known) = taken.and_then(|taken| self.sessions.find(taken.name)) {
+            return known.is_certain().then(|| known.clone()).ok_or(Reason::ResumedUnseen);
         }
+        if basis != Basis::Session {
+            return Err(Reason::ResumedUnseen);
+        }
+        let identity = taken.map(|taken| taken.length);
+        let full = if self.shows_tickets(process) {
+            self.unnamed.carry_unshown(key, identity, at)?
+        } else {
+            self.unnamed.carry(key, identity, at)?
+        };
+        Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
+    }
+
+    /// Whether the library shows the tickets of this process; those of a packet capture are shown by
+    /// nobody.
+    fn shows_tickets(&self, process: Option<&Process>) -> bool {
+        process.is_some_and(|process| self.sessions.shows_tickets(process))
     }
 }
 
@@ -266,12 +299,12 @@ pub(super) fn carry(
     let origin = connection.origin();
     let session = Session::of(connection, full_handshakes.owners())?;
     match full_handshakes.carry(&session, origin, verdict.outcome, at) {
-        Ok((full, by)) => {
+        Ok(full) => {
             // Why it is incomplete stays.
             let reason = verdict.reason.filter(|_| is_incomplete);
             let (outcome, evidence) = (verdict.outcome, Evidence::Carried);
             *verdict = Verdict { outcome, evidence, reason, ..full.verdict };
-            Some(full.carried(by, at))
+            Some(full.carried(at))
         }
         Err(reason) => {
             verdict.reason = Some(reason);

@@ -56,7 +56,7 @@ pub struct Observation<'a> {
     pub had_client_certificate: bool,
     /// Whether others have a say in the hop, who may ask for different things: proxies of this label, or
     /// workers that go on with an older configuration.
-    pub is_of_several: bool,
+    pub is_shared: bool,
 }
 
 impl<'a> Observation<'a> {
@@ -90,7 +90,7 @@ impl<'a> Observation<'a> {
             loaded_at: None,
             configured_at: None,
             had_client_certificate: false,
-            is_of_several: false,
+            is_shared: false,
         }
     }
 

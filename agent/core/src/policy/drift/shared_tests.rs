@@ -31,10 +31,10 @@ fn what_others_may_still_do_is_not_over() {
     ] {
         let good: Vec<Connection> = good;
         let mut scene = Scene::new(Options::default());
-        let seen = |verdict, (opened, load, is_of_several): Connection| Observation {
+        let seen = |verdict, (opened, load, is_shared): Connection| Observation {
             loaded_at: Some(at(load)),
             configured_at: Some(at(load)),
-            is_of_several,
+            is_shared,
             ..with(verdict, opened, 0)
         };
         scene.intent = Some(configured(PLAIN_CONFIGURED));

@@ -97,8 +97,7 @@ impl Scene {
                 // A worker with an older configuration.
                 return known.clone();
             }
-            let is_shared = seen.is_of_several;
-            HopContext { intent, is_shared, loaded_at, ..known.clone() }
+            HopContext { intent, is_shared: seen.is_shared, loaded_at, ..known.clone() }
         };
         self.hops.describe(&proxy, &upstream, describe, now);
     }
