@@ -84,7 +84,7 @@ pub struct Stat {
     pub parent: u32,
     /// Start, in clock ticks after boot (`starttime`).
     pub start_ticks: u64,
-    /// It has ended, and its parent has not asked how (`state` is Z or X).
+    /// It has ended, all of its threads have, and its parent has not asked how (`state` is Z or X).
     pub has_ended: bool,
 }
 
@@ -114,11 +114,11 @@ impl Stat {
     fn parse(text: &str) -> Option<Self> {
         let (_, after_name) = text.rsplit_once(')')?;
         let mut fields = after_name.split_ascii_whitespace();
-        Some(Self {
-            has_ended: matches!(fields.next()?, "Z" | "X"),
-            parent: fields.next()?.parse().ok()?,
-            start_ticks: fields.nth(17)?.parse().ok()?,
-        })
+        let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
+        let (threads, start_ticks) = (fields.nth(15)?, fields.nth(1)?.parse().ok()?);
+        // Of one whose main thread alone has ended others go on.
+        let has_ended = matches!(state, "Z" | "X") && matches!(threads, "0" | "1");
+        Some(Self { parent, start_ticks, has_ended })
     }
 }
 
@@ -138,11 +138,12 @@ pub fn ticks_of(span: Duration) -> u64 {
     u64::try_from(span.as_millis() * per_second / 1_000).unwrap_or(u64::MAX)
 }
 
-/// How many bytes a process has read so far (`rchar` of `proc_pid_io(5)`), from files and whatever else
-/// it can read; `None` where the kernel does not count them, or does not say.
+/// How many bytes the main thread of a process has read so far (`rchar` of `proc_pid_io(5)`), from files
+/// and whatever else it can read; `None` where the kernel does not count them, or does not say. (What
+/// is said of the process as a whole has what its children had read that ended.)
 #[must_use]
 pub fn bytes_read(pid: u32) -> Option<u64> {
-    let text = foreign::fact(pid, "io").ok()?;
+    let text = foreign::fact(pid, &format!("task/{pid}/io")).ok()?;
     let text = String::from_utf8_lossy(&text);
     text.lines().find_map(|line| line.strip_prefix("rchar:")?.trim().parse().ok())
 }
@@ -184,7 +185,11 @@ fn without_deleted(executable: PathBuf) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::{
+        io::Write as _,
+        process::{Command, Stdio},
+        time::{Instant, SystemTime},
+    };
 
     use super::*;
 
@@ -196,22 +201,33 @@ mod tests {
             let want = Stat { parent: 41, start_ticks: 123_456, has_ended: false };
             assert_eq!(stat, Some(want), "{name}");
         }
-        let ended = Stat::parse(&format!("42 (nginx) {}", fields.replacen('S', "Z", 1)));
-        assert!(ended.is_some_and(|stat| stat.has_ended));
+        let ended = fields.replacen('S', "Z", 1);
+        for (text, has_ended) in [(ended.clone(), true), (ended.replace("20 0 1", "20 0 2"), false)]
+        {
+            let stat = Stat::parse(&format!("42 (nginx) {text}")).unwrap();
+            assert_eq!(stat.has_ended, has_ended, "{text}");
+        }
         assert_eq!(Stat::parse("42 (nginx) S 41"), None);
     }
 
     #[test]
     fn what_a_process_reads_is_counted() {
-        let ours = std::process::id();
-        let Some(before) = bytes_read(ours) else {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let child = child.as_mut().unwrap();
+        let Some(before) = bytes_read(child.id()) else {
             // A kernel without accounting of input and output.
             assert!(!std::path::Path::new("/proc/self/io").exists());
             return;
         };
-        fs::read("/proc/self/status").unwrap();
-        assert!(bytes_read(ours).unwrap() > before);
-        assert_eq!(bytes_read(1 << 23), None, "no such process");
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(&[b'x'; 1_000]).unwrap();
+        let begin = Instant::now();
+        while bytes_read(child.id()).unwrap() < before + 1_000 {
+            assert!(begin.elapsed() < Duration::from_secs(10), "never read");
+        }
+        drop(input);
+        child.wait().unwrap();
+        assert_eq!(bytes_read(child.id()), None, "no such process");
     }
 
     #[test]
