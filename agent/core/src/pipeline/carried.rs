@@ -317,3 +317,5 @@ pub(super) fn carry(
 mod sessions_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unshown_tests;
