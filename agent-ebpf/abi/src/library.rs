@@ -35,11 +35,13 @@ pub enum Observation {
     Ticket = 13,
     /// The process runs another program, of a name that is watched.
     Started = 14,
+    /// A ticket that the server gave was not delivered, and perhaps more since.
+    TicketLost = 15,
 }
 
 impl Observation {
     /// Every observation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Transcript,
         Self::VerifyResult,
         Self::Error,
@@ -54,6 +56,7 @@ impl Observation {
         Self::NeverVerified,
         Self::Ticket,
         Self::Started,
+        Self::TicketLost,
     ];
 
     /// The observation with this number.
@@ -247,11 +250,13 @@ pub enum LibraryCount {
     Unreadable = 6,
     /// A process had delivered as much as it may in a second.
     Limited = 7,
+    /// A connection had delivered as much of tickets as one may.
+    TicketLimited = 8,
 }
 
 impl LibraryCount {
     /// Every count, in index order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hit,
         Self::Unwatched,
         Self::Server,
@@ -260,6 +265,7 @@ impl LibraryCount {
         Self::Lost,
         Self::Unreadable,
         Self::Limited,
+        Self::TicketLimited,
     ];
 
     /// Name in metrics.
@@ -274,6 +280,7 @@ impl LibraryCount {
             Self::Lost => "lost",
             Self::Unreadable => "unreadable",
             Self::Limited => "limited",
+            Self::TicketLimited => "ticket_limited",
         }
     }
 }
