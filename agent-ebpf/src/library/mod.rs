@@ -7,6 +7,7 @@ mod boringssl;
 mod connection;
 mod emit;
 mod go;
+mod hit;
 mod registers;
 mod ticket;
 mod transcript;

@@ -18,12 +18,15 @@ mod files;
 mod inspect;
 pub mod placement;
 mod quota;
+mod raw;
 mod sampling;
 mod status;
 mod thread;
+mod together;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
+    os::fd::BorrowedFd,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -36,7 +39,7 @@ use hopsight_abi::Stack;
 use hopsight_system::{foreign::Lane, process::Stat};
 use tracing::{debug, info, warn};
 
-pub use attach::{leave_to_exit, rehearse, rehearse_locked_down};
+pub use attach::{finish, leave_to_exit, rehearse, rehearse_locked_down};
 use ceiling::{Ceiling, Misfiring};
 use discovery::{Absence, Candidate};
 use ends::Ends;
@@ -151,6 +154,16 @@ impl LibraryProbes {
         }
     }
 
+    /// Whether each probe is attached alone.
+    pub(crate) const fn attaches_alone(&self) -> bool {
+        !matches!(self.programs, attach::Programs::Together(_))
+    }
+
+    /// The programs of the probes that aya does not know, by their names.
+    pub(crate) fn unknown_to_aya(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        self.programs.unknown_to_aya()
+    }
+
     /// Takes the watched processes that run now (process id to name): attaches to the libraries of
     /// new ones, detaches from files that nobody uses any more, and follows the sampling mode.
     pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
@@ -161,7 +174,7 @@ impl LibraryProbes {
             self.ends.forget(pid);
         }
         let files = self.files.values();
-        self.quota.renew(files.map(|file| (file.whose, file.attached().count())));
+        self.quota.renew(files.map(|file| (file.whose, file.links(&self.programs))));
         // Big programs last: nobody waits for them.
         let mut in_turn: Vec<_> = running.iter().collect();
         in_turn.sort_by_cached_key(|(pid, _)| {
