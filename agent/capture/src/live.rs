@@ -32,7 +32,7 @@ use super::{
     cgroup::{Cgroup, Presence, Scope},
     library::{LibraryProbes, LibraryStatuses, LibraryThread},
     loader,
-    stats::{Received, StatsHandle},
+    stats::{Received, StatsHandle, enable_statistics},
 };
 use crate::existing::{Adoption, Connections};
 use hopsight_core::model::{ConnectionId, Event, Origin};
@@ -100,6 +100,12 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// Whether each library probe is attached alone, which takes more privileges.
+    #[must_use]
+    pub fn attaches_probes_alone(&self) -> bool {
+        self.probes.as_ref().is_some_and(LibraryProbes::attaches_alone)
+    }
+
     /// Looks at the processes that run, and probes and adopts what belongs to watched ones.
     ///
     /// # Errors
@@ -176,6 +182,7 @@ impl LiveSource {
             loader::take_map(&mut ebpf, "LOST")?,
             loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?,
             &ebpf,
+            probes.as_ref(),
             Presence::of(&cgroup)?,
         )?;
         let source = Self {
@@ -357,13 +364,6 @@ fn notice(library: &mut LibraryThread, events: &[Event]) {
 fn kernel_log(ebpf: &mut Ebpf) -> anyhow::Result<Box<dyn FnMut() + Send>> {
     let mut log = EbpfLogger::init(ebpf).context("read the kernel programs' log")?;
     Ok(Box::new(move || log.flush()))
-}
-
-/// The kernel keeps BPF statistics as long as the descriptor is open.
-fn enable_statistics() -> Option<OwnedFd> {
-    aya::sys::enable_stats(aya::sys::Stats::RunTime)
-        .inspect_err(|error| warn!(%error, "no BPF statistics (they need CAP_SYS_ADMIN)"))
-        .ok()
 }
 
 #[cfg(test)]

@@ -68,6 +68,9 @@ impl Default for PrivilegeOptions {
 pub struct Needs {
     /// Attach probes to libraries of processes that start later.
     pub library: bool,
+    /// Each of these is attached alone, before Linux 6.6: by a perf event, and after a program was loaded
+    /// that shows what the kernel knows.
+    pub probes_alone: bool,
     /// Adopt connections that processes had before they were watched.
     pub adopt: bool,
     /// Directories whose files the server's thread reads again.
@@ -182,7 +185,7 @@ impl Privileges {
             capabilities::keep(shared.needs_of(duty)).context("give up capabilities")?;
         }
         if shared.refused_calls.is_some() && shared.needs.library && duty != Duty::Probe {
-            system_calls::refuse_loading()?;
+            system_calls::refuse_probing()?;
         }
         // Not where processes are looked into: Landlock forbids that to whoever it confines
         // (Linux, Documentation/userspace-api/landlock.rst, "Ptrace restrictions").

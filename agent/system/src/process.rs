@@ -1,6 +1,6 @@
 //! What `/proc` says about a process.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, io, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use rustix::{
@@ -60,7 +60,8 @@ impl ProcessFacts {
             foreign::fact(pid, name).with_context(|| format!("read /proc/{pid}/{name}"))
         };
         let stat = Stat::read(pid)?;
-        let executable = fs::read_link(format!("/proc/{pid}/exe"))
+        let thread = thread_with_memory(pid).unwrap_or(pid);
+        let executable = fs::read_link(format!("/proc/{thread}/exe"))
             .with_context(|| format!("read the executable of process {pid}"))?;
         let arguments = arguments(&file("cmdline")?);
         let cgroup = CgroupIdentity::of_process(&String::from_utf8_lossy(&file("cgroup")?));
@@ -148,6 +149,27 @@ pub fn bytes_read(pid: u32) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("rchar:")?.trim().parse().ok())
 }
 
+/// Threads of a process that are asked for its memory.
+const MAX_THREADS: usize = 64;
+
+/// A thread of a process through whose `/proc/TID` its memory can be seen: the main thread, or, where
+/// that has ended before the others (`pthread_exit`), one of these. `None` once all have ended.
+#[must_use]
+pub fn thread_with_memory(pid: u32) -> Option<u32> {
+    // A kernel thread, and one that has ended, has no executable; of one that may not be looked at the
+    // reason is for who reads further.
+    let has_memory = |thread: &u32| match fs::read_link(format!("/proc/{thread}/exe")) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    };
+    if has_memory(&pid) {
+        return Some(pid);
+    }
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.take(MAX_THREADS).flatten();
+    let threads = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+    threads.into_iter().find(has_memory)
+}
+
 /// The moment `ticks` after boot, on the wall clock. Steps of that clock move it.
 #[must_use]
 pub fn since_boot(ticks: u64) -> UnixTime {
@@ -186,7 +208,7 @@ fn without_deleted(executable: PathBuf) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::Write as _,
+        io::{Read as _, Write as _},
         process::{Command, Stdio},
         time::{Instant, SystemTime},
     };
@@ -249,6 +271,34 @@ mod tests {
         // A test binary does not run for a day, and did not start in the future.
         assert!(now.since(ours.started_at) < Duration::from_hours(24));
         assert!(ours.started_at <= now);
+    }
+
+    #[test]
+    fn a_process_has_memory_until_its_last_thread_has_ended() {
+        // Its main thread leaves, and another one goes on until it may read.
+        const SCRIPT: &str = "import ctypes, sys, threading\n\
+            threading.Thread(target=sys.stdin.read).start()\n\
+            print('begun', flush=True)\n\
+            ctypes.CDLL(None).pthread_exit(None)";
+        assert_eq!(thread_with_memory(std::process::id()), Some(std::process::id()));
+        let mut command = Command::new("python3");
+        let piped = command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let Ok(mut process) = piped.spawn() else {
+            hopsight_test_support::not_run("memory of a process", "needs python3");
+            return;
+        };
+        let mut said = [0; 6];
+        process.stdout.take().unwrap().read_exact(&mut said).unwrap();
+        let pid = process.id();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while fs::read_link(format!("/proc/{pid}/exe")).is_ok() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let thread = thread_with_memory(pid);
+        assert!(thread.is_some_and(|thread| thread != pid), "{thread:?}");
+        drop(process.stdin.take());
+        process.wait().unwrap();
+        assert_eq!(thread_with_memory(pid), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use hopsight_core::{
         drift::{ClosedDrift, DriftEvent, Rule},
         intent::{Place, Scheme, Stated},
     },
-    report::{CarriedBy, ConnectionReport, EarlyData},
+    report::{CarriedBy, ConnectionReport, EarlyData, Unseen},
     tls::certificate_facts::CertificateAbsence,
 };
 use hopsight_export::{Exporter, events::Events};
@@ -291,6 +291,7 @@ fn words_are_those_of_the_code() {
             ("reason", words!(Reason)),
             ("rule", words!(Rule)),
             ("carried_by", words!(CarriedBy)),
+            ("unseen", words!(Unseen)),
             ("certificate_absence", words!(CertificateAbsence)),
         ] {
             assert_eq!(schema["$defs"][kind]["enum"], json!(words), "{kind} in {name}");

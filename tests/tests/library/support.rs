@@ -282,6 +282,7 @@ pub fn line(events: &[LibraryEvent]) -> String {
         LibraryObservation::VerifyCallback { result } => format!("callback={result}"),
         LibraryObservation::NeverVerified => "never-verified".to_owned(),
         LibraryObservation::TicketReceived { .. } => "ticket".to_owned(),
+        LibraryObservation::TicketLost => "ticket-lost".to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }

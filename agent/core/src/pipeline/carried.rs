@@ -35,12 +35,13 @@
 mod full;
 mod sessions;
 mod unnamed;
+mod unseen;
 mod uses;
 
 use std::{sync::Arc, time::Duration};
 
 pub use self::{full::Full, sessions::HandshakeKey};
-use self::{sessions::Sessions, unnamed::Unnamed};
+use self::{sessions::Sessions, unnamed::Unnamed, unseen::Blindness};
 use super::{
     connection::Connection,
     owners::Owners,
@@ -48,7 +49,7 @@ use super::{
 };
 use crate::{
     model::{ClientAuth, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp},
-    report::{CarriedBy, CarriedFrom, ConnectionReport, Verdict},
+    report::{CarriedBy, CarriedFrom, ConnectionReport, Unseen, Verdict},
     tls::session::Identity,
     verdict::Judgement,
 };
@@ -59,6 +60,7 @@ pub struct FullHandshakes {
     sessions: Sessions,
     unnamed: Unnamed,
     owners: Owners,
+    blindness: Blindness,
 }
 
 impl FullHandshakes {
@@ -70,18 +72,22 @@ impl FullHandshakes {
             sessions: Sessions::new(max),
             unnamed: Unnamed::new(max, max_age),
             owners: Owners::new(max.div_ceil(16)),
+            blindness: Blindness::new(max.div_ceil(16)),
         }
     }
 
     /// A process began when somebody watched.
     pub fn began(&mut self, pid: u32, at: Timestamp) {
-        self.owners.began(pid, at);
+        if self.owners.began(pid, at) {
+            self.blindness.began(pid);
+        }
     }
 
     /// Somebody opens a connection.
     pub fn opens(&mut self, origin: &Origin, at: Timestamp) {
         if let Origin::Process(process) = origin {
             self.owners.opens(process, at);
+            self.blindness.opens(process);
         }
     }
 
@@ -133,6 +139,22 @@ impl FullHandshakes {
         self.sessions.receive(handshake, ticket);
     }
 
+    /// A ticket that the server gave this process was lost.
+    pub fn ticket_lost(&mut self, pid: u32) {
+        self.blindness.ticket_lost(pid);
+    }
+
+    /// Why the full handshake of a session is not known that this one resumes.
+    #[must_use]
+    pub fn why_unseen(&self, origin: &Origin) -> Unseen {
+        match origin {
+            Origin::Process(process) => {
+                self.blindness.why(process, self.owners.of(process.pid).is_whole())
+            }
+            Origin::PacketCapture => Unseen::OlderProcess,
+        }
+    }
+
     /// Learns from a handshake that is decided, whose connection may go on: its session may be
     /// resumed at once. Only an established full handshake with a certain answer can be carried; in
     /// TLS 1.3 every other one that may have begun a session stands against that.
@@ -150,6 +172,13 @@ impl FullHandshakes {
         // Whose messages are shown, its tickets are shown, too, if any are.
         let is_shown = full.verdict.evidence == Evidence::Library || self.shows_tickets(process);
         self.note(&session, is_shown, full.verdict, at);
+        if let (Some(process), Session::Unnamed { basis: Basis::Certificates, .. }) =
+            (process, &session)
+            && full.verdict.evidence != Evidence::Library
+            && may_have_begun_a_session(full.verdict)
+        {
+            self.blindness.unread(process);
+        }
         let is_full = full.is_certain() && resumed == Some(false);
         let full = is_full.then(|| Arc::new(full));
         match session {
@@ -234,10 +263,11 @@ impl FullHandshakes {
             return Err(Reason::ResumedUnseen);
         }
         let identity = taken.map(|taken| taken.length);
-        let full = if self.shows_tickets(process) {
-            self.unnamed.carry_unshown(key, identity, at)?
-        } else {
-            self.unnamed.carry(key, identity, at)?
+        let has_lost_some = process.is_some_and(|one| self.blindness.has_lost_tickets(one));
+        let full = match (self.shows_tickets(process), has_lost_some) {
+            (false, _) => self.unnamed.carry(key, identity, at)?,
+            (true, false) => self.unnamed.carry_unshown(key, identity, at)?,
+            (true, true) => return Err(Reason::ResumedUnseen),
         };
         Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
     }
@@ -317,3 +347,5 @@ pub(super) fn carry(
 mod sessions_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unshown_tests;
