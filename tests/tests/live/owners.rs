@@ -213,7 +213,11 @@ fn another_proxy_of_the_label_ends_nothing_of_one_that_runs_on() {
     assert!(is_bad(&hop) && hop.shares().len() == 2, "{hop:#?}");
     assert_eq!(closed(&agent), 0, "{:?}", agent.drifts());
 
-    // Nor does its master, whose workers go on without it.
+    // Nor does it when its master has ended, whose workers go on.
+    let before = hop.counts.count_of(|_| true);
+    scene.wait(&agent, bad, "nginx", "the bad one to be seen again", |hop| {
+        is_bad(hop) && hop.counts.count_of(|_| true) > before
+    });
     let workers = workers(scene.proxies[bad].nginx.daemon.pid());
     scene.proxies[bad].nginx.daemon.signal(Signal::KILL).unwrap();
     scene.proxies[bad].nginx.daemon.wait_exit(CHANGE).unwrap();
