@@ -51,6 +51,13 @@ const MAX_PATH: usize = 512;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Generation(u64);
 
+/// Whether the main process of a proxy runs; where it has ended, others of the proxy run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Main {
+    Runs,
+    Ended,
+}
+
 /// A running proxy and the last good configuration it loaded.
 #[derive(Debug)]
 pub(super) struct Instance {
@@ -75,8 +82,7 @@ pub(super) struct Instance {
     is_guess: bool,
     /// What was seen of the loads of an nginx.
     loads: Option<Loads>,
-    /// Its main process has ended, and others of it run on.
-    is_orphaned: bool,
+    main: Main,
     problem: Option<String>,
     /// When the current configuration was adopted.
     adopted_at: Instant,
@@ -112,7 +118,7 @@ impl Instance {
             pending: false,
             is_guess: false,
             loads,
-            is_orphaned: false,
+            main: Main::Runs,
             problem: None,
             adopted_at: Instant::now(),
             retired: Vec::new(),
@@ -134,8 +140,8 @@ impl Instance {
     /// Whether it runs on: its main process does, or others of it do, which go on with what they have
     /// loaded.
     pub(super) fn goes_on(&mut self, has_processes: bool) -> bool {
-        self.is_orphaned = !self.master.key.is_running();
-        !self.is_orphaned || has_processes
+        self.main = if self.master.key.is_running() { Main::Runs } else { Main::Ended };
+        self.main == Main::Runs || has_processes
     }
 
     /// What was seen of its loads, to be kept over a restart.
@@ -194,8 +200,8 @@ impl Instance {
     }
 
     /// Whether the configuration on disk is newer.
-    pub(super) const fn is_pending(&self) -> bool {
-        self.pending && !self.is_orphaned
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending && self.main == Main::Runs
     }
 
     /// What is wrong with its configuration, with the place.
@@ -208,7 +214,7 @@ impl Instance {
             let seconds = self.looks.began_at.elapsed().as_secs();
             return Some(format!("{whose}: its files have been read for {seconds} s"));
         }
-        if self.is_orphaned {
+        if self.main == Main::Ended {
             return Some(format!("{whose}: has ended, and processes of it go on without it"));
         }
         let problem = self.problem.as_ref()?;
@@ -234,7 +240,7 @@ impl Instance {
     /// Has its files looked at, whether they changed and were loaded.
     pub(super) fn refresh(&mut self, readers: &Readers) {
         let pause = if self.kind.is_asked() { ASK_AGAIN } else { Duration::ZERO };
-        if !self.is_orphaned && self.looks.is_due(pause) {
+        if self.main == Main::Runs && self.looks.is_due(pause) {
             self.begin(readers, self.pending || self.problem.is_some());
         }
     }
