@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended; then the
-    /// time to the `deadline` runs. Calls `hung_up` at each SIGHUP. The service manager is told what
+    /// time to the `deadline` runs. Calls `tell_changes` at each SIGHUP. The service manager is told what
     /// happens (sd_notify(3)).
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Server {
         exporter: &Exporter,
         broken: oneshot::Receiver<()>,
         deadline: &Deadline,
-        hung_up: impl Fn(),
+        tell_changes: impl Fn(),
     ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -74,7 +74,7 @@ impl Server {
                         _ = terminate.recv() => break,
                         _ = interrupt.recv() => break,
                         _ = &mut broken => break,
-                        _ = hang_up.recv() => hung_up(),
+                        _ = hang_up.recv() => tell_changes(),
                     }
                 }
                 tell_service_manager(NotifyState::Stopping);
