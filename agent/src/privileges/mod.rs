@@ -120,6 +120,8 @@ pub struct Privileges(Arc<Shared>);
 struct Shared {
     options: PrivilegeOptions,
     needs: Needs,
+    /// What the agent was given.
+    permitted: CapabilitySet,
     /// Linux before 5.19 requires CAP_BPF for every use of a map.
     maps_need_capability: bool,
     bounding_set_is_empty: bool,
@@ -144,6 +146,7 @@ impl Privileges {
         let mut shared = Shared {
             options,
             needs,
+            permitted: capabilities::permitted().context("read our capabilities")?,
             maps_need_capability,
             bounding_set_is_empty: false,
             refused_calls: None,
@@ -269,6 +272,7 @@ impl Privileges {
 
 impl Shared {
     fn needs_of(&self, duty: Duty) -> CapabilitySet {
-        capabilities::needed(duty, &self.needs, self.maps_need_capability)
+        let needed = capabilities::needed(duty, &self.needs, self.maps_need_capability);
+        capabilities::at_hand(needed, self.permitted)
     }
 }

@@ -140,7 +140,7 @@ pub(super) fn refuse(needs: &Needs) -> anyhow::Result<usize> {
 
 /// Refuses what attaches probes to this thread and those it starts: it is for one thread only.
 pub(super) fn refuse_probing() -> anyhow::Result<()> {
-    let commands = [BPF_PROG_LOAD, BPF_LINK_CREATE].iter().map(is_command);
+    let commands = [BPF_PROG_LOAD, BPF_LINK_CREATE].into_iter().map(is_command);
     let commands = commands.collect::<Result<_, _>>().context("compile the system call filter")?;
     apply(Rules::from([(libc::SYS_bpf, commands)]))
 }
@@ -166,12 +166,12 @@ fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
     if !needs.adopt {
         rules.insert(libc::SYS_pidfd_getfd, Vec::new());
     }
-    let is_needed = |command: &&u64| match **command {
+    let is_needed = |command| match command {
         BPF_PROG_LOAD => needs.probes_alone,
         BPF_LINK_CREATE => needs.library,
         _ => false,
     };
-    let commands = BPF_COMMANDS.iter().filter(|command| !is_needed(command));
+    let commands = BPF_COMMANDS.iter().copied().filter(|command| !is_needed(*command));
     rules.insert(libc::SYS_bpf, commands.map(is_command).collect::<Result<_, _>>()?);
     let is_foreign = SOCKET_FAMILIES
         .iter()
@@ -181,8 +181,8 @@ fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
     Ok(rules)
 }
 
-fn is_command(command: &u64) -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(vec![first_argument(SeccompCmpOp::Eq, *command)?])
+fn is_command(command: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![first_argument(SeccompCmpOp::Eq, command)?])
 }
 
 /// The rules for each call by all the numbers that it has.

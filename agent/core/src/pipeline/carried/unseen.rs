@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_word() {
-        let nginx = |pid| Process { pid, name: "nginx".into(), cgroup_id: 1 };
         type Steps = fn(&mut Blindness, &dyn Fn(u32) -> Process);
+        let nginx = |pid| Process { pid, name: "nginx".into(), cgroup_id: 1 };
         let cases: [(&str, Steps, bool, Unseen); 6] = [
             ("older than the agent", |_, _| {}, false, Unseen::OlderProcess),
             ("nothing is known", |_, _| {}, true, Unseen::Unexplained),
