@@ -7,28 +7,50 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use anyhow::Context as _;
 use serde_json::Value;
-use signal_hook::consts::SIGHUP;
 
 use crate::config::Config;
 
-/// Whether SIGHUP came since the file of events was opened; clones share it.
+/// How often SIGHUP came; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct HangUps(Arc<AtomicBool>);
+pub struct HangUps(Arc<AtomicU64>);
 
 impl HangUps {
-    /// Notes it from now on. It no longer ends the process, which is not to end while it starts, either.
-    ///
-    /// # Errors
-    /// The system refuses a handler.
-    pub fn note(&self) -> anyhow::Result<()> {
-        let noted = signal_hook::flag::register(SIGHUP, Arc::clone(&self.0));
-        noted.map(drop).context("listen for SIGHUP")
+    /// It came.
+    pub fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Has SIGHUP wait from now on, in this thread and in those that it starts: it would end an agent that
+/// does not listen yet, and the kernel gives up verifying a program for whom a signal waits.
+pub fn hold_back() {
+    change_mask(libc::SIG_BLOCK);
+}
+
+/// Lets it come to this thread again.
+pub fn let_through() {
+    change_mask(libc::SIG_UNBLOCK);
+}
+
+#[expect(unsafe_code, reason = "calls of the C library")]
+fn change_mask(how: libc::c_int) {
+    // SAFETY: the set is ours, and initialized before it is used; none of these calls can fail with
+    // valid arguments.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGHUP);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
     }
 }
 
@@ -38,6 +60,7 @@ pub struct EventFile {
     path: PathBuf,
     file: File,
     hang_ups: HangUps,
+    seen: u64,
 }
 
 impl EventFile {
@@ -48,7 +71,7 @@ impl EventFile {
     pub fn open(path: &Path, hang_ups: HangUps) -> anyhow::Result<Self> {
         let file = append_to(path)
             .with_context(|| format!("open {} for connection events", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, hang_ups })
+        Ok(Self { path: path.to_owned(), file, seen: hang_ups.count(), hang_ups })
     }
 
     /// The directory it is opened in.
@@ -66,7 +89,8 @@ fn append_to(path: &Path) -> io::Result<File> {
 
 impl Write for EventFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.hang_ups.0.swap(false, Ordering::Relaxed) {
+        let count = self.hang_ups.count();
+        if std::mem::replace(&mut self.seen, count) != count {
             match append_to(&self.path) {
                 Ok(file) => self.file = file,
                 Err(error) => tracing::warn!(
@@ -160,13 +184,13 @@ mod tests {
         file.write_all(b"one\n").unwrap();
         fs::rename(&path, &old).unwrap();
         file.write_all(b"two\n").unwrap();
-        hang_ups.0.store(true, Ordering::Relaxed);
+        hang_ups.note();
         file.write_all(b"three\n").unwrap();
         assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
 
         // Where it cannot be, nothing is lost.
-        hang_ups.0.store(true, Ordering::Relaxed);
+        hang_ups.note();
         let mut file = EventFile { path: directory.path().join("no/events"), ..file };
         file.write_all(b"four\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\nfour\n");

@@ -108,11 +108,11 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     if options.record.is_none() {
         key_session_names();
     }
-    let hang_ups = HangUps::default();
-    hang_ups.note()?;
     let probes_libraries = options.live.library;
+    hang_up::hold_back();
     // First everything that takes privileges, all of it in this one thread.
     let server = Server::bind(&options)?;
+    let hang_ups = HangUps::default();
     let output = options.events.as_deref().map(|path| event_output(path, &hang_ups)).transpose()?;
     let mut needs = needs(&options, &server);
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
@@ -198,8 +198,11 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     tracing::info!(%state, "privileges: {detail}");
     exporter.health().set(PRIVILEGES, state, detail);
     crate::run::memory::return_free_pages();
-    let tell_changes = || options.config.iter().for_each(ConfigFile::tell_changes);
-    let answer = server.run(&exporter, pipeline_ended, &deadline, tell_changes);
+    let renew = || {
+        hang_ups.note();
+        options.config.iter().for_each(ConfigFile::tell_changes);
+    };
+    let answer = server.run(&exporter, pipeline_ended, &deadline, renew);
     hopsight_capture::leave_probes_to_exit();
     stop.store(true, Ordering::Relaxed);
     waker.wake();

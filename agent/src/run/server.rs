@@ -9,7 +9,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{RunOptions, deadline::Deadline};
+use super::{RunOptions, deadline::Deadline, hang_up};
 use hopsight_export::{
     Exporter,
     http::{self, Hosts, HttpLimits, tls::Tls},
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended; then the
-    /// time to the `deadline` runs. Calls `tell_changes` at each SIGHUP. The service manager is told what
+    /// time to the `deadline` runs. Calls `renew` at each SIGHUP, which has to be held back till then. The service manager is told what
     /// happens (sd_notify(3)).
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Server {
         exporter: &Exporter,
         broken: oneshot::Receiver<()>,
         deadline: &Deadline,
-        tell_changes: impl Fn(),
+        renew: impl Fn(),
     ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -66,7 +66,8 @@ impl Server {
         runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-            let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+            let mut hung_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+            hang_up::let_through();
             let mut broken = broken;
             let stopped = async {
                 loop {
@@ -74,7 +75,7 @@ impl Server {
                         _ = terminate.recv() => break,
                         _ = interrupt.recv() => break,
                         _ = &mut broken => break,
-                        _ = hang_up.recv() => tell_changes(),
+                        _ = hung_up.recv() => renew(),
                     }
                 }
                 tell_service_manager(NotifyState::Stopping);
