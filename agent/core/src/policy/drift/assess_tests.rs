@@ -71,6 +71,7 @@ pub(super) fn certificate(issuer: &str, san: &str, days_left: i64) -> Certificat
         public_key: "p256".to_owned(),
         signature: "ecdsa-with-SHA256".to_owned(),
         chain_length: 1,
+        ..CertificateFacts::default()
     }
 }
 
