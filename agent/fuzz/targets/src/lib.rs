@@ -7,6 +7,7 @@
 
 pub mod events;
 mod input;
+mod inventory;
 mod strangers;
 
 use std::{
@@ -47,6 +48,7 @@ use hopsight_core::{
 use self::{events::Checker, input::Input};
 pub use self::{
     events::{pipeline, transcript},
+    inventory::inventory,
     strangers::{haproxy_conf, nginx_conf, process},
 };
 
@@ -70,6 +72,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reassembly", reassembly),
     ("pipeline", pipeline),
     ("program", program),
+    ("inventory", inventory),
 ];
 
 /// Record walker and message reassembly: the same records and messages however the bytes are cut,
