@@ -20,6 +20,8 @@ pub struct Seen {
     pub client_subject: Option<String>,
     /// Serial number of that certificate, lower-case hexadecimal.
     pub client_serial: Option<String>,
+    /// Group of the key exchange, as the IANA registry calls it.
+    pub group: Option<String>,
     /// Whether the session was resumed.
     pub resumed: bool,
     /// Why the connection ended in its handshake.
@@ -37,6 +39,7 @@ struct Line {
     subject: String,
     serial: String,
     reused: String,
+    group: String,
     error: Option<String>,
 }
 
@@ -50,6 +53,7 @@ impl Default for Line {
             subject: String::new(),
             serial: String::new(),
             reused: String::new(),
+            group: String::new(),
             error: None,
         }
     }
@@ -94,8 +98,18 @@ impl Line {
             tls_version: given(self.protocol).map(|name| name.replace("TLSv", "")),
             client_subject: given(self.subject),
             client_serial: given(self.serial).map(|serial| serial.to_ascii_lowercase()),
+            group: given(self.group).map(registered),
             resumed: matches!(self.reused.as_str(), "r" | "1"),
             error: self.error,
         })
+    }
+}
+
+/// The registry's name of a group that OpenSSL calls by its object identifier's.
+fn registered(openssl: String) -> String {
+    match openssl.as_str() {
+        "prime256v1" => "secp256r1".to_owned(),
+        "X25519" | "X448" => openssl.to_ascii_lowercase(),
+        _ => openssl,
     }
 }

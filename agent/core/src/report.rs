@@ -9,7 +9,10 @@ use crate::{
         ClientAuth, ConnectionId, Evidence, Origin, Outcome, Reason, Security, ServerVerified,
         Timestamp, Word,
     },
-    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
+    tls::{
+        certificate_facts::{CertificateAbsence, CertificateFacts},
+        cryptography::CryptographyFacts,
+    },
     vocabulary,
 };
 
@@ -156,6 +159,9 @@ pub struct ConnectionReport {
     pub offered_versions: Vec<Word>,
     /// Negotiated cipher suite, IANA name.
     pub cipher: Option<Word>,
+    /// What else it used of cryptography.
+    #[serde(flatten)]
+    pub cryptography: CryptographyFacts,
     /// Server name the client asked for.
     pub sni: Option<Arc<str>>,
     /// Negotiated application protocol, where it is visible.

@@ -7,6 +7,7 @@ pub mod events;
 mod exporter;
 pub mod health;
 pub mod http;
+pub mod inventory;
 pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;

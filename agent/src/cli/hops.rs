@@ -1,5 +1,6 @@
 //! `hopsight hops`: the hop table of a running agent.
 
+mod filter;
 mod none;
 mod older;
 
@@ -7,8 +8,8 @@ use std::{cmp::Reverse, io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 
+pub use self::filter::HopFilter;
 use super::{
-    client::Agent,
     gate::GateArgs,
     paint::{ColorChoice, Style},
     table::{Cell, Table},
@@ -47,41 +48,6 @@ pub enum Sort {
     Name,
 }
 
-/// Which agent, and which of its hops are asked for.
-#[derive(Clone, Debug, clap::Args)]
-pub struct HopFilter {
-    #[command(flatten)]
-    pub agent: Agent,
-
-    /// Only hops of this proxy.
-    #[arg(long, value_name = "NAME")]
-    pub proxy: Option<String>,
-
-    /// Only hops to this upstream: its label, or its name in the configuration.
-    #[arg(long, value_name = "NAME")]
-    upstream: Option<String>,
-
-    /// Only hops of proxies in this Kubernetes namespace.
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
-}
-
-impl HopFilter {
-    /// Whether hops have to match something.
-    pub const fn is_narrow(&self) -> bool {
-        self.proxy.is_some() || self.upstream.is_some() || self.namespace.is_some()
-    }
-
-    fn includes(&self, hop: &Hop) -> bool {
-        let is = |wanted: &Option<String>, names: &[Option<&str>]| {
-            wanted.as_deref().is_none_or(|wanted| names.contains(&Some(wanted)))
-        };
-        is(&self.proxy, &[Some(&hop.proxy)])
-            && is(&self.upstream, &[Some(&hop.upstream), hop.context.name.as_deref()])
-            && is(&self.namespace, &[hop.context.namespace()])
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// One line per hop.
@@ -102,7 +68,7 @@ pub fn fetch(selection: &HopFilter) -> anyhow::Result<Snapshot> {
     let json = selection.agent.get("/hops")?;
     let mut snapshot: Snapshot = serde_json::from_str(&json)
         .context("understand the answer (is the agent of the same version?)")?;
-    snapshot.hops.retain(|hop| selection.includes(hop));
+    selection.retain(&mut snapshot);
     order(&mut snapshot, Sort::WorstFirst);
     Ok(snapshot)
 }
@@ -188,6 +154,7 @@ pub fn table(snapshot: &Snapshot, wide: bool) -> Table {
         headings.extend([
             "SINCE",
             "CIPHER",
+            "GROUP",
             "SNI",
             "ALPN",
             "PROTOCOL",
@@ -265,6 +232,7 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
     vec![
         time::age(now - hop.security_since).into(),
         text(state.cipher.as_deref()),
+        text(group(hop)),
         text(state.sni.as_deref()),
         text(state.alpn.as_deref()),
         protocol.join("+").into(),
@@ -283,6 +251,13 @@ fn rest(hop: &Arc<Hop>, now: f64) -> Vec<Cell> {
         pod(hop).into(),
         configured(hop),
     ]
+}
+
+/// The group of the newest key exchange that was seen.
+fn group(hop: &Hop) -> Option<&str> {
+    let kinds = hop.cryptography.kinds().iter().filter(|kind| kind.group.is_some());
+    let newest = kinds.max_by(|one, other| one.last_seen.total_cmp(&other.last_seen))?;
+    newest.group.as_deref()
 }
 
 /// The worst treatment in use; that others are used beside it; whether plaintext goes on encrypted.

@@ -12,6 +12,7 @@ mod configuration;
 mod gate;
 mod hops;
 mod intent;
+mod inventory;
 mod lint;
 mod log;
 mod paint;
@@ -27,8 +28,8 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::{
-    check::CheckArgs, hops::HopsArgs, intent::IntentArgs, lint::LintArgs, policy::PolicyCommand,
-    replay::ReplayArgs, run::RunArgs, watch::WatchArgs,
+    check::CheckArgs, hops::HopsArgs, intent::IntentArgs, inventory::InventoryArgs, lint::LintArgs,
+    policy::PolicyCommand, replay::ReplayArgs, run::RunArgs, watch::WatchArgs,
 };
 
 /// Which upstream hops of a reverse proxy are mutual TLS, one-way TLS or plaintext, with the
@@ -55,6 +56,8 @@ enum Command {
     Watch(WatchArgs),
     /// Read packet captures through the same pipeline.
     Replay(ReplayArgs),
+    /// List certificates and cryptography in use: of an agent, of saved hops, or of captures.
+    Inventory(InventoryArgs),
     /// Show what a proxy's configuration says about its upstreams, without traffic.
     Intent(IntentArgs),
     /// Hold a configuration against a policy before it is deployed.
@@ -100,6 +103,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Hops(args) => hops::hops(&args, cli.color),
         Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),
+        Command::Inventory(args) => inventory::inventory(&args),
         Command::Intent(args) => intent::intent(&args, cli.color),
         Command::Lint(args) => lint::lint(&args),
         Command::Check(args) => check::check(&args, cli.color),

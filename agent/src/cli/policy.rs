@@ -139,6 +139,8 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         verdict,
         tls_version: lowest.filter(|_| matches!(verdict.security, Security::Mtls | Security::Tls)),
         cipher: None,
+        cryptography: None,
+        resumed: None,
         client_certificate: None,
         server_certificate: None,
         carried_from: None,

@@ -45,8 +45,8 @@ impl Server {
     }
 
     /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended; then the
-    /// time to the `deadline` runs. Calls `renew` at each SIGHUP, which has to be held back till then. The service manager is told what
-    /// happens (sd_notify(3)).
+    /// time to the `deadline` runs. Calls `renew` at each SIGHUP, which was held back till then. The
+    /// service manager is told what happens (sd_notify(3)).
     ///
     /// # Errors
     /// If no further thread can be had, or the listener fails.

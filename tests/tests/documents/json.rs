@@ -22,7 +22,11 @@ use hopsight_core::{
         intent::{Place, Scheme, Stated},
     },
     report::{CarriedBy, ConnectionReport, EarlyData, Unseen},
-    tls::certificate_facts::CertificateAbsence,
+    tls::{
+        certificate_facts::CertificateAbsence,
+        cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
+        key_usage::{ExtendedKeyUse, KeyUse},
+    },
 };
 use hopsight_export::{Exporter, events::Events};
 use hopsight_tools::made_up;
@@ -32,7 +36,7 @@ use crate::{blocks, document};
 
 /// Names a Python that has `jsonschema` (it comes with what renders the chart); `cargo xtask test`
 /// sets it.
-const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
+pub const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
 
 /// Prints what is wrong with each of the instances on standard input.
 const VALIDATE: &str = "
@@ -53,7 +57,7 @@ fn examples(name: &str) -> Vec<Value> {
     blocks(&text, "json").iter().map(|block| serde_json::from_str(block).unwrap()).collect()
 }
 
-fn schema(name: &str) -> Value {
+pub fn schema(name: &str) -> Value {
     serde_json::from_str(&document(name)).unwrap()
 }
 
@@ -98,7 +102,7 @@ fn properties(schema: &Value, into: &mut BTreeSet<String>) {
 }
 
 /// Fails where a field is neither in the document's tables nor in the schema.
-fn assert_described(value: &Value, text: &str, schema: &Value) {
+pub fn assert_described(value: &Value, text: &str, schema: &Value) {
     let (mut written, mut known) = (BTreeSet::new(), BTreeSet::new());
     fields(value, &mut written);
     properties(schema, &mut known);
@@ -112,7 +116,7 @@ fn assert_described(value: &Value, text: &str, schema: &Value) {
 }
 
 /// Has a validator of others look at the instances, where it is there.
-fn assert_valid(test: &str, schema: &str, instances: &[Value]) {
+pub fn assert_valid(test: &str, schema: &str, instances: &[Value]) {
     let Some(python) = env::var_os(PYTHON) else {
         let why = format!("{PYTHON} is not set (`cargo xtask test` sets it)");
         return hopsight_test_support::not_run(test, &why);
@@ -256,6 +260,9 @@ fn the_examples_of_events_are_what_the_agent_writes() {
         report.early_data = Some(EarlyData::Accepted);
         report.server_certificate_absent = Some(CertificateAbsence::Encrypted);
         report.client_certificate_absent = Some(CertificateAbsence::NotSent);
+        report.cryptography.group_absent = Some(GroupAbsence::NotSeen);
+        report.cryptography.server_signature_absent = Some(SignatureAbsence::Encrypted);
+        report.cryptography.client_signature_absent = Some(SignatureAbsence::NotSent);
         events.send(&ends, &report, 0.0);
         events.send_hop_change(&hop, 0.0);
         events.send_intent_change(&intent, 0.0);
@@ -293,10 +300,16 @@ fn words_are_those_of_the_code() {
             ("carried_by", words!(CarriedBy)),
             ("unseen", words!(Unseen)),
             ("certificate_absence", words!(CertificateAbsence)),
+            ("group_absence", words!(GroupAbsence)),
+            ("signature_absence", words!(SignatureAbsence)),
+            ("key_use", words!(KeyUse)),
+            ("extended_key_use", words!(ExtendedKeyUse)),
         ] {
             assert_eq!(schema["$defs"][kind]["enum"], json!(words), "{kind} in {name}");
         }
     }
+    let hops = schema("hops.schema.json");
+    assert_eq!(hops["$defs"]["post_quantum"]["enum"], json!(words!(PostQuantum)));
     let events = schema("events.schema.json");
     assert_eq!(events["$defs"]["early_data"]["enum"], json!(words!(EarlyData)));
     for name in ["HOPS.md", "EVENTS.md"] {

@@ -5,6 +5,7 @@
 mod configuration;
 mod drift;
 mod intent;
+mod inventory;
 mod json;
 mod links;
 mod picture;

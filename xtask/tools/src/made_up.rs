@@ -8,7 +8,12 @@ use hopsight_core::{
         ServerVerified, Timestamp,
     },
     report::{AlertFacts, CarriedBy, CarriedFrom, ConnectionReport, Verdict},
-    tls::certificate_facts::CertificateFacts,
+    tls::{
+        certificate_facts::{CertificateFacts, IssuerFacts},
+        cryptography::{CryptographyFacts, SignatureAbsence},
+        fingerprint::Fingerprint,
+        key_usage::{ExtendedKeyUse, KeyUse},
+    },
 };
 
 const PROXIES: [&str; 6] = ["nginx", "envoy", "haproxy", "traefik", "caddy", "edge-gateway"];
@@ -82,6 +87,11 @@ pub fn connection(hop: u64, connection: u64) -> ConnectionReport {
         tls_version: is_tls.then(|| version.into()),
         offered_versions: vec![],
         cipher: is_tls.then(|| "TLS_AES_256_GCM_SHA384".into()),
+        cryptography: if is_tls {
+            cryptography(hop, version, security, evidence)
+        } else {
+            CryptographyFacts::default()
+        },
         sni: is_tls.then(|| format!("{name}.internal.example").into()),
         alpn: None,
         offered_alpn: vec![],
@@ -116,5 +126,56 @@ fn certificate(name: &str, days_left: u64) -> CertificateFacts {
         public_key: "p256".into(),
         signature: "ecdsa-with-SHA256".into(),
         chain_length: 2,
+        sha256: Some(Fingerprint::of(name.as_bytes())),
+        key_usage: Some([KeyUse::DigitalSignature].into()),
+        extended_key_usage: Some([ExtendedKeyUse::ServerAuth, ExtendedKeyUse::ClientAuth].into()),
+        issuers: vec![issuer(now).into()],
+    }
+}
+
+fn issuer(now: i64) -> IssuerFacts {
+    IssuerFacts {
+        subject: "CN=Example Internal CA".into(),
+        issuer: "CN=Example Root".into(),
+        serial: "03".into(),
+        not_before: now - 400 * 86_400,
+        not_after: now + 1_400 * 86_400,
+        public_key: "p384".into(),
+        signature: "ecdsa-with-SHA384".into(),
+        sha256: Fingerprint::of(b"Example Internal CA"),
+    }
+}
+
+/// Every third hop is hybrid, and every seventh would be if its upstream wanted to.
+fn cryptography(
+    hop: u64,
+    version: &str,
+    security: Security,
+    evidence: Evidence,
+) -> CryptographyFacts {
+    let is_1_3 = version == "1.3";
+    let offers_hybrid = is_1_3 && (hop.is_multiple_of(3) || hop.is_multiple_of(7));
+    let offered: &[&str] = if offers_hybrid {
+        &["X25519MLKEM768", "x25519", "secp256r1"]
+    } else {
+        &["x25519", "secp256r1"]
+    };
+    let group = if is_1_3 && hop.is_multiple_of(3) { "X25519MLKEM768" } else { "x25519" };
+    let signed =
+        || (!is_1_3 || evidence == Evidence::Library).then(|| "ecdsa_secp256r1_sha256".into());
+    let hidden = |is_sent: bool| match (is_sent, is_1_3 && evidence != Evidence::Library) {
+        (false, _) => Some(SignatureAbsence::NotSent),
+        (true, true) => Some(SignatureAbsence::Encrypted),
+        (true, false) => None,
+    };
+    let is_mutual = security == Security::Mtls;
+    CryptographyFacts {
+        offered_groups: offered.iter().map(|name| (*name).to_owned().into()).collect(),
+        group: Some(group.to_owned().into()),
+        server_signature: signed(),
+        server_signature_absent: hidden(true),
+        client_signature: if is_mutual { signed() } else { None },
+        client_signature_absent: hidden(is_mutual),
+        ..CryptographyFacts::default()
     }
 }

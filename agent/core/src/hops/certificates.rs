@@ -4,9 +4,9 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{labels::bounded_certificate, silence::Silence};
+use super::{labels::bounded_certificate, moment::Moment, pool::CertificatePool, silence::Silence};
 use crate::{
-    model::Timestamp,
+    model::{Evidence, Timestamp},
     report::ConnectionReport,
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
@@ -20,14 +20,42 @@ const MAX_CERTIFICATES: usize = 8;
 /// may be for other clients, and replaces nothing.
 const RENEWED_AFTER: Duration = Duration::from_mins(5);
 
-/// One certificate in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    facts: Arc<CertificateFacts>,
+/// One certificate in use. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CertificateInUse {
+    /// What it says.
+    #[serde(flatten)]
+    pub facts: Arc<CertificateFacts>,
+    /// How it was seen: `wire`, or `library` where it was sent under encryption (TLS 1.3).
+    #[serde(default = "CertificateInUse::evidence_unsaid")]
+    pub evidence: Evidence,
+    /// Finished connections in whose handshake it was sent.
+    #[serde(default)]
+    pub connections: u64,
+    /// When the first of them was reported.
+    #[serde(default)]
+    pub first_seen: f64,
+    /// When the newest was.
+    #[serde(default)]
+    pub last_seen: f64,
+    /// The same on the clock that ages are reckoned in.
+    #[serde(skip)]
     heard: Timestamp,
 }
 
-impl Seen {
+impl CertificateInUse {
+    /// Of what an agent wrote that did not say it.
+    const fn evidence_unsaid() -> Evidence {
+        Evidence::None
+    }
+
+    fn seen(&mut self, report: &ConnectionReport, now: Moment) {
+        self.connections += u64::from(report.is_final);
+        self.last_seen = now.unix_seconds;
+        self.heard = now.monotonic;
+        self.evidence = self.evidence.max(evidence(report));
+    }
+
     /// Whether it stands in the other's place by now.
     fn renews(&self, other: &Self) -> bool {
         self.facts.subject == other.facts.subject
@@ -38,8 +66,14 @@ impl Seen {
     }
 }
 
+/// What a certificate of this connection was seen by.
+fn evidence(report: &ConnectionReport) -> Evidence {
+    let is_encrypted = report.tls_version.as_ref().is_some_and(|word| word.starts_with("1.3"));
+    if is_encrypted { Evidence::Library } else { Evidence::Wire }
+}
+
 /// The certificates in use on both sides of connections with one server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Shown", into = "Shown")]
 pub struct Certificates {
     server: Side,
@@ -47,9 +81,9 @@ pub struct Certificates {
 }
 
 /// One side's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Side {
-    seen: Vec<Seen>,
+    seen: Vec<CertificateInUse>,
     /// Why the newest connection that could have shown one did not.
     absent: Option<CertificateAbsence>,
 }
@@ -57,8 +91,8 @@ struct Side {
 /// How they stand in JSON.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Shown {
-    server: Vec<Arc<CertificateFacts>>,
-    client: Vec<Arc<CertificateFacts>>,
+    server: Vec<CertificateInUse>,
+    client: Vec<CertificateInUse>,
     /// Why there is none of the server.
     #[serde(default)]
     server_absent: Option<CertificateAbsence>,
@@ -69,13 +103,9 @@ struct Shown {
 
 impl From<Shown> for Certificates {
     fn from(shown: Shown) -> Self {
-        let side = |all: Vec<Arc<CertificateFacts>>, absent| {
-            let seen = |facts| Seen { facts, heard: Timestamp::default() };
-            Side { seen: all.into_iter().map(seen).collect(), absent }
-        };
         Self {
-            server: side(shown.server, shown.server_absent),
-            client: side(shown.client, shown.client_absent),
+            server: Side { seen: shown.server, absent: shown.server_absent },
+            client: Side { seen: shown.client, absent: shown.client_absent },
         }
     }
 }
@@ -83,10 +113,9 @@ impl From<Shown> for Certificates {
 impl From<Certificates> for Shown {
     fn from(certificates: Certificates) -> Self {
         let (server_absent, client_absent) = certificates.absent();
-        let facts = |side: Side| side.seen.into_iter().map(|seen| seen.facts).collect();
         Self {
-            server: facts(certificates.server),
-            client: facts(certificates.client),
+            server: certificates.server.seen,
+            client: certificates.client.seen,
             server_absent,
             client_absent,
         }
@@ -96,11 +125,19 @@ impl From<Certificates> for Shown {
 impl Certificates {
     /// Notes those of a report, also of a refused handshake: an expired certificate is seen
     /// exactly there.
-    pub(super) fn record(&mut self, report: &ConnectionReport, now: Timestamp) {
+    pub(super) fn record(&mut self, report: &ConnectionReport, now: Moment) {
         let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
-        self.server.note(server_certificate.as_ref(), *server_certificate_absent, now);
+        let server = (server_certificate.as_ref(), *server_certificate_absent);
+        self.server.note(server, report, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
-        self.client.note(client_certificate.as_ref(), *client_certificate_absent, now);
+        let client = (client_certificate.as_ref(), *client_certificate_absent);
+        self.client.note(client, report, now);
+    }
+
+    /// Those in use, with how they were seen: the server's, and the proxy's.
+    #[must_use]
+    pub fn in_use(&self) -> [&[CertificateInUse]; 2] {
+        [&self.server.seen, &self.client.seen]
     }
 
     /// Those of the server in use.
@@ -138,11 +175,17 @@ impl Certificates {
     }
 
     /// What was read from JSON, bounded, with how long each had been silent at `now`.
-    pub(super) fn restore(&mut self, silent: [Vec<Silence>; 2], now: Timestamp) {
+    pub(super) fn restore(
+        &mut self,
+        silent: [Vec<Silence>; 2],
+        pool: &mut CertificatePool,
+        now: Timestamp,
+    ) {
         for (side, silent) in [&mut self.server, &mut self.client].into_iter().zip(silent) {
             side.seen.truncate(MAX_CERTIFICATES.min(silent.len()));
             for (seen, silent) in side.seen.iter_mut().zip(silent) {
-                *seen = Seen { facts: bounded(&seen.facts), heard: silent.heard(now) };
+                seen.facts = pool.shared(bounded(&seen.facts));
+                seen.heard = silent.heard(now);
             }
         }
     }
@@ -167,9 +210,9 @@ fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
 impl Side {
     fn note(
         &mut self,
-        facts: Option<&Arc<CertificateFacts>>,
-        absent: Option<CertificateAbsence>,
-        now: Timestamp,
+        (facts, absent): (Option<&Arc<CertificateFacts>>, Option<CertificateAbsence>),
+        report: &ConnectionReport,
+        now: Moment,
     ) {
         let Some(facts) = facts else {
             self.absent = absent.or(self.absent);
@@ -177,17 +220,25 @@ impl Side {
         };
         let all = &mut self.seen;
         if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
-            known.heard = now;
+            known.seen(report, now);
         } else {
             let facts = bounded(facts);
             match all.iter_mut().find(|seen| seen.facts == facts) {
-                Some(known) => known.heard = now,
-                None => all.push(Seen { facts, heard: now }),
+                Some(known) => known.seen(report, now),
+                None => all.push(CertificateInUse {
+                    facts,
+                    evidence: evidence(report),
+                    connections: report.is_final.into(),
+                    first_seen: now.unix_seconds,
+                    last_seen: now.unix_seconds,
+                    heard: now.monotonic,
+                }),
             }
         }
         if all.len() > MAX_CERTIFICATES {
-            let ends_last =
-                |(_, seen): &(usize, &Seen)| (seen.facts.not_after, Reverse(seen.heard));
+            let ends_last = |(_, seen): &(usize, &CertificateInUse)| {
+                (seen.facts.not_after, Reverse(seen.heard))
+            };
             if let Some((last, _)) = all.iter().enumerate().max_by_key(ends_last) {
                 all.remove(last);
             }
@@ -196,7 +247,7 @@ impl Side {
 
     fn retire(&mut self, now: Timestamp, stands_for: Duration) {
         let newest = self.seen.iter().map(|seen| seen.heard).max().unwrap_or_default();
-        let is_gone = |seen: &Seen| {
+        let is_gone = |seen: &CertificateInUse| {
             let silent = now.since(seen.heard);
             let is_renewed = || self.seen.iter().any(|other| other.renews(seen));
             seen.heard < newest && (silent > stands_for || silent > RENEWED_AFTER && is_renewed())

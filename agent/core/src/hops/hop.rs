@@ -8,6 +8,7 @@ use super::{
     certificates::Certificates,
     context::HopContext,
     counts::Counts,
+    cryptography::Cryptography,
     evaluation::Evaluation,
     labels::OTHER,
     moment::Moment,
@@ -62,6 +63,9 @@ pub struct Hop {
     /// What its connections were, in numbers.
     #[serde(flatten)]
     pub counts: Counts,
+    /// What its connections used of cryptography.
+    #[serde(default)]
+    pub cryptography: Cryptography,
     /// The servers in use, [`MAX_SERVERS`] at most, each with its treatments and certificates; of an
     /// overflow hop the worst of all its upstreams.
     #[serde(default)]
@@ -98,6 +102,7 @@ impl Hop {
             heard: now.monotonic,
             last_verdict: verdict,
             counts: Counts::default(),
+            cryptography: Cryptography::default(),
             servers: Vec::new(),
             server_certificate: None,
             client_certificate: None,
@@ -175,6 +180,7 @@ impl Hop {
         self.judge(now, stands_for);
         if report.is_final {
             self.counts.record(report, now.unix_seconds);
+            self.cryptography.record(report, now.unix_seconds);
         }
     }
 

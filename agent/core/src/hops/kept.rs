@@ -16,6 +16,7 @@ use super::{
     hop::Hop,
     labels::{OTHER, sanitised},
     moment::Moment,
+    pool::CertificatePool,
     server::{MAX_SERVERS, Server},
     silence::Silence,
     state::HopState,
@@ -103,8 +104,10 @@ impl Kept {
                 table.remember_one(ended);
             }
         }
+        let mut pool = CertificatePool::default();
         for kept in self.hops {
-            if let Some(hop) = printable(kept).and_then(|kept| kept.restored(now, set_by)) {
+            let hop = printable(kept).and_then(|kept| kept.restored(&mut pool, now, set_by));
+            if let Some(hop) = hop {
                 table.restore(hop);
             }
         }
@@ -140,7 +143,13 @@ impl KeptServer {
     }
 
     /// The server as it was; nothing of it that does not fit together.
-    fn restored(self, mut server: Server, now: Moment, set_by: f64) -> Option<Server> {
+    fn restored(
+        self,
+        mut server: Server,
+        pool: &mut CertificatePool,
+        now: Moment,
+        set_by: f64,
+    ) -> Option<Server> {
         server.address = canonical(server.address);
         server.heard = self.silent.heard(now.monotonic);
         let Self { treatments: kept, certificates, asking, unknown, .. } = self;
@@ -156,7 +165,7 @@ impl KeptServer {
                 server.restore(restored);
             }
         }
-        server.certificates.restore(certificates, now.monotonic);
+        server.certificates.restore(certificates, pool, now.monotonic);
         server.unknown_heard = unknown.map(|silence| silence.heard(now.monotonic));
         server.asking = asking.map(|kept| kept.restored(now.monotonic)).unwrap_or_default();
         Some(server)
@@ -165,7 +174,7 @@ impl KeptServer {
 
 impl KeptHop {
     /// The hop as it was; `None` where its names are not ours.
-    fn restored(self, now: Moment, set_by: f64) -> Option<Hop> {
+    fn restored(self, pool: &mut CertificatePool, now: Moment, set_by: f64) -> Option<Hop> {
         let Self { hop, silent, servers: kept } = self;
         if !is_ours(&hop.proxy) || !is_ours(&hop.upstream) || kept.len() != hop.servers.len() {
             return None;
@@ -173,10 +182,11 @@ impl KeptHop {
         let mut hop = Arc::unwrap_or_clone(hop);
         hop.heard = silent.heard(now.monotonic);
         hop.counts.bound();
+        hop.cryptography.bound();
         // Those that the agent before this one saw begin are as unknown by now.
         hop.older_sessions = None;
         let servers = std::mem::take(&mut hop.servers).into_iter().zip(kept);
-        let servers = servers.filter_map(|(server, kept)| kept.restored(server, now, set_by));
+        let servers = servers.filter_map(|(server, kept)| kept.restored(server, pool, now, set_by));
         hop.servers = servers.take(MAX_SERVERS).collect();
         hop.context.set_times_of_loading(set_by);
         hop.conclude(now);

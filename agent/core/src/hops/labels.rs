@@ -8,7 +8,10 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 use crate::{
     model::{Origin, address_text, canonical},
     report::ConnectionReport,
-    tls::certificate_facts::CertificateFacts,
+    tls::{
+        certificate::MAX_ISSUERS,
+        certificate_facts::{CertificateFacts, IssuerFacts},
+    },
 };
 
 /// Label value that stands for everything beyond a limit. No sanitised value begins with `~`.
@@ -152,7 +155,25 @@ pub fn bounded_certificate(facts: &CertificateFacts) -> CertificateFacts {
         public_key: text(&facts.public_key),
         signature: text(&facts.signature),
         chain_length: facts.chain_length,
+        sha256: facts.sha256,
+        key_usage: facts.key_usage.clone(),
+        extended_key_usage: facts.extended_key_usage.clone(),
+        issuers: facts.issuers.iter().take(MAX_ISSUERS).map(bounded_issuer).collect(),
     }
+}
+
+/// The facts, shared where they are bounded, else as a bounded copy.
+fn bounded_issuer(facts: &Arc<IssuerFacts>) -> Arc<IssuerFacts> {
+    let text = |value: &str| printable(value, MAX_TEXT_BYTES).into_owned();
+    let bounded = IssuerFacts {
+        subject: text(&facts.subject),
+        issuer: text(&facts.issuer),
+        serial: text(&facts.serial),
+        public_key: text(&facts.public_key),
+        signature: text(&facts.signature),
+        ..(**facts).clone()
+    };
+    if bounded == **facts { facts.clone() } else { bounded.into() }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
         ServerVerified, Timestamp,
     },
     report::{AlertFacts, CarriedBy, CarriedFrom, ConnectionReport, Verdict},
-    tls::certificate_facts::CertificateFacts,
+    tls::{certificate_facts::CertificateFacts, cryptography::CryptographyFacts},
 };
 
 /// The moment at which both clocks show this many seconds.
@@ -54,6 +54,7 @@ pub fn report(number: u64, security: Security) -> ConnectionReport {
         tls_version: is_tls.then(|| "1.2".into()),
         offered_versions: vec![],
         cipher: is_tls.then(|| "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".into()),
+        cryptography: CryptographyFacts::default(),
         sni: None,
         alpn: None,
         offered_alpn: vec![],
@@ -131,5 +132,6 @@ pub fn certificate(name: &str, not_after: i64) -> CertificateFacts {
         public_key: "p256".into(),
         signature: "ecdsa-with-SHA256".into(),
         chain_length: 1,
+        ..CertificateFacts::default()
     }
 }

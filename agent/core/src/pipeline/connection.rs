@@ -1,6 +1,7 @@
 //! One observed connection: from its segments to a judgement and a report.
 
 mod certificates;
+mod cryptography;
 mod judging;
 mod opening;
 mod report;

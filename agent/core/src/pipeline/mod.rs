@@ -300,6 +300,8 @@ mod acceptance_tests;
 #[cfg(test)]
 mod alike_tests;
 #[cfg(test)]
+mod cryptography_tests;
+#[cfg(test)]
 mod idle_tests;
 #[cfg(test)]
 mod library_tests;

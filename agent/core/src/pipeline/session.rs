@@ -101,7 +101,7 @@ impl Session {
         {
             return Some(Self::Named {
                 offered: client.session,
-                given: [facts.session_ticket.as_deref().copied(), server.session_id],
+                given: [facts.said().session_ticket, server.session_id],
             });
         }
         let owner = match connection.origin() {

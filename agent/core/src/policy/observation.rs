@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     report::{CarriedFrom, ConnectionReport, Verdict},
-    tls::{certificate_facts::CertificateFacts, hello::TlsVersion},
+    tls::{
+        certificate_facts::CertificateFacts, cryptography::CryptographyFacts, hello::TlsVersion,
+    },
 };
 
 /// One observed connection, with both ends named.
@@ -33,6 +35,10 @@ pub struct Observation<'a> {
     pub tls_version: Option<TlsVersion>,
     /// Negotiated cipher suite, IANA name.
     pub cipher: Option<&'a str>,
+    /// What else it used of cryptography, where that is known.
+    pub cryptography: Option<&'a CryptographyFacts>,
+    /// Whether a session was resumed.
+    pub resumed: Option<bool>,
     /// The proxy's certificate, where it was seen.
     pub client_certificate: Option<&'a CertificateFacts>,
     /// The upstream's certificate, where it was seen.
@@ -80,6 +86,8 @@ impl<'a> Observation<'a> {
             verdict: report.verdict,
             tls_version: report.tls_version.as_deref().and_then(parse_version),
             cipher: report.cipher.as_deref(),
+            cryptography: Some(&report.cryptography),
+            resumed: report.resumed,
             client_certificate: report.client_certificate.as_deref(),
             server_certificate: report.server_certificate.as_deref(),
             carried_from: report.carried_from.as_ref(),

@@ -11,18 +11,32 @@ use x509_parser::{
 
 use super::{
     fields::Fields,
+    fingerprint::Fingerprint,
     hello::Malformed,
+    key_usage::{extended_key_usage, key_usage},
     name::{distinguished_name, utf8_or_latin1, visible},
-    public_key::public_key_name,
+    public_key::{algorithm_name, public_key_name},
 };
-use crate::{collections::HashMap, model::hex, tls::certificate_facts::CertificateFacts};
+use crate::{
+    collections::HashMap,
+    model::hex,
+    tls::certificate_facts::{CertificateFacts, IssuerFacts},
+};
+
+/// Certificates behind the end entity's that are kept of one message, and the bytes of one of them
+/// that are. Chains in use have one to three.
+pub const MAX_ISSUERS: usize = 7;
+const MAX_ISSUER_DER: usize = 16 * 1024;
 
 /// What is kept of the certificates in one Certificate message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
     /// The first, which is the end entity's, DER encoded; empty if there is none.
     pub end_entity: Box<[u8]>,
-    /// How many there are.
+    /// Those behind it, in their order, without those that are longer than is kept; [`MAX_ISSUERS`]
+    /// at most.
+    pub issuers: Vec<Box<[u8]>>,
+    /// How many there are in all.
     pub length: usize,
 }
 
@@ -35,6 +49,8 @@ impl Chain {
         }
         if self.length == 0 {
             self.end_entity = der.into();
+        } else if self.length <= MAX_ISSUERS && der.len() <= MAX_ISSUER_DER {
+            self.issuers.push(der.into());
         }
         self.length += 1;
         Ok(())
@@ -78,6 +94,13 @@ pub fn parse_chain_13(body: &[u8]) -> Result<Chain, Malformed> {
 /// # Errors
 /// If there is none, or it is not X.509 (a raw public key, RFC 7250, for one).
 pub fn facts(chain: &Chain) -> Result<CertificateFacts, Malformed> {
+    let facts = end_entity(chain)?;
+    let issuers = chain.issuers.iter().filter_map(|der| issuer(der)).map(Arc::new);
+    Ok(CertificateFacts { issuers: issuers.collect(), ..facts })
+}
+
+/// The same, without those behind it.
+fn end_entity(chain: &Chain) -> Result<CertificateFacts, Malformed> {
     let (_, certificate) =
         X509Certificate::from_der(&chain.end_entity).map_err(|_| Malformed("X.509 certificate"))?;
     Ok(CertificateFacts {
@@ -90,6 +113,25 @@ pub fn facts(chain: &Chain) -> Result<CertificateFacts, Malformed> {
         public_key: public_key_name(certificate.public_key()),
         signature: signature(&certificate),
         chain_length: chain.length,
+        sha256: Some(Fingerprint::of(&chain.end_entity)),
+        key_usage: key_usage(&certificate),
+        extended_key_usage: extended_key_usage(&certificate),
+        issuers: Vec::new(),
+    })
+}
+
+/// Facts of a certificate that was sent behind another; `None` where it is not X.509.
+fn issuer(der: &[u8]) -> Option<IssuerFacts> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(IssuerFacts {
+        subject: distinguished_name(certificate.subject()),
+        issuer: distinguished_name(certificate.issuer()),
+        serial: serial(certificate.raw_serial()),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+        public_key: public_key_name(certificate.public_key()),
+        signature: signature(&certificate),
+        sha256: Fingerprint::of(der),
     })
 }
 
@@ -102,6 +144,8 @@ const MAX_REMEMBERED_DER: usize = 4096;
 #[derive(Debug, Default)]
 pub struct CertificateMemory {
     by_der: HashMap<Box<[u8]>, Arc<CertificateFacts>>,
+    /// Those behind them; `None` of what is not X.509.
+    issuers: HashMap<Box<[u8]>, Option<Arc<IssuerFacts>>>,
 }
 
 impl CertificateMemory {
@@ -110,23 +154,37 @@ impl CertificateMemory {
     /// # Errors
     /// As [`facts`].
     pub fn facts(&mut self, chain: &Chain) -> Result<Arc<CertificateFacts>, Malformed> {
-        let der = &chain.end_entity;
+        let Chain { end_entity: der, issuers, length } = chain;
+        let issuers: Vec<_> = issuers.iter().filter_map(|der| self.issuer(der)).collect();
         if let Some(known) = self.by_der.get(der) {
-            return Ok(if known.chain_length == chain.length {
+            return Ok(if known.chain_length == *length && known.issuers == issuers {
                 known.clone()
             } else {
-                CertificateFacts { chain_length: chain.length, ..(**known).clone() }.into()
+                CertificateFacts { chain_length: *length, issuers, ..(**known).clone() }.into()
             });
         }
-        let facts = Arc::new(facts(chain)?);
-        if der.len() <= MAX_REMEMBERED_DER {
-            // The few that matter are back with the next handshakes.
-            if self.by_der.len() >= MAX_REMEMBERED {
-                self.by_der.clear();
-            }
-            self.by_der.insert(der.clone(), facts.clone());
-        }
+        let facts = Arc::new(CertificateFacts { issuers, ..end_entity(chain)? });
+        remember(&mut self.by_der, der, &facts);
         Ok(facts)
+    }
+
+    fn issuer(&mut self, der: &[u8]) -> Option<Arc<IssuerFacts>> {
+        if let Some(known) = self.issuers.get(der) {
+            return known.clone();
+        }
+        let facts = issuer(der).map(Arc::new);
+        remember(&mut self.issuers, der, &facts);
+        facts
+    }
+}
+
+/// The few that matter are back with the next handshakes.
+fn remember<Facts: Clone>(known: &mut HashMap<Box<[u8]>, Facts>, der: &[u8], facts: &Facts) {
+    if der.len() <= MAX_REMEMBERED_DER {
+        if known.len() >= MAX_REMEMBERED {
+            known.clear();
+        }
+        known.insert(der.into(), facts.clone());
     }
 }
 
@@ -188,7 +246,10 @@ fn signature(certificate: &X509Certificate<'_>) -> String {
     } else if *algorithm == ED448 {
         "ed448".to_owned()
     } else {
-        oid2sn(algorithm, oid_registry()).map_or_else(|_| algorithm.to_id_string(), str::to_owned)
+        let dotted = algorithm.to_id_string();
+        // Those of keys whose identifier says it all are signatures' as well.
+        let known = oid2sn(algorithm, oid_registry()).ok().or_else(|| algorithm_name(&dotted));
+        known.map_or(dotted, str::to_owned)
     }
 }
 

@@ -1,7 +1,13 @@
 //! What is said of one certificate.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::{
+    fingerprint::Fingerprint,
+    key_usage::{ExtendedKeyUse, KeyUse},
+};
 use crate::vocabulary;
 
 vocabulary! {
@@ -24,7 +30,7 @@ vocabulary! {
 }
 
 /// Facts of one X.509 certificate (RFC 5280).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CertificateFacts {
     /// Subject distinguished name: its parts in the certificate's order with `, ` between them,
     /// values escaped as in RFC 4514.
@@ -47,9 +53,57 @@ pub struct CertificateFacts {
     pub signature: String,
     /// Number of certificates sent with it (the chain's length, itself included).
     pub chain_length: usize,
+    /// What it is told by; `None` where an agent wrote this that did not say it.
+    #[serde(default)]
+    pub sha256: Option<Fingerprint>,
+    /// What its key may be used for; `None` where it does not say.
+    #[serde(default)]
+    pub key_usage: Option<Box<[KeyUse]>>,
+    /// What for, by purpose; `None` where it does not say.
+    #[serde(default)]
+    pub extended_key_usage: Option<Box<[ExtendedKeyUse]>>,
+    /// The certificates that were sent behind it, in their order: those that are X.509 and among the
+    /// first [`MAX_ISSUERS`](super::certificate::MAX_ISSUERS). Empty where it was not seen in a
+    /// handshake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<Arc<IssuerFacts>>,
 }
 
+/// Facts of a certificate that was sent behind another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IssuerFacts {
+    /// As of [`CertificateFacts`].
+    pub subject: String,
+    /// As of [`CertificateFacts`].
+    pub issuer: String,
+    /// As of [`CertificateFacts`].
+    pub serial: String,
+    /// Start of validity, seconds since the Unix epoch.
+    pub not_before: i64,
+    /// End of validity, seconds since the Unix epoch.
+    pub not_after: i64,
+    /// As of [`CertificateFacts`].
+    pub public_key: String,
+    /// As of [`CertificateFacts`].
+    pub signature: String,
+    /// What it is told by.
+    pub sha256: Fingerprint,
+}
+
+/// How the URI of a SPIFFE ID begins, as a subject alternative name.
+const SPIFFE: &str = "URI:spiffe://";
+
 impl CertificateFacts {
+    /// Its SPIFFE ID, of which it has one at most (X509-SVID section 2).
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        let is_one = |san: &&String| {
+            let scheme = san.get(..SPIFFE.len());
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SPIFFE))
+        };
+        self.sans.iter().find(is_one).and_then(|san| san.get("URI:".len()..))
+    }
+
     /// The share of its lifetime that is left at `now` (seconds since the Unix epoch), from 1 to less
     /// than 0 once it has ended; 0 where it has none.
     #[must_use]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::{
     certificate::{self, Chain},
-    hello::{
-        ClientHello, Malformed, ServerHello, TlsVersion, accepts_early_data,
-        encrypted_extensions_alpn,
-    },
+    encrypted_extensions::{accepts_early_data, encrypted_extensions_alpn},
+    group::NamedGroup,
+    hello::{ClientHello, Malformed, ServerHello, TlsVersion},
+    key_exchange::ServerKeyExchange,
     message::handshake_type,
+    scheme::{SignatureScheme, of_signature},
     session,
 };
 use crate::model::{ClientAuth, Direction, SessionName};
@@ -24,6 +25,19 @@ pub enum ClientCertificate {
     Compressed,
 }
 
+/// What messages say that not every handshake has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The ticket in a NewSessionTicket in the clear (up to TLS 1.2).
+    pub session_ticket: Option<SessionName>,
+    /// The group that a HelloRetryRequest asked for.
+    pub retried_group: Option<NamedGroup>,
+    /// The server's part of the key exchange (up to TLS 1.2).
+    pub server_key_exchange: Option<ServerKeyExchange>,
+    /// The schemes of both CertificateVerify, by [`Direction::index`] of who sent it.
+    pub signatures: [Option<SignatureScheme>; 2],
+}
+
 /// Facts of one handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is the presence of one message")]
@@ -34,8 +48,6 @@ pub struct HandshakeFacts {
     pub hello_retry_request: bool,
     /// The ServerHello.
     pub server_hello: Option<ServerHello>,
-    /// The ticket in a NewSessionTicket in the clear (up to TLS 1.2).
-    pub session_ticket: Option<Box<SessionName>>,
     /// Application protocol from EncryptedExtensions.
     pub encrypted_alpn: Option<Arc<str>>,
     /// EncryptedExtensions was seen.
@@ -56,6 +68,8 @@ pub struct HandshakeFacts {
     pub client_key_exchange: bool,
     /// The client's CertificateVerify was seen: possession of the key is proven to the server.
     pub client_certificate_verify: bool,
+    /// What is not said in every handshake. Boxed: most connections that are waited for have none.
+    pub said: Option<Box<Said>>,
     /// Finished in the clear, by [`Direction::index`] (only the library shows it so).
     pub finished: [bool; 2],
 }
@@ -77,6 +91,7 @@ impl HandshakeFacts {
                 }
                 if hello.hello_retry_request {
                     self.hello_retry_request = true;
+                    self.said.get_or_insert_default().retried_group = hello.group;
                 } else {
                     self.server_hello = Some(hello);
                 }
@@ -85,7 +100,7 @@ impl HandshakeFacts {
                 self.hello_retry_request = true;
             }
             (Direction::ToClient, handshake_type::NEW_SESSION_TICKET) => {
-                self.session_ticket = session::clear_ticket(body).map(Box::new);
+                self.said.get_or_insert_default().session_ticket = session::clear_ticket(body);
             }
             (Direction::ToClient, handshake_type::ENCRYPTED_EXTENSIONS) => {
                 self.encrypted_extensions = true;
@@ -95,6 +110,11 @@ impl HandshakeFacts {
             (Direction::ToClient, handshake_type::CERTIFICATE) => {
                 self.server_certificate = Some(self.chain(body)?.into());
             }
+            (Direction::ToClient, handshake_type::SERVER_KEY_EXCHANGE) => {
+                let hello = self.server_hello.as_ref();
+                let sent = hello.and_then(|hello| ServerKeyExchange::parse(hello, body));
+                self.said.get_or_insert_default().server_key_exchange = sent;
+            }
             (Direction::ToClient, handshake_type::CERTIFICATE_REQUEST) => {
                 self.certificate_request = true;
             }
@@ -103,6 +123,7 @@ impl HandshakeFacts {
             }
             (Direction::ToClient, handshake_type::CERTIFICATE_VERIFY) => {
                 self.server_certificate_verify = true;
+                self.signed(sender, body);
             }
             (Direction::ToServer, handshake_type::CERTIFICATE) => {
                 let chain = self.chain(body)?;
@@ -120,6 +141,7 @@ impl HandshakeFacts {
             }
             (Direction::ToServer, handshake_type::CERTIFICATE_VERIFY) => {
                 self.client_certificate_verify = true;
+                self.signed(sender, body);
             }
             (sender, handshake_type::FINISHED) => self.finished[sender.index()] = true,
             _ => {}
@@ -133,6 +155,18 @@ impl HandshakeFacts {
         } else {
             certificate::parse_chain(body)
         }
+    }
+
+    /// Notes what a CertificateVerify of this side was signed with.
+    fn signed(&mut self, sender: Direction, body: &[u8]) {
+        let scheme = self.version().and_then(|version| of_signature(version, body));
+        self.said.get_or_insert_default().signatures[sender.index()] = scheme;
+    }
+
+    /// What was said that not every handshake has.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        self.said.as_deref().copied().unwrap_or_default()
     }
 
     /// The negotiated version, once the ServerHello was seen.

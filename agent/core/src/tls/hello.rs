@@ -10,6 +10,8 @@ use tls_parser::{
 
 use super::{
     fields::Fields,
+    group::{self, NamedGroup},
+    offered::{self, Offered},
     offers,
     session::{self, Identities},
 };
@@ -22,9 +24,10 @@ const HELLO_RETRY_REQUEST_RANDOM: [u8; 32] = [
 ];
 
 /// Extension numbers of the IANA registry that are read here; all others are skipped.
-mod extension {
+pub(super) mod extension {
     pub const SERVER_NAME: u16 = 0;
     pub const MAX_FRAGMENT_LENGTH: u16 = 1;
+    pub const SUPPORTED_GROUPS: u16 = 10;
     pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u16 = 16;
     pub const SIGNATURE_ALGORITHMS: u16 = 13;
     pub const COMPRESS_CERTIFICATE: u16 = 27;
@@ -36,6 +39,7 @@ mod extension {
     pub const EARLY_DATA: u16 = 42;
     pub const SUPPORTED_VERSIONS: u16 = 43;
     pub const POST_HANDSHAKE_AUTH: u16 = 49;
+    pub const KEY_SHARE: u16 = 51;
     /// draft-vvv-tls-alps, both codepoints in use.
     pub const APPLICATION_SETTINGS: [u16; 2] = [17513, 17613];
 }
@@ -77,7 +81,7 @@ impl TlsVersion {
         }
     }
 
-    const fn is_known(self) -> bool {
+    pub(super) const fn is_known(self) -> bool {
         matches!(self.0, 0x0002 | 0x0300..=0x0304) || self.is_draft()
     }
 }
@@ -95,6 +99,13 @@ pub fn cipher_name(cipher: u16) -> Word {
         .map_or_else(|| format!("0x{cipher:04X}").into(), |suite| suite.name.into())
 }
 
+/// The number of a suite by the name that [`cipher_name`] gives it.
+#[must_use]
+pub fn cipher_number(name: &str) -> Option<u16> {
+    let known = TlsCipherSuite::from_name(name).map(|suite| suite.id.0);
+    known.or_else(|| u16::from_str_radix(name.strip_prefix("0x")?, 16).ok())
+}
+
 /// What is used of a ClientHello. One is kept for each connection whose handshake goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is the presence of one extension")]
@@ -104,8 +115,8 @@ pub struct ClientHello {
     /// The session to resume up to TLS 1.2: the ticket in `session_ticket` (RFC 5077), else
     /// `legacy_session_id`.
     pub session: Option<SessionName>,
-    /// Offered versions, highest first, without GREASE.
-    pub versions: Box<[TlsVersion]>,
+    /// Offered versions and groups.
+    pub offered: Offered,
     /// Server name, as sent.
     pub server_name: Option<Arc<str>>,
     /// Offered application protocols.
@@ -148,6 +159,8 @@ pub struct ServerHello {
     pub hello_retry_request: bool,
     /// Which of the client's pre-shared keys was selected: the session is resumed (TLS 1.3).
     pub pre_shared_key: Option<u16>,
+    /// The group of the server's key share (TLS 1.3); of a HelloRetryRequest the one that it asks for.
+    pub group: Option<NamedGroup>,
     /// Negotiated application protocol (up to TLS 1.2).
     pub alpn: Option<Arc<str>>,
     /// Keyed hash of the message's body, by which it is told from every other: in TLS 1.3 it holds the
@@ -162,7 +175,7 @@ pub struct Malformed(pub &'static str);
 
 /// Splits an extension block into (number, whole extension with its header, content). Stops at
 /// the first one that is cut.
-fn extensions(block: &[u8]) -> impl Iterator<Item = (u16, &[u8], &[u8])> {
+pub(super) fn extensions(block: &[u8]) -> impl Iterator<Item = (u16, &[u8], &[u8])> {
     let mut fields = Fields::of(block);
     std::iter::from_fn(move || {
         let from = fields.rest();
@@ -173,7 +186,7 @@ fn extensions(block: &[u8]) -> impl Iterator<Item = (u16, &[u8], &[u8])> {
 }
 
 /// A name as text, escaped as [`slice::escape_ascii`] does it.
-fn text(bytes: &[u8]) -> Arc<str> {
+pub(super) fn text(bytes: &[u8]) -> Arc<str> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\'' | b'"' | b'\\');
     match std::str::from_utf8(bytes) {
         Ok(plain) if bytes.iter().all(is_plain) => plain.into(),
@@ -192,14 +205,23 @@ impl ClientHello {
         let mut facts = Self {
             random: hello.random.try_into().map_err(|_| Malformed("ClientHello random"))?,
             session: hello.session_id.and_then(SessionName::of),
-            versions: [TlsVersion(hello.version.0)].into(),
             ..Self::default()
         };
+        let mut versions = vec![TlsVersion(hello.version.0)];
+        let mut groups: &[u8] = &[];
         let mut order = offers::Order::default();
         for (number, whole, content) in extensions(hello.ext.unwrap_or_default()) {
             facts.openssl |= order.is_openssl(number);
+            match number {
+                extension::SUPPORTED_GROUPS => groups = content,
+                extension::SUPPORTED_VERSIONS => {
+                    versions = offered::versions(whole).unwrap_or(versions);
+                }
+                _ => {}
+            }
             facts.extension(number, whole, content);
         }
+        facts.offered = Offered::of(&versions, group::offered(groups));
         Ok(facts)
     }
 
@@ -231,8 +253,7 @@ impl ClientHello {
             }
             extension::SERVER_NAME
             | extension::MAX_FRAGMENT_LENGTH
-            | extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION
-            | extension::SUPPORTED_VERSIONS => self.parsed_extension(whole),
+            | extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION => self.parsed_extension(whole),
             _ => {}
         }
     }
@@ -248,12 +269,6 @@ impl ClientHello {
             }
             TlsExtension::ALPN(protocols) => {
                 self.alpn = protocols.into_iter().map(text).collect();
-            }
-            TlsExtension::SupportedVersions(versions) => {
-                let mut versions: Vec<_> =
-                    versions.iter().map(|v| TlsVersion(v.0)).filter(|v| v.is_known()).collect();
-                versions.sort_unstable_by(|a, b| b.cmp(a));
-                self.versions = versions.into();
             }
             TlsExtension::MaxFragmentLength(code) => self.max_fragment_length = Some(code),
             _ => {}
@@ -292,7 +307,10 @@ impl ClientHello {
         random[32 - challenge..].copy_from_slice(challenge_bytes);
         let hello = Self {
             random,
-            versions: [TlsVersion(u16::try_from(version).unwrap_or_default())].into(),
+            offered: Offered::of(
+                &[TlsVersion(u16::try_from(version).unwrap_or_default())],
+                std::iter::empty(),
+            ),
             ..Self::default()
         };
         Ok(Some((hello, 2 + length)))
@@ -323,6 +341,7 @@ impl ServerHello {
             session_id: None,
             hello_retry_request: hello.random == HELLO_RETRY_REQUEST_RANDOM,
             pre_shared_key: None,
+            group: None,
             alpn: None,
             digest: keyed_hash(body),
         };
@@ -333,6 +352,7 @@ impl ServerHello {
                     facts.version = TlsVersion(u16::from_be_bytes(selected));
                 }
                 extension::PRE_SHARED_KEY => facts.pre_shared_key = Some(selected(content)),
+                extension::KEY_SHARE => facts.group = group::selected(content),
                 extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION => {
                     if let Ok((_, TlsExtension::ALPN(protocols))) =
                         parse_tls_server_hello_extension(whole)
@@ -365,26 +385,9 @@ impl ServerHello {
             pre_shared_key: extensions(block)
                 .find(|(number, ..)| *number == extension::PRE_SHARED_KEY)
                 .map(|(.., content)| selected(content)),
+            group: None,
             alpn: None,
             digest: keyed_hash(body),
         })
     }
-}
-
-/// Whether an EncryptedExtensions body accepts 0-RTT data (RFC 8446 section 4.2.10).
-#[must_use]
-pub fn accepts_early_data(body: &[u8]) -> bool {
-    let block = body.get(2..).unwrap_or_default();
-    extensions(block).any(|(number, ..)| number == extension::EARLY_DATA)
-}
-
-/// The application protocol of an EncryptedExtensions body (RFC 8446 section 4.3.1).
-#[must_use]
-pub fn encrypted_extensions_alpn(body: &[u8]) -> Option<Arc<str>> {
-    extensions(body.get(2..)?)
-        .filter(|(number, ..)| *number == extension::APPLICATION_LAYER_PROTOCOL_NEGOTIATION)
-        .find_map(|(_, whole, _)| match parse_tls_server_hello_extension(whole) {
-            Ok((_, TlsExtension::ALPN(protocols))) => protocols.first().map(|name| text(name)),
-            _ => None,
-        })
 }

@@ -104,7 +104,7 @@ impl Order {
 }
 
 /// Values that clients send to keep servers tolerant, and that nobody may select (RFC 8701).
-const fn is_grease(value: u16) -> bool {
+pub(super) const fn is_grease(value: u16) -> bool {
     let [high, low] = value.to_be_bytes();
     high == low && low & 0x0f == 0x0a
 }

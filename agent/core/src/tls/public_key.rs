@@ -67,7 +67,7 @@ fn named_curve(dotted: &str) -> Option<&'static str> {
 }
 
 /// Algorithms whose identifier says it all (RFC 8410, 9881, 9909, 9215, 4055, 3279).
-fn algorithm_name(dotted: &str) -> Option<&'static str> {
+pub(super) fn algorithm_name(dotted: &str) -> Option<&'static str> {
     Some(match dotted {
         "1.2.156.10197.1.301" => "sm2",
         "1.2.840.10040.4.1" => "dsa",

@@ -64,7 +64,9 @@ function certificateSection(title, facts) {
   return [element("h3", {}, title), definitions([
     ["Subject", facts.subject], ["Names", facts.sans.join(", ")], ["Issuer", facts.issuer],
     ["Serial", facts.serial], ["From", date(facts.not_before)], ["Until", end],
-    ["Key", facts.public_key], ["Signature", facts.signature], ["Chain", `${facts.chain_length} certificates`],
+    ["Key", facts.public_key], ["Signature", facts.signature], ["Chain", [`${facts.chain_length} certificates`, ...(facts.issuers ?? []).map((issuer) => `${issuer.subject} until ${date(issuer.not_after)}`)].join("; ")],
+    ["Key usage", [...(facts.key_usage ?? []), ...(facts.extended_key_usage ?? [])].join(", ").replaceAll("_", " ")],
+    ["SHA-256", facts.sha256],
   ])];
 }
 
@@ -103,6 +105,22 @@ function countSections(hop) {
       ["Negotiated", hop.negotiated.map((n) => `${n.version} ${n.cipher} ${n.connections}`).join("; ")],
       ["Resumed", hop.resumption_known ? `${hop.resumed_connections} of ${hop.resumption_known}` : null],
     ])];
+}
+
+/** What its connections used of cryptography, the newest first. */
+function cryptographySection(hop) {
+  const kinds = [...(hop.cryptography ?? [])].sort((a, b) => b.last_seen - a.last_seen);
+  if (kinds.length === 0) return [];
+  const or = (value, absent) => value ?? absent?.replaceAll("_", " ") ?? "";
+  const rows = kinds.map((kind) => element("tr", {},
+    ...[`TLS ${kind.version}`, kind.cipher ?? "", or(kind.group, kind.group_absent),
+      or(kind.server_signature, kind.server_signature_absent), or(kind.client_signature, kind.client_signature_absent),
+      kind.post_quantum.replaceAll("_", " "), kind.evidence].map((text) => element("td", {}, text)),
+    element("td", { class: "number" }, String(kind.connections))));
+  const headings = ["Version", "Cipher suite", "Group", "Upstream signs with", "Proxy signs with", "Post-quantum", "Evidence", "Count"];
+  return [element("h3", {}, "Cryptography"), element("div", { class: "scroll" }, element("table", {},
+    element("thead", {}, element("tr", {}, ...headings.map((text) => element("th", { scope: "col" }, text)))),
+    element("tbody", {}, ...rows)))];
 }
 
 /** Whether the hop is as it should be, and what its proxy's configuration says. */
@@ -222,7 +240,7 @@ function renderDetail() {
     ...certificateSection("Certificate of the upstream", hop.server_certificate),
     ...certificateSection("Certificate of the proxy", hop.client_certificate),
     ...serverCertificateSection(hop),
-    ...countSections(hop), ...recentSection(hop));
+    ...cryptographySection(hop), ...countSections(hop), ...recentSection(hop));
 }
 
 let opener = null;

@@ -7,6 +7,7 @@
 
 pub mod events;
 mod input;
+mod inventory;
 mod strangers;
 
 use std::{
@@ -32,9 +33,12 @@ use hopsight_core::{
         reassembly::Stream,
     },
     tls::{
-        certificate,
+        certificate::{self, Chain, MAX_ISSUERS},
+        encrypted_extensions::encrypted_extensions_alpn,
         flights::{FlightVerdict, Flights, HelloFacts},
-        hello::{ClientHello, ServerHello, encrypted_extensions_alpn},
+        group::MAX_OFFERED,
+        hello::{ClientHello, ServerHello},
+        key_exchange::ServerKeyExchange,
         message::MessageReader,
         records::{HEADER, RecordHeader, RecordReader},
         wire::WireHandshake,
@@ -44,6 +48,7 @@ use hopsight_core::{
 use self::{events::Checker, input::Input};
 pub use self::{
     events::{pipeline, transcript},
+    inventory::inventory,
     strangers::{haproxy_conf, nginx_conf, process},
 };
 
@@ -67,6 +72,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reassembly", reassembly),
     ("pipeline", pipeline),
     ("program", program),
+    ("inventory", inventory),
 ];
 
 /// Record walker and message reassembly: the same records and messages however the bytes are cut,
@@ -178,9 +184,14 @@ pub fn hello(data: &[u8]) {
     if let Ok(hello) = ClientHello::parse(data) {
         // Nothing in it is larger than what was sent; an escaped byte is four characters.
         let names = hello.alpn.iter().map(|name| name.len()).sum::<usize>();
-        assert!(names <= 4 * data.len() && hello.versions.len() <= data.len());
+        assert!(names <= 4 * data.len() && hello.offered.versions().count() <= data.len());
+        assert!(hello.offered.groups().count() <= MAX_OFFERED.min(data.len()));
     }
-    drop(ServerHello::parse(data));
+    if let Ok(hello) = ServerHello::parse(data)
+        && let Some(sent) = ServerKeyExchange::parse(&hello, data)
+    {
+        assert!(sent.signature.is_none() || sent.is_signed);
+    }
     if let Ok(Some((_, length))) = ClientHello::parse_ssl2(data) {
         assert!(length <= data.len());
     }
@@ -191,12 +202,15 @@ pub fn hello(data: &[u8]) {
 pub fn certificate(data: &[u8]) {
     for chain in [certificate::parse_chain(data), certificate::parse_chain_13(data)] {
         let Ok(chain) = chain else { continue };
-        assert!(chain.end_entity.len() <= data.len());
+        let kept = chain.issuers.iter().map(|der| der.len()).sum::<usize>();
+        assert!(chain.end_entity.len() + kept <= data.len());
+        assert!(chain.issuers.len() <= MAX_ISSUERS.min(chain.length));
         if let Ok(facts) = certificate::facts(&chain) {
             assert_eq!(facts.chain_length, chain.length);
+            assert!(facts.issuers.len() <= chain.issuers.len());
         }
     }
-    drop(certificate::facts(&certificate::Chain { end_entity: data.into(), length: 1 }));
+    drop(certificate::facts(&Chain { end_entity: data.into(), length: 1, ..Chain::default() }));
     drop(pem::read(data));
 }
 

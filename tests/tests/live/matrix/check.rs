@@ -1,9 +1,12 @@
 //! Compares a report with what was expected, what the upstream logged, and the certificates.
 
+use std::fs;
+
 use hopsight_core::{
     model::{ClientAuth::Presented, Evidence, Outcome},
+    policy::certificate,
     report::ConnectionReport,
-    tls::certificate_facts::CertificateFacts,
+    tls::{certificate_facts::CertificateFacts, fingerprint::Fingerprint},
 };
 use hopsight_tests::{
     agent::is_address,
@@ -68,6 +71,7 @@ pub fn check(
     if !resumed {
         check_certificates(pki, hop, report, say);
     }
+    check_cryptography(hop, report, resumed, say);
     check_log(hop, report, seen, say);
 }
 
@@ -134,6 +138,40 @@ fn is(facts: &CertificateFacts, identity: &Identity) -> bool {
         && facts.issuer == format!("CN={}", pki::ISSUER_NAME)
         && facts.chain_length == 2
         && facts.public_key == "p256"
+        && facts.sha256.is_some()
+        && in_file(identity) == (facts.sha256, facts.issuers.first().map(|issuer| issuer.sha256))
+}
+
+/// What the certificates in the file are told by: the leaf, and its intermediate.
+fn in_file(identity: &Identity) -> (Option<Fingerprint>, Option<Fingerprint>) {
+    let file = fs::read(&identity.chain).unwrap();
+    let all = certificate::read(&file).unwrap();
+    let sha256 = |at: usize| all.get(at).and_then(|facts| facts.sha256);
+    (sha256(0), sha256(1))
+}
+
+/// All keys are of P-256, and each side signs with its own wherever it shows its certificate.
+fn check_cryptography(
+    hop: &Hop,
+    report: &ConnectionReport,
+    resumed: bool,
+    say: &mut impl FnMut(String),
+) {
+    let facts = &report.cryptography;
+    let signed = |is_shown: bool| is_shown.then_some("ecdsa_secp256r1_sha256");
+    let server = signed(!resumed && report.server_certificate.is_some());
+    let client = signed(!resumed && report.client_certificate.is_some());
+    let right = facts.server_signature.as_deref() == server
+        && facts.client_signature.as_deref() == client
+        && facts.server_signature.is_none() == facts.server_signature_absent.is_some()
+        && facts.client_signature.is_none() == facts.client_signature_absent.is_some()
+        && facts.group.is_none() == facts.group_absent.is_some()
+        && (facts.retried_group.is_some() == hop.case.retry)
+        && (!hop.case.retry || facts.retried_group == facts.group)
+        && facts.group.iter().all(|group| facts.offered_groups.contains(group));
+    if !right {
+        say(format!("{facts:?}"));
+    }
 }
 
 fn check_log(hop: &Hop, report: &ConnectionReport, seen: &[Seen], say: &mut impl FnMut(String)) {
@@ -155,6 +193,7 @@ fn check_log(hop: &Hop, report: &ConnectionReport, seen: &[Seen], say: &mut impl
     let certificate = report.client_certificate.as_ref();
     let right = report.tls_version.as_deref() == logged.tls_version.as_deref()
         && report.resumed == Some(logged.resumed)
+        && report.cryptography.group.as_deref() == logged.group.as_deref()
         && (report.verdict.client_auth == Presented) == presented
         && certificate.is_none_or(|facts| Some(&facts.serial) == logged.client_serial.as_ref());
     if !right {

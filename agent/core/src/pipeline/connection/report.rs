@@ -3,12 +3,17 @@
 use super::{
     Connection, Phase,
     certificates::{client_certificate, server_certificate, slot},
+    cryptography::cryptography,
 };
 use crate::{
     model::{Direction, Word, address_text},
     report::{AlertFacts, ConnectionReport, EarlyData},
     tls::{
-        alert, certificate::CertificateMemory, hello::cipher_name, transcript::Transcript,
+        alert,
+        certificate::CertificateMemory,
+        cryptography::CryptographyFacts,
+        hello::{TlsVersion, cipher_name},
+        transcript::Transcript,
         wire::WireHandshake,
     },
     verdict::Judgement,
@@ -42,6 +47,7 @@ impl Connection {
             tls_version: None,
             offered_versions: Vec::new(),
             cipher: None,
+            cryptography: CryptographyFacts::default(),
             sni: None,
             alpn: None,
             offered_alpn: Vec::new(),
@@ -83,7 +89,7 @@ fn describe(
     let facts = wire.facts();
     let shown = transcript.map(|transcript| &transcript.facts);
     if let Some(hello) = &facts.client_hello {
-        report.offered_versions = hello.versions.iter().map(|version| version.name()).collect();
+        report.offered_versions = hello.offered.versions().map(TlsVersion::name).collect();
         report.sni.clone_from(&hello.server_name);
         report.offered_alpn = hello.alpn.to_vec();
     }
@@ -106,6 +112,7 @@ fn describe(
     let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
     (report.client_certificate, report.client_certificate_absent) =
         slot(client_certificate(report, client, certificates));
+    report.cryptography = cryptography(report, facts, shown);
     report.verify_error = transcript
         .and_then(|transcript| transcript.server_verification)
         .map(|verification| verification.error);

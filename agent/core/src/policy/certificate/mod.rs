@@ -69,7 +69,8 @@ pub fn read(pem: &[u8]) -> Result<Vec<CertificateFacts>, CertificateError> {
     (0..)
         .zip(blocks)
         .map(|(first, block)| {
-            let chain = tls::Chain { end_entity: block.contents.into(), length: total - first };
+            let end_entity = block.contents.into();
+            let chain = tls::Chain { end_entity, length: total - first, ..tls::Chain::default() };
             tls::facts(&chain).map_err(|problem| CertificateError::Malformed {
                 position: first + 1,
                 problem: problem.to_string(),

@@ -44,7 +44,7 @@ pub(super) fn violated(detail: String, place: Option<&Place>) -> Answer {
 }
 
 /// The same, by a certificate.
-fn violated_by(
+pub(super) fn violated_by(
     certificate: Option<&CertificateFacts>,
     detail: String,
     place: Option<&Place>,
@@ -72,6 +72,11 @@ impl Assessor<'_> {
             Rule::CertificateExpiring => self.certificate_expiring(),
             Rule::ClientIssuerNotAllowed => self.client_issuer_not_allowed(),
             Rule::ClientSanNotAllowed => self.client_san_not_allowed(),
+            Rule::KeyExchangeBelowMinimum => self.key_exchange_below_minimum(),
+            Rule::GroupNotAllowed => self.group_not_allowed(),
+            Rule::SignatureSchemeNotAllowed => self.signature_scheme_not_allowed(),
+            Rule::SpiffeIdNotAllowed => self.spiffe_id_not_allowed(),
+            Rule::CertificateLifetimeTooLong => self.certificate_lifetime_too_long(),
             Rule::AuthenticationTooOld => self.authentication_too_old(),
             Rule::SessionOutlivesCertificate => self.session_outlives_certificate(),
         }
@@ -89,7 +94,7 @@ impl Assessor<'_> {
             || self.seen.tls_version.is_some()
     }
 
-    fn routes(&self) -> impl Iterator<Item = &Route> {
+    pub(super) fn routes(&self) -> impl Iterator<Item = &Route> {
         self.intents.iter().flat_map(|intent| &intent.routes)
     }
 
@@ -303,81 +308,6 @@ impl Assessor<'_> {
                         self.routes().find_map(|route| Some(&route.tls.ciphers.as_ref()?.at));
                     violated(format!("{cipher} is forbidden by \"{pattern}\""), place)
                 }
-            },
-        }
-    }
-
-    fn certificate_expiring(&self) -> Answer {
-        let Some(margin) = self.policy.expiry_margin else { return Answer::Met };
-        let limit = i64::try_from((self.now + margin).as_secs()).unwrap_or(i64::MAX);
-        let ends_soon = |certificate: &&CertificateFacts| certificate.not_after <= limit;
-        let client = self.seen.client_certificate.filter(ends_soon).map(|facts| ("client", facts));
-        let server =
-            self.seen.server_certificate.filter(ends_soon).map(|facts| ("upstream", facts));
-        if let Some((whose, facts)) = client.or(server) {
-            let seconds = facts.not_after - i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX);
-            let detail = format!(
-                "the {whose} certificate \"{}\" {} {} days {}",
-                facts.subject,
-                if seconds < 0 { "ended" } else { "ends in" },
-                seconds.abs() / 86_400,
-                if seconds < 0 { "ago" } else { "" },
-            );
-            let place = client.and_then(|_| self.certificate_place());
-            return violated_by(Some(facts), detail.trim_end().to_owned(), place);
-        }
-        let client_seen = self.seen.client_certificate.is_some()
-            || self.seen.verdict.client_auth != ClientAuth::Presented;
-        match self.seen.verdict.security {
-            Security::Mtls | Security::Tls
-                if client_seen && self.seen.server_certificate.is_some() =>
-            {
-                Answer::Met
-            }
-            _ => Answer::Unknown,
-        }
-    }
-
-    fn client_issuer_not_allowed(&self) -> Answer {
-        let allowed = &self.policy.allowed_client_issuers;
-        self.client_certificate_has(allowed, |certificate| {
-            if allowed.iter().any(|pattern| glob::matches(pattern, &certificate.issuer)) {
-                return Ok(());
-            }
-            Err(format!("the client certificate was issued by \"{}\"", certificate.issuer))
-        })
-    }
-
-    fn client_san_not_allowed(&self) -> Answer {
-        let allowed = &self.policy.allowed_client_sans;
-        self.client_certificate_has(allowed, |certificate| {
-            let fits = |san: &String| {
-                let name = san.split_once(':').map_or(san.as_str(), |(_kind, name)| name);
-                allowed
-                    .iter()
-                    .any(|pattern| glob::matches(pattern, san) || glob::matches(pattern, name))
-            };
-            if certificate.sans.iter().any(fits) {
-                return Ok(());
-            }
-            Err(format!("the client certificate is for [{}]", certificate.sans.join(", ")))
-        })
-    }
-
-    fn client_certificate_has(
-        &self,
-        allowed: &[String],
-        check: impl Fn(&CertificateFacts) -> Result<(), String>,
-    ) -> Answer {
-        if allowed.is_empty() {
-            return Answer::Met;
-        }
-        match (self.seen.verdict.client_auth, self.seen.client_certificate) {
-            (ClientAuth::NotRequested | ClientAuth::RequestedNotPresented, _) => Answer::Met,
-            (ClientAuth::Presented | ClientAuth::Unknown, None) => Answer::Unknown,
-            (_, Some(certificate)) => match check(certificate) {
-                Ok(()) => Answer::Met,
-                Err(detail) => violated_by(Some(certificate), detail, self.certificate_place()),
             },
         }
     }

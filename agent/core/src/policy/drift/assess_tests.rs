@@ -46,6 +46,8 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         verdict,
         tls_version: (verdict.security != Security::Plaintext).then_some(TlsVersion::TLS13),
         cipher: Some("TLS_AES_128_GCM_SHA256"),
+        cryptography: None,
+        resumed: Some(false),
         client_certificate: None,
         server_certificate: None,
         carried_from: None,
@@ -71,6 +73,7 @@ pub(super) fn certificate(issuer: &str, san: &str, days_left: i64) -> Certificat
         public_key: "p256".to_owned(),
         signature: "ecdsa-with-SHA256".to_owned(),
         chain_length: 1,
+        ..CertificateFacts::default()
     }
 }
 
@@ -87,7 +90,7 @@ pub(super) fn configured(location: &str) -> UpstreamIntent {
 }
 
 /// The words of an assessment: its compliance, then what is violated.
-fn words(policies: &str, configuration: Option<&str>, seen: &Observation<'_>) -> String {
+pub(super) fn words(policies: &str, configuration: Option<&str>, seen: &Observation<'_>) -> String {
     let policies = PolicySet::parse(policies).unwrap();
     let intent = configuration.map(configured);
     let intents: Vec<_> = intent.iter().collect();
@@ -96,7 +99,7 @@ fn words(policies: &str, configuration: Option<&str>, seen: &Observation<'_>) ->
     [assessment.compliance().as_str()].into_iter().chain(violated).collect::<Vec<_>>().join(" ")
 }
 
-fn policy(text: &str) -> String {
+pub(super) fn policy(text: &str) -> String {
     format!("[[policies]]\n{text}")
 }
 

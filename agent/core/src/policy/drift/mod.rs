@@ -3,6 +3,8 @@
 
 mod assess;
 mod cause;
+mod certificates;
+mod cryptography;
 mod options;
 mod record;
 mod ruled_out;
@@ -14,6 +16,8 @@ mod tracker;
 mod assess_tests;
 #[cfg(test)]
 mod baseline_tests;
+#[cfg(test)]
+mod cryptography_tests;
 #[cfg(test)]
 mod end_tests;
 #[cfg(test)]
@@ -66,6 +70,16 @@ vocabulary! {
         ClientIssuerNotAllowed => "client_issuer_not_allowed",
         /// The client certificate has none of the names that are allowed.
         ClientSanNotAllowed => "client_san_not_allowed",
+        /// The key exchange is weaker than policy allows.
+        KeyExchangeBelowMinimum => "key_exchange_below_minimum",
+        /// The keys come from a group that is not allowed.
+        GroupNotAllowed => "group_not_allowed",
+        /// A side signed the handshake with something that is not allowed.
+        SignatureSchemeNotAllowed => "signature_scheme_not_allowed",
+        /// The upstream's certificate has none of the SPIFFE IDs that are allowed.
+        SpiffeIdNotAllowed => "spiffe_id_not_allowed",
+        /// A certificate is valid for longer than policy allows.
+        CertificateLifetimeTooLong => "certificate_lifetime_too_long",
         /// A client certificate was presented to an upstream that must not see one.
         ThirdPartyCertificate => "third_party_certificate",
         /// The handshake that a session rests on is older than policy allows.

@@ -53,6 +53,11 @@ pub(super) fn not_judged(policy: &Policy) -> Vec<&'static str> {
         (policy.expiry_margin.is_some(), "expiry_margin"),
         (!policy.allowed_client_issuers.is_empty(), "allowed_client_issuers"),
         (!policy.allowed_client_sans.is_empty(), "allowed_client_sans"),
+        (policy.minimum_key_exchange.is_some(), "minimum_key_exchange"),
+        (!policy.allowed_groups.is_empty(), "allowed_groups"),
+        (!policy.allowed_signature_schemes.is_empty(), "allowed_signature_schemes"),
+        (!policy.allowed_spiffe_ids.is_empty(), "allowed_spiffe_ids"),
+        (policy.max_certificate_lifetime.is_some(), "max_certificate_lifetime"),
     ]
     .into_iter()
     .filter_map(|(is_asked, what)| is_asked.then_some(what))

@@ -6,7 +6,9 @@ use serde::{Deserialize, de::IgnoredAny};
 use thiserror::Error;
 use toml::Spanned;
 
-use super::{ClientCertificate, Match, Policy, PolicySet, Require, VerifyUpstream, values};
+use super::{
+    ClientCertificate, KeyExchange, Match, Policy, PolicySet, Require, VerifyUpstream, values,
+};
 use crate::tls::hello::TlsVersion;
 
 /// hopsight's own policies, in the form of a policy file.
@@ -53,6 +55,12 @@ struct RawPolicy {
     #[serde(default, deserialize_with = "values::duration")]
     max_authentication_age: Option<Duration>,
     forbidden_ciphers: Option<Spanned<Vec<String>>>,
+    minimum_key_exchange: Option<KeyExchange>,
+    allowed_groups: Option<Spanned<Vec<String>>>,
+    allowed_signature_schemes: Option<Spanned<Vec<String>>>,
+    allowed_spiffe_ids: Option<Spanned<Vec<String>>>,
+    #[serde(default, deserialize_with = "values::duration")]
+    max_certificate_lifetime: Option<Duration>,
 }
 
 fn verify_upstream<'de, D: serde::Deserializer<'de>>(
@@ -152,6 +160,11 @@ fn policy(raw: RawPolicy, index: usize, line: u32, built_in: bool) -> Policy {
         expiry_margin: raw.expiry_margin,
         max_authentication_age: raw.max_authentication_age,
         forbidden_ciphers: list(raw.forbidden_ciphers),
+        minimum_key_exchange: raw.minimum_key_exchange,
+        allowed_groups: list(raw.allowed_groups),
+        allowed_signature_schemes: list(raw.allowed_signature_schemes),
+        allowed_spiffe_ids: list(raw.allowed_spiffe_ids),
+        max_certificate_lifetime: raw.max_certificate_lifetime,
     }
 }
 
@@ -182,6 +195,16 @@ fn check(source: &str, raw: &RawPolicy) -> Result<(), PolicyError> {
         }
         if forbidden.is_some() {
             let message = format!("{key} contradicts client_certificate = \"forbidden\"");
+            return error(list.span(), &message);
+        }
+    }
+    for (key, list) in [
+        ("allowed_groups", &raw.allowed_groups),
+        ("allowed_signature_schemes", &raw.allowed_signature_schemes),
+        ("allowed_spiffe_ids", &raw.allowed_spiffe_ids),
+    ] {
+        if let Some(list) = list.as_ref().filter(|list| list.get_ref().is_empty()) {
+            let message = format!("{key} = [] allows none; leave it out to allow all");
             return error(list.span(), &message);
         }
     }

@@ -56,6 +56,17 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// The weakest key exchange that a hop may have.
+    KeyExchange {
+        /// Fresh keys for every full handshake: who gets the upstream's key later reads nothing that
+        /// was recorded before.
+        ForwardSecret => "forward-secret",
+        /// From ML-KEM, alone or beside a curve: nor does a quantum computer.
+        PostQuantum => "post-quantum",
+    }
+}
+
 /// Which hops a policy is for. What is left out matches everything; lists match if one value does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,6 +122,16 @@ pub struct Policy {
     pub max_authentication_age: Option<Duration>,
     /// Cipher suites that must not be negotiated, as patterns on the IANA name.
     pub forbidden_ciphers: Vec<String>,
+    /// The weakest key exchange.
+    pub minimum_key_exchange: Option<KeyExchange>,
+    /// Groups that the keys may come from, as patterns on the IANA name; any if empty.
+    pub allowed_groups: Vec<String>,
+    /// What either side may sign the handshake with, as patterns on the IANA name; anything if empty.
+    pub allowed_signature_schemes: Vec<String>,
+    /// SPIFFE IDs that the upstream's certificate may have, as patterns; any, and none, if empty.
+    pub allowed_spiffe_ids: Vec<String>,
+    /// How long a certificate of either side may be valid in all.
+    pub max_certificate_lifetime: Option<Duration>,
 }
 
 /// The hop a policy is looked for.

@@ -25,6 +25,11 @@ allowed_client_issuers = ["*CN=Mesh CA*"]
 allowed_client_sans = ["spiffe://example.org/*"]
 expiry_margin = "14d"
 forbidden_ciphers = ["*_CBC_*"]
+minimum_key_exchange = "post-quantum"
+allowed_groups = ["*MLKEM*"]
+allowed_signature_schemes = ["ecdsa_*"]
+allowed_spiffe_ids = ["spiffe://example.org/*"]
+max_certificate_lifetime = "90d"
 
 [[policies]]
 require = "tls"
@@ -40,7 +45,12 @@ client_certificate = "forbidden"
     assert_eq!(payments.expiry_margin, Some(Duration::from_hours(14 * 24)));
     assert_eq!(payments.matches.port, [443, 8443]);
     assert_eq!(payments.forbidden_ciphers, ["*_CBC_*"]);
-    assert_eq!((rest.name.as_str(), rest.line), ("policy-2", 13));
+    assert_eq!(payments.minimum_key_exchange, Some(KeyExchange::PostQuantum));
+    assert_eq!(payments.allowed_groups, ["*MLKEM*"]);
+    assert_eq!(payments.allowed_signature_schemes, ["ecdsa_*"]);
+    assert_eq!(payments.allowed_spiffe_ids, ["spiffe://example.org/*"]);
+    assert_eq!(payments.max_certificate_lifetime, Some(Duration::from_hours(90 * 24)));
+    assert_eq!((rest.name.as_str(), rest.line), ("policy-2", 18));
     assert_eq!(rest.verify_upstream, VerifyUpstream::UnlessMtls);
     assert_eq!(rest.client_certificate, ClientCertificate::Forbidden);
     assert!(loopback.built_in && default.built_in);

@@ -34,6 +34,7 @@ fn take(facts: &mut HandshakeFacts, (sender, kind): Message, version: TlsVersion
                 session_id: None,
                 hello_retry_request: false,
                 pre_shared_key: resumed.then_some(0),
+                group: None,
                 alpn: None,
                 digest: 0,
             });

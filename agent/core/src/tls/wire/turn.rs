@@ -82,6 +82,7 @@ mod tests {
             session_id: None,
             hello_retry_request: false,
             pre_shared_key: None,
+            group: None,
             alpn: None,
             digest: 0,
         };

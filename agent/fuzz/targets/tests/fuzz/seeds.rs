@@ -169,6 +169,11 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             let read = captures.map(|path| fs::read(path).expect("read a capture"));
             seeds.extend(read.filter(|capture| capture.len() <= CAPTURE_BYTES));
         }
+        "inventory" => {
+            let text = include_str!("../../../../docs/HOPS.md");
+            let example = text.split("```").find_map(|block| block.strip_prefix("json\n"));
+            seeds.push(example.expect("an example").as_bytes().to_vec());
+        }
         "nginx_conf" => seeds.extend(contents("nginx")),
         "haproxy_conf" => seeds.extend(contents("haproxy")),
         "process" => {
