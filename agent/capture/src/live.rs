@@ -72,8 +72,6 @@ pub struct LiveSource {
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
     processes: names::Processes,
     known_processes: HashMap<u32, String>,
-    /// Of whom anything is read. The kernel's programs see nobody else.
-    scope: Scope,
     /// None where the first connections of a process may be missed.
     beginnings: Option<Beginnings>,
     library: Option<LibraryThread>,
@@ -94,6 +92,7 @@ pub struct LiveSource {
 /// What takes most privileges is done, in the calling thread and without another one.
 pub struct Attached {
     source: LiveSource,
+    scope: Scope,
     connections: Connections,
     probes: Option<LibraryProbes>,
     ebpf: Ebpf,
@@ -111,9 +110,8 @@ impl Attached {
     /// # Errors
     /// There can be no further thread.
     pub fn start(self) -> anyhow::Result<LiveSource> {
-        let Self { mut source, connections, probes, ebpf } = self;
+        let Self { mut source, scope, connections, probes, ebpf } = self;
         if source.options.adopt {
-            let scope = source.scope.clone();
             let adoption = Adoption::start(scope, connections, Arc::clone(&source.received));
             source.adoption =
                 Some(adoption.context("start the threads that adopt older connections")?);
@@ -194,7 +192,6 @@ impl LiveSource {
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
             processes: names::Processes::default(),
             known_processes: HashMap::new(),
-            scope: Scope::new(&cgroup),
             beginnings,
             library: None,
             flush_kernel_log,
@@ -208,7 +205,7 @@ impl LiveSource {
             options,
         };
         let connections = loader::take_map(&mut ebpf, "SOCKETS")?;
-        Ok(Attached { source, connections, probes, ebpf })
+        Ok(Attached { source, scope: Scope::new(&cgroup), connections, probes, ebpf })
     }
 
     /// Reads counts at any time, from any thread.
@@ -246,8 +243,7 @@ impl LiveSource {
         if self.options.load.watched == Watched::All && !first {
             return;
         }
-        let mut running = self.processes.running(&self.options.load.watched);
-        running.retain(|pid, _| self.scope.includes(*pid));
+        let running = self.processes.running(&self.options.load.watched);
         for (pid, name) in &running {
             // Known or not: the kernel forgets a process that runs another program.
             if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
@@ -296,9 +292,7 @@ impl LiveSource {
         let Some(library) = &mut self.library else { return };
         for pid in started {
             // It may have ended, or run yet another program.
-            if let Ok(name) = self.watched_processes.get(pid, 0)
-                && self.scope.includes(*pid)
-            {
+            if let Ok(name) = self.watched_processes.get(pid, 0) {
                 library.expect(*pid, name_of(&name));
             }
         }
