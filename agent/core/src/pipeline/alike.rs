@@ -65,6 +65,7 @@ pub(super) fn learn(
     match (&flight, report.verdict.client_auth) {
         (Some((key, CertificateFlight::Doubted(length))), ClientAuth::Unknown) => {
             full_handshakes.doubt(key, *length, at);
+            carried::doubt(full_handshakes, connection, report);
             return;
         }
         (Some((key, CertificateFlight::Shown(length))), ClientAuth::Presented) => {

@@ -46,6 +46,11 @@ impl<K: Clone + Ord, V> Bounded<K, V> {
         self.entries.remove(key)
     }
 
+    /// What the next new entry takes the place of, if there is no room for both.
+    pub fn oldest(&self) -> Option<&V> {
+        self.order.iter().find_map(|key| self.entries.get(key))
+    }
+
     /// Whether the next new entry takes the place of another one.
     pub fn is_full(&self) -> bool {
         self.entries.len() >= self.max

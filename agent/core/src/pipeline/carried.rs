@@ -20,9 +20,8 @@
 //! | any, and an external key may have begun the session | `resumed_unseen` |
 //! | any, and the library shows the program's tickets, of which this is none | `resumed_unseen` |
 //!
-//! A proxy may shake hands before its library was looked into. Where all sessions of the owner were
-//! seen to begin, and all that may have begun before are alike whatever their scope, the last row does
-//! not hold.
+//! Handshakes whose tickets the library did not show, such as those before it was looked into, are an
+//! exception to the last row: see [`unshown`].
 //!
 //! An owner that is older than the watch may have sessions that nobody saw begin. There the last
 //! full handshake of the very upstream and server name has to be one of them: that everything known of an
@@ -36,12 +35,13 @@ mod full;
 mod sessions;
 mod unnamed;
 mod unseen;
+mod unshown;
 mod uses;
 
 use std::{sync::Arc, time::Duration};
 
 pub use self::{full::Full, sessions::HandshakeKey};
-use self::{sessions::Sessions, unnamed::Unnamed, unseen::Blindness};
+use self::{sessions::Sessions, unnamed::Unnamed, unseen::Blindness, unshown::Unshown};
 use super::{
     connection::Connection,
     owners::Owners,
@@ -61,6 +61,7 @@ pub struct FullHandshakes {
     unnamed: Unnamed,
     owners: Owners,
     blindness: Blindness,
+    unshown: Unshown,
 }
 
 impl FullHandshakes {
@@ -73,6 +74,7 @@ impl FullHandshakes {
             unnamed: Unnamed::new(max, max_age),
             owners: Owners::new(max.div_ceil(16)),
             blindness: Blindness::new(max.div_ceil(16)),
+            unshown: Unshown::new(max.div_ceil(16)),
         }
     }
 
@@ -97,11 +99,11 @@ impl FullHandshakes {
         &self.owners
     }
 
-    /// Notes that a session may have begun, or was renewed.
-    fn note(&mut self, session: &Session, is_shown: bool, verdict: Verdict, at: Timestamp) {
-        let Session::Unnamed { key, basis, taken, ticket } = session else { return };
+    /// Notes that a session without a name may have begun, or was renewed, and returns whether it may.
+    fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) -> bool {
+        let Session::Unnamed { key, basis, taken, ticket } = session else { return false };
         if !may_have_begun_a_session(verdict) {
-            return;
+            return false;
         }
         let given_up = matches!(verdict.reason, Some(Reason::Timeout | Reason::Evicted));
         let client_auth = match basis {
@@ -109,13 +111,15 @@ impl FullHandshakes {
             Basis::ExternalKey => ClientAuth::Unknown,
             // It may have gone on when nobody looked any more.
             Basis::Unseen if given_up => ClientAuth::Unknown,
-            Basis::Unseen => return,
+            Basis::Unseen => return false,
             Basis::Session => {
                 let identity = taken.map(|taken| taken.length);
-                return self.unnamed.renew(key, is_shown, identity, at, *ticket);
+                self.unnamed.renew(key, identity, at, *ticket);
+                return true;
             }
         };
-        self.unnamed.begin(key, is_shown, client_auth, at, *ticket);
+        self.unnamed.begin(key, client_auth, at, *ticket);
+        true
     }
 
     /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.
@@ -136,7 +140,9 @@ impl FullHandshakes {
 
     /// The server gave this ticket in the connection of this handshake.
     pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) {
-        self.sessions.receive(handshake, ticket);
+        if self.sessions.receive(handshake, ticket) {
+            self.unshown.show(self.owners.of(handshake.0), handshake);
+        }
     }
 
     /// A ticket that the server gave this process was lost.
@@ -168,10 +174,8 @@ impl FullHandshakes {
         shown_to: Option<(&Process, HandshakeKey)>,
     ) {
         let process = shown_to.map(|(process, _)| process);
-        let at = full.at;
-        // Whose messages are shown, its tickets are shown, too, if any are.
-        let is_shown = full.verdict.evidence == Evidence::Library || self.shows_tickets(process);
-        self.note(&session, is_shown, full.verdict, at);
+        let (at, disputed) = (full.at, full.disputed());
+        let may_begin = self.note(&session, full.verdict, at);
         if let (Some(process), Session::Unnamed { basis: Basis::Certificates, .. }) =
             (process, &session)
             && full.verdict.evidence != Evidence::Library
@@ -187,13 +191,18 @@ impl FullHandshakes {
                     self.name(given, &full);
                 }
             }
-            Session::Unnamed { key, basis, taken, .. } => {
+            Session::Unnamed { key, basis, taken, ticket } => {
                 if let Some((process, handshake)) = shown_to {
                     let taken = taken.filter(|_| resumed == Some(true));
                     let first = || self.rests_on(&key, basis, taken, Some(process), at).ok();
                     let full = full.clone().or_else(first);
                     let resumed = taken.map(|taken| taken.name);
-                    self.sessions.rest(handshake, process, resumed, full);
+                    if self.sessions.rest(handshake, process, resumed, full.clone()) {
+                        self.unshown.show(key.owner, handshake);
+                    } else if may_begin {
+                        let full = full.unwrap_or_else(|| Arc::new(disputed));
+                        self.unshown.begin(handshake, key.clone(), ticket, full);
+                    }
                 }
                 if let Some(full) = full {
                     self.unnamed.insert(key, &full);
@@ -263,19 +272,31 @@ impl FullHandshakes {
             return Err(Reason::ResumedUnseen);
         }
         let identity = taken.map(|taken| taken.length);
-        let has_lost_some = process.is_some_and(|one| self.blindness.has_lost_tickets(one));
-        let full = match (self.shows_tickets(process), has_lost_some) {
-            (false, _) => self.unnamed.carry(key, identity, at)?,
-            (true, false) => self.unnamed.carry_unshown(key, identity, at)?,
-            (true, true) => return Err(Reason::ResumedUnseen),
+        let full = match process.filter(|process| self.sessions.shows_tickets(process)) {
+            None => self.unnamed.carry(key, identity, at)?,
+            Some(process) => self.unshown(process, key, identity).ok_or(Reason::ResumedUnseen)?,
         };
         Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
     }
 
-    /// Whether the library shows the tickets of this process; those of a packet capture are shown by
-    /// nobody.
-    fn shows_tickets(&self, process: Option<&Process>) -> bool {
-        process.is_some_and(|process| self.sessions.shows_tickets(process))
+    /// The full handshake of a session whose name nobody knows, of a process whose library shows tickets.
+    fn unshown(
+        &self,
+        process: &Process,
+        key: &SessionKey,
+        identity: Option<u16>,
+    ) -> Option<Arc<Full>> {
+        let is_owners = |pid| self.owners.of(pid) == key.owner;
+        let may_be_shown =
+            self.blindness.has_lost_tickets(process) || self.sessions.may_have_forgotten(is_owners);
+        self.unshown.find(key, identity).filter(|_| !may_be_shown).cloned()
+    }
+
+    /// A handshake of which it is not known what it showed may have begun a session.
+    fn begin_unknown(&mut self, session: Session, handshake: HandshakeKey, full: &Full) {
+        if let Session::Unnamed { key, ticket, .. } = session {
+            self.unshown.begin(handshake, key, ticket, Arc::new(full.disputed()));
+        }
     }
 }
 
@@ -307,6 +328,18 @@ pub(super) fn learn(
         Origin::PacketCapture => None,
     };
     full_handshakes.learn(session, Full::of(report), report.resumed, shown_to);
+}
+
+/// Learns of a connection of which it is in doubt what its handshake showed.
+pub(super) fn doubt(
+    full_handshakes: &mut FullHandshakes,
+    connection: &Connection,
+    report: &ConnectionReport,
+) {
+    let session = Session::of(connection, full_handshakes.owners());
+    if let Some((session, handshake)) = session.zip(connection.handshake_key()) {
+        full_handshakes.begin_unknown(session, handshake, &Full::of(report));
+    }
 }
 
 /// Gives the judgement on a resumed connection what its full handshake showed, and says where that

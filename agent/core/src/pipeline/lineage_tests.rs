@@ -154,18 +154,19 @@ fn a_session_that_began_before_the_library_was_looked_into_is_carried() {
     let [mutual, resumed] = full_and_resumed();
     let Event::Opened { origin: Origin::Process(process), .. } = &mutual[0] else { panic!() };
     let pid = process.pid;
-    let began = Event::Began { pid, at: mutual[0].at() };
+    // Another worker as well, for one handshake cannot be made twice.
+    let began = [pid, pid + 1].map(|pid| Event::Began { pid, at: mutual[0].at() }).to_vec();
     let before = || without_library(mutual.clone());
-    let looked_into = || with_ticket(mutual.clone(), other());
+    let looked_into = || of_process(with_ticket(mutual.clone(), other()), 1, "nginx");
     let own = |by| of_process(with_ticket(mutual.clone(), offered(&resumed)), by, "nginx");
     let unseen = (Unknown, Some(Reason::ResumedUnseen));
     for (name, first, then, expected) in [
-        ("seen to begin", vec![began.clone()], vec![before(), looked_into()], (Presented, None)),
+        ("seen to begin", began.clone(), vec![before(), looked_into()], (Presented, None)),
         ("older than the watch", vec![], vec![before(), looked_into()], unseen),
-        ("looked into at once", vec![began.clone()], vec![looked_into()], unseen),
+        ("looked into at once", began.clone(), vec![looked_into()], unseen),
         (
             "seen to begin, but another one said that its ticket is its own",
-            vec![began],
+            began,
             vec![before(), own(0), own(1)],
             unseen,
         ),

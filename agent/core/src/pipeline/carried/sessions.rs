@@ -38,6 +38,8 @@ pub struct Sessions {
     /// holds.
     superseded: Bounded<SessionName, Arc<Full>>,
     given: Bounded<HandshakeKey, Given>,
+    /// Processes of whose handshakes sessions were forgotten to make room.
+    forgotten: Bounded<u32, ()>,
     /// Programs whose library shows tickets: a session of theirs that has no name here began before
     /// the agent's time.
     showing: Bounded<Program, ()>,
@@ -51,6 +53,7 @@ impl Sessions {
             current: Bounded::new(max - superseded),
             superseded: Bounded::new(superseded),
             given: Bounded::new(max.div_ceil(4)),
+            forgotten: Bounded::new(max.div_ceil(16)),
             showing: Bounded::new(max.div_ceil(16)),
         }
     }
@@ -68,7 +71,7 @@ impl Sessions {
             None => self.current.entries.get_mut(&name),
         };
         match known {
-            None => self.current.insert(name, full),
+            None => remember(&mut self.current, &mut self.forgotten, name, full),
             // Disputed for good.
             Some(known) if !known.is_certain() => {}
             Some(known) if known.process == full.process => *known = full,
@@ -79,12 +82,13 @@ impl Sessions {
     /// Who held this session got a newer one.
     pub fn supersede(&mut self, name: SessionName) {
         if let Some(full) = self.current.take(&name) {
-            self.superseded.insert(name, full);
+            remember(&mut self.superseded, &mut self.forgotten, name, full);
         }
     }
 
-    /// The server gave a ticket in the connection of this handshake.
-    pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) {
+    /// The server gave a ticket in the connection of this handshake. Returns whether it names a session
+    /// from now on; one that comes before its handshake is decided does so by [`Self::rest`].
+    pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) -> bool {
         let given = self.given.entry(handshake);
         let before = given.tickets.last().copied().or(given.resumed);
         if given.tickets.len() >= MAX_TICKETS {
@@ -94,42 +98,63 @@ impl Sessions {
         if let Some(program) = given.program.clone() {
             self.showing.insert(program, ());
         }
-        if let Some(full) = given.full.clone() {
-            self.name(ticket, full);
-            if let Some(before) = before {
-                self.supersede(before);
-            }
+        let Some(full) = given.full.clone() else { return false };
+        self.name(ticket, full);
+        if let Some(before) = before {
+            self.supersede(before);
         }
+        true
     }
 
     /// The connection of this handshake, of this process, rests on `full` if that is known; it resumes
-    /// `resumed`, if it resumes a session.
+    /// `resumed`, if it resumes a session. Returns whether all sessions that it began so far have names.
     pub fn rest(
         &mut self,
         handshake: HandshakeKey,
         process: &Process,
         resumed: Option<SessionName>,
         full: Option<Arc<Full>>,
-    ) {
+    ) -> bool {
         let program = Program::of(process);
         let given = self.given.entry(handshake);
         given.resumed = resumed;
         given.full.clone_from(&full);
         given.program = Some(program.clone());
         let tickets = given.tickets.clone();
-        let Some((newest, older)) = tickets.split_last() else { return };
+        let Some((newest, older)) = tickets.split_last() else { return false };
         self.showing.insert(program, ());
-        let Some(full) = full else { return };
+        let Some(full) = full else { return false };
         for ticket in older.iter().chain([newest]) {
             self.name(*ticket, full.clone());
         }
         for before in older.iter().copied().chain(resumed) {
             self.supersede(before);
         }
+        // Of more the first were not kept.
+        tickets.len() < MAX_TICKETS
+    }
+
+    /// Whether a session may have been forgotten that began in a process of which this holds.
+    pub fn may_have_forgotten(&self, of: impl Fn(u32) -> bool) -> bool {
+        self.forgotten.is_full() || self.forgotten.entries.keys().any(|pid| of(*pid))
     }
 
     /// Whether the library of this process shows every ticket.
     pub fn shows_tickets(&self, process: &Process) -> bool {
         self.showing.entries.contains_key(&Program::of(process))
     }
+}
+
+fn remember(
+    sessions: &mut Bounded<SessionName, Arc<Full>>,
+    forgotten: &mut Bounded<u32, ()>,
+    name: SessionName,
+    full: Arc<Full>,
+) {
+    let takes_a_place = sessions.is_full() && !sessions.entries.contains_key(&name);
+    let oldest = sessions.oldest().filter(|_| takes_a_place);
+    if let Some(process) = oldest.and_then(|full| full.process) {
+        forgotten.insert(process, ());
+    }
+    sessions.insert(name, full);
 }

@@ -53,8 +53,17 @@ fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_
             UNSEEN,
         ),
         (
-            "with the same upstream it differs since",
+            "what was shown since does not matter",
             vec![before(1, "a", Presented, LONG), later(1, "a", NotRequested, LONG)],
+            Ok(Presented),
+        ),
+        (
+            "another that nobody showed, though others were shown by then",
+            vec![
+                before(1, "", Presented, LONG),
+                later(3, "c", Presented, SHORT),
+                before(2, "", NotRequested, LONG),
+            ],
             UNSEEN,
         ),
         (
@@ -65,7 +74,9 @@ fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_
     ];
     let process = Process { pid: 7, name: "envoy".into(), cgroup_id: 1 };
     for (name, begun, expected) in cases {
-        let mut handshakes = FullHandshakes::new(10, DAY);
+        let mut handshakes = FullHandshakes::new(100, DAY);
+        handshakes.began(process.pid, Timestamp(0));
+        handshakes.opens(&Origin::Process(process.clone()), Timestamp(1));
         let key = |host, name| SessionKey { owner: Owner::Generation(1), ..key(7, host, name) };
         for (at, Begun(host, name, client_auth, record, is_shown)) in (0..).zip(&begun) {
             let mut random = [0; 32];
