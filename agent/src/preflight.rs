@@ -333,8 +333,8 @@ fn kernel_programs(options: &LiveOptions, cgroup: Option<&Cgroup>) -> Vec<Requir
     if options.library {
         let rehearsal = library::rehearse(&mut ebpf).map(|()| "load and attach".to_owned());
         found.push(Requirement::from_result("library probes", rehearsal).degraded(
-            "without them TLS 1.3 verdicts rest on record lengths; the kernel allows probes in user \
-             space to CAP_SYS_ADMIN only",
+            "without them TLS 1.3 verdicts rest on record lengths; before Linux 6.6 the kernel allows \
+             probes in user space to CAP_SYS_ADMIN only",
         ));
     }
     found

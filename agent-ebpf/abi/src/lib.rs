@@ -11,8 +11,8 @@ mod state;
 mod wire;
 
 pub use library::{
-    ERR_LIB_SSL, Library, LibraryCount, Observation, Part, Stack, TRANSCRIPT_CAP, VerifyOffsets,
-    sent_by,
+    Cookie, ERR_LIB_SSL, Library, LibraryCount, MAX_HOOKS, Observation, Part, Stack,
+    TRANSCRIPT_CAP, VerifyOffsets, sent_by,
 };
 pub use record::{
     Closed, DecodeError, Established, Fin, Header, Kind, Opened, Record, Segment, direction, flags,

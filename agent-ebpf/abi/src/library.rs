@@ -35,11 +35,13 @@ pub enum Observation {
     Ticket = 13,
     /// The process runs another program, of a name that is watched.
     Started = 14,
+    /// A ticket that the server gave was not delivered, and perhaps more since.
+    TicketLost = 15,
 }
 
 impl Observation {
     /// Every observation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Transcript,
         Self::VerifyResult,
         Self::Error,
@@ -54,6 +56,7 @@ impl Observation {
         Self::NeverVerified,
         Self::Ticket,
         Self::Started,
+        Self::TicketLost,
     ];
 
     /// The observation with this number.
@@ -63,12 +66,69 @@ impl Observation {
     }
 }
 
-/// Where a build of libssl keeps what decides over a bad verification result, as offsets in bytes.
-/// It travels to the kernel program as the cookie of its probe.
+/// Entries of the map `HOOKS`, more than there are programs.
+pub const MAX_HOOKS: u32 = 32;
+
+/// The number that goes with a probe to its program (`bpf_get_attach_cookie`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cookie(u64);
+
+impl Cookie {
+    /// Bits of the entry in `HOOKS`; those of each offset follow.
+    const ENTRY: u32 = 8;
+    /// Bits of each of [`VerifyOffsets`].
+    const OFFSET: u32 = 14;
+
+    /// Of a probe whose program is this entry of `HOOKS`, with what that wants to know.
+    #[must_use]
+    pub fn new(entry: u8, offsets: Option<VerifyOffsets>) -> Self {
+        let offsets = offsets.unwrap_or_default();
+        let all = [offsets.replacement, offsets.context, offsets.callback, offsets.mode];
+        let bits = all.into_iter().fold(0, |bits, offset| bits << Self::OFFSET | u64::from(offset));
+        Self(bits << Self::ENTRY | u64::from(entry))
+    }
+
+    /// As the kernel has it.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// For the kernel.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The entry in `HOOKS`.
+    #[must_use]
+    pub const fn entry(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    /// What the program wants to know; zeros where nothing was said.
+    #[must_use]
+    pub const fn offsets(self) -> VerifyOffsets {
+        const fn at(bits: u64, place: u32) -> u16 {
+            let bits = bits >> (Cookie::ENTRY + place * Cookie::OFFSET);
+            let bytes = (bits & ((1 << Cookie::OFFSET) - 1)).to_le_bytes();
+            u16::from_le_bytes([bytes[0], bytes[1]])
+        }
+        VerifyOffsets {
+            mode: at(self.0, 0),
+            callback: at(self.0, 1),
+            context: at(self.0, 2),
+            replacement: at(self.0, 3),
+        }
+    }
+}
+
+/// Where a build of libssl keeps what decides over a bad verification result, as offsets in bytes
+/// that [`VerifyOffsets::offset`] lets pass. It travels to the kernel program in a [`Cookie`].
 ///
 /// What an application does to the result before libssl gets it, by a callback on the certificate
 /// store (`X509_STORE_set_verify_cb`) or by what it puts into the store, is not looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifyOffsets {
     /// Verify mode (32 bits) in the connection object.
     pub mode: u16,
@@ -81,28 +141,11 @@ pub struct VerifyOffsets {
 }
 
 impl VerifyOffsets {
-    /// As one number.
+    /// An offset of a member, if a [`Cookie`] has room for it: below 16 KiB, several times the size
+    /// of the objects.
     #[must_use]
-    pub const fn to_cookie(self) -> u64 {
-        self.mode as u64
-            | (self.callback as u64) << 16
-            | (self.context as u64) << 32
-            | (self.replacement as u64) << 48
-    }
-
-    /// From the number that [`Self::to_cookie`] gave.
-    #[must_use]
-    pub const fn from_cookie(cookie: u64) -> Self {
-        const fn low(bits: u64) -> u16 {
-            let bytes = bits.to_le_bytes();
-            u16::from_le_bytes([bytes[0], bytes[1]])
-        }
-        Self {
-            mode: low(cookie),
-            callback: low(cookie >> 16),
-            context: low(cookie >> 32),
-            replacement: low(cookie >> 48),
-        }
+    pub fn offset(bytes: u64) -> Option<u16> {
+        u16::try_from(bytes).ok().filter(|offset| offset >> Cookie::OFFSET == 0)
     }
 }
 
@@ -247,11 +290,13 @@ pub enum LibraryCount {
     Unreadable = 6,
     /// A process had delivered as much as it may in a second.
     Limited = 7,
+    /// A connection had delivered as much of tickets as one may.
+    TicketLimited = 8,
 }
 
 impl LibraryCount {
     /// Every count, in index order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hit,
         Self::Unwatched,
         Self::Server,
@@ -260,6 +305,7 @@ impl LibraryCount {
         Self::Lost,
         Self::Unreadable,
         Self::Limited,
+        Self::TicketLimited,
     ];
 
     /// Name in metrics.
@@ -274,6 +320,7 @@ impl LibraryCount {
             Self::Lost => "lost",
             Self::Unreadable => "unreadable",
             Self::Limited => "limited",
+            Self::TicketLimited => "ticket_limited",
         }
     }
 }
@@ -298,10 +345,16 @@ mod tests {
     }
 
     #[test]
-    fn offsets_survive_as_a_cookie() {
+    fn a_cookie_holds_an_entry_and_offsets() {
         let offsets =
-            VerifyOffsets { mode: 0x968, callback: 0x970, context: 0xffff, replacement: 1 };
-        assert_eq!(VerifyOffsets::from_cookie(offsets.to_cookie()), offsets);
+            VerifyOffsets { mode: 0x968, callback: 0x3fff, context: 0, replacement: 0x2001 };
+        for entry in [0, 7, u8::MAX] {
+            let cookie = Cookie::from_bits(Cookie::new(entry, Some(offsets)).to_bits());
+            assert_eq!((cookie.entry(), cookie.offsets()), (entry, offsets));
+            assert_eq!(Cookie::new(entry, None).offsets(), VerifyOffsets::default());
+        }
+        assert_eq!(VerifyOffsets::offset(0x3fff), Some(0x3fff));
+        assert_eq!(VerifyOffsets::offset(0x4000), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use hopsight_abi::{Library, LibraryCount, Observation};
 
-use super::{CLIENT, CONNECTIONS, Connection, LOST, SERVER, add, emit, enter, registers};
+use super::{CLIENT, CONNECTIONS, Connection, Known, LOST, SERVER, add, emit, enter, registers};
 
 /// `SSL_set_connect_state(connection)` is entered.
 #[uprobe]
@@ -25,7 +25,7 @@ pub fn accept_state(ctx: ProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn set_role(ctx: &ProbeContext, role: u8) -> Option<()> {
+fn set_role(ctx: &ProbeContext, role: u32) -> Option<()> {
     let tgid = enter()?;
     let [ssl, ..] = registers::arguments(ctx);
     set(tgid, ssl, role);
@@ -36,26 +36,37 @@ fn set_role(ctx: &ProbeContext, role: u8) -> Option<()> {
     Some(())
 }
 
-/// Notes the role of the connection object at `ssl`.
+/// Notes that a connection of this role begins with the object at `ssl`.
 #[inline(always)]
-pub fn set(tgid: u32, ssl: u64, role: u8) {
+pub fn set(tgid: u32, ssl: u64, role: u32) {
+    let known = Known { role, tickets: 0, second: 0 };
     // A full LRU map evicts; the connection then counts as unknown.
-    let _ = CONNECTIONS.insert(Connection { tgid: tgid.into(), ssl }, role, 0);
+    let _ = CONNECTIONS.insert(Connection { tgid: tgid.into(), ssl }, known, 0);
 }
 
 /// Role of the connection object at `ssl`, if it is known.
 #[inline(always)]
-pub fn role(tgid: u32, ssl: u64) -> Option<u8> {
-    // SAFETY: a byte that is replaced as a whole.
-    unsafe { CONNECTIONS.get(Connection { tgid: tgid.into(), ssl }) }.copied()
+pub fn role(tgid: u32, ssl: u64) -> Option<u32> {
+    known(tgid, ssl).map(|known| known.role)
+}
+
+/// What is known of the connection object at `ssl`.
+#[inline(always)]
+pub fn known(tgid: u32, ssl: u64) -> Option<&'static mut Known> {
+    let known = CONNECTIONS.get_ptr_mut(Connection { tgid: tgid.into(), ssl })?;
+    // SAFETY: the map's value, which lives until the program ends (RCU). Threads that write at the same
+    // time write whole words.
+    unsafe { known.as_mut() }
 }
 
 /// A message of the client connection at `ssl` was lost. What follows may belong to another handshake
 /// at the same address, whose beginning that was: it is not shown.
 #[inline(always)]
 pub fn lose(tgid: u32, ssl: u64) {
-    if role(tgid, ssl) == Some(CLIENT) {
-        set(tgid, ssl, LOST);
+    if let Some(known) = known(tgid, ssl)
+        && known.role == CLIENT
+    {
+        known.role = LOST;
     }
 }
 

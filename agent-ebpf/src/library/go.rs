@@ -12,7 +12,8 @@ use aya_ebpf::{
 use hopsight_abi::{Library, LibraryCount, Observation, Part, Stack, sent_by};
 
 use super::{
-    CLIENT, CLIENT_HELLO, SERVER, add, connection, emit, enter, misfire, registers, transcript,
+    CLIENT, CLIENT_HELLO, NEW_SESSION_TICKET, SERVER, add, connection, emit, enter, misfire,
+    registers, transcript,
 };
 
 /// The handshake that a goroutine is in, by process and address of the goroutine.
@@ -39,7 +40,6 @@ struct Handshake {
 /// Whose misfires are counted.
 const PART: Part = Part::Library(Stack::Go);
 
-const NEW_SESSION_TICKET: u8 = 4;
 const FINISHED: u8 = 20;
 /// Content type of handshake messages (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;

@@ -7,6 +7,7 @@ mod boringssl;
 mod connection;
 mod emit;
 mod go;
+mod hit;
 mod registers;
 mod ticket;
 mod transcript;
@@ -31,17 +32,18 @@ static LIBRARY_COUNTS: PerCpuArray<u64> =
 #[map]
 static MISFIRES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1_024, 0);
 
-/// Connection objects and the role they were given.
+/// Connection objects and what is known of each.
 #[map]
-static CONNECTIONS: LruHashMap<Connection, u8> = LruHashMap::with_max_entries(32_768, 0);
+static CONNECTIONS: LruHashMap<Connection, Known> = LruHashMap::with_max_entries(32_768, 0);
 
-/// Handshake type (RFC 8446 section 4).
+/// Handshake types (RFC 8446 section 4).
 const CLIENT_HELLO: u8 = 1;
+const NEW_SESSION_TICKET: u8 = 4;
 
-const CLIENT: u8 = 1;
-const SERVER: u8 = 2;
+const CLIENT: u32 = 1;
+const SERVER: u32 = 2;
 /// A client of which messages are missing.
-const LOST: u8 = 3;
+const LOST: u32 = 3;
 
 /// A connection object (`SSL *`) of a process.
 #[repr(C)]
@@ -49,6 +51,18 @@ const LOST: u8 = 3;
 struct Connection {
     tgid: u64,
     ssl: u64,
+}
+
+/// What is known of a connection object, from one connection to the next.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Known {
+    /// [`CLIENT`], [`SERVER`] or [`LOST`].
+    role: u32,
+    /// Bytes of tickets that it delivered lately; see [`ticket`].
+    tickets: u32,
+    /// The second in which it did.
+    second: u64,
 }
 
 /// Adds to a count.

@@ -1,13 +1,27 @@
-//! OpenSSL digests each ticket that a server gives, for the identifier of the session. (In the other
-//! libraries a NewSessionTicket is a message like all others.)
+//! The tickets that a server gives.
+//!
+//! OpenSSL digests each, for the identifier of the session; in the other libraries a NewSessionTicket is
+//! a message like all others. A server may send as many as it likes, and what they take of a process's
+//! rate is taken from the names of other servers' sessions: each connection has a budget of its own.
 
-use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use hopsight_abi::{Library, Observation, Part, Stack};
+use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::uprobe, programs::ProbeContext};
+use hopsight_abi::{Library, LibraryCount, Observation, Part, Stack};
 
-use super::{connection, emit, enter, misfire, registers};
+use super::{
+    add, connection,
+    emit::{self, What},
+    enter, misfire, registers,
+};
 
 /// Longest ticket (RFC 8446 section 4.6.1).
 const LONGEST: u64 = 0xffff;
+
+/// Bytes of tickets that a connection may deliver at once: the longest one, or some dozens of the usual
+/// ones.
+const AT_ONCE: u32 = 72 << 10;
+
+/// And how many more it may deliver with each second that passes.
+const PER_SECOND: u32 = 4 << 10;
 
 /// libssl calls `EVP_Digest(ticket, length, ...)`.
 #[uprobe]
@@ -38,7 +52,49 @@ fn digested(ctx: &ProbeContext, stack: Stack) -> Option<()> {
     }
     let observation = Observation::Ticket as u8;
     let body = Library { observation, tgid, ssl, len: len as u32, ..Library::default() };
-    // One that is lost is a session that nobody saw begin.
-    let _ = emit::bytes(body, data, len as u32);
+    deliver(body, data);
     Some(())
+}
+
+/// Delivers a ticket, or the message with it, or says that it is lost: a session that nobody saw begin.
+#[inline(always)]
+pub fn deliver(body: Library, data: u64) {
+    let Library { tgid, ssl, len, .. } = body;
+    let is_told = match budget(tgid, ssl, len) {
+        Budget::Left => emit::bytes(body, What::Ticket, data, len),
+        spent => {
+            add(LibraryCount::TicketLimited, 1);
+            matches!(spent, Budget::Spent)
+        }
+    };
+    if !is_told {
+        let observation = Observation::TicketLost as u8;
+        emit::record(Library { observation, tgid, ssl, ..Library::default() });
+    }
+}
+
+enum Budget {
+    Left,
+    /// Since this ticket.
+    JustSpent,
+    Spent,
+}
+
+/// Takes so many bytes from what the connection at `ssl` may deliver.
+#[inline(always)]
+fn budget(tgid: u32, ssl: u64, bytes: u32) -> Budget {
+    let Some(known) = connection::known(tgid, ssl) else { return Budget::Left };
+    // SAFETY: no arguments.
+    let second = unsafe { bpf_ktime_get_ns() } / 1_000_000_000;
+    let passed = second.wrapping_sub(known.second);
+    let regained = if passed > 60 { AT_ONCE } else { passed as u32 * PER_SECOND };
+    let used = known.tickets.saturating_sub(regained);
+    known.second = second;
+    let wanted = used.saturating_add(bytes);
+    known.tickets = if wanted > AT_ONCE { AT_ONCE } else { wanted };
+    match (wanted > AT_ONCE, used < AT_ONCE) {
+        (false, _) => Budget::Left,
+        (true, true) => Budget::JustSpent,
+        (true, false) => Budget::Spent,
+    }
 }

@@ -4,7 +4,11 @@
 use aya_ebpf::{helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
 use hopsight_abi::{Library, LibraryCount, Observation, Part, Stack, sent_by};
 
-use super::{CLIENT, LOST, add, connection, emit, enter, misfire, registers};
+use super::{
+    CLIENT, LOST, NEW_SESSION_TICKET, add, connection,
+    emit::{self, What},
+    enter, misfire, registers, ticket,
+};
 
 /// libssl calls `EVP_DigestUpdate(context, data, length)`.
 #[uprobe]
@@ -95,7 +99,11 @@ pub fn deliver(
         len: len as u32,
         ..Library::default()
     };
-    if !emit::bytes(body, data, len as u32) {
+    // No transcript needs it: in TLS 1.3 it comes after the handshake, and up to TLS 1.2 it is on the
+    // wire.
+    if sender == sent_by::PEER && start[0] == NEW_SESSION_TICKET {
+        ticket::deliver(body, data);
+    } else if !emit::bytes(body, What::Other, data, len as u32) {
         connection::lose(tgid, ssl);
     }
     Some(())

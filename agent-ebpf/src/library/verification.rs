@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use hopsight_abi::{ERR_LIB_SSL, Library, Observation, Part, VerifyOffsets};
+use hopsight_abi::{Cookie, ERR_LIB_SSL, Library, Observation, Part, VerifyOffsets};
 
 use super::{CLIENT, connection, emit, enter, misfire, registers};
 
@@ -88,7 +88,7 @@ fn verified(ctx: &ProbeContext) -> Option<()> {
     let ssl = connection::client(ctx, tgid)?;
     // SAFETY: the context of a probe that was attached with a cookie.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
-    let enforced = ssl != 0 && enforces(ssl, VerifyOffsets::from_cookie(cookie)).unwrap_or(false);
+    let enforced = ssl != 0 && enforces(ssl, Cookie::from_bits(cookie).offsets()).unwrap_or(false);
     emit::record(Library {
         observation: Observation::VerifyResult as u8,
         enforced: enforced.into(),

@@ -71,7 +71,7 @@ impl Presence {
 }
 
 /// Which processes are below a cgroup.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scope {
     root: PathBuf,
     path: PathBuf,
@@ -94,6 +94,11 @@ impl Scope {
         let Some(directory) = self.directory_in(&text) else { return Some(0) };
         let inside = directory.starts_with(&self.path);
         inside.then(|| fs::metadata(directory).map_or(0, |metadata| metadata.ino()))
+    }
+
+    /// Whether a process is in it, or may be: where cgroups are not shown, nobody is left out.
+    pub(super) fn includes(&self, pid: u32) -> bool {
+        self.cgroup_id(pid).is_some()
     }
 
     /// The directory in the text of `/proc/PID/cgroup`. `None`: there is none below the root (a

@@ -13,7 +13,7 @@ mod stats;
 pub use cgroup::Cgroup;
 pub use library::{
     LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Rustls, Sampling,
-    leave_to_exit as leave_probes_to_exit,
+    finish as finish_removing_probes, leave_to_exit as leave_probes_to_exit,
 };
 pub use live::{Attached, LiveOptions, LiveSource, Waker};
 pub use loader::{LoadOptions, ring_bytes_for_this_machine};

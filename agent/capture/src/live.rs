@@ -32,7 +32,7 @@ use super::{
     cgroup::{Cgroup, Presence, Scope},
     library::{LibraryProbes, LibraryStatuses, LibraryThread},
     loader,
-    stats::{Received, StatsHandle},
+    stats::{Received, StatsHandle, enable_statistics},
 };
 use crate::existing::{Adoption, Connections};
 use hopsight_core::model::{ConnectionId, Event, Origin};
@@ -72,6 +72,8 @@ pub struct LiveSource {
     watched_processes: BpfHashMap<MapData, u32, [u8; 16]>,
     processes: names::Processes,
     known_processes: HashMap<u32, String>,
+    /// Of whom anything is read. The kernel's programs see nobody else.
+    scope: Scope,
     /// None where the first connections of a process may be missed.
     beginnings: Option<Beginnings>,
     library: Option<LibraryThread>,
@@ -92,20 +94,26 @@ pub struct LiveSource {
 /// What takes most privileges is done, in the calling thread and without another one.
 pub struct Attached {
     source: LiveSource,
-    scope: Scope,
     connections: Connections,
     probes: Option<LibraryProbes>,
     ebpf: Ebpf,
 }
 
 impl Attached {
+    /// Whether each library probe is attached alone, which takes more privileges.
+    #[must_use]
+    pub fn attaches_probes_alone(&self) -> bool {
+        self.probes.as_ref().is_some_and(LibraryProbes::attaches_alone)
+    }
+
     /// Looks at the processes that run, and probes and adopts what belongs to watched ones.
     ///
     /// # Errors
     /// There can be no further thread.
     pub fn start(self) -> anyhow::Result<LiveSource> {
-        let Self { mut source, scope, connections, probes, ebpf } = self;
+        let Self { mut source, connections, probes, ebpf } = self;
         if source.options.adopt {
+            let scope = source.scope.clone();
             let adoption = Adoption::start(scope, connections, Arc::clone(&source.received));
             source.adoption =
                 Some(adoption.context("start the threads that adopt older connections")?);
@@ -174,6 +182,7 @@ impl LiveSource {
             loader::take_map(&mut ebpf, "LOST")?,
             loader::take_map(&mut ebpf, "LIBRARY_COUNTS")?,
             &ebpf,
+            probes.as_ref(),
             Presence::of(&cgroup)?,
         )?;
         let source = Self {
@@ -185,6 +194,7 @@ impl LiveSource {
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
             processes: names::Processes::default(),
             known_processes: HashMap::new(),
+            scope: Scope::new(&cgroup),
             beginnings,
             library: None,
             flush_kernel_log,
@@ -198,7 +208,7 @@ impl LiveSource {
             options,
         };
         let connections = loader::take_map(&mut ebpf, "SOCKETS")?;
-        Ok(Attached { source, scope: Scope::new(&cgroup), connections, probes, ebpf })
+        Ok(Attached { source, connections, probes, ebpf })
     }
 
     /// Reads counts at any time, from any thread.
@@ -236,7 +246,8 @@ impl LiveSource {
         if self.options.load.watched == Watched::All && !first {
             return;
         }
-        let running = self.processes.running(&self.options.load.watched);
+        let mut running = self.processes.running(&self.options.load.watched);
+        running.retain(|pid, _| self.scope.includes(*pid));
         for (pid, name) in &running {
             // Known or not: the kernel forgets a process that runs another program.
             if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
@@ -285,7 +296,9 @@ impl LiveSource {
         let Some(library) = &mut self.library else { return };
         for pid in started {
             // It may have ended, or run yet another program.
-            if let Ok(name) = self.watched_processes.get(pid, 0) {
+            if let Ok(name) = self.watched_processes.get(pid, 0)
+                && self.scope.includes(*pid)
+            {
                 library.expect(*pid, name_of(&name));
             }
         }
@@ -351,13 +364,6 @@ fn notice(library: &mut LibraryThread, events: &[Event]) {
 fn kernel_log(ebpf: &mut Ebpf) -> anyhow::Result<Box<dyn FnMut() + Send>> {
     let mut log = EbpfLogger::init(ebpf).context("read the kernel programs' log")?;
     Ok(Box::new(move || log.flush()))
-}
-
-/// The kernel keeps BPF statistics as long as the descriptor is open.
-fn enable_statistics() -> Option<OwnedFd> {
-    aya::sys::enable_stats(aya::sys::Stats::RunTime)
-        .inspect_err(|error| warn!(%error, "no BPF statistics (they need CAP_SYS_ADMIN)"))
-        .ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     os::{
-        fd::{AsFd as _, AsRawFd as _},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::FileExt as _,
     },
     path::PathBuf,
@@ -18,12 +18,11 @@ use anyhow::Context as _;
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
-    programs::ProgramFd,
 };
 use hopsight_abi::{Kind, LibraryCount, Lost};
-use tracing::error;
+use tracing::{error, warn};
 
-use super::cgroup::Presence;
+use super::{cgroup::Presence, library::LibraryProbes};
 
 /// Told once, not at every scrape: zeros in the metrics would otherwise pass for good news.
 static UNREADABLE: Once = Once::new();
@@ -136,11 +135,15 @@ impl StatsHandle {
         lost: PerCpuArray<MapData, u64>,
         library: PerCpuArray<MapData, u64>,
         ebpf: &Ebpf,
+        probes: Option<&LibraryProbes>,
         cgroup: Presence,
     ) -> anyhow::Result<Self> {
-        let programs = ebpf
+        let by_aya = ebpf
             .programs()
-            .filter_map(|(name, program)| Some((name.to_owned(), program.fd().ok()?)))
+            .filter_map(|(name, program)| Some((name.to_owned(), program.fd().ok()?.as_fd())));
+        let probes = probes.into_iter().flat_map(LibraryProbes::unknown_to_aya);
+        let programs = by_aya
+            .chain(probes.map(|(name, fd)| (name.to_owned(), fd)))
             .map(|(name, fd)| LoadedProgram::new(name, fd))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self(Arc::new(Sources { received, lost, library, programs, cgroup })))
@@ -181,6 +184,13 @@ impl StatsHandle {
     }
 }
 
+/// The kernel keeps BPF statistics as long as the descriptor is open.
+pub(super) fn enable_statistics() -> Option<OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime)
+        .inspect_err(|error| warn!(%error, "no BPF statistics (they need CAP_SYS_ADMIN)"))
+        .ok()
+}
+
 /// A program and the fdinfo of its descriptor, where the kernel shows its run time (Linux 5.1).
 ///
 /// Opened while the agent may: as another user it could not any more. What is read is always as of
@@ -189,13 +199,13 @@ struct LoadedProgram {
     name: String,
     fdinfo: File,
     /// Kept open: the fdinfo is of this descriptor.
-    _fd: ProgramFd,
+    _fd: OwnedFd,
 }
 
 impl LoadedProgram {
-    fn new(name: String, fd: &ProgramFd) -> anyhow::Result<Self> {
-        let fd = fd.try_clone().context("keep a kernel program's handle")?;
-        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    fn new(name: String, fd: BorrowedFd<'_>) -> anyhow::Result<Self> {
+        let fd = fd.try_clone_to_owned().context("keep a kernel program's handle")?;
+        let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
         let fdinfo = File::open(&path).with_context(|| format!("open {path}"))?;
         Ok(Self { name, fdinfo, _fd: fd })
     }

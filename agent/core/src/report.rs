@@ -71,6 +71,21 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// Why the full handshake of a resumed session is not known.
+    Unseen {
+        /// The process is older than the agent, and so may be its session.
+        OlderProcess => "older_process",
+        /// Its program made full handshakes that the library did not show, such as before it was read.
+        LibraryUnread => "library_unread",
+        /// Its program was given tickets that were lost on their way to the agent.
+        TicketLost => "ticket_lost",
+        /// None of these: an external pre-shared key, a session of another program, or one that was
+        /// forgotten to make room.
+        Unexplained => "unexplained",
+    }
+}
+
 /// The full handshake that a resumed connection's verdict was carried from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CarriedFrom {
@@ -132,6 +147,9 @@ pub struct ConnectionReport {
     pub rule: Option<Word>,
     /// Origin of a `carried` verdict.
     pub carried_from: Option<CarriedFrom>,
+    /// Why the full handshake is not known, where the reason is `resumed_unseen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Unseen>,
     /// Where the verdict rests on `library`: what the wire alone says of client authentication, by
     /// messages in the clear up to TLS 1.2 and by record lengths in TLS 1.3.
     pub wire_client_auth: Option<ClientAuth>,

@@ -12,7 +12,7 @@ use hopsight_core::{
         carried::{Full, FullHandshakes},
         session::Session,
     },
-    report::Verdict,
+    report::{CarriedBy, Verdict},
 };
 
 struct Counting;
@@ -61,6 +61,7 @@ fn a_session_takes_128_bytes_at_most() {
             verdict: VERDICT,
             at: Timestamp(number.into()),
             process: Some(number),
+            by: CarriedBy::Session,
             client_certificate: None,
             server_certificate: None,
         };

@@ -124,7 +124,7 @@ impl CaddyInstance {
                 Ok(config) => {
                     let place = format!("{door}{QUESTION}");
                     let intent = with_files(caddy::read(&config), place.into());
-                    return Ok(Reading { intent, changed_at: None, loaded_at, from });
+                    return Ok(Reading { intent, changed_at: None, loaded_at, newest: None, from });
                 }
                 Err(error) => Some(fault(&format!("{door}{QUESTION}"), &error)),
             },
@@ -136,7 +136,7 @@ impl CaddyInstance {
                 let intent = with_files(caddy::read(&config), path);
                 let (loaded_at, from) =
                     if is_saved { (loaded_at, from) } else { (started_at, ReadFrom::Files) };
-                Reading { intent, changed_at, loaded_at, from }
+                Reading { intent, changed_at, loaded_at, newest: None, from }
             }
             (None, refused) => {
                 let nothing = || {
@@ -144,7 +144,7 @@ impl CaddyInstance {
                     Fault { at: Place { file: format!("process {pid}").into(), line: 0 }, text }
                 };
                 let intent = Err(refused.unwrap_or_else(nothing));
-                Reading { intent, changed_at: None, loaded_at: started_at, from }
+                Reading { intent, changed_at: None, loaded_at: started_at, newest: None, from }
             }
         })
     }

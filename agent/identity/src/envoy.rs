@@ -121,7 +121,13 @@ impl EnvoyInstance {
             Ok(bootstrap) => bootstrap,
             Err(fault) => {
                 let (intent, loaded_at) = (Err(fault), started_at);
-                return Ok(Reading { intent, changed_at: None, loaded_at, from: ReadFrom::Files });
+                return Ok(Reading {
+                    intent,
+                    changed_at: None,
+                    loaded_at,
+                    newest: None,
+                    from: ReadFrom::Files,
+                });
             }
         };
         let door = self.door(&root, &bootstrap);
@@ -140,7 +146,13 @@ impl EnvoyInstance {
             }
         }
         let changed_at = self.file.as_ref().and_then(|file| root.changed_at(file).ok());
-        Ok(Reading { intent, changed_at, loaded_at: started_at, from: ReadFrom::Files })
+        Ok(Reading {
+            intent,
+            changed_at,
+            loaded_at: started_at,
+            newest: None,
+            from: ReadFrom::Files,
+        })
     }
 
     fn name(&self) -> String {
@@ -199,11 +211,17 @@ impl EnvoyInstance {
                 let files = vec![PathBuf::from(format!("{door}{QUESTION}"))];
                 let intent = Ok(Intent { files, ..running.intent });
                 let from = ReadFrom::Proxy { is_pending: running.warming > 0 };
-                Reading { intent, changed_at: None, loaded_at, from }
+                Reading { intent, changed_at: None, loaded_at, newest: None, from }
             }
             Err(fault) => {
                 let from = ReadFrom::Proxy { is_pending: false };
-                Reading { intent: Err(fault), changed_at: None, loaded_at: started_at, from }
+                Reading {
+                    intent: Err(fault),
+                    changed_at: None,
+                    loaded_at: started_at,
+                    newest: None,
+                    from,
+                }
             }
         }
     }

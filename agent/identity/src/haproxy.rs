@@ -123,7 +123,7 @@ impl HaproxyInstance {
             Err(_) => None,
         };
         let intent = intent.map_err(Fault::from);
-        Ok(Reading { intent, changed_at, loaded_at, from: ReadFrom::Files })
+        Ok(Reading { intent, changed_at, loaded_at, newest: None, from: ReadFrom::Files })
     }
 
     /// When the newest worker started; if there is none, the process itself.

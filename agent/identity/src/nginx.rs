@@ -14,7 +14,7 @@ use super::{
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading},
 };
-use hopsight_core::policy::{intent::Fault, nginx, time::UnixTime};
+use hopsight_core::policy::{intent::Fault, nginx};
 use hopsight_system::{
     foreign,
     process::{ProcessFacts, ProcessKey, Stat, since_boot},
@@ -233,21 +233,22 @@ impl NginxInstance {
     /// the last good intent.
     pub fn read(&self) -> anyhow::Result<Reading> {
         let files = ForeignRoot::of_process(self.master.pid)?;
-        let loaded_at = self.loaded_at()?;
+        let newest = self.newest_start()?;
         let intent = nginx::read(&files, &self.main_file);
         let changed_at = match &intent {
             Ok(intent) => intent.files.iter().filter_map(|file| files.changed_at(file).ok()).max(),
             Err(_) => None,
         };
         let intent = intent.map_err(Fault::from);
-        Ok(Reading { intent, changed_at, loaded_at, from: ReadFrom::Files })
+        let loaded_at = since_boot(newest);
+        Ok(Reading { intent, changed_at, loaded_at, newest: Some(newest), from: ReadFrom::Files })
     }
 
-    /// When the newest worker started; if there is none, the master itself.
+    /// When the newest worker started, in clock ticks after boot; if there is none, the master itself.
     ///
     /// # Errors
     /// When the master is gone.
-    pub fn loaded_at(&self) -> anyhow::Result<UnixTime> {
+    fn newest_start(&self) -> anyhow::Result<u64> {
         let stat = Stat::read(self.master.pid)?;
         anyhow::ensure!(
             stat.start_ticks == self.master.start_ticks,
@@ -260,7 +261,7 @@ impl NginxInstance {
             let title = foreign::fact(pid, "cmdline").ok()?;
             title.starts_with(WORKER_TITLE.as_bytes()).then_some(stat.start_ticks)
         });
-        Ok(since_boot(workers.max().unwrap_or(stat.start_ticks)))
+        Ok(workers.max().unwrap_or(stat.start_ticks))
     }
 }
 

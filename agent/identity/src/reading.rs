@@ -20,6 +20,8 @@ pub struct Reading {
     pub changed_at: Option<UnixTime>,
     /// When the newest worker started: the last (re)load, unless a worker had crashed since.
     pub loaded_at: UnixTime,
+    /// The same in clock ticks after boot, of a proxy that replaces workers that have crashed.
+    pub newest: Option<u64>,
     /// Where that is from.
     pub from: ReadFrom,
 }

@@ -151,7 +151,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         loaded_at: None,
         configured_at: None,
         had_client_certificate: false,
-        is_of_several: false,
+        is_shared: false,
     };
     let in_use = hop.servers.iter().flat_map(move |server| {
         server.treatments.iter().map(move |treatment| {

@@ -26,6 +26,8 @@ pub(super) struct Configuration {
     index: UpstreamIndex,
     /// The upstreams of each stable name, by the label that it makes.
     by_label: HashMap<Arc<str>, Vec<usize>>,
+    /// The labels its upstreams have.
+    labels: HashSet<Arc<str>>,
     /// Per upstream the client certificate its first TLS route names.
     pub(super) certificates: Vec<Certificate>,
     /// About how many bytes it takes in memory.
@@ -41,7 +43,12 @@ impl Configuration {
                 by_label.entry(labels::label(&name)).or_default().push(at);
             }
         }
+        let addresses = intent.upstreams.iter().filter_map(|one| match &one.target {
+            Target::Address(ServerAddress::Ip(address)) => Some(labels::address(*address)),
+            _ => None,
+        });
         Self {
+            labels: addresses.chain(by_label.keys().cloned()).collect(),
             size: intent.size(),
             intent: Arc::new(intent),
             loaded_at: Some(loaded_at),
@@ -82,12 +89,8 @@ impl Configuration {
     }
 
     /// The labels its upstreams have.
-    pub(super) fn labels(&self) -> HashSet<Arc<str>> {
-        let addresses = self.intent.upstreams.iter().filter_map(|one| match &one.target {
-            Target::Address(ServerAddress::Ip(address)) => Some(labels::address(*address)),
-            _ => None,
-        });
-        addresses.chain(self.by_label.keys().cloned()).collect()
+    pub(super) const fn labels(&self) -> &HashSet<Arc<str>> {
+        &self.labels
     }
 
     /// The host names in it.

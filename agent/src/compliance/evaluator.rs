@@ -5,6 +5,7 @@ mod gone;
 mod policy_view;
 mod reports;
 mod save;
+mod say;
 mod unconfigured;
 mod unlist;
 
@@ -14,27 +15,31 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use self::unconfigured::Unconfigured;
+use self::{
+    say::{Asked, Say},
+    unconfigured::Unconfigured,
+};
 use super::{
     kept::KeptState,
     named::Named,
     policy_file::PolicyFile,
     provisional::Provisional,
     proxies::{Proxies, Proxy, Retired},
+    users::HopKey,
     waiting::Waiting,
     wall_clock::WallClock,
 };
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{
     hops::{
-        context::{HopCompliance, HopContext, IntentSummary},
+        context::{HopCompliance, HopContext},
         ends::Ends,
         evaluation::Evaluation,
         hop::Hop,
         labels,
         onward::Onward,
     },
-    model::{ClientAuth, Security, canonical},
+    model::{ClientAuth, Security},
     policy::{
         drift::{Causes, ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
@@ -49,12 +54,14 @@ use hopsight_export::{
     metrics::drift::{DriftBoard, DriftView},
 };
 use hopsight_identity::onward::OnwardFinder;
-use hopsight_system::{process::ProcessKey, readers::Readers};
+use hopsight_system::{
+    clock::{Boot, monotonic_now},
+    process::ProcessKey,
+    readers::Readers,
+};
 
 /// Component name in `/readyz`.
 const POLICY: &str = "policy";
-
-type HopKey = (Arc<str>, Arc<str>);
 
 pub(super) struct Evaluator {
     exporter: Exporter,
@@ -89,13 +96,16 @@ impl Evaluator {
         exporter: Exporter,
         board: Arc<DriftBoard>,
         policies: PolicyFile,
-        proxies: Proxies,
+        mut proxies: Proxies,
         readers: Readers,
         options: Options,
         state: Option<StateFile>,
     ) -> Self {
         let (state, mut kept) = KeptState::load(state, exporter.health());
         let set_by = kept.set_clock();
+        let is_this_boot = kept.boot.as_ref().is_some_and(|boot| boot.is(&Boot::this()));
+        let unconfigured = Unconfigured::new(kept.unconfigured);
+        proxies.restore(kept.proxies, kept.hops.keys(), is_this_boot, monotonic_now());
         exporter.restore(kept.hops, set_by);
         let is_another_policy = kept.policies != policies.fingerprint();
         if is_another_policy {
@@ -132,7 +142,7 @@ impl Evaluator {
             stands_for,
             unlisted_at: Instant::now(),
             offenders: HashMap::new(),
-            unconfigured: Unconfigured::default(),
+            unconfigured,
         };
         evaluator.show();
         evaluator.show_health();
@@ -152,25 +162,11 @@ impl Evaluator {
         let Named { ends, upstream, intents, certificate, on_disk, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
-        // Where several proxies of one label have this upstream, the configuration of one says
-        // nothing about what another still does.
-        let hop = self.exporter.hop(&ends.proxy, &ends.upstream);
-        let is_only_one = self.proxies.is_only_one(&ends.proxy, &ends.upstream)
-            && !hop.as_ref().is_some_and(|hop| self.may_have_others(hop));
-        let intent = match intents.as_slice() {
-            [one] if is_only_one => Some(IntentSummary::of(one)),
-            _ => None,
-        };
-        let known = hop.map(|hop| hop.context.clone()).unwrap_or_default();
-        let client_certificate_since = known.client_certificate_since.or_else(|| {
-            intent.as_ref().filter(|_| known.intent.is_none())?;
-            let is_configured =
-                |name: &Arc<str>| self.proxies.configured(&ends.proxy, name).next().is_some();
-            let server = canonical(report.destination);
-            self.exporter.had_client_certificate(&ends, server, is_configured)
-        });
-        let configured_at = configured_at.filter(|_| is_only_one);
-        let configured_at = known.unchanged_since(intent.as_ref(), configured_at);
+        let known = self.exporter.hop(&ends.proxy, &ends.upstream);
+        let known = known.map(|hop| hop.context.clone()).unwrap_or_default();
+        let asked = Asked { report, ends: &ends, intents: &intents, configured_at };
+        let Say { intent, configured_at, has_others, is_old, is_shared, client_certificate_since } =
+            self.say(&asked, proxy.as_ref(), &known);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
         let is_to_verify = intent.as_ref().is_some_and(|intent| intent.verify == Stated::Yes);
         let record = |exporter: &Exporter, compliance| {
@@ -189,9 +185,9 @@ impl Evaluator {
         seen.name = upstream.as_deref();
         // A process that takes in configurations one after the other loaded this one then.
         let loaded = proxy.as_ref().and_then(Proxy::loaded_at);
-        seen.loaded_at = loaded.filter(|_| is_only_one).or(configured_at);
+        seen.loaded_at = loaded.filter(|_| !has_others).or(configured_at);
         seen.configured_at = configured_at;
-        seen.is_of_several = !is_only_one;
+        seen.is_shared = is_shared;
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk.as_ref();
@@ -226,19 +222,15 @@ impl Evaluator {
                 let compliance = Some(HopCompliance::new(policy, open, exemption));
                 return HopContext { compliance, ..HopContext::default() };
             }
-            // After a reload workers with the old configuration go on opening connections, and what
-            // they run with is not what the proxy intends.
-            let (intent, loaded_at) = if is_only_one && known.loaded_at > loaded_at {
-                (known.intent.clone(), known.loaded_at)
-            } else {
-                (intent, loaded_at)
-            };
+            let (intent, loaded_at) =
+                if is_old { (known.intent.clone(), known.loaded_at) } else { (intent, loaded_at) };
             // Another treatment may still rest on the exemption that was known.
             let known = known.compliance.as_ref().and_then(|known| known.exemption.clone());
             let compliance = HopCompliance::new(policy, open, exemption.or(known));
             HopContext {
                 name: upstream,
                 intent,
+                is_shared,
                 loaded_at,
                 client_certificate_since,
                 compliance: Some(compliance),
@@ -256,7 +248,8 @@ impl Evaluator {
         if let Some(before) = self.policies.refresh() {
             self.reconsider(&before);
         }
-        self.proxies.tick(&self.readers);
+        self.proxies.tick(&self.readers, monotonic_now(), self.stands_for);
+        self.note_who_is_left();
         let now = self.now();
         let mut events = self.end_exemptions(now);
         let exporter = &self.exporter;
@@ -293,8 +286,9 @@ impl Evaluator {
         let mut events = Vec::new();
         for retired in self.proxies.take_retired() {
             let keys: Vec<HopKey> = match retired {
-                Retired::Upstream(proxy, upstream) => {
-                    self.unconfigured.add((proxy, upstream));
+                Retired::Upstream(hop) => {
+                    self.unconfigured.add(hop);
+                    self.state.note_change();
                     continue;
                 }
                 // Other processes may continue under the same name.

@@ -11,6 +11,7 @@ pub(super) use super::looks::LookNumber;
 use super::{
     configuration::Configuration,
     disk::Disk,
+    loads::Loads,
     look::{Question, Says, Seen},
     looks::Looks,
     names::Names,
@@ -50,6 +51,13 @@ const MAX_PATH: usize = 512;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Generation(u64);
 
+/// Whether the main process of a proxy runs; where it has ended, others of the proxy run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Main {
+    Runs,
+    Ended,
+}
+
 /// A running proxy and the last good configuration it loaded.
 #[derive(Debug)]
 pub(super) struct Instance {
@@ -69,9 +77,12 @@ pub(super) struct Instance {
     loaded_at: Option<UnixTime>,
     changed_at: Option<UnixTime>,
     pending: bool,
-    /// The files were newer than the load when they were first read: whether they are what runs is
-    /// known only after the next load.
+    /// The files were newer than the load when they were first read, or nobody knows whether they were
+    /// loaded: whether they are what runs is known only after the next load.
     is_guess: bool,
+    /// What was seen of the loads of an nginx.
+    loads: Option<Loads>,
+    main: Main,
     problem: Option<String>,
     /// When the current configuration was adopted.
     adopted_at: Instant,
@@ -89,6 +100,7 @@ impl Instance {
         master: ProcessFacts,
         lane: Lane,
         label: Arc<str>,
+        loads: Option<Loads>,
         read_keys: bool,
     ) -> Self {
         Self {
@@ -105,6 +117,8 @@ impl Instance {
             changed_at: None,
             pending: false,
             is_guess: false,
+            loads,
+            main: Main::Runs,
             problem: None,
             adopted_at: Instant::now(),
             retired: Vec::new(),
@@ -123,9 +137,31 @@ impl Instance {
         self.lane
     }
 
-    /// Whether its master still runs.
-    pub(super) fn is_running(&self) -> bool {
-        self.master.key.is_running()
+    /// Whether it runs on: its main process does, or others of it do, which go on with what they have
+    /// loaded.
+    pub(super) fn goes_on(&mut self, has_processes: bool) -> bool {
+        self.main = if self.master.key.is_running() { Main::Runs } else { Main::Ended };
+        self.main == Main::Runs || has_processes
+    }
+
+    /// What was seen of its loads, to be kept over a restart.
+    pub(super) fn loads(&self) -> Option<&Loads> {
+        self.loads.as_ref()
+    }
+
+    /// Whether its configuration was read.
+    pub(super) fn is_read(&self) -> bool {
+        !self.current.intent.files.is_empty()
+    }
+
+    /// Whether what was read is known to be what it runs.
+    pub(super) fn is_certain(&self) -> bool {
+        self.is_read() && self.current.loaded_at().is_some()
+    }
+
+    /// Whether its configuration has an upstream that this label is of.
+    pub(super) fn has(&self, upstream: &str) -> bool {
+        self.current.labels().contains(upstream)
     }
 
     /// The configuration of workers that start now.
@@ -164,8 +200,8 @@ impl Instance {
     }
 
     /// Whether the configuration on disk is newer.
-    pub(super) const fn is_pending(&self) -> bool {
-        self.pending
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending && self.main == Main::Runs
     }
 
     /// What is wrong with its configuration, with the place.
@@ -177,6 +213,9 @@ impl Instance {
         if self.looks.taken.is_some() && self.looks.began_at.elapsed() >= SLOW {
             let seconds = self.looks.began_at.elapsed().as_secs();
             return Some(format!("{whose}: its files have been read for {seconds} s"));
+        }
+        if self.main == Main::Ended {
+            return Some(format!("{whose}: has ended, and processes of it go on without it"));
         }
         let problem = self.problem.as_ref()?;
         Some(format!("{whose}: {problem}"))
@@ -201,7 +240,7 @@ impl Instance {
     /// Has its files looked at, whether they changed and were loaded.
     pub(super) fn refresh(&mut self, readers: &Readers) {
         let pause = if self.kind.is_asked() { ASK_AGAIN } else { Duration::ZERO };
-        if self.looks.is_due(pause) {
+        if self.main == Main::Runs && self.looks.is_due(pause) {
             self.begin(readers, self.pending || self.problem.is_some());
         }
     }
@@ -214,6 +253,7 @@ impl Instance {
             known: self.current.intent.clone(),
             changed_at: self.changed_at,
             loaded_at: self.loaded_at,
+            loads: self.loads.clone(),
             disk: self.disk.clone(),
             read_anyway,
             read_keys: self.read_keys,
@@ -245,6 +285,7 @@ impl Instance {
             Some(Ok(look)) => {
                 self.configured = Some(look.configured);
                 self.disk = look.disk;
+                self.loads = look.loads;
                 if let Some(seen) = look.seen {
                     self.take(seen, names, room);
                 }
@@ -272,7 +313,7 @@ impl Instance {
             // Files that changed after the load may have done so before they were read.
             ReadFrom::Files => {
                 let is_newer = self.changed_at.is_some_and(is_newer);
-                (is_newer, is_newer)
+                (is_newer, is_newer || !seen.is_certain)
             }
             ReadFrom::Proxy { is_pending } => (is_pending, false),
         };
@@ -328,7 +369,7 @@ impl Instance {
         self.adopted_at = now;
         let labels = self.current.labels();
         self.retired.retain(|(label, _)| !labels.contains(label));
-        self.retired.extend(replaced.labels().difference(&labels).map(|gone| (gone.clone(), now)));
+        self.retired.extend(replaced.labels().difference(labels).map(|gone| (gone.clone(), now)));
         self.previous = (!replaced.intent.files.is_empty()).then_some(replaced);
         self.generation.0 += 1;
     }

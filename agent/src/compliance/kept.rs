@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::{proxies::KeptProxies, users::HopKey};
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{
     health::ComponentState,
@@ -45,6 +46,12 @@ pub(super) struct State {
     pub(super) hops: Kept,
     /// The drift.
     pub(super) drift: drift::Snapshot,
+    /// Who has which label, and who uses which hop; absent where an older agent wrote it.
+    #[serde(default)]
+    pub(super) proxies: Option<KeptProxies>,
+    /// Hops to upstreams that no configuration has any more.
+    #[serde(default)]
+    pub(super) unconfigured: Vec<HopKey>,
 }
 
 impl State {

@@ -7,15 +7,22 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::disk::Disk;
+use super::{
+    disk::Disk,
+    loads::{Began, Loads},
+};
 use hopsight_core::policy::{
     certificate::{self, CertificateFinding},
     intent::{Fault, Intent, Setting, Text, TlsIntent, UpstreamIntent},
     kind::ProxyKind,
     time::UnixTime,
 };
-use hopsight_identity::{configured::Configured, foreign_root::ForeignRoot, reading::ReadFrom};
-use hopsight_system::process::ProcessFacts;
+use hopsight_identity::{
+    configured::Configured,
+    foreign_root::ForeignRoot,
+    reading::{ReadFrom, Reading, is_newer},
+};
+use hopsight_system::process::{ProcessFacts, bytes_read, since_boot, ticks_now};
 
 /// What is looked at, and what was known of it before.
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub(super) struct Question {
     pub(super) changed_at: Option<UnixTime>,
     /// When it was loaded.
     pub(super) loaded_at: Option<UnixTime>,
+    /// What was seen of its loads, of an nginx.
+    pub(super) loads: Option<Loads>,
     /// What the files say that it names.
     pub(super) disk: Arc<Disk>,
     /// Read the files though they have not changed.
@@ -46,6 +55,8 @@ pub(super) struct Look {
     pub(super) configured: Configured,
     /// `None` where the files are those that were known.
     pub(super) seen: Option<Seen>,
+    /// What was seen of its loads, of an nginx.
+    pub(super) loads: Option<Loads>,
     /// What the files say by now that the configuration names.
     pub(super) disk: Arc<Disk>,
     /// How long it took.
@@ -55,8 +66,10 @@ pub(super) struct Look {
 /// What the files say.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// When the newest worker started.
+    /// When the newest worker started of those with what is in force.
     pub(super) loaded_at: UnixTime,
+    /// Whether it is known to be in force, apart from when the files were changed.
+    pub(super) is_certain: bool,
     /// When the newest of the files was changed; where they are faulty, of those that were known.
     pub(super) changed_at: Option<UnixTime>,
     /// Where it is from.
@@ -83,7 +96,7 @@ impl Question {
     /// # Errors
     /// When the master is gone or may not be inspected.
     pub(super) fn look(self) -> anyhow::Result<Look> {
-        let began = Instant::now();
+        let began_at = Instant::now();
         let configured = match &self.configured {
             Some(configured) => configured.clone(),
             None => Configured::of_main(self.kind, &self.master)?,
@@ -91,20 +104,46 @@ impl Question {
         let root = ForeignRoot::of_process(self.master.key.pid)?;
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
         let is_as_known = !self.read_anyway && !self.kind.is_asked() && is_known()?;
-        let seen = if is_as_known { None } else { Some(self.read(&configured)?) };
+        let reading = if is_as_known { None } else { Some(configured.read()?) };
+        // After the workers were looked at: whoever has started one by then has read its files.
+        let (loads, began) = self.loads(reading.as_ref().and_then(|reading| reading.newest));
+        let seen = reading.map(|reading| self.judge(&configured, reading, loads.as_ref(), began));
         let intent = match seen.as_ref().map(|seen| &seen.says) {
             Some(Ok(Says::InForce(intent, _))) => intent,
             Some(Ok(Says::Pending) | Err(_)) | None => &self.known,
         };
         let disk = self.disk.refreshed(&root, intent).into();
-        Ok(Look { configured, seen, disk, took: began.elapsed() })
+        Ok(Look { configured, seen, loads, disk, took: began_at.elapsed() })
+    }
+
+    /// What is known of the loads of an nginx, and why its newest worker was started if that is new.
+    fn loads(&self, newest: Option<u64>) -> (Option<Loads>, Option<Began>) {
+        if self.kind != ProxyKind::Nginx {
+            return (None, None);
+        }
+        let (read, now) = (bytes_read(self.master.key.pid), ticks_now());
+        let Some(mut loads) = self.loads.clone() else {
+            return (newest.map(|newest| Loads::first(newest, read, now)), None);
+        };
+        loads.note_read(read, now);
+        let began = newest.map(|newest| loads.note_newest(newest));
+        (Some(loads), began)
     }
 
     /// A new configuration is in force once workers were started with it: what is only on disk is
     /// checked for mistakes, and counts as pending.
-    fn read(&self, configured: &Configured) -> anyhow::Result<Seen> {
-        let reading = configured.read()?;
-        let was_loaded = self.loaded_at.is_none_or(|known| reading.loaded_at > known);
+    fn judge(
+        &self,
+        configured: &Configured,
+        reading: Reading,
+        loads: Option<&Loads>,
+        began: Option<Began>,
+    ) -> Seen {
+        let was_loaded = match began {
+            Some(began) => matches!(began, Began::ByLoad | Began::Unknown),
+            None => self.loaded_at.is_none_or(|known| is_newer(reading.loaded_at, known)),
+        };
+        let loaded_at = loads.map_or(reading.loaded_at, |loads| since_boot(loads.loaded()));
         let (says, changed_at) = match reading.intent {
             Ok(intent)
                 if was_loaded
@@ -120,7 +159,8 @@ impl Question {
                 (Err(error), changed_at.or(self.changed_at))
             }
         };
-        Ok(Seen { loaded_at: reading.loaded_at, changed_at, from: reading.from, says })
+        let is_certain = began != Some(Began::Unknown);
+        Seen { loaded_at, is_certain, changed_at, from: reading.from, says }
     }
 
     /// The client certificate of each upstream. Routes name the same files again and again: each set

@@ -11,11 +11,13 @@ mod disk;
 mod evaluator;
 mod instance;
 mod kept;
+mod loads;
 mod look;
 mod looks;
 mod named;
 mod names;
 mod owner;
+mod owners;
 mod policy_file;
 mod process;
 mod provisional;
@@ -23,6 +25,7 @@ mod proxies;
 mod state_file;
 #[cfg(test)]
 mod tests;
+mod users;
 mod waiting;
 mod wall_clock;
 
@@ -185,7 +188,7 @@ impl ComplianceThread {
             Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) => {
                 let report = &refused.report;
                 let ends = Ends::of(report);
-                let ends = Ends { proxy: owner::unknown(&ends.proxy), ..ends };
+                let ends = Ends { proxy: owners::unknown(&ends.proxy), ..ends };
                 let now = hopsight_system::clock::now();
                 self.exporter.record_between(&ends, report, Evaluation::default(), now);
                 self.board.count_dropped();

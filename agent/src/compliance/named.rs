@@ -50,7 +50,12 @@ fn configured_at(
 /// When a worker was started that is older than its configuration; `None` for any other.
 fn older_start(configuration: &Configuration, started_at: Option<UnixTime>) -> Option<UnixTime> {
     let loaded_at = configuration.loaded_at()?;
-    started_at.filter(|started_at| *started_at + ONE_LOAD < loaded_at)
+    started_at.filter(|started_at| began_before(*started_at, loaded_at))
+}
+
+/// Whether a worker that started then runs another configuration than the one loaded at `loaded_at`.
+pub(super) fn began_before(started_at: UnixTime, loaded_at: UnixTime) -> bool {
+    started_at + ONE_LOAD < loaded_at
 }
 
 /// Which addresses are behind an upstream's name.

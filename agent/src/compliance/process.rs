@@ -32,6 +32,15 @@ pub(super) struct Proxy {
     pub(super) since: Instant,
 }
 
+/// Who uses a hop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User {
+    /// By its main process.
+    pub(super) instance: ProcessKey,
+    /// Its configuration can be read.
+    pub(super) is_configured: bool,
+}
+
 /// A process of a proxy whose configuration can be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Worker {
@@ -70,6 +79,16 @@ impl Proxy {
     /// worker started.
     pub(super) fn loaded_at(&self) -> Option<UnixTime> {
         self.worker?.started_at
+    }
+
+    /// The instance that it is of, by its main process: itself where it is of no other.
+    pub(super) fn instance(&self) -> ProcessKey {
+        self.worker.map_or(self.key, |worker| worker.master)
+    }
+
+    /// It as a user of hops.
+    pub(super) fn user(&self) -> User {
+        User { instance: self.instance(), is_configured: self.worker.is_some() }
     }
 
     /// Whose process it is.

@@ -1,5 +1,6 @@
 //! The processes that open connections: who they are, and those among them with a configuration.
 
+mod say;
 mod shown;
 
 use std::{
@@ -10,25 +11,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use self::say::KeptProxies;
 pub(super) use super::process::Proxy;
 use super::{
     configuration::Configuration,
     disk::Disk,
     instance::{Generation, Instance},
+    loads::Loads,
     names::Names,
-    owner::{Owner, Owners},
+    owners::{Asker, Owners},
     process::{Entry, Facts, Runs, Worker},
+    users::{HopKey, Users},
 };
 use hopsight_core::{
     hops::labels,
-    model::{Origin, Process},
-    policy::{intent::UpstreamIntent, kind::ProxyKind},
+    model::{Process, Timestamp},
+    policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime},
     workload::{cgroup::CgroupIdentity, pod::ProxyIdentity, services::ServicePort},
 };
 use hopsight_identity::sources::{Lookup, PodSources};
 use hopsight_system::{
     foreign::Lane,
-    process::{ProcessFacts, ProcessKey},
+    process::{ProcessFacts, ProcessKey, ticks_now},
     readers::Readers,
 };
 
@@ -64,7 +68,7 @@ pub(super) enum Retired {
     /// A `proxy` label of the processes in a cgroup: they now have another one.
     Proxy(Arc<str>, CgroupIdentity),
     /// An `upstream` label of a proxy: its configuration no longer has it.
-    Upstream(Arc<str>, Arc<str>),
+    Upstream(HopKey),
 }
 
 /// Everything known of the proxies; each process and each configuration is read once.
@@ -77,6 +81,14 @@ pub(super) struct Proxies {
     names: Names,
     sources: PodSources,
     owners: Owners,
+    /// Who uses which hop.
+    users: Users,
+    /// When the oldest worker of an instance began that runs, by its main process.
+    oldest: HashMap<ProcessKey, UnixTime>,
+    /// What was known before a restart of the loads of instances that have not been seen since.
+    kept_loads: HashMap<ProcessKey, Loads>,
+    /// When this began, in clock ticks after boot.
+    watched_since: u64,
     /// Labels of processes that now have another one, and their cgroups.
     renamed: HashSet<(Arc<str>, CgroupIdentity)>,
     /// Whether private keys may be read.
@@ -93,6 +105,10 @@ impl Proxies {
             names,
             sources,
             owners: Owners::new(),
+            users: Users::default(),
+            oldest: HashMap::new(),
+            kept_loads: HashMap::new(),
+            watched_since: ticks_now(),
             renamed: HashSet::new(),
             read_keys,
         }
@@ -189,9 +205,10 @@ impl Proxies {
             Lookup::Unknown => None,
         };
         let Facts { process: facts, owner, main } = *facts;
+        let main_key = main.as_ref().map_or(facts.key, |(_, main, _)| main.key);
         let label = match &kubernetes {
             Some(pod) => labels::label(&pod.workload_name()),
-            None => self.own_label(process, &owner),
+            None => self.own_label(process, Asker { owner: &owner, main: main_key }),
         };
         let worker = main.map(|(kind, main, of_main)| Worker {
             master: main.key,
@@ -201,21 +218,6 @@ impl Proxies {
         let identity = Arc::new(ProxyIdentity { cgroup: facts.cgroup, kubernetes });
         let key = facts.key;
         Entry::Known(Box::new(Proxy { key, whose, owner, label, identity, worker, since }))
-    }
-
-    /// The label of a process that is in no pod known by name.
-    fn own_label(&mut self, process: &Process, owner: &Owner) -> Arc<str> {
-        let is_of = |entry: &Entry, whose: &Owner| matches!(entry, Entry::Known(proxy) if proxy.owner == *whose);
-        let is_gone = |whose: &Owner| !self.processes.values().any(|entry| is_of(entry, whose));
-        let name = labels::proxy(&Origin::Process(process.clone()));
-        let label = self.owners.label(&name, owner, is_gone);
-        self.owners.remember(process, &label);
-        label
-    }
-
-    /// The label of a process that could not be looked at, or not yet.
-    pub(super) fn label_of_unread(&self, origin: &Origin) -> Arc<str> {
-        self.owners.label_of_unread(origin)
     }
 
     /// The configuration that a worker runs which was just seen for the first time.
@@ -234,7 +236,8 @@ impl Proxies {
             && self.instances.len() < MAX_INSTANCES
             && theirs() < MAX_INSTANCES_OF_ONE
         {
-            let instance = Instance::new(kind, master, whose, label.clone(), self.read_keys);
+            let loads = self.kept_loads.remove(&key);
+            let instance = Instance::new(kind, master, whose, label.clone(), loads, self.read_keys);
             self.instances.insert(key, instance);
         }
         match self.instances.get_mut(&key) {
@@ -278,13 +281,6 @@ impl Proxies {
     ) -> impl Iterator<Item = &UpstreamIntent> {
         let instances = self.instances.values().filter(move |one| &*one.label == proxy);
         instances.flat_map(move |one| one.named(upstream))
-    }
-
-    /// Whether at most one proxy of this label has a configuration with this upstream.
-    pub(super) fn is_only_one(&self, proxy: &str, upstream: &str) -> bool {
-        let mut instances = self.instances.values().filter(|one| &*one.label == proxy);
-        instances.clone().nth(1).is_none()
-            || instances.by_ref().filter(|one| one.named(upstream).next().is_some()).count() <= 1
     }
 
     /// The Service that one of these addresses belongs to: what was asked for comes before what the
@@ -340,12 +336,12 @@ impl Proxies {
         }
     }
 
-    /// Forgets processes that are gone and has the files of the others checked. Call it about once a
-    /// second.
-    pub(super) fn tick(&mut self, readers: &Readers) {
+    /// Forgets processes that are gone and has the files of the others checked. What nobody has seen for
+    /// `stands_for` does not count. Call it about once a second.
+    pub(super) fn tick(&mut self, readers: &Readers, now: Timestamp, stands_for: Duration) {
         self.processes.retain(|_, entry| entry.is_running());
         self.name_late();
-        self.instances.retain(|_, instance| instance.is_running());
+        self.settle_users(now, stands_for);
         self.advance(readers);
         for instance in self.instances.values_mut() {
             instance.refresh(readers);
@@ -385,9 +381,12 @@ impl Proxies {
         let renamed = std::mem::take(&mut self.renamed).into_iter();
         let mut retired: Vec<_> =
             renamed.map(|(label, cgroup)| Retired::Proxy(label, cgroup)).collect();
-        for instance in self.instances.values_mut() {
-            let gone = instance.take_retired().into_iter();
-            retired.extend(gone.map(|label| Retired::Upstream(instance.label.clone(), label)));
+        for (main, instance) in &mut self.instances {
+            for gone in instance.take_retired() {
+                let hop = (instance.label.clone(), gone);
+                self.users.remove(&hop, *main);
+                retired.push(Retired::Upstream(hop));
+            }
         }
         retired
     }

@@ -27,6 +27,10 @@ impl Scene {
     fn start_with(readers: Readers, options: ComplianceOptions) -> Self {
         // A treatment is out of use as soon as another one was seen.
         let limits = HopLimits { treatment_stands_for: Duration::ZERO, ..HopLimits::default() };
+        Self::start_within(limits, readers, options)
+    }
+
+    fn start_within(limits: HopLimits, readers: Readers, options: ComplianceOptions) -> Self {
         let exporter = Exporter::new(limits);
         let thread = ComplianceThread::start_with(readers, options, &exporter).unwrap();
         Self { exporter, thread, connections: 0 }
@@ -162,6 +166,24 @@ fn hops_outlive_a_restart_and_nothing_is_told_twice() {
     assert_eq!(shown(&after), shown(&before), "before any connection");
     drop(scene);
     assert!(events.try_recv().is_err(), "nothing is told");
+}
+
+#[test]
+fn a_proxy_without_a_configuration_is_not_taken_for_several_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ComplianceOptions {
+        state: Some(directory.path().to_owned()),
+        ..ComplianceOptions::default()
+    };
+    let steps =
+        [(Security::Mtls, Compliance::Compliant), (Security::Plaintext, Compliance::Violation)];
+    for (security, status) in steps {
+        let readers = Readers::start("reader", 1).unwrap();
+        let mut scene = Scene::start_within(HopLimits::default(), readers, options.clone());
+        scene.connection(security);
+        scene.wait(status);
+        assert!(!scene.exporter.hops().hops[0].context.is_shared, "{security}");
+    }
 }
 
 #[test]

@@ -23,9 +23,15 @@ pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> C
         Duty::Capture if needs.adopt => set |= foreign_descriptors,
         Duty::Probe => {
             if needs.library {
-                // For probes in user space; to find libraries; to read those of other users.
-                set |= CapabilitySet::SYS_ADMIN;
+                // To find libraries; to read those of other users.
                 set |= CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+                // For probes that are attached alone; else to open a mapped file that has no name any
+                // more (`/proc/PID/map_files`), which the former includes.
+                set |= if needs.probes_alone {
+                    CapabilitySet::SYS_ADMIN
+                } else {
+                    CapabilitySet::CHECKPOINT_RESTORE
+                };
             }
             if needs.adopt {
                 // Of what runs already; later it is the capture's.
@@ -41,6 +47,22 @@ pub(super) fn needed(duty: Duty, needs: &Needs, maps_need_capability: bool) -> C
         set |= CapabilitySet::BPF;
     }
     set
+}
+
+/// The same, by what there is: CAP_SYS_ADMIN includes CAP_CHECKPOINT_RESTORE, where that was not given by
+/// itself.
+pub(super) fn at_hand(wanted: CapabilitySet, permitted: CapabilitySet) -> CapabilitySet {
+    let missing = wanted - permitted;
+    if missing.contains(CapabilitySet::CHECKPOINT_RESTORE) {
+        (wanted - CapabilitySet::CHECKPOINT_RESTORE) | CapabilitySet::SYS_ADMIN
+    } else {
+        wanted
+    }
+}
+
+/// What the calling thread may have.
+pub(super) fn permitted() -> io::Result<CapabilitySet> {
+    Ok(capabilities(None)?.permitted)
 }
 
 /// Takes everything but `wanted` from the calling thread; it gets nothing that it did not have.
@@ -79,6 +101,7 @@ mod tests {
         let nothing = Needs::default();
         let adopt = Needs { adopt: true, ..Needs::default() };
         let library = Needs { library: true, ..Needs::default() };
+        let alone = Needs { probes_alone: true, ..library.clone() };
         for (duty, needs, old_kernel, expected) in [
             (Duty::Capture, &nothing, false, "none"),
             (Duty::Capture, &nothing, true, "CAP_BPF"),
@@ -86,7 +109,13 @@ mod tests {
             (Duty::Capture, &library, false, "none"),
             (Duty::Probe, &nothing, false, "none"),
             (Duty::Probe, &adopt, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
-            (Duty::Probe, &library, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
+            (Duty::Probe, &alone, false, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN"),
+            (
+                Duty::Probe,
+                &library,
+                false,
+                "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE",
+            ),
             (Duty::Inspect, &library, true, "CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"),
             (Duty::Write, &library, true, "none"),
             (Duty::Send, &library, false, "none"),
@@ -95,5 +124,19 @@ mod tests {
         ] {
             assert_eq!(names(needed(duty, needs, old_kernel)), expected, "{duty:?} {needs:?}");
         }
+    }
+
+    #[test]
+    fn what_was_not_given_by_itself_is_had_by_what_includes_it() {
+        use CapabilitySet as C;
+        let wanted = C::SYS_PTRACE | C::CHECKPOINT_RESTORE;
+        for (name, permitted, expected) in [
+            ("all", C::all(), wanted),
+            ("none by itself", C::SYS_PTRACE | C::SYS_ADMIN, C::SYS_PTRACE | C::SYS_ADMIN),
+            ("no other", C::CHECKPOINT_RESTORE, wanted),
+        ] {
+            assert_eq!(at_hand(wanted, permitted), expected, "{name}");
+        }
+        assert_eq!(at_hand(C::SYS_PTRACE, C::SYS_ADMIN), C::SYS_PTRACE);
     }
 }

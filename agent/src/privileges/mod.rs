@@ -68,6 +68,9 @@ impl Default for PrivilegeOptions {
 pub struct Needs {
     /// Attach probes to libraries of processes that start later.
     pub library: bool,
+    /// Each of these is attached alone, before Linux 6.6: by a perf event, and after a program was loaded
+    /// that shows what the kernel knows.
+    pub probes_alone: bool,
     /// Adopt connections that processes had before they were watched.
     pub adopt: bool,
     /// Directories whose files the server's thread reads again.
@@ -117,6 +120,8 @@ pub struct Privileges(Arc<Shared>);
 struct Shared {
     options: PrivilegeOptions,
     needs: Needs,
+    /// What the agent was given.
+    permitted: CapabilitySet,
     /// Linux before 5.19 requires CAP_BPF for every use of a map.
     maps_need_capability: bool,
     bounding_set_is_empty: bool,
@@ -141,6 +146,7 @@ impl Privileges {
         let mut shared = Shared {
             options,
             needs,
+            permitted: capabilities::permitted().context("read our capabilities")?,
             maps_need_capability,
             bounding_set_is_empty: false,
             refused_calls: None,
@@ -182,7 +188,7 @@ impl Privileges {
             capabilities::keep(shared.needs_of(duty)).context("give up capabilities")?;
         }
         if shared.refused_calls.is_some() && shared.needs.library && duty != Duty::Probe {
-            system_calls::refuse_loading()?;
+            system_calls::refuse_probing()?;
         }
         // Not where processes are looked into: Landlock forbids that to whoever it confines
         // (Linux, Documentation/userspace-api/landlock.rst, "Ptrace restrictions").
@@ -266,6 +272,7 @@ impl Privileges {
 
 impl Shared {
     fn needs_of(&self, duty: Duty) -> CapabilitySet {
-        capabilities::needed(duty, &self.needs, self.maps_need_capability)
+        let needed = capabilities::needed(duty, &self.needs, self.maps_need_capability);
+        capabilities::at_hand(needed, self.permitted)
     }
 }

@@ -138,13 +138,11 @@ pub(super) fn refuse(needs: &Needs) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-/// Refuses the loading of kernel programs to this thread and those it starts. Attaching a probe with
-/// a cookie loads one, to see whether the kernel knows cookies: so this is not for that thread.
-pub(super) fn refuse_loading() -> anyhow::Result<()> {
-    let load = first_argument(SeccompCmpOp::Eq, BPF_PROG_LOAD)
-        .and_then(|condition| SeccompRule::new(vec![condition]))
-        .context("compile the system call filter")?;
-    apply(Rules::from([(libc::SYS_bpf, vec![load])]))
+/// Refuses what attaches probes to this thread and those it starts: it is for one thread only.
+pub(super) fn refuse_probing() -> anyhow::Result<()> {
+    let commands = [BPF_PROG_LOAD, BPF_LINK_CREATE].into_iter().map(is_command);
+    let commands = commands.collect::<Result<_, _>>().context("compile the system call filter")?;
+    apply(Rules::from([(libc::SYS_bpf, commands)]))
 }
 
 fn apply(rules: Rules) -> anyhow::Result<()> {
@@ -162,17 +160,18 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = NEVER.iter().map(|call| (*call, Vec::new())).collect();
-    if !needs.library {
+    if !needs.probes_alone {
         rules.insert(libc::SYS_perf_event_open, Vec::new());
     }
     if !needs.adopt {
         rules.insert(libc::SYS_pidfd_getfd, Vec::new());
     }
-    let is_command =
-        |command: &u64| SeccompRule::new(vec![first_argument(SeccompCmpOp::Eq, *command)?]);
-    let attaches = [BPF_PROG_LOAD, BPF_LINK_CREATE];
-    let commands =
-        BPF_COMMANDS.iter().filter(|command| !needs.library || !attaches.contains(*command));
+    let is_needed = |command| match command {
+        BPF_PROG_LOAD => needs.probes_alone,
+        BPF_LINK_CREATE => needs.library,
+        _ => false,
+    };
+    let commands = BPF_COMMANDS.iter().copied().filter(|command| !is_needed(*command));
     rules.insert(libc::SYS_bpf, commands.map(is_command).collect::<Result<_, _>>()?);
     let is_foreign = SOCKET_FAMILIES
         .iter()
@@ -180,6 +179,10 @@ fn rules(needs: &Needs) -> Result<Rules, seccompiler::BackendError> {
         .collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_socket, vec![SeccompRule::new(is_foreign)?]);
     Ok(rules)
+}
+
+fn is_command(command: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![first_argument(SeccompCmpOp::Eq, command)?])
 }
 
 /// The rules for each call by all the numbers that it has.
@@ -206,15 +209,17 @@ mod tests {
 
     #[test]
     fn what_is_still_needed_is_not_refused() {
-        for (needs, perf, getfd) in [
-            (Needs::default(), true, true),
-            (Needs { library: true, ..Needs::default() }, false, true),
-            (Needs { adopt: true, ..Needs::default() }, true, false),
+        let library = Needs { library: true, ..Needs::default() };
+        for (needs, perf, getfd, commands) in [
+            (Needs::default(), true, true, BPF_COMMANDS.len()),
+            (library.clone(), true, true, BPF_COMMANDS.len() - 1),
+            (Needs { probes_alone: true, ..library }, false, true, BPF_COMMANDS.len() - 2),
+            (Needs { adopt: true, ..Needs::default() }, true, false, BPF_COMMANDS.len()),
         ] {
             let rules = rules(&needs).expect("valid");
             assert_eq!(rules.contains_key(&libc::SYS_perf_event_open), perf, "{needs:?}");
             assert_eq!(rules.contains_key(&libc::SYS_pidfd_getfd), getfd, "{needs:?}");
-            assert!(!rules[&libc::SYS_bpf].is_empty(), "some commands of bpf stay allowed");
+            assert_eq!(rules[&libc::SYS_bpf].len(), commands, "{needs:?}");
             let numbers = if cfg!(target_arch = "x86_64") { 2 } else { 1 };
             assert_eq!(by_every_number(rules.clone()).len(), numbers * rules.len());
         }

@@ -31,6 +31,29 @@ impl HangUps {
     }
 }
 
+/// Has SIGHUP wait from now on, in this thread and in those that it starts: it would end an agent that
+/// does not listen yet, and the kernel gives up verifying a program for whom a signal waits.
+pub fn hold_back() {
+    change_mask(libc::SIG_BLOCK);
+}
+
+/// Lets it come to this thread again.
+pub fn let_through() {
+    change_mask(libc::SIG_UNBLOCK);
+}
+
+#[expect(unsafe_code, reason = "calls of the C library")]
+fn change_mask(how: libc::c_int) {
+    // SAFETY: the set is ours, and initialized before it is used; none of these calls can fail with
+    // valid arguments.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGHUP);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
+    }
+}
+
 /// The file of events, opened again by the first write after SIGHUP.
 #[derive(Debug)]
 pub struct EventFile {

@@ -132,6 +132,7 @@ fn collect_capture(capture: &CaptureStats, samples: &mut Samples) {
             "bytes" => samples.count(LIBRARY_BYTES, [], *count),
             "lost" => samples.count(EVENTS_LOST, ["library", "ring_full"], *count),
             "limited" => samples.count(EVENTS_LOST, ["library", "rate"], *count),
+            "ticket_limited" => samples.count(EVENTS_LOST, ["library", "ticket_rate"], *count),
             what => samples.count(LIBRARY_PROBE_HITS, [what], *count),
         }
     }

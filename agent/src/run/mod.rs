@@ -109,16 +109,18 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         key_session_names();
     }
     let probes_libraries = options.live.library;
+    hang_up::hold_back();
     // First everything that takes privileges, all of it in this one thread.
     let server = Server::bind(&options)?;
     let hang_ups = HangUps::default();
     let output = options.events.as_deref().map(|path| event_output(path, &hang_ups)).transpose()?;
-    let needs = needs(&options, &server);
+    let mut needs = needs(&options, &server);
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
         hand_over(directory, user)?;
     }
     tracing::info!("{}", watching(&options.live.load.watched));
     let attached = LiveSource::attach(options.live)?;
+    needs.probes_alone = attached.attaches_probes_alone();
     let record = options.record.as_deref().map(RecordFile::create).transpose()?;
     let privileges = Privileges::drop_to(options.privileges, needs)?;
     // Dropped after everything that could wait.
@@ -206,6 +208,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     waker.wake();
     let pipeline_result =
         pipeline.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the pipeline panicked")));
+    hopsight_capture::finish_removing_probes();
     answer.and(pipeline_result)
 }
 
@@ -215,6 +218,7 @@ fn needs(options: &RunOptions, server: &Server) -> Needs {
     let event_file = options.events.as_deref().filter(|path| !is_standard_output(path));
     Needs {
         library: options.live.library,
+        probes_alone: options.live.library,
         adopt: options.live.adopt,
         served_from: server.directories().into_iter().chain(configuration).collect(),
         written_to: event_file.map(EventFile::directory).into_iter().collect(),

@@ -9,7 +9,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{RunOptions, deadline::Deadline};
+use super::{RunOptions, deadline::Deadline, hang_up};
 use hopsight_export::{
     Exporter,
     http::{self, Hosts, HttpLimits, tls::Tls},
@@ -45,8 +45,8 @@ impl Server {
     }
 
     /// Answers until SIGTERM or SIGINT, or until `broken` says that the pipeline has ended; then the
-    /// time to the `deadline` runs. Calls `renew` at each SIGHUP. The service manager is told what
-    /// happens (sd_notify(3)).
+    /// time to the `deadline` runs. Calls `renew` at each SIGHUP, which was held back till then. The
+    /// service manager is told what happens (sd_notify(3)).
     ///
     /// # Errors
     /// If no further thread can be had, or the listener fails.
@@ -66,7 +66,8 @@ impl Server {
         runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-            let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+            let mut hung_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+            hang_up::let_through();
             let mut broken = broken;
             let stopped = async {
                 loop {
@@ -74,7 +75,7 @@ impl Server {
                         _ = terminate.recv() => break,
                         _ = interrupt.recv() => break,
                         _ = &mut broken => break,
-                        _ = hang_up.recv() => renew(),
+                        _ = hung_up.recv() => renew(),
                     }
                 }
                 tell_service_manager(NotifyState::Stopping);

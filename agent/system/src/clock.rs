@@ -41,12 +41,18 @@ impl Boot {
         Self { id, at: unix_seconds(SystemTime::now()) - up.as_secs_f64() }
     }
 
+    /// Whether processes of `other` may run on: it is the same boot.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        !self.id.is_empty() && self.id == other.id
+    }
+
     /// By how many seconds the wall clock was set since it showed `earlier`; zero if that was another
     /// boot, of which nothing runs any more.
     #[must_use]
     pub fn set_since(&self, earlier: &Self) -> f64 {
         let by = self.at - earlier.at;
-        let is_step = !self.id.is_empty() && self.id == earlier.id && by.abs() >= SMALLEST_STEP;
+        let is_step = self.is(earlier) && by.abs() >= SMALLEST_STEP;
         if is_step { by } else { 0.0 }
     }
 }

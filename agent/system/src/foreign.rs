@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstatfs};
+use serde::{Deserialize, Serialize};
 
 /// The most that is read of one fact of a process, such as its arguments. The kernel has no bound on
 /// those: an argument may be a terabyte of zeros in a sparse file.
@@ -178,7 +179,8 @@ impl Credentials {
 }
 
 /// Whose processes a piece of work is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lane {
     /// Those of a user.
     User(u32),

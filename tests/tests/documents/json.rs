@@ -21,7 +21,7 @@ use hopsight_core::{
         drift::{ClosedDrift, DriftEvent, Rule},
         intent::{Place, Scheme, Stated},
     },
-    report::{CarriedBy, ConnectionReport, EarlyData},
+    report::{CarriedBy, ConnectionReport, EarlyData, Unseen},
     tls::{
         certificate_facts::CertificateAbsence,
         cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
@@ -298,6 +298,7 @@ fn words_are_those_of_the_code() {
             ("reason", words!(Reason)),
             ("rule", words!(Rule)),
             ("carried_by", words!(CarriedBy)),
+            ("unseen", words!(Unseen)),
             ("certificate_absence", words!(CertificateAbsence)),
             ("group_absence", words!(GroupAbsence)),
             ("signature_absence", words!(SignatureAbsence)),

@@ -7,6 +7,7 @@ mod clients;
 mod cost;
 mod endurance;
 mod inside;
+mod late;
 mod lifecycle;
 mod proxies;
 mod sequences;

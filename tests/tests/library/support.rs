@@ -84,6 +84,8 @@ pub struct Running(pub Child);
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
+        // Before the first source: what was started in another cgroup is not watched.
+        Cgroup::of_this_process().unwrap();
         Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
     }
 
@@ -282,6 +284,7 @@ pub fn line(events: &[LibraryEvent]) -> String {
         LibraryObservation::VerifyCallback { result } => format!("callback={result}"),
         LibraryObservation::NeverVerified => "never-verified".to_owned(),
         LibraryObservation::TicketReceived { .. } => "ticket".to_owned(),
+        LibraryObservation::TicketLost => "ticket-lost".to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }

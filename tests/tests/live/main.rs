@@ -12,6 +12,7 @@ mod mid_stream;
 mod ordinary;
 mod outlived;
 mod outputs;
+mod owners;
 mod stacks;
 mod topology;
 mod unaccepted;

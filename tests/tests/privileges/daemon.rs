@@ -67,6 +67,34 @@ fn a_hang_up_begins_the_event_file_anew_and_tells_what_was_changed() {
     }
 }
 
+/// It waits until the agent listens.
+#[test]
+fn a_hang_up_while_it_starts_ends_nothing() {
+    if !requirement::met("a_hang_up_while_it_starts_ends_nothing", &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let sent = dir.path().join("sent");
+    // Of the signals that wait, or are caught, the last bit is SIGHUP's (proc_pid_status(5)).
+    let script = format!(
+        "agent=$$; (n=0; while [ $n -lt 20 ] && kill -0 $agent; do \
+           grep -qE 'Sig(Blk|Cgt):.*[13579bdf]$' /proc/$agent/status && \
+             kill -HUP $agent && n=$((n+1)); \
+         done; echo $n >{}) & exec \"$@\"",
+        sent.display()
+    );
+    let http = Loopback::reserve().unwrap().socket(2, 9464);
+    let launcher = ["sh", "-c", &script, "sh"];
+    let options = ["--no-library", "--proxy", "nobody-at-all"];
+    let agent = Agent::start_through(&launcher, dir.path(), http, &options).unwrap();
+    let times = wait_until("the signals to be sent", VERDICT, || {
+        let text = fs::read_to_string(&sent).unwrap_or_default();
+        Ok(text.ends_with('\n').then_some(text))
+    });
+    assert_eq!(times.unwrap().trim(), "20");
+    assert_eq!(agent.get("/livez").unwrap().status, 200);
+}
+
 #[test]
 fn the_service_manager_is_told_when_it_serves_and_when_it_stops() {
     if !requirement::met("the_service_manager_is_told_when_it_serves_and_when_it_stops", &[]) {

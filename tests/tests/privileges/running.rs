@@ -14,6 +14,7 @@ use std::{
 };
 
 use hopsight_core::model::{Evidence, Security};
+use hopsight_system::kernel::running_kernel;
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     case,
@@ -29,6 +30,7 @@ use rustix::process::Signal;
 const DAC_READ_SEARCH: u64 = 1 << 2;
 const SYS_PTRACE: u64 = 1 << 19;
 const SYS_ADMIN: u64 = 1 << 21;
+const CHECKPOINT_RESTORE: u64 = 1 << 40;
 
 /// `/proc/PID/task/TID/status` by the thread's name.
 fn threads(pid: u32) -> BTreeMap<String, BTreeMap<String, String>> {
@@ -72,7 +74,10 @@ fn every_thread_has_what_it_needs_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let http = Loopback::reserve().unwrap().socket(2, 9464);
-    for (mode, probe) in [("auto", DAC_READ_SEARCH | SYS_PTRACE | SYS_ADMIN), ("off", 0)] {
+    // From this Linux on the probes of a file are one link.
+    let has_links = running_kernel() >= Some((6, 6));
+    let attach = if has_links { CHECKPOINT_RESTORE } else { SYS_ADMIN };
+    for (mode, probe) in [("auto", DAC_READ_SEARCH | SYS_PTRACE | attach), ("off", 0)] {
         let own = Cgroup::of_this_process().unwrap().to_str().unwrap();
         let options = ["--cgroup", own, "--all", "--library", mode, "--user", "65532"];
         let options = [&options[..], &["--state", state.to_str().unwrap()]].concat();

@@ -7,11 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many run at once: one in continuous integration, whose machines may be slow, and where nobody
-/// waits.
-fn at_once() -> usize {
-    if std::env::var_os("CI").is_some() { 1 } else { 2 }
-}
+/// How many run at once.
+const AT_ONCE: usize = 2;
 
 /// What has run, for the summary.
 #[derive(Default)]
@@ -60,7 +57,7 @@ impl Steps {
                 done.push((name, is_ok, time));
             }
         };
-        thread::scope(|scope| (0..at_once()).for_each(|_| drop(scope.spawn(work))));
+        thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
     }
 
     /// Prints every step.

@@ -82,6 +82,7 @@ pub fn connection(hop: u64, connection: u64) -> ConnectionReport {
             client_certificate: None,
             server_certificate: None,
         }),
+        unseen: None,
         wire_client_auth: None,
         tls_version: is_tls.then(|| version.into()),
         offered_versions: vec![],

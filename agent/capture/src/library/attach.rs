@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -16,12 +16,13 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
-use hopsight_abi::VerifyOffsets;
-use tracing::{info, warn};
+use hopsight_abi::{Cookie, VerifyOffsets};
+use tracing::{debug, info, warn};
 
 use super::{
     as_compiled,
     placement::{Hook, Image, ProbePoint},
+    together,
 };
 
 /// Probes on one file; dropping them removes them.
@@ -34,59 +35,91 @@ pub struct Attachment {
 enum Link {
     ByAya(#[expect(dead_code, reason = "held for its drop")] UProbeLink),
     AsCompiled(#[expect(dead_code, reason = "held for its drop")] as_compiled::Link),
+    Together(#[expect(dead_code, reason = "held for its drop")] together::Link),
 }
 
-/// Who gave the kernel its programs.
+/// Who gave the kernel its programs, and how they are attached.
 pub enum Programs {
-    /// aya.
+    /// We did: all probes of a file are one link.
+    Together(together::Programs),
+    /// aya: each is attached alone.
     ByAya,
-    /// We did, on a kernel that is locked down.
+    /// We did, on a kernel that is locked down: each is attached alone.
     AsCompiled(as_compiled::Programs),
 }
 
-/// Threads that remove probes at the same time, so that those of a library stop at once: what the
-/// kernel does after that is done one after the other.
+impl Programs {
+    /// By how many links these places of a file are, or would be, attached.
+    pub fn links(&self, points: &[ProbePoint]) -> usize {
+        match self {
+            Self::Together(_) => together::links(points),
+            Self::ByAya | Self::AsCompiled(_) => points.len(),
+        }
+    }
+
+    /// Those that aya does not know, by their names.
+    pub fn unknown_to_aya(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        let (together, alone) = match self {
+            Self::Together(programs) => (Some(programs.all()), None),
+            Self::ByAya => (None, None),
+            Self::AsCompiled(programs) => (None, Some(programs.all())),
+        };
+        together.into_iter().flatten().chain(alone.into_iter().flatten())
+    }
+}
+
+/// Threads that remove links at the same time, so that their probes stop at once. What the kernel waits
+/// for after that is waited for together, but for probes that are attached alone.
 const REMOVERS: usize = 32;
 
 /// Probes that wait to be removed.
 static REMOVAL: Mutex<Removal> =
-    Mutex::new(Removal { links: Vec::new(), threads: 0, is_left_to_exit: false });
+    Mutex::new(Removal { links: Vec::new(), threads: 0, is_at_exit: false });
 
-/// For how long an exit waits for removals that have begun.
-const BEGUN: Duration = Duration::from_secs(3);
+/// For how long an exit waits for removals.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 struct Removal {
     links: Vec<Link>,
     /// Threads that are at it.
     threads: usize,
-    /// The process is about to end, and the kernel removes what is left.
-    is_left_to_exit: bool,
+    /// The process is about to end.
+    is_at_exit: bool,
 }
 
-/// The process is about to end: what is dropped from here on is left to the kernel, which removes it
-/// with the process. A thread that is ended in the middle of a removal would leave its breakpoint in
-/// the files of running programs (`uprobe_unregister_nosync`, which then gives up): those that have
-/// begun are waited for.
+/// The process is about to end: of what is dropped from here on the kernel removes the probes that are
+/// attached alone, with the process, for here all would wait in one line. See [`finish`].
 pub fn leave_to_exit() {
     let mut removal = lock(&REMOVAL);
-    removal.is_left_to_exit = true;
-    removal.links.drain(..).for_each(std::mem::forget);
-    drop(removal);
-    let end = Instant::now() + BEGUN;
+    removal.is_at_exit = true;
+    let alone = removal.links.extract_if(.., |link| link.is_alone());
+    alone.for_each(std::mem::forget);
+}
+
+/// Waits for removals that have begun, before the process ends. A thread that is ended in the middle of
+/// one would leave its breakpoint in the files of running programs (`uprobe_unregister_nosync`, which
+/// then gives up).
+pub fn finish() {
+    let end = Instant::now() + PATIENCE;
     while lock(&REMOVAL).threads > 0 && Instant::now() < end {
         thread::sleep(Duration::from_millis(5));
     }
 }
 
+impl Link {
+    const fn is_alone(&self) -> bool {
+        !matches!(self, Self::Together(_))
+    }
+}
+
 impl Drop for Attachment {
-    /// The kernel lets every removal of a probe wait for all processors, some 0.1 s. Threads of
+    /// The kernel lets the removal of every link wait for all processors, some 0.1 s. Threads of
     /// their own wait: new processes are looked at meanwhile. Where none can be had, the probes are
     /// removed here.
     fn drop(&mut self) {
         let mut removal = lock(&REMOVAL);
-        if removal.is_left_to_exit {
-            self.links.drain(..).for_each(std::mem::forget);
-            return;
+        if removal.is_at_exit {
+            self.links.extract_if(.., |link| link.is_alone()).for_each(std::mem::forget);
         }
         removal.links.append(&mut self.links);
         let wanted = removal.links.len().min(REMOVERS);
@@ -129,6 +162,11 @@ const VERIFY_ENFORCED: &str = "verify_enforced";
 /// # Errors
 /// When the kernel refuses one; the message holds the verifier's.
 pub fn load(ebpf: &mut Ebpf) -> anyhow::Result<Programs> {
+    match together::Programs::load(ebpf) {
+        Ok(Some(programs)) => return Ok(Programs::Together(programs)),
+        Ok(None) => {}
+        Err(error) => debug!("library probes are attached one by one: {error:#}"),
+    }
     if as_compiled::is_needed() {
         return as_compiled::Programs::load(ebpf).map(Programs::AsCompiled);
     }
@@ -182,12 +220,16 @@ pub fn attach(
     points: &[ProbePoint],
     verify_offsets: Option<VerifyOffsets>,
 ) -> anyhow::Result<Attachment> {
+    if let Programs::Together(programs) = programs {
+        let link = programs.attach(file.as_fd(), points, verify_offsets)?;
+        return Ok(Attachment { links: vec![Link::Together(link)] });
+    }
     // The path of an open descriptor leads to this very file, whatever its name is by now.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let mut links = Vec::with_capacity(points.len());
     // Not loaded where the kernel knows no cookies.
     let cookie = match program(ebpf, VERIFY_ENFORCED)?.fd() {
-        Ok(_) => verify_offsets.map(VerifyOffsets::to_cookie),
+        Ok(_) => verify_offsets.map(|offsets| Cookie::new(0, Some(offsets)).to_bits()),
         Err(_) => None,
     };
     for point in in_order(points) {

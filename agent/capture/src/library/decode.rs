@@ -59,6 +59,7 @@ pub fn event(header: &Header, record: Library, bytes: &[u8]) -> Option<LibraryEv
             description: u8::try_from(value).unwrap_or(u8::MAX),
         },
         Observation::NeverVerified => LibraryObservation::NeverVerified,
+        Observation::TicketLost => LibraryObservation::TicketLost,
     };
     Some(LibraryEvent {
         at: Timestamp(header.at_ns),
@@ -152,6 +153,7 @@ mod tests {
                 O::ApplicationVerifyResult { error: 1 },
             ),
             ("never", Observation::NeverVerified, 0, O::NeverVerified),
+            ("ticket", Observation::TicketLost, 0, O::TicketLost),
             (
                 "chain, good",
                 Observation::ChainVerified,

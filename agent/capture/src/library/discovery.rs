@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     path::{Path, PathBuf},
 };
@@ -10,7 +11,10 @@ use super::{
     inspect::{FileKey, Role},
     status::NoLibrary,
 };
-use hopsight_system::maps::{self, Mapping};
+use hopsight_system::{
+    maps::{self, Mapping},
+    process,
+};
 
 /// Names of TLS libraries other than OpenSSL, as they begin.
 const OTHER_LIBRARIES: [(&str, &str); 7] = [
@@ -63,31 +67,56 @@ impl Absence {
     }
 }
 
-/// `/proc` directory of a process.
-pub fn directory(pid: u32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}"))
+/// The `/proc` directory that shows a process's memory; `None` once it has ended.
+pub fn directory(pid: u32) -> Option<PathBuf> {
+    process::thread_with_memory(pid).map(|thread| PathBuf::from(format!("/proc/{thread}")))
 }
 
 /// Size of the program that a process runs, 0 where that is not to be known.
 pub fn program_size(pid: u32) -> u64 {
-    std::fs::metadata(directory(pid).join("exe")).map_or(0, |metadata| metadata.len())
+    let program = directory(pid).and_then(|process| std::fs::metadata(process.join("exe")).ok());
+    program.map_or(0, |metadata| metadata.len())
 }
 
-/// The files of a process that may be a TLS library, or an application that asks one: the
+/// The files that a process executes code from.
+///
+/// # Errors
+/// [`Absence`] when the process cannot be looked at.
+pub fn mappings(pid: u32) -> Result<Vec<Mapping>, Absence> {
+    let process = running(pid)?;
+    maps::executable_files(&process).map_err(|error| Absence::from_error(&error, &process))
+}
+
+fn running(pid: u32) -> Result<PathBuf, Absence> {
+    directory(pid).ok_or_else(|| Absence {
+        reason: NoLibrary::Gone,
+        detail: format!("process {pid} has ended"),
+    })
+}
+
+/// The same of the same files, as good as never of others.
+pub fn fingerprint(mappings: &[Mapping]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for Mapping { inode, path, .. } in mappings {
+        (inode, path).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Those of a process's files that may be a TLS library, or an application that asks one: the
 /// program, anything called libssl or libcrypto, the modules nginx loads, and some objects that are
 /// known to hold a library.
 ///
 /// # Errors
 /// [`Absence`] when the process cannot be looked at.
-pub fn candidates(pid: u32) -> Result<(Vec<Mapping>, Vec<Candidate>), Absence> {
-    let process = directory(pid);
+pub fn candidates(pid: u32, mappings: &[Mapping]) -> Result<Vec<Candidate>, Absence> {
+    let process = running(pid)?;
     let fail = |error: io::Error| Absence::from_error(&error, &process);
-    let mappings = maps::executable_files(&process).map_err(fail)?;
     let program = std::fs::read_link(process.join("exe")).map_err(fail)?;
     let program = program.to_string_lossy();
     let program = Path::new(program.strip_suffix(" (deleted)").unwrap_or(&program));
     let mut candidates = Vec::new();
-    for mapping in &mappings {
+    for mapping in mappings {
         let name = mapping.file_name();
         let is_library = name.starts_with("libssl") || name.starts_with("libcrypto");
         let may_hold_library =
@@ -101,7 +130,7 @@ pub fn candidates(pid: u32) -> Result<(Vec<Mapping>, Vec<Candidate>), Absence> {
             }
         }
     }
-    Ok((mappings, candidates))
+    Ok(candidates)
 }
 
 /// Says why none of a process's files is a library that can be probed.

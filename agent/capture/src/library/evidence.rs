@@ -16,7 +16,7 @@ pub enum ProbeState<'p> {
     Placed,
     /// They are taken away for a while.
     Paused,
-    /// Its user has as many as one may.
+    /// Its user has as many probed files as one may.
     BeyondQuota,
     /// The kernel refused them.
     Refused(&'p str),
@@ -56,7 +56,7 @@ pub fn of_files(
                 return inferred(NoLibrary::TooManyHits, (*why).to_owned());
             }
             (Role::Library { .. }, ProbeState::BeyondQuota) => {
-                let detail = "its user has as many probes as one may";
+                let detail = "its user has as many probed files as one may";
                 return inferred(NoLibrary::BeyondQuota, detail.to_owned());
             }
             (Role::Library { .. }, ProbeState::Paused) => {
@@ -83,7 +83,9 @@ pub fn of_files(
 #[must_use]
 pub fn survey(pid: u32, rustls: Rustls) -> LibraryEvidence {
     let search = Search { rustls, ..Search::default() };
-    let (mappings, candidates) = match discovery::candidates(pid) {
+    let found = discovery::mappings(pid)
+        .and_then(|mappings| Ok((discovery::candidates(pid, &mappings)?, mappings)));
+    let (candidates, mappings) = match found {
         Ok(found) => found,
         Err(absence) => return absence.into(),
     };

@@ -28,7 +28,7 @@ pub enum Probes {
     Attached(#[expect(dead_code, reason = "held for its drop")] Attachment),
     /// Taken away for a while.
     Paused,
-    /// Its user has as many probes as one may.
+    /// Its user has as many probed files as one may.
     BeyondQuota,
     /// The kernel refused them.
     Refused(String),
@@ -80,13 +80,13 @@ impl ProbedFile {
         Ok(new)
     }
 
-    /// Attaches paused probes, if their user may have so many more.
+    /// Attaches paused probes, if their user may have so much more.
     pub fn resume(&mut self, ebpf: &mut Ebpf, programs: &Programs, quota: &mut Quota) {
         let Some(file) = &self.file else { return };
         if !matches!(self.probes, Probes::Paused | Probes::BeyondQuota) {
             return;
         }
-        if !quota.admit_probes(self.whose, self.points().len()) {
+        if !quota.admit_links(self.whose, programs.links(self.points())) {
             self.probes = Probes::BeyondQuota;
             return;
         }
@@ -102,6 +102,14 @@ impl ProbedFile {
         let is_attached = matches!(self.probes, Probes::Attached(_));
         let points = if is_attached { self.points() } else { &[] };
         points.iter().map(|point| point.hook.stack())
+    }
+
+    /// By how many links they are attached now.
+    pub fn links(&self, programs: &Programs) -> usize {
+        match self.probes {
+            Probes::Attached(_) => programs.links(self.points()),
+            _ => 0,
+        }
     }
 
     /// Lets probes that were taken out so long ago be attached again.

@@ -17,26 +17,30 @@ mod expected;
 mod files;
 mod inspect;
 pub mod placement;
+mod published;
 mod quota;
+mod raw;
 mod sampling;
 mod status;
 mod thread;
+mod together;
+mod told;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
+    os::fd::BorrowedFd,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::Ebpf;
-use hopsight_abi::Stack;
-use hopsight_system::{foreign::Lane, process::Stat};
-use tracing::{debug, info, warn};
+use hopsight_system::{foreign::Lane, maps::Mapping, process::Stat};
+use tracing::{debug, warn};
 
-pub use attach::{leave_to_exit, rehearse, rehearse_locked_down};
+pub use attach::{finish, leave_to_exit, rehearse, rehearse_locked_down};
 use ceiling::{Ceiling, Misfiring};
 use discovery::{Absence, Candidate};
 use ends::Ends;
@@ -45,17 +49,16 @@ pub use evidence::survey;
 use files::ProbedFile;
 use inspect::{FileKey, Role, Search};
 pub use placement::Rustls;
+pub use published::LibraryStatuses;
 use quota::Quota;
 pub use sampling::Sampling;
 use sampling::Schedule;
 pub use status::{LibraryEvidence, LibraryStatus, NoLibrary, ProbedLibrary};
 pub use thread::LibraryThread;
+use told::Told;
 
 /// For how long probes that were hit too often stay away.
 const TAKEN_OUT_FOR: Duration = Duration::from_mins(10);
-
-/// Looks at a process again until it has looked the same this many times.
-const SETTLED: u32 = 4;
 
 /// Processes beyond which those that ended are looked for and forgotten: where every process of the
 /// machine is watched, no scan says which still run.
@@ -84,35 +87,9 @@ pub struct LibraryProbes {
     ends: Ends,
     /// Of [`ENDS_BETWEEN_SCANS`].
     ends_left: u32,
+    told: Told,
     /// Probes are in place.
     open: bool,
-}
-
-/// Reads what the library probes are on and what they show, from any thread.
-#[derive(Clone, Debug, Default)]
-pub struct LibraryStatuses(Arc<RwLock<Published>>);
-
-#[derive(Debug, Default)]
-struct Published {
-    /// By process id.
-    statuses: Vec<LibraryStatus>,
-    /// Places with a probe, in the order of [`Stack::ALL`].
-    attached: [u64; Stack::ALL.len()],
-}
-
-impl LibraryStatuses {
-    /// The [`LibraryStatus`] of every watched process as of now, by process id.
-    #[must_use]
-    pub fn read(&self) -> Vec<LibraryStatus> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).statuses.clone()
-    }
-
-    /// At how many places of files probes are attached now, by the word of the stack.
-    #[must_use]
-    pub fn attached(&self) -> [(&'static str, u64); Stack::ALL.len()] {
-        let attached = self.0.read().unwrap_or_else(PoisonError::into_inner).attached;
-        std::array::from_fn(|at| (Stack::ALL[at].as_str(), attached[at]))
-    }
 }
 
 struct WatchedProcess {
@@ -122,8 +99,15 @@ struct WatchedProcess {
     whose: Lane,
     files: Vec<FileKey>,
     evidence: LibraryEvidence,
-    /// Looks in a row that showed the same files.
-    unchanged: u32,
+    /// Of all files that it executes code from, as it was looked at last; `None` once something else
+    /// about it has changed.
+    mapped: Option<u64>,
+}
+
+impl WatchedProcess {
+    const fn has_library(&self) -> bool {
+        matches!(self.evidence, LibraryEvidence::Library(_))
+    }
 }
 
 impl LibraryProbes {
@@ -147,8 +131,19 @@ impl LibraryProbes {
             quota: Quota::default(),
             ends: Ends::default(),
             ends_left: ENDS_BETWEEN_SCANS,
+            told: Told::default(),
             open: true,
         }
+    }
+
+    /// Whether each probe is attached alone.
+    pub(crate) const fn attaches_alone(&self) -> bool {
+        !matches!(self.programs, attach::Programs::Together(_))
+    }
+
+    /// The programs of the probes that aya does not know, by their names.
+    pub(crate) fn unknown_to_aya(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        self.programs.unknown_to_aya()
     }
 
     /// Takes the watched processes that run now (process id to name): attaches to the libraries of
@@ -157,11 +152,12 @@ impl LibraryProbes {
         self.follow_schedule(ebpf);
         self.keep_below_ceiling();
         self.ends_left = ENDS_BETWEEN_SCANS;
+        self.told.sum_up(Instant::now());
         for (pid, _) in self.processes.extract_if(|pid, _| !running.contains_key(pid)) {
             self.ends.forget(pid);
         }
         let files = self.files.values();
-        self.quota.renew(files.map(|file| (file.whose, file.attached().count())));
+        self.quota.renew(files.map(|file| (file.whose, file.links(&self.programs))));
         // Big programs last: nobody waits for them.
         let mut in_turn: Vec<_> = running.iter().collect();
         in_turn.sort_by_cached_key(|(pid, _)| {
@@ -195,8 +191,7 @@ impl LibraryProbes {
     /// A process ended, it is said, whose files are probed.
     fn end(&mut self, pid: u32) {
         // There may be another one of its id by now.
-        let runs = std::fs::read_link(discovery::directory(pid).join("exe")).is_ok();
-        if runs || self.ends_left == 0 {
+        if discovery::directory(pid).is_some() || self.ends_left == 0 {
             return;
         }
         self.ends_left -= 1;
@@ -226,7 +221,7 @@ impl LibraryProbes {
                 if file.take_out(misfires) {
                     // Their evidence has changed.
                     let users = self.processes.values_mut().filter(|user| is_user(user));
-                    users.for_each(|user| user.unchanged = 0);
+                    users.for_each(|user| user.mapped = None);
                 }
             }
         }
@@ -246,14 +241,14 @@ impl LibraryProbes {
             }
         }
         // Their evidence has changed.
-        self.processes.values_mut().for_each(|process| process.unchanged = 0);
+        self.processes.values_mut().for_each(|process| process.mapped = None);
     }
 
     /// Looks at one watched process, for example at its first connection: between two scans it may
     /// have started.
     pub fn observe(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
         if self.processes.len() >= MANY_PROCESSES {
-            self.processes.retain(|pid, _| discovery::directory(*pid).exists());
+            self.processes.retain(|pid, _| discovery::directory(*pid).is_some());
         }
         self.look_at(ebpf, pid, name);
         self.publish();
@@ -261,50 +256,52 @@ impl LibraryProbes {
 
     fn look_at(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) {
         let started = start_time(pid).unwrap_or_default();
+        let mappings = discovery::mappings(pid);
+        let mapped = mappings.as_ref().ok().map(|mappings| discovery::fingerprint(mappings));
         let known = self.processes.get(&pid).filter(|known| known.started == started);
-        let unchanged = known.map_or(0, |known| known.unchanged);
-        let has_library =
-            known.is_some_and(|known| matches!(known.evidence, LibraryEvidence::Library(_)));
-        if has_library && unchanged >= SETTLED {
+        // Whatever a process loads later is found, such as a second library.
+        let is_same = |known: &WatchedProcess| mapped.is_some() && known.mapped == mapped;
+        if known.is_some_and(|known| known.has_library() && is_same(known)) {
             return;
         }
         let is_new = known.is_none();
+        let before = known.map(|known| known.evidence.clone());
         let whose = Lane::of_process(pid).unwrap_or(Lane::Namespaces);
-        let (files, evidence) = match discovery::candidates(pid) {
+        let found = mappings.and_then(|mappings| {
+            let candidates = discovery::candidates(pid, &mappings)?;
+            Ok((mappings, candidates))
+        });
+        let (files, evidence) = match found {
             Ok((mappings, candidates)) => self.probe(ebpf, whose, &mappings, &candidates),
             Err(absence) => (Vec::new(), absence.into()),
         };
-        let before = known_evidence(&self.processes, pid, started);
         match before {
-            Some(before) if *before == evidence => {}
+            Some(before) if before == evidence => {}
             // Comes and goes with every window.
             Some(before) if before.is_paused() || evidence.is_paused() => {
                 debug!(pid, name, %evidence, "evidence of a watched process");
             }
-            _ => info!(pid, name, %evidence, "evidence of a watched process"),
+            _ => self.told.tell(pid, name, &evidence),
         }
-        let same = self.processes.get(&pid).is_some_and(|known| known.files == files);
-        let unchanged = if same { unchanged + 1 } else { 0 };
         if files.iter().any(|key| self.files.get(key).is_some_and(ProbedFile::wants_probes)) {
             self.ends.follow(pid, is_new);
         }
         let name = name.to_owned();
-        let process = WatchedProcess { name, started, whose, files, evidence, unchanged };
+        let process = WatchedProcess { name, started, whose, files, evidence, mapped };
         self.processes.insert(pid, process);
     }
 
     /// Looks at a process that began just now; answers whether it needs no further look.
     fn meet(&mut self, ebpf: &mut Ebpf, pid: u32, name: &str) -> bool {
-        if !discovery::directory(pid).exists() {
+        if discovery::directory(pid).is_none() {
             return true;
         }
         // It may be a known one that runs another program.
         if let Some(known) = self.processes.get_mut(&pid) {
-            known.unchanged = 0;
+            known.mapped = None;
         }
         self.observe(ebpf, pid, name);
-        let evidence = self.processes.get(&pid).map(|known| &known.evidence);
-        matches!(evidence, Some(LibraryEvidence::Library(_)))
+        self.processes.get(&pid).is_some_and(WatchedProcess::has_library)
     }
 
     /// What ends the search in a big program, once it is set.
@@ -321,20 +318,12 @@ impl LibraryProbes {
 
     fn publish(&self) {
         let processes = self.processes.iter();
-        let mut statuses: Vec<_> = processes
-            .map(|(&pid, process)| LibraryStatus {
-                pid,
-                name: process.name.clone(),
-                evidence: process.evidence.clone(),
-            })
-            .collect();
-        statuses.sort_unstable_by_key(|status| status.pid);
-        let mut attached = [0; Stack::ALL.len()];
-        for stack in self.files.values().flat_map(ProbedFile::attached) {
-            attached[stack as usize] += 1;
-        }
-        *self.statuses.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Published { statuses, attached };
+        let statuses = processes.map(|(&pid, process)| LibraryStatus {
+            pid,
+            name: process.name.clone(),
+            evidence: process.evidence.clone(),
+        });
+        self.statuses.publish(statuses, self.files.values().flat_map(ProbedFile::attached));
     }
 
     /// Attaches to the files of a process that want it; returns those and what it makes of them.
@@ -342,7 +331,7 @@ impl LibraryProbes {
         &mut self,
         ebpf: &mut Ebpf,
         whose: Lane,
-        mappings: &[hopsight_system::maps::Mapping],
+        mappings: &[Mapping],
         candidates: &[Candidate],
     ) -> (Vec<FileKey>, LibraryEvidence) {
         let mut files = Vec::new();
@@ -380,14 +369,6 @@ impl LibraryProbes {
         let evidence = evidence::of_files(mappings, candidates, &standing);
         (files, evidence)
     }
-}
-
-fn known_evidence(
-    processes: &HashMap<u32, WatchedProcess>,
-    pid: u32,
-    started: u64,
-) -> Option<&LibraryEvidence> {
-    processes.get(&pid).filter(|known| known.started == started).map(|known| &known.evidence)
 }
 
 /// Start time in clock ticks since boot.

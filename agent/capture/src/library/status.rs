@@ -24,7 +24,7 @@ vocabulary! {
         AttachFailed => "attach_failed",
         /// The probes were hit far more often than handshakes happen, and were taken out.
         TooManyHits => "too_many_hits",
-        /// The user of the process has as many probes, or files looked into, as one may have.
+        /// The user of the process has as many files probed, or looked into, as one may have.
         BeyondQuota => "beyond_quota",
         /// Probing is paused by the sampling mode.
         Paused => "paused",

@@ -24,6 +24,10 @@ pub struct HopContext {
     pub name: Option<Arc<str>>,
     /// What the configuration intends.
     pub intent: Option<IntentSummary>,
+    /// Others have a say in the hop beside the configuration that says this: proxies of the same label,
+    /// or workers that go on with an older one. It rules out nothing then.
+    #[serde(default)]
+    pub is_shared: bool,
     /// When the configuration was loaded that the proxy runs with, seconds since the Unix epoch;
     /// absent where that is not known.
     #[serde(default)]
@@ -79,6 +83,12 @@ impl HopContext {
             }
             _ => configured_at,
         }
+    }
+
+    /// What the configuration intends that speaks for the hop, and since when it has been loaded, if there
+    /// is one: nobody else has a say.
+    pub(super) fn in_force(&self) -> Option<(&IntentSummary, f64)> {
+        self.intent.as_ref().zip(self.loaded_at).filter(|_| !self.is_shared)
     }
 
     /// Whether a drift of it is open.

@@ -295,7 +295,7 @@ impl Hop {
 
     fn retire(&mut self, now: Timestamp, stands_for: Duration) {
         let newest = self.treatments().map(Treatment::heard).max().unwrap_or_default();
-        let configured = self.context.intent.as_ref().zip(self.context.loaded_at);
+        let configured = self.context.in_force();
         for server in &mut self.servers {
             server.retire(newest, now, stands_for, configured);
         }

@@ -81,6 +81,11 @@ impl Kept {
         Self { totals, hops: hops.iter().map(hop).collect(), ended }
     }
 
+    /// Proxy and upstream of each hop.
+    pub fn keys(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+        self.hops.iter().map(|kept| (kept.hop.proxy.clone(), kept.hop.upstream.clone()))
+    }
+
     /// Goes on with it in `table`, which is empty, at `now`. `set_by` is by how many seconds the
     /// wall clock was set since it was kept: times that are compared with times read anew, those of
     /// loading, are set with it. `printable` gives a hop with every text in it bounded and

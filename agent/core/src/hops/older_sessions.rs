@@ -1,7 +1,8 @@
-//! Sessions that nobody saw begin, and go on.
+//! Sessions whose beginning was not seen, and which go on.
 //!
 //! An agent is started beside proxies that run, and in TLS 1.3 every resumption brings a new ticket:
-//! what was begun before the agent's time does not end by itself. A reload of the proxy ends it.
+//! what was begun before the agent's time does not end by itself, nor what began before the library of
+//! its program was read, or has lost its ticket on the way. A reload of the proxy ends it.
 
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::moment::Moment;
 use crate::{
     model::{Origin, Reason, Timestamp, Word},
-    report::ConnectionReport,
+    report::{ConnectionReport, Unseen},
 };
 
 /// Seconds of the hop's use without such a session after which they are over.
 const OVER_AFTER_SECONDS: u64 = 300;
 
-/// Sessions of a hop that began before anybody watched. Times are seconds since the Unix epoch.
+/// Sessions of a hop whose beginning was not seen. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OlderSessions {
     /// They began before this: when the first connection was reported that resumed one.
@@ -25,6 +26,9 @@ pub struct OlderSessions {
     pub last_seen: f64,
     /// Connections that resumed them.
     pub connections: u64,
+    /// Why the beginning of the newest was not seen.
+    #[serde(default = "OlderSessions::unsaid")]
+    pub unseen: Unseen,
     /// What ends them, for a person: full handshakes follow.
     pub decided_by: Word,
     /// [`OlderSessions::last_seen`] on the clock that ages are reckoned in.
@@ -33,6 +37,11 @@ pub struct OlderSessions {
 }
 
 impl OlderSessions {
+    /// Of what an agent wrote that knew of one cause.
+    const fn unsaid() -> Unseen {
+        Unseen::OlderProcess
+    }
+
     /// Whether none was resumed for so long, on the clock that ages are reckoned in.
     #[must_use]
     pub(super) fn is_silent(&self, now: Timestamp, stands_for: Duration) -> bool {
@@ -55,6 +64,7 @@ impl OlderSessions {
                 before: now.unix_seconds,
                 last_seen: now.unix_seconds,
                 connections: 0,
+                unseen: Unseen::OlderProcess,
                 decided_by: match &report.origin {
                     Origin::Process(process) => decided_by(&process.name),
                     Origin::PacketCapture => "a restart of the proxy".into(),
@@ -65,6 +75,7 @@ impl OlderSessions {
             return Some(Self {
                 last_seen: now.unix_seconds,
                 connections: known.connections + 1,
+                unseen: report.unseen.unwrap_or(known.unseen),
                 heard: now.monotonic,
                 ..known
             });

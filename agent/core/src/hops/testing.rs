@@ -49,6 +49,7 @@ pub fn report(number: u64, security: Security) -> ConnectionReport {
         is_final: true,
         rule: None,
         carried_from: None,
+        unseen: None,
         wire_client_auth: None,
         tls_version: is_tls.then(|| "1.2".into()),
         offered_versions: vec![],

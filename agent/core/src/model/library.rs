@@ -79,6 +79,8 @@ pub enum LibraryObservation {
         /// What stands for it.
         name: SessionName,
     },
+    /// The server gave the client a ticket that was lost, and perhaps more since.
+    TicketLost,
     /// The library raised another TLS error (lib 20).
     TlsError {
         /// OpenSSL reason code.

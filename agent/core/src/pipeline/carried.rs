@@ -20,6 +20,10 @@
 //! | any, and an external key may have begun the session | `resumed_unseen` |
 //! | any, and the library shows the program's tickets, of which this is none | `resumed_unseen` |
 //!
+//! A proxy may shake hands before its library was looked into. Where all sessions of the owner were
+//! seen to begin, and all that may have begun before are alike whatever their scope, the last row does
+//! not hold.
+//!
 //! An owner that is older than the watch may have sessions that nobody saw begin. There the last
 //! full handshake of the very upstream and server name has to be one of them: that everything known of an
 //! address is alike does not answer for a name that is new, for an upstream block of the same address,
@@ -31,12 +35,13 @@
 mod full;
 mod sessions;
 mod unnamed;
+mod unseen;
 mod uses;
 
 use std::{sync::Arc, time::Duration};
 
 pub use self::{full::Full, sessions::HandshakeKey};
-use self::{sessions::Sessions, unnamed::Unnamed};
+use self::{sessions::Sessions, unnamed::Unnamed, unseen::Blindness};
 use super::{
     connection::Connection,
     owners::Owners,
@@ -44,7 +49,8 @@ use super::{
 };
 use crate::{
     model::{ClientAuth, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp},
-    report::{CarriedBy, CarriedFrom, ConnectionReport, Verdict},
+    report::{CarriedBy, CarriedFrom, ConnectionReport, Unseen, Verdict},
+    tls::session::Identity,
     verdict::Judgement,
 };
 
@@ -54,6 +60,7 @@ pub struct FullHandshakes {
     sessions: Sessions,
     unnamed: Unnamed,
     owners: Owners,
+    blindness: Blindness,
 }
 
 impl FullHandshakes {
@@ -65,18 +72,22 @@ impl FullHandshakes {
             sessions: Sessions::new(max),
             unnamed: Unnamed::new(max, max_age),
             owners: Owners::new(max.div_ceil(16)),
+            blindness: Blindness::new(max.div_ceil(16)),
         }
     }
 
     /// A process began when somebody watched.
     pub fn began(&mut self, pid: u32, at: Timestamp) {
-        self.owners.began(pid, at);
+        if self.owners.began(pid, at) {
+            self.blindness.began(pid);
+        }
     }
 
     /// Somebody opens a connection.
     pub fn opens(&mut self, origin: &Origin, at: Timestamp) {
         if let Origin::Process(process) = origin {
             self.owners.opens(process, at);
+            self.blindness.opens(process);
         }
     }
 
@@ -87,7 +98,7 @@ impl FullHandshakes {
     }
 
     /// Notes that a session may have begun, or was renewed.
-    fn note(&mut self, session: &Session, verdict: Verdict, at: Timestamp) {
+    fn note(&mut self, session: &Session, is_shown: bool, verdict: Verdict, at: Timestamp) {
         let Session::Unnamed { key, basis, taken, ticket } = session else { return };
         if !may_have_begun_a_session(verdict) {
             return;
@@ -101,10 +112,10 @@ impl FullHandshakes {
             Basis::Unseen => return,
             Basis::Session => {
                 let identity = taken.map(|taken| taken.length);
-                return self.unnamed.renew(key, identity, at, *ticket);
+                return self.unnamed.renew(key, is_shown, identity, at, *ticket);
             }
         };
-        self.unnamed.begin(key, client_auth, at, *ticket);
+        self.unnamed.begin(key, is_shown, client_auth, at, *ticket);
     }
 
     /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.
@@ -128,6 +139,22 @@ impl FullHandshakes {
         self.sessions.receive(handshake, ticket);
     }
 
+    /// A ticket that the server gave this process was lost.
+    pub fn ticket_lost(&mut self, pid: u32) {
+        self.blindness.ticket_lost(pid);
+    }
+
+    /// Why the full handshake of a session is not known that this one resumes.
+    #[must_use]
+    pub fn why_unseen(&self, origin: &Origin) -> Unseen {
+        match origin {
+            Origin::Process(process) => {
+                self.blindness.why(process, self.owners.of(process.pid).is_whole())
+            }
+            Origin::PacketCapture => Unseen::OlderProcess,
+        }
+    }
+
     /// Learns from a handshake that is decided, whose connection may go on: its session may be
     /// resumed at once. Only an established full handshake with a certain answer can be carried; in
     /// TLS 1.3 every other one that may have begun a session stands against that.
@@ -140,7 +167,18 @@ impl FullHandshakes {
         resumed: Option<bool>,
         shown_to: Option<(&Process, HandshakeKey)>,
     ) {
-        self.note(&session, full.verdict, full.at);
+        let process = shown_to.map(|(process, _)| process);
+        let at = full.at;
+        // Whose messages are shown, its tickets are shown, too, if any are.
+        let is_shown = full.verdict.evidence == Evidence::Library || self.shows_tickets(process);
+        self.note(&session, is_shown, full.verdict, at);
+        if let (Some(process), Session::Unnamed { basis: Basis::Certificates, .. }) =
+            (process, &session)
+            && full.verdict.evidence != Evidence::Library
+            && may_have_begun_a_session(full.verdict)
+        {
+            self.blindness.unread(process);
+        }
         let is_full = full.is_certain() && resumed == Some(false);
         let full = is_full.then(|| Arc::new(full));
         match session {
@@ -149,11 +187,13 @@ impl FullHandshakes {
                     self.name(given, &full);
                 }
             }
-            Session::Unnamed { key, taken, .. } => {
+            Session::Unnamed { key, basis, taken, .. } => {
                 if let Some((process, handshake)) = shown_to {
-                    let resumed = taken.filter(|_| resumed == Some(true)).map(|taken| taken.name);
-                    let first = resumed.and_then(|name| self.sessions.find(name)).cloned();
-                    self.sessions.rest(handshake, process, resumed, full.clone().or(first));
+                    let taken = taken.filter(|_| resumed == Some(true));
+                    let first = || self.rests_on(&key, basis, taken, Some(process), at).ok();
+                    let full = full.clone().or_else(first);
+                    let resumed = taken.map(|taken| taken.name);
+                    self.sessions.rest(handshake, process, resumed, full);
                 }
                 if let Some(full) = full {
                     self.unnamed.insert(key, &full);
@@ -168,8 +208,7 @@ impl FullHandshakes {
         }
     }
 
-    /// The full handshake of a session that is resumed at `at`, and how it was found; `origin` says who
-    /// resumes it.
+    /// The full handshake of a session that is resumed at `at`; `origin` says who resumes it.
     ///
     /// # Errors
     /// [`Reason::HandshakeFailed`] if the resumption did not succeed;
@@ -182,37 +221,61 @@ impl FullHandshakes {
         origin: &Origin,
         outcome: Outcome,
         at: Timestamp,
-    ) -> Result<(Arc<Full>, CarriedBy), Reason> {
+    ) -> Result<Arc<Full>, Reason> {
         if matches!(outcome, Outcome::Rejected | Outcome::Failed) {
             return Err(Reason::HandshakeFailed);
         }
-        let of_name = |name: &Option<SessionName>| self.sessions.find((*name)?).cloned();
         match session {
             Session::Named { offered, given } => {
-                let full = of_name(offered).ok_or(Reason::ResumedUnseen)?;
+                let known = offered.and_then(|name| self.sessions.find(name));
+                let full = known.filter(|full| full.is_certain());
+                let full = full.cloned().ok_or(Reason::ResumedUnseen)?;
                 // Resumed, it may get a new ticket.
                 self.name(*given, &full);
-                Ok((full, CarriedBy::Session))
+                Ok(full)
             }
             Session::Unnamed { key, basis, taken, .. } => {
-                match (of_name(&taken.map(|taken| taken.name)), basis) {
-                    (Some(full), _) => Ok((full, CarriedBy::Session)),
-                    (None, Basis::Session) if !self.shows_tickets(origin) => {
-                        let identity = taken.map(|taken| taken.length);
-                        let full = self.unnamed.carry(key, identity, at)?;
-                        Ok((full, CarriedBy::LastHandshake))
-                    }
-                    (None, _) => Err(Reason::ResumedUnseen),
-                }
+                let process = match origin {
+                    Origin::Process(process) => Some(process),
+                    Origin::PacketCapture => None,
+                };
+                self.rests_on(key, *basis, *taken, process, at)
             }
         }
     }
 
-    fn shows_tickets(&self, origin: &Origin) -> bool {
-        match origin {
-            Origin::Process(process) => self.sessions.shows_tickets(process),
-            Origin::PacketCapture => false,
+    /// The full handshake of a session of TLS 1.3.
+    ///
+    /// # Errors
+    /// As [`FullHandshakes::carry`].
+    fn rests_on(
+        &mut self,
+        key: &SessionKey,
+        basis: Basis,
+        taken: Option<Identity>,
+        process: Option<&Process>,
+        at: Timestamp,
+    ) -> Result<Arc<Full>, Reason> {
+        if let Some(known) = taken.and_then(|taken| self.sessions.find(taken.name)) {
+            return known.is_certain().then(|| known.clone()).ok_or(Reason::ResumedUnseen);
         }
+        if basis != Basis::Session {
+            return Err(Reason::ResumedUnseen);
+        }
+        let identity = taken.map(|taken| taken.length);
+        let has_lost_some = process.is_some_and(|one| self.blindness.has_lost_tickets(one));
+        let full = match (self.shows_tickets(process), has_lost_some) {
+            (false, _) => self.unnamed.carry(key, identity, at)?,
+            (true, false) => self.unnamed.carry_unshown(key, identity, at)?,
+            (true, true) => return Err(Reason::ResumedUnseen),
+        };
+        Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
+    }
+
+    /// Whether the library shows the tickets of this process; those of a packet capture are shown by
+    /// nobody.
+    fn shows_tickets(&self, process: Option<&Process>) -> bool {
+        process.is_some_and(|process| self.sessions.shows_tickets(process))
     }
 }
 
@@ -266,12 +329,12 @@ pub(super) fn carry(
     let origin = connection.origin();
     let session = Session::of(connection, full_handshakes.owners())?;
     match full_handshakes.carry(&session, origin, verdict.outcome, at) {
-        Ok((full, by)) => {
+        Ok(full) => {
             // Why it is incomplete stays.
             let reason = verdict.reason.filter(|_| is_incomplete);
             let (outcome, evidence) = (verdict.outcome, Evidence::Carried);
             *verdict = Verdict { outcome, evidence, reason, ..full.verdict };
-            Some(full.carried(by, at))
+            Some(full.carried(at))
         }
         Err(reason) => {
             verdict.reason = Some(reason);
@@ -284,3 +347,5 @@ pub(super) fn carry(
 mod sessions_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unshown_tests;

@@ -1,6 +1,7 @@
 //! Sessions of TLS 1.3 whose tickets the library shows.
 
 use super::{
+    acceptance_tests::without_library,
     library_tests::{recorded, reuse, run},
     *,
 };
@@ -144,6 +145,40 @@ fn a_session_is_carried_from_the_handshake_that_gave_its_ticket() {
         assert_eq!(found, expected, "{name}: {report:?}");
         let reason = report.carried_from.is_none().then_some(Reason::ResumedUnseen);
         assert_eq!(report.verdict.reason, reason, "{name}");
+    }
+}
+
+#[test]
+fn a_session_that_began_before_the_library_was_looked_into_is_carried() {
+    let other = || SessionName::of(b"another ticket").unwrap();
+    let [mutual, resumed] = full_and_resumed();
+    let Event::Opened { origin: Origin::Process(process), .. } = &mutual[0] else { panic!() };
+    let pid = process.pid;
+    let began = Event::Began { pid, at: mutual[0].at() };
+    let before = || without_library(mutual.clone());
+    let looked_into = || with_ticket(mutual.clone(), other());
+    let own = |by| of_process(with_ticket(mutual.clone(), offered(&resumed)), by, "nginx");
+    let unseen = (Unknown, Some(Reason::ResumedUnseen));
+    for (name, first, then, expected) in [
+        ("seen to begin", vec![began.clone()], vec![before(), looked_into()], (Presented, None)),
+        ("older than the watch", vec![], vec![before(), looked_into()], unseen),
+        ("looked into at once", vec![began.clone()], vec![looked_into()], unseen),
+        (
+            "seen to begin, but another one said that its ticket is its own",
+            vec![began],
+            vec![before(), own(0), own(1)],
+            unseen,
+        ),
+    ] {
+        let mut pipeline = Pipeline::new(Limits::default());
+        run(&mut pipeline, first);
+        for events in then {
+            last(&mut pipeline, events);
+        }
+        let report = last(&mut pipeline, resumed.clone());
+        assert_eq!((report.verdict.client_auth, report.verdict.reason), expected, "{name}");
+        let by = (expected.1.is_none()).then_some(CarriedBy::LastHandshake);
+        assert_eq!(report.carried_from.map(|from| from.by), by, "{name}");
     }
 }
 

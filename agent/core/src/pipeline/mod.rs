@@ -204,6 +204,9 @@ impl Pipeline {
                 }
             }
             Event::Began { pid, at } => self.full_handshakes.began(pid, at),
+            Event::Library(event) if event.observation == LibraryObservation::TicketLost => {
+                self.full_handshakes.ticket_lost(event.pid);
+            }
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);
                 if let (Some(handshake), LibraryObservation::TicketReceived { name }) =

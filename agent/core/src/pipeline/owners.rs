@@ -89,12 +89,15 @@ impl Owners {
         Self { members: Bounded::new(max), instances: Bounded::new(max), generations: 0 }
     }
 
-    /// A process began. Said again, it changes nothing, unless another one has its number now.
-    pub fn began(&mut self, pid: u32, at: Timestamp) {
+    /// A process began; answers whether that is news. Said again, it changes nothing, unless another
+    /// one has its number now.
+    pub fn began(&mut self, pid: u32, at: Timestamp) -> bool {
         let known = self.members.entries.get(&pid);
-        if known.is_none_or(|known| known.began != at) {
+        let is_new = known.is_none_or(|known| known.began != at);
+        if is_new {
             self.members.insert(pid, Member { began: at, owner: None });
         }
+        is_new
     }
 
     /// A process opens a connection.
@@ -204,7 +207,7 @@ mod tests {
             let mut owners = Owners::new(10);
             for step in *steps {
                 match *step {
-                    Began(pid, tenths) => owners.began(pid, at(tenths)),
+                    Began(pid, tenths) => drop(owners.began(pid, at(tenths))),
                     Opens(pid, tenths) => owners.opens(&process(pid), at(tenths)),
                 }
             }

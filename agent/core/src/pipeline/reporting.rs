@@ -8,7 +8,7 @@ use super::{
     connection::Connection,
 };
 use crate::{
-    model::{ClientAuth, ConnectionId, Evidence, Timestamp},
+    model::{ClientAuth, ConnectionId, Evidence, Reason, Timestamp},
     report::ConnectionReport,
     tls::transcript::{Transcript, Transcripts},
     verdict::{Certainty, Judgement},
@@ -82,6 +82,9 @@ impl Pipeline {
         let certificates = &mut self.certificates;
         let mut report = connection.report(&judgement, transcript, certificates, is_final);
         report.carried_from = from;
+        if report.verdict.reason == Some(Reason::ResumedUnseen) {
+            report.unseen = Some(self.full_handshakes.why_unseen(&report.origin));
+        }
         if is_final {
             self.conclude(id, report, at, out);
         } else {

@@ -32,6 +32,8 @@ pub enum SessionScope {
     Upstream(Owner, SocketAddr),
     /// All under one server name.
     Name(Owner, Arc<str>),
+    /// All whose handshakes came before the library showed any ticket of the program.
+    Unshown(Owner),
 }
 
 impl SessionKey {
@@ -39,6 +41,14 @@ impl SessionKey {
     pub fn scopes(&self) -> impl Iterator<Item = SessionScope> {
         let by_name = self.server_name.clone().map(|name| SessionScope::Name(self.owner, name));
         [SessionScope::Upstream(self.owner, self.upstream)].into_iter().chain(by_name)
+    }
+
+    /// The same, and where it is as well if no library showed a ticket of its owner yet, whose sessions
+    /// were all seen to begin.
+    pub fn scopes_if(&self, is_shown: bool) -> impl Iterator<Item = SessionScope> {
+        let is_known = !is_shown && self.owner.is_whole();
+        let unshown = is_known.then_some(SessionScope::Unshown(self.owner));
+        self.scopes().chain(unshown)
     }
 }
 

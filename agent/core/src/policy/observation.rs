@@ -60,9 +60,9 @@ pub struct Observation<'a> {
     pub configured_at: Option<UnixTime>,
     /// The configuration had a client certificate on every route to the upstream once.
     pub had_client_certificate: bool,
-    /// Whether several proxies of this label have configurations with this upstream, which may ask
-    /// for different things.
-    pub is_of_several: bool,
+    /// Whether others have a say in the hop, who may ask for different things: proxies of this label, or
+    /// workers that go on with an older configuration.
+    pub is_shared: bool,
 }
 
 impl<'a> Observation<'a> {
@@ -98,7 +98,7 @@ impl<'a> Observation<'a> {
             loaded_at: None,
             configured_at: None,
             had_client_certificate: false,
-            is_of_several: false,
+            is_shared: false,
         }
     }
 

@@ -146,6 +146,7 @@ impl Transcript {
             }
             LibraryObservation::TlsError { .. }
             | LibraryObservation::TicketReceived { .. }
+            | LibraryObservation::TicketLost
             | LibraryObservation::ClientConnectionMade
             | LibraryObservation::TranscriptUpdate { .. } => {}
         }

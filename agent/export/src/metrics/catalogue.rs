@@ -166,7 +166,7 @@ metrics! {
 
     /// Events received from the kernel, by kind.
     EVENTS_RECEIVED: Counter "hopsight_events_received_total" ["kind"];
-    /// Events the kernel programs could not deliver, by kind and reason: the ring buffer was full (ring_full), a packet's bytes could not be read (unreadable), a socket's state could not be made, so that its connection is not watched (no_storage), or a process's library showed more in a second than is taken from one (rate). Exact.
+    /// Events the kernel programs could not deliver, by kind and reason: the ring buffer was full (ring_full), a packet's bytes could not be read (unreadable), a socket's state could not be made, so that its connection is not watched (no_storage), a process's library showed more in a second than is taken from one (rate), or more of the tickets of one connection (ticket_rate). Exact.
     EVENTS_LOST: Counter "hopsight_events_lost_total" ["kind", "reason"];
     /// Events from the kernel that could not be decoded.
     EVENTS_UNDECODABLE: Counter "hopsight_events_undecodable_total" [];

@@ -172,7 +172,13 @@ function olderText(hop) {
   const older = hop.older_sessions;
   if (!older) return "";
   const before = new Date(older.before * 1000).toISOString().slice(0, 16).replace("T", " ");
-  return ` Sessions from before ${before} UTC are resumed (${older.connections} connections): nobody saw them begin, and they do not end by themselves. This decides it: ${older.decided_by}`;
+  const why = {
+    older_process: "nobody saw them begin",
+    library_unread: "its TLS library was not read when they began",
+    ticket_lost: "their tickets were lost on the way to the agent",
+    unexplained: "no handshake is known that began them",
+  }[older.unseen];
+  return ` Sessions from before ${before} UTC are resumed (${older.connections} connections): ${why}, and they do not end by themselves. This decides it: ${older.decided_by}`;
 }
 
 function verdictText(hop) {

@@ -1,14 +1,17 @@
-//! What nobody can say of sessions that began before the agent's time, and what decides it.
+//! What nobody can say of sessions whose beginning was not seen, and what decides it.
 
 use std::collections::BTreeMap;
 
-use hopsight_core::hops::{labels::printable, table::Snapshot};
+use hopsight_core::{
+    hops::{labels::printable, table::Snapshot},
+    report::Unseen,
+};
 use hopsight_export::time;
 
 /// Longest name of a proxy, and longest command, in bytes.
 const MAX_TEXT: usize = 256;
 
-/// What is known of one proxy's.
+/// What is known of one proxy's that were not seen for one reason.
 struct Sessions<'s> {
     hops: usize,
     connections: u64,
@@ -16,12 +19,12 @@ struct Sessions<'s> {
     decided_by: &'s str,
 }
 
-/// A line for each proxy that goes on with sessions from before the agent's time.
+/// A line for each proxy that goes on with such sessions, and each reason.
 pub fn notes(snapshot: &Snapshot) -> Vec<String> {
-    let mut by_proxy: BTreeMap<&str, Sessions<'_>> = BTreeMap::new();
+    let mut by_proxy: BTreeMap<(&str, Unseen), Sessions<'_>> = BTreeMap::new();
     for hop in &snapshot.hops {
         let Some(older) = &hop.older_sessions else { continue };
-        let sessions = by_proxy.entry(&hop.proxy).or_insert(Sessions {
+        let sessions = by_proxy.entry((&hop.proxy, older.unseen)).or_insert(Sessions {
             hops: 0,
             connections: 0,
             before: older.before,
@@ -32,12 +35,18 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
         sessions.before = sessions.before.max(older.before);
     }
     let plain = |text: &str| printable(text, MAX_TEXT).into_owned();
-    let line = |(proxy, sessions): (&str, Sessions<'_>)| {
+    let line = |((proxy, unseen), sessions): ((&str, Unseen), Sessions<'_>)| {
         let Sessions { hops, connections, before, decided_by } = sessions;
         let hops = if hops == 1 { "1 hop".to_owned() } else { format!("{hops} hops") };
+        let why = match unseen {
+            Unseen::OlderProcess => "nobody saw them begin",
+            Unseen::LibraryUnread => "its TLS library was not read when they began",
+            Unseen::TicketLost => "their tickets were lost on the way to the agent",
+            Unseen::Unexplained => "no handshake is known that began them",
+        };
         format!(
-            "note: {} resumes sessions from before {} on {hops} ({connections} connections): nobody \
-             saw them begin, and they do not end by themselves. This decides it: {}",
+            "note: {} resumes sessions from before {} on {hops} ({connections} connections): {why}, and they \
+             do not end by themselves. This decides it: {}",
             plain(proxy),
             time::minute(before),
             plain(decided_by),

@@ -6,6 +6,7 @@ use hopsight_core::{
         testing::{at, certificate, rejected, report, to},
     },
     policy::{drift::Rule, intent::Place},
+    report::Unseen,
 };
 
 fn snapshot() -> Snapshot {
@@ -62,11 +63,16 @@ fn wide_shows_certificates_alerts_and_compliance() {
 }
 
 #[test]
-fn sessions_from_before_the_agent_are_told_once_per_proxy_with_what_decides_them() {
+fn sessions_that_nobody_saw_begin_are_told_once_per_proxy_and_cause_with_what_decides_them() {
     let mut table = HopTable::new(HopLimits::default());
-    for (number, upstream, second) in [(1, "10.0.0.1:443", 60.0), (2, "10.0.0.2:443", 180.0)] {
+    for (number, upstream, second, why) in [
+        (1, "10.0.0.1:443", 60.0, Unseen::OlderProcess),
+        (2, "10.0.0.2:443", 180.0, Unseen::OlderProcess),
+        (3, "10.0.0.3:443", 120.0, Unseen::TicketLost),
+    ] {
         let mut unseen = to(report(number, Security::Unknown), upstream);
         unseen.verdict.reason = Some(Reason::ResumedUnseen);
+        unseen.unseen = Some(why);
         table.record(&unseen, at(second));
     }
     let text = lines(&table.snapshot(200.0), false, false);
@@ -74,7 +80,10 @@ fn sessions_from_before_the_agent_are_told_once_per_proxy_with_what_decides_them
     let want = "note: nginx resumes sessions from before 1970-01-01 00:03 on 2 hops (2 connections): \
                 nobody saw them begin, and they do not end by themselves. This decides it: nginx -s \
                 reload";
-    assert_eq!(notes, [want]);
+    let lost = "note: nginx resumes sessions from before 1970-01-01 00:02 on 1 hop (1 connections): \
+                their tickets were lost on the way to the agent, and they do not end by themselves. \
+                This decides it: nginx -s reload";
+    assert_eq!(notes, [want, lost]);
     assert!(!lines(&snapshot(), false, false).contains("note:"));
 }
 

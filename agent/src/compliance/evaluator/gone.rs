@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Evaluator, HopKey};
-use crate::compliance::proxies::Proxy;
+use super::Evaluator;
+use crate::compliance::{proxies::Proxy, users::HopKey};
 use hopsight_core::policy::{
     drift::{Assessment, DriftEvent, OpenDrift},
     observation::Observation,

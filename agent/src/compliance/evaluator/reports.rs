@@ -64,7 +64,9 @@ impl Evaluator {
             let ends = Named::find(report, proxy.as_ref(), &self.proxies).ends;
             !self.exporter.has(&ends)
         };
+        let user = proxy.as_ref().map(Proxy::user);
         let ends = self.named(report, opened_at, proxy, onward.as_ref());
+        self.note_user(user, &ends);
         if let Some(pid) = being_read {
             self.provisional.remember(pid, ends, report, opened_at, makes_the_hop);
         }
@@ -129,7 +131,9 @@ impl Evaluator {
             } else if made_the_hop {
                 events.extend(self.forget(&(ends.proxy, ends.upstream), now));
             }
-            self.named(&report, opened_at, Some(proxy), None);
+            let user = proxy.user();
+            let ends = self.named(&report, opened_at, Some(proxy), None);
+            self.note_user(Some(user), &ends);
         }
         events
     }

@@ -2,7 +2,7 @@
 
 use super::Evaluator;
 use crate::compliance::kept::State;
-use hopsight_system::clock::Boot;
+use hopsight_system::clock::{Boot, monotonic_now};
 
 impl Evaluator {
     /// Whether something has changed that is worth saving at once.
@@ -25,6 +25,8 @@ impl Evaluator {
             policies: self.policies.fingerprint(),
             hops,
             drift: self.tracker.snapshot(),
+            proxies: Some(self.proxies.keep(monotonic_now())),
+            unconfigured: self.unconfigured.keep(),
         };
         self.state.save(state, revision, self.exporter.health());
     }

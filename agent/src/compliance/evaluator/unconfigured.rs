@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Evaluator, HopKey};
+use super::Evaluator;
+use crate::compliance::users::HopKey;
 use hopsight_core::policy::{drift::DriftEvent, time::UnixTime};
 
 /// Hops to upstreams that are gone from a configuration, and may still be used: by another proxy of
@@ -11,19 +12,29 @@ use hopsight_core::policy::{drift::DriftEvent, time::UnixTime};
 pub(super) struct Unconfigured(BTreeSet<HopKey>);
 
 impl Unconfigured {
+    /// Goes on with those that were kept.
+    pub(super) fn new(kept: Vec<HopKey>) -> Self {
+        Self(kept.into_iter().collect())
+    }
+
+    /// What outlives the agent.
+    pub(super) fn keep(&self) -> Vec<HopKey> {
+        self.0.iter().cloned().collect()
+    }
+
     pub(super) fn add(&mut self, hop: HopKey) {
         self.0.insert(hop);
     }
 
-    /// Those that are over, each once: no configuration has them, and they are silent. One that a
+    /// Those that are over, each once: no configuration has them, and nobody uses them. One that a
     /// configuration has is none of these any more.
     fn take_over(
         &mut self,
         is_configured: impl Fn(&HopKey) -> bool,
-        is_silent: impl Fn(&HopKey) -> bool,
+        is_unused: impl Fn(&HopKey) -> bool,
     ) -> Vec<HopKey> {
         self.0.retain(|hop| !is_configured(hop));
-        self.0.extract_if(.., |hop| is_silent(hop)).collect()
+        self.0.extract_if(.., |hop| is_unused(hop)).collect()
     }
 }
 
@@ -34,11 +45,14 @@ impl Evaluator {
         let Self { proxies, exporter, stands_for, unconfigured, .. } = self;
         let is_configured =
             |(proxy, upstream): &HopKey| proxies.configured(proxy, upstream).next().is_some();
+        // After a restart the configuration of who has used it may not be known yet.
+        let knows_users = |hop: &HopKey| proxies.knows_users(hop);
         let monotonic = hopsight_system::clock::now().monotonic;
         let is_silent = |(proxy, upstream): &HopKey| {
             exporter.hop(proxy, upstream).is_none_or(|hop| hop.is_silent(monotonic, *stands_for))
         };
-        let over = unconfigured.take_over(is_configured, is_silent);
+        let is_unused = |hop: &HopKey| is_silent(hop) && knows_users(hop);
+        let over = unconfigured.take_over(is_configured, is_unused);
         let mut events = Vec::new();
         for hop in &over {
             events.extend(self.forget(hop, now));

@@ -8,7 +8,7 @@ use std::{
 use super::Evaluator;
 use crate::compliance::named::Listed;
 use hopsight_core::{
-    hops::{hop::Hop, server::Server},
+    hops::server::Server,
     policy::{drift::DriftEvent, time::UnixTime},
 };
 
@@ -19,17 +19,16 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const SETTLE: f64 = 5.0;
 
 impl Evaluator {
-    /// Takes them out of the hops, and ends what is open of them. After a start nobody knows for a
-    /// while who proxies: what another one of this name still has behind the name is known once it
-    /// opens a connection, so what was not seen since counts as long as a treatment that nobody sees.
-    /// A list with none of a hop's servers is not believed.
+    /// Takes them out of the hops, and ends what is open of them. What another user of the hop has
+    /// behind the name is not known after a start before it opens a connection: until then counts
+    /// what was not seen since. A list with none of a hop's servers is not believed.
     pub(super) fn unlist_servers(&mut self, now: UnixTime) -> Vec<DriftEvent> {
         let mut events = Vec::new();
         if self.unlisted_at.elapsed() < INTERVAL {
             return events;
         }
         self.unlisted_at = Instant::now();
-        let (began_at, knows_all) = (self.began_at(), self.knows_all());
+        let began_at = self.began_at();
         let settled = hopsight_system::clock::now().unix_seconds - SETTLE;
         for hop in self.exporter.snapshot().hops {
             let Some(listed) = Listed::behind(&hop.proxy, &hop.upstream, &self.proxies) else {
@@ -39,9 +38,11 @@ impl Evaluator {
             if !hop.servers.iter().any(is_listed) {
                 continue;
             }
+            let knows_users = !matches!(listed, Listed::Servers(_))
+                || self.proxies.knows_users(&(hop.proxy.clone(), hop.upstream.clone()));
             let counts = |server: &Server| {
                 server.last_seen > settled
-                    || !knows_all && server.last_seen < began_at
+                    || !knows_users && server.last_seen < began_at
                     || is_listed(server)
             };
             self.exporter.retain_servers(&hop.proxy, &hop.upstream, counts);
@@ -54,13 +55,6 @@ impl Evaluator {
             }
         }
         events
-    }
-
-    /// Whether others of this name may have a say in a hop that outlived a restart: they had before,
-    /// and are known again once they open a connection.
-    pub(super) fn may_have_others(&self, hop: &Hop) -> bool {
-        let was_shared = hop.context.compliance.is_some() && hop.context.intent.is_none();
-        was_shared && hop.first_seen < self.began_at() && !self.knows_all()
     }
 
     /// When it began, on the wall clock of now: seconds since the Unix epoch.

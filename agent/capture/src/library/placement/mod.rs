@@ -164,7 +164,7 @@ pub fn of_library(image: &Image<'_>) -> Option<Placement> {
 fn verify_offsets(image: &Image<'_>) -> Option<VerifyOffsets> {
     let instructions = image.isa.instructions();
     let body = |name: &str| image.function_around(image.function(name)?);
-    let offset = |offset: Option<u64>| u16::try_from(offset?).ok();
+    let offset = |offset: Option<u64>| VerifyOffsets::offset(offset?);
     let returned = |name: &str| offset(instructions.member_returned(body(name)?));
     let set = |name: &str| offset(instructions.member_set(body(name)?));
     Some(VerifyOffsets {

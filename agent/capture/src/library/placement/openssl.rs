@@ -187,7 +187,7 @@ impl Program<'_, '_> {
             let Some(start) = self.symbols.get(name) else { return Ok(None) };
             let Some(bytes) = self.body(start)? else { return Ok(None) };
             let body = Code { address: start, bytes: &bytes, is_plt: false };
-            Ok::<_, ElfError>(read(body).and_then(|offset| u16::try_from(offset).ok()))
+            Ok::<_, ElfError>(read(body).and_then(VerifyOffsets::offset))
         };
         let returned = |body: Code<'_>| instructions.member_returned(body);
         let set = |body: Code<'_>| instructions.member_set(body);

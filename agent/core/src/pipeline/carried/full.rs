@@ -17,6 +17,8 @@ pub struct Full {
     pub at: Timestamp,
     /// Of which process it was; `None` in a packet capture.
     pub process: Option<u32>,
+    /// How sessions were found to rest on it, where one of them is known by its name.
+    pub by: CarriedBy,
     /// The certificate that the proxy presented, where it was seen.
     pub client_certificate: Option<Arc<CertificateFacts>>,
     /// The certificate of the upstream, where it was seen.
@@ -34,6 +36,7 @@ impl Full {
                 Origin::Process(process) => Some(process.pid),
                 Origin::PacketCapture => None,
             },
+            by: CarriedBy::Session,
             client_certificate: report.client_certificate.clone(),
             server_certificate: report.server_certificate.clone(),
         }
@@ -55,11 +58,11 @@ impl Full {
 
     /// What is said of it in the report of a session resumed at `at`.
     #[must_use]
-    pub fn carried(&self, by: CarriedBy, at: Timestamp) -> CarriedFrom {
+    pub fn carried(&self, at: Timestamp) -> CarriedFrom {
         CarriedFrom {
             evidence: self.verdict.evidence,
             age_seconds: at.since(self.at).as_secs_f64(),
-            by,
+            by: self.by,
             at: self.at,
             pid: self.process,
             client_certificate: self.client_certificate.clone(),

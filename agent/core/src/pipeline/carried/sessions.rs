@@ -55,10 +55,9 @@ impl Sessions {
         }
     }
 
-    /// The full handshake that this session rests on.
+    /// The full handshake that this session rests on, which may not be certain; see [`Self::name`].
     pub fn find(&self, name: SessionName) -> Option<&Arc<Full>> {
-        let known = self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name));
-        known.filter(|full| full.is_certain())
+        self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name))
     }
 
     /// A session rests on this handshake. Where a handshake of another process was said to be its own,

@@ -17,6 +17,7 @@ fn full(client_auth: ClientAuth) -> Arc<Full> {
         verdict,
         at: Timestamp(1),
         process: Some(7),
+        by: CarriedBy::Session,
         client_certificate: None,
         server_certificate: None,
     })
@@ -28,7 +29,8 @@ fn process(name: &str) -> Process {
 
 /// What is known of a ticket.
 fn told(sessions: &Sessions, number: u32) -> Option<ClientAuth> {
-    sessions.find(ticket(number)).map(|full| full.verdict.client_auth)
+    let full = sessions.find(ticket(number)).filter(|full| full.is_certain());
+    full.map(|full| full.verdict.client_auth)
 }
 
 /// What happens to connections, each told by a number: a ticket is given, or what the connection rests

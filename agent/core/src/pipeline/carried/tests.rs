@@ -5,7 +5,7 @@ use crate::{
 };
 
 /// Of process, last byte of the upstream's address, and server name.
-fn key(pid: u32, host: u8, name: &str) -> SessionKey {
+pub(super) fn key(pid: u32, host: u8, name: &str) -> SessionKey {
     SessionKey {
         owner: Owner::Process(pid),
         upstream: ([10, 0, 0, host], 443).into(),
@@ -42,8 +42,8 @@ pub(super) fn verdict(client_auth: ClientAuth, outcome: Outcome) -> Verdict {
     }
 }
 
-const HOUR: u64 = 3_600_000_000_000;
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const HOUR: u64 = 3_600_000_000_000;
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// What happened before, in hours: a full handshake, or one with an external key.
 #[derive(Clone, Copy)]
@@ -90,9 +90,16 @@ impl Seen {
     }
 }
 
-fn full(verdict: Verdict, hour: u64) -> Full {
+pub(super) fn full(verdict: Verdict, hour: u64) -> Full {
     let at = Timestamp(hour * HOUR);
-    Full { verdict, at, process: Some(7), client_certificate: None, server_certificate: None }
+    Full {
+        verdict,
+        at,
+        process: Some(7),
+        by: CarriedBy::Session,
+        client_certificate: None,
+        server_certificate: None,
+    }
 }
 
 /// What the resumption of a session is told.
@@ -103,7 +110,7 @@ fn carry(
 ) -> Result<ClientAuth, Reason> {
     let origin = Origin::PacketCapture;
     let carried = handshakes.carry(session, &origin, Outcome::Established, at);
-    carried.map(|(full, _)| full.verdict.client_auth)
+    carried.map(|full| full.verdict.client_auth)
 }
 
 fn own() -> SessionKey {

@@ -39,15 +39,17 @@ impl Unnamed {
         }
     }
 
-    /// A handshake that showed this may have begun a session, with a ticket in this record.
+    /// A handshake that showed this may have begun a session, with a ticket in this record. A library
+    /// shows the tickets of its program, or showed none so far.
     pub fn begin(
         &mut self,
         key: &SessionKey,
+        is_shown: bool,
         client_auth: ClientAuth,
         at: Timestamp,
         ticket: Option<u16>,
     ) {
-        for scope in key.scopes() {
+        for scope in key.scopes_if(is_shown) {
             self.uses_in(scope, at).note(client_auth, at, ticket);
         }
     }
@@ -67,13 +69,14 @@ impl Unnamed {
     pub fn renew(
         &mut self,
         key: &SessionKey,
+        is_shown: bool,
         identity: Option<u16>,
         at: Timestamp,
         ticket: Option<u16>,
     ) {
         for client_auth in self.may_be(key, identity, at) {
             let full = self.newest(key, client_auth).cloned();
-            for scope in key.scopes() {
+            for scope in key.scopes_if(is_shown) {
                 let uses = self.uses_in(scope, at);
                 match client_auth {
                     ClientAuth::Unknown => uses.renew(client_auth, ticket),
@@ -88,11 +91,41 @@ impl Unnamed {
 
     /// What sessions may be that are offered under this key as an identity of this length.
     fn may_be(&self, key: &SessionKey, identity: Option<u16>, at: Timestamp) -> Vec<ClientAuth> {
-        let scopes = || key.scopes().filter_map(|scope| self.uses.entries.get(&scope));
+        self.may_be_in(key.scopes(), identity, at)
+    }
+
+    fn may_be_in(
+        &self,
+        scopes: impl Iterator<Item = SessionScope>,
+        identity: Option<u16>,
+        at: Timestamp,
+    ) -> Vec<ClientAuth> {
+        let uses: Vec<_> = scopes.filter_map(|scope| self.uses.entries.get(&scope)).collect();
         let may_be = |client_auth: &&ClientAuth| {
-            scopes().any(|uses| uses.may_be(**client_auth, identity, at, self.max_age))
+            uses.iter().any(|uses| uses.may_be(**client_auth, identity, at, self.max_age))
         };
         ClientAuth::ALL.iter().filter(may_be).copied().collect()
+    }
+
+    /// The full handshake that began a session of a program whose library shows tickets, of which this
+    /// is none: it began before. Beside what [`Self::carry`] asks for, all sessions that the owner may
+    /// have had by then, and may offer so, have to be alike, whatever their upstream and name.
+    ///
+    /// # Errors
+    /// [`Reason::ResumedUnseen`] if they are not, or the owner is older than the watch.
+    pub fn carry_unshown(
+        &mut self,
+        key: &SessionKey,
+        identity: Option<u16>,
+        at: Timestamp,
+    ) -> Result<Arc<Full>, Reason> {
+        let unshown = SessionScope::Unshown(key.owner);
+        let may_be = self.may_be_in([unshown].into_iter(), identity, at);
+        let [client_auth] = may_be[..] else { return Err(Reason::ResumedUnseen) };
+        let full = self.carry(key, identity, at).map_err(|_| Reason::ResumedUnseen)?;
+        Some(full)
+            .filter(|full| full.verdict.client_auth == client_auth)
+            .ok_or(Reason::ResumedUnseen)
     }
 
     /// The last full handshake that showed this, of all whose sessions may be offered under this key.
@@ -144,7 +177,7 @@ impl Unnamed {
 
     /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.
     pub fn note_flight(&mut self, key: &SessionKey, length: u16, at: Timestamp) {
-        for scope in key.scopes() {
+        for scope in key.scopes_if(false) {
             if let Some(uses) = self.uses.entries.get_mut(&scope) {
                 uses.explain(key, length);
             }
@@ -162,7 +195,8 @@ impl Unnamed {
 
     /// Notes that a session may have begun with a flight in doubt, of this length.
     pub fn doubt(&mut self, key: &SessionKey, length: u16, at: Timestamp) {
-        for scope in key.scopes() {
+        // Where a library shows messages, no flight is in doubt.
+        for scope in key.scopes_if(false) {
             let uses = self.uses_in(scope, at);
             match &mut uses.doubted {
                 Some(doubt) if doubt.is_explained_by(key, length) => doubt.at = at,

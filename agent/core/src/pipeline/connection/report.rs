@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Connection {
-    /// The report on this connection as judged. `carried_from` is left to the caller.
+    /// The report on this connection as judged. `carried_from` and `unseen` are left to the caller.
     #[must_use]
     pub fn report(
         &self,
@@ -42,6 +42,7 @@ impl Connection {
             is_final,
             rule: judgement.rule.map(Word::Borrowed),
             carried_from: None,
+            unseen: None,
             wire_client_auth: judgement.wire_client_auth,
             tls_version: None,
             offered_versions: Vec::new(),

@@ -58,7 +58,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         loaded_at: None,
         configured_at: None,
         had_client_certificate: false,
-        is_of_several: false,
+        is_shared: false,
     }
 }
 

@@ -25,6 +25,8 @@ mod restart_tests;
 #[cfg(test)]
 mod sessions_tests;
 #[cfg(test)]
+mod shared_tests;
+#[cfg(test)]
 mod tracker_tests;
 
 use serde::{Deserialize, Serialize};

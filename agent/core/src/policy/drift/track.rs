@@ -180,7 +180,9 @@ impl Track {
             && at > drift.last_offending
         {
             self.good_again = Some(self.good_again.map_or(at, |known| known.min(at)));
-            let is_later = seen.configured_at.is_some() && seen.configured_at > self.bad_configured;
+            let is_later = !seen.is_shared
+                && seen.configured_at.is_some()
+                && seen.configured_at > self.bad_configured;
             self.is_ruled_out |= is_ruled_out && is_later;
             if self.causes.include_treatment(seen) {
                 if is_later {
@@ -188,14 +190,14 @@ impl Track {
                     self.is_ruled_out |= self.causes.are_unknown();
                 } else if !self.is_of_an_older_load(seen) {
                     // Another proxy's configuration may ask for less.
-                    self.policy_changed |= is_shown_by_treatment(drift.rule) && !seen.is_of_several;
+                    self.policy_changed |= is_shown_by_treatment(drift.rule) && !seen.is_shared;
                 }
             }
             if self.causes.include_certificate(seen) {
                 match drift.rule {
                     // The server takes it by now, or one of several behind its address does.
                     Rule::ClientCertificateRejected => self.causes.acquit(seen),
-                    _ => self.policy_changed |= !seen.is_of_several,
+                    _ => self.policy_changed |= !seen.is_shared,
                 }
             }
         }

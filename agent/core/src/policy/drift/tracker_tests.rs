@@ -97,7 +97,7 @@ impl Scene {
                 // A worker with an older configuration.
                 return known.clone();
             }
-            HopContext { intent, loaded_at, ..known.clone() }
+            HopContext { intent, is_shared: seen.is_shared, loaded_at, ..known.clone() }
         };
         self.hops.describe(&proxy, &upstream, describe, now);
     }

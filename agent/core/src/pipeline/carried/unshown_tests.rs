@@ -1,0 +1,108 @@
+//! Sessions that a program began before its library was looked into.
+
+use super::{
+    tests::{DAY, HOUR, full, key, verdict},
+    *,
+};
+use crate::pipeline::owners::Owner;
+
+/// What a proxy does of which every session was seen to begin: full handshakes with an upstream, under a
+/// name, with a ticket in a record of this length, and the library shows the ticket or does not yet.
+#[test]
+fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_alike() {
+    use ClientAuth::{NotRequested, Presented};
+    struct Begun(u8, &'static str, ClientAuth, u16, bool);
+    const UNSEEN: Result<ClientAuth, Reason> = Err(Reason::ResumedUnseen);
+    const LONG: u16 = 714;
+    const SHORT: u16 = 234;
+    let before = |host, name, client_auth, record| Begun(host, name, client_auth, record, false);
+    let later = |host, name, client_auth, record| Begun(host, name, client_auth, record, true);
+    // Each is then asked about an identity of 672 bytes, offered to the first host.
+    let cases = [
+        (
+            "one",
+            vec![before(1, "a", Presented, LONG), later(1, "a", Presented, LONG)],
+            Ok(Presented),
+        ),
+        ("none", vec![later(1, "a", Presented, LONG)], UNSEEN),
+        (
+            "another with tickets of another length",
+            vec![
+                before(1, "a", Presented, LONG),
+                before(2, "b", NotRequested, SHORT),
+                later(1, "a", Presented, LONG),
+            ],
+            Ok(Presented),
+        ),
+        (
+            "another with tickets as long",
+            vec![
+                before(1, "a", Presented, LONG),
+                before(2, "b", NotRequested, LONG),
+                later(1, "a", Presented, LONG),
+            ],
+            UNSEEN,
+        ),
+        (
+            "two hosts without a name, and sessions of either are offered to both",
+            vec![
+                before(1, "", Presented, LONG),
+                before(2, "", NotRequested, LONG),
+                later(1, "", Presented, LONG),
+            ],
+            UNSEEN,
+        ),
+        (
+            "with the same upstream it differs since",
+            vec![before(1, "a", Presented, LONG), later(1, "a", NotRequested, LONG)],
+            UNSEEN,
+        ),
+        (
+            "with another upstream only",
+            vec![before(2, "b", Presented, LONG), later(1, "a", NotRequested, SHORT)],
+            UNSEEN,
+        ),
+    ];
+    let process = Process { pid: 7, name: "envoy".into(), cgroup_id: 1 };
+    for (name, begun, expected) in cases {
+        let mut handshakes = FullHandshakes::new(10, DAY);
+        let key = |host, name| SessionKey { owner: Owner::Generation(1), ..key(7, host, name) };
+        for (at, Begun(host, name, client_auth, record, is_shown)) in (0..).zip(&begun) {
+            let mut random = [0; 32];
+            random[0] = at;
+            let handshake = (process.pid, random);
+            let session = Session::Unnamed {
+                key: key(*host, name),
+                basis: Basis::Certificates,
+                taken: None,
+                ticket: Some(*record),
+            };
+            let evidence = if *is_shown { Evidence::Library } else { Evidence::Inferred };
+            let verdict = Verdict { evidence, ..verdict(*client_auth, Outcome::Established) };
+            let full = full(verdict, at.into());
+            handshakes.learn(session, full, Some(false), Some((&process, handshake)));
+            if *is_shown {
+                handshakes.receive(handshake, SessionName::of(b"shown").unwrap());
+            }
+        }
+        let taken = Identity { name: SessionName::of(b"not shown").unwrap(), length: 672 };
+        let mut resume = |taken, ticket| {
+            let key = key(1, begun[begun.len() - 1].1);
+            let session =
+                Session::Unnamed { key, basis: Basis::Session, taken: Some(taken), ticket: None };
+            let origin = Origin::Process(process.clone());
+            let at = Timestamp(10 * HOUR);
+            let carried = handshakes.carry(&session, &origin, Outcome::Established, at);
+            // Its own ticket is shown.
+            let handshake = (process.pid, [ticket; 32]);
+            let resumed = full(verdict(ClientAuth::Unknown, Outcome::Established), 10);
+            handshakes.learn(session, resumed, Some(true), Some((&process, handshake)));
+            handshakes.receive(handshake, SessionName::of(&[ticket]).unwrap());
+            carried.map(|full| (full.verdict.client_auth, full.by))
+        };
+        let expected = expected.map(|client_auth| (client_auth, CarriedBy::LastHandshake));
+        assert_eq!(resume(taken, 100), expected, "{name}");
+        let next = Identity { name: SessionName::of(&[100]).unwrap(), length: 672 };
+        assert_eq!(resume(next, 101), expected, "{name}: what that got");
+    }
+}
