@@ -25,12 +25,15 @@ const DIFFERENCES: &[Difference] = &[
     ("arkime/arkime_synthetic.pcap", "10.9.19.1:49621", "cipher", BROKEN_HELLO),
     ("arkime/arkime_synthetic.pcap", "10.9.19.1:49621", "version", BROKEN_HELLO),
     ("nDPI/443-opvn.pcap", "192.168.1.84:52973", "cipher", OPENVPN),
+    ("nDPI/443-opvn.pcap", "192.168.1.84:52973", "groups", OPENVPN),
     ("nDPI/443-opvn.pcap", "192.168.1.84:52973", "resumed", OPENVPN),
     ("nDPI/443-opvn.pcap", "192.168.1.84:52973", "version", OPENVPN),
     ("nDPI/openvpn.pcap", "10.181.235.122:39772", "cipher", OPENVPN),
+    ("nDPI/openvpn.pcap", "10.181.235.122:39772", "groups", OPENVPN),
     ("nDPI/openvpn.pcap", "10.181.235.122:39772", "serial", OPENVPN),
     ("nDPI/openvpn.pcap", "10.181.235.122:39772", "version", OPENVPN),
     ("nDPI/openvpn_nohmac_tcp.pcapng", "10.181.235.122:39772", "cipher", OPENVPN),
+    ("nDPI/openvpn_nohmac_tcp.pcapng", "10.181.235.122:39772", "groups", OPENVPN),
     ("nDPI/openvpn_nohmac_tcp.pcapng", "10.181.235.122:39772", "serial", OPENVPN),
     ("nDPI/openvpn_nohmac_tcp.pcapng", "10.181.235.122:39772", "version", OPENVPN),
     (
@@ -53,6 +56,12 @@ const DIFFERENCES: &[Difference] = &[
         "resumed",
         "a draft of TLS 1.3: the session id that it echoes is for compatibility (RFC 8446 \
          appendix D.4)",
+    ),
+    (
+        "zeek/tls__tls-fragmented-handshake.pcap",
+        "192.168.6.86:61454",
+        "group",
+        "its Certificate message is longer than is kept, and nothing is read behind it",
     ),
     (
         "zeek/tls__tls1.2-protocol-violation.pcap",

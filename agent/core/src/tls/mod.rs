@@ -25,4 +25,5 @@ pub mod session;
 pub mod suite;
 pub mod ticket_lengths;
 pub mod transcript;
+pub mod version;
 pub mod wire;

@@ -3,7 +3,7 @@
 
 use tls_parser::{TlsExtension, parse_tls_client_hello_extension};
 
-use super::{group::NamedGroup, hello::TlsVersion};
+use super::{group::NamedGroup, version::TlsVersion};
 
 /// What a ClientHello offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

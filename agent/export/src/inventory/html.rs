@@ -141,7 +141,7 @@ fn certificates(out: &mut String, lines: &[CertificateLine], now: f64) {
         let sha256 = line.sha256.as_ref().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(
             out,
-            "<tr><td class=\"{class}\">{}</td><td><span class=\"lifetime\"><span class=\"bar {class}\" \
+            "<tr><td class=\"date {class}\">{}</td><td class=\"share\"><span class=\"lifetime\"><span class=\"bar {class}\" \
              style=\"width:{share}%\"></span></span> {share} %</td><td>{}</td><td>{}</td><td>{}</td>\
              <td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td><code title=\"{}\">{}</code></td>{}</tr>",
             Text(line.validity.map(|(_, end)| time::date(end)).unwrap_or_default().as_str()),

@@ -20,9 +20,11 @@ pub(super) fn cryptography(
     wire: &HandshakeFacts,
     shown: Option<&HandshakeFacts>,
 ) -> CryptographyFacts {
-    let group = group(report, wire);
-    let server = server_signature(report, wire, shown);
-    let client = client_signature(report, wire, shown);
+    // Where a reset was faster than the server's bytes, the library alone shows them.
+    let seen = shown.filter(|_| wire.server_hello.is_none()).unwrap_or(wire);
+    let group = group(report, seen);
+    let server = server_signature(report, seen, shown);
+    let client = client_signature(report, seen, shown);
     let offered = wire.client_hello.iter().flat_map(|hello| hello.offered.groups());
     CryptographyFacts {
         offered_groups: offered.map(NamedGroup::name).collect(),
