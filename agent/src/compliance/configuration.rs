@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{look::Certificate, names::Names};
@@ -16,6 +17,9 @@ use hopsight_core::{
         time::UnixTime,
     },
 };
+
+/// The workers of one load do not all start at the same moment.
+const ONE_LOAD: Duration = Duration::from_secs(1);
 
 /// One configuration as it was loaded.
 #[derive(Debug, Default)]
@@ -106,4 +110,9 @@ impl Configuration {
     pub(super) fn name(&mut self, names: &Names) {
         self.index = UpstreamIndex::new(&self.intent, &|host| names.addresses(host));
     }
+}
+
+/// Whether a worker that started then runs another configuration than the one loaded at `loaded_at`.
+pub(super) fn began_before(started_at: UnixTime, loaded_at: UnixTime) -> bool {
+    started_at + ONE_LOAD < loaded_at
 }

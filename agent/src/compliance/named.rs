@@ -1,9 +1,9 @@
 //! A connection's ends by their names, and what is configured between them.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use super::{
-    configuration::Configuration,
+    configuration::{Configuration, began_before},
     proxies::{Proxies, Proxy},
 };
 use hopsight_core::{
@@ -34,9 +34,6 @@ pub(super) struct Named<'p> {
     pub(super) configured_at: Option<UnixTime>,
 }
 
-/// The workers of one load do not all start at the same moment.
-const ONE_LOAD: Duration = Duration::from_secs(1);
-
 /// Since when a worker's configuration says what it says. One that started well before the oldest
 /// configuration that was read runs another, which nobody read: as old as itself.
 fn configured_at(
@@ -51,11 +48,6 @@ fn configured_at(
 fn older_start(configuration: &Configuration, started_at: Option<UnixTime>) -> Option<UnixTime> {
     let loaded_at = configuration.loaded_at()?;
     started_at.filter(|started_at| began_before(*started_at, loaded_at))
-}
-
-/// Whether a worker that started then runs another configuration than the one loaded at `loaded_at`.
-pub(super) fn began_before(started_at: UnixTime, loaded_at: UnixTime) -> bool {
-    started_at + ONE_LOAD < loaded_at
 }
 
 /// Which addresses are behind an upstream's name.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{MAX_INSTANCES, Proxies};
 use crate::compliance::{
+    configuration::began_before,
     instance::Instance,
     loads::Loads,
-    named::began_before,
     owner::Owner,
     owners::{Asker, KeptOwners},
     process::{Entry, Proxy, User},
