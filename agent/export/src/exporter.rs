@@ -113,8 +113,19 @@ impl Exporter {
         evaluation: Evaluation,
         now: Moment,
     ) {
-        let change = self.state.hops().record_between(ends, report, evaluation, now);
         self.state.events.send(ends, report, now.unix_seconds);
+        self.count_between(ends, report, evaluation, now);
+    }
+
+    /// The same of what event listeners know already, between other ends.
+    pub fn count_between(
+        &self,
+        ends: &Ends,
+        report: &ConnectionReport,
+        evaluation: Evaluation,
+        now: Moment,
+    ) {
+        let change = self.state.hops().record_between(ends, report, evaluation, now);
         self.tell(change, now);
     }
 

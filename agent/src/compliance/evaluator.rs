@@ -149,13 +149,15 @@ impl Evaluator {
         evaluator
     }
 
-    /// Records a report on a process of which this is known, between the ends that it returns.
+    /// Records a report on a process of which this is known, between the ends that it returns. Event
+    /// listeners may have been told of it.
     fn named(
         &mut self,
         report: &ConnectionReport,
         opened_at: Instant,
         proxy: Option<Proxy>,
         onward: Option<&Onward>,
+        is_told: bool,
     ) -> Ends {
         let now = self.now();
         let since = now - opened_at.elapsed();
@@ -172,7 +174,12 @@ impl Evaluator {
         let record = |exporter: &Exporter, compliance| {
             let onward = onward.cloned();
             let evaluation = Evaluation { loaded_at, is_to_verify, compliance, onward };
-            exporter.record_between(&ends, report, evaluation, hopsight_system::clock::now());
+            let now = hopsight_system::clock::now();
+            if is_told {
+                exporter.count_between(&ends, report, evaluation, now);
+            } else {
+                exporter.record_between(&ends, report, evaluation, now);
+            }
         };
         if report.is_unused() || report.verdict.security == Security::Unknown && !report.is_final {
             record(&self.exporter, None);

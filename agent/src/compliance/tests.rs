@@ -256,6 +256,7 @@ fn what_is_read_late_is_evaluated_then() {
     let (go_on, held_up) = std::sync::mpsc::channel::<()>();
     let before = readers.ask(whose, move || held_up.recv().is_err());
     let mut scene = Scene::start_with(readers, ComplianceOptions::default());
+    let mut events = scene.exporter.events().listen();
     scene.connection(Security::Plaintext);
     scene.wait_metric(&format!("{VIOLATION} 1\n"), true);
     let hop = || scene.exporter.hops().hops[0].clone();
@@ -268,6 +269,9 @@ fn what_is_read_late_is_evaluated_then() {
     }
     assert_eq!(hop().counts.count_of(|_| true), 1, "counted once");
     assert_eq!(scene.exporter.hops().hops.len(), 1);
+    let told = std::iter::from_fn(|| events.try_recv().ok());
+    let connections = told.filter(|event| event.kind == "connection").count();
+    assert_eq!(connections, 1, "told once");
     drop(before);
 }
 

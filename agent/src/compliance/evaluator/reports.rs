@@ -65,7 +65,7 @@ impl Evaluator {
             !self.exporter.has(&ends)
         };
         let user = proxy.as_ref().map(Proxy::user);
-        let ends = self.named(report, opened_at, proxy, onward.as_ref());
+        let ends = self.named(report, opened_at, proxy, onward.as_ref(), false);
         self.note_user(user, &ends);
         if let Some(pid) = being_read {
             self.provisional.remember(pid, ends, report, opened_at, makes_the_hop);
@@ -132,7 +132,7 @@ impl Evaluator {
                 events.extend(self.forget(&(ends.proxy, ends.upstream), now));
             }
             let user = proxy.user();
-            let ends = self.named(&report, opened_at, Some(proxy), None);
+            let ends = self.named(&report, opened_at, Some(proxy), None, true);
             self.note_user(Some(user), &ends);
         }
         events
