@@ -192,11 +192,6 @@ impl Instance {
         self.adopted_at.elapsed() < RESOLVE_PATIENCE && names.waits_for(self.current.hosts())
     }
 
-    /// Since when its configuration is in force, where that is known.
-    pub(super) const fn in_force_since(&self) -> Option<UnixTime> {
-        self.current.loaded_at
-    }
-
     /// The labels of upstreams that its configuration no longer has, each once, after the workers
     /// that knew them have had time to end.
     pub(super) fn take_retired(&mut self) -> Vec<Arc<str>> {

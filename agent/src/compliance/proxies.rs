@@ -14,7 +14,7 @@ use std::{
 pub(super) use self::say::KeptProxies;
 pub(super) use super::process::Proxy;
 use super::{
-    configuration::{Configuration, began_before},
+    configuration::Configuration,
     disk::Disk,
     instance::{Generation, Instance},
     loads::Loads,
@@ -382,11 +382,6 @@ impl Proxies {
         let mut retired: Vec<_> =
             renamed.map(|(label, cgroup)| Retired::Proxy(label, cgroup)).collect();
         for (main, instance) in &mut self.instances {
-            // Workers that are older than the configuration go on with one that had it.
-            let older = self.oldest.get(main).zip(instance.in_force_since());
-            if older.is_some_and(|(began, since)| began_before(*began, since)) {
-                continue;
-            }
             for gone in instance.take_retired() {
                 let hop = (instance.label.clone(), gone);
                 self.users.remove(&hop, *main);
