@@ -21,7 +21,7 @@
 //! | any, and the library shows the program's tickets, of which this is none | `resumed_unseen` |
 //!
 //! Handshakes whose tickets the library did not show, such as those before it was looked into, are an
-//! exception to the last row: see [`unshown`].
+//! exception to the last row: see `unshown`.
 //!
 //! An owner that is older than the watch may have sessions that nobody saw begin. There the last
 //! full handshake of the very upstream and server name has to be one of them: that everything known of an

@@ -6,12 +6,43 @@ use super::{
 };
 use crate::pipeline::owners::Owner;
 
-/// What a proxy does of which every session was seen to begin: full handshakes with an upstream, under a
-/// name, with a ticket in a record of this length, and the library shows the ticket or does not yet.
+/// A full handshake with an upstream, under a name, with a ticket in a record of this length, which the
+/// library shows or not.
+struct Begun(u8, &'static str, ClientAuth, u16, bool);
+
+fn process() -> Process {
+    Process { pid: 7, name: "envoy".into(), cgroup_id: 1 }
+}
+
+/// Of the process, every session of which was seen to begin.
+fn own(host: u8, name: &str) -> SessionKey {
+    SessionKey { owner: Owner::Generation(1), ..key(7, host, name) }
+}
+
+impl Begun {
+    fn happen(&self, handshakes: &mut FullHandshakes, at: u8) {
+        let Self(host, name, client_auth, record, is_shown) = *self;
+        let process = process();
+        let handshake = (process.pid, [at; 32]);
+        let session = Session::Unnamed {
+            key: own(host, name),
+            basis: Basis::Certificates,
+            taken: None,
+            ticket: Some(record),
+        };
+        let evidence = if is_shown { Evidence::Library } else { Evidence::Inferred };
+        let verdict = Verdict { evidence, ..verdict(client_auth, Outcome::Established) };
+        let full = full(verdict, at.into());
+        handshakes.learn(session, full, Some(false), Some((&process, handshake)));
+        if is_shown {
+            handshakes.receive(handshake, SessionName::of(b"shown").unwrap());
+        }
+    }
+}
+
 #[test]
 fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_alike() {
     use ClientAuth::{NotRequested, Presented};
-    struct Begun(u8, &'static str, ClientAuth, u16, bool);
     const UNSEEN: Result<ClientAuth, Reason> = Err(Reason::ResumedUnseen);
     const LONG: u16 = 714;
     const SHORT: u16 = 234;
@@ -72,33 +103,17 @@ fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_
             UNSEEN,
         ),
     ];
-    let process = Process { pid: 7, name: "envoy".into(), cgroup_id: 1 };
+    let process = process();
     for (name, begun, expected) in cases {
         let mut handshakes = FullHandshakes::new(100, DAY);
         handshakes.began(process.pid, Timestamp(0));
         handshakes.opens(&Origin::Process(process.clone()), Timestamp(1));
-        let key = |host, name| SessionKey { owner: Owner::Generation(1), ..key(7, host, name) };
-        for (at, Begun(host, name, client_auth, record, is_shown)) in (0..).zip(&begun) {
-            let mut random = [0; 32];
-            random[0] = at;
-            let handshake = (process.pid, random);
-            let session = Session::Unnamed {
-                key: key(*host, name),
-                basis: Basis::Certificates,
-                taken: None,
-                ticket: Some(*record),
-            };
-            let evidence = if *is_shown { Evidence::Library } else { Evidence::Inferred };
-            let verdict = Verdict { evidence, ..verdict(*client_auth, Outcome::Established) };
-            let full = full(verdict, at.into());
-            handshakes.learn(session, full, Some(false), Some((&process, handshake)));
-            if *is_shown {
-                handshakes.receive(handshake, SessionName::of(b"shown").unwrap());
-            }
+        for (at, begun) in (0..).zip(&begun) {
+            begun.happen(&mut handshakes, at);
         }
         let taken = Identity { name: SessionName::of(b"not shown").unwrap(), length: 672 };
         let mut resume = |taken, ticket| {
-            let key = key(1, begun[begun.len() - 1].1);
+            let key = own(1, begun[begun.len() - 1].1);
             let session =
                 Session::Unnamed { key, basis: Basis::Session, taken: Some(taken), ticket: None };
             let origin = Origin::Process(process.clone());
