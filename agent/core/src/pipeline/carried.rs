@@ -173,13 +173,12 @@ impl FullHandshakes {
         resumed: Option<bool>,
         shown_to: Option<(&Process, HandshakeKey)>,
     ) {
-        let process = shown_to.map(|(process, _)| process);
         let (at, disputed) = (full.at, full.disputed());
         let may_begin = self.note(&session, full.verdict, at);
-        if let (Some(process), Session::Unnamed { basis: Basis::Certificates, .. }) =
-            (process, &session)
+        if let (Some((process, _)), Session::Unnamed { basis: Basis::Certificates, .. }) =
+            (shown_to, &session)
             && full.verdict.evidence != Evidence::Library
-            && may_have_begun_a_session(full.verdict)
+            && may_begin
         {
             self.blindness.unread(process);
         }
