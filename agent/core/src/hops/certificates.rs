@@ -8,7 +8,10 @@ use super::{labels::bounded_certificate, moment::Moment, pool::CertificatePool, 
 use crate::{
     model::{Evidence, Timestamp},
     report::ConnectionReport,
-    tls::certificate_facts::{CertificateAbsence, CertificateFacts},
+    tls::{
+        certificate_facts::{CertificateAbsence, CertificateFacts},
+        version::encrypts_handshake,
+    },
 };
 
 /// Certificates kept per side: a server may have one per kind of key and per name. Beyond that the
@@ -68,7 +71,7 @@ impl CertificateInUse {
 
 /// What a certificate of this connection was seen by.
 fn evidence(report: &ConnectionReport) -> Evidence {
-    let is_encrypted = report.tls_version.as_ref().is_some_and(|word| word.starts_with("1.3"));
+    let is_encrypted = report.tls_version.as_deref().is_some_and(encrypts_handshake);
     if is_encrypted { Evidence::Library } else { Evidence::Wire }
 }
 

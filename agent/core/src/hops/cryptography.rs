@@ -6,7 +6,10 @@ use super::state::word;
 use crate::{
     model::{Evidence, Outcome, Reason, Word},
     report::ConnectionReport,
-    tls::cryptography::{CryptographyFacts, GroupAbsence, PostQuantum, SignatureAbsence},
+    tls::{
+        cryptography::{CryptographyFacts, GroupAbsence, PostQuantum, SignatureAbsence},
+        version::encrypts_handshake,
+    },
 };
 
 /// Kinds kept apart per hop; beyond that the one that was not seen for longest is forgotten.
@@ -99,7 +102,7 @@ impl CryptographyInUse {
         let facts = &report.cryptography;
         let CryptographyFacts { group_absent, .. } = *facts;
         let shows_signatures = facts.server_signature.is_some() || facts.client_signature.is_some();
-        let is_encrypted = version.starts_with("1.3");
+        let is_encrypted = encrypts_handshake(version);
         Some(Self {
             version: word(Some(version))?,
             cipher: word(report.cipher.as_ref()),

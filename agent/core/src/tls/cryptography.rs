@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::group::is_post_quantum;
+use super::{group::is_post_quantum, version::encrypts_handshake};
 use crate::{model::Word, vocabulary};
 
 vocabulary! {
@@ -87,7 +87,6 @@ impl CryptographyFacts {
     #[must_use]
     pub fn post_quantum(&self, version: Option<&str>, offered: &[Word]) -> PostQuantum {
         let Some(version) = version else { return PostQuantum::Unknown };
-        let is_1_3 = |version: &str| version.starts_with("1.3");
         if let Some(group) = &self.group
             && is_post_quantum(group)
         {
@@ -97,13 +96,15 @@ impl CryptographyFacts {
             // What it rests on was agreed on in another handshake.
             Some(GroupAbsence::PreSharedKey | GroupAbsence::NotSeen) => PostQuantum::Unknown,
             None if self.group.is_none() => PostQuantum::Unknown,
-            _ if is_1_3(version)
+            _ if encrypts_handshake(version)
                 && self.offered_groups.iter().any(|name| is_post_quantum(name)) =>
             {
                 PostQuantum::NotSelected
             }
-            _ if is_1_3(version) => PostQuantum::NotOffered,
-            _ if offered.iter().any(|version| is_1_3(version)) => PostQuantum::UpstreamBelowTls13,
+            _ if encrypts_handshake(version) => PostQuantum::NotOffered,
+            _ if offered.iter().any(|version| encrypts_handshake(version)) => {
+                PostQuantum::UpstreamBelowTls13
+            }
             _ => PostQuantum::ProxyBelowTls13,
         }
     }

@@ -44,6 +44,12 @@ impl TlsVersion {
     }
 }
 
+/// [`TlsVersion::encrypts_handshake`] of a version as it is written in reports.
+#[must_use]
+pub fn encrypts_handshake(name: &str) -> bool {
+    name.starts_with("1.3")
+}
+
 impl std::fmt::Display for TlsVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name())
