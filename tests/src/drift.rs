@@ -70,14 +70,7 @@ impl Scene {
         let pki = Pki::create(&dir.path().join("pki"))?;
         let block = Loopback::reserve()?;
         let (front, upstream) = (block.socket(1, 7000), block.socket(10, 8443));
-        let server = format!(
-            "server {{ listen {upstream} ssl; ssl_protocols TLSv1.2; ssl_certificate {}; \
-             ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client optional; \
-             ssl_verify_depth 3; location / {{ return 200 \"x\"; }} }}\n",
-            utf8(&pki.server.chain)?,
-            utf8(&pki.server.key)?,
-            utf8(&pki.root)?,
-        );
+        let server = nginx::asking_server(upstream, &pki.server, &pki)?;
         let config = nginx::Config { http: server, ..nginx::Config::default() };
         let other = Nginx::start(&dir.path().join("upstream"), &config, &Place::here(), upstream)?;
         let proxy_dir = dir.path().join("proxy");

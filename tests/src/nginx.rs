@@ -36,6 +36,22 @@ pub struct Config {
     pub connections: usize,
 }
 
+/// A `server` block of an upstream that asks for a client certificate under TLS 1.2, and accepts
+/// connections without one.
+///
+/// # Errors
+/// When a path is not UTF-8.
+pub fn asking_server(listen: SocketAddr, own: &Identity, pki: &Pki) -> anyhow::Result<String> {
+    Ok(format!(
+        "server {{ listen {listen} ssl; ssl_protocols TLSv1.2; ssl_certificate {}; \
+         ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client optional; \
+         ssl_verify_depth 3; location / {{ return 200 \"x\"; }} }}\n",
+        utf8(&own.chain)?,
+        utf8(&own.key)?,
+        utf8(&pki.root)?,
+    ))
+}
+
 /// One JSON object per request, as [`crate::truth`] reads them.
 const LOG_FORMAT: &str = r#"escape=json '{"remote":"$remote_addr","port":"$remote_port","protocol":"$ssl_protocol","cipher":"$ssl_cipher","group":"$ssl_curve","verify":"$ssl_client_verify","subject":"$ssl_client_s_dn","serial":"$ssl_client_serial","reused":"$ssl_session_reused","status":"$status"}'"#;
 

@@ -50,14 +50,7 @@ impl Scene {
         let pki = Pki::create(&dir.path().join("pki")).unwrap();
         let block = Loopback::reserve().unwrap();
         let upstream = block.socket(10, 8443);
-        let server = format!(
-            "server {{ listen {upstream} ssl; ssl_protocols TLSv1.2; ssl_certificate {}; \
-             ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client optional; \
-             ssl_verify_depth 3; location / {{ return 200 \"x\"; }} }}\n",
-            utf8(&pki.server.chain).unwrap(),
-            utf8(&pki.server.key).unwrap(),
-            utf8(&pki.root).unwrap(),
-        );
+        let server = nginx::asking_server(upstream, &pki.server, &pki).unwrap();
         let config = nginx::Config { http: server, ..nginx::Config::default() };
         let other = Nginx::start(&dir.path().join("upstream"), &config, &Place::here(), upstream);
         fs::write(dir.path().join("policy.toml"), POLICY).unwrap();

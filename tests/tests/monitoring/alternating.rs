@@ -20,7 +20,7 @@ use hopsight_tests::{
     loopback::Loopback,
     monitoring::{self, Alertmanager, Config, Prometheus},
     nginx::{self, Nginx, utf8},
-    pki::{Identity, Pki},
+    pki::Pki,
     place::Place,
     receiver::Receiver,
     requirement,
@@ -81,18 +81,9 @@ impl Scene {
         let pki = Pki::create(&dir.path().join("pki")).unwrap();
         let front = block.socket(1, 7000);
         let servers = [10, 11, 12, 13].map(|host| block.socket(host, 8443));
-        let server = |address: SocketAddr, identity: &Identity| {
-            format!(
-                "server {{ listen {address} ssl; ssl_protocols TLSv1.2; ssl_certificate {}; \
-                 ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client optional; \
-                 ssl_verify_depth 3; location / {{ return 200 \"x\"; }} }}\n",
-                utf8(&identity.chain).unwrap(),
-                utf8(&identity.key).unwrap(),
-                utf8(&pki.root).unwrap(),
-            )
-        };
         let http = [&pki.server, &pki.server, &pki.server, &pki.ending_server];
-        let http = servers.iter().zip(http).map(|(address, one)| server(*address, one)).collect();
+        let server = |(address, own)| nginx::asking_server(address, own, &pki).unwrap();
+        let http = servers.into_iter().zip(http).map(server).collect();
         let config = nginx::Config { http, ..nginx::Config::default() };
         let other = Nginx::start(&dir.path().join("upstream"), &config, &Place::here(), servers[3]);
         let cgroup = Cgroup::create().unwrap();
