@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     io::ErrorKind,
     os::fd::{AsFd as _, OwnedFd},
-    sync::Arc,
+    sync::{Arc, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -48,6 +48,9 @@ const COALESCE: Duration = Duration::from_millis(5);
 /// Longest that the agent's start waits for the library probes: it serves HTTP only then.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// Most events that are kept until somebody polls; others stay in the ring buffers.
+const MOST_EARLY: usize = 16_384;
+
 /// Wakes a [`LiveSource`] that waits in [`Source::poll`], from any thread.
 #[derive(Debug)]
 pub struct Waker(OwnedFd);
@@ -66,6 +69,8 @@ pub struct LiveSource {
     library_ring: RingBuf<MapData>,
     /// Events of `ring` that wait for those of `library_ring`.
     waiting: Waiting,
+    /// What was read before anybody polled.
+    early: Vec<Event>,
     done: BpfHashMap<MapData, u64, u8>,
     /// There once the source is started, if older connections are wanted.
     adoption: Option<Adoption>,
@@ -139,12 +144,21 @@ impl LiveSource {
     }
 
     /// Waits until the processes that run were looked into, but no longer than this for each purpose.
+    /// Meanwhile the ring buffers are emptied: on a busy machine they hold less than that takes.
     fn settle(&mut self, longest: Duration) {
         if let Some(adoption) = &mut self.adoption {
             adoption.settle(longest.min(SETTLE));
         }
-        if let Some(library) = &self.library {
-            library.settle(longest);
+        let Some(settled) = self.library.as_ref().and_then(LibraryThread::settling) else { return };
+        let begin = Instant::now();
+        while let Some(left) = longest.checked_sub(begin.elapsed())
+            && let Err(RecvTimeoutError::Timeout) = settled.recv_timeout(left.min(COALESCE))
+        {
+            if self.early.len() < MOST_EARLY {
+                let mut early = std::mem::take(&mut self.early);
+                self.drain(&mut early);
+                self.early = early;
+            }
         }
     }
 
@@ -187,6 +201,7 @@ impl LiveSource {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             library_ring: loader::take_map(&mut ebpf, "LIBRARY_EVENTS")?,
             waiting: Waiting::default(),
+            early: Vec::new(),
             done: loader::take_map(&mut ebpf, "DONE")?,
             adoption: None,
             watched_processes: loader::take_map(&mut ebpf, "PROCESSES")?,
@@ -330,7 +345,9 @@ impl Source for LiveSource {
         if Instant::now() >= self.next_scan {
             self.scan();
         }
-        if !self.drain(out) {
+        let was_early = !self.early.is_empty();
+        out.append(&mut self.early);
+        if !self.drain(out) && !was_early {
             self.wait(timeout)?;
             self.drain(out);
         }
@@ -361,34 +378,4 @@ fn kernel_log(ebpf: &mut Ebpf) -> anyhow::Result<Box<dyn FnMut() + Send>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dropping_the_source_unloads_every_program() {
-        if !rustix::process::geteuid().is_root() {
-            hopsight_test_support::not_run(
-                "dropping_the_source_unloads_every_program",
-                "needs root",
-            );
-            return;
-        }
-        let options = LiveOptions { adopt: false, ..LiveOptions::default() };
-        let source = LiveSource::start(options).unwrap_or_else(|error| panic!("{error:#}"));
-        let ours: Vec<u32> = source.stats().read().programs.iter().map(|p| p.id).collect();
-        let loaded = || {
-            let ids = aya::programs::loaded_programs().filter_map(|info| Some(info.ok()?.id()));
-            ids.filter(|id| ours.contains(id)).count()
-        };
-        assert!(!ours.is_empty());
-        assert_eq!(loaded(), ours.len());
-        drop(source);
-        // A link holds its program, so no program means no link. The kernel frees them when no
-        // processor can still be in one.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while loaded() > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert_eq!(loaded(), 0);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::Context as _;
@@ -113,13 +113,11 @@ impl LibraryThread {
         let _ = self.send(Request::Expect(pid, name));
     }
 
-    /// Waits until everything handed over so far is done, but no longer than this.
-    pub fn settle(&self, longest: Duration) {
+    /// Answers once everything handed over so far is done; `None` where that cannot be asked.
+    #[must_use]
+    pub fn settling(&self) -> Option<Receiver<()>> {
         let (done, waiting) = mpsc::sync_channel(1);
-        if self.send(Request::Settle(done)) {
-            // An error means that it takes longer, or that the thread is gone.
-            let _ = waiting.recv_timeout(longest);
-        }
+        self.send(Request::Settle(done)).then_some(waiting)
     }
 
     fn send(&self, request: Request) -> bool {
