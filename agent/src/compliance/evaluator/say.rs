@@ -74,10 +74,7 @@ impl Evaluator {
         let Asked { report, ends, intents, configured_at } = *asked;
         let hop = (ends.proxy.clone(), ends.upstream.clone());
         let has_others = proxy.is_some_and(|proxy| self.proxies.has_others(proxy, &hop));
-        let intent = match intents {
-            [one] if !has_others => Some(IntentSummary::of(one)),
-            _ => None,
-        };
+        let intent = if has_others { None } else { said_by_all(intents) };
         let client_certificate_since = known.client_certificate_since.or_else(|| {
             intent.as_ref().filter(|_| known.intent.is_none())?;
             let is_configured =
@@ -95,4 +92,11 @@ impl Evaluator {
         let is_shared = has_others || is_old || has_older;
         Say { intent, configured_at, has_others, is_old, is_shared, client_certificate_since }
     }
+}
+
+/// What one upstream intends, or all of those alike that a connection may be meant for.
+fn said_by_all(intents: &[&UpstreamIntent]) -> Option<IntentSummary> {
+    let mut all = intents.iter().map(|one| IntentSummary::of(one));
+    let first = all.next()?;
+    all.all(|other| other.says_the_same(&first)).then_some(first)
 }
