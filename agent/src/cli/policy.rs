@@ -132,6 +132,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
     let observation = move |address, verdict: Verdict| Observation {
         proxy: &hop.proxy,
         process: hop.context.process.as_deref().unwrap_or(&hop.proxy),
+        opened_by: None,
         namespace: hop.context.namespace(),
         upstream: &hop.upstream,
         name: hop.context.name.as_deref(),

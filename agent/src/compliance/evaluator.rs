@@ -2,15 +2,17 @@
 
 mod exempt;
 mod gone;
+mod over;
 mod policy_view;
 mod reports;
 mod save;
 mod say;
+mod show;
 mod unconfigured;
 mod unlist;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -41,7 +43,7 @@ use hopsight_core::{
     },
     model::{ClientAuth, Security},
     policy::{
-        drift::{Causes, ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
+        drift::{ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
         intent::{Stated, UpstreamIntent},
         observation::Observation,
@@ -49,19 +51,13 @@ use hopsight_core::{
     },
     report::ConnectionReport,
 };
-use hopsight_export::{
-    Exporter,
-    metrics::drift::{DriftBoard, DriftView},
-};
+use hopsight_export::{Exporter, metrics::drift::DriftBoard};
 use hopsight_identity::onward::OnwardFinder;
 use hopsight_system::{
     clock::{Boot, monotonic_now},
     process::ProcessKey,
     readers::Readers,
 };
-
-/// Component name in `/readyz`.
-const POLICY: &str = "policy";
 
 pub(super) struct Evaluator {
     exporter: Exporter,
@@ -189,6 +185,7 @@ impl Evaluator {
         let namespace = proxy.as_ref().and_then(|proxy| Some(&*proxy.pod()?.namespace));
         let mut seen = Observation::of(report, &ends.proxy, namespace, &ends.upstream, since);
         seen.process = &process;
+        seen.opened_by = proxy.as_ref().map(|proxy| proxy.key.into());
         seen.name = upstream.as_deref();
         // A process that takes in configurations one after the other loaded this one then.
         let loaded = proxy.as_ref().and_then(Proxy::loaded_at);
@@ -258,14 +255,15 @@ impl Evaluator {
         self.proxies.tick(&self.readers, monotonic_now(), self.stands_for);
         self.note_who_is_left();
         let now = self.now();
-        let mut events = self.end_exemptions(now);
-        let exporter = &self.exporter;
-        let in_use = |drift: &OpenDrift, causes: &Causes| exporter.use_of(drift, causes);
-        events.extend(self.tracker.tick(now, in_use));
-        events.extend(self.settle_provisional(now));
-        events.extend(self.retire(now));
-        events.extend(self.give_up_gone(now));
-        events.extend(self.unlist_servers(now));
+        let in_turn = [
+            Self::end_exemptions,
+            Self::end_what_is_over,
+            Self::settle_provisional,
+            Self::retire,
+            Self::give_up_gone,
+            Self::unlist_servers,
+        ];
+        let events: Vec<_> = in_turn.iter().flat_map(|step| step(self, now)).collect();
         for event in &events {
             let (DriftEvent::Opened(drift) | DriftEvent::Closed(ClosedDrift { drift, .. })) = event;
             self.show_open(&drift.proxy, &drift.upstream);
@@ -353,50 +351,6 @@ impl Evaluator {
         if !events.is_empty() {
             self.state.note_change();
             self.unshown = true;
-        }
-    }
-
-    /// Shows which drifts of a hop are open now.
-    fn show_open(&self, proxy: &Arc<str>, upstream: &Arc<str>) {
-        let open = self.tracker.open_of(proxy, upstream);
-        self.exporter.describe(proxy, upstream, |known| {
-            let compliance = known.compliance.as_ref().map(|known| {
-                HopCompliance::new(known.policy.clone(), open, known.exemption.clone())
-            });
-            HopContext { compliance, ..known.clone() }
-        });
-    }
-
-    fn show(&self) {
-        let open: Vec<_> = self.tracker.open().cloned().collect();
-        let mut told: HashSet<_> = open
-            .iter()
-            .map(|drift| (drift.proxy.clone(), drift.upstream.clone(), drift.rule))
-            .collect();
-        let closed = self.tracker.closed().map(|closed| {
-            (closed.drift.proxy.clone(), closed.drift.upstream.clone(), closed.drift.rule)
-        });
-        let mended = closed.filter(|drift| told.insert(drift.clone())).collect();
-        self.board.show(DriftView {
-            open,
-            mended,
-            policy: policy_view::of(&self.exporter, self.policies.in_force()),
-            pending_reload: self.proxies.pending_reload(),
-            workloads: self.proxies.workloads(),
-            beyond_limit: self.tracker.dropped(),
-        });
-    }
-
-    fn show_health(&self) {
-        let health = self.exporter.health();
-        let now = UnixTime::from(SystemTime::now());
-        let (state, detail) = self.policies.health(now);
-        health.set(POLICY, state, detail);
-        let configurations = self.proxies.health();
-        for (component, state, detail) in
-            configurations.into_iter().chain(self.proxies.source_health())
-        {
-            health.set(component, state, detail);
         }
     }
 }

@@ -10,7 +10,11 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{clock::monotonic_now, foreign};
-use hopsight_core::{model::Timestamp, policy::time::UnixTime, workload::cgroup::CgroupIdentity};
+use hopsight_core::{
+    model::Timestamp,
+    policy::{observation::ProcessStart, time::UnixTime},
+    workload::cgroup::CgroupIdentity,
+};
 
 /// A process id that cannot be confused with a later process of the same number, within one boot.
 #[derive(
@@ -21,6 +25,18 @@ pub struct ProcessKey {
     pub pid: u32,
     /// Start, in clock ticks after boot (`starttime` of `proc_pid_stat(5)`).
     pub start_ticks: u64,
+}
+
+impl From<ProcessKey> for ProcessStart {
+    fn from(ProcessKey { pid, start_ticks }: ProcessKey) -> Self {
+        Self { pid, start_ticks }
+    }
+}
+
+impl From<ProcessStart> for ProcessKey {
+    fn from(ProcessStart { pid, start_ticks }: ProcessStart) -> Self {
+        Self { pid, start_ticks }
+    }
 }
 
 impl ProcessKey {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     on_disk::OnDisk,
     rules::{Subject, parse_version},
@@ -14,6 +16,15 @@ use crate::{
     },
 };
 
+/// A process, told from a later one with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStart {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in clock ticks after boot.
+    pub start_ticks: u64,
+}
+
 /// One observed connection, with both ends named.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
@@ -21,6 +32,8 @@ pub struct Observation<'a> {
     pub proxy: &'a str,
     /// Its process name.
     pub process: &'a str,
+    /// The process itself, where it could be looked at.
+    pub opened_by: Option<ProcessStart>,
     /// Kubernetes namespace of the proxy, if it has one.
     pub namespace: Option<&'a str>,
     /// The upstream as its hop is labelled.
@@ -79,6 +92,7 @@ impl<'a> Observation<'a> {
         Self {
             proxy,
             process: proxy,
+            opened_by: None,
             namespace,
             upstream,
             name: None,

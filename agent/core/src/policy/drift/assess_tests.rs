@@ -38,6 +38,7 @@ pub(super) const RESUMED: Verdict = Verdict {
 pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
     Observation {
         proxy: "edge",
+        opened_by: None,
         process: "nginx",
         namespace: None,
         upstream: "payments",

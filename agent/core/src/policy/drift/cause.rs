@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::{Rule, Violation, record::OpenDrift};
 use crate::{
     model::{ClientAuth, Security, ServerVerified},
-    policy::observation::Observation,
+    policy::observation::{Observation, ProcessStart},
     tls::certificate_facts::CertificateFacts,
 };
 
 /// Causes of one drift that are told apart at most: all treatments of a server, and as many
 /// certificates as are kept of it on both sides.
 const MAX_CAUSES: usize = 32;
+
+/// Processes whose sessions offend that are told apart at most: the workers of a large machine.
+const MAX_PROCESSES: usize = 256;
 
 /// Longest serial number that tells certificates apart (RFC 5280 section 4.1.2.2 allows 20 octets).
 const MAX_SERIAL: usize = 64;
@@ -50,6 +53,10 @@ pub struct Causes {
     pub treatments: Vec<TreatmentWords>,
     /// The offending certificates, where they do.
     pub certificates: Vec<CertificateKey>,
+    /// The processes whose sessions do. Each may resume its own again, whatever others do, until it
+    /// resumes another.
+    #[serde(default)]
+    pub processes: Vec<ProcessStart>,
 }
 
 impl Causes {
@@ -61,10 +68,15 @@ impl Causes {
 
     pub(super) fn note(&mut self, rule: Rule, violation: &Violation, seen: &Observation<'_>) {
         if is_shown_by_treatment(rule) {
-            note(&mut self.treatments, treatment(seen));
+            note(&mut self.treatments, treatment(seen), MAX_CAUSES);
         }
         if let Some(certificate) = &violation.certificate {
-            note(&mut self.certificates, certificate.clone());
+            note(&mut self.certificates, certificate.clone(), MAX_CAUSES);
+        }
+        if is_of_a_session(rule)
+            && let Some(process) = seen.opened_by
+        {
+            note(&mut self.processes, process, MAX_PROCESSES);
         }
     }
 
@@ -79,6 +91,14 @@ impl Causes {
         shown.map(CertificateKey::of).any(|key| self.certificates.contains(&key))
     }
 
+    /// A good connection: a process that resumes another session has that in place of the one before. A
+    /// handshake alone does not tell, for it may be of a route that resumes none.
+    pub(super) fn acquit_process(&mut self, seen: &Observation<'_>) {
+        if seen.resumed == Some(true) {
+            self.processes.retain(|known| Some(*known) != seen.opened_by);
+        }
+    }
+
     /// A connection like that is good by now.
     pub(super) fn acquit(&mut self, seen: &Observation<'_>) {
         self.treatments.retain(|known| *known != treatment(seen));
@@ -88,8 +108,8 @@ impl Causes {
     }
 }
 
-fn note<T: PartialEq>(all: &mut Vec<T>, one: T) {
-    if !all.contains(&one) && all.len() < MAX_CAUSES {
+fn note<T: PartialEq>(all: &mut Vec<T>, one: T, max: usize) {
+    if !all.contains(&one) && all.len() < max {
         all.push(one);
     }
 }
@@ -126,5 +146,13 @@ pub(super) const fn is_shown_by_treatment(rule: Rule) -> bool {
             | Rule::NeverRequested
             | Rule::UpstreamNotVerified
             | Rule::ThirdPartyCertificate
+    )
+}
+
+/// Whether it is a session that violates the rule, so that a handshake which is done anew ends that.
+pub(super) const fn is_of_a_session(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::ResumedUnseen | Rule::AuthenticationTooOld | Rule::SessionOutlivesCertificate
     )
 }

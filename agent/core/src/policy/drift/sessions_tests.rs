@@ -6,7 +6,12 @@ use super::{
 };
 use crate::{
     model::{Evidence, Timestamp},
-    policy::{certificate::Revoked, observation::Observation, on_disk::OnDisk, rules::PolicySet},
+    policy::{
+        certificate::Revoked,
+        observation::{Observation, ProcessStart},
+        on_disk::OnDisk,
+        rules::PolicySet,
+    },
     report::{CarriedBy, CarriedFrom},
     tls::certificate_facts::CertificateFacts,
 };
@@ -147,5 +152,81 @@ fn a_session_must_not_outlive_what_the_files_say() {
             ..observation(MUTUAL)
         };
         assert_eq!(said(&policies, &seen, Rule::SessionOutlivesCertificate), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_session_drift_is_over_when_everybody_who_had_one_has_another() {
+    /// How a connection begins.
+    #[derive(Clone, Copy, PartialEq)]
+    enum By {
+        Handshake,
+        OldSession,
+        NewSession,
+    }
+    use By::{Handshake, NewSession, OldSession};
+    let policies = PolicySet::built_in();
+    let (old, new) = (from(2.0 * HOUR, Some(named("01", -3))), from(1.0, Some(named("02", 9))));
+    let worker = |pid| Some(ProcessStart { pid, start_ticks: 1 });
+    let at = |seconds| NOW + Duration::from_secs(seconds);
+    for (name, connections, ended, is_over) in [
+        ("a handshake alone", &[(0, 1, OldSession), (10, 1, Handshake)][..], &[][..], false),
+        (
+            "its session is resumed",
+            &[(0, 1, OldSession), (10, 1, Handshake), (11, 1, NewSession)],
+            &[],
+            true,
+        ),
+        (
+            "of two, only one has another",
+            &[(0, 1, OldSession), (1, 2, OldSession), (10, 2, NewSession)],
+            &[],
+            false,
+        ),
+        ("a third has never had one", &[(0, 1, OldSession), (10, 3, NewSession)], &[], false),
+        (
+            "the other one has ended",
+            &[(0, 1, OldSession), (1, 2, OldSession), (10, 2, NewSession)],
+            &[1],
+            true,
+        ),
+        ("all have ended", &[(0, 1, OldSession), (10, 3, Handshake)], &[1], true),
+        (
+            "both have another",
+            &[(0, 1, OldSession), (1, 2, OldSession), (10, 2, NewSession), (11, 1, NewSession)],
+            &[],
+            true,
+        ),
+        (
+            "it had the old one again",
+            &[(0, 1, OldSession), (10, 1, NewSession), (11, 1, OldSession), (12, 2, Handshake)],
+            &[],
+            false,
+        ),
+    ] {
+        let mut tracker = DriftTracker::new(Options::default(), Snapshot::default(), at(0));
+        for &(seconds, pid, by) in connections {
+            let carried_from = match by {
+                Handshake => None,
+                OldSession => Some(&old),
+                NewSession => Some(&new),
+            };
+            let seen = Observation {
+                carried_from,
+                resumed: Some(by != Handshake),
+                opened_by: worker(pid),
+                at: at(seconds),
+                ..observation(MUTUAL)
+            };
+            let assessment = assess(policies.find(&seen.subject()), &[], &seen, at(seconds));
+            tracker.observe(&seen, &assessment, at(seconds));
+        }
+        assert_eq!(tracker.open().count(), 1, "{name}");
+        let in_use = |_: &OpenDrift, causes: &Causes| {
+            let mut running = causes.processes.iter().filter(|one| !ended.contains(&one.pid));
+            if running.next().is_some() { Use::InUse } else { Use::Unknown }
+        };
+        tracker.tick(at(30), in_use);
+        assert_eq!(tracker.open().count() == 0, is_over, "{name}");
     }
 }

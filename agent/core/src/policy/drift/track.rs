@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Rule, Violation,
-    cause::{Causes, InUse, Use, is_shown_by_treatment},
+    cause::{Causes, InUse, Use, is_of_a_session, is_shown_by_treatment},
     options::Options,
     record::{End, OpenDrift},
 };
@@ -71,15 +71,10 @@ impl Track {
         if self.policy_changed {
             return Some((at, End::PolicyChanged));
         }
-        // A handshake that is seen, and done anew, ends what was wrong with the session before.
-        let is_mended_by_a_handshake = matches!(
-            drift.rule,
-            Rule::ResumedUnseen | Rule::AuthenticationTooOld | Rule::SessionOutlivesCertificate
-        );
         let patience = match in_use {
             Use::InUse => return None,
             Use::OutOfUse => options.settle,
-            _ if self.is_ruled_out || is_mended_by_a_handshake => options.settle,
+            _ if self.is_ruled_out || is_of_a_session(drift.rule) => options.settle,
             Use::ServerGone | Use::Unknown => options.stands_for,
         };
         (quiet >= patience).then_some((at, End::Remediated))
@@ -184,6 +179,7 @@ impl Track {
                 && seen.configured_at.is_some()
                 && seen.configured_at > self.bad_configured;
             self.is_ruled_out |= is_ruled_out && is_later;
+            self.causes.acquit_process(seen);
             if self.causes.include_treatment(seen) {
                 if is_later {
                     self.causes.acquit(seen);
