@@ -150,7 +150,7 @@ impl EnvoyInstance {
             intent,
             changed_at,
             loaded_at: started_at,
-            newest: None,
+            newest: Some(stat.start_ticks),
             from: ReadFrom::Files,
         })
     }

@@ -16,7 +16,6 @@ use super::{
 use hopsight_core::policy::{
     haproxy::{self, Environment},
     intent::Fault,
-    time::UnixTime,
 };
 use hopsight_system::{
     foreign,
@@ -112,7 +111,7 @@ impl HaproxyInstance {
     /// When the process is gone. A faulty configuration is part of the reading.
     pub fn read(&self) -> anyhow::Result<Reading> {
         let files = ForeignRoot::of_process(self.main.pid)?;
-        let loaded_at = self.loaded_at()?;
+        let newest = self.newest_start()?;
         let intent =
             haproxy::read(&files, &self.sources, &self.directory, self.environment.clone());
         let changed_at = match &intent {
@@ -123,11 +122,12 @@ impl HaproxyInstance {
             Err(_) => None,
         };
         let intent = intent.map_err(Fault::from);
-        Ok(Reading { intent, changed_at, loaded_at, newest: None, from: ReadFrom::Files })
+        let loaded_at = since_boot(newest);
+        Ok(Reading { intent, changed_at, loaded_at, newest: Some(newest), from: ReadFrom::Files })
     }
 
-    /// When the newest worker started; if there is none, the process itself.
-    fn loaded_at(&self) -> anyhow::Result<UnixTime> {
+    /// When the newest worker started, in clock ticks after boot; if there is none, the process itself.
+    fn newest_start(&self) -> anyhow::Result<u64> {
         let stat = Stat::read(self.main.pid)?;
         anyhow::ensure!(
             stat.start_ticks == self.main.start_ticks,
@@ -141,7 +141,7 @@ impl HaproxyInstance {
             let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
             is_haproxy(&executable).then_some(stat.start_ticks)
         });
-        Ok(since_boot(workers.max().unwrap_or(stat.start_ticks)))
+        Ok(workers.max().unwrap_or(stat.start_ticks))
     }
 }
 

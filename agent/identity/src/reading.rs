@@ -20,7 +20,7 @@ pub struct Reading {
     pub changed_at: Option<UnixTime>,
     /// When the newest worker started: the last (re)load, unless a worker had crashed since.
     pub loaded_at: UnixTime,
-    /// The same in clock ticks after boot, of a proxy that replaces workers that have crashed.
+    /// The same in clock ticks after boot, of what is read from files.
     pub newest: Option<u64>,
     /// Where that is from.
     pub from: ReadFrom,

@@ -1,7 +1,7 @@
 //! One configuration of a proxy, ready to be asked.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -12,7 +12,7 @@ use hopsight_core::{
     hops::labels,
     policy::{
         certificate::CertificateFinding,
-        intent::{Intent, ServerAddress, Target, UpstreamIntent},
+        intent::{Intent, Remark, ServerAddress, Target, UpstreamIntent},
         lookup::{Found, UpstreamIndex},
         time::UnixTime,
     },
@@ -20,6 +20,10 @@ use hopsight_core::{
 
 /// The workers of one load do not all start at the same moment.
 const ONE_LOAD: Duration = Duration::from_secs(1);
+/// Problems of the client certificates of one configuration, and remarks on it, that are logged.
+const MAX_TOLD: usize = 16;
+/// Characters of a path or a remark that are logged.
+const MAX_PATH: usize = 512;
 
 /// One configuration as it was loaded.
 #[derive(Debug, Default)]
@@ -104,6 +108,20 @@ impl Configuration {
             ServerAddress::Host(host, _) => Some(host.as_str()),
             ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
         })
+    }
+
+    /// Logs what is wrong with its certificates, and what is remarked on it.
+    pub(super) fn tell(&self, proxy: &str) {
+        let findings = self.certificates.iter().flatten();
+        let problems: BTreeSet<_> = findings.flat_map(|finding| &finding.problems).collect();
+        for problem in problems.into_iter().take(MAX_TOLD) {
+            tracing::warn!(proxy, "client certificate: {problem}");
+        }
+        for Remark { at, text } in self.intent.remarks.iter().take(MAX_TOLD) {
+            let at = at.to_string();
+            let (at, text) = (labels::printable(&at, MAX_PATH), labels::printable(text, MAX_PATH));
+            tracing::info!(proxy, "{at}: {text}");
+        }
     }
 
     /// Indexes the upstreams by what is known of their names.

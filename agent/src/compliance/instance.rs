@@ -1,7 +1,6 @@
 //! One proxy: the configuration it is running, and whether another one waits on disk.
 
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -9,21 +8,16 @@ use std::{
 
 pub(super) use super::looks::LookNumber;
 use super::{
-    configuration::Configuration,
+    configuration::{Configuration, began_before},
     disk::Disk,
+    loaded::{KeptLoads, Loaded},
     loads::Loads,
     look::{Question, Says, Seen},
     looks::Looks,
     names::Names,
+    retired::Retired,
 };
-use hopsight_core::{
-    hops::labels,
-    policy::{
-        intent::{Remark, UpstreamIntent},
-        kind::ProxyKind,
-        time::UnixTime,
-    },
-};
+use hopsight_core::policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime};
 use hopsight_identity::{
     configured::Configured,
     reading::{ReadFrom, is_newer},
@@ -36,16 +30,10 @@ use hopsight_system::{
 
 /// How long connections wait for the addresses of host names in a new configuration.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long workers of an older configuration may go on opening connections.
-const RETIRE_AFTER: Duration = Duration::from_mins(1);
 /// A look that takes so long is told.
 const SLOW: Duration = Duration::from_secs(5);
 /// A running proxy is asked no more often.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// Problems of the client certificates of one configuration, and remarks on it, that are logged.
-const MAX_TOLD: usize = 16;
-/// Characters of a path or a remark that are logged.
-const MAX_PATH: usize = 512;
 
 /// Number of a configuration of an instance: those loaded later have higher ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,12 +70,14 @@ pub(super) struct Instance {
     is_guess: bool,
     /// What was seen of the loads of an nginx.
     loads: Option<Loads>,
+    /// What it has loaded, where that was known for certain when it did.
+    loaded: Option<Loaded>,
     main: Main,
     problem: Option<String>,
     /// When the current configuration was adopted.
     adopted_at: Instant,
-    /// Labels of upstreams that a newer configuration no longer has, and since when.
-    retired: Vec<(Arc<str>, Instant)>,
+    /// Labels of upstreams that a newer configuration no longer has.
+    retired: Retired,
     /// Whether private keys may be read, to say whether they match their certificates.
     read_keys: bool,
     looks: Looks,
@@ -100,7 +90,7 @@ impl Instance {
         master: ProcessFacts,
         lane: Lane,
         label: Arc<str>,
-        loads: Option<Loads>,
+        kept: KeptLoads,
         read_keys: bool,
     ) -> Self {
         Self {
@@ -117,11 +107,12 @@ impl Instance {
             changed_at: None,
             pending: false,
             is_guess: false,
-            loads,
+            loads: kept.loads,
+            loaded: kept.loaded,
             main: Main::Runs,
             problem: None,
             adopted_at: Instant::now(),
-            retired: Vec::new(),
+            retired: Retired::default(),
             read_keys,
             looks: Looks::new(),
         }
@@ -144,9 +135,9 @@ impl Instance {
         self.main == Main::Runs || has_processes
     }
 
-    /// What was seen of its loads, to be kept over a restart.
-    pub(super) fn loads(&self) -> Option<&Loads> {
-        self.loads.as_ref()
+    /// What is known of its loads, to be kept over a restart.
+    pub(super) fn kept_loads(&self) -> KeptLoads {
+        KeptLoads { loads: self.loads.clone(), loaded: self.loaded }
     }
 
     /// Whether its configuration was read.
@@ -192,11 +183,15 @@ impl Instance {
         self.adopted_at.elapsed() < RESOLVE_PATIENCE && names.waits_for(self.current.hosts())
     }
 
-    /// The labels of upstreams that its configuration no longer has, each once, after the workers
-    /// that knew them have had time to end.
-    pub(super) fn take_retired(&mut self) -> Vec<Arc<str>> {
-        let over = self.retired.extract_if(.., |(_, since)| since.elapsed() >= RETIRE_AFTER);
-        over.map(|(label, _)| label).collect()
+    /// The labels of upstreams that its configuration no longer has, each once, when the workers that
+    /// knew them have ended and those that nobody has seen have had time to. Its oldest worker began
+    /// at `oldest`.
+    pub(super) fn take_retired(&mut self, oldest: Option<UnixTime>) -> Vec<Arc<str>> {
+        let began = oldest.zip(self.current.loaded_at());
+        if began.is_some_and(|(oldest, loaded_at)| began_before(oldest, loaded_at)) {
+            return Vec::new();
+        }
+        self.retired.take_over()
     }
 
     /// Whether the configuration on disk is newer.
@@ -254,6 +249,7 @@ impl Instance {
             changed_at: self.changed_at,
             loaded_at: self.loaded_at,
             loads: self.loads.clone(),
+            loaded: self.loaded,
             disk: self.disk.clone(),
             read_anyway,
             read_keys: self.read_keys,
@@ -312,8 +308,8 @@ impl Instance {
         let (pending, is_guess) = match seen.from {
             // Files that changed after the load may have done so before they were read.
             ReadFrom::Files => {
-                let is_newer = self.changed_at.is_some_and(is_newer);
-                (is_newer, is_newer || !seen.is_certain)
+                let is_pending = seen.is_other || self.changed_at.is_some_and(is_newer);
+                (is_pending, is_pending || !seen.is_certain)
             }
             ReadFrom::Proxy { is_pending } => (is_pending, false),
         };
@@ -330,6 +326,9 @@ impl Instance {
                     return;
                 }
                 self.problem = None;
+                if !is_guess {
+                    self.loaded = seen.loaded;
+                }
                 self.adopt(loaded, is_guess, names);
             }
             Ok(Says::Pending) => self.problem = None,
@@ -363,31 +362,13 @@ impl Instance {
             return;
         }
         let replaced = std::mem::replace(&mut self.current, loaded);
-        self.tell_problems();
-        self.tell_remarks();
+        self.current.tell(&self.label);
         let now = Instant::now();
         self.adopted_at = now;
         let labels = self.current.labels();
-        self.retired.retain(|(label, _)| !labels.contains(label));
-        self.retired.extend(replaced.labels().difference(labels).map(|gone| (gone.clone(), now)));
+        self.retired.replace(replaced.labels(), labels, now);
         self.previous = (!replaced.intent.files.is_empty()).then_some(replaced);
         self.generation.0 += 1;
-    }
-
-    fn tell_problems(&self) {
-        let findings = self.current.certificates.iter().flatten();
-        let problems: BTreeSet<_> = findings.flat_map(|finding| &finding.problems).collect();
-        for problem in problems.into_iter().take(MAX_TOLD) {
-            tracing::warn!(proxy = &*self.label, "client certificate: {problem}");
-        }
-    }
-
-    fn tell_remarks(&self) {
-        for Remark { at, text } in self.current.intent.remarks.iter().take(MAX_TOLD) {
-            let at = at.to_string();
-            let (at, text) = (labels::printable(&at, MAX_PATH), labels::printable(text, MAX_PATH));
-            tracing::info!(proxy = &*self.label, "{at}: {text}");
-        }
     }
 
     /// Indexes the upstreams again by what is known of their names.

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     disk::Disk,
+    loaded::Loaded,
     loads::{Began, Loads},
 };
 use hopsight_core::policy::{
@@ -41,6 +42,8 @@ pub(super) struct Question {
     pub(super) loaded_at: Option<UnixTime>,
     /// What was seen of its loads, of an nginx.
     pub(super) loads: Option<Loads>,
+    /// What it has loaded, if that is known for certain.
+    pub(super) loaded: Option<Loaded>,
     /// What the files say that it names.
     pub(super) disk: Arc<Disk>,
     /// Read the files though they have not changed.
@@ -74,6 +77,10 @@ pub(super) struct Seen {
     pub(super) changed_at: Option<UnixTime>,
     /// Where it is from.
     pub(super) from: ReadFrom,
+    /// What it has loaded if the files say that; `None` where they are faulty, or are not asked.
+    pub(super) loaded: Option<Loaded>,
+    /// They do not: the workers are known to have loaded something else.
+    pub(super) is_other: bool,
     /// The configuration.
     pub(super) says: Result<Says, Fault>,
 }
@@ -144,6 +151,11 @@ impl Question {
             None => self.loaded_at.is_none_or(|known| is_newer(reading.loaded_at, known)),
         };
         let loaded_at = loads.map_or(reading.loaded_at, |loads| since_boot(loads.loaded()));
+        let at = loads.map(Loads::loaded).or(reading.newest);
+        let loaded =
+            at.zip(reading.intent.as_ref().ok()).map(|(at, intent)| Loaded::new(at, intent));
+        let is_other =
+            self.loaded.zip(loaded).is_some_and(|(ran, read)| ran.is_contradicted_by(&read));
         let (says, changed_at) = match reading.intent {
             Ok(intent)
                 if was_loaded
@@ -160,7 +172,7 @@ impl Question {
             }
         };
         let is_certain = began != Some(Began::Unknown);
-        Seen { loaded_at, is_certain, changed_at, from: reading.from, says }
+        Seen { loaded_at, is_certain, changed_at, from: reading.from, loaded, is_other, says }
     }
 
     /// The client certificate of each upstream. Routes name the same files again and again: each set

@@ -11,6 +11,7 @@ mod disk;
 mod evaluator;
 mod instance;
 mod kept;
+mod loaded;
 mod loads;
 mod look;
 mod looks;
@@ -22,6 +23,7 @@ mod policy_file;
 mod process;
 mod provisional;
 mod proxies;
+mod retired;
 mod state_file;
 #[cfg(test)]
 mod tests;

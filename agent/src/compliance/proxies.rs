@@ -17,7 +17,7 @@ use super::{
     configuration::Configuration,
     disk::Disk,
     instance::{Generation, Instance},
-    loads::Loads,
+    loaded::KeptLoads,
     names::Names,
     owners::{Asker, Owners},
     process::{Entry, Facts, Runs, Worker},
@@ -86,7 +86,7 @@ pub(super) struct Proxies {
     /// When the oldest worker of an instance began that runs, by its main process.
     oldest: HashMap<ProcessKey, UnixTime>,
     /// What was known before a restart of the loads of instances that have not been seen since.
-    kept_loads: HashMap<ProcessKey, Loads>,
+    kept_loads: HashMap<ProcessKey, KeptLoads>,
     /// When this began, in clock ticks after boot.
     watched_since: u64,
     /// Labels of processes that now have another one, and their cgroups.
@@ -236,8 +236,8 @@ impl Proxies {
             && self.instances.len() < MAX_INSTANCES
             && theirs() < MAX_INSTANCES_OF_ONE
         {
-            let loads = self.kept_loads.remove(&key);
-            let instance = Instance::new(kind, master, whose, label.clone(), loads, self.read_keys);
+            let kept = self.kept_loads.remove(&key).unwrap_or_default();
+            let instance = Instance::new(kind, master, whose, label.clone(), kept, self.read_keys);
             self.instances.insert(key, instance);
         }
         match self.instances.get_mut(&key) {
@@ -382,7 +382,7 @@ impl Proxies {
         let mut retired: Vec<_> =
             renamed.map(|(label, cgroup)| Retired::Proxy(label, cgroup)).collect();
         for (main, instance) in &mut self.instances {
-            for gone in instance.take_retired() {
+            for gone in instance.take_retired(self.oldest.get(main).copied()) {
                 let hop = (instance.label.clone(), gone);
                 self.users.remove(&hop, *main);
                 retired.push(Retired::Upstream(hop));

@@ -66,33 +66,46 @@ impl Scene {
         }
     }
 
-    fn config(&self, front: SocketAddr, is_good: bool) -> nginx::Config {
+    /// What makes a route good.
+    fn good(&self) -> String {
         let identity = &self.pki.client;
-        let good = format!(
+        format!(
             "proxy_ssl_certificate {}; proxy_ssl_certificate_key {}; proxy_ssl_verify on; \
              proxy_ssl_verify_depth 3; proxy_ssl_name a.{}; proxy_ssl_trusted_certificate {};",
             utf8(&identity.chain).unwrap(),
             utf8(&identity.key).unwrap(),
             hopsight_tests::pki::DOMAIN,
             utf8(&self.pki.root).unwrap(),
-        );
+        )
+    }
+
+    fn config(&self, front: SocketAddr, is_good: bool) -> nginx::Config {
+        let settings = if is_good { self.good() } else { String::new() };
+        self.with(front, &format!("{settings} location / {{ proxy_pass https://payments; }}"))
+    }
+
+    /// A configuration with these routes.
+    fn with(&self, front: SocketAddr, routes: &str) -> nginx::Config {
         let http = format!(
             "upstream payments {{ server {}; }}\nserver {{ listen {front}; \
-             proxy_ssl_session_reuse off; {} location / {{ proxy_pass https://payments; }} }}\n",
+             proxy_ssl_session_reuse off; {routes} }}\n",
             self.upstream,
-            if is_good { &good } else { "" },
         );
         nginx::Config { http, ..nginx::Config::default() }
     }
 
     /// Starts another proxy, in the unit of this name.
     fn add(&mut self, unit: &str, is_good: bool) -> usize {
+        let config = self.config(self.fronts[self.proxies.len()], is_good);
+        self.add_with(unit, &config)
+    }
+
+    fn add_with(&mut self, unit: &str, config: &nginx::Config) -> usize {
         let number = self.proxies.len();
         let front = self.fronts[number];
         let dir = self.dir.path().join(format!("proxy-{number}"));
         let cgroup = self.cgroup.child(unit).unwrap();
-        let config = self.config(front, is_good);
-        let nginx = Nginx::start(&dir, &config, &cgroup.place(), front).unwrap();
+        let nginx = Nginx::start(&dir, config, &cgroup.place(), front).unwrap();
         self.proxies.push(Proxy { nginx, dir, front, _unit: cgroup });
         number
     }
@@ -248,6 +261,44 @@ fn a_worker_that_was_started_again_has_loaded_nothing() {
     scene.use_for_a_while(&agent, proxy);
     let hop = Scene::hop(&agent, "nginx").unwrap();
     assert!(is_bad(&hop), "{hop:#?}");
+    let pending = agent.metric("hopsight_proxy_config_pending_reload", &["proxy=\"nginx\""]);
+    assert_eq!(pending.unwrap(), Some(1.0));
+
+    scene.proxies[proxy].nginx.reload().unwrap();
+    scene.wait(&agent, proxy, "nginx", "the drift to close with a reload", is_good);
+}
+
+#[test]
+fn a_file_that_was_taken_away_is_not_taken_for_loaded() {
+    if !requirement::met("a_file_that_was_taken_away_is_not_taken_for_loaded", &["nginx"]) {
+        return;
+    }
+    let mut scene = Scene::start();
+    let routes = scene.dir.path().join("routes");
+    fs::create_dir(&routes).unwrap();
+    fs::write(routes.join("bad.conf"), "location /bad { proxy_pass https://payments; }").unwrap();
+    let good = scene.good();
+    let text = format!(
+        "location / {{ {good} proxy_pass https://payments; }} include {}/*.conf;",
+        utf8(&routes).unwrap()
+    );
+    let proxy = scene.add_with("a.service", &scene.with(scene.fronts[0], &text));
+    let mut agent = scene.agent();
+    http::get(scene.proxies[proxy].front, "/bad").unwrap();
+    scene.wait(&agent, proxy, "nginx", "the drift", is_bad);
+    // Everything on disk is older than this load.
+    scene.proxies[proxy].nginx.reload().unwrap();
+    scene.use_for_a_while(&agent, proxy);
+    scene.wait(&agent, proxy, "nginx", "the drift to stay open", is_bad);
+    agent.daemon.terminate().unwrap();
+    drop(agent);
+
+    fs::remove_file(routes.join("bad.conf")).unwrap();
+    let agent = scene.agent();
+    scene.use_for_a_while(&agent, proxy);
+    let hop = Scene::hop(&agent, "nginx").unwrap();
+    assert!(is_bad(&hop), "{hop:#?}");
+    assert_eq!(closed(&agent), 0, "{:?}", agent.drifts());
     let pending = agent.metric("hopsight_proxy_config_pending_reload", &["proxy=\"nginx\""]);
     assert_eq!(pending.unwrap(), Some(1.0));
 

@@ -8,7 +8,7 @@ use super::{MAX_INSTANCES, Proxies};
 use crate::compliance::{
     configuration::began_before,
     instance::Instance,
-    loads::Loads,
+    loaded::{KeptLoads, READERS},
     owner::Owner,
     owners::{Asker, KeptOwners},
     process::{Entry, Proxy, User},
@@ -27,7 +27,10 @@ use hopsight_system::process::{ProcessKey, ticks_now, ticks_of};
 pub(in crate::compliance) struct KeptProxies {
     owners: KeptOwners,
     users: KeptUsers,
-    loads: Vec<(ProcessKey, Loads)>,
+    /// Of each instance, by its main process.
+    loads: Vec<(ProcessKey, KeptLoads)>,
+    /// Whose readers have read what was loaded.
+    readers: String,
 }
 
 impl Proxies {
@@ -131,11 +134,12 @@ impl Proxies {
     /// What outlives the agent.
     pub(in crate::compliance) fn keep(&self, now: Timestamp) -> KeptProxies {
         let loads = self.instances.iter();
-        let seen = loads.filter_map(|(main, instance)| Some((*main, instance.loads()?.clone())));
+        let seen = loads.map(|(main, instance)| (*main, instance.kept_loads()));
         let unseen = self.kept_loads.iter().map(|(main, loads)| (*main, loads.clone()));
         let mut loads: Vec<_> = seen.chain(unseen).collect();
         loads.sort_by_key(|(main, _)| *main);
-        KeptProxies { owners: self.owners.keep(), users: self.users.keep(now), loads }
+        let (owners, users) = (self.owners.keep(), self.users.keep(now));
+        KeptProxies { owners, users, loads, readers: READERS.to_owned() }
     }
 
     /// Goes on with what was kept beside these hops, in this boot of the machine or an earlier one, of
@@ -147,7 +151,7 @@ impl Proxies {
         is_this_boot: bool,
         now: Timestamp,
     ) {
-        let Some(KeptProxies { owners, users, loads }) = kept else {
+        let Some(KeptProxies { owners, users, loads, readers }) = kept else {
             if is_this_boot {
                 hops.for_each(|hop| self.users.note_unknown(&hop, now));
             }
@@ -156,7 +160,10 @@ impl Proxies {
         self.owners.restore(owners, is_this_boot);
         if is_this_boot {
             self.users.restore(users, now);
-            self.kept_loads = loads.into_iter().take(MAX_INSTANCES).collect();
+            let read_alike = |(main, kept): (ProcessKey, KeptLoads)| {
+                (main, if readers == READERS { kept } else { kept.without_fingerprint() })
+            };
+            self.kept_loads = loads.into_iter().take(MAX_INSTANCES).map(read_alike).collect();
         }
     }
 }
