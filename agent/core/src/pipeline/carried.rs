@@ -20,8 +20,7 @@
 //! | any, and an external key may have begun the session | `resumed_unseen` |
 //! | any, and the library shows the program's tickets, of which this is none | `resumed_unseen` |
 //!
-//! Handshakes whose tickets the library did not show, such as those before it was looked into, are an
-//! exception to the last row: see `unshown`.
+//! Sessions from before the program was looked into are an exception to the last row: see `unshown`.
 //!
 //! An owner that is older than the watch may have sessions that nobody saw begin. There the last
 //! full handshake of the very upstream and server name has to be one of them: that everything known of an
@@ -82,6 +81,7 @@ impl FullHandshakes {
     pub fn began(&mut self, pid: u32, at: Timestamp) {
         if self.owners.began(pid, at) {
             self.blindness.began(pid);
+            self.unshown.began(pid);
         }
     }
 
@@ -140,8 +140,15 @@ impl FullHandshakes {
 
     /// The server gave this ticket in the connection of this handshake.
     pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) {
-        if self.sessions.receive(handshake, ticket) {
-            self.unshown.show(self.owners.of(handshake.0), handshake);
+        self.sessions.receive(handshake, ticket);
+        self.unshown.show(self.owners.of(handshake.0), handshake);
+    }
+
+    /// The server gave this process a ticket, at `at`, in a connection whose handshake is not known: that
+    /// was too long ago, or before the process was looked into.
+    pub fn receive_astray(&mut self, process: u32, ticket: SessionName, at: Timestamp) {
+        if self.unshown.is_long_read(process, at) {
+            self.sessions.leave_unsettled(process, ticket);
         }
     }
 
@@ -174,6 +181,10 @@ impl FullHandshakes {
         shown_to: Option<(&Process, HandshakeKey)>,
     ) {
         let (at, disputed) = (full.at, full.disputed());
+        if let Some((process, _)) = shown_to.filter(|_| full.verdict.evidence == Evidence::Library)
+        {
+            self.unshown.read(process.pid, at);
+        }
         let may_begin = self.note(&session, full.verdict, at);
         if let (Some((process, _)), Session::Unnamed { basis: Basis::Certificates, .. }) =
             (shown_to, &session)
@@ -200,7 +211,7 @@ impl FullHandshakes {
                         self.unshown.show(key.owner, handshake);
                     } else if may_begin {
                         let full = full.unwrap_or_else(|| Arc::new(disputed));
-                        self.unshown.begin(handshake, key.clone(), ticket, full);
+                        self.unshown.begin(handshake, key.owner, ticket, full);
                     }
                 }
                 if let Some(full) = full {
@@ -267,7 +278,8 @@ impl FullHandshakes {
         if let Some(known) = taken.and_then(|taken| self.sessions.find(taken.name)) {
             return known.is_certain().then(|| known.clone()).ok_or(Reason::ResumedUnseen);
         }
-        if basis != Basis::Session {
+        let is_unsettled = taken.is_some_and(|taken| self.sessions.is_unsettled(taken.name));
+        if basis != Basis::Session || is_unsettled {
             return Err(Reason::ResumedUnseen);
         }
         let identity = taken.map(|taken| taken.length);
@@ -286,15 +298,16 @@ impl FullHandshakes {
         identity: Option<u16>,
     ) -> Option<Arc<Full>> {
         let is_owners = |pid| self.owners.of(pid) == key.owner;
-        let may_be_shown =
-            self.blindness.has_lost_tickets(process) || self.sessions.may_have_forgotten(is_owners);
-        self.unshown.find(key, identity).filter(|_| !may_be_shown).cloned()
+        let may_be_shown = self.blindness.has_lost_tickets(process)
+            || self.blindness.has_lost_tickets_of(is_owners)
+            || self.sessions.may_have_forgotten(is_owners);
+        self.unshown.find(key.owner, process.pid, identity).filter(|_| !may_be_shown).cloned()
     }
 
     /// A handshake of which it is not known what it showed may have begun a session.
     fn begin_unknown(&mut self, session: Session, handshake: HandshakeKey, full: &Full) {
         if let Session::Unnamed { key, ticket, .. } = session {
-            self.unshown.begin(handshake, key, ticket, Arc::new(full.disputed()));
+            self.unshown.begin(handshake, key.owner, ticket, Arc::new(full.disputed()));
         }
     }
 }

@@ -209,10 +209,11 @@ impl Pipeline {
             }
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);
-                if let (Some(handshake), LibraryObservation::TicketReceived { name }) =
-                    (changed, &event.observation)
-                {
-                    self.full_handshakes.receive(handshake, *name);
+                if let LibraryObservation::TicketReceived { name } = event.observation {
+                    match changed {
+                        Some(handshake) => self.full_handshakes.receive(handshake, name),
+                        None => self.full_handshakes.receive_astray(event.pid, name, event.at),
+                    }
                     return;
                 }
                 let id = changed.and_then(|key| self.by_handshake.get(&short(&key)));

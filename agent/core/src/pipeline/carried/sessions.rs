@@ -38,6 +38,9 @@ pub struct Sessions {
     /// holds.
     superseded: Bounded<SessionName, Arc<Full>>,
     given: Bounded<HandshakeKey, Given>,
+    /// Tickets that were shown, and whose: of handshakes that are not decided, or of which it is not
+    /// known what they rest on.
+    unsettled: Bounded<SessionName, u32>,
     /// Processes of whose handshakes sessions were forgotten to make room.
     forgotten: Bounded<u32, ()>,
     /// Programs whose library shows tickets: a session of theirs that has no name here began before
@@ -53,6 +56,7 @@ impl Sessions {
             current: Bounded::new(max - superseded),
             superseded: Bounded::new(superseded),
             given: Bounded::new(max.div_ceil(4)),
+            unsettled: Bounded::new(max.div_ceil(4)),
             forgotten: Bounded::new(max.div_ceil(16)),
             showing: Bounded::new(max.div_ceil(16)),
         }
@@ -63,9 +67,26 @@ impl Sessions {
         self.current.entries.get(&name).or_else(|| self.superseded.entries.get(&name))
     }
 
+    /// Whether a ticket was shown, and it is not known what its session rests on.
+    pub fn is_unsettled(&self, name: SessionName) -> bool {
+        self.unsettled.entries.contains_key(&name)
+    }
+
+    /// The server gave this process a ticket, and it is not known, or not yet, in which handshake.
+    pub fn leave_unsettled(&mut self, process: u32, ticket: SessionName) {
+        let takes_a_place =
+            self.unsettled.is_full() && !self.unsettled.entries.contains_key(&ticket);
+        let oldest = self.unsettled.oldest().filter(|_| takes_a_place);
+        if let Some(process) = oldest.copied() {
+            self.forgotten.insert(process, ());
+        }
+        self.unsettled.insert(ticket, process);
+    }
+
     /// A session rests on this handshake. Where a handshake of another process was said to be its own,
     /// one of the two is made up, by a process together with its server: then it rests on none.
     pub fn name(&mut self, name: SessionName, full: Arc<Full>) {
+        self.unsettled.take(&name);
         let known = match self.superseded.entries.get_mut(&name) {
             Some(known) => Some(known),
             None => self.current.entries.get_mut(&name),
@@ -86,9 +107,9 @@ impl Sessions {
         }
     }
 
-    /// The server gave a ticket in the connection of this handshake. Returns whether it names a session
-    /// from now on; one that comes before its handshake is decided does so by [`Self::rest`].
-    pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) -> bool {
+    /// The server gave a ticket in the connection of this handshake: it names a session from now on, or
+    /// once its handshake is decided ([`Self::rest`]).
+    pub fn receive(&mut self, handshake: HandshakeKey, ticket: SessionName) {
         let given = self.given.entry(handshake);
         let before = given.tickets.last().copied().or(given.resumed);
         if given.tickets.len() >= MAX_TICKETS {
@@ -98,16 +119,18 @@ impl Sessions {
         if let Some(program) = given.program.clone() {
             self.showing.insert(program, ());
         }
-        let Some(full) = given.full.clone() else { return false };
+        let Some(full) = given.full.clone() else {
+            self.leave_unsettled(handshake.0, ticket);
+            return;
+        };
         self.name(ticket, full);
         if let Some(before) = before {
             self.supersede(before);
         }
-        true
     }
 
     /// The connection of this handshake, of this process, rests on `full` if that is known; it resumes
-    /// `resumed`, if it resumes a session. Returns whether all sessions that it began so far have names.
+    /// `resumed`, if it resumes a session. Returns whether a ticket of it was shown.
     pub fn rest(
         &mut self,
         handshake: HandshakeKey,
@@ -123,15 +146,14 @@ impl Sessions {
         let tickets = given.tickets.clone();
         let Some((newest, older)) = tickets.split_last() else { return false };
         self.showing.insert(program, ());
-        let Some(full) = full else { return false };
+        let Some(full) = full else { return true };
         for ticket in older.iter().chain([newest]) {
             self.name(*ticket, full.clone());
         }
         for before in older.iter().copied().chain(resumed) {
             self.supersede(before);
         }
-        // Of more the first were not kept.
-        tickets.len() < MAX_TICKETS
+        true
     }
 
     /// Whether a session may have been forgotten that began in a process of which this holds.

@@ -45,6 +45,11 @@ impl Blindness {
         self.lost.entries.contains_key(&Program::of(process))
     }
 
+    /// Whether tickets of a process were lost of which this holds.
+    pub fn has_lost_tickets_of(&self, of: impl Fn(u32) -> bool) -> bool {
+        self.losing.entries.keys().any(|pid| of(*pid))
+    }
+
     /// The library of this process did not show one of its full handshakes.
     pub fn unread(&mut self, process: &Process) {
         self.unread.insert(Program::of(process), ());

@@ -1,15 +1,15 @@
 //! Handshakes whose tickets nobody showed, in programs whose library shows tickets.
 //!
 //! A proxy shakes hands as soon as it runs, and its library is looked into a moment later. A session
-//! that is offered, and whose name nobody knows, began in one of these handshakes, if every session of
-//! the owner was seen to begin.
+//! that a process offers, and whose ticket nobody showed, began in one of its handshakes from before, if
+//! all sessions of its owner were seen to begin. What such a handshake showed is inferred from the wire.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{Full, HandshakeKey};
 use crate::{
-    model::ClientAuth,
-    pipeline::{bounded::Bounded, owners::Owner, session::SessionKey},
+    model::{ClientAuth, Evidence, Timestamp},
+    pipeline::{bounded::Bounded, owners::Owner},
     tls::ticket_lengths,
 };
 
@@ -17,11 +17,15 @@ use crate::{
 const MOST_WAITING: usize = 16;
 /// Different ones of an owner whose tickets were not shown.
 const MOST_KINDS: usize = 64;
+/// How long after its handshake a ticket is known to be of it, at least
+/// ([`Limits::transcript_max_age`]).
+///
+/// [`Limits::transcript_max_age`]: crate::pipeline::Limits::transcript_max_age
+const KNOWN_FOR: Duration = Duration::from_secs(20);
 
 /// A handshake that may have begun a session.
 #[derive(Clone, Debug)]
 struct Begun {
-    key: SessionKey,
     /// The record with the ticket; `None` where it was not seen.
     record: Option<u16>,
     /// What the session rests on; uncertain where that is not known.
@@ -33,9 +37,9 @@ impl Begun {
         if self.full.is_certain() { self.full.verdict.client_auth } else { ClientAuth::Unknown }
     }
 
-    fn is_like(&self, other: &Self) -> bool {
-        (&self.key, self.record) == (&other.key, other.record)
-            && self.client_auth() == other.client_auth()
+    fn kind(&self) -> (Option<u32>, Option<u16>, ClientAuth, Evidence) {
+        let Full { process, verdict, .. } = &*self.full;
+        (*process, self.record, self.client_auth(), verdict.evidence)
     }
 
     /// Whether its ticket may be an identity of this length.
@@ -44,11 +48,9 @@ impl Begun {
         lengths.is_none_or(|(record, identity)| ticket_lengths::may_hold(record, identity))
     }
 
-    /// Whether its session may be offered under this key.
-    fn is_of(&self, key: &SessionKey) -> bool {
-        let has_the_name =
-            self.key.server_name.is_some() && self.key.server_name == key.server_name;
-        self.key.upstream == key.upstream || has_the_name
+    /// Whether it is from before this process was looked into, as far as its own words tell.
+    fn is_unread_of(&self, process: u32) -> bool {
+        self.full.process == Some(process) && self.full.verdict.evidence == Evidence::Inferred
     }
 }
 
@@ -65,7 +67,7 @@ struct OfOwner {
 
 impl OfOwner {
     fn settle(&mut self, begun: Begun) {
-        if let Some(known) = self.kinds.iter_mut().find(|known| known.is_like(&begun)) {
+        if let Some(known) = self.kinds.iter_mut().find(|known| known.kind() == begun.kind()) {
             *known = begun;
         } else if self.kinds.len() < MOST_KINDS {
             self.kinds.push(begun);
@@ -81,12 +83,14 @@ pub struct Unshown {
     owners: Bounded<Owner, OfOwner>,
     /// One was forgotten to make room.
     has_forgotten: bool,
+    /// Since when the library of each process shows handshakes.
+    read: Bounded<u32, Timestamp>,
 }
 
 impl Unshown {
     /// Remembers those of at most `max` owners.
     pub fn new(max: usize) -> Self {
-        Self { owners: Bounded::new(max), has_forgotten: false }
+        Self { owners: Bounded::new(max), has_forgotten: false, read: Bounded::new(max) }
     }
 
     /// A handshake may have begun a session that rests on `full`, with a ticket in this record. Said
@@ -94,17 +98,16 @@ impl Unshown {
     pub fn begin(
         &mut self,
         handshake: HandshakeKey,
-        key: SessionKey,
+        owner: Owner,
         record: Option<u16>,
         full: Arc<Full>,
     ) {
-        if !key.owner.is_whole() {
+        if !owner.is_whole() {
             return;
         }
-        let owner = key.owner;
         self.has_forgotten |= self.owners.is_full() && !self.owners.entries.contains_key(&owner);
         let known = self.owners.entry(owner);
-        let begun = Begun { key, record, full };
+        let begun = Begun { record, full };
         if let Some((_, known)) = known.waiting.iter_mut().find(|(known, _)| *known == handshake) {
             *known = begun;
             return;
@@ -124,18 +127,36 @@ impl Unshown {
         }
     }
 
-    /// What a session rests on that is offered under this key, as an identity of this length, and whose
-    /// name is not known: the newest handshake with the upstream or under the name, where all that it
+    /// Another process has this number now.
+    pub fn began(&mut self, process: u32) {
+        self.read.take(&process);
+    }
+
+    /// The library of this process showed a handshake.
+    pub fn read(&mut self, process: u32, at: Timestamp) {
+        if !self.read.entries.contains_key(&process) {
+            self.read.insert(process, at);
+        }
+    }
+
+    /// Whether it has done so for as long as a ticket is known to be of its handshake.
+    pub fn is_long_read(&self, process: u32, at: Timestamp) -> bool {
+        self.read.entries.get(&process).is_some_and(|since| at.since(*since) >= KNOWN_FOR)
+    }
+
+    /// What a session rests on that this process offers, as an identity of this length, and whose ticket
+    /// nobody showed: its newest handshake from before it was looked into, where all that the session
     /// may have begun in showed the same, whatever their upstream and name. `None` where that is not
     /// certain.
-    pub fn find(&self, key: &SessionKey, identity: Option<u16>) -> Option<&Arc<Full>> {
-        let known = self.owners.entries.get(&key.owner)?;
+    pub fn find(&self, owner: Owner, process: u32, identity: Option<u16>) -> Option<&Arc<Full>> {
+        let known = self.owners.entries.get(&owner)?;
         if known.is_beyond || self.has_forgotten {
             return None;
         }
         let waiting = known.waiting.iter().map(|(_, begun)| begun);
         let all = || known.kinds.iter().chain(waiting.clone()).filter(|one| one.may_be(identity));
-        let found = all().filter(|one| one.is_of(key)).max_by_key(|one| one.full.at)?;
+        let unread = all().filter(|one| one.is_unread_of(process));
+        let found = unread.max_by_key(|one| one.full.at)?;
         let client_auth = found.client_auth();
         let is_certain = client_auth != ClientAuth::Unknown;
         (is_certain && all().all(|one| one.client_auth() == client_auth)).then_some(&found.full)
