@@ -162,6 +162,8 @@ impl Evaluator {
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let known = self.exporter.hop(&ends.proxy, &ends.upstream);
         let known = known.map(|hop| hop.context.clone()).unwrap_or_default();
+        // Of a configuration that may not be in force nothing is known to be gone.
+        let is_in_force = configured_at.is_some();
         let asked = Asked { report, ends: &ends, intents: &intents, configured_at };
         let Say { intent, configured_at, has_others, is_old, is_shared, client_certificate_since } =
             self.say(&asked, proxy.as_ref(), &known);
@@ -192,7 +194,7 @@ impl Evaluator {
         seen.loaded_at = loaded.filter(|_| !has_others).or(configured_at);
         seen.configured_at = configured_at;
         seen.is_shared = is_shared;
-        seen.had_client_certificate = client_certificate_since.is_some();
+        seen.had_client_certificate = client_certificate_since.is_some() && is_in_force;
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk.as_ref();
         if seen.verdict.client_auth == ClientAuth::Presented {
@@ -253,6 +255,9 @@ impl Evaluator {
             self.reconsider(&before);
         }
         self.proxies.tick(&self.readers, monotonic_now(), self.stands_for);
+        if self.proxies.take_load() {
+            self.state.note_change();
+        }
         self.note_who_is_left();
         let now = self.now();
         let in_turn = [
@@ -289,7 +294,7 @@ impl Evaluator {
     /// Forgets the hops whose names will not be seen again.
     fn retire(&mut self, now: UnixTime) -> Vec<DriftEvent> {
         let mut events = Vec::new();
-        for retired in self.proxies.take_retired() {
+        for retired in self.proxies.take_retired(self.stands_for) {
             let keys: Vec<HopKey> = match retired {
                 Retired::Upstream(hop) => {
                     self.unconfigured.add(hop);

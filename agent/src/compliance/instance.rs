@@ -1,6 +1,7 @@
 //! One proxy: the configuration it is running, and whether another one waits on disk.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -72,6 +73,8 @@ pub(super) struct Instance {
     loads: Option<Loads>,
     /// What it has loaded, where that was known for certain when it did.
     loaded: Option<Loaded>,
+    /// Labels of upstreams that it had before a restart, until its configuration is known.
+    labels_before: HashSet<Arc<str>>,
     main: Main,
     problem: Option<String>,
     /// When the current configuration was adopted.
@@ -109,6 +112,7 @@ impl Instance {
             is_guess: false,
             loads: kept.loads,
             loaded: kept.loaded,
+            labels_before: kept.labels,
             main: Main::Runs,
             problem: None,
             adopted_at: Instant::now(),
@@ -137,7 +141,14 @@ impl Instance {
 
     /// What is known of its loads, to be kept over a restart.
     pub(super) fn kept_loads(&self) -> KeptLoads {
-        KeptLoads { loads: self.loads.clone(), loaded: self.loaded }
+        let labels = self.current.labels().iter().chain(self.retired.labels());
+        let labels = labels.chain(&self.labels_before).cloned().collect();
+        KeptLoads { loads: self.loads.clone(), loaded: self.loaded, labels }
+    }
+
+    /// What it has loaded, where that was known for certain when it did.
+    pub(super) const fn loaded(&self) -> Option<Loaded> {
+        self.loaded
     }
 
     /// Whether its configuration was read.
@@ -185,13 +196,15 @@ impl Instance {
 
     /// The labels of upstreams that its configuration no longer has, each once, when the workers that
     /// knew them have ended and those that nobody has seen have had time to. Its oldest worker began
-    /// at `oldest`.
-    pub(super) fn take_retired(&mut self, oldest: Option<UnixTime>) -> Vec<Arc<str>> {
+    /// at `oldest`; one that nobody has seen for `stands_for` does not count.
+    pub(super) fn take_retired(
+        &mut self,
+        oldest: Option<UnixTime>,
+        stands_for: Duration,
+    ) -> Vec<Arc<str>> {
         let began = oldest.zip(self.current.loaded_at());
-        if began.is_some_and(|(oldest, loaded_at)| began_before(oldest, loaded_at)) {
-            return Vec::new();
-        }
-        self.retired.take_over()
+        let has_older = began.is_some_and(|(oldest, loaded_at)| began_before(oldest, loaded_at));
+        self.retired.take_over(if has_older { stands_for } else { Duration::ZERO })
     }
 
     /// Whether the configuration on disk is newer.
@@ -250,6 +263,7 @@ impl Instance {
             loaded_at: self.loaded_at,
             loads: self.loads.clone(),
             loaded: self.loaded,
+            is_guess: self.is_guess,
             disk: self.disk.clone(),
             read_anyway,
             read_keys: self.read_keys,
@@ -307,10 +321,13 @@ impl Instance {
         let is_newer = |changed| is_newer(changed, seen.loaded_at);
         let (pending, is_guess) = match seen.from {
             // Files that changed after the load may have done so before they were read.
-            ReadFrom::Files => {
-                let is_pending = seen.is_other || self.changed_at.is_some_and(is_newer);
-                (is_pending, is_pending || !seen.is_certain)
-            }
+            ReadFrom::Files => match seen.is_loaded {
+                Some(is_loaded) => (!is_loaded, !is_loaded),
+                None => {
+                    let is_newer = self.changed_at.is_some_and(is_newer);
+                    (is_newer, is_newer || !seen.is_certain)
+                }
+            },
             ReadFrom::Proxy { is_pending } => (is_pending, false),
         };
         self.pending = pending;
@@ -329,7 +346,7 @@ impl Instance {
                 if !is_guess {
                     self.loaded = seen.loaded;
                 }
-                self.adopt(loaded, is_guess, names);
+                self.adopt(loaded, is_guess, seen.is_loaded == Some(true), names);
             }
             Ok(Says::Pending) => self.problem = None,
             Err(error) => {
@@ -347,12 +364,28 @@ impl Instance {
         }
     }
 
-    fn adopt(&mut self, mut loaded: Configuration, is_guess: bool, names: &mut Names) {
+    /// `is_running` says that the workers which run are known to have it.
+    fn adopt(
+        &mut self,
+        mut loaded: Configuration,
+        is_guess: bool,
+        is_running: bool,
+        names: &mut Names,
+    ) {
         for host in loaded.hosts() {
             names.ask(self.lane, host);
         }
         loaded.name(names);
         let was_guess = std::mem::replace(&mut self.is_guess, is_guess);
+        if !is_guess {
+            let before = std::mem::take(&mut self.labels_before);
+            self.retired.replace(&before, loaded.labels(), Instant::now());
+        }
+        if was_guess && is_running {
+            // Nobody has ever run what was guessed.
+            (self.current, self.previous) = (loaded, None);
+            return;
+        }
         if loaded.intent == self.current.intent {
             // The workers of one load do not all start at the same moment.
             if !was_guess {

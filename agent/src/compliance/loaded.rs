@@ -4,7 +4,11 @@
 //! included directory has none, nor has a symbolic link that was set back to older files: whoever
 //! looked before knows what they said when they were loaded.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,9 +35,9 @@ impl Loaded {
         Self { at, fingerprint: hasher.finish() }
     }
 
-    /// Whether the same workers run, and what is read by now is not what they loaded.
-    pub(super) fn is_contradicted_by(&self, read: &Self) -> bool {
-        self.at == read.at && self.fingerprint != read.fingerprint
+    /// Whether both are of the workers that started then.
+    pub(super) fn is_of_the_load_of(&self, other: &Self) -> bool {
+        self.at == other.at
     }
 }
 
@@ -47,6 +51,9 @@ pub(super) struct KeptLoads {
     /// What it has loaded, where that was known for certain when it did.
     #[serde(default)]
     pub(super) loaded: Option<Loaded>,
+    /// Labels of the upstreams in its configuration, and of those that were taken out of it lately.
+    #[serde(default)]
+    pub(super) labels: HashSet<Arc<str>>,
 }
 
 impl KeptLoads {

@@ -44,6 +44,8 @@ pub(super) struct Question {
     pub(super) loads: Option<Loads>,
     /// What it has loaded, if that is known for certain.
     pub(super) loaded: Option<Loaded>,
+    /// What is known may not be in force.
+    pub(super) is_guess: bool,
     /// What the files say that it names.
     pub(super) disk: Arc<Disk>,
     /// Read the files though they have not changed.
@@ -79,8 +81,8 @@ pub(super) struct Seen {
     pub(super) from: ReadFrom,
     /// What it has loaded if the files say that; `None` where they are faulty, or are not asked.
     pub(super) loaded: Option<Loaded>,
-    /// They do not: the workers are known to have loaded something else.
-    pub(super) is_other: bool,
+    /// Whether it is what the workers that run are known to have loaded; `None` where that is not known.
+    pub(super) is_loaded: Option<bool>,
     /// The configuration.
     pub(super) says: Result<Says, Fault>,
 }
@@ -154,11 +156,12 @@ impl Question {
         let at = loads.map(Loads::loaded).or(reading.newest);
         let loaded =
             at.zip(reading.intent.as_ref().ok()).map(|(at, intent)| Loaded::new(at, intent));
-        let is_other =
-            self.loaded.zip(loaded).is_some_and(|(ran, read)| ran.is_contradicted_by(&read));
+        let known = self.loaded.zip(loaded).filter(|(ran, read)| ran.is_of_the_load_of(read));
+        let is_loaded = known.map(|(ran, read)| ran == read);
         let (says, changed_at) = match reading.intent {
             Ok(intent)
                 if was_loaded
+                    || self.is_guess && is_loaded == Some(true)
                     || self.known.files.is_empty()
                     || matches!(reading.from, ReadFrom::Proxy { .. }) =>
             {
@@ -172,7 +175,7 @@ impl Question {
             }
         };
         let is_certain = began != Some(Began::Unknown);
-        Seen { loaded_at, is_certain, changed_at, from: reading.from, loaded, is_other, says }
+        Seen { loaded_at, is_certain, changed_at, from: reading.from, loaded, is_loaded, says }
     }
 
     /// The client certificate of each upstream. Routes name the same files again and again: each set

@@ -87,6 +87,8 @@ pub(super) struct Proxies {
     oldest: HashMap<ProcessKey, UnixTime>,
     /// What was known before a restart of the loads of instances that have not been seen since.
     kept_loads: HashMap<ProcessKey, KeptLoads>,
+    /// An instance has loaded something since somebody asked.
+    has_loaded: bool,
     /// When this began, in clock ticks after boot.
     watched_since: u64,
     /// Labels of processes that now have another one, and their cgroups.
@@ -108,6 +110,7 @@ impl Proxies {
             users: Users::default(),
             oldest: HashMap::new(),
             kept_loads: HashMap::new(),
+            has_loaded: false,
             watched_since: ticks_now(),
             renamed: HashSet::new(),
             read_keys,
@@ -311,10 +314,11 @@ impl Proxies {
             let theirs = of.entry(instance.lane()).or_default();
             let room = MAX_BYTES_OF_ONE.saturating_sub(*theirs);
             let room = room.min(MAX_BYTES.saturating_sub(in_all));
-            let before = instance.size();
+            let (before, loaded) = (instance.size(), instance.loaded());
             if !instance.advance(readers, &mut self.names, room) {
                 continue;
             }
+            self.has_loaded |= instance.loaded() != loaded;
             // What is replaced is counted until the next time.
             let more = instance.size().saturating_sub(before);
             (*theirs, in_all) = (*theirs + more, in_all + more);
@@ -376,13 +380,14 @@ impl Proxies {
         }
     }
 
-    /// The names that will not be seen again, each once.
-    pub(super) fn take_retired(&mut self) -> Vec<Retired> {
+    /// The names that will not be seen again, each once. What nobody has seen for `stands_for` does not
+    /// count.
+    pub(super) fn take_retired(&mut self, stands_for: Duration) -> Vec<Retired> {
         let renamed = std::mem::take(&mut self.renamed).into_iter();
         let mut retired: Vec<_> =
             renamed.map(|(label, cgroup)| Retired::Proxy(label, cgroup)).collect();
         for (main, instance) in &mut self.instances {
-            for gone in instance.take_retired(self.oldest.get(main).copied()) {
+            for gone in instance.take_retired(self.oldest.get(main).copied(), stands_for) {
                 let hop = (instance.label.clone(), gone);
                 self.users.remove(&hop, *main);
                 retired.push(Retired::Upstream(hop));

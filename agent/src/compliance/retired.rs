@@ -25,9 +25,16 @@ impl Retired {
         self.0.extend(before.difference(labels).map(|gone| (gone.clone(), now)));
     }
 
-    /// Those that workers which nobody has seen have had time to leave, each once.
-    pub(super) fn take_over(&mut self) -> Vec<Arc<str>> {
-        let over = self.0.extract_if(.., |(_, since)| since.elapsed() >= RETIRE_AFTER);
+    /// The labels.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().map(|(label, _)| label)
+    }
+
+    /// Those that are gone for so long, and that workers which nobody has seen have had time to leave;
+    /// each once.
+    pub(super) fn take_over(&mut self, gone_for: Duration) -> Vec<Arc<str>> {
+        let gone_for = gone_for.max(RETIRE_AFTER);
+        let over = self.0.extract_if(.., |(_, since)| since.elapsed() >= gone_for);
         over.map(|(label, _)| label).collect()
     }
 }

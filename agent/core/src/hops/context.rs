@@ -56,7 +56,9 @@ impl HopContext {
     pub(super) fn continue_from(&mut self, before: &Self, now: f64) {
         let has_certificate = |intent: &IntentSummary| intent.client_certificate == Stated::Yes;
         let since = || {
-            let has_one = self.intent.as_ref().is_some_and(has_certificate);
+            // What several upstreams say together is no baseline for any of them.
+            let named = self.intent.as_ref().filter(|_| self.name.is_some());
+            let has_one = named.is_some_and(has_certificate);
             has_one.then(|| self.loaded_at.unwrap_or(now))
         };
         self.client_certificate_since =

@@ -63,6 +63,11 @@ impl Proxies {
         self.owners.take_change() || is_new
     }
 
+    /// Whether an instance has loaded something since the last time: worth keeping at once.
+    pub(in crate::compliance) fn take_load(&mut self) -> bool {
+        std::mem::take(&mut self.has_loaded)
+    }
+
     /// Whether the configuration that a process runs says nothing about what others may do: another
     /// proxy of its label has this upstream in its configuration, or has used the hop.
     pub(in crate::compliance) fn has_others(&self, proxy: &Proxy, hop: &HopKey) -> bool {

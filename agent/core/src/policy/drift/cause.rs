@@ -18,7 +18,7 @@ use crate::{
 const MAX_CAUSES: usize = 32;
 
 /// Processes whose sessions offend that are told apart at most: the workers of a large machine.
-const MAX_PROCESSES: usize = 256;
+pub(super) const MAX_PROCESSES: usize = 256;
 
 /// Longest serial number that tells certificates apart (RFC 5280 section 4.1.2.2 allows 20 octets).
 const MAX_SERIAL: usize = 64;
@@ -91,12 +91,11 @@ impl Causes {
         shown.map(CertificateKey::of).any(|key| self.certificates.contains(&key))
     }
 
-    /// A good connection: a process that resumes another session has that in place of the one before. A
-    /// handshake alone does not tell, for it may be of a route that resumes none.
-    pub(super) fn acquit_process(&mut self, seen: &Observation<'_>) {
-        if seen.resumed == Some(true) {
-            self.processes.retain(|known| Some(*known) != seen.opened_by);
-        }
+    /// A process does not have its offending session any more; says whether it had one.
+    pub(super) fn acquit_process(&mut self, process: ProcessStart) -> bool {
+        let before = self.processes.len();
+        self.processes.retain(|known| *known != process);
+        self.processes.len() < before
     }
 
     /// A connection like that is good by now.

@@ -198,6 +198,18 @@ fn a_session_drift_is_over_when_everybody_who_had_one_has_another() {
             true,
         ),
         (
+            "it has several",
+            &[
+                (0, 1, OldSession),
+                (10, 1, NewSession),
+                (11, 1, OldSession),
+                (12, 1, NewSession),
+                (13, 1, NewSession),
+            ],
+            &[],
+            false,
+        ),
+        (
             "it had the old one again",
             &[(0, 1, OldSession), (10, 1, NewSession), (11, 1, OldSession), (12, 2, Handshake)],
             &[],

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Rule, Violation,
-    cause::{Causes, InUse, Use, is_of_a_session, is_shown_by_treatment},
+    cause::{Causes, InUse, MAX_PROCESSES, Use, is_of_a_session, is_shown_by_treatment},
     options::Options,
     record::{End, OpenDrift},
 };
 use crate::policy::{
-    observation::Observation,
+    observation::{Observation, ProcessStart},
     time::{Step, UnixTime},
 };
 
@@ -40,6 +40,10 @@ pub(super) struct Track {
     bad_configured: Option<UnixTime>,
     /// A good connection was opened with a later configuration, which rules the violation out.
     is_ruled_out: bool,
+    /// Processes that resumed another session than an offending one, and when.
+    acquitted: Vec<(ProcessStart, UnixTime)>,
+    /// Those of them that resumed the older one again: they have several for the server.
+    have_several: Vec<ProcessStart>,
     /// A good connection was treated like the offending ones, with their configuration: the policy
     /// is another.
     policy_changed: bool,
@@ -171,15 +175,16 @@ impl Track {
         self.good_load = self.good_load.max(seen.loaded_at);
         self.pending = None;
         self.last_good = self.last_good.max(Some(at));
-        if let Some(drift) = &self.open
-            && at > drift.last_offending
-        {
+        let is_after = |drift: &OpenDrift| at > drift.last_offending;
+        if self.open.as_ref().is_some_and(is_after) {
+            self.acquit_process(seen);
+        }
+        if let Some(drift) = self.open.as_ref().filter(|drift| is_after(drift)) {
             self.good_again = Some(self.good_again.map_or(at, |known| known.min(at)));
             let is_later = !seen.is_shared
                 && seen.configured_at.is_some()
                 && seen.configured_at > self.bad_configured;
             self.is_ruled_out |= is_ruled_out && is_later;
-            self.causes.acquit_process(seen);
             if self.causes.include_treatment(seen) {
                 if is_later {
                     self.causes.acquit(seen);
@@ -196,6 +201,36 @@ impl Track {
                     _ => self.policy_changed |= !seen.is_shared,
                 }
             }
+        }
+    }
+
+    /// A process that resumes another session has that in place of the one before, unless it was seen to
+    /// have several. A handshake alone does not tell: it may be of a route that resumes none.
+    fn acquit_process(&mut self, seen: &Observation<'_>) {
+        if let Some(process) = seen.opened_by.filter(|_| seen.resumed == Some(true))
+            && !self.have_several.contains(&process)
+            && self.causes.acquit_process(process)
+        {
+            self.acquitted.retain(|(known, _)| *known != process);
+            if self.acquitted.len() < MAX_PROCESSES {
+                self.acquitted.push((process, seen.at));
+            }
+        }
+    }
+
+    /// Notes that a process has several sessions for the server, if this one began before it resumed
+    /// another.
+    fn note_several(&mut self, seen: &Observation<'_>) {
+        let began = seen.carried_from.map(|from| {
+            let age = Duration::try_from_secs_f64(from.age_seconds).unwrap_or_default();
+            seen.at - age
+        });
+        let is_older = |at: UnixTime| began.is_none_or(|began| began < at);
+        let known = self.acquitted.iter().find(|(one, _)| Some(*one) == seen.opened_by);
+        if let Some((process, _)) = known.copied().filter(|(_, at)| is_older(*at))
+            && !self.have_several.contains(&process)
+        {
+            self.have_several.push(process);
         }
     }
 
@@ -228,6 +263,9 @@ impl Track {
     ) -> Option<UnixTime> {
         let at = seen.at;
         self.causes.note(rule, violation, seen);
+        if is_of_a_session(rule) {
+            self.note_several(seen);
+        }
         self.bad_configured = self.bad_configured.max(seen.configured_at);
         self.exempt = None;
         (self.policy_changed, self.is_ruled_out) = (false, false);

@@ -202,7 +202,8 @@ impl<'a> Walk<'a> {
                 open.extend(routes.map(|route| (target::authority(expression).to_owned(), route)));
             }
         }
-        open.sort_by(|one, other| one.1.at.cmp(&other.1.at));
+        // Of several on one line the order is none of the map's.
+        open.sort_by(|one, other| (&one.1.at, &one.0).cmp(&(&other.1.at, &other.0)));
         // Most blocks have the same ones.
         let mut shared: HashMap<Vec<usize>, Arc<[Route]>> = HashMap::new();
         for &at in self.known.values() {
