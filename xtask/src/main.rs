@@ -17,6 +17,7 @@ mod package;
 mod setup;
 mod stacks;
 mod test;
+mod truth;
 mod vm;
 mod wheel;
 
@@ -45,6 +46,8 @@ enum Task {
     Stacks(stacks::Args),
     /// Run proxies in ordinary use beside an agent and compare with their upstreams' logs
     Ordinary(ordinary::Args),
+    /// Score readers of captures on connections whose truth is known
+    Truth(truth::Args),
     /// Look for TLS libraries in big programs, and say what is found and what that cost
     Finding,
     /// Fuzz the parsers and the pipeline with cargo-fuzz
@@ -90,6 +93,7 @@ fn main() -> anyhow::Result<()> {
         Task::Vm(args) => vm::run(&args),
         Task::Stacks(args) => stacks::run(&args),
         Task::Ordinary(args) => ordinary::run_task(&args),
+        Task::Truth(args) => truth::run(&args),
         Task::Finding => finding::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Lint => lint::run(),

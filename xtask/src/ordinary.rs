@@ -75,7 +75,7 @@ pub fn run_task(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The newer Node's binary, from npm where it is not there yet.
-fn newer_node() -> anyhow::Result<PathBuf> {
+pub fn newer_node() -> anyhow::Result<PathBuf> {
     let directory = cache::directory()?.join(NEWER_NODE.replace('@', "-"));
     let binary = directory.join("node_modules/node/bin/node");
     if !binary.exists() {
