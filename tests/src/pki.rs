@@ -1,5 +1,7 @@
 //! Certificates for the upstreams and their clients, made for every run.
 
+mod chains;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,6 +14,8 @@ use rcgen::{
     DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+
+pub use chains::Chains;
 
 /// Every upstream is known under a name of this domain.
 pub const DOMAIN: &str = "upstream.test";

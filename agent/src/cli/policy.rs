@@ -146,6 +146,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         carried_from: None,
         configured_certificate: None,
         on_disk: None,
+        server_chain: None,
         at: UnixTime::default(),
         is_final: true,
         loaded_at: None,

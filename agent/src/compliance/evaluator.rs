@@ -20,6 +20,7 @@ use self::{
     unconfigured::Unconfigured,
 };
 use super::{
+    chains::Chains,
     kept::KeptState,
     named::Named,
     policy_file::PolicyFile,
@@ -88,6 +89,7 @@ pub(super) struct Evaluator {
     /// configuration that is known.
     offenders: HashMap<HopKey, ProcessKey>,
     unconfigured: Unconfigured,
+    chains: Chains,
 }
 
 impl Evaluator {
@@ -143,6 +145,7 @@ impl Evaluator {
             unlisted_at: Instant::now(),
             offenders: HashMap::new(),
             unconfigured,
+            chains: Chains::default(),
         };
         evaluator.show();
         evaluator.show_health();
@@ -161,7 +164,7 @@ impl Evaluator {
     ) -> Ends {
         let now = self.now();
         let since = now - opened_at.elapsed();
-        let Named { ends, upstream, intents, certificate, on_disk, configured_at } =
+        let Named { ends, upstream, intents, certificate, on_disk, trusts, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let known = self.exporter.hop(&ends.proxy, &ends.upstream);
@@ -171,9 +174,15 @@ impl Evaluator {
             self.say(&asked, proxy.as_ref(), &known);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
         let is_to_verify = intent.as_ref().is_some_and(|intent| intent.verify == Stated::Yes);
+        // Of one upstream each server may be spoken to in a way of its own.
+        let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
+        let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
+        let trusts = trusts.unwrap_or_default();
+        let server_chain = self.chains.of_server(report, &toward, &trusts, since);
+        let chain = server_chain.as_ref().map(|found| found.answer);
         let record = |exporter: &Exporter, compliance| {
             let onward = onward.cloned();
-            let evaluation = Evaluation { loaded_at, is_to_verify, compliance, onward };
+            let evaluation = Evaluation { loaded_at, is_to_verify, compliance, onward, chain };
             let now = hopsight_system::clock::now();
             if is_told {
                 exporter.count_between(&ends, report, evaluation, now);
@@ -198,6 +207,7 @@ impl Evaluator {
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk.as_ref();
+        seen.server_chain = server_chain.as_deref();
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             seen.client_certificate = seen.client_certificate.or(seen.configured_certificate);
@@ -206,9 +216,6 @@ impl Evaluator {
         let hop = seen.subject();
         let policy = policies.find(&hop);
         let exemption = |rule| exemptions.find(&hop, rule, now);
-        // Of one upstream each server may be spoken to in a way of its own.
-        let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
-        let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
         let assessment =
             assess(policy, &toward, &seen, now).with_exempt(|rule| exemption(rule).is_some());
         let exemption = assessment.exempt().find_map(exemption).cloned();

@@ -6,6 +6,7 @@
 //! That thread opens no file of a watched process: others read them ([`hopsight_system::readers`]),
 //! and a report waits for them for a second at most.
 
+mod chains;
 mod configuration;
 mod disk;
 mod evaluator;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{labels::bounded_certificate, moment::Moment, pool::CertificatePool, silence::Silence};
 use crate::{
     model::{Evidence, Timestamp},
+    policy::certificate::ChainWord,
     report::ConnectionReport,
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts},
@@ -41,6 +42,10 @@ pub struct CertificateInUse {
     /// When the newest was.
     #[serde(default)]
     pub last_seen: f64,
+    /// Where its chain leads, by what the configuration trusts, as it was last told; absent where
+    /// nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainWord>,
     /// The same on the clock that ages are reckoned in.
     #[serde(skip)]
     heard: Timestamp,
@@ -52,11 +57,15 @@ impl CertificateInUse {
         Evidence::None
     }
 
-    fn seen(&mut self, report: &ConnectionReport, now: Moment) {
+    fn seen(&mut self, report: &ConnectionReport, chain: Option<ChainWord>, now: Moment) {
         self.connections += u64::from(report.is_final);
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.evidence = self.evidence.max(evidence(report));
+        let is_told = chain.is_some_and(|answer| answer != ChainWord::Unknown);
+        if is_told || self.chain.is_none() {
+            self.chain = chain;
+        }
     }
 
     /// Whether it stands in the other's place by now.
@@ -127,14 +136,19 @@ impl From<Certificates> for Shown {
 
 impl Certificates {
     /// Notes those of a report, also of a refused handshake: an expired certificate is seen
-    /// exactly there.
-    pub(super) fn record(&mut self, report: &ConnectionReport, now: Moment) {
+    /// exactly there. `chain` is where the server's leads, where somebody looked.
+    pub(super) fn record(
+        &mut self,
+        report: &ConnectionReport,
+        chain: Option<ChainWord>,
+        now: Moment,
+    ) {
         let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
         let server = (server_certificate.as_ref(), *server_certificate_absent);
-        self.server.note(server, report, now);
+        self.server.note(server, report, chain, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
         let client = (client_certificate.as_ref(), *client_certificate_absent);
-        self.client.note(client, report, now);
+        self.client.note(client, report, None, now);
     }
 
     /// Those in use, with how they were seen: the server's, and the proxy's.
@@ -215,6 +229,7 @@ impl Side {
         &mut self,
         (facts, absent): (Option<&Arc<CertificateFacts>>, Option<CertificateAbsence>),
         report: &ConnectionReport,
+        chain: Option<ChainWord>,
         now: Moment,
     ) {
         let Some(facts) = facts else {
@@ -223,17 +238,18 @@ impl Side {
         };
         let all = &mut self.seen;
         if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
-            known.seen(report, now);
+            known.seen(report, chain, now);
         } else {
             let facts = bounded(facts);
             match all.iter_mut().find(|seen| seen.facts == facts) {
-                Some(known) => known.seen(report, now),
+                Some(known) => known.seen(report, chain, now),
                 None => all.push(CertificateInUse {
                     facts,
                     evidence: evidence(report),
                     connections: report.is_final.into(),
                     first_seen: now.unix_seconds,
                     last_seen: now.unix_seconds,
+                    chain,
                     heard: now.monotonic,
                 }),
             }

@@ -1,7 +1,7 @@
 //! What is known of a connection beside its report.
 
 use super::onward::Onward;
-use crate::policy::drift::Compliance;
+use crate::policy::{certificate::ChainWord, drift::Compliance};
 
 /// What is known of a connection beside its report.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,4 +17,6 @@ pub struct Evaluation {
     /// What takes it further where it is plaintext; absent where nothing is known that would encrypt
     /// it.
     pub onward: Option<Onward>,
+    /// Where the chain leads that the upstream presented; absent where nobody looked.
+    pub chain: Option<ChainWord>,
 }

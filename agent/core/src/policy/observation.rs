@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
+    certificate::ChainFinding,
     on_disk::OnDisk,
     rules::{Subject, parse_version},
     time::UnixTime,
@@ -49,6 +50,8 @@ pub struct Observation<'a> {
     pub configured_certificate: Option<&'a CertificateFacts>,
     /// What its files say by now, where they can be read.
     pub on_disk: Option<&'a OnDisk>,
+    /// Where the upstream's chain leads, where that was looked at.
+    pub server_chain: Option<&'a ChainFinding>,
     /// When the connection was opened.
     pub at: UnixTime,
     /// The last that is said of this connection.
@@ -93,6 +96,7 @@ impl<'a> Observation<'a> {
             carried_from: report.carried_from.as_ref(),
             configured_certificate: None,
             on_disk: None,
+            server_chain: None,
             at,
             is_final: report.is_final,
             loaded_at: None,

@@ -62,6 +62,7 @@ impl Assessor<'_> {
             Rule::ClientCertificateRemoved => self.client_certificate_removed(),
             // What was shown was shown, whatever came after it.
             Rule::ThirdPartyCertificate => self.third_party_certificate(),
+            Rule::ChainNotTrusted => self.chain_not_trusted(),
             _ if !self.carried_data() => Answer::Unknown,
             Rule::Plaintext => self.plaintext(),
             Rule::NeverRequested => self.never_requested(),
@@ -83,7 +84,7 @@ impl Assessor<'_> {
     }
 
     /// Whether the connection became one that carries application data.
-    fn carried_data(&self) -> bool {
+    pub(super) fn carried_data(&self) -> bool {
         let verdict = &self.seen.verdict;
         verdict.security == Security::Plaintext || verdict.outcome == Outcome::Established
     }

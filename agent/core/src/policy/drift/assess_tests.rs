@@ -53,6 +53,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         carried_from: None,
         configured_certificate: None,
         on_disk: None,
+        server_chain: None,
         at: NOW,
         is_final: true,
         loaded_at: None,

@@ -4,6 +4,7 @@
 mod assess;
 mod cause;
 mod certificates;
+mod chain;
 mod cryptography;
 mod options;
 mod record;
@@ -16,6 +17,8 @@ mod tracker;
 mod assess_tests;
 #[cfg(test)]
 mod baseline_tests;
+#[cfg(test)]
+mod chain_tests;
 #[cfg(test)]
 mod cryptography_tests;
 #[cfg(test)]
@@ -80,6 +83,8 @@ vocabulary! {
         SpiffeIdNotAllowed => "spiffe_id_not_allowed",
         /// A certificate is valid for longer than policy allows.
         CertificateLifetimeTooLong => "certificate_lifetime_too_long",
+        /// What the upstream presents does not chain to what the configuration trusts.
+        ChainNotTrusted => "chain_not_trusted",
         /// A client certificate was presented to an upstream that must not see one.
         ThirdPartyCertificate => "third_party_certificate",
         /// The handshake that a session rests on is older than policy allows.

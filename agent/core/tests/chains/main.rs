@@ -1,0 +1,138 @@
+//! Where chains lead, against `openssl verify` with the same inputs.
+
+mod faults;
+mod plan;
+
+use std::{fs, path::Path, process::Command};
+
+use hopsight_core::{
+    policy::{
+        certificate::{Purpose, Trust, presented},
+        time::UnixTime,
+    },
+    tls::certificate::Chain,
+};
+use hopsight_test_support::{Explained, not_run};
+use rcgen::{Certificate, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+
+use self::{
+    faults::FAULTS,
+    plan::{Made, Plan},
+};
+
+/// Kinds of keys, and how many intermediates their chains have.
+const KINDS: &[(&str, &rcgen::SignatureAlgorithm, usize)] = &[
+    ("p256", &PKCS_ECDSA_P256_SHA256, 0),
+    ("p256", &PKCS_ECDSA_P256_SHA256, 1),
+    ("p384", &PKCS_ECDSA_P384_SHA384, 2),
+    ("ed25519", &PKCS_ED25519, 3),
+];
+
+/// What OpenSSL says is wrong, by its number (`X509_V_ERR_…`), and the words for that.
+const NUMBERS: &[(u32, &[&str])] = &[
+    (0, &["trusted"]),
+    (7, &["not_signed"]),
+    (9, &["not_valid_now"]),
+    (10, &["not_valid_now"]),
+    (19, &["other_ca"]),
+    (20, &["incomplete", "not_signed"]),
+    (21, &["incomplete"]),
+    (24, &["wrong_usage"]),
+    (25, &["too_long"]),
+    (26, &["wrong_usage"]),
+    (47, &["name_constraints"]),
+    (48, &["name_constraints"]),
+    (62, &["wrong_name"]),
+    (79, &["wrong_usage"]),
+];
+
+/// Where the two differ: the fault, the number, the word, and why.
+type Difference = (&'static str, u32, &'static str, &'static str);
+
+const DIFFERENCES: &[Difference] = &[
+    (
+        "the leaf is a CA",
+        0,
+        "unknown",
+        "webpki takes no CA's certificate in the place of an end entity's; OpenSSL does",
+    ),
+    (
+        "a critical extension that nobody knows",
+        34,
+        "unknown",
+        "webpki knows fewer extensions than OpenSSL, so that what it refuses may be in order",
+    ),
+];
+
+fn pem(certificates: &[Certificate]) -> String {
+    certificates.iter().map(Certificate::pem).collect()
+}
+
+/// What `openssl verify` says: 0, or the number of what is wrong.
+fn openssl(directory: &Path, made: &Made) -> u32 {
+    let (leaf, behind) = made.presented.split_at(1);
+    for (name, content) in [("leaf", leaf), ("behind", behind), ("trusted", &made.trusted)] {
+        fs::write(directory.join(name), pem(content)).unwrap();
+    }
+    let mut command = Command::new("openssl");
+    command.current_dir(directory).args(["verify", "-no-CApath", "-no-CAstore", "-CAfile"]);
+    command.args(["trusted", "-partial_chain", "-purpose", "sslserver"]);
+    command.args(["-attime", &made.at.to_string()]);
+    if let Some(name) = made.name {
+        command.args(["-verify_hostname", name]);
+    }
+    if !behind.is_empty() {
+        command.args(["-untrusted", "behind"]);
+    }
+    let output = command.arg("leaf").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let number = said.split("error ").nth(1).and_then(|rest| rest.split(' ').next());
+    match number {
+        None => {
+            assert!(output.status.success(), "{said}");
+            0
+        }
+        Some(number) => number.parse().unwrap_or_else(|_| panic!("{said}")),
+    }
+}
+
+#[test]
+fn chains_lead_where_openssl_says() {
+    if !Command::new("openssl").arg("version").output().is_ok_and(|out| out.status.success()) {
+        not_run("chains against OpenSSL", "the openssl command is not installed");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut explained = Explained::new(DIFFERENCES);
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for (fault, depth_at_least, change) in FAULTS {
+        for (kind, algorithm, depth) in KINDS.iter().filter(|kind| kind.2 >= *depth_at_least) {
+            let mut plan = Plan::of(*depth);
+            change(&mut plan);
+            let made = plan.make(|| KeyPair::generate_for(algorithm).unwrap());
+            let number = openssl(directory.path(), &made);
+            let mut ders = made.presented.iter().map(|one| Box::from(&**one.der()));
+            let chain = Chain {
+                end_entity: ders.next().unwrap(),
+                length: made.presented.len(),
+                issuers: ders.collect(),
+            };
+            let trust = Trust::read(pem(&made.trusted).as_bytes()).unwrap();
+            let names: Vec<_> = made.name.iter().map(|&name| name.to_owned()).collect();
+            let at = UnixTime::from_secs(made.at);
+            let found = presented(&chain, &trust, &names, Purpose::Server, at);
+            compared += 1;
+            let words = NUMBERS.iter().find(|(known, _)| *known == number).map(|(_, words)| *words);
+            let word = found.answer.as_str();
+            let is_same = words.is_some_and(|words| words.contains(&word));
+            let is_this = |one: &Difference| (one.0, one.1, one.2) == (*fault, number, word);
+            if !is_same && !explained.explains(is_this) {
+                wrong.push(format!("{fault}, {depth} {kind}: {number}, {found:?}"));
+            }
+        }
+    }
+    println!("{compared} chains compared");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared >= 200, "{compared} chains are too few");
+    explained.assert_none_is_stale();
+}

@@ -1,0 +1,54 @@
+//! Chains of which something is wrong.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use rcgen::{ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+
+use super::{Authority, DOMAIN, Identity, authority_params, leaf, write};
+
+/// Certificates of upstreams, and the CA that most of them lead to.
+#[derive(Debug)]
+pub struct Chains {
+    /// That CA, PEM.
+    pub root: std::path::PathBuf,
+    /// All is well: leaf and intermediate.
+    pub good: Identity,
+    /// Of another CA.
+    pub of_another: Identity,
+    /// The intermediate has ended in 2021.
+    pub ended_intermediate: Identity,
+    /// The intermediate is not sent.
+    pub without_intermediate: Identity,
+}
+
+impl Chains {
+    /// Makes them in `dir`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn create(dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let root = Authority::root("hopsight chains root")?;
+        let intermediate = root.intermediate("hopsight chains intermediate", Vec::new())?;
+        let another = Authority::root("hopsight chains other root")?;
+        let server =
+            leaf("server", &[&format!("*.{DOMAIN}")], ExtendedKeyUsagePurpose::ServerAuth)?;
+        let mut params = authority_params("hopsight chains ended")?;
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        let key = KeyPair::generate().context("generate key")?;
+        let certificate = params.signed_by(&key, &root.issuer).context("sign intermediate")?.pem();
+        let tail = certificate.clone();
+        let ended = Authority { issuer: Issuer::new(params, key), certificate, tail };
+        let mut silent = root.intermediate("hopsight chains unsent", Vec::new())?;
+        silent.tail.clear();
+        Ok(Self {
+            root: write(dir, "root.pem", &root.certificate)?,
+            good: intermediate.issue(dir, "good", &server)?,
+            of_another: another.issue(dir, "of-another", &server)?,
+            ended_intermediate: ended.issue(dir, "ended", &server)?,
+            without_intermediate: silent.issue(dir, "unsent", &server)?,
+        })
+    }
+}

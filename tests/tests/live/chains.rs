@@ -1,0 +1,180 @@
+//! What upstreams present, against what the proxy's configuration trusts.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use hopsight_core::{hops::hop::Hop, policy::drift::Compliance};
+use hopsight_tests::{
+    agent::Agent,
+    cgroup::Cgroup,
+    http,
+    loopback::Loopback,
+    nginx::{self, Nginx, utf8},
+    pki::{Chains, DOMAIN, Identity},
+    place::Place,
+    requirement,
+    wait::wait_until,
+};
+
+/// How long a change may take to be seen, reading the configuration included.
+const CHANGE: Duration = Duration::from_secs(20);
+/// Hops of which nothing is wrong.
+const HEALTHY: u8 = 12;
+const RULE: &str = "chain_not_trusted";
+
+/// A hop as it is to be.
+struct Wanted<'a> {
+    name: String,
+    presents: &'a Identity,
+    asks_for: String,
+    /// What its chain is called in `/hops`.
+    leads: &'static str,
+}
+
+fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
+    let hop = |name: &str, presents, asks_for: &str, leads| Wanted {
+        name: name.to_owned(),
+        presents,
+        asks_for: format!("{asks_for}.{DOMAIN}"),
+        leads,
+    };
+    let healthy = (0..HEALTHY).map(|n| hop(&format!("healthy-{n}"), &chains.good, "a", "trusted"));
+    let faulty = [
+        hop("another-ca", &chains.of_another, "a", "incomplete"),
+        hop("ended-intermediate", &chains.ended_intermediate, "a", "not_valid_now"),
+        hop("missing-intermediate", &chains.without_intermediate, "a", "incomplete"),
+        hop("wrong-name", &chains.good, "a.b", "wrong_name"),
+    ];
+    healthy.chain(faulty).collect()
+}
+
+/// Everything that runs, and where.
+struct Scene {
+    front: SocketAddr,
+    agent: Agent,
+    _proxy: Nginx,
+    _upstream: Nginx,
+    _cgroup: Cgroup,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn start(hops: impl Fn(&Chains) -> Vec<Wanted<'_>>) -> Self {
+        let dir = tempfile::Builder::new().prefix("hopsight-").tempdir().unwrap();
+        let chains = Chains::create(&dir.path().join("pki")).unwrap();
+        let block = Loopback::reserve().unwrap();
+        let front = block.socket(1, 7000);
+        let (mut upstreams, mut proxies, mut locations) =
+            (String::new(), String::new(), String::new());
+        let all = hops(&chains);
+        for (hop, number) in all.iter().zip(10..) {
+            let address = block.socket(number, 8443);
+            let Wanted { name, presents, asks_for, .. } = hop;
+            let (chain, key) = (utf8(&presents.chain).unwrap(), utf8(&presents.key).unwrap());
+            writeln!(
+                upstreams,
+                "server {{ listen {address} ssl; ssl_protocols TLSv1.2; ssl_certificate {chain}; \
+                 ssl_certificate_key {key}; location / {{ return 200 \"x\"; }} }}"
+            )
+            .unwrap();
+            writeln!(proxies, "upstream {name} {{ server {address}; }}").unwrap();
+            writeln!(
+                locations,
+                "location /{name} {{ proxy_ssl_trusted_certificate {}; proxy_ssl_name {asks_for}; \
+                 proxy_ssl_session_reuse off; proxy_pass https://{name}; }}",
+                utf8(&chains.root).unwrap()
+            )
+            .unwrap();
+        }
+        let config = nginx::Config { http: upstreams, ..nginx::Config::default() };
+        let first = block.socket(10, 8443);
+        let upstream = Nginx::start(&dir.path().join("upstream"), &config, &Place::here(), first);
+        let http = format!("{proxies}server {{ listen {front}; {locations} }}\n");
+        let config = nginx::Config { http, ..nginx::Config::default() };
+        let cgroup = Cgroup::create().unwrap();
+        let proxy = Nginx::start(&dir.path().join("proxy"), &config, &cgroup.place(), front);
+        let agent = agent(dir.path(), block.socket(2, 9464), &cgroup);
+        Self {
+            front,
+            agent,
+            _proxy: proxy.unwrap(),
+            _upstream: upstream.unwrap(),
+            _cgroup: cgroup,
+            _dir: dir,
+        }
+    }
+
+    /// Asks for each of these until their hops are so.
+    fn wait(&self, names: &[String], what: &str, is_so: impl Fn(&Hop) -> bool) -> Vec<Hop> {
+        wait_until(what, CHANGE, || {
+            for name in names {
+                http::get(self.front, &format!("/{name}"))?;
+            }
+            let hops = self.agent.hops()?.hops;
+            let found = names.iter().map(|name| {
+                let hop = hops.iter().find(|hop| *hop.upstream == **name)?;
+                is_so(hop).then(|| Hop::clone(hop))
+            });
+            Ok(found.collect::<Option<Vec<_>>>())
+        })
+        .unwrap_or_else(|error| {
+            panic!("{error:#}\n{}\n{:#?}", self.agent.daemon.log(), self.agent.hops())
+        })
+    }
+}
+
+fn agent(dir: &Path, http: SocketAddr, cgroup: &Cgroup) -> Agent {
+    let policy = dir.join("policy.toml");
+    let text = "[[policies]]\nname = \"chains\"\nrequire = \"tls\"\nverify_upstream = \"never\"\n\
+                must_chain = true\n";
+    fs::write(&policy, text).unwrap();
+    let own = ["--policy", utf8(&policy).unwrap()];
+    let options = [cgroup.options().unwrap().as_slice(), &own].concat();
+    Agent::start(&dir.join("agent"), http, &options).unwrap()
+}
+
+/// What is open of a hop.
+fn open(hop: &Hop) -> Vec<&'static str> {
+    let compliance = hop.context.compliance.as_ref();
+    let violations = compliance.into_iter().flat_map(|compliance| &compliance.violations);
+    violations.map(|violation| violation.rule.as_str()).collect()
+}
+
+/// Where the chain leads that its upstream presents.
+fn leads(hop: &Hop) -> Option<&'static str> {
+    let [server, _] = hop.servers.first()?.certificates.in_use();
+    Some(server.first()?.chain?.as_str())
+}
+
+#[test]
+fn chains_that_lead_nowhere_are_told() {
+    if !requirement::met("chains_that_lead_nowhere_are_told", &["nginx"]) {
+        return;
+    }
+    let scene = Scene::start(wanted);
+    let compliant = |hop: &Hop| {
+        let compliance = hop.context.compliance.as_ref();
+        compliance.is_some_and(|compliance| compliance.status == Compliance::Compliant)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let chains = Chains::create(dir.path()).unwrap();
+    let all = wanted(&chains);
+    let (healthy, faulty) = all.split_at(HEALTHY.into());
+    let names: Vec<_> = healthy.iter().map(|hop| hop.name.clone()).collect();
+    scene.wait(&names, "the healthy hops to be compliant", compliant);
+    for hop in faulty {
+        let asked_at = Instant::now();
+        let name = std::slice::from_ref(&hop.name);
+        let found = scene.wait(name, &hop.name, |hop| open(hop) == [RULE]);
+        println!("{}: told after {:?}", hop.name, asked_at.elapsed());
+        assert_eq!(leads(&found[0]), Some(hop.leads), "{}: {found:#?}", hop.name);
+    }
+    for hop in scene.wait(&names, "the healthy hops to be compliant still", compliant) {
+        assert_eq!((open(&hop), leads(&hop)), (vec![], Some("trusted")), "{hop:#?}");
+    }
+}
