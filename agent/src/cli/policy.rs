@@ -147,6 +147,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         configured_certificate: None,
         on_disk: None,
         server_chain: None,
+        revocation: [None; 2],
         at: UnixTime::default(),
         is_final: true,
         loaded_at: None,

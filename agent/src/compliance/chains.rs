@@ -1,14 +1,20 @@
-//! Chains that upstreams presented, each verified once: a proxy meets the same few over and over.
+//! What was found of the certificates that both sides presented, each chain looked at once: a proxy
+//! meets the same few over and over.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use hopsight_core::{
     policy::{
-        certificate::{ChainFinding, Purpose, Trust, by_all_routes, presented},
+        certificate::{
+            ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust,
+            by_all_routes, presented, revocation,
+        },
         intent::UpstreamIntent,
         on_disk::Trusts,
         time::UnixTime,
@@ -20,20 +26,119 @@ use hopsight_core::{
 /// Time that verifying may take of each second: what is beyond is not told. A chain in use takes a
 /// millisecond at most, once; one that was made to be costly takes some tens of them.
 const MAX_SPENT: Duration = Duration::from_millis(200);
-/// Chains that are remembered for each set of CAs and names, as many as certificates of a server.
+/// Chains that are remembered for each of what they are held against, as many as certificates of a
+/// server.
 const MAX_CHAINS: usize = 8;
-/// Sets of CAs and names.
+/// Things they are held against.
 const MAX_EXPECTED: usize = 1_024;
 
-/// CAs and names.
-type Expected = (Fingerprint, Box<[String]>);
+/// What was found of the certificates of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Where the upstream's chain leads.
+    pub(super) server_chain: Option<Arc<ChainFinding>>,
+    /// Whether the upstream's certificate and the proxy's are revoked.
+    pub(super) revocation: [Option<Revocation>; 2],
+}
 
-#[derive(Debug)]
+/// What they are held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Against<'a> {
+    /// The routes that the connection may have taken.
+    pub(super) intents: &'a [&'a UpstreamIntent],
+    /// The CA files of the configuration.
+    pub(super) trusts: &'a Trusts,
+    /// Revocation lists.
+    pub(super) lists: &'a [Arc<Revoked>],
+    /// When the handshake was.
+    pub(super) at: UnixTime,
+}
+
+/// What was found lately.
+#[derive(Debug, Default)]
 pub(super) struct Chains {
-    by_expected: HashMap<Expected, Vec<(ChainKey, Arc<ChainFinding>)>>,
-    /// What was spent since when.
-    spent: Duration,
-    since: Instant,
+    /// By CAs and names.
+    chains: Memory<(Fingerprint, Box<[String]>), ChainFinding>,
+    /// By purpose, CAs and lists.
+    revocations: Memory<(Purpose, Box<[Fingerprint]>), RevocationFinding>,
+    budget: Budget,
+}
+
+impl Chains {
+    /// Looks at what both sides presented.
+    pub(super) fn look(&mut self, report: &ConnectionReport, against: Against<'_>) -> Found {
+        let revocation =
+            [Purpose::Server, Purpose::Client].map(|side| self.revocation(report, against, side));
+        Found { server_chain: self.server_chain(report, against), revocation }
+    }
+
+    fn server_chain(
+        &mut self,
+        report: &ConnectionReport,
+        against: Against<'_>,
+    ) -> Option<Arc<ChainFinding>> {
+        let Against { intents, trusts, at, .. } = against;
+        let chain = report.server_chain.as_deref()?;
+        let facts = report.server_certificate.as_deref()?;
+        let verify = |trust: &Arc<Trust>, names: &[String]| {
+            let (expected, key) = ((trust.digest(), names.into()), ChainKey::of(facts));
+            let find = || presented(chain, trust, names, Purpose::Server, at);
+            let found = self.chains.find_or(expected, key, at, &mut self.budget, find);
+            found.unwrap_or_else(|| {
+                Arc::new(ChainFinding::unknown("there are too many other chains to verify"))
+            })
+        };
+        Some(by_all_routes(intents, trusts, report.sni.as_deref(), verify))
+    }
+
+    /// `None` where nothing was presented, nobody has lists, or there is no time.
+    fn revocation(
+        &mut self,
+        report: &ConnectionReport,
+        against: Against<'_>,
+        purpose: Purpose,
+    ) -> Option<Revocation> {
+        let Against { intents, trusts, lists, at } = against;
+        let (facts, chain) = match purpose {
+            Purpose::Server => (report.server_certificate.as_deref()?, &report.server_chain),
+            Purpose::Client => (report.client_certificate.as_deref()?, &report.client_chain),
+        };
+        if lists.is_empty() {
+            return None;
+        }
+        let routes = intents.iter().flat_map(|one| one.routes.iter().chain(&*one.by_variable));
+        let file = |route: &hopsight_core::policy::intent::Route| {
+            trusts.get(&route.tls.trusted_certificate.as_ref()?.value).cloned()
+        };
+        let mut trusted: Vec<Arc<Trust>> = routes.filter_map(file).collect();
+        trusted.dedup();
+        let digests = trusted.iter().map(|trust| trust.digest());
+        let digests = digests.chain(lists.iter().map(|list| list.digest())).collect();
+        let shown = Shown { facts, chain: chain.as_deref(), purpose };
+        let find = || revocation(shown, &trusted, lists, at);
+        let key = ChainKey::of(facts);
+        let found =
+            self.revocations.find_or((purpose, digests), key, at, &mut self.budget, find)?;
+        Some(found.says.clone())
+    }
+}
+
+/// Something that stands for a while.
+trait Stands {
+    /// At which times, in seconds since the Unix epoch.
+    fn stands(&self) -> &Range<i64>;
+}
+
+impl Stands for ChainFinding {
+    fn stands(&self) -> &Range<i64> {
+        &self.stands
+    }
+}
+
+impl Stands for RevocationFinding {
+    fn stands(&self) -> &Range<i64> {
+        &self.stands
+    }
 }
 
 /// What tells chains apart whose certificates are all known.
@@ -51,68 +156,72 @@ impl ChainKey {
     }
 }
 
-impl Default for Chains {
+/// The findings on chains, by what they were held against.
+#[derive(Debug)]
+struct Memory<Expected, Finding> {
+    known: HashMap<Expected, Vec<(ChainKey, Arc<Finding>)>>,
+}
+
+impl<Expected, Finding> Default for Memory<Expected, Finding> {
     fn default() -> Self {
-        Self { by_expected: HashMap::new(), spent: Duration::ZERO, since: Instant::now() }
+        Self { known: HashMap::new() }
     }
 }
 
-impl Chains {
-    /// Where the chain leads that the upstream presented, by what these routes expect; `None` where
-    /// none was seen. The handshake was `at` that time.
-    pub(super) fn of_server(
-        &mut self,
-        report: &ConnectionReport,
-        intents: &[&UpstreamIntent],
-        trusts: &Trusts,
-        at: UnixTime,
-    ) -> Option<Arc<ChainFinding>> {
-        let chain = report.server_chain.as_deref()?;
-        let key = || report.server_certificate.as_deref().map(ChainKey::of);
-        let verify = |trust: &Arc<Trust>, names: &[String]| {
-            let Some(key) = key() else {
-                return Arc::new(ChainFinding::unknown("the certificate cannot be read"));
-            };
-            self.remembered((trust.digest(), names.into()), key, at, || {
-                presented(chain, trust, names, Purpose::Server, at)
-            })
-        };
-        Some(by_all_routes(intents, trusts, report.sni.as_deref(), verify))
-    }
-
-    fn remembered(
+impl<Expected: Eq + Hash, Finding: Stands> Memory<Expected, Finding> {
+    /// What is known, or is found now; `None` where there is no time for that.
+    fn find_or(
         &mut self,
         expected: Expected,
         key: ChainKey,
         at: UnixTime,
-        verify: impl FnOnce() -> ChainFinding,
-    ) -> Arc<ChainFinding> {
+        budget: &mut Budget,
+        find: impl FnOnce() -> Finding,
+    ) -> Option<Arc<Finding>> {
         let now = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
-        if self.by_expected.len() >= MAX_EXPECTED && !self.by_expected.contains_key(&expected) {
+        if self.known.len() >= MAX_EXPECTED && !self.known.contains_key(&expected) {
             // The few that matter are back with the next handshakes.
-            self.by_expected.clear();
+            self.known.clear();
         }
-        let known = self.by_expected.entry(expected).or_default();
+        let known = self.known.entry(expected).or_default();
         if let Some((_, found)) = known.iter().find(|(known, _)| *known == key)
-            && found.stands.contains(&now)
+            && found.stands().contains(&now)
         {
-            return found.clone();
+            return Some(found.clone());
         }
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            (self.spent, self.since) = (Duration::ZERO, Instant::now());
-        }
-        if self.spent >= MAX_SPENT {
-            return Arc::new(ChainFinding::unknown("there are too many other chains to verify"));
-        }
-        let began_at = Instant::now();
-        let found = Arc::new(verify());
-        self.spent += began_at.elapsed();
+        let found = Arc::new(budget.spend(find)?);
         known.retain(|(known, _)| *known != key);
         if known.len() >= MAX_CHAINS {
             known.remove(0);
         }
         known.push((key, found.clone()));
-        found
+        Some(found)
+    }
+}
+
+/// The time that verifying may take.
+#[derive(Debug)]
+struct Budget {
+    spent: Duration,
+    since: Instant,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { spent: Duration::ZERO, since: Instant::now() }
+    }
+}
+
+impl Budget {
+    /// Does it, if there is time left.
+    fn spend<T>(&mut self, work: impl FnOnce() -> T) -> Option<T> {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            *self = Self::default();
+        }
+        let began_at = Instant::now();
+        let done = (self.spent < MAX_SPENT).then(work);
+        self.spent += began_at.elapsed();
+        done
     }
 }
 
@@ -125,19 +234,21 @@ mod tests {
         ChainKey { length: number, fingerprints: Box::default() }
     }
 
-    fn expected(name: &str) -> Expected {
-        (Fingerprint::of(b"a CA"), [name.to_owned()].into())
+    fn finding() -> ChainFinding {
+        ChainFinding { answer: ChainWord::Trusted, problem: None, stands: 100..200 }
     }
 
     #[test]
     fn a_chain_is_verified_once_while_its_answer_stands() {
-        let mut chains = Chains::default();
-        let mut ask = |name: &str, number, at| {
+        let mut chains = Memory::default();
+        let mut ask = |name: &'static str, number, at| {
             let mut is_verified = false;
-            chains.remembered(expected(name), key(number), UnixTime::from_secs(at), || {
+            let verify = || {
                 is_verified = true;
-                ChainFinding { answer: ChainWord::Trusted, problem: None, stands: 100..200 }
-            });
+                finding()
+            };
+            let at = UnixTime::from_secs(at);
+            chains.find_or(name, key(number), at, &mut Budget::default(), verify).unwrap();
             is_verified
         };
         for (case, name, number, at, is_verified) in [
@@ -145,7 +256,7 @@ mod tests {
             ("again", "a", 1, 199, false),
             ("after a certificate has ended", "a", 1, 200, true),
             ("another chain", "a", 2, 100, true),
-            ("for another name", "b", 1, 100, true),
+            ("against something else", "b", 1, 100, true),
             ("once more", "a", 2, 150, false),
         ] {
             assert_eq!(ask(name, number, at), is_verified, "{case}");
@@ -154,18 +265,14 @@ mod tests {
             assert!(ask("a", number, 100), "one of many");
         }
         assert!(ask("a", 2, 150), "it was forgotten");
-        assert!(!ask("b", 1, 150), "that of another name was not");
+        assert!(!ask("b", 1, 150), "that of another was not");
     }
 
     #[test]
     fn costly_chains_do_not_take_all_the_time() {
-        let mut chains = Chains { spent: MAX_SPENT, ..Chains::default() };
-        let found =
-            chains.remembered(expected("a"), key(1), UnixTime::default(), || unreachable!());
-        assert_eq!(found.answer, ChainWord::Unknown);
-        chains.since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
-        let verify = || ChainFinding { answer: ChainWord::Trusted, problem: None, stands: 0..9 };
-        let found = chains.remembered(expected("a"), key(1), UnixTime::default(), verify);
-        assert_eq!(found.answer, ChainWord::Trusted);
+        let mut budget = Budget { spent: MAX_SPENT, ..Budget::default() };
+        assert_eq!(budget.spend(|| ()), None);
+        budget.since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(budget.spend(|| ()), Some(()));
     }
 }

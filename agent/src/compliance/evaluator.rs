@@ -20,8 +20,9 @@ use self::{
     unconfigured::Unconfigured,
 };
 use super::{
-    chains::Chains,
+    chains::{Against, Chains, Found},
     kept::KeptState,
+    lists::ListDirectory,
     named::Named,
     policy_file::PolicyFile,
     provisional::Provisional,
@@ -63,6 +64,8 @@ use hopsight_system::{
 
 /// Component name in `/readyz`.
 const POLICY: &str = "policy";
+/// See [`POLICY`].
+const LISTS: &str = "revocation_lists";
 
 pub(super) struct Evaluator {
     exporter: Exporter,
@@ -90,6 +93,7 @@ pub(super) struct Evaluator {
     offenders: HashMap<HopKey, ProcessKey>,
     unconfigured: Unconfigured,
     chains: Chains,
+    lists: ListDirectory,
 }
 
 impl Evaluator {
@@ -98,6 +102,7 @@ impl Evaluator {
         exporter: Exporter,
         board: Arc<DriftBoard>,
         policies: PolicyFile,
+        lists: ListDirectory,
         mut proxies: Proxies,
         readers: Readers,
         options: Options,
@@ -146,6 +151,7 @@ impl Evaluator {
             offenders: HashMap::new(),
             unconfigured,
             chains: Chains::default(),
+            lists,
         };
         evaluator.show();
         evaluator.show_health();
@@ -177,12 +183,22 @@ impl Evaluator {
         // Of one upstream each server may be spoken to in a way of its own.
         let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
         let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
+        let own = on_disk.as_ref().and_then(|on_disk| on_disk.revoked.as_ref());
+        let lists: Vec<_> = own.into_iter().chain(self.lists.all()).cloned().collect();
         let trusts = trusts.unwrap_or_default();
-        let server_chain = self.chains.of_server(report, &toward, &trusts, since);
+        let against = Against { intents: &toward, trusts: &trusts, lists: &lists, at: since };
+        let Found { server_chain, revocation } = self.chains.look(report, against);
         let chain = server_chain.as_ref().map(|found| found.answer);
         let record = |exporter: &Exporter, compliance| {
             let onward = onward.cloned();
-            let evaluation = Evaluation { loaded_at, is_to_verify, compliance, onward, chain };
+            let evaluation = Evaluation {
+                loaded_at,
+                is_to_verify,
+                compliance,
+                onward,
+                chain,
+                revocation: revocation.clone(),
+            };
             let now = hopsight_system::clock::now();
             if is_told {
                 exporter.count_between(&ends, report, evaluation, now);
@@ -208,6 +224,7 @@ impl Evaluator {
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk.as_ref();
         seen.server_chain = server_chain.as_deref();
+        seen.revocation = revocation.each_ref().map(Option::as_ref);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             seen.client_certificate = seen.client_certificate.or(seen.configured_certificate);
@@ -262,6 +279,7 @@ impl Evaluator {
         if let Some(before) = self.policies.refresh() {
             self.reconsider(&before);
         }
+        self.lists.refresh();
         self.proxies.tick(&self.readers, monotonic_now(), self.stands_for);
         self.note_who_is_left();
         let now = self.now();
@@ -399,6 +417,9 @@ impl Evaluator {
         let now = UnixTime::from(SystemTime::now());
         let (state, detail) = self.policies.health(now);
         health.set(POLICY, state, detail);
+        if let Some((state, detail)) = self.lists.health() {
+            health.set(LISTS, state, detail);
+        }
         let configurations = self.proxies.health();
         for (component, state, detail) in
             configurations.into_iter().chain(self.proxies.source_health())

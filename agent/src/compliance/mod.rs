@@ -12,6 +12,7 @@ mod disk;
 mod evaluator;
 mod instance;
 mod kept;
+mod lists;
 mod loads;
 mod look;
 mod looks;
@@ -46,8 +47,8 @@ use anyhow::Context as _;
 pub use policy_file::read_policy;
 
 use self::{
-    evaluator::Evaluator, names::Names, policy_file::PolicyFile, proxies::Proxies,
-    waiting::Submitted,
+    evaluator::Evaluator, lists::ListDirectory, names::Names, policy_file::PolicyFile,
+    proxies::Proxies, waiting::Submitted,
 };
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{
@@ -85,6 +86,8 @@ pub struct ComplianceOptions {
     pub policy: Option<PathBuf>,
     /// Whether an agent that cannot use its policy file has failed.
     pub policy_required: bool,
+    /// The operator's directory of revocation lists.
+    pub revocation_lists: Option<PathBuf>,
     /// Directory of what outlives the agent, made if it is missing; if absent, nothing does.
     pub state: Option<PathBuf>,
     /// Patience and limits of drift.
@@ -102,6 +105,7 @@ impl Default for ComplianceOptions {
         Self {
             policy: None,
             policy_required: false,
+            revocation_lists: None,
             state: None,
             drift: drift::Options::default(),
             queue: 16_384,
@@ -158,6 +162,7 @@ impl ComplianceThread {
             exporter.clone(),
             board.clone(),
             PolicyFile::new(options.policy, options.policy_required),
+            ListDirectory::new(options.revocation_lists),
             Proxies::new(names, PodSources::new(options.sources), options.read_private_keys),
             readers,
             options.drift,

@@ -1,17 +1,17 @@
 //! Chains of which something is wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rcgen::{ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
 
-use super::{Authority, DOMAIN, Identity, authority_params, leaf, write};
+use super::{Authority, CLIENT_NAME, DOMAIN, Identity, authority_params, leaf, write};
 
 /// Certificates of upstreams, and the CA that most of them lead to.
 #[derive(Debug)]
 pub struct Chains {
     /// That CA, PEM.
-    pub root: std::path::PathBuf,
+    pub root: PathBuf,
     /// All is well: leaf and intermediate.
     pub good: Identity,
     /// Of another CA.
@@ -20,6 +20,14 @@ pub struct Chains {
     pub ended_intermediate: Identity,
     /// The intermediate is not sent.
     pub without_intermediate: Identity,
+    /// Revoked by a list in [`Chains::lists`].
+    pub revoked: Identity,
+    /// The proxy's.
+    pub client: Identity,
+    /// The same, revoked by a list in [`Chains::lists`].
+    pub revoked_client: Identity,
+    /// A directory with lists of the CAs of the certificates that are good or revoked.
+    pub lists: PathBuf,
 }
 
 impl Chains {
@@ -43,7 +51,19 @@ impl Chains {
         let ended = Authority { issuer: Issuer::new(params, key), certificate, tail };
         let mut silent = root.intermediate("hopsight chains unsent", Vec::new())?;
         silent.tail.clear();
+        let revoked = intermediate.issue(dir, "revoked", &server)?;
+        let clients = Authority::root("hopsight chains clients")?;
+        let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
+        let revoked_client = clients.issue(dir, "revoked-client", &client)?;
+        let lists = dir.join("lists");
+        std::fs::create_dir_all(&lists).with_context(|| format!("create {}", lists.display()))?;
+        write(&lists, "intermediate.pem", &intermediate.list(&[&revoked])?)?;
+        write(&lists, "clients.pem", &clients.list(&[&revoked_client])?)?;
         Ok(Self {
+            client: clients.issue(dir, "client", &client)?,
+            revoked,
+            revoked_client,
+            lists,
             root: write(dir, "root.pem", &root.certificate)?,
             good: intermediate.issue(dir, "good", &server)?,
             of_another: another.issue(dir, "of-another", &server)?,

@@ -25,30 +25,47 @@ use hopsight_tests::{
 const CHANGE: Duration = Duration::from_secs(20);
 /// Hops of which nothing is wrong.
 const HEALTHY: u8 = 12;
-const RULE: &str = "chain_not_trusted";
+const UNTRUSTED: &str = "chain_not_trusted";
+const REVOKED: &str = "certificate_revoked";
 
 /// A hop as it is to be.
 struct Wanted<'a> {
     name: String,
     presents: &'a Identity,
     asks_for: String,
+    /// What the proxy presents.
+    client: Option<&'a Identity>,
+    /// What is wrong.
+    rule: &'static str,
     /// What its chain is called in `/hops`.
     leads: &'static str,
 }
 
 fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
-    let hop = |name: &str, presents, asks_for: &str, leads| Wanted {
+    let hop = |name: &str, presents, leads| Wanted {
         name: name.to_owned(),
         presents,
-        asks_for: format!("{asks_for}.{DOMAIN}"),
+        asks_for: format!("a.{DOMAIN}"),
+        client: None,
+        rule: UNTRUSTED,
         leads,
     };
-    let healthy = (0..HEALTHY).map(|n| hop(&format!("healthy-{n}"), &chains.good, "a", "trusted"));
+    let healthy = (0..HEALTHY).map(|number| Wanted {
+        client: (number % 2 == 0).then_some(&chains.client),
+        ..hop(&format!("healthy-{number}"), &chains.good, "trusted")
+    });
+    let wrong_name = format!("a.b.{DOMAIN}");
     let faulty = [
-        hop("another-ca", &chains.of_another, "a", "incomplete"),
-        hop("ended-intermediate", &chains.ended_intermediate, "a", "not_valid_now"),
-        hop("missing-intermediate", &chains.without_intermediate, "a", "incomplete"),
-        hop("wrong-name", &chains.good, "a.b", "wrong_name"),
+        hop("another-ca", &chains.of_another, "incomplete"),
+        hop("ended-intermediate", &chains.ended_intermediate, "not_valid_now"),
+        hop("missing-intermediate", &chains.without_intermediate, "incomplete"),
+        Wanted { asks_for: wrong_name, ..hop("wrong-name", &chains.good, "wrong_name") },
+        Wanted { rule: REVOKED, ..hop("revoked-upstream", &chains.revoked, "trusted") },
+        Wanted {
+            client: Some(&chains.revoked_client),
+            rule: REVOKED,
+            ..hop("revoked-client", &chains.good, "trusted")
+        },
     ];
     healthy.chain(faulty).collect()
 }
@@ -74,18 +91,23 @@ impl Scene {
         let all = hops(&chains);
         for (hop, number) in all.iter().zip(10..) {
             let address = block.socket(number, 8443);
-            let Wanted { name, presents, asks_for, .. } = hop;
+            let Wanted { name, presents, asks_for, client, .. } = hop;
             let (chain, key) = (utf8(&presents.chain).unwrap(), utf8(&presents.key).unwrap());
             writeln!(
                 upstreams,
                 "server {{ listen {address} ssl; ssl_protocols TLSv1.2; ssl_certificate {chain}; \
-                 ssl_certificate_key {key}; location / {{ return 200 \"x\"; }} }}"
+                 ssl_certificate_key {key}; ssl_verify_client optional_no_ca; location / {{ return 200 \"x\"; }} }}"
             )
             .unwrap();
             writeln!(proxies, "upstream {name} {{ server {address}; }}").unwrap();
+            let presents = client.map(|client| {
+                let (chain, key) = (utf8(&client.chain).unwrap(), utf8(&client.key).unwrap());
+                format!("proxy_ssl_certificate {chain}; proxy_ssl_certificate_key {key};")
+            });
+            let presents = presents.unwrap_or_default();
             writeln!(
                 locations,
-                "location /{name} {{ proxy_ssl_trusted_certificate {}; proxy_ssl_name {asks_for}; \
+                "location /{name} {{ {presents} proxy_ssl_trusted_certificate {}; proxy_ssl_name {asks_for}; \
                  proxy_ssl_session_reuse off; proxy_pass https://{name}; }}",
                 utf8(&chains.root).unwrap()
             )
@@ -98,7 +120,7 @@ impl Scene {
         let config = nginx::Config { http, ..nginx::Config::default() };
         let cgroup = Cgroup::create().unwrap();
         let proxy = Nginx::start(&dir.path().join("proxy"), &config, &cgroup.place(), front);
-        let agent = agent(dir.path(), block.socket(2, 9464), &cgroup);
+        let agent = agent(dir.path(), block.socket(2, 9464), &cgroup, &chains.lists);
         Self {
             front,
             agent,
@@ -128,12 +150,18 @@ impl Scene {
     }
 }
 
-fn agent(dir: &Path, http: SocketAddr, cgroup: &Cgroup) -> Agent {
+fn agent(dir: &Path, http: SocketAddr, cgroup: &Cgroup, lists: &Path) -> Agent {
     let policy = dir.join("policy.toml");
-    let text = "[[policies]]\nname = \"chains\"\nrequire = \"tls\"\nverify_upstream = \"never\"\n\
-                must_chain = true\n";
+    let asks = "require = \"tls\"\nverify_upstream = \"never\"\nmust_chain = true\n";
+    let text = format!(
+        "[[policies]]\nmatch.upstream = [\"healthy-*\", \"revoked-*\"]\n{asks}\
+         must_not_be_revoked = true\n[[policies]]\n{asks}"
+    );
     fs::write(&policy, text).unwrap();
-    let own = ["--policy", utf8(&policy).unwrap()];
+    let file = dir.join("hopsight.toml");
+    let text = format!("[policy]\nrevocation_lists = {:?}\n", utf8(lists).unwrap());
+    fs::write(&file, text).unwrap();
+    let own = ["--config", utf8(&file).unwrap(), "--policy", utf8(&policy).unwrap()];
     let options = [cgroup.options().unwrap().as_slice(), &own].concat();
     Agent::start(&dir.join("agent"), http, &options).unwrap()
 }
@@ -170,7 +198,7 @@ fn chains_that_lead_nowhere_are_told() {
     for hop in faulty {
         let asked_at = Instant::now();
         let name = std::slice::from_ref(&hop.name);
-        let found = scene.wait(name, &hop.name, |hop| open(hop) == [RULE]);
+        let found = scene.wait(name, &hop.name, |found| open(found) == [hop.rule]);
         println!("{}: told after {:?}", hop.name, asked_at.elapsed());
         assert_eq!(leads(&found[0]), Some(hop.leads), "{}: {found:#?}", hop.name);
     }

@@ -4,10 +4,13 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{labels::bounded_certificate, moment::Moment, pool::CertificatePool, silence::Silence};
+use super::{
+    evaluation::Evaluation, labels::bounded_certificate, moment::Moment, pool::CertificatePool,
+    silence::Silence,
+};
 use crate::{
     model::{Evidence, Timestamp},
-    policy::certificate::ChainWord,
+    policy::certificate::{ChainWord, Revocation},
     report::ConnectionReport,
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts},
@@ -46,6 +49,9 @@ pub struct CertificateInUse {
     /// nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainWord>,
+    /// Whether it is revoked, as it was last told; absent where nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
     /// The same on the clock that ages are reckoned in.
     #[serde(skip)]
     heard: Timestamp,
@@ -57,14 +63,17 @@ impl CertificateInUse {
         Evidence::None
     }
 
-    fn seen(&mut self, report: &ConnectionReport, chain: Option<ChainWord>, now: Moment) {
+    fn seen(&mut self, report: &ConnectionReport, found: &Found, now: Moment) {
         self.connections += u64::from(report.is_final);
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.evidence = self.evidence.max(evidence(report));
-        let is_told = chain.is_some_and(|answer| answer != ChainWord::Unknown);
+        let is_told = found.chain.is_some_and(|answer| answer != ChainWord::Unknown);
         if is_told || self.chain.is_none() {
-            self.chain = chain;
+            self.chain = found.chain;
+        }
+        if found.revocation.is_some() {
+            self.revocation.clone_from(&found.revocation);
         }
     }
 
@@ -90,6 +99,12 @@ fn evidence(report: &ConnectionReport) -> Evidence {
 pub struct Certificates {
     server: Side,
     client: Side,
+}
+
+/// What was found of a certificate by who knows more than the connection.
+struct Found {
+    chain: Option<ChainWord>,
+    revocation: Option<Revocation>,
 }
 
 /// One side's.
@@ -136,19 +151,22 @@ impl From<Certificates> for Shown {
 
 impl Certificates {
     /// Notes those of a report, also of a refused handshake: an expired certificate is seen
-    /// exactly there. `chain` is where the server's leads, where somebody looked.
+    /// exactly there.
     pub(super) fn record(
         &mut self,
         report: &ConnectionReport,
-        chain: Option<ChainWord>,
+        evaluation: &Evaluation,
         now: Moment,
     ) {
+        let [revocation, client_revocation] = evaluation.revocation.clone();
+        let found = Found { chain: evaluation.chain, revocation };
         let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
         let server = (server_certificate.as_ref(), *server_certificate_absent);
-        self.server.note(server, report, chain, now);
+        self.server.note(server, report, found, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
         let client = (client_certificate.as_ref(), *client_certificate_absent);
-        self.client.note(client, report, None, now);
+        let found = Found { chain: None, revocation: client_revocation };
+        self.client.note(client, report, found, now);
     }
 
     /// Those in use, with how they were seen: the server's, and the proxy's.
@@ -229,7 +247,7 @@ impl Side {
         &mut self,
         (facts, absent): (Option<&Arc<CertificateFacts>>, Option<CertificateAbsence>),
         report: &ConnectionReport,
-        chain: Option<ChainWord>,
+        found: Found,
         now: Moment,
     ) {
         let Some(facts) = facts else {
@@ -238,18 +256,19 @@ impl Side {
         };
         let all = &mut self.seen;
         if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
-            known.seen(report, chain, now);
+            known.seen(report, &found, now);
         } else {
             let facts = bounded(facts);
             match all.iter_mut().find(|seen| seen.facts == facts) {
-                Some(known) => known.seen(report, chain, now),
+                Some(known) => known.seen(report, &found, now),
                 None => all.push(CertificateInUse {
                     facts,
                     evidence: evidence(report),
                     connections: report.is_final.into(),
                     first_seen: now.unix_seconds,
                     last_seen: now.unix_seconds,
-                    chain,
+                    chain: found.chain,
+                    revocation: found.revocation,
                     heard: now.monotonic,
                 }),
             }

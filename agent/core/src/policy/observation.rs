@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    certificate::ChainFinding,
+    certificate::{ChainFinding, Revocation},
     on_disk::OnDisk,
     rules::{Subject, parse_version},
     time::UnixTime,
@@ -52,6 +52,9 @@ pub struct Observation<'a> {
     pub on_disk: Option<&'a OnDisk>,
     /// Where the upstream's chain leads, where that was looked at.
     pub server_chain: Option<&'a ChainFinding>,
+    /// Whether the certificates are revoked that the upstream and the proxy presented, where that was
+    /// looked at.
+    pub revocation: [Option<&'a Revocation>; 2],
     /// When the connection was opened.
     pub at: UnixTime,
     /// The last that is said of this connection.
@@ -97,6 +100,7 @@ impl<'a> Observation<'a> {
             configured_certificate: None,
             on_disk: None,
             server_chain: None,
+            revocation: [None; 2],
             at,
             is_final: report.is_final,
             loaded_at: None,

@@ -5,7 +5,7 @@ use rcgen::{
     GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 
-use crate::plan::{NAME, Plan, Sent, Trusted};
+use crate::plan::{Listed, NAME, Plan, Sent, Trusted};
 
 /// A fault by its name, and how many intermediates it takes.
 pub type Fault = (&'static str, usize, fn(&mut Plan));
@@ -26,6 +26,13 @@ fn excludes(name: &str) -> Option<NameConstraints> {
 
 fn dns(names: &[&str]) -> Vec<SanType> {
     names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect()
+}
+
+/// Lists of all CAs without anything in them, but that of the leaf's issuer.
+fn lists(plan: &mut Plan, of_the_issuer: Listed) {
+    let cas = plan.params.len() - 1;
+    plan.lists = vec![Listed::Empty; cas];
+    plan.lists[cas - 1] = of_the_issuer;
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -143,6 +150,17 @@ pub const FAULTS: &[Fault] = &[
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 32_473, 1], vec![5, 0]);
         extension.set_criticality(true);
         plan.leaf().custom_extensions = vec![extension];
+    }),
+    ("lists without it", 0, |plan| lists(plan, Listed::Empty)),
+    ("it is revoked", 0, |plan| lists(plan, Listed::Revoking)),
+    ("another certificate is revoked", 0, |plan| lists(plan, Listed::RevokingAnother)),
+    ("its issuer has no list", 0, |plan| lists(plan, Listed::Absent)),
+    ("the list of its issuer has ended", 0, |plan| lists(plan, Listed::Ended)),
+    ("the list is a namesake's", 0, |plan| lists(plan, Listed::ByANamesake)),
+    ("its issuer is revoked", 1, |plan| {
+        lists(plan, Listed::Empty);
+        let above = plan.lists.len() - 2;
+        plan.lists[above] = Listed::Revoking;
     }),
     ("before all of them", 0, |plan| plan.at = 1_700_000_000),
     ("after the leaf", 0, |plan| plan.at = 1_900_000_000),

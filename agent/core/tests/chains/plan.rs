@@ -1,8 +1,9 @@
 //! Chains made for every run, each with one thing about it that is not ordinary.
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 /// When the handshakes are.
@@ -38,6 +39,19 @@ pub enum Sent {
     Twice,
 }
 
+/// What a CA's list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    Absent,
+    Empty,
+    /// It names the certificate that the CA has signed here.
+    Revoking,
+    RevokingAnother,
+    Ended,
+    /// Another key signed it.
+    ByANamesake,
+}
+
 /// A chain before it is signed: the root first, the leaf last.
 pub struct Plan {
     pub params: Vec<CertificateParams>,
@@ -47,6 +61,8 @@ pub struct Plan {
     pub sent: Sent,
     pub name: Option<&'static str>,
     pub at: u64,
+    /// The lists of its CAs, the root's first; empty where nobody asks for any.
+    pub lists: Vec<Listed>,
 }
 
 /// A chain as it is presented.
@@ -54,6 +70,10 @@ pub struct Made {
     /// The leaf first.
     pub presented: Vec<Certificate>,
     pub trusted: Vec<Certificate>,
+    /// PEM.
+    pub lists: Vec<String>,
+    /// Whether it is asked which certificates are revoked.
+    pub has_lists: bool,
     pub name: Option<&'static str>,
     pub at: u64,
 }
@@ -73,8 +93,13 @@ impl Plan {
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf.is_ca = IsCa::ExplicitNoCa;
+        let mut params: Vec<_> = (0..=depth).map(ca).chain([leaf]).collect();
+        for (params, serial) in params.iter_mut().zip(1_000_u64..) {
+            params.serial_number = Some(serial.into());
+        }
         Self {
-            params: (0..=depth).map(ca).chain([leaf]).collect(),
+            params,
+            lists: Vec::new(),
             signed_by_a_namesake: None,
             trusted: Trusted::Root,
             sent: Sent::All,
@@ -101,10 +126,10 @@ impl Plan {
     pub fn make(self, key: impl Fn() -> KeyPair) -> Made {
         let last = self.params.len() - 1;
         let mut all: Vec<Certificate> = Vec::new();
-        let mut above: Option<Issuer<'static, KeyPair>> = None;
+        let mut issuers: Vec<Issuer<'static, KeyPair>> = Vec::new();
         for (level, params) in self.params.iter().enumerate() {
             let own = key();
-            let certificate = match &above {
+            let certificate = match issuers.last() {
                 None => params.self_signed(&own),
                 Some(_) if self.signed_by_a_namesake == Some(level) => {
                     let namesake = Issuer::new(self.params[level - 1].clone(), key());
@@ -113,8 +138,22 @@ impl Plan {
                 Some(issuer) => params.signed_by(&own, issuer),
             };
             all.push(certificate.unwrap());
-            above = Some(Issuer::new(params.clone(), own));
+            issuers.push(Issuer::new(params.clone(), own));
         }
+        let lists = self.lists.iter().zip(&issuers).enumerate().filter_map(|(level, listed)| {
+            let (listed, issuer) = listed;
+            let namesake = || Issuer::new(self.params[level].clone(), key());
+            let child = self.params[level + 1].serial_number.clone().unwrap();
+            match listed {
+                Listed::Absent => None,
+                Listed::Empty => Some(list(issuer, None, 2036)),
+                Listed::Revoking => Some(list(issuer, Some(child), 2036)),
+                Listed::RevokingAnother => Some(list(issuer, Some(7_u64.into()), 2036)),
+                Listed::Ended => Some(list(issuer, None, 2026)),
+                Listed::ByANamesake => Some(list(&namesake(), None, 2036)),
+            }
+        });
+        let (lists, has_lists) = (lists.collect(), !self.lists.is_empty());
         let stranger = |params: CertificateParams| {
             let key = key();
             params.self_signed(&key).unwrap()
@@ -146,8 +185,26 @@ impl Plan {
             Sent::Twice => behind.extend(behind.clone()),
         }
         let presented = std::iter::once(all[last].clone()).chain(behind).collect();
-        Made { presented, trusted, name: self.name, at: self.at }
+        Made { presented, trusted, lists, has_lists, name: self.name, at: self.at }
     }
+}
+
+fn list(issuer: &Issuer<'_, KeyPair>, revoked: Option<SerialNumber>, ends: i32) -> String {
+    let revoked = revoked.map(|serial_number| RevokedCertParams {
+        serial_number,
+        revocation_time: date_time_ymd(2026, 1, 15),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let params = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 1, 20),
+        next_update: date_time_ymd(ends, 2, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.into_iter().collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(issuer).unwrap().pem().unwrap()
 }
 
 pub fn named(common_name: &str) -> CertificateParams {

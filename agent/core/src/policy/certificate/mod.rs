@@ -7,6 +7,7 @@ mod expected;
 mod finding;
 mod key;
 mod presented;
+mod revocation;
 mod revoked;
 mod trust;
 
@@ -19,6 +20,9 @@ pub use expected::by_all_routes;
 pub use finding::{CertificateFinding, ChainWord, KeyWord};
 pub use key::{KeyMatch, NoAnswer, key_matches};
 pub use presented::{ChainFinding, Purpose, presented};
+pub use revocation::{
+    Revocation, RevocationFinding, RevocationReason, RevocationWord, Shown, revocation,
+};
 pub use revoked::Revoked;
 pub use trust::Trust;
 

@@ -63,6 +63,7 @@ impl Assessor<'_> {
             // What was shown was shown, whatever came after it.
             Rule::ThirdPartyCertificate => self.third_party_certificate(),
             Rule::ChainNotTrusted => self.chain_not_trusted(),
+            Rule::CertificateRevoked => self.certificate_revoked(),
             _ if !self.carried_data() => Answer::Unknown,
             Rule::Plaintext => self.plaintext(),
             Rule::NeverRequested => self.never_requested(),

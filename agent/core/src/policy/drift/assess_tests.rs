@@ -54,6 +54,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         configured_certificate: None,
         on_disk: None,
         server_chain: None,
+        revocation: [None; 2],
         at: NOW,
         is_final: true,
         loaded_at: None,

@@ -8,6 +8,7 @@ mod chain;
 mod cryptography;
 mod options;
 mod record;
+mod revoked;
 mod ruled_out;
 mod sessions;
 mod track;
@@ -25,6 +26,8 @@ mod cryptography_tests;
 mod end_tests;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod revoked_tests;
 #[cfg(test)]
 mod sessions_tests;
 #[cfg(test)]
@@ -85,6 +88,8 @@ vocabulary! {
         CertificateLifetimeTooLong => "certificate_lifetime_too_long",
         /// What the upstream presents does not chain to what the configuration trusts.
         ChainNotTrusted => "chain_not_trusted",
+        /// A certificate of the hop is revoked.
+        CertificateRevoked => "certificate_revoked",
         /// A client certificate was presented to an upstream that must not see one.
         ThirdPartyCertificate => "third_party_certificate",
         /// The handshake that a session rests on is older than policy allows.

@@ -197,8 +197,8 @@ impl Track {
                 match drift.rule {
                     // The server takes it by now, or one of several behind its address does.
                     Rule::ClientCertificateRejected => self.causes.acquit(seen),
-                    // Others were sent with it, or the proxy trusts another CA.
-                    Rule::ChainNotTrusted => {
+                    // Others were sent with it, or the proxy trusts another CA or list.
+                    Rule::ChainNotTrusted | Rule::CertificateRevoked => {
                         self.causes.acquit(seen);
                         self.is_ruled_out |= is_later && self.causes.are_unknown();
                     }

@@ -63,6 +63,8 @@ struct RawPolicy {
     max_certificate_lifetime: Option<Duration>,
     #[serde(default)]
     must_chain: bool,
+    #[serde(default)]
+    must_not_be_revoked: bool,
 }
 
 fn verify_upstream<'de, D: serde::Deserializer<'de>>(
@@ -168,6 +170,7 @@ fn policy(raw: RawPolicy, index: usize, line: u32, built_in: bool) -> Policy {
         allowed_spiffe_ids: list(raw.allowed_spiffe_ids),
         max_certificate_lifetime: raw.max_certificate_lifetime,
         must_chain: raw.must_chain,
+        must_not_be_revoked: raw.must_not_be_revoked,
     }
 }
 

@@ -135,6 +135,8 @@ pub struct Policy {
     /// Whether what the upstream presents has to chain to what the configuration trusts, for the name
     /// that it uses.
     pub must_chain: bool,
+    /// Whether the certificates of both sides have to be known not to be revoked.
+    pub must_not_be_revoked: bool,
 }
 
 /// The hop a policy is looked for.
