@@ -148,6 +148,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         on_disk: None,
         server_chain: None,
         revocation: [None; 2],
+        newer_elsewhere: None,
         at: UnixTime::default(),
         is_final: true,
         loaded_at: None,

@@ -91,7 +91,10 @@ impl Disk {
             Some((_, Content::Revoked(revoked))) => revoked.clone(),
             _ => None,
         };
-        OnDisk { certificate, revoked }
+        let mut routes = upstream.routes.iter().chain(&*upstream.by_variable);
+        let presented = tls.and_then(certificate_file);
+        let is_of_all_routes = routes.all(|route| certificate_file(&route.tls) == presented);
+        OnDisk { certificate, is_of_all_routes, revoked }
     }
 }
 

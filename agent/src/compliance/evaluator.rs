@@ -45,6 +45,7 @@ use hopsight_core::{
     policy::{
         drift::{Causes, ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
+        identities::Identities,
         intent::{Stated, UpstreamIntent},
         observation::Observation,
         time::UnixTime,
@@ -94,6 +95,7 @@ pub(super) struct Evaluator {
     unconfigured: Unconfigured,
     chains: Chains,
     lists: ListDirectory,
+    identities: Identities,
 }
 
 impl Evaluator {
@@ -152,6 +154,7 @@ impl Evaluator {
             unconfigured,
             chains: Chains::default(),
             lists,
+            identities: Identities::default(),
         };
         evaluator.show();
         evaluator.show_health();
@@ -224,6 +227,10 @@ impl Evaluator {
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk.as_ref();
         seen.server_chain = server_chain.as_deref();
+        seen.newer_elsewhere = report
+            .server_certificate
+            .as_deref()
+            .and_then(|facts| self.identities.note(facts, report.destination, since));
         seen.revocation = revocation.each_ref().map(Option::as_ref);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rcgen::{ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
 
 use super::{Authority, CLIENT_NAME, DOMAIN, Identity, authority_params, leaf, write};
 
@@ -26,6 +26,8 @@ pub struct Chains {
     pub client: Identity,
     /// The same, revoked by a list in [`Chains::lists`].
     pub revoked_client: Identity,
+    /// What the upstream and the proxy present before and after a renewal.
+    pub renewal: [[Identity; 2]; 2],
     /// A directory with lists of the CAs of the certificates that are good or revoked.
     pub lists: PathBuf,
 }
@@ -55,6 +57,18 @@ impl Chains {
         let clients = Authority::root("hopsight chains clients")?;
         let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
         let revoked_client = clients.issue(dir, "revoked-client", &client)?;
+        let (mut new_server, mut new_client) = (server.clone(), client.clone());
+        for params in [&mut new_server, &mut new_client] {
+            params.not_before = date_time_ymd(2026, 1, 1);
+        }
+        let issue = |by: &Authority, name: &str, [old, new]: [&CertificateParams; 2]| {
+            let new = by.issue(dir, &format!("{name}-new"), new)?;
+            anyhow::Ok([by.issue(dir, &format!("{name}-old"), old)?, new])
+        };
+        let renewal = [
+            issue(&intermediate, "server", [&server, &new_server])?,
+            issue(&clients, "client", [&client, &new_client])?,
+        ];
         let lists = dir.join("lists");
         std::fs::create_dir_all(&lists).with_context(|| format!("create {}", lists.display()))?;
         write(&lists, "intermediate.pem", &intermediate.list(&[&revoked])?)?;
@@ -62,6 +76,7 @@ impl Chains {
         Ok(Self {
             client: clients.issue(dir, "client", &client)?,
             revoked,
+            renewal,
             revoked_client,
             lists,
             root: write(dir, "root.pem", &root.certificate)?,

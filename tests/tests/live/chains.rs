@@ -1,6 +1,7 @@
 //! What upstreams present, against what the proxy's configuration trusts.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
     net::SocketAddr,
@@ -8,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::inventory::inventory;
 use hopsight_core::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
     agent::Agent,
@@ -74,8 +76,9 @@ fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
 struct Scene {
     front: SocketAddr,
     agent: Agent,
-    _proxy: Nginx,
-    _upstream: Nginx,
+    chains: Chains,
+    proxy: Nginx,
+    upstream: Nginx,
     _cgroup: Cgroup,
     _dir: tempfile::TempDir,
 }
@@ -88,8 +91,7 @@ impl Scene {
         let front = block.socket(1, 7000);
         let (mut upstreams, mut proxies, mut locations) =
             (String::new(), String::new(), String::new());
-        let all = hops(&chains);
-        for (hop, number) in all.iter().zip(10..) {
+        for (hop, number) in hops(&chains).iter().zip(10..) {
             let address = block.socket(number, 8443);
             let Wanted { name, presents, asks_for, client, .. } = hop;
             let (chain, key) = (utf8(&presents.chain).unwrap(), utf8(&presents.key).unwrap());
@@ -124,8 +126,9 @@ impl Scene {
         Self {
             front,
             agent,
-            _proxy: proxy.unwrap(),
-            _upstream: upstream.unwrap(),
+            proxy: proxy.unwrap(),
+            upstream: upstream.unwrap(),
+            chains,
             _cgroup: cgroup,
             _dir: dir,
         }
@@ -166,6 +169,11 @@ fn agent(dir: &Path, http: SocketAddr, cgroup: &Cgroup, lists: &Path) -> Agent {
     Agent::start(&dir.join("agent"), http, &options).unwrap()
 }
 
+fn compliant(hop: &Hop) -> bool {
+    let compliance = hop.context.compliance.as_ref();
+    compliance.is_some_and(|compliance| compliance.status == Compliance::Compliant)
+}
+
 /// What is open of a hop.
 fn open(hop: &Hop) -> Vec<&'static str> {
     let compliance = hop.context.compliance.as_ref();
@@ -185,13 +193,7 @@ fn chains_that_lead_nowhere_are_told() {
         return;
     }
     let scene = Scene::start(wanted);
-    let compliant = |hop: &Hop| {
-        let compliance = hop.context.compliance.as_ref();
-        compliance.is_some_and(|compliance| compliance.status == Compliance::Compliant)
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let chains = Chains::create(dir.path()).unwrap();
-    let all = wanted(&chains);
+    let all = wanted(&scene.chains);
     let (healthy, faulty) = all.split_at(HEALTHY.into());
     let names: Vec<_> = healthy.iter().map(|hop| hop.name.clone()).collect();
     scene.wait(&names, "the healthy hops to be compliant", compliant);
@@ -205,4 +207,90 @@ fn chains_that_lead_nowhere_are_told() {
     for hop in scene.wait(&names, "the healthy hops to be compliant still", compliant) {
         assert_eq!((open(&hop), leads(&hop)), (vec![], Some("trusted")), "{hop:#?}");
     }
+    let said = upstreams(&inventory(&["--address", &scene.agent.http.to_string()]));
+    for hop in &all {
+        let revocation = if hop.name == "revoked-upstream" { "revoked" } else { "good" };
+        let [chain, revoked] = &said[&hop.name];
+        assert_eq!(chain, hop.leads, "{}", hop.name);
+        if hop.leads == "trusted" {
+            assert_eq!(revoked, revocation, "{}", hop.name);
+        }
+    }
+}
+
+/// Puts one in the place of the other on disk.
+fn replace(old: &Identity, new: &Identity) {
+    for (old, new) in [(&old.chain, &new.chain), (&old.key, &new.key)] {
+        let beside = old.with_extension("beside");
+        fs::copy(new, &beside).unwrap();
+        fs::rename(&beside, old).unwrap();
+    }
+}
+
+/// The serial number that a certificate in use came in the place of, and whether the upstream's.
+fn renewed(hop: &Hop, is_upstream: bool) -> Vec<String> {
+    let [server, client] = hop.servers[0].certificates.in_use();
+    let side = if is_upstream { server } else { client };
+    side.iter().filter_map(|seen| Some(seen.renews.as_ref()?.serial.clone())).collect()
+}
+
+#[test]
+fn a_certificate_that_was_only_replaced_on_disk_is_told() {
+    if !requirement::met("a_certificate_that_was_only_replaced_on_disk_is_told", &["nginx"]) {
+        return;
+    }
+    let scene = Scene::start(|chains| {
+        let mut hop = wanted(chains).swap_remove(0);
+        hop.client = Some(&chains.renewal[1][0]);
+        vec![hop]
+    });
+    let names = ["healthy-0".to_owned()];
+    scene.wait(&names, "the hop to be compliant", compliant);
+    let [old, new] = &scene.chains.renewal[1];
+    replace(old, new);
+    let replaced_at = Instant::now();
+    scene.wait(&names, "the old one to be told", |hop| open(hop) == ["stale_certificate"]);
+    println!("told after {:?}", replaced_at.elapsed());
+    scene.proxy.reload().unwrap();
+    let found = scene.wait(&names, "the new one to be in use", |hop| {
+        compliant(hop) && !renewed(hop, false).is_empty()
+    });
+    assert_eq!(renewed(&found[0], false), [old.serial.clone()]);
+}
+
+#[test]
+fn a_renewal_under_traffic_is_seen_and_violates_nothing() {
+    if !requirement::met("a_renewal_under_traffic_is_seen_and_violates_nothing", &["nginx"]) {
+        return;
+    }
+    let scene = Scene::start(|chains| {
+        let mut hop = wanted(chains).swap_remove(0);
+        (hop.presents, hop.client) = (&chains.renewal[0][0], Some(&chains.renewal[1][0]));
+        vec![hop]
+    });
+    let names = ["healthy-0".to_owned()];
+    scene.wait(&names, "the hop to be compliant", compliant);
+    for [old, new] in &scene.chains.renewal {
+        replace(old, new);
+    }
+    scene.upstream.reload().unwrap();
+    scene.proxy.reload().unwrap();
+    let found = scene.wait(&names, "both to be renewed", |hop| {
+        compliant(hop) && [true, false].iter().all(|side| !renewed(hop, *side).is_empty())
+    });
+    let [[server, _], [client, _]] = &scene.chains.renewal;
+    assert_eq!(renewed(&found[0], true), [server.serial.clone()]);
+    assert_eq!(renewed(&found[0], false), [client.serial.clone()]);
+    assert_eq!(scene.agent.drifts(), Vec::<serde_json::Value>::new());
+}
+
+/// `chain` and `revocation` of the upstream's certificates, by upstream.
+fn upstreams(inventory: &serde_json::Value) -> BTreeMap<String, [String; 2]> {
+    let lines = inventory["certificates"].as_array().unwrap();
+    let lines = lines.iter().filter(|line| line["role"] == "upstream");
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let entry = |line: &serde_json::Value| {
+        (word(&line["upstream"]), [&line["chain"], &line["revocation"]].map(word))
+    };
+    lines.map(entry).collect()
 }

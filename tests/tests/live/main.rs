@@ -7,6 +7,7 @@ mod clock;
 mod early_data;
 mod hops;
 mod intent;
+mod inventory;
 mod lifecycle;
 mod matrix;
 mod mid_stream;

@@ -27,6 +27,15 @@ const MAX_CERTIFICATES: usize = 8;
 /// may be for other clients, and replaces nothing.
 const RENEWED_AFTER: Duration = Duration::from_mins(5);
 
+/// The certificate that another came in the place of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Its serial number.
+    pub serial: String,
+    /// The seconds of its validity that were left then; below 0 where it had ended.
+    pub seconds_left: f64,
+}
+
 /// One certificate in use. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CertificateInUse {
@@ -49,6 +58,9 @@ pub struct CertificateInUse {
     /// nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainWord>,
+    /// The one that it was seen to come in the place of, of the same subject and kind of key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<Renewed>,
     /// Whether it is revoked, as it was last told; absent where nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
@@ -236,6 +248,21 @@ impl Certificates {
     }
 }
 
+/// The one of these that a new certificate stands in the place of by now.
+#[expect(clippy::cast_precision_loss, reason = "seconds of a few thousand years are exact")]
+fn renewed(all: &[CertificateInUse], new: &CertificateFacts, now: Moment) -> Option<Renewed> {
+    let is_older = |old: &&CertificateInUse| {
+        old.facts.subject == new.subject
+            && old.facts.public_key == new.public_key
+            && old.facts.not_before < new.not_before
+    };
+    let newest = all.iter().filter(is_older).max_by_key(|old| old.facts.not_before)?;
+    Some(Renewed {
+        serial: newest.facts.serial.clone(),
+        seconds_left: newest.facts.not_after as f64 - now.unix_seconds,
+    })
+}
+
 /// The facts, shared where they are bounded, else as a bounded copy.
 fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
     let bounded = bounded_certificate(facts);
@@ -262,6 +289,7 @@ impl Side {
             match all.iter_mut().find(|seen| seen.facts == facts) {
                 Some(known) => known.seen(report, &found, now),
                 None => all.push(CertificateInUse {
+                    renews: renewed(all, &facts, now),
                     facts,
                     evidence: evidence(report),
                     connections: report.is_final.into(),
@@ -292,5 +320,42 @@ impl Side {
         };
         let mut gone = self.seen.iter().map(is_gone).collect::<Vec<_>>().into_iter();
         self.seen.retain(|_| gone.next() != Some(true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hops::testing::{at, certificate, report},
+        model::Security,
+    };
+
+    #[test]
+    fn a_renewal_is_noted_with_what_was_left() {
+        let presents = |name: &str, not_before, not_after| {
+            let facts = CertificateFacts {
+                not_before,
+                serial: not_before.to_string(),
+                ..certificate(name, not_after)
+            };
+            ConnectionReport { server_certificate: Some(facts.into()), ..report(1, Security::Tls) }
+        };
+        let mut certificates = Certificates::default();
+        for (name, report, now, expected) in [
+            ("the first", presents("a", 100, 1_000), 200.0, None),
+            ("another subject", presents("b", 150, 1_000), 210.0, None),
+            ("a newer one", presents("a", 300, 2_000), 400.0, Some(("100", 600.0))),
+            ("after the end", presents("a", 400, 3_000), 2_001.0, Some(("300", -1.0))),
+            ("the first again", presents("a", 100, 1_000), 2_002.0, None),
+        ] {
+            certificates.record(&report, &Evaluation::default(), at(now));
+            let [server, _] = certificates.in_use();
+            let facts = report.server_certificate.as_ref();
+            let seen = server.iter().find(|seen| Some(&seen.facts) == facts).unwrap();
+            let renews = seen.renews.as_ref();
+            let renews = renews.map(|renewed| (renewed.serial.as_str(), renewed.seconds_left));
+            assert_eq!(renews, expected, "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     certificate::{ChainFinding, Revocation},
+    identities::Newer,
     on_disk::OnDisk,
     rules::{Subject, parse_version},
     time::UnixTime,
@@ -55,6 +56,8 @@ pub struct Observation<'a> {
     /// Whether the certificates are revoked that the upstream and the proxy presented, where that was
     /// looked at.
     pub revocation: [Option<&'a Revocation>; 2],
+    /// Who presents a newer certificate of the upstream's identity, if anybody does.
+    pub newer_elsewhere: Option<Newer>,
     /// When the connection was opened.
     pub at: UnixTime,
     /// The last that is said of this connection.
@@ -101,6 +104,7 @@ impl<'a> Observation<'a> {
             on_disk: None,
             server_chain: None,
             revocation: [None; 2],
+            newer_elsewhere: None,
             at,
             is_final: report.is_final,
             loaded_at: None,

@@ -32,6 +32,14 @@ vocabulary! {
     }
 }
 
+impl ChainWord {
+    /// Whether it does not lead to what is trusted, of which one can be sure.
+    #[must_use]
+    pub const fn is_broken(self) -> bool {
+        !matches!(self, Self::Trusted | Self::Unknown)
+    }
+}
+
 vocabulary! {
     /// Whether the private key belongs to the certificate.
     KeyWord {

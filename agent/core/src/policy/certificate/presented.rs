@@ -55,7 +55,7 @@ impl ChainFinding {
     /// Whether it does not lead to what is trusted, of which one can be sure.
     #[must_use]
     pub const fn is_broken(&self) -> bool {
-        !matches!(self.answer, ChainWord::Trusted | ChainWord::Unknown)
+        self.answer.is_broken()
     }
 }
 

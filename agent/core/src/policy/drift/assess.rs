@@ -79,6 +79,7 @@ impl Assessor<'_> {
             Rule::SignatureSchemeNotAllowed => self.signature_scheme_not_allowed(),
             Rule::SpiffeIdNotAllowed => self.spiffe_id_not_allowed(),
             Rule::CertificateLifetimeTooLong => self.certificate_lifetime_too_long(),
+            Rule::StaleCertificate => self.stale_certificate(),
             Rule::AuthenticationTooOld => self.authentication_too_old(),
             Rule::SessionOutlivesCertificate => self.session_outlives_certificate(),
         }

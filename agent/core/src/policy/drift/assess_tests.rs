@@ -55,6 +55,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         on_disk: None,
         server_chain: None,
         revocation: [None; 2],
+        newer_elsewhere: None,
         at: NOW,
         is_final: true,
         loaded_at: None,

@@ -11,6 +11,7 @@ mod record;
 mod revoked;
 mod ruled_out;
 mod sessions;
+mod stale;
 mod track;
 mod tracker;
 
@@ -32,6 +33,8 @@ mod revoked_tests;
 mod sessions_tests;
 #[cfg(test)]
 mod shared_tests;
+#[cfg(test)]
+mod stale_tests;
 #[cfg(test)]
 mod tracker_tests;
 
@@ -90,6 +93,8 @@ vocabulary! {
         ChainNotTrusted => "chain_not_trusted",
         /// A certificate of the hop is revoked.
         CertificateRevoked => "certificate_revoked",
+        /// A certificate is presented though there is a newer one in its place.
+        StaleCertificate => "stale_certificate",
         /// A client certificate was presented to an upstream that must not see one.
         ThirdPartyCertificate => "third_party_certificate",
         /// The handshake that a session rests on is older than policy allows.

@@ -74,7 +74,10 @@ impl Track {
         // A handshake that is seen, and done anew, ends what was wrong with the session before.
         let is_mended_by_a_handshake = matches!(
             drift.rule,
-            Rule::ResumedUnseen | Rule::AuthenticationTooOld | Rule::SessionOutlivesCertificate
+            Rule::ResumedUnseen
+                | Rule::AuthenticationTooOld
+                | Rule::SessionOutlivesCertificate
+                | Rule::StaleCertificate
         );
         let patience = match in_use {
             Use::InUse => return None,
