@@ -9,14 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::lists::ListDirectory;
 use hopsight_core::{
+    health::ComponentState,
     policy::{
         certificate::{
             ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust,
             by_all_routes, presented, revocation,
         },
-        intent::UpstreamIntent,
-        on_disk::Trusts,
+        identities::{Identities, Newer},
+        intent::{Route, UpstreamIntent},
+        observation::Observation,
+        on_disk::{OnDisk, Trusts},
         time::UnixTime,
     },
     report::ConnectionReport,
@@ -39,6 +43,17 @@ pub(super) struct Found {
     pub(super) server_chain: Option<Arc<ChainFinding>>,
     /// Whether the upstream's certificate and the proxy's are revoked.
     pub(super) revocation: [Option<Revocation>; 2],
+    /// Who presents a newer certificate of the upstream's identity.
+    pub(super) newer_elsewhere: Option<Newer>,
+}
+
+impl Found {
+    /// Puts it beside what the connection said itself.
+    pub(super) fn fill<'a>(&'a self, seen: &mut Observation<'a>) {
+        seen.server_chain = self.server_chain.as_deref();
+        seen.revocation = self.revocation.each_ref().map(Option::as_ref);
+        seen.newer_elsewhere = self.newer_elsewhere;
+    }
 }
 
 /// What they are held against.
@@ -48,28 +63,56 @@ pub(super) struct Against<'a> {
     pub(super) intents: &'a [&'a UpstreamIntent],
     /// The CA files of the configuration.
     pub(super) trusts: &'a Trusts,
-    /// Revocation lists.
-    pub(super) lists: &'a [Arc<Revoked>],
+    /// What else the files say that it names.
+    pub(super) on_disk: Option<&'a OnDisk>,
     /// When the handshake was.
     pub(super) at: UnixTime,
 }
 
-/// What was found lately.
-#[derive(Debug, Default)]
+/// What was found lately, and the operator's revocation lists.
+#[derive(Debug)]
 pub(super) struct Chains {
     /// By CAs and names.
-    chains: Memory<(Fingerprint, Box<[String]>), ChainFinding>,
+    verified: Memory<(Fingerprint, Box<[String]>), ChainFinding>,
     /// By purpose, CAs and lists.
     revocations: Memory<(Purpose, Box<[Fingerprint]>), RevocationFinding>,
+    identities: Identities,
+    lists: ListDirectory,
     budget: Budget,
 }
 
 impl Chains {
+    /// Nothing was found yet.
+    pub(super) fn new(lists: ListDirectory) -> Self {
+        Self {
+            verified: Memory::default(),
+            revocations: Memory::default(),
+            identities: Identities::default(),
+            lists,
+            budget: Budget::default(),
+        }
+    }
+
+    /// The operator's revocation lists.
+    pub(super) const fn lists(&mut self) -> &mut ListDirectory {
+        &mut self.lists
+    }
+
+    /// The state of that, for `/readyz`.
+    pub(super) fn health(&self) -> Option<(ComponentState, String)> {
+        self.lists.health()
+    }
+
     /// Looks at what both sides presented.
     pub(super) fn look(&mut self, report: &ConnectionReport, against: Against<'_>) -> Found {
-        let revocation =
-            [Purpose::Server, Purpose::Client].map(|side| self.revocation(report, against, side));
-        Found { server_chain: self.server_chain(report, against), revocation }
+        let own = against.on_disk.and_then(|on_disk| on_disk.revoked.as_ref());
+        let lists: Vec<_> = own.into_iter().chain(self.lists.all()).cloned().collect();
+        let revocation = [Purpose::Server, Purpose::Client]
+            .map(|side| self.revocation(report, against, &lists, side));
+        let server = report.server_certificate.as_deref();
+        let newer = |facts| self.identities.note(facts, report.destination, against.at);
+        let newer_elsewhere = server.and_then(newer);
+        Found { server_chain: self.server_chain(report, against), revocation, newer_elsewhere }
     }
 
     fn server_chain(
@@ -83,7 +126,7 @@ impl Chains {
         let verify = |trust: &Arc<Trust>, names: &[String]| {
             let (expected, key) = ((trust.digest(), names.into()), ChainKey::of(facts));
             let find = || presented(chain, trust, names, Purpose::Server, at);
-            let found = self.chains.find_or(expected, key, at, &mut self.budget, find);
+            let found = self.verified.find_or(expected, key, at, &mut self.budget, find);
             found.unwrap_or_else(|| {
                 Arc::new(ChainFinding::unknown("there are too many other chains to verify"))
             })
@@ -96,9 +139,10 @@ impl Chains {
         &mut self,
         report: &ConnectionReport,
         against: Against<'_>,
+        lists: &[Arc<Revoked>],
         purpose: Purpose,
     ) -> Option<Revocation> {
-        let Against { intents, trusts, lists, at } = against;
+        let Against { intents, trusts, at, .. } = against;
         let (facts, chain) = match purpose {
             Purpose::Server => (report.server_certificate.as_deref()?, &report.server_chain),
             Purpose::Client => (report.client_certificate.as_deref()?, &report.client_chain),
@@ -107,9 +151,8 @@ impl Chains {
             return None;
         }
         let routes = intents.iter().flat_map(|one| one.routes.iter().chain(&*one.by_variable));
-        let file = |route: &hopsight_core::policy::intent::Route| {
-            trusts.get(&route.tls.trusted_certificate.as_ref()?.value).cloned()
-        };
+        let file =
+            |route: &Route| trusts.get(&route.tls.trusted_certificate.as_ref()?.value).cloned();
         let mut trusted: Vec<Arc<Trust>> = routes.filter_map(file).collect();
         trusted.dedup();
         let digests = trusted.iter().map(|trust| trust.digest());

@@ -6,11 +6,12 @@ mod policy_view;
 mod reports;
 mod save;
 mod say;
+mod show;
 mod unconfigured;
 mod unlist;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -20,7 +21,7 @@ use self::{
     unconfigured::Unconfigured,
 };
 use super::{
-    chains::{Against, Chains, Found},
+    chains::{Against, Chains},
     kept::KeptState,
     lists::ListDirectory,
     named::Named,
@@ -45,28 +46,19 @@ use hopsight_core::{
     policy::{
         drift::{Causes, ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
-        identities::Identities,
         intent::{Stated, UpstreamIntent},
         observation::Observation,
         time::UnixTime,
     },
     report::ConnectionReport,
 };
-use hopsight_export::{
-    Exporter,
-    metrics::drift::{DriftBoard, DriftView},
-};
+use hopsight_export::{Exporter, metrics::drift::DriftBoard};
 use hopsight_identity::onward::OnwardFinder;
 use hopsight_system::{
     clock::{Boot, monotonic_now},
     process::ProcessKey,
     readers::Readers,
 };
-
-/// Component name in `/readyz`.
-const POLICY: &str = "policy";
-/// See [`POLICY`].
-const LISTS: &str = "revocation_lists";
 
 pub(super) struct Evaluator {
     exporter: Exporter,
@@ -94,8 +86,6 @@ pub(super) struct Evaluator {
     offenders: HashMap<HopKey, ProcessKey>,
     unconfigured: Unconfigured,
     chains: Chains,
-    lists: ListDirectory,
-    identities: Identities,
 }
 
 impl Evaluator {
@@ -104,7 +94,6 @@ impl Evaluator {
         exporter: Exporter,
         board: Arc<DriftBoard>,
         policies: PolicyFile,
-        lists: ListDirectory,
         mut proxies: Proxies,
         readers: Readers,
         options: Options,
@@ -152,11 +141,16 @@ impl Evaluator {
             unlisted_at: Instant::now(),
             offenders: HashMap::new(),
             unconfigured,
-            chains: Chains::default(),
-            lists,
-            identities: Identities::default(),
+            chains: Chains::new(ListDirectory::new(None)),
         };
         evaluator.show();
+        evaluator.show_health();
+        evaluator
+    }
+
+    /// The same, with the operator's revocation lists.
+    pub(super) fn with_lists(self, lists: ListDirectory) -> Self {
+        let evaluator = Self { chains: Chains::new(lists), ..self };
         evaluator.show_health();
         evaluator
     }
@@ -186,21 +180,18 @@ impl Evaluator {
         // Of one upstream each server may be spoken to in a way of its own.
         let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
         let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
-        let own = on_disk.as_ref().and_then(|on_disk| on_disk.revoked.as_ref());
-        let lists: Vec<_> = own.into_iter().chain(self.lists.all()).cloned().collect();
         let trusts = trusts.unwrap_or_default();
-        let against = Against { intents: &toward, trusts: &trusts, lists: &lists, at: since };
-        let Found { server_chain, revocation } = self.chains.look(report, against);
-        let chain = server_chain.as_ref().map(|found| found.answer);
+        let (on_disk, at) = (on_disk.as_ref(), since);
+        let against = Against { intents: &toward, trusts: &trusts, on_disk, at };
+        let found = self.chains.look(report, against);
         let record = |exporter: &Exporter, compliance| {
-            let onward = onward.cloned();
             let evaluation = Evaluation {
                 loaded_at,
                 is_to_verify,
                 compliance,
-                onward,
-                chain,
-                revocation: revocation.clone(),
+                onward: onward.cloned(),
+                chain: found.server_chain.as_ref().map(|found| found.answer),
+                revocation: found.revocation.clone(),
             };
             let now = hopsight_system::clock::now();
             if is_told {
@@ -225,13 +216,8 @@ impl Evaluator {
         seen.is_shared = is_shared;
         seen.had_client_certificate = client_certificate_since.is_some();
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
-        seen.on_disk = on_disk.as_ref();
-        seen.server_chain = server_chain.as_deref();
-        seen.newer_elsewhere = report
-            .server_certificate
-            .as_deref()
-            .and_then(|facts| self.identities.note(facts, report.destination, since));
-        seen.revocation = revocation.each_ref().map(Option::as_ref);
+        seen.on_disk = on_disk;
+        found.fill(&mut seen);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             seen.client_certificate = seen.client_certificate.or(seen.configured_certificate);
@@ -286,7 +272,7 @@ impl Evaluator {
         if let Some(before) = self.policies.refresh() {
             self.reconsider(&before);
         }
-        self.lists.refresh();
+        self.chains.lists().refresh();
         self.proxies.tick(&self.readers, monotonic_now(), self.stands_for);
         self.note_who_is_left();
         let now = self.now();
@@ -385,53 +371,6 @@ impl Evaluator {
         if !events.is_empty() {
             self.state.note_change();
             self.unshown = true;
-        }
-    }
-
-    /// Shows which drifts of a hop are open now.
-    fn show_open(&self, proxy: &Arc<str>, upstream: &Arc<str>) {
-        let open = self.tracker.open_of(proxy, upstream);
-        self.exporter.describe(proxy, upstream, |known| {
-            let compliance = known.compliance.as_ref().map(|known| {
-                HopCompliance::new(known.policy.clone(), open, known.exemption.clone())
-            });
-            HopContext { compliance, ..known.clone() }
-        });
-    }
-
-    fn show(&self) {
-        let open: Vec<_> = self.tracker.open().cloned().collect();
-        let mut told: HashSet<_> = open
-            .iter()
-            .map(|drift| (drift.proxy.clone(), drift.upstream.clone(), drift.rule))
-            .collect();
-        let closed = self.tracker.closed().map(|closed| {
-            (closed.drift.proxy.clone(), closed.drift.upstream.clone(), closed.drift.rule)
-        });
-        let mended = closed.filter(|drift| told.insert(drift.clone())).collect();
-        self.board.show(DriftView {
-            open,
-            mended,
-            policy: policy_view::of(&self.exporter, self.policies.in_force()),
-            pending_reload: self.proxies.pending_reload(),
-            workloads: self.proxies.workloads(),
-            beyond_limit: self.tracker.dropped(),
-        });
-    }
-
-    fn show_health(&self) {
-        let health = self.exporter.health();
-        let now = UnixTime::from(SystemTime::now());
-        let (state, detail) = self.policies.health(now);
-        health.set(POLICY, state, detail);
-        if let Some((state, detail)) = self.lists.health() {
-            health.set(LISTS, state, detail);
-        }
-        let configurations = self.proxies.health();
-        for (component, state, detail) in
-            configurations.into_iter().chain(self.proxies.source_health())
-        {
-            health.set(component, state, detail);
         }
     }
 }

@@ -74,13 +74,11 @@ impl ListDirectory {
             let problem = content.as_ref().err()?;
             Some(format!("{}: {problem}", name.display()))
         });
-        Some(match self.problem.clone().or(bad) {
-            Some(problem) => (ComponentState::Degraded, problem),
-            None => {
-                let lists: usize = self.all().map(|lists| lists.lists()).sum();
-                (ComponentState::Ready, format!("{lists} lists of {}", path.display()))
-            }
-        })
+        if let Some(problem) = self.problem.clone().or(bad) {
+            return Some((ComponentState::Degraded, problem));
+        }
+        let lists: usize = self.all().map(|lists| lists.lists()).sum();
+        Some((ComponentState::Ready, format!("{lists} lists of {}", path.display())))
     }
 }
 

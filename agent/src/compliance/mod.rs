@@ -162,12 +162,12 @@ impl ComplianceThread {
             exporter.clone(),
             board.clone(),
             PolicyFile::new(options.policy, options.policy_required),
-            ListDirectory::new(options.revocation_lists),
             Proxies::new(names, PodSources::new(options.sources), options.read_private_keys),
             readers,
             options.drift,
             state,
         );
+        let evaluator = evaluator.with_lists(ListDirectory::new(options.revocation_lists));
         let arrivals = Arrivals::default();
         exporter.register(arrivals.clone());
         let heart = Heart::default();

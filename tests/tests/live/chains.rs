@@ -6,6 +6,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
+    slice,
     time::{Duration, Instant},
 };
 
@@ -199,7 +200,7 @@ fn chains_that_lead_nowhere_are_told() {
     scene.wait(&names, "the healthy hops to be compliant", compliant);
     for hop in faulty {
         let asked_at = Instant::now();
-        let name = std::slice::from_ref(&hop.name);
+        let name = slice::from_ref(&hop.name);
         let found = scene.wait(name, &hop.name, |found| open(found) == [hop.rule]);
         println!("{}: told after {:?}", hop.name, asked_at.elapsed());
         assert_eq!(leads(&found[0]), Some(hop.leads), "{}: {found:#?}", hop.name);
@@ -255,7 +256,7 @@ fn a_certificate_that_was_only_replaced_on_disk_is_told() {
     let found = scene.wait(&names, "the new one to be in use", |hop| {
         compliant(hop) && !renewed(hop, false).is_empty()
     });
-    assert_eq!(renewed(&found[0], false), [old.serial.clone()]);
+    assert_eq!(renewed(&found[0], false), slice::from_ref(&old.serial));
 }
 
 #[test]
@@ -279,8 +280,8 @@ fn a_renewal_under_traffic_is_seen_and_violates_nothing() {
         compliant(hop) && [true, false].iter().all(|side| !renewed(hop, *side).is_empty())
     });
     let [[server, _], [client, _]] = &scene.chains.renewal;
-    assert_eq!(renewed(&found[0], true), [server.serial.clone()]);
-    assert_eq!(renewed(&found[0], false), [client.serial.clone()]);
+    assert_eq!(renewed(&found[0], true), slice::from_ref(&server.serial));
+    assert_eq!(renewed(&found[0], false), slice::from_ref(&client.serial));
     assert_eq!(scene.agent.drifts(), Vec::<serde_json::Value>::new());
 }
 

@@ -10,18 +10,18 @@ use crate::plan::{Listed, NAME, Plan, Sent, Trusted};
 /// A fault by its name, and how many intermediates it takes.
 pub type Fault = (&'static str, usize, fn(&mut Plan));
 
-fn permits(names: &[&str], addresses: &[[u8; 4]]) -> Option<NameConstraints> {
+fn permits(names: &[&str], addresses: &[[u8; 4]]) -> NameConstraints {
     let names = names.iter().map(|name| GeneralSubtree::DnsName((*name).to_owned()));
     let addresses = addresses
         .iter()
         .map(|address| GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix(*address, 8)));
     let permitted_subtrees = names.chain(addresses).collect();
-    Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() })
+    NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() }
 }
 
-fn excludes(name: &str) -> Option<NameConstraints> {
+fn excludes(name: &str) -> NameConstraints {
     let excluded_subtrees = vec![GeneralSubtree::DnsName(name.to_owned())];
-    Some(NameConstraints { permitted_subtrees: Vec::new(), excluded_subtrees })
+    NameConstraints { permitted_subtrees: Vec::new(), excluded_subtrees }
 }
 
 fn dns(names: &[&str]) -> Vec<SanType> {
@@ -114,36 +114,36 @@ pub const FAULTS: &[Fault] = &[
         plan.issuer().is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     }),
     ("names that the root permits", 0, |plan| {
-        plan.root().name_constraints = permits(&["upstream.test"], &[]);
+        plan.root().name_constraints = Some(permits(&["upstream.test"], &[]));
     }),
     ("names that the root does not permit", 0, |plan| {
-        plan.root().name_constraints = permits(&["example.org"], &[]);
+        plan.root().name_constraints = Some(permits(&["example.org"], &[]));
     }),
     ("names that the issuer permits", 1, |plan| {
-        plan.issuer().name_constraints = permits(&["upstream.test"], &[]);
+        plan.issuer().name_constraints = Some(permits(&["upstream.test"], &[]));
     }),
     ("names that the issuer does not permit", 1, |plan| {
-        plan.issuer().name_constraints = permits(&["example.org"], &[]);
+        plan.issuer().name_constraints = Some(permits(&["example.org"], &[]));
     }),
     ("names that the issuer excludes", 1, |plan| {
-        plan.issuer().name_constraints = excludes("upstream.test");
+        plan.issuer().name_constraints = Some(excludes("upstream.test"));
     }),
     ("other names that the issuer excludes", 1, |plan| {
-        plan.issuer().name_constraints = excludes("example.org");
+        plan.issuer().name_constraints = Some(excludes("example.org"));
     }),
     ("an address that the issuer permits", 1, |plan| {
         plan.leaf().subject_alt_names = vec![SanType::IpAddress([10, 0, 0, 1].into())];
-        plan.issuer().name_constraints = permits(&[], &[[10, 0, 0, 0]]);
+        plan.issuer().name_constraints = Some(permits(&[], &[[10, 0, 0, 0]]));
         plan.name = None;
     }),
     ("an address that the issuer does not permit", 1, |plan| {
         plan.leaf().subject_alt_names = vec![SanType::IpAddress([192, 0, 2, 1].into())];
-        plan.issuer().name_constraints = permits(&[], &[[10, 0, 0, 0]]);
+        plan.issuer().name_constraints = Some(permits(&[], &[[10, 0, 0, 0]]));
         plan.name = None;
     }),
     ("one of two names is not permitted", 1, |plan| {
         plan.leaf().subject_alt_names = dns(&[NAME, "a.example.org"]);
-        plan.issuer().name_constraints = permits(&["upstream.test"], &[]);
+        plan.issuer().name_constraints = Some(permits(&["upstream.test"], &[]));
     }),
     ("a critical extension that nobody knows", 0, |plan| {
         let mut extension =

@@ -1,5 +1,8 @@
 //! Where chains lead, against `openssl verify` with the same inputs.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
+#![expect(clippy::disallowed_types, reason = "OpenSSL's command is the truth here")]
+
 mod faults;
 mod plan;
 

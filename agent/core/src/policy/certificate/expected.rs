@@ -18,7 +18,7 @@ pub fn by_all_routes(
     mut verify: impl FnMut(&Arc<Trust>, &[String]) -> Arc<ChainFinding>,
 ) -> Arc<ChainFinding> {
     let routes = intents.iter().flat_map(|intent| intent.routes.iter().chain(&*intent.by_variable));
-    let mut all: Vec<(Option<&Arc<Trust>>, Option<Vec<String>>)> = Vec::new();
+    let mut all = Vec::new();
     for route in routes.filter(|route| route.scheme != Scheme::Plaintext) {
         let file = route.tls.trusted_certificate.as_ref();
         let expected = (file.and_then(|file| trusts.get(&file.value)), names(route, sni));

@@ -328,14 +328,12 @@ fn is_for(own: &X509Certificate<'_>, end_entity: &EndEntityCert<'_>, name: &str)
         GeneralName::DNSName(name) => Some(*name),
         _ => None,
     });
-    match dns.next() {
+    if let Some(first) = dns.next() {
         // What is no name of a host, such as one with an underscore, may still be written there.
-        Some(first) => std::iter::once(first).chain(dns).any(|san| covers(san, name)),
-        None => {
-            let mut common = own.subject().iter_common_name();
-            common.any(|common| common.as_str().is_ok_and(|common| covers(common, name)))
-        }
+        return std::iter::once(first).chain(dns).any(|san| covers(san, name));
     }
+    let mut common = own.subject().iter_common_name();
+    common.any(|common| common.as_str().is_ok_and(|common| covers(common, name)))
 }
 
 /// Whether a name in a certificate is this one, or stands for it by a `*` as its first label.

@@ -32,9 +32,9 @@ fn revoked_certificates_are_told() {
     ] {
         let (client_certificate, server_certificate) = (Some(&presented), Some(&presented));
         let seen = Observation {
-            revocation,
             client_certificate,
             server_certificate,
+            revocation,
             ..observation(verdict)
         };
         assert_eq!(words(policies, None, &seen), expected, "{case}");
