@@ -1,7 +1,11 @@
 //! Where chains lead, against `openssl verify` with the same inputs.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
-#![expect(clippy::disallowed_types, reason = "OpenSSL's command is the truth here")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "OpenSSL's command is the truth here"
+)]
 
 mod faults;
 mod plan;
@@ -172,4 +176,35 @@ fn chains_lead_where_openssl_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(compared >= 200, "{compared} chains are too few");
     explained.assert_none_is_stale();
+}
+
+/// A signature that cannot be checked is no wrong one.
+#[test]
+fn keys_that_nothing_can_be_verified_with_are_told_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        let command = command.current_dir(directory.path()).args(arguments.split(' '));
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    if !openssl("version") {
+        not_run("chains with short keys", "the openssl command is not installed");
+        return;
+    }
+    for make in [
+        "req -x509 -newkey rsa:1024 -nodes -keyout ca.key -out ca.pem -subj /CN=short -days 9",
+        "req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf",
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -set_serial 2 -days 8 -out leaf.pem",
+        "x509 -in leaf.pem -outform der -out leaf.der",
+        "verify -CAfile ca.pem -auth_level 0 leaf.pem",
+    ] {
+        assert!(openssl(make), "openssl {make}");
+    }
+    let end_entity = fs::read(directory.path().join("leaf.der")).unwrap().into();
+    let chain = Chain { end_entity, length: 1, ..Chain::default() };
+    let trust = Trust::read(&fs::read(directory.path().join("ca.pem")).unwrap()).unwrap();
+    let begin = certificate::facts(&chain).unwrap().not_before;
+    let at = UnixTime::from_secs(begin.try_into().unwrap());
+    let found = presented(&chain, &trust, &[], Purpose::Server, at);
+    assert_eq!(found.answer.as_str(), "unknown", "{found:?}");
 }

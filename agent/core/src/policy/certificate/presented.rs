@@ -5,14 +5,11 @@ use std::{ops::Range, time::Duration};
 
 use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, VerifiedPath};
-use x509_parser::{
-    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _,
-    public_key::PublicKey,
-};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
 use super::{
     ChainWord, Trust,
-    trust::{Ca, may_sign, validity},
+    trust::{Ca, has_unusual_key, may_sign, validity},
 };
 use crate::{
     policy::time::UnixTime,
@@ -225,7 +222,7 @@ impl Verifier<'_> {
                 ChainWord::TooLong,
                 format!("there are more CAs above \"{subject}\" than one allows"),
             ),
-            Error::InvalidSignatureForPublicKey if !self.has_short_key() => (
+            Error::InvalidSignatureForPublicKey if !self.has_unusual_key() => (
                 ChainWord::NotSigned,
                 "a certificate was not signed by the issuer it names".to_owned(),
             ),
@@ -266,13 +263,10 @@ impl Verifier<'_> {
         (ChainWord::Unknown, "its certificates name each other as issuers".to_owned())
     }
 
-    /// ring refuses RSA keys below 2048 bits as if the signature were wrong.
-    fn has_short_key(&self) -> bool {
-        let is_short = |certificate: &X509Certificate<'_>| match certificate.public_key().parsed() {
-            Ok(PublicKey::RSA(key)) => key.key_size() < 2048,
-            _ => false,
-        };
-        self.certificates.iter().any(is_short)
+    /// Whether a key may be to blame for a signature that seems wrong.
+    fn has_unusual_key(&self) -> bool {
+        self.certificates.iter().any(has_unusual_key)
+            || self.trust.cas.iter().any(|ca| ca.has_unusual_key)
     }
 
     /// The times around `now` in which no certificate begins or ends.

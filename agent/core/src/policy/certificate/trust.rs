@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::anchor_from_trusted_cert;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, public_key::PublicKey};
 
 use super::{CertificateError, certificates};
 use crate::tls::{fingerprint::Fingerprint, name::distinguished_name};
@@ -33,6 +33,8 @@ pub(super) struct Ca {
     pub(super) may_sign: bool,
     /// CAs below it at most that are not self-issued.
     pub(super) path_length: Option<usize>,
+    /// Its key is one that nothing can be verified with here.
+    pub(super) has_unusual_key: bool,
 }
 
 impl Trust {
@@ -93,6 +95,7 @@ impl Ca {
             path_length: constraints
                 .and_then(|constraints| constraints.value.path_len_constraint)
                 .and_then(|length| usize::try_from(length).ok()),
+            has_unusual_key: has_unusual_key(&certificate),
             der: der.clone().into_owned(),
         })
     }
@@ -109,5 +112,13 @@ pub(super) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     match certificate.key_usage() {
         Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
         Err(_) => false,
+    }
+}
+
+/// Whether its key is RSA of a size that ring refuses, as if signatures by it were wrong.
+pub(super) fn has_unusual_key(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => !(2_048..=8_192).contains(&key.key_size()),
+        _ => false,
     }
 }
