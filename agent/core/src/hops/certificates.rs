@@ -60,10 +60,10 @@ pub struct CertificateInUse {
     pub chain: Option<ChainWord>,
     /// The one that it was seen to come in the place of, of the same subject and kind of key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renews: Option<Renewed>,
+    pub renews: Option<Box<Renewed>>,
     /// Whether it is revoked, as it was last told; absent where nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revocation: Option<Revocation>,
+    pub revocation: Option<Box<Revocation>>,
     /// The same on the clock that ages are reckoned in.
     #[serde(skip)]
     heard: Timestamp,
@@ -84,8 +84,10 @@ impl CertificateInUse {
         if is_told || self.chain.is_none() {
             self.chain = found.chain;
         }
-        if found.revocation.is_some() {
-            self.revocation.clone_from(&found.revocation);
+        if let Some(says) = &found.revocation
+            && self.revocation.as_deref() != Some(says)
+        {
+            self.revocation = Some(says.clone().into());
         }
     }
 
@@ -289,14 +291,14 @@ impl Side {
             match all.iter_mut().find(|seen| seen.facts == facts) {
                 Some(known) => known.seen(report, &found, now),
                 None => all.push(CertificateInUse {
-                    renews: renewed(all, &facts, now),
+                    renews: renewed(all, &facts, now).map(Box::new),
                     facts,
                     evidence: evidence(report),
                     connections: report.is_final.into(),
                     first_seen: now.unix_seconds,
                     last_seen: now.unix_seconds,
                     chain: found.chain,
-                    revocation: found.revocation,
+                    revocation: found.revocation.map(Box::new),
                     heard: now.monotonic,
                 }),
             }

@@ -227,7 +227,8 @@ fn merged<'s>(all: impl Iterator<Item = &'s CertificateInUse>) -> Vec<Certificat
                     known.chain = one.chain;
                 }
                 let is_revoked = |says: &Revocation| says.answer == RevocationWord::Revoked;
-                if !known.revocation.as_ref().is_some_and(is_revoked) && one.revocation.is_some() {
+                if !known.revocation.as_deref().is_some_and(is_revoked) && one.revocation.is_some()
+                {
                     known.revocation.clone_from(&one.revocation);
                 }
             }
