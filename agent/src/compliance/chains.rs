@@ -14,13 +14,13 @@ use hopsight_core::{
     health::ComponentState,
     policy::{
         certificate::{
-            ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust,
+            ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust, Trusts,
             by_all_routes, presented, revocation,
         },
         identities::{Identities, Newer},
         intent::{Route, UpstreamIntent},
         observation::Observation,
-        on_disk::{OnDisk, Trusts},
+        on_disk::OnDisk,
         time::UnixTime,
     },
     report::ConnectionReport,

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use hopsight_core::{
     policy::{
-        certificate::{self, Revoked, Trust},
+        certificate::{self, Revoked, Trust, Trusts},
         files::ConfigFiles as _,
         intent::{Intent, Text, TlsIntent, UpstreamIntent},
-        on_disk::{OnDisk, Trusts},
+        on_disk::OnDisk,
     },
     tls::certificate_facts::CertificateFacts,
 };

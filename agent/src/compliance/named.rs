@@ -10,9 +10,9 @@ use hopsight_core::{
     hops::{ends::Ends, labels},
     model::canonical,
     policy::{
-        certificate::CertificateFinding,
+        certificate::{CertificateFinding, Trusts},
         intent::{Server, ServerAddress, UpstreamIntent},
-        on_disk::{OnDisk, Trusts},
+        on_disk::OnDisk,
         time::UnixTime,
     },
     report::ConnectionReport,

@@ -1,15 +1,9 @@
 //! What the files of a route say by now, whether or not the proxy has loaded them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{
-    certificate::{Revoked, Trust},
-    time::UnixTime,
-};
+use super::{certificate::Revoked, time::UnixTime};
 use crate::tls::certificate_facts::CertificateFacts;
-
-/// The CA files of a configuration that can be read, by their paths.
-pub type Trusts = BTreeMap<String, Arc<Trust>>;
 
 /// Files that the configuration of a route names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

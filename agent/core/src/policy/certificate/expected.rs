@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{ChainFinding, ChainWord, Trust};
-use crate::policy::{
-    intent::{Route, Scheme, Text, UpstreamIntent},
-    on_disk::Trusts,
-};
+use super::{ChainFinding, ChainWord, Trust, Trusts};
+use crate::policy::intent::{Route, Scheme, Text, UpstreamIntent};
 
 /// Where a chain leads by all routes that a connection may have taken, one of which asked for the server
 /// name `sni`. `verify` follows it to CAs, for one of these names. It leads to what is trusted if it

@@ -24,7 +24,7 @@ pub use revocation::{
     Revocation, RevocationFinding, RevocationReason, RevocationWord, Shown, revocation,
 };
 pub use revoked::Revoked;
-pub use trust::Trust;
+pub use trust::{Trust, Trusts};
 
 use crate::tls::{certificate as tls, certificate_facts::CertificateFacts};
 

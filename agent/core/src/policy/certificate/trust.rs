@@ -1,6 +1,6 @@
 //! CA certificates that a configuration trusts.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::anchor_from_trusted_cert;
@@ -22,6 +22,9 @@ pub struct Trust {
     pub(super) cas: Vec<Ca>,
     digest: Fingerprint,
 }
+
+/// The CA files of a configuration that can be read, by their paths.
+pub type Trusts = BTreeMap<String, Arc<Trust>>;
 
 /// What a verifier does not ask of the CA that it ends at, and OpenSSL does.
 #[derive(Clone, Debug, PartialEq, Eq)]
