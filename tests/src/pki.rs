@@ -1,5 +1,7 @@
 //! Certificates for the upstreams and their clients, made for every run.
 
+mod chains;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,6 +14,8 @@ use rcgen::{
     DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+
+pub use chains::Chains;
 
 /// Every upstream is known under a name of this domain.
 pub const DOMAIN: &str = "upstream.test";
@@ -136,28 +140,7 @@ pub fn revocable_client(dir: &Path, name: &str) -> anyhow::Result<Revocable> {
     let authority = Authority::root("hopsight revoking root")?;
     let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
     let client = authority.issue(dir, name, &client)?;
-    let (digits, _) = client.serial.as_bytes().as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| anyhow::Ok(u8::from_str_radix(str::from_utf8(pair)?, 16)?);
-    let serial = digits.iter().map(byte).collect::<Result<Vec<_>, _>>()?;
-    let list = |revoked: &[SerialNumber]| {
-        let revoked = revoked.iter().map(|serial_number| RevokedCertParams {
-            serial_number: serial_number.clone(),
-            revocation_time: date_time_ymd(2024, 2, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 2, 1),
-            next_update: date_time_ymd(2074, 2, 1),
-            crl_number: SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let list = params.signed_by(&authority.issuer).context("sign a revocation list")?;
-        list.pem().context("write a revocation list as PEM")
-    };
-    Ok(Revocable { empty: list(&[])?, revoking: list(&[SerialNumber::from(serial)])?, client })
+    Ok(Revocable { empty: authority.list(&[])?, revoking: authority.list(&[&client])?, client })
 }
 
 /// An extension of this many bytes under a number for documentation (RFC 5612); none for 0.
@@ -191,6 +174,31 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).context("sign intermediate")?.pem();
         let tail = certificate.clone();
         Ok(Self { issuer: Issuer::new(params, key), certificate, tail })
+    }
+
+    /// A list of its own that revokes these, PEM.
+    fn list(&self, revoked: &[&Identity]) -> anyhow::Result<String> {
+        let entry = |revoked: &&Identity| {
+            let (digits, _) = revoked.serial.as_bytes().as_chunks::<2>();
+            let byte = |pair: &[u8; 2]| anyhow::Ok(u8::from_str_radix(str::from_utf8(pair)?, 16)?);
+            let serial = digits.iter().map(byte).collect::<Result<Vec<_>, _>>()?;
+            anyhow::Ok(RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: date_time_ymd(2024, 2, 1),
+                reason_code: None,
+                invalidity_date: None,
+            })
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 2, 1),
+            next_update: date_time_ymd(2074, 2, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect::<Result<_, _>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).context("sign a revocation list")?;
+        list.pem().context("write a revocation list as PEM")
     }
 
     fn issue(

@@ -10,6 +10,7 @@ use crate::{
         Timestamp, Word,
     },
     tls::{
+        certificate::Chain,
         certificate_facts::{CertificateAbsence, CertificateFacts},
         cryptography::CryptographyFacts,
     },
@@ -180,11 +181,17 @@ pub struct ConnectionReport {
     /// Why there is no `server_certificate`, where the connection is TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_certificate_absent: Option<CertificateAbsence>,
+    /// The upstream's certificates as they were sent, for policy to judge.
+    #[serde(skip)]
+    pub server_chain: Option<Arc<Chain>>,
     /// The proxy's certificate.
     pub client_certificate: Option<Arc<CertificateFacts>>,
     /// Why there is no `client_certificate`, where the connection is TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_absent: Option<CertificateAbsence>,
+    /// The proxy's certificates as they were sent, for policy to judge.
+    #[serde(skip)]
+    pub client_chain: Option<Arc<Chain>>,
     /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
     pub verify_error: Option<i32>,
     /// Clear-text protocol spoken first: `http/1`, `h2c`, or the upgrade (`starttls`) protocol.

@@ -22,7 +22,9 @@ use self::{
     unconfigured::Unconfigured,
 };
 use super::{
+    chains::{Against, Chains},
     kept::KeptState,
+    lists::ListDirectory,
     named::Named,
     policy_file::PolicyFile,
     provisional::Provisional,
@@ -84,6 +86,7 @@ pub(super) struct Evaluator {
     /// configuration that is known.
     offenders: HashMap<HopKey, ProcessKey>,
     unconfigured: Unconfigured,
+    chains: Chains,
 }
 
 impl Evaluator {
@@ -139,8 +142,16 @@ impl Evaluator {
             unlisted_at: Instant::now(),
             offenders: HashMap::new(),
             unconfigured,
+            chains: Chains::new(ListDirectory::new(None)),
         };
         evaluator.show();
+        evaluator.show_health();
+        evaluator
+    }
+
+    /// The same, with the operator's revocation lists.
+    pub(super) fn with_lists(self, lists: ListDirectory) -> Self {
+        let evaluator = Self { chains: Chains::new(lists), ..self };
         evaluator.show_health();
         evaluator
     }
@@ -157,7 +168,7 @@ impl Evaluator {
     ) -> Ends {
         let now = self.now();
         let since = now - opened_at.elapsed();
-        let Named { ends, upstream, intents, certificate, on_disk, configured_at } =
+        let Named { ends, upstream, intents, certificate, on_disk, trusts, configured_at } =
             Named::find(report, proxy.as_ref(), &self.proxies);
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let known = self.exporter.hop(&ends.proxy, &ends.upstream);
@@ -169,9 +180,22 @@ impl Evaluator {
             self.say(&asked, proxy.as_ref(), &known);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
         let is_to_verify = intent.as_ref().is_some_and(|intent| intent.verify == Stated::Yes);
+        // Of one upstream each server may be spoken to in a way of its own.
+        let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
+        let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
+        let trusts = trusts.unwrap_or_default();
+        let (on_disk, at) = (on_disk.as_ref(), since);
+        let against = Against { intents: &toward, trusts: &trusts, on_disk, at };
+        let found = self.chains.look(report, against);
         let record = |exporter: &Exporter, compliance| {
-            let onward = onward.cloned();
-            let evaluation = Evaluation { loaded_at, is_to_verify, compliance, onward };
+            let evaluation = Evaluation {
+                loaded_at,
+                is_to_verify,
+                compliance,
+                onward: onward.cloned(),
+                chain: found.server_chain.as_ref().map(|found| found.answer),
+                revocation: found.revocation.clone(),
+            };
             let now = hopsight_system::clock::now();
             if is_told {
                 exporter.count_between(&ends, report, evaluation, now);
@@ -196,7 +220,8 @@ impl Evaluator {
         seen.is_shared = is_shared;
         seen.had_client_certificate = client_certificate_since.is_some() && is_in_force;
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
-        seen.on_disk = on_disk.as_ref();
+        seen.on_disk = on_disk;
+        found.fill(&mut seen);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.
             seen.client_certificate = seen.client_certificate.or(seen.configured_certificate);
@@ -205,9 +230,6 @@ impl Evaluator {
         let hop = seen.subject();
         let policy = policies.find(&hop);
         let exemption = |rule| exemptions.find(&hop, rule, now);
-        // Of one upstream each server may be spoken to in a way of its own.
-        let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
-        let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
         let assessment =
             assess(policy, &toward, &seen, now).with_exempt(|rule| exemption(rule).is_some());
         let exemption = assessment.exempt().find_map(exemption).cloned();
@@ -254,6 +276,7 @@ impl Evaluator {
         if let Some(before) = self.policies.refresh() {
             self.reconsider(&before);
         }
+        self.chains.lists().refresh();
         self.proxies.tick(&self.readers, monotonic_now(), self.stands_for);
         if self.proxies.take_load() {
             self.state.note_change();

@@ -6,11 +6,13 @@
 //! That thread opens no file of a watched process: others read them ([`hopsight_system::readers`]),
 //! and a report waits for them for a second at most.
 
+mod chains;
 mod configuration;
 mod disk;
 mod evaluator;
 mod instance;
 mod kept;
+mod lists;
 mod loaded;
 mod loads;
 mod look;
@@ -47,8 +49,8 @@ use anyhow::Context as _;
 pub use policy_file::read_policy;
 
 use self::{
-    evaluator::Evaluator, names::Names, policy_file::PolicyFile, proxies::Proxies,
-    waiting::Submitted,
+    evaluator::Evaluator, lists::ListDirectory, names::Names, policy_file::PolicyFile,
+    proxies::Proxies, waiting::Submitted,
 };
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{
@@ -86,6 +88,8 @@ pub struct ComplianceOptions {
     pub policy: Option<PathBuf>,
     /// Whether an agent that cannot use its policy file has failed.
     pub policy_required: bool,
+    /// The operator's directory of revocation lists.
+    pub revocation_lists: Option<PathBuf>,
     /// Directory of what outlives the agent, made if it is missing; if absent, nothing does.
     pub state: Option<PathBuf>,
     /// Patience and limits of drift.
@@ -103,6 +107,7 @@ impl Default for ComplianceOptions {
         Self {
             policy: None,
             policy_required: false,
+            revocation_lists: None,
             state: None,
             drift: drift::Options::default(),
             queue: 16_384,
@@ -164,6 +169,7 @@ impl ComplianceThread {
             options.drift,
             state,
         );
+        let evaluator = evaluator.with_lists(ListDirectory::new(options.revocation_lists));
         let arrivals = Arrivals::default();
         exporter.register(arrivals.clone());
         let heart = Heart::default();

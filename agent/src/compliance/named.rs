@@ -10,7 +10,7 @@ use hopsight_core::{
     hops::{ends::Ends, labels},
     model::canonical,
     policy::{
-        certificate::CertificateFinding,
+        certificate::{CertificateFinding, Trusts},
         intent::{Server, ServerAddress, UpstreamIntent},
         on_disk::OnDisk,
         time::UnixTime,
@@ -30,6 +30,8 @@ pub(super) struct Named<'p> {
     pub(super) certificate: Option<Arc<CertificateFinding>>,
     /// What the files say by now that the configuration names for it.
     pub(super) on_disk: Option<OnDisk>,
+    /// The CA files that it names.
+    pub(super) trusts: Option<Arc<Trusts>>,
     /// Since when the proxy runs the configuration it runs.
     pub(super) configured_at: Option<UnixTime>,
 }
@@ -110,6 +112,7 @@ impl<'p> Named<'p> {
         let certificate =
             only.and_then(|(configuration, one)| configuration.client_certificate(one).cloned());
         let disk = proxy.and_then(|proxy| proxies.disk(proxy));
+        let trusts = disk.map(|disk| disk.trusts().clone());
         let on_disk = disk.zip(configured).map(|(disk, configured)| disk.of(configured));
         let service = proxies.service(report.destination, report.dst.parse().ok());
         let stable = configured.and_then(UpstreamIntent::stable_name);
@@ -144,6 +147,7 @@ impl<'p> Named<'p> {
             intents,
             certificate,
             on_disk,
+            trusts,
             configured_at: configured_at(configuration, started_at),
         }
     }

@@ -16,6 +16,8 @@ pub struct PolicyConfig {
     pub file: Option<PathBuf>,
     /// Whether an agent that cannot use its policy file is not ready.
     pub required: bool,
+    /// Directory of revocation lists; if absent, only those are known that configurations name.
+    pub revocation_lists: Option<PathBuf>,
     /// Directory in which hops and open drift survive a restart; if absent, nothing does.
     pub state_directory: Option<PathBuf>,
     /// Most connection reports that may wait to be evaluated.
@@ -37,6 +39,7 @@ impl Default for PolicyConfig {
         let ComplianceOptions {
             policy,
             policy_required,
+            revocation_lists,
             state,
             drift,
             queue,
@@ -46,6 +49,7 @@ impl Default for PolicyConfig {
         Self {
             file: policy,
             required: policy_required,
+            revocation_lists,
             state_directory: state,
             queue,
             settle_seconds: drift.settle.as_secs(),
@@ -64,6 +68,7 @@ impl PolicyConfig {
         ComplianceOptions {
             policy: self.file.clone(),
             policy_required: self.required,
+            revocation_lists: self.revocation_lists.clone(),
             state: self.state_directory.clone(),
             drift: drift::Options {
                 settle: Duration::from_secs(self.settle_seconds),

@@ -18,6 +18,7 @@ use hopsight_core::{
     },
     model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified},
     policy::{
+        certificate::{ChainWord, RevocationReason, RevocationWord},
         drift::{ClosedDrift, DriftEvent, Rule},
         intent::{Place, Scheme, Stated},
     },
@@ -310,6 +311,13 @@ fn words_are_those_of_the_code() {
     }
     let hops = schema("hops.schema.json");
     assert_eq!(hops["$defs"]["post_quantum"]["enum"], json!(words!(PostQuantum)));
+    for (kind, words) in [
+        ("chain_word", words!(ChainWord)),
+        ("revocation_word", words!(RevocationWord)),
+        ("revocation_reason", words!(RevocationReason)),
+    ] {
+        assert_eq!(hops["$defs"][kind]["enum"], json!(words), "{kind}");
+    }
     let events = schema("events.schema.json");
     assert_eq!(events["$defs"]["early_data"]["enum"], json!(words!(EarlyData)));
     for name in ["HOPS.md", "EVENTS.md"] {

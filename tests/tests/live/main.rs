@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
+mod chains;
 mod clock;
 mod early_data;
 mod hops;
 mod intent;
+mod inventory;
 mod lifecycle;
 mod matrix;
 mod mid_stream;

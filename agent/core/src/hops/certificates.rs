@@ -4,9 +4,13 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{labels::bounded_certificate, moment::Moment, pool::CertificatePool, silence::Silence};
+use super::{
+    evaluation::Evaluation, labels::bounded_certificate, moment::Moment, pool::CertificatePool,
+    silence::Silence,
+};
 use crate::{
     model::{Evidence, Timestamp},
+    policy::certificate::{ChainWord, Revocation},
     report::ConnectionReport,
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts},
@@ -22,6 +26,15 @@ const MAX_CERTIFICATES: usize = 8;
 /// and kind of key: it was renewed. While both are seen both are in use. One of another kind of key
 /// may be for other clients, and replaces nothing.
 const RENEWED_AFTER: Duration = Duration::from_mins(5);
+
+/// The certificate that another came in the place of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Its serial number.
+    pub serial: String,
+    /// The seconds of its validity that were left then; below 0 where it had ended.
+    pub seconds_left: f64,
+}
 
 /// One certificate in use. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +54,16 @@ pub struct CertificateInUse {
     /// When the newest was.
     #[serde(default)]
     pub last_seen: f64,
+    /// Where its chain leads, by what the configuration trusts, as it was last told; absent where
+    /// nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainWord>,
+    /// The one that it was seen to come in the place of, of the same subject and kind of key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<Box<Renewed>>,
+    /// Whether it is revoked, as it was last told; absent where nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Box<Revocation>>,
     /// The same on the clock that ages are reckoned in.
     #[serde(skip)]
     heard: Timestamp,
@@ -52,11 +75,20 @@ impl CertificateInUse {
         Evidence::None
     }
 
-    fn seen(&mut self, report: &ConnectionReport, now: Moment) {
+    fn seen(&mut self, report: &ConnectionReport, found: &Found, now: Moment) {
         self.connections += u64::from(report.is_final);
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.evidence = self.evidence.max(evidence(report));
+        let is_told = found.chain.is_some_and(|answer| answer != ChainWord::Unknown);
+        if is_told || self.chain.is_none() {
+            self.chain = found.chain;
+        }
+        if let Some(says) = &found.revocation
+            && self.revocation.as_deref() != Some(says)
+        {
+            self.revocation = Some(says.clone().into());
+        }
     }
 
     /// Whether it stands in the other's place by now.
@@ -81,6 +113,12 @@ fn evidence(report: &ConnectionReport) -> Evidence {
 pub struct Certificates {
     server: Side,
     client: Side,
+}
+
+/// What was found of a certificate by who knows more than the connection.
+struct Found {
+    chain: Option<ChainWord>,
+    revocation: Option<Revocation>,
 }
 
 /// One side's.
@@ -128,13 +166,21 @@ impl From<Certificates> for Shown {
 impl Certificates {
     /// Notes those of a report, also of a refused handshake: an expired certificate is seen
     /// exactly there.
-    pub(super) fn record(&mut self, report: &ConnectionReport, now: Moment) {
+    pub(super) fn record(
+        &mut self,
+        report: &ConnectionReport,
+        evaluation: &Evaluation,
+        now: Moment,
+    ) {
+        let [revocation, client_revocation] = evaluation.revocation.clone();
+        let found = Found { chain: evaluation.chain, revocation };
         let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
         let server = (server_certificate.as_ref(), *server_certificate_absent);
-        self.server.note(server, report, now);
+        self.server.note(server, report, found, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
         let client = (client_certificate.as_ref(), *client_certificate_absent);
-        self.client.note(client, report, now);
+        let found = Found { chain: None, revocation: client_revocation };
+        self.client.note(client, report, found, now);
     }
 
     /// Those in use, with how they were seen: the server's, and the proxy's.
@@ -204,6 +250,21 @@ impl Certificates {
     }
 }
 
+/// The one of these that a new certificate stands in the place of by now.
+#[expect(clippy::cast_precision_loss, reason = "seconds of a few thousand years are exact")]
+fn renewed(all: &[CertificateInUse], new: &CertificateFacts, now: Moment) -> Option<Renewed> {
+    let is_older = |old: &&CertificateInUse| {
+        old.facts.subject == new.subject
+            && old.facts.public_key == new.public_key
+            && old.facts.not_before < new.not_before
+    };
+    let newest = all.iter().filter(is_older).max_by_key(|old| old.facts.not_before)?;
+    Some(Renewed {
+        serial: newest.facts.serial.clone(),
+        seconds_left: newest.facts.not_after as f64 - now.unix_seconds,
+    })
+}
+
 /// The facts, shared where they are bounded, else as a bounded copy.
 fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
     let bounded = bounded_certificate(facts);
@@ -215,6 +276,7 @@ impl Side {
         &mut self,
         (facts, absent): (Option<&Arc<CertificateFacts>>, Option<CertificateAbsence>),
         report: &ConnectionReport,
+        found: Found,
         now: Moment,
     ) {
         let Some(facts) = facts else {
@@ -223,17 +285,20 @@ impl Side {
         };
         let all = &mut self.seen;
         if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
-            known.seen(report, now);
+            known.seen(report, &found, now);
         } else {
             let facts = bounded(facts);
             match all.iter_mut().find(|seen| seen.facts == facts) {
-                Some(known) => known.seen(report, now),
+                Some(known) => known.seen(report, &found, now),
                 None => all.push(CertificateInUse {
+                    renews: renewed(all, &facts, now).map(Box::new),
                     facts,
                     evidence: evidence(report),
                     connections: report.is_final.into(),
                     first_seen: now.unix_seconds,
                     last_seen: now.unix_seconds,
+                    chain: found.chain,
+                    revocation: found.revocation.map(Box::new),
                     heard: now.monotonic,
                 }),
             }
@@ -257,5 +322,42 @@ impl Side {
         };
         let mut gone = self.seen.iter().map(is_gone).collect::<Vec<_>>().into_iter();
         self.seen.retain(|_| gone.next() != Some(true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hops::testing::{at, certificate, report},
+        model::Security,
+    };
+
+    #[test]
+    fn a_renewal_is_noted_with_what_was_left() {
+        let presents = |name: &str, not_before, not_after| {
+            let facts = CertificateFacts {
+                not_before,
+                serial: not_before.to_string(),
+                ..certificate(name, not_after)
+            };
+            ConnectionReport { server_certificate: Some(facts.into()), ..report(1, Security::Tls) }
+        };
+        let mut certificates = Certificates::default();
+        for (name, report, now, expected) in [
+            ("the first", presents("a", 100, 1_000), 200.0, None),
+            ("another subject", presents("b", 150, 1_000), 210.0, None),
+            ("a newer one", presents("a", 300, 2_000), 400.0, Some(("100", 600.0))),
+            ("after the end", presents("a", 400, 3_000), 2_001.0, Some(("300", -1.0))),
+            ("the first again", presents("a", 100, 1_000), 2_002.0, None),
+        ] {
+            certificates.record(&report, &Evaluation::default(), at(now));
+            let [server, _] = certificates.in_use();
+            let facts = report.server_certificate.as_ref();
+            let seen = server.iter().find(|seen| Some(&seen.facts) == facts).unwrap();
+            let renews = seen.renews.as_ref();
+            let renews = renews.map(|renewed| (renewed.serial.as_str(), renewed.seconds_left));
+            assert_eq!(renews, expected, "{name}");
+        }
     }
 }

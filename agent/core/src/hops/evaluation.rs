@@ -1,7 +1,10 @@
 //! What is known of a connection beside its report.
 
 use super::onward::Onward;
-use crate::policy::drift::Compliance;
+use crate::policy::{
+    certificate::{ChainWord, Revocation},
+    drift::Compliance,
+};
 
 /// What is known of a connection beside its report.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,4 +20,9 @@ pub struct Evaluation {
     /// What takes it further where it is plaintext; absent where nothing is known that would encrypt
     /// it.
     pub onward: Option<Onward>,
+    /// Where the chain leads that the upstream presented; absent where nobody looked.
+    pub chain: Option<ChainWord>,
+    /// Whether the certificates are revoked that the upstream and the proxy presented; absent where
+    /// nobody looked.
+    pub revocation: [Option<Revocation>; 2],
 }

@@ -84,7 +84,7 @@ impl Server {
     ) {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
-        self.certificates.record(report, now);
+        self.certificates.record(report, &evaluation, now);
         self.treatments.retain_mut(|treatment| treatment.withdraw(report.connection));
         let is_certain = is_certain(&report.verdict);
         if is_certain {

@@ -13,6 +13,7 @@ pub mod exempt;
 pub mod files;
 pub mod glob;
 pub mod haproxy;
+pub mod identities;
 pub mod intent;
 pub mod kind;
 pub mod lint;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    certificate::{ChainFinding, Revocation},
+    identities::Newer,
     on_disk::OnDisk,
     rules::{Subject, parse_version},
     time::UnixTime,
@@ -62,6 +64,13 @@ pub struct Observation<'a> {
     pub configured_certificate: Option<&'a CertificateFacts>,
     /// What its files say by now, where they can be read.
     pub on_disk: Option<&'a OnDisk>,
+    /// Where the upstream's chain leads, where that was looked at.
+    pub server_chain: Option<&'a ChainFinding>,
+    /// Whether the certificates are revoked that the upstream and the proxy presented, where that was
+    /// looked at.
+    pub revocation: [Option<&'a Revocation>; 2],
+    /// Who presents a newer certificate of the upstream's identity, if anybody does.
+    pub newer_elsewhere: Option<Newer>,
     /// When the connection was opened.
     pub at: UnixTime,
     /// The last that is said of this connection.
@@ -107,6 +116,9 @@ impl<'a> Observation<'a> {
             carried_from: report.carried_from.as_ref(),
             configured_certificate: None,
             on_disk: None,
+            server_chain: None,
+            revocation: [None; 2],
+            newer_elsewhere: None,
             at,
             is_final: report.is_final,
             loaded_at: None,

@@ -10,6 +10,8 @@ use crate::tls::certificate_facts::CertificateFacts;
 pub struct OnDisk {
     /// The client certificate, and when its file was last changed.
     pub certificate: Option<(Arc<CertificateFacts>, UnixTime)>,
+    /// Every route to the upstream presents that one and no other.
+    pub is_of_all_routes: bool,
     /// What the revocation lists revoke.
     pub revoked: Option<Arc<Revoked>>,
 }

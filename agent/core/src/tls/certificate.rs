@@ -27,9 +27,11 @@ use crate::{
 /// that are. Chains in use have one to three.
 pub const MAX_ISSUERS: usize = 7;
 const MAX_ISSUER_DER: usize = 16 * 1024;
+/// Bytes of a chain that is kept whole for others to verify.
+const MAX_WHOLE: usize = 32 * 1024;
 
 /// What is kept of the certificates in one Certificate message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Chain {
     /// The first, which is the end entity's, DER encoded; empty if there is none.
     pub end_entity: Box<[u8]>,
@@ -54,6 +56,18 @@ impl Chain {
         }
         self.length += 1;
         Ok(())
+    }
+}
+
+impl Chain {
+    /// Whether every certificate of it is kept.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.issuers.len() + 1 == self.length
+    }
+
+    fn bytes(&self) -> usize {
+        self.end_entity.len() + self.issuers.iter().map(|der| der.len()).sum::<usize>()
     }
 }
 
@@ -140,32 +154,49 @@ const MAX_REMEMBERED: usize = 256;
 /// Longest certificate whose facts are remembered, in bytes.
 const MAX_REMEMBERED_DER: usize = 4096;
 
+/// What one side sent: the facts, and the chain itself for those who verify it; `None` where that is
+/// larger than anybody keeps.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Facts of its end entity.
+    pub facts: Arc<CertificateFacts>,
+    /// The chain.
+    pub chain: Option<Arc<Chain>>,
+}
+
 /// Facts of the certificates seen lately: a proxy meets the same few over and over.
 #[derive(Debug, Default)]
 pub struct CertificateMemory {
-    by_der: HashMap<Box<[u8]>, Arc<CertificateFacts>>,
+    by_der: HashMap<Box<[u8]>, Sent>,
     /// Those behind them; `None` of what is not X.509.
     issuers: HashMap<Box<[u8]>, Option<Arc<IssuerFacts>>>,
 }
 
 impl CertificateMemory {
-    /// As [`facts`].
+    /// As [`facts`], with the chain.
     ///
     /// # Errors
     /// As [`facts`].
-    pub fn facts(&mut self, chain: &Chain) -> Result<Arc<CertificateFacts>, Malformed> {
-        let Chain { end_entity: der, issuers, length } = chain;
-        let issuers: Vec<_> = issuers.iter().filter_map(|der| self.issuer(der)).collect();
-        if let Some(known) = self.by_der.get(der) {
-            return Ok(if known.chain_length == *length && known.issuers == issuers {
-                known.clone()
-            } else {
-                CertificateFacts { chain_length: *length, issuers, ..(**known).clone() }.into()
-            });
+    pub fn sent(&mut self, chain: &Chain) -> Result<Sent, Malformed> {
+        let known = self.by_der.get(&chain.end_entity);
+        let is_known = |known: &&Sent| known.chain.as_deref() == Some(chain);
+        if let Some(known) = known.filter(is_known) {
+            return Ok(known.clone());
         }
-        let facts = Arc::new(CertificateFacts { issuers, ..end_entity(chain)? });
-        remember(&mut self.by_der, der, &facts);
-        Ok(facts)
+        let issuers: Vec<_> = chain.issuers.iter().filter_map(|der| self.issuer(der)).collect();
+        let facts = match self.by_der.get(&chain.end_entity).map(|known| &known.facts) {
+            Some(known) if known.chain_length == chain.length && known.issuers == issuers => {
+                known.clone()
+            }
+            Some(known) => {
+                CertificateFacts { chain_length: chain.length, issuers, ..(**known).clone() }.into()
+            }
+            None => Arc::new(CertificateFacts { issuers, ..end_entity(chain)? }),
+        };
+        let whole = (chain.bytes() <= MAX_WHOLE).then(|| Arc::new(chain.clone()));
+        let sent = Sent { facts, chain: whole };
+        remember(&mut self.by_der, &chain.end_entity, &sent);
+        Ok(sent)
     }
 
     fn issuer(&mut self, der: &[u8]) -> Option<Arc<IssuerFacts>> {

@@ -1,13 +1,16 @@
 //! The inventory as one table.
 
-use hopsight_core::tls::{
-    certificate_facts::CertificateAbsence,
-    cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
+use hopsight_core::{
+    policy::certificate::{ChainWord, RevocationWord},
+    tls::{
+        certificate_facts::CertificateAbsence,
+        cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
+    },
 };
 
 use super::{CertificateLine, CryptographyLine, HopName, Inventory, Use, why};
 
-const HEADINGS: [&str; 36] = [
+const HEADINGS: [&str; 38] = [
     "kind",
     "source",
     "proxy",
@@ -29,6 +32,8 @@ const HEADINGS: [&str; 36] = [
     "extended_key_usage",
     "position",
     "chain_length",
+    "chain",
+    "revocation",
     "version",
     "cipher",
     "group",
@@ -46,7 +51,7 @@ const HEADINGS: [&str; 36] = [
     "last_seen",
 ];
 /// Columns that only certificates have, and those that only cryptography has.
-const OF_CERTIFICATES: usize = 16;
+const OF_CERTIFICATES: usize = 18;
 const OF_CRYPTOGRAPHY: usize = 10;
 
 /// The inventory with a line for each of its lines.
@@ -101,6 +106,8 @@ fn certificate(line: &CertificateLine) -> [String; OF_CERTIFICATES] {
         words(purposes),
         number(line.position),
         number(line.chain_length),
+        line.chain.map_or("", ChainWord::as_str).to_owned(),
+        line.revocation.map_or("", RevocationWord::as_str).to_owned(),
     ]
 }
 

@@ -11,6 +11,7 @@ use hopsight_core::{
         labels::{MAX_LABEL_BYTES, MAX_SANS, MAX_TEXT_BYTES, printable},
     },
     model::{Evidence, Security, Word},
+    policy::certificate::{ChainWord, Revocation, RevocationWord},
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts, IssuerFacts},
         cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
@@ -102,6 +103,10 @@ pub struct CertificateLine {
     pub position: usize,
     /// How many certificates were sent.
     pub chain_length: usize,
+    /// Where the chain leads, of an end entity's; `None` where nobody has looked.
+    pub chain: Option<ChainWord>,
+    /// Whether it is revoked, the same way.
+    pub revocation: Option<RevocationWord>,
     /// What the line rests on.
     #[serde(flatten)]
     pub used: Use,
@@ -188,7 +193,11 @@ pub(super) fn certificates(source: &str, hop: &Hop) -> Vec<CertificateLine> {
                 first_seen: Some(time::rfc3339(one.first_seen)),
                 last_seen: Some(time::rfc3339(one.last_seen)),
             };
-            let end_entity = CertificateLine::of(&hop_name, role, &one.facts, used);
+            let end_entity = CertificateLine {
+                chain: one.chain,
+                revocation: one.revocation.as_ref().map(|says| says.answer),
+                ..CertificateLine::of(&hop_name, role, &one.facts, used)
+            };
             let issuers = one.facts.issuers.iter().enumerate();
             let issuers: Vec<_> = issuers
                 .map(|(at, issuer)| end_entity.issuer(issuer_role, at + 1, issuer))
@@ -213,6 +222,15 @@ fn merged<'s>(all: impl Iterator<Item = &'s CertificateInUse>) -> Vec<Certificat
                 known.evidence = known.evidence.max(one.evidence);
                 known.first_seen = known.first_seen.min(one.first_seen);
                 known.last_seen = known.last_seen.max(one.last_seen);
+                // One bad server is what counts.
+                if known.chain.is_none_or(|answer| !answer.is_broken()) && one.chain.is_some() {
+                    known.chain = one.chain;
+                }
+                let is_revoked = |says: &Revocation| says.answer == RevocationWord::Revoked;
+                if !known.revocation.as_deref().is_some_and(is_revoked) && one.revocation.is_some()
+                {
+                    known.revocation.clone_from(&one.revocation);
+                }
             }
             None => merged.push(one.clone()),
         }
@@ -240,6 +258,8 @@ impl CertificateLine {
             extended_key_usage: None,
             position: 0,
             chain_length: 0,
+            chain: None,
+            revocation: None,
             used,
             validity: None,
         }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a target says what does not hold")]
 
+mod chain;
 pub mod events;
 mod input;
 mod inventory;
@@ -45,12 +46,13 @@ use hopsight_core::{
     },
 };
 
-use self::{events::Checker, input::Input};
 pub use self::{
+    chain::chain,
     events::{pipeline, transcript},
     inventory::inventory,
     strangers::{haproxy_conf, nginx_conf, process},
 };
+use self::{events::Checker, input::Input};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
@@ -61,6 +63,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("wire", wire),
     ("hello", hello),
     ("certificate", certificate),
+    ("chain", chain),
     ("flights", flights),
     ("prelude", prelude),
     ("capture", capture),

@@ -11,6 +11,8 @@ use hopsight_export::metrics::drift::DriftView;
 
 /// Component name in `/readyz`.
 const POLICY: &str = "policy";
+/// See [`POLICY`].
+const LISTS: &str = "revocation_lists";
 
 impl Evaluator {
     /// Shows which drifts of a hop are open now.
@@ -49,6 +51,9 @@ impl Evaluator {
         let now = UnixTime::from(SystemTime::now());
         let (state, detail) = self.policies.health(now);
         health.set(POLICY, state, detail);
+        if let Some((state, detail)) = self.chains.health() {
+            health.set(LISTS, state, detail);
+        }
         let configurations = self.proxies.health();
         for (component, state, detail) in
             configurations.into_iter().chain(self.proxies.source_health())

@@ -6,21 +6,23 @@ use crate::{
     model::{ClientAuth, Outcome},
     report::ConnectionReport,
     tls::{
-        certificate::{CertificateMemory, Chain},
+        certificate::{CertificateMemory, Chain, Sent},
         certificate_facts::{CertificateAbsence, CertificateFacts},
         facts::ClientCertificate,
     },
 };
 
 /// What a report says of one side's certificate.
-type CertificateSlot = Result<Arc<CertificateFacts>, CertificateAbsence>;
+type CertificateSlot = Result<Sent, CertificateAbsence>;
 
-/// The certificate and why there is none, of which a report has one.
+/// The certificate and why there is none, of which a report has one, and the chain.
 pub(super) fn slot(
     slot: CertificateSlot,
-) -> (Option<Arc<CertificateFacts>>, Option<CertificateAbsence>) {
-    let absent = slot.as_ref().err().copied();
-    (slot.ok(), absent)
+) -> (Option<Arc<CertificateFacts>>, Option<CertificateAbsence>, Option<Arc<Chain>>) {
+    match slot {
+        Ok(Sent { facts, chain }) => (Some(facts), None, chain),
+        Err(absent) => (None, Some(absent), None),
+    }
 }
 
 /// The upstream's certificate: of this chain, if one was seen.
@@ -30,7 +32,7 @@ pub(super) fn server_certificate(
     certificates: &mut CertificateMemory,
 ) -> CertificateSlot {
     match chain {
-        Some(chain) => certificates.facts(chain).map_err(|_| CertificateAbsence::Unreadable),
+        Some(chain) => certificates.sent(chain).map_err(|_| CertificateAbsence::Unreadable),
         None if report.resumed == Some(true) => Err(CertificateAbsence::NotSent),
         None => Err(not_there(report)),
     }
@@ -45,7 +47,7 @@ pub(super) fn client_certificate(
     let client_auth = report.verdict.client_auth;
     match (certificate, client_auth) {
         (Some(ClientCertificate::Chain(chain)), ClientAuth::Presented) => {
-            certificates.facts(chain).map_err(|_| CertificateAbsence::Unreadable)
+            certificates.sent(chain).map_err(|_| CertificateAbsence::Unreadable)
         }
         (Some(ClientCertificate::Chain(_)), _) => Err(CertificateAbsence::Unproven),
         (Some(ClientCertificate::Compressed), _) => Err(CertificateAbsence::Compressed),

@@ -56,8 +56,10 @@ impl Connection {
             alert: None,
             server_certificate: None,
             server_certificate_absent: None,
+            server_chain: None,
             client_certificate: None,
             client_certificate_absent: None,
+            client_chain: None,
             verify_error: None,
             protocol: None,
             starttls: None,
@@ -107,10 +109,10 @@ fn describe(
     report.alpn = facts.alpn().or_else(|| shown?.alpn()).cloned();
     let server_chain =
         facts.server_certificate.as_ref().or_else(|| shown?.server_certificate.as_ref());
-    (report.server_certificate, report.server_certificate_absent) =
+    (report.server_certificate, report.server_certificate_absent, report.server_chain) =
         slot(server_certificate(report, server_chain.map(|chain| &**chain), certificates));
     let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
-    (report.client_certificate, report.client_certificate_absent) =
+    (report.client_certificate, report.client_certificate_absent, report.client_chain) =
         slot(client_certificate(report, client, certificates));
     report.cryptography = cryptography(report, facts, shown);
     report.verify_error = transcript

@@ -6,18 +6,37 @@ use super::{Chain, Configured, KeyMatch, NotConfigured};
 use crate::{policy::time::UnixTime, tls::certificate_facts::CertificateFacts, vocabulary};
 
 vocabulary! {
-    /// Where the chain of a client certificate leads.
+    /// Where a chain leads.
     ChainWord {
-        /// To the CA file of the same route.
+        /// To the CA file of the route, for its name.
         Trusted => "trusted",
-        /// It ends before one of those CAs.
+        /// It ends before one of those CAs: the issuer of its last certificate is neither in it nor
+        /// trusted.
         Incomplete => "incomplete",
+        /// It leads to a CA that is not trusted.
+        OtherCa => "other_ca",
         /// An issuer of the right name did not sign it.
         NotSigned => "not_signed",
         /// A certificate in it is outside of its validity.
         NotValidNow => "not_valid_now",
+        /// It leads there, and is for another name.
+        WrongName => "wrong_name",
+        /// A key in it may not be used for this.
+        WrongUsage => "wrong_usage",
+        /// A CA in it may not issue certificates for these names.
+        NameConstraints => "name_constraints",
+        /// There are more CAs in it than one of them allows below itself.
+        TooLong => "too_long",
         /// It cannot be told: no CA is configured, a file cannot be read, or an algorithm is not known.
         Unknown => "unknown",
+    }
+}
+
+impl ChainWord {
+    /// Whether it does not lead to what is trusted, of which one can be sure.
+    #[must_use]
+    pub const fn is_broken(self) -> bool {
+        !matches!(self, Self::Trusted | Self::Unknown)
     }
 }
 

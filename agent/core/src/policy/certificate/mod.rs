@@ -3,18 +3,28 @@
 
 mod chain;
 mod configured;
+mod expected;
 mod finding;
 mod key;
+mod presented;
+mod revocation;
 mod revoked;
+mod trust;
 
 use thiserror::Error;
 use x509_parser::{certificate::X509Certificate, pem::Pem, prelude::FromDer as _};
 
 pub use chain::{Chain, chain};
 pub use configured::{Configured, NotConfigured, configured};
+pub use expected::by_all_routes;
 pub use finding::{CertificateFinding, ChainWord, KeyWord};
 pub use key::{KeyMatch, NoAnswer, key_matches};
+pub use presented::{ChainFinding, Purpose, presented};
+pub use revocation::{
+    Revocation, RevocationFinding, RevocationReason, RevocationWord, Shown, revocation,
+};
 pub use revoked::Revoked;
+pub use trust::{Trust, Trusts};
 
 use crate::tls::{certificate as tls, certificate_facts::CertificateFacts};
 

@@ -10,19 +10,34 @@ use x509_parser::{
 
 use super::CertificateError;
 use crate::tls::{
-    certificate::serial, certificate_facts::CertificateFacts, name::distinguished_name,
+    certificate::serial,
+    certificate_facts::{CertificateFacts, IssuerFacts},
+    fingerprint::Fingerprint,
+    name::distinguished_name,
 };
 
 /// Most lists of one file that are read, and most certificates that they name together.
 const MAX_LISTS: usize = 64;
 const MAX_REVOKED: usize = 65_536;
 
-/// What the lists of one file revoke. Their signatures are not checked: a proxy that is given a list
-/// does so itself, and refuses the handshake under one that is not its issuer's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the lists of one file revoke. Their signatures are not checked here: a proxy that is given a
+/// list does so itself, and refuses the handshake under one that is not its issuer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
     /// By issuer and serial number, when they were revoked, in seconds since the Unix epoch.
     at: BTreeMap<(String, String), i64>,
+    pub(super) lists: Vec<List>,
+    digest: Fingerprint,
+}
+
+/// One of them. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) issuer: String,
+    pub(super) der: Box<[u8]>,
+    pub(super) this_update: i64,
+    /// When there is to be a newer one; absent where it does not say.
+    pub(super) next_update: Option<i64>,
 }
 
 impl Revoked {
@@ -31,7 +46,8 @@ impl Revoked {
     /// # Errors
     /// When there is none, one cannot be parsed, or there are too many.
     pub fn read(file: &[u8]) -> Result<Self, CertificateError> {
-        let mut revoked = Self::default();
+        let digest = Fingerprint::of(file);
+        let mut revoked = Self { at: BTreeMap::new(), lists: Vec::new(), digest };
         let mut lists = 0;
         for block in Pem::iter_from_buffer(file) {
             let block = block.map_err(|error| CertificateError::Pem(error.to_string()))?;
@@ -49,7 +65,8 @@ impl Revoked {
     /// One certificate of this issuer, revoked then.
     #[cfg(test)]
     pub(in crate::policy) fn of(issuer: &str, serial: &str, at: i64) -> Self {
-        Self { at: [((issuer.to_owned(), serial.to_owned()), at)].into() }
+        let at = [((issuer.to_owned(), serial.to_owned()), at)].into();
+        Self { at, lists: Vec::new(), digest: Fingerprint::of(serial.as_bytes()) }
     }
 
     fn add(&mut self, der: &[u8], position: usize) -> Result<(), CertificateError> {
@@ -65,12 +82,35 @@ impl Revoked {
             (key, revoked.revocation_date.timestamp())
         };
         self.at.extend(list.iter_revoked_certificates().map(entry));
+        self.lists.push(List {
+            der: der.into(),
+            this_update: list.last_update().timestamp(),
+            next_update: list.next_update().map(|next| next.timestamp()),
+            issuer,
+        });
         Ok(())
+    }
+
+    /// What tells it apart.
+    #[must_use]
+    pub const fn digest(&self) -> Fingerprint {
+        self.digest
+    }
+
+    /// How many lists there are.
+    #[must_use]
+    pub const fn lists(&self) -> usize {
+        self.lists.len()
     }
 
     /// When this certificate was revoked, in seconds since the Unix epoch; `None` if it is not.
     #[must_use]
     pub fn revoked_at(&self, certificate: &CertificateFacts) -> Option<i64> {
+        self.at.get(&(certificate.issuer.clone(), certificate.serial.clone())).copied()
+    }
+
+    /// The same of one that was sent behind it.
+    pub(super) fn revoked_at_of(&self, certificate: &IssuerFacts) -> Option<i64> {
         self.at.get(&(certificate.issuer.clone(), certificate.serial.clone())).copied()
     }
 }

@@ -62,6 +62,8 @@ impl Assessor<'_> {
             Rule::ClientCertificateRemoved => self.client_certificate_removed(),
             // What was shown was shown, whatever came after it.
             Rule::ThirdPartyCertificate => self.third_party_certificate(),
+            Rule::ChainNotTrusted => self.chain_not_trusted(),
+            Rule::CertificateRevoked => self.certificate_revoked(),
             _ if !self.carried_data() => Answer::Unknown,
             Rule::Plaintext => self.plaintext(),
             Rule::NeverRequested => self.never_requested(),
@@ -77,13 +79,14 @@ impl Assessor<'_> {
             Rule::SignatureSchemeNotAllowed => self.signature_scheme_not_allowed(),
             Rule::SpiffeIdNotAllowed => self.spiffe_id_not_allowed(),
             Rule::CertificateLifetimeTooLong => self.certificate_lifetime_too_long(),
+            Rule::StaleCertificate => self.stale_certificate(),
             Rule::AuthenticationTooOld => self.authentication_too_old(),
             Rule::SessionOutlivesCertificate => self.session_outlives_certificate(),
         }
     }
 
     /// Whether the connection became one that carries application data.
-    fn carried_data(&self) -> bool {
+    pub(super) fn carried_data(&self) -> bool {
         let verdict = &self.seen.verdict;
         verdict.security == Security::Plaintext || verdict.outcome == Outcome::Established
     }

@@ -4,11 +4,14 @@
 mod assess;
 mod cause;
 mod certificates;
+mod chain;
 mod cryptography;
 mod options;
 mod record;
+mod revoked;
 mod ruled_out;
 mod sessions;
+mod stale;
 mod track;
 mod tracker;
 
@@ -17,15 +20,21 @@ mod assess_tests;
 #[cfg(test)]
 mod baseline_tests;
 #[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
 mod cryptography_tests;
 #[cfg(test)]
 mod end_tests;
 #[cfg(test)]
 mod restart_tests;
 #[cfg(test)]
+mod revoked_tests;
+#[cfg(test)]
 mod sessions_tests;
 #[cfg(test)]
 mod shared_tests;
+#[cfg(test)]
+mod stale_tests;
 #[cfg(test)]
 mod tracker_tests;
 
@@ -80,6 +89,12 @@ vocabulary! {
         SpiffeIdNotAllowed => "spiffe_id_not_allowed",
         /// A certificate is valid for longer than policy allows.
         CertificateLifetimeTooLong => "certificate_lifetime_too_long",
+        /// What the upstream presents does not chain to what the configuration trusts.
+        ChainNotTrusted => "chain_not_trusted",
+        /// A certificate of the hop is revoked.
+        CertificateRevoked => "certificate_revoked",
+        /// A certificate is presented though there is a newer one in its place.
+        StaleCertificate => "stale_certificate",
         /// A client certificate was presented to an upstream that must not see one.
         ThirdPartyCertificate => "third_party_certificate",
         /// The handshake that a session rests on is older than policy allows.

@@ -109,7 +109,7 @@ impl Assessor<'_> {
 }
 
 /// `3 days`, `5 hours`, `70 seconds`: a span for people.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let (count, unit) = match seconds {
         172_800.0.. => (seconds / 86_400.0, "days"),
         7_200.0.. => (seconds / 3_600.0, "hours"),

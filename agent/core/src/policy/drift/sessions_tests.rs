@@ -119,11 +119,11 @@ fn a_session_must_not_outlive_the_certificate_it_rests_on() {
 fn a_session_must_not_outlive_what_the_files_say() {
     let on = |certificate: CertificateFacts, hours: u64| OnDisk {
         certificate: Some((certificate.into(), NOW - Duration::from_hours(hours))),
-        revoked: None,
+        ..OnDisk::default()
     };
     let revoking = |serial: &str| OnDisk {
-        certificate: None,
         revoked: Some(Revoked::of("CN=Mesh CA", serial, 0).into()),
+        ..OnDisk::default()
     };
     let carried = from(2.0 * HOUR, Some(named("01", 9)));
     let hidden = from(2.0 * HOUR, None);

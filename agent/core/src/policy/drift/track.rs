@@ -78,7 +78,7 @@ impl Track {
         let patience = match in_use {
             Use::InUse => return None,
             Use::OutOfUse => options.settle,
-            _ if self.is_ruled_out || is_of_a_session(drift.rule) => options.settle,
+            _ if self.is_ruled_out || is_mended_by_a_handshake(drift.rule) => options.settle,
             Use::ServerGone | Use::Unknown => options.stands_for,
         };
         (quiet >= patience).then_some((at, End::Remediated))
@@ -198,6 +198,11 @@ impl Track {
                 match drift.rule {
                     // The server takes it by now, or one of several behind its address does.
                     Rule::ClientCertificateRejected => self.causes.acquit(seen),
+                    // Others were sent with it, or the proxy trusts another CA or list.
+                    Rule::ChainNotTrusted | Rule::CertificateRevoked => {
+                        self.causes.acquit(seen);
+                        self.is_ruled_out |= is_later && self.causes.are_unknown();
+                    }
                     _ => self.policy_changed |= !seen.is_shared,
                 }
             }
@@ -286,4 +291,9 @@ impl Track {
         self.good_again = None;
         Some(begin)
     }
+}
+
+/// Whether a handshake that is seen, and done anew, ends what was wrong before.
+const fn is_mended_by_a_handshake(rule: Rule) -> bool {
+    is_of_a_session(rule) || matches!(rule, Rule::StaleCertificate)
 }

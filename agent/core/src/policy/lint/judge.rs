@@ -58,6 +58,8 @@ pub(super) fn not_judged(policy: &Policy) -> Vec<&'static str> {
         (!policy.allowed_signature_schemes.is_empty(), "allowed_signature_schemes"),
         (!policy.allowed_spiffe_ids.is_empty(), "allowed_spiffe_ids"),
         (policy.max_certificate_lifetime.is_some(), "max_certificate_lifetime"),
+        (policy.must_chain, "must_chain"),
+        (policy.must_not_be_revoked, "must_not_be_revoked"),
     ]
     .into_iter()
     .filter_map(|(is_asked, what)| is_asked.then_some(what))

@@ -61,6 +61,10 @@ struct RawPolicy {
     allowed_spiffe_ids: Option<Spanned<Vec<String>>>,
     #[serde(default, deserialize_with = "values::duration")]
     max_certificate_lifetime: Option<Duration>,
+    #[serde(default)]
+    must_chain: bool,
+    #[serde(default)]
+    must_not_be_revoked: bool,
 }
 
 fn verify_upstream<'de, D: serde::Deserializer<'de>>(
@@ -165,6 +169,8 @@ fn policy(raw: RawPolicy, index: usize, line: u32, built_in: bool) -> Policy {
         allowed_signature_schemes: list(raw.allowed_signature_schemes),
         allowed_spiffe_ids: list(raw.allowed_spiffe_ids),
         max_certificate_lifetime: raw.max_certificate_lifetime,
+        must_chain: raw.must_chain,
+        must_not_be_revoked: raw.must_not_be_revoked,
     }
 }
 

@@ -132,6 +132,11 @@ pub struct Policy {
     pub allowed_spiffe_ids: Vec<String>,
     /// How long a certificate of either side may be valid in all.
     pub max_certificate_lifetime: Option<Duration>,
+    /// Whether what the upstream presents has to chain to what the configuration trusts, for the name
+    /// that it uses.
+    pub must_chain: bool,
+    /// Whether the certificates of both sides have to be known not to be revoked.
+    pub must_not_be_revoked: bool,
 }
 
 /// The hop a policy is looked for.

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hopsight_core::model::{CloseCause, ConnectionId, Direction, Event, LibraryObservation};
+use hopsight_core::{
+    model::{CloseCause, ConnectionId, Direction, Event, LibraryObservation},
+    tls::certificate::{parse_chain, parse_chain_13},
+};
 
 use hopsight_fuzz_targets::events::Code;
 use hopsight_test_support::{captures, crafted, shared};
@@ -86,6 +89,21 @@ fn messages(kinds: &[u8]) -> Vec<Vec<u8>> {
     bodies
 }
 
+/// What was presented, at a time when it was valid, to somebody who trusts its last certificate.
+fn chain(body: &[u8]) -> Option<Vec<u8>> {
+    let chain = parse_chain_13(body).or_else(|_| parse_chain(body)).ok()?;
+    let ders = || std::iter::once(&chain.end_entity).chain(&chain.issuers);
+    let mut seed = vec![0];
+    seed.extend(1_790_000_000_u32.to_be_bytes());
+    seed.extend(b"a.upstream.test\0");
+    seed.extend([1, u8::try_from(chain.issuers.len()).ok()?]);
+    for der in ders().next_back().into_iter().chain(ders()) {
+        seed.extend(short(der.len()));
+        seed.extend(&**der);
+    }
+    Some(seed)
+}
+
 /// The byte code of a recording, for the target `pipeline`.
 fn code(events: &[Event]) -> Vec<u8> {
     let mut connections: Vec<ConnectionId> = Vec::new();
@@ -151,6 +169,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         })),
         "hello" => seeds.extend(messages(&[1, 2, 8])),
         "certificate" => seeds.extend(messages(&[11])),
+        "chain" => seeds.extend(messages(&[11]).iter().filter_map(|body| chain(body))),
         "flights" => seeds.extend(flights()),
         "prelude" => {
             seeds.extend(recordings.iter().map(|events| {
