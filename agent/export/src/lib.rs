@@ -14,5 +14,7 @@ pub mod otlp;
 pub mod page;
 mod printable;
 pub mod time;
+mod watching;
 
 pub use exporter::Exporter;
+pub use watching::Watched;

@@ -24,3 +24,4 @@ pub mod table;
 pub mod testing;
 pub mod treatment;
 mod turns;
+pub mod witness;
