@@ -2,6 +2,7 @@
 //!
 //! [`Exporter`] is all that the pipeline has to know.
 
+pub mod attestation;
 mod changes;
 pub mod events;
 mod exporter;

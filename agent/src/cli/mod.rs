@@ -3,9 +3,10 @@
 //! Exit codes: 0 done; 1 the question asked was answered "no" (`hops --fail-on` matched, or fewer
 //! hops were there than had to be; `check` found something missing; `policy check` or
 //! `config --check` found a mistake; `lint` found a configuration that is not as policy requires it,
-//! or not known to be; a proxy would refuse what `intent` reads); 2 the command could not be carried
+//! or not known to be; a proxy would refuse what `intent` reads; `verify` refused a statement); 2 the command could not be carried
 //! out.
 
+mod attest;
 mod check;
 mod client;
 mod configuration;
@@ -20,6 +21,7 @@ mod policy;
 mod replay;
 mod run;
 mod table;
+mod verify;
 mod watch;
 
 use std::{io, path::PathBuf, process::ExitCode};
@@ -28,8 +30,9 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::{
-    check::CheckArgs, hops::HopsArgs, intent::IntentArgs, inventory::InventoryArgs, lint::LintArgs,
-    policy::PolicyCommand, replay::ReplayArgs, run::RunArgs, watch::WatchArgs,
+    attest::AttestArgs, check::CheckArgs, hops::HopsArgs, intent::IntentArgs,
+    inventory::InventoryArgs, lint::LintArgs, policy::PolicyCommand, replay::ReplayArgs,
+    run::RunArgs, verify::VerifyArgs, watch::WatchArgs,
 };
 
 /// Which upstream hops of a reverse proxy are mutual TLS, one-way TLS or plaintext, with the
@@ -58,6 +61,10 @@ enum Command {
     Replay(ReplayArgs),
     /// List certificates and cryptography in use: of an agent, of saved hops, or of captures.
     Inventory(InventoryArgs),
+    /// State what agents saw, signed, for somebody who was not there.
+    Attest(AttestArgs),
+    /// Hold what was attested against what has to be: signatures, chain, losses, and every hop.
+    Verify(VerifyArgs),
     /// Show what a proxy's configuration says about its upstreams, without traffic.
     Intent(IntentArgs),
     /// Hold a configuration against a policy before it is deployed.
@@ -104,6 +111,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),
         Command::Inventory(args) => inventory::inventory(&args),
+        Command::Attest(args) => attest::attest(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Intent(args) => intent::intent(&args, cli.color),
         Command::Lint(args) => lint::lint(&args),
         Command::Check(args) => check::check(&args, cli.color),

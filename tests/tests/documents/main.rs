@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
+mod attest;
 mod configuration;
 mod drift;
 mod intent;
