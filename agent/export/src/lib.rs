@@ -9,11 +9,13 @@ mod exporter;
 pub mod health;
 pub mod http;
 pub mod inventory;
+mod markup;
 pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod page;
 mod printable;
+pub mod report;
 pub mod time;
 mod watching;
 

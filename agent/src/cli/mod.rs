@@ -19,6 +19,7 @@ mod log;
 mod paint;
 mod policy;
 mod replay;
+mod report;
 mod run;
 mod table;
 mod verify;
@@ -32,7 +33,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use self::{
     attest::AttestArgs, check::CheckArgs, hops::HopsArgs, intent::IntentArgs,
     inventory::InventoryArgs, lint::LintArgs, policy::PolicyCommand, replay::ReplayArgs,
-    run::RunArgs, verify::VerifyArgs, watch::WatchArgs,
+    report::ReportArgs, run::RunArgs, verify::VerifyArgs, watch::WatchArgs,
 };
 
 /// Which upstream hops of a reverse proxy are mutual TLS, one-way TLS or plaintext, with the
@@ -61,6 +62,8 @@ enum Command {
     Replay(ReplayArgs),
     /// List certificates and cryptography in use: of an agent, of saved hops, or of captures.
     Inventory(InventoryArgs),
+    /// Report on a time, for auditors: of an agent, of saved hops of many, and of files of events.
+    Report(ReportArgs),
     /// State what agents saw, signed, for somebody who was not there.
     Attest(AttestArgs),
     /// Hold what was attested against what has to be: signatures, chain, losses, and every hop.
@@ -111,6 +114,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),
         Command::Inventory(args) => inventory::inventory(&args),
+        Command::Report(args) => report::report(&args),
         Command::Attest(args) => attest::attest(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Intent(args) => intent::intent(&args, cli.color),

@@ -11,6 +11,7 @@ mod json;
 mod links;
 mod picture;
 mod policy;
+mod report;
 
 use std::{fs, path::Path};
 
