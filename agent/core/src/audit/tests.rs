@@ -352,7 +352,7 @@ fn a_chain_has_no_gap() {
         match (&found, words) {
             (None, None) => {}
             (Some(refusal), Some(words)) => {
-                assert!(refusal.detail.contains(words), "{name}: {refusal}")
+                assert!(refusal.detail.contains(words), "{name}: {refusal}");
             }
             _ => panic!("{name}: {found:?}"),
         }
