@@ -81,7 +81,13 @@ fn summary(out: &mut String, report: &Report) {
         let count = summary.hops.get(&security).copied().unwrap_or_default();
         let _ = writeln!(out, "<div class=\"chip {security}\"><b>{count}</b>{words}</div>");
     }
-    let lost = if summary.lost + summary.nodes_in_doubt as u64 > 0 { "bad" } else { "good" };
+    // What nobody said is not nothing.
+    let (lost, class) = match (summary.lost, summary.nodes_in_doubt) {
+        (0, 0) => ("0".to_owned(), "good"),
+        (0, _) => ("?".to_owned(), "unknown"),
+        (lost, 0) => (lost.to_string(), "bad"),
+        (lost, _) => (format!("{lost} or more"), "bad"),
+    };
     let share = summary.coverage.share().map_or("no connection".to_owned(), |share| {
         // Rounded down: what is not all is not shown as all.
         format!("{} %", (share * 10_000.0).floor() / 100.0)
@@ -89,11 +95,10 @@ fn summary(out: &mut String, report: &Report) {
     let _ = writeln!(
         out,
         "<div class=\"chip\"><b>{share}</b>of {} connections known</div>\n\
-         <div class=\"chip {lost}\"><b>{}</b>lost; {} of {} nodes in doubt</div>\n\
+         <div class=\"chip {class}\"><b>{lost}</b>lost; {} of {} nodes in doubt</div>\n\
          <div class=\"chip\"><b>{}</b>drifts open, {} ended</div>\n\
          <div class=\"chip\"><b>{}</b>hops exempt</div>\n</div>",
         summary.coverage.total(),
-        summary.lost,
         summary.nodes_in_doubt,
         report.nodes.len(),
         summary.open_drifts,
@@ -189,10 +194,10 @@ fn nodes(out: &mut String, report: &Report) {
             Text(&ready),
             Text(&lost),
             node.hops,
-            if node.policy_sha256.is_some() {
-                digest(node.policy_sha256)
-            } else {
-                "built-in".to_owned()
+            match (node.policy_sha256, node.ready) {
+                (Some(sha256), _) => digest(Some(sha256)),
+                (None, Some(_)) => "built-in".to_owned(),
+                (None, None) => "not said".to_owned(),
             },
             digest(node.kernel_programs_sha256),
         );
