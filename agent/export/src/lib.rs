@@ -6,6 +6,7 @@ pub mod attestation;
 mod changes;
 pub mod events;
 mod exporter;
+pub mod fleet;
 pub mod health;
 pub mod http;
 pub mod inventory;

@@ -10,6 +10,7 @@ mod attest;
 mod check;
 mod client;
 mod configuration;
+mod fleet;
 mod gate;
 mod hops;
 mod intent;
@@ -31,7 +32,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::{
-    attest::AttestArgs, check::CheckArgs, hops::HopsArgs, intent::IntentArgs,
+    attest::AttestArgs, check::CheckArgs, fleet::FleetArgs, hops::HopsArgs, intent::IntentArgs,
     inventory::InventoryArgs, lint::LintArgs, policy::PolicyCommand, replay::ReplayArgs,
     report::ReportArgs, run::RunArgs, verify::VerifyArgs, watch::WatchArgs,
 };
@@ -54,6 +55,8 @@ struct Cli {
 enum Command {
     /// Watch the connections of the proxies on this machine.
     Run(Box<RunArgs>),
+    /// Show the hops of all nodes in one place, from Prometheus.
+    Fleet(Box<FleetArgs>),
     /// Show the hops a running agent knows.
     Hops(HopsArgs),
     /// Show them live in the terminal.
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Fleet(args) => fleet::fleet(&args),
         Command::Hops(args) => hops::hops(&args, cli.color),
         Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),

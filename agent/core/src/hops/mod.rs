@@ -8,6 +8,7 @@ pub mod counts;
 pub mod cryptography;
 pub mod ends;
 pub mod evaluation;
+pub mod fleet_view;
 pub mod hop;
 pub mod kept;
 pub mod labels;
