@@ -36,6 +36,8 @@ pub(super) mod rules {
     pub const VIOLATIONS: &str = "hop_rule:hopsight_policy_violation:count";
     /// For how long the longest of them has been open.
     pub const OPEN: &str = "hop_rule:hopsight_drift_open_seconds:max";
+    /// When what any agent says of it last changed.
+    pub const SINCE: &str = "hop:hopsight_hop_security_since_timestamp_seconds:max";
     /// The last report of any agent.
     pub const LAST_SEEN: &str = "hop:hopsight_hop_last_seen_timestamp_seconds:max";
 }
@@ -53,6 +55,8 @@ pub struct Series {
     pub violations: Vec<Sample>,
     /// [`rules::OPEN`].
     pub open: Vec<Sample>,
+    /// [`rules::SINCE`].
+    pub since: Vec<Sample>,
     /// [`rules::LAST_SEEN`].
     pub last_seen: Vec<Sample>,
 }
@@ -67,6 +71,7 @@ struct Seen {
     verified: BTreeMap<ServerVerified, u64>,
     connections: Vec<Tally>,
     violations: BTreeMap<Rule, (u64, f64)>,
+    changed: f64,
     newest: f64,
 }
 
@@ -116,6 +121,7 @@ pub fn hops(series: &Series, now: f64) -> Vec<Arc<Hop>> {
             *longest = longest.max(sample.value);
         }
     });
+    each(&series.since, &|seen, sample| seen.changed = seen.changed.max(sample.value));
     each(&series.last_seen, &|seen, sample| seen.newest = seen.newest.max(sample.value));
     let clusters: BTreeSet<_> = all.keys().map(|[cluster, ..]| cluster.clone()).collect();
     let names_clusters = clusters.len() > 1;
@@ -177,6 +183,9 @@ impl Seen {
         let last_seen = if self.newest > 0.0 { self.newest } else { now };
         let moment = Moment { unix_seconds: last_seen, monotonic: Timestamp(0) };
         let mut hop = Hop::new(label(&shown), label(upstream), verdict, moment);
+        // When an agent saw it first is not recorded: what is known is that it was there then.
+        let changed = if self.changed > 0.0 { self.changed } else { last_seen };
+        (hop.security_since, hop.first_seen) = (changed, changed);
         hop.state = Arc::new(state);
         hop.counts.connections = self.connections;
         let violations: Vec<_> = self
@@ -276,6 +285,7 @@ mod tests {
             connections: vec![with(&verdict, 70.0)],
             violations: vec![with(&[("rule", "upstream_not_verified")], 1.0)],
             open: vec![with(&[("rule", "upstream_not_verified")], 30.0)],
+            since: vec![with(&[], 40.0)],
             last_seen: vec![with(&[], 90.0), Sample::new(&[("proxy", "of no hop")], 95.0)],
         };
         let hops = hops(&series, 100.0);
@@ -284,6 +294,7 @@ mod tests {
         assert_eq!(edge.state.evidence, Evidence::Library);
         assert_eq!(edge.state.server_verified, ServerVerified::No, "the worst answer");
         assert_eq!((edge.counts.connections[0].connections, edge.last_seen), (70, 90.0));
+        assert_eq!((edge.security_since, nginx.security_since), (40.0, 100.0));
         let compliance = edge.context.compliance.as_ref().unwrap();
         let violation = &compliance.violations[0];
         assert_eq!((violation.since, &*violation.detail), (70.0, "on 1 of 2 nodes"));

@@ -103,6 +103,7 @@ impl Fleet {
             connections: ask(rules::CONNECTIONS)?,
             violations: ask(rules::VIOLATIONS)?,
             open: ask(rules::OPEN)?,
+            since: ask(rules::SINCE)?,
             last_seen: ask(rules::LAST_SEEN)?,
         };
         if series.security.is_empty() && !ask("hopsight_hop_security")?.is_empty() {

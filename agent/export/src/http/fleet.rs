@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::{
     Hosts,
     negotiation::{self, Rendered},
-    routes::{failed, guard},
+    routes::{EVENTS, failed, guard},
 };
 use crate::{fleet::Fleet, page::PAGE};
 
@@ -38,6 +38,8 @@ pub(super) fn router(fleet: Arc<Fleet>, hosts: Option<Hosts>) -> Router {
         .route("/readyz", get(readyz))
         .route("/hops", get(hops))
         .route("/hop", get(hop))
+        // There are none: the page asks every few seconds.
+        .route(EVENTS, get(async || StatusCode::NO_CONTENT))
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(hosts, guard))
         .with_state(app)
