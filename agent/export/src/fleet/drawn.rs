@@ -25,7 +25,7 @@ use hopsight_core::{
 use super::prometheus::Sample;
 
 /// The recording rules that a fleet is drawn from (`dashboards/recording.yaml`).
-pub(super) mod rules {
+pub mod rules {
     /// Agents that see a hop so, by `security`.
     pub const SECURITY: &str = "hop_security:hopsight_hop_security:count";
     /// By `server_verified`.
