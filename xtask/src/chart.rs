@@ -1,5 +1,5 @@
-//! Tools for documents of others, from PyPI: Helm's own SDK, the Kubernetes schemas, and those of
-//! CycloneDX.
+//! Tools of others for what we write, from PyPI: Helm's own SDK, the Kubernetes schemas, those of
+//! CycloneDX, and an implementation of DSSE.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -7,13 +7,16 @@ use anyhow::Context as _;
 
 use crate::{cache, command::run};
 
-/// Helm's SDK (no `helm` binary is needed), a strict check against Kubernetes' OpenAPI schemas, and
-/// CycloneDX's JSON schemas with what checks the dates in them.
-const REQUIREMENTS: [&str; 4] = [
+/// Helm's SDK (no `helm` binary is needed), a strict check against Kubernetes' OpenAPI schemas,
+/// CycloneDX's JSON schemas with what checks the dates in them, and the library that in-toto is built
+/// on with its cryptography.
+const REQUIREMENTS: [&str; 6] = [
     "helm-python-sdk==0.2.2",
     "kubernetes-validate==1.37.0",
     "cyclonedx-python-lib==11.12.0",
     "rfc3339-validator==0.1.4",
+    "securesystemslib==1.3.0",
+    "cryptography==50.0.2",
 ];
 
 /// Where the tests look for the Python that has them.

@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod audit;
 pub mod collections;
 pub mod health;
 pub mod heard;

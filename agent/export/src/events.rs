@@ -19,6 +19,8 @@ use hopsight_core::{
     hops::{
         change::{HopChange, IntentChange},
         ends::Ends,
+        moment::Moment,
+        witness::Witness,
     },
     policy::drift::DriftEvent,
     report::ConnectionReport,
@@ -33,11 +35,27 @@ const LISTENER_QUEUE: usize = 1_024;
 /// Most bytes written at once (give or take one event).
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// A report with its wall-clock time.
+/// An event, and which agent tells it.
+#[derive(Serialize)]
+struct Told<'a, L> {
+    #[serde(flatten)]
+    witness: &'a Witness,
+    #[serde(flatten)]
+    event: &'a L,
+}
+
+/// A report with its times by the wall clock, RFC 3339.
 #[derive(Serialize)]
 struct Line<'a> {
-    /// When it was reported, RFC 3339.
+    /// When it was reported.
     time: String,
+    /// `opened_at`.
+    opened_time: String,
+    /// `decided_at`.
+    decided_time: String,
+    /// `at` of `carried_from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carried_time: Option<String>,
     /// The hop's labels.
     proxy: &'a str,
     upstream: &'a str,
@@ -60,17 +78,30 @@ pub struct Message {
 /// Sends reports to whoever listens; costs nothing while nobody does.
 #[derive(Debug)]
 pub struct Events {
+    witness: Witness,
     listeners: broadcast::Sender<Message>,
     outputs: Vec<Output>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { listeners: broadcast::Sender::new(LISTENER_QUEUE), outputs: Vec::new() }
+        Self::of(Witness::default())
     }
 }
 
 impl Events {
+    /// Events that this agent tells.
+    #[must_use]
+    pub fn of(witness: Witness) -> Self {
+        Self { witness, listeners: broadcast::Sender::new(LISTENER_QUEUE), outputs: Vec::new() }
+    }
+
+    /// Which agent tells them.
+    #[must_use]
+    pub const fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
     /// Also writes every event as a line to `output`, from a thread of its own. `name` stands for
     /// it in metrics. Each write consists of whole lines; what is refused is counted and not tried
     /// again.
@@ -89,12 +120,21 @@ impl Events {
         self.listeners.subscribe()
     }
 
-    /// Sends `report` at `now` (seconds since the Unix epoch). Never waits.
-    pub fn send(&self, ends: &Ends, report: &ConnectionReport, now: f64) {
+    /// Sends `report` at `now`. Never waits.
+    pub fn send(&self, ends: &Ends, report: &ConnectionReport, now: Moment) {
         if self.is_heard() {
-            let time = time::rfc3339(now);
+            let wall = |at| time::rfc3339(now.wall(at));
             let Ends { proxy, upstream, pod } = ends;
-            let line = Line { time, proxy, upstream, pod: pod.as_deref(), report };
+            let line = Line {
+                time: time::rfc3339(now.unix_seconds),
+                opened_time: wall(report.opened_at),
+                decided_time: wall(report.decided_at),
+                carried_time: report.carried_from.as_ref().map(|from| wall(from.at)),
+                proxy,
+                upstream,
+                pod: pod.as_deref(),
+                report,
+            };
             self.send_line("connection", &line);
         }
     }
@@ -124,8 +164,9 @@ impl Events {
         !self.outputs.is_empty() || self.listeners.receiver_count() > 0
     }
 
-    fn send_line(&self, kind: &'static str, line: &impl Serialize) {
-        let json: Arc<str> = match serde_json::to_string(line) {
+    fn send_line(&self, kind: &'static str, event: &impl Serialize) {
+        let told = Told { witness: &self.witness, event };
+        let json: Arc<str> = match serde_json::to_string(&told) {
             Ok(json) => json.into(),
             Err(error) => {
                 tracing::error!(%error, kind, "an event has no JSON form");
@@ -250,132 +291,4 @@ fn write_as_far_as_possible(output: &mut dyn Write, bytes: &[u8]) -> (usize, io:
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Mutex, atomic::AtomicBool};
-
-    use super::*;
-    use hopsight_core::{hops::testing::report, model::Security};
-
-    /// A file that refuses some writes after taking half of their bytes.
-    #[derive(Clone, Default)]
-    struct Disk {
-        content: Arc<Mutex<Vec<u8>>>,
-        full: Arc<AtomicBool>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut content = self.content.lock().expect("not poisoned");
-            if self.full.load(Ordering::SeqCst) {
-                content.extend_from_slice(&bytes[..bytes.len() / 2]);
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            content.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// A file with room for so many bytes.
-    struct Room(Arc<Mutex<Vec<u8>>>, usize);
-
-    impl Write for Room {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut content = self.0.lock().expect("not poisoned");
-            let fits = bytes.len().min(self.1 - content.len());
-            if fits == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            content.extend_from_slice(&bytes[..fits]);
-            Ok(fits)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn each_line_is_written_or_counted() {
-        for room in [0, 1, 500, 3_000, 7_777] {
-            let content = Arc::<Mutex<Vec<u8>>>::default();
-            let mut events = Events::default();
-            events.write_to("file", Box::new(Room(content.clone(), room))).expect("thread");
-            let dropped = events.outputs[0].dropped.clone();
-            for number in 0..50 {
-                let report = report(number, Security::Tls);
-                events.send(&Ends::of(&report), &report, 0.0);
-            }
-            drop(events);
-            let content = content.lock().expect("not poisoned");
-            let text = String::from_utf8_lossy(&content);
-            let whole = text
-                .lines()
-                .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
-                .count() as u64;
-            // A line that lacks only its end is whole to a reader, and still counted.
-            let cut = u64::from(!text.is_empty() && !text.ends_with('\n'));
-            let sum = whole + dropped.load(Ordering::SeqCst);
-            assert!((50..=50 + cut).contains(&sum), "room {room}: {whole} whole, {sum} in all");
-        }
-    }
-
-    fn send_and_wait(disk: &Disk, steps: &[(bool, u64)]) -> (Vec<String>, u64) {
-        let mut events = Events::default();
-        events.write_to("file", Box::new(disk.clone())).expect("thread");
-        let dropped = events.outputs[0].dropped.clone();
-        for &(full, number) in steps {
-            disk.full.store(full, Ordering::SeqCst);
-            let before = disk.content.lock().expect("not poisoned").len();
-            let report = report(number, Security::Tls);
-            events.send(&Ends::of(&report), &report, 0.0);
-            while disk.content.lock().expect("not poisoned").len() == before {
-                std::thread::yield_now();
-            }
-            // The content grew, but the writer may not have seen the error yet.
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        drop(events);
-        let content = String::from_utf8(disk.content.lock().expect("not poisoned").clone());
-        let lines = content.expect("text").lines().map(str::to_owned).collect();
-        (lines, dropped.load(Ordering::SeqCst))
-    }
-
-    #[test]
-    fn lines_are_whole_json_objects() {
-        let (lines, dropped) = send_and_wait(&Disk::default(), &[(false, 1), (false, 2)]);
-        assert_eq!((lines.len(), dropped), (2, 0));
-        let first: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
-        assert_eq!(first["time"], "1970-01-01T00:00:00.000Z");
-        assert_eq!(first["security"], "tls");
-        assert_eq!(first["dst"], "10.0.0.1:443");
-    }
-
-    #[test]
-    fn a_full_disk_costs_the_events_of_that_time_only() {
-        let (lines, dropped) =
-            send_and_wait(&Disk::default(), &[(false, 1), (true, 2), (false, 3)]);
-        let whole: Vec<u64> = lines
-            .iter()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter_map(|event| event["connection"].as_u64())
-            .collect();
-        assert_eq!((whole, dropped), (vec![1, 3], 1));
-    }
-
-    #[test]
-    fn a_slow_listener_is_told_what_it_missed() {
-        let events = Events::default();
-        let mut listener = events.listen();
-        for number in 0..=LISTENER_QUEUE as u64 {
-            let report = report(number, Security::Tls);
-            events.send(&Ends::of(&report), &report, 0.0);
-        }
-        let first = listener.try_recv();
-        assert_eq!(first, Err(broadcast::error::TryRecvError::Lagged(1)));
-        assert!(listener.try_recv().is_ok());
-    }
-}
+mod tests;

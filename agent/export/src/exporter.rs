@@ -19,7 +19,8 @@ use crate::{
         samples::{self, Collect, Samples},
         text::TextFormat,
     },
-    printable,
+    printable, time,
+    watching::{Watched, Watching},
 };
 use hopsight_core::hops::{
     change::{Described, HopChange},
@@ -52,6 +53,7 @@ struct State {
     drift_detection: prometheus::Histogram,
     drift_remediation: prometheus::Histogram,
     sources: RwLock<Vec<Box<dyn Collect>>>,
+    watching: Watching,
     health: Health,
     events: Events,
 }
@@ -88,6 +90,7 @@ impl Exporter {
             drift_detection,
             drift_remediation,
             sources: RwLock::default(),
+            watching: Watching::default(),
             health: Health::default(),
             events,
         });
@@ -113,7 +116,7 @@ impl Exporter {
         evaluation: Evaluation,
         now: Moment,
     ) {
-        self.state.events.send(ends, report, now.unix_seconds);
+        self.state.events.send(ends, report, now);
         self.count_between(ends, report, evaluation, now);
     }
 
@@ -282,6 +285,11 @@ impl Exporter {
         sources.push(Box::new(source));
     }
 
+    /// What `/hops` says of the agent's own watching comes from here. The first source counts.
+    pub fn watched_by(&self, source: impl Fn() -> Watched + Send + Sync + 'static) {
+        self.state.watching.told_by(source);
+    }
+
     /// The state of the agent's parts, to be kept current by whoever owns them.
     #[must_use]
     pub fn health(&self) -> &Health {
@@ -300,10 +308,14 @@ impl Exporter {
         self.state.snapshot()
     }
 
-    /// The hop table now, sorted by proxy and upstream.
+    /// The hop table now, sorted by proxy and upstream, and what the agent says of its own watching:
+    /// the answer of `/hops`.
     #[must_use]
     pub fn hops(&self) -> Snapshot {
-        self.state.snapshot().sorted()
+        Snapshot {
+            watch: self.state.watching.watch(&self.state.health),
+            ..self.state.snapshot().sorted()
+        }
     }
 
     /// Every metric in the text exposition format (version 0.0.4). Takes microseconds per hop: call
@@ -343,7 +355,9 @@ impl State {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.hops().snapshot(unix_seconds(SystemTime::now()))
+        let snapshot = self.hops().snapshot(unix_seconds(SystemTime::now()));
+        let time = Some(time::rfc3339(snapshot.at).into());
+        Snapshot { witness: Some(self.events.witness().clone()), time, ..snapshot }
     }
 }
 

@@ -13,7 +13,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Agent {
     /// The agent to ask: HOST:PORT, http://HOST:PORT or https://HOST:PORT.
-    #[arg(long, value_name = "URL", env = "HOPSIGHT_ADDRESS", default_value = "127.0.0.1:9464")]
+    /// Or a fleet.
+    #[arg(
+        long,
+        visible_alias = "fleet",
+        value_name = "URL",
+        env = "HOPSIGHT_ADDRESS",
+        default_value = "127.0.0.1:9464"
+    )]
     pub address: String,
 
     #[command(flatten)]
@@ -90,7 +97,11 @@ impl Agent {
 }
 
 impl Trust {
-    fn tls(&self, host: &str) -> anyhow::Result<Tls> {
+    /// What TLS has to prove of an agent at `host`, `HOST:PORT`.
+    ///
+    /// # Errors
+    /// No authorities are named, or a file cannot be used.
+    pub fn tls(&self, host: &str) -> anyhow::Result<Tls> {
         let Some(cacert) = &self.cacert else {
             bail!("https needs the authorities of the agent's certificate: --cacert FILE");
         };

@@ -1,7 +1,7 @@
 //! `hopsight lint`: a configuration against policy, before it is deployed. No agent, no root.
 
-mod junit;
-mod sarif;
+pub(super) mod junit;
+pub(super) mod sarif;
 mod text;
 
 use std::{fs, io::Write as _, path::PathBuf, process::ExitCode, time::SystemTime};

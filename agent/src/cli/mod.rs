@@ -3,12 +3,14 @@
 //! Exit codes: 0 done; 1 the question asked was answered "no" (`hops --fail-on` matched, or fewer
 //! hops were there than had to be; `check` found something missing; `policy check` or
 //! `config --check` found a mistake; `lint` found a configuration that is not as policy requires it,
-//! or not known to be; a proxy would refuse what `intent` reads); 2 the command could not be carried
+//! or not known to be; a proxy would refuse what `intent` reads; `verify` refused a statement); 2 the command could not be carried
 //! out.
 
+mod attest;
 mod check;
 mod client;
 mod configuration;
+mod fleet;
 mod gate;
 mod hops;
 mod intent;
@@ -18,8 +20,10 @@ mod log;
 mod paint;
 mod policy;
 mod replay;
+mod report;
 mod run;
 mod table;
+mod verify;
 mod watch;
 
 use std::{io, path::PathBuf, process::ExitCode};
@@ -28,8 +32,9 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::{
-    check::CheckArgs, hops::HopsArgs, intent::IntentArgs, inventory::InventoryArgs, lint::LintArgs,
-    policy::PolicyCommand, replay::ReplayArgs, run::RunArgs, watch::WatchArgs,
+    attest::AttestArgs, check::CheckArgs, fleet::FleetArgs, hops::HopsArgs, intent::IntentArgs,
+    inventory::InventoryArgs, lint::LintArgs, policy::PolicyCommand, replay::ReplayArgs,
+    report::ReportArgs, run::RunArgs, verify::VerifyArgs, watch::WatchArgs,
 };
 
 /// Which upstream hops of a reverse proxy are mutual TLS, one-way TLS or plaintext, with the
@@ -50,6 +55,8 @@ struct Cli {
 enum Command {
     /// Watch the connections of the proxies on this machine.
     Run(Box<RunArgs>),
+    /// Show the hops of all nodes in one place, from Prometheus.
+    Fleet(Box<FleetArgs>),
     /// Show the hops a running agent knows.
     Hops(HopsArgs),
     /// Show them live in the terminal.
@@ -58,6 +65,12 @@ enum Command {
     Replay(ReplayArgs),
     /// List certificates and cryptography in use: of an agent, of saved hops, or of captures.
     Inventory(InventoryArgs),
+    /// Report on a time, for auditors: of an agent, of saved hops of many, and of files of events.
+    Report(ReportArgs),
+    /// State what agents saw, signed, for somebody who was not there.
+    Attest(AttestArgs),
+    /// Hold what was attested against what has to be: signatures, chain, losses, and every hop.
+    Verify(VerifyArgs),
     /// Show what a proxy's configuration says about its upstreams, without traffic.
     Intent(IntentArgs),
     /// Hold a configuration against a policy before it is deployed.
@@ -100,10 +113,14 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Fleet(args) => fleet::fleet(&args),
         Command::Hops(args) => hops::hops(&args, cli.color),
         Command::Watch(args) => watch::watch(&args, cli.color),
         Command::Replay(args) => replay::replay(&args, cli.color),
         Command::Inventory(args) => inventory::inventory(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Attest(args) => attest::attest(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Intent(args) => intent::intent(&args, cli.color),
         Command::Lint(args) => lint::lint(&args),
         Command::Check(args) => check::check(&args, cli.color),

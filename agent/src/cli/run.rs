@@ -59,6 +59,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
 
+    /// Name of this node in /hops and events; without it the variable NODE_NAME, else the host name.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+
+    /// Name of the cluster in /hops and events.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+
     /// Append a line of JSON per connection report to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
@@ -145,6 +153,13 @@ impl RunArgs {
         if self.cgroup.is_some() {
             config.watch.cgroup.clone_from(&self.cgroup);
         }
+        for (option, key) in
+            [(&self.node, &mut config.agent.node), (&self.cluster, &mut config.agent.cluster)]
+        {
+            if option.is_some() {
+                key.clone_from(option);
+            }
+        }
         if self.events.is_some() {
             config.events.file.clone_from(&self.events);
         }
@@ -183,6 +198,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         live: config.live_options(),
         limits: config.limits(),
         hops: config.hops.limits(),
+        witness: config.witness(),
         events: config.events.file.clone(),
         #[cfg(feature = "otlp")]
         otlp: config.otlp.options()?,

@@ -183,6 +183,12 @@ impl ComplianceThread {
         Ok(Self { queue: Some(queue), exporter, board, arrivals, thread: Some(thread) })
     }
 
+    /// What scrapes show of drift and policy.
+    #[must_use]
+    pub const fn board(&self) -> &Arc<DriftBoard> {
+        &self.board
+    }
+
     /// Hands over what was said about a connection at `now` (the source's clock): its ends are
     /// named, it is counted under these names and evaluated against policy. Never waits; what finds
     /// the queue full is counted as an unknown owner's, and not evaluated.

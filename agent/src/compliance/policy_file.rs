@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use hopsight_core::{
     health::ComponentState,
     policy::{exempt::PolicyDocument, time::UnixTime},
+    tls::fingerprint::Fingerprint,
 };
 
 /// The largest policy file that is read.
@@ -25,6 +26,8 @@ pub(super) struct PolicyFile {
     /// An agent that never could use its file has failed.
     required: bool,
     in_force: PolicyDocument,
+    /// Digest of the file that they were read from.
+    sha256: Option<Fingerprint>,
     /// The file was used at least once.
     was_used: bool,
     /// Change time and length of the file when it was last read.
@@ -37,8 +40,15 @@ impl PolicyFile {
     /// `required`: without its file the agent has failed.
     pub(super) fn new(path: Option<PathBuf>, required: bool) -> Self {
         let in_force = PolicyDocument::built_in();
-        let mut file =
-            Self { path, required, in_force, was_used: false, read: None, problem: None };
+        let mut file = Self {
+            path,
+            required,
+            in_force,
+            sha256: None,
+            was_used: false,
+            read: None,
+            problem: None,
+        };
         file.refresh();
         file
     }
@@ -46,6 +56,11 @@ impl PolicyFile {
     /// The policies and exemptions in force.
     pub(super) const fn in_force(&self) -> &PolicyDocument {
         &self.in_force
+    }
+
+    /// Digest of the file that the policies in force were read from; `None` where there is none.
+    pub(super) const fn sha256(&self) -> Option<Fingerprint> {
+        self.sha256
     }
 
     /// What tells the policies in force from others, also after a restart.
@@ -63,8 +78,9 @@ impl PolicyFile {
             return None;
         }
         self.read = version;
-        match read_policy(path) {
-            Ok(policies) => {
+        match read(path) {
+            Ok((policies, sha256)) => {
+                self.sha256 = Some(sha256);
                 tracing::info!(file = %path.display(), "policy file read");
                 self.was_used = true;
                 self.problem = None;
@@ -120,9 +136,16 @@ impl PolicyFile {
 /// # Errors
 /// It cannot be read, is too large, or has a mistake, with its line and column.
 pub fn read_policy(path: &Path) -> anyhow::Result<PolicyDocument> {
+    read(path).map(|(policies, _)| policies)
+}
+
+/// The same with the digest of the file.
+fn read(path: &Path) -> anyhow::Result<(PolicyDocument, Fingerprint)> {
     let text =
         read_bounded(path).with_context(|| format!("read the policy file {}", path.display()))?;
-    PolicyDocument::parse(&text).map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))
+    let policies = PolicyDocument::parse(&text)
+        .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))?;
+    Ok((policies, Fingerprint::of(text.as_bytes())))
 }
 
 /// The text of a file of at most [`MAX_BYTES`], of which no more is read.

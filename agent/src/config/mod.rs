@@ -3,6 +3,7 @@
 //! `default.toml` beside this file documents each key and is what `hopsight config` prints; a test
 //! keeps it equal to the defaults here.
 
+mod agent;
 mod capture;
 mod files;
 mod kubernetes;
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+pub use agent::Agent;
 use anyhow::Context as _;
 pub use capture::{Capture, Library, LibraryMode, WatchConfig};
 pub use kubernetes::Cri;
@@ -28,7 +30,10 @@ use crate::{
     compliance::ComplianceOptions,
     privileges::{PrivilegeOptions, User},
 };
-use hopsight_core::{hops::table::HopLimits, pipeline::Limits};
+use hopsight_core::{
+    hops::{table::HopLimits, witness::Witness},
+    pipeline::Limits,
+};
 use hopsight_export::http::{DEFAULT_ADDRESS, HttpLimits, tls::TlsFiles};
 use hopsight_identity::kubernetes::KubernetesOptions;
 
@@ -39,6 +44,8 @@ pub const DEFAULT_FILE: &str = include_str!("default.toml");
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// What the agent is called.
+    pub agent: Agent,
     /// Which connections are watched.
     pub watch: WatchConfig,
     /// What the kernel programs may deliver.
@@ -266,6 +273,12 @@ impl Config {
         }
     }
 
+    /// What the agent is called in `/hops` and events.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        self.agent.witness(self.kubernetes.node.as_deref())
+    }
+
     /// What connections are evaluated against, and where names come from.
     #[must_use]
     pub fn compliance(&self) -> ComplianceOptions {
@@ -335,6 +348,7 @@ impl Config {
             ),
         ];
         let names = policy.rules().into_iter().chain(kubernetes::rules(&self.kubernetes, cri));
+        let names = names.chain(self.agent.rules());
         let mut all = capture::rules(self).into_iter().chain(rules).chain(names);
         if let Some((_, message)) = all.find(|(holds, _)| !holds) {
             anyhow::bail!("{message}");

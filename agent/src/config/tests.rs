@@ -10,6 +10,8 @@ fn the_documented_file_is_the_default() {
         assert_eq!(documented, section, "[{name}]");
     }
     for key in [
+        "# node = \"node-1\"",
+        "# cluster = ",
         "# cgroup = ",
         "# file = ",
         "# state_directory = ",
@@ -54,6 +56,8 @@ fn mistakes_are_named() {
         ("[http.tls]\nclient_ca = \"c\"\n", &["http.tls.client_ca needs"]),
         ("[privileges]\nuser = \"no such\"\n", &["line 2", "\"no such\" is no user"]),
         ("[cri]\nsocket = \"cri.sock\"\n", &["cri.socket must be an absolute path"]),
+        ("[agent]\nnode = \" \"\n", &["agent.node", "NODE_NAME"]),
+        ("[agent]\ncluster = \"\"\n", &["agent.cluster"]),
         ("[kubernetes]\nnode = \"\"\n", &["kubernetes.node", "NODE_NAME"]),
         ("[otlp]\nendpoint = \"collector\"\n", &["otlp.endpoint: collector is neither http://"]),
         ("[hops\n", &["line 1"]),

@@ -5,6 +5,7 @@ mod hang_up;
 pub(crate) mod memory;
 pub mod metrics;
 mod server;
+mod watched;
 mod worker;
 
 use std::{
@@ -41,7 +42,7 @@ use hopsight_capture::{
 };
 use hopsight_core::{
     health::ComponentState,
-    hops::table::HopLimits,
+    hops::{table::HopLimits, witness::Witness},
     model::key_names,
     pipeline::{Limits, Pipeline},
 };
@@ -74,6 +75,8 @@ pub struct RunOptions {
     pub limits: Limits,
     /// The hop table's limits.
     pub hops: HopLimits,
+    /// What the agent is called in `/hops` and events.
+    pub witness: Witness,
     /// Append a line per event to this file; `-` is standard output.
     pub events: Option<PathBuf>,
     /// Export to this OpenTelemetry collector.
@@ -126,7 +129,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     // Dropped after everything that could wait.
     let deadline = privileges.confined(Duty::Write, Deadline::start)?;
 
-    let mut events = Events::default();
+    let mut events = Events::of(options.witness);
     if let Some(output) = output {
         let start = || events.write_to("file", output).context("start the events thread");
         privileges.confined(Duty::Write, start)?;
@@ -153,11 +156,9 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     let numbers = SharedPipelineNumbers::default();
     let capture = source.stats();
     let library = probes_libraries.then(|| source.library_statuses());
-    exporter.register(AgentMetrics {
-        capture: capture.clone(),
-        library: source.library_statuses(),
-        pipeline: Arc::clone(&numbers),
-    });
+    let (library_statuses, pipeline) = (source.library_statuses(), Arc::clone(&numbers));
+    let metrics = AgentMetrics { capture: capture.clone(), library: library_statuses, pipeline };
+    watched::register(&exporter, compliance.board(), metrics);
     exporter.health().set(KERNEL_PROGRAMS, ComponentState::Ready, "attached");
     let heart = Heart::default();
     exporter.health().listen("pipeline", Stake::Observation, heart.clone());

@@ -13,10 +13,12 @@ use hopsight_core::{
         change::{HopChange, IntentChange},
         context::IntentSummary,
         ends::Ends,
+        moment::Moment,
         table::{HopLimits, Snapshot},
         treatment::TreatmentKey,
+        witness::Witness,
     },
-    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified},
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Timestamp},
     policy::{
         certificate::{ChainWord, RevocationReason, RevocationWord},
         drift::{ClosedDrift, DriftEvent, Rule},
@@ -155,7 +157,14 @@ impl Write for Lines {
 /// The lines that an agent writes of what is sent.
 fn written(send: impl FnOnce(&Events)) -> Vec<Value> {
     let lines = Lines::default();
-    let mut events = Events::default();
+    let witness = Witness {
+        node: Some("node-1".into()),
+        cluster: Some("production".into()),
+        // That of the examples.
+        agent_version: "0.1.0".into(),
+        ..Witness::default()
+    };
+    let mut events = Events::of(witness);
     events.write_to("test", Box::new(lines.clone())).unwrap();
     send(&events);
     // Waits until everything is written.
@@ -198,7 +207,10 @@ fn the_examples_of_events_are_what_the_agent_writes() {
         upstream: "payments".into(),
         pod: Some("web/edge-8687847477-cbhqr".into()),
     };
-    let lines = written(|events| events.send(&ends, &report, 1_795_953_151.5));
+    // A moment after it was opened.
+    let monotonic = Timestamp(report.opened_at.0 + 50_500_000);
+    let now = Moment { unix_seconds: 1_795_953_151.5, monotonic };
+    let lines = written(|events| events.send(&ends, &report, now));
     assert_same("EVENTS.md", connection, &lines[0]);
 
     // 2026-11-29 11:52:00 UTC.
@@ -264,11 +276,11 @@ fn the_examples_of_events_are_what_the_agent_writes() {
         report.cryptography.group_absent = Some(GroupAbsence::NotSeen);
         report.cryptography.server_signature_absent = Some(SignatureAbsence::Encrypted);
         report.cryptography.client_signature_absent = Some(SignatureAbsence::NotSent);
-        events.send(&ends, &report, 0.0);
+        events.send(&ends, &report, now);
         events.send_hop_change(&hop, 0.0);
         events.send_intent_change(&intent, 0.0);
         for number in 0..100 {
-            events.send(&ends, &made_up::connection(number % 40, number), 0.0);
+            events.send(&ends, &made_up::connection(number % 40, number), now);
         }
     });
     assert_same("EVENTS.md", drift, &lines[0]);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
+mod attest;
 mod configuration;
 mod drift;
 mod intent;
@@ -10,6 +11,7 @@ mod json;
 mod links;
 mod picture;
 mod policy;
+mod report;
 
 use std::{fs, path::Path};
 

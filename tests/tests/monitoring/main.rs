@@ -5,6 +5,7 @@
 
 mod alerts;
 mod alternating;
+mod fleet;
 mod otlp;
 mod panels;
 mod terminal;

@@ -2,6 +2,7 @@
 //!
 //! `HOPSIGHT_SCREENSHOTS=DIR` keeps a picture of each.
 
+mod report;
 mod webdriver;
 
 use std::{path::PathBuf, time::Duration};

@@ -92,6 +92,12 @@ impl Browser {
         Ok(entries.iter().map(|entry| entry["message"].to_string()).collect())
     }
 
+    /// The page as it is printed: a PDF.
+    pub fn print(&self) -> anyhow::Result<Vec<u8>> {
+        let printed = self.command("/print", &json!({ "background": true }))?;
+        Ok(decode_base64(printed.as_str().context("no document")?))
+    }
+
     /// Writes a picture of the window to `path`.
     pub fn screenshot(&self, path: &Path) -> anyhow::Result<()> {
         let target = format!("/session/{}/screenshot", self.session);

@@ -10,6 +10,7 @@ use super::{
     counts::Counts,
     cryptography::Cryptography,
     evaluation::Evaluation,
+    fleet_view::FleetView,
     labels::OTHER,
     moment::Moment,
     older_sessions::OlderSessions,
@@ -80,6 +81,9 @@ pub struct Hop {
     /// Why there is no `client_certificate`, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_absent: Option<CertificateAbsence>,
+    /// Who sees it, of a fleet; absent of one agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetView>,
     /// What is known of it beside its connections.
     #[serde(flatten)]
     pub context: HopContext,
@@ -108,6 +112,7 @@ impl Hop {
             client_certificate: None,
             server_certificate_absent: None,
             client_certificate_absent: None,
+            fleet: None,
             context: HopContext::default(),
         }
     }

@@ -14,6 +14,19 @@ pub struct Moment {
     pub monotonic: Timestamp,
 }
 
+impl Moment {
+    /// What the wall clock showed, or will show, at another moment of the monotonic one, unless it is
+    /// set between the two: seconds since the Unix epoch.
+    #[must_use]
+    pub fn wall(self, at: Timestamp) -> f64 {
+        if at <= self.monotonic {
+            self.unix_seconds - self.monotonic.since(at).as_secs_f64()
+        } else {
+            self.unix_seconds + at.since(self.monotonic).as_secs_f64()
+        }
+    }
+}
+
 /// Seconds since the Unix epoch, to the microsecond; negative before it.
 ///
 /// Of a time of our centuries so many digits are whole in a JSON number: what is kept in a file is

@@ -327,11 +327,14 @@ impl HopTable {
     }
 
     /// The table as it is at `now` (seconds since the Unix epoch), in no particular order;
-    /// [`Snapshot::sorted`] sorts it away from the lock.
+    /// [`Snapshot::sorted`] sorts it away from the lock. Who watched is for the caller to say.
     #[must_use]
     pub fn snapshot(&self, now: f64) -> Snapshot {
         Snapshot {
+            witness: None,
+            time: None,
             at: now,
+            watch: None,
             max_hops: self.limits.max_hops,
             totals: self.totals,
             hops: self.hops.values().cloned().collect(),

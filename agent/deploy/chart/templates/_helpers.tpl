@@ -26,6 +26,12 @@ app.kubernetes.io/name: {{ include "hopsight.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Of the pods of the fleet, which are no agents. */}}
+{{- define "hopsight.fleetLabels" -}}
+app.kubernetes.io/name: {{ include "hopsight.name" . }}-fleet
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "hopsight.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "hopsight.selectorLabels" . }}

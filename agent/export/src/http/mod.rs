@@ -9,6 +9,7 @@
 //! liveness and readiness probes of an orchestrator have none: they get a listener of their own.
 
 pub mod client;
+mod fleet;
 mod host;
 mod negotiation;
 pub mod pem;
@@ -52,7 +53,7 @@ use self::{
     tls::Tls,
 };
 
-use super::Exporter;
+use super::{Exporter, fleet::Fleet};
 
 /// Where the server listens unless told otherwise.
 pub const DEFAULT_ADDRESS: SocketAddr =
@@ -149,7 +150,30 @@ pub async fn serve_tls(
 ) -> anyhow::Result<()> {
     let router = routes::router(exporter.clone(), limits, None);
     tokio::select! {
-        () = tls.follow_files(&exporter) => Ok(()),
+        () = tls.follow_files(exporter.health()) => Ok(()),
+        served = answer(listener, router, Some(tls.clone()), limits, stop) => served,
+    }
+}
+
+/// Serves a fleet as [`serve`] and [`serve_tls`] serve an agent.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_fleet(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    fleet: Arc<Fleet>,
+    limits: HttpLimits,
+    hosts: Hosts,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let Some(tls) = tls else {
+        let router = fleet::router(fleet, Some(hosts));
+        return answer(listener, router, None, limits, stop).await;
+    };
+    let router = fleet::router(Arc::clone(&fleet), None);
+    tokio::select! {
+        () = tls.follow_files(fleet.health()) => Ok(()),
         served = answer(listener, router, Some(tls.clone()), limits, stop) => served,
     }
 }

@@ -78,7 +78,11 @@ pub(super) fn health_router(exporter: Exporter, limits: HttpLimits) -> Router {
 
 /// Refuses what is for somebody else, bounds the time of every request and says how its answer may be
 /// used.
-async fn guard(State(hosts): State<Option<Hosts>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(hosts): State<Option<Hosts>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if hosts.is_some_and(|hosts| !hosts.allow(request.uri(), request.headers())) {
         let why = "this is not a name of this server; add it to http.hosts if it is\n";
         return (StatusCode::MISDIRECTED_REQUEST, why).into_response();
@@ -117,11 +121,14 @@ async fn render<T: Send + 'static>(
         let _turn = turn;
         work(&exporter)
     });
-    let failed = |error: anyhow::Error| {
-        tracing::error!(error = format!("{error:#}"), "answer an HTTP request");
-        (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response()
-    };
     done.await.map_err(|error| failed(error.into()))?.map_err(failed)
+}
+
+/// What is answered where something of ours went wrong.
+#[expect(clippy::needless_pass_by_value, reason = "it is what results are mapped with")]
+pub(super) fn failed(error: anyhow::Error) -> Response {
+    tracing::error!(error = format!("{error:#}"), "answer an HTTP request");
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response()
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Rendered, Response> {
@@ -139,11 +146,15 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Rendered,
 struct HopsQuery {
     /// Only hops reported at or after this time, seconds since the Unix epoch.
     since: Option<f64>,
+    /// Only hops of this proxy, as it is labelled.
+    proxy: Option<String>,
+    /// Only hops to this upstream, as it is labelled.
+    upstream: Option<String>,
 }
 
 async fn hops(
     State(app): State<App>,
-    Query(HopsQuery { since }): Query<HopsQuery>,
+    Query(HopsQuery { since, proxy, upstream }): Query<HopsQuery>,
     headers: HeaderMap,
 ) -> Result<Rendered, Response> {
     let encoding = negotiation::encoding(&headers);
@@ -152,6 +163,10 @@ async fn hops(
         if let Some(since) = since {
             snapshot.hops.retain(|hop| hop.last_seen >= since);
         }
+        let is = |wanted: &Option<String>, label: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == label)
+        };
+        snapshot.hops.retain(|hop| is(&proxy, &hop.proxy) && is(&upstream, &hop.upstream));
         Rendered::new("application/json", serde_json::to_string(&snapshot)?, encoding)
     })
     .await

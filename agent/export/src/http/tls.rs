@@ -12,7 +12,7 @@ use rustls::{ServerConfig, server::WebPkiClientVerifier};
 use serde::{Deserialize, Serialize};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Exporter, http::pem};
+use crate::{health::Health, http::pem};
 use hopsight_core::health::ComponentState;
 
 /// Pause between checks of the files.
@@ -85,22 +85,22 @@ impl Tls {
     }
 
     /// Uses what is in the files from now on; never ends.
-    pub(super) async fn follow_files(&self, exporter: &Exporter) {
+    pub(super) async fn follow_files(&self, health: &Health) {
         let clients = if self.files.client_ca.is_some() { "certificate" } else { "any" };
         let ready = format!("clients: {clients}");
-        exporter.health().set(TLS, ComponentState::Ready, ready.clone());
+        health.set(TLS, ComponentState::Ready, ready.clone());
         loop {
             tokio::time::sleep(LOOK).await;
             match self.reload() {
                 Ok(false) => {}
                 Ok(true) => {
                     tracing::info!("the TLS certificates have changed and are in use");
-                    exporter.health().set(TLS, ComponentState::Ready, ready.clone());
+                    health.set(TLS, ComponentState::Ready, ready.clone());
                 }
                 Err(error) => {
                     let error = format!("{error:#}; the old certificates stay in use");
                     tracing::error!(error, "the TLS files have changed");
-                    exporter.health().set(TLS, ComponentState::Degraded, error);
+                    health.set(TLS, ComponentState::Degraded, error);
                 }
             }
         }

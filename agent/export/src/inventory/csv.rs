@@ -71,7 +71,7 @@ pub(super) fn table(inventory: &Inventory) -> anyhow::Result<String> {
 }
 
 /// A text that others may have chosen. A spreadsheet takes one that begins like a formula for one.
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if is_formula { format!("'{text}") } else { text.to_owned() }
 }

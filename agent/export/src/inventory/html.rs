@@ -1,9 +1,6 @@
 //! The inventory as a page for people: one document without scripts and without external requests.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use hopsight_core::{
     model::Security,
@@ -15,30 +12,10 @@ use hopsight_core::{
 };
 
 use super::{CertificateLine, CryptographyLine, Inventory, Readiness, Use, why};
-use crate::time;
+use crate::{markup::Text, time};
 
-const STYLE: &str = include_str!("style.css");
-
-/// A text that others may have chosen.
-struct Text<'t>(&'t str);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
-            f.write_str(&rest[..at])?;
-            f.write_str(match rest.as_bytes()[at] {
-                b'&' => "&amp;",
-                b'<' => "&lt;",
-                b'>' => "&gt;",
-                b'"' => "&quot;",
-                _ => "&#39;",
-            })?;
-            rest = &rest[at + 1..];
-        }
-        f.write_str(rest)
-    }
-}
+/// How it looks, light, dark and printed.
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The page, written at `now` (seconds since the Unix epoch).
 pub(super) fn page(inventory: &Inventory, now: f64) -> String {
@@ -53,14 +30,19 @@ pub(super) fn page(inventory: &Inventory, now: f64) -> String {
     let hops: usize = inventory.sources.iter().map(|source| source.hops).sum();
     let _ =
         writeln!(out, "{hops} hops of {} sources.</p></header>\n<main>", inventory.sources.len());
-    readiness(&mut out, inventory.readiness);
-    shares(&mut out, &inventory.cryptography);
-    certificates(&mut out, &inventory.certificates, now);
-    unseen(&mut out, &inventory.certificates);
-    cryptography(&mut out, &inventory.cryptography);
+    body(&mut out, inventory, now);
     sources(&mut out, inventory);
     out += "</main>\n</body>\n</html>\n";
     out
+}
+
+/// What it lists, for another page.
+pub(crate) fn body(out: &mut String, inventory: &Inventory, now: f64) {
+    readiness(out, inventory.readiness);
+    shares(out, &inventory.cryptography);
+    certificates(out, &inventory.certificates, now);
+    unseen(out, &inventory.certificates);
+    cryptography(out, &inventory.cryptography);
 }
 
 fn readiness(out: &mut String, readiness: Readiness) {

@@ -2,9 +2,9 @@
 //! each hop and what its connections used. A hop of which something is not known has a line that says
 //! so.
 
-mod csv;
+pub(crate) mod csv;
 mod cyclonedx;
-mod html;
+pub(crate) mod html;
 mod lines;
 
 use serde::Serialize;

@@ -29,6 +29,7 @@ use hopsight_core::{
         drift::{ClosedDrift, DriftEvent, End, OpenDrift, Rule},
         time::UnixTime,
     },
+    tls::fingerprint::Fingerprint,
 };
 
 /// A drift that was remedied: proxy, upstream and rule.
@@ -65,6 +66,22 @@ impl DriftBoard {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
+    /// Digest of the policy file in force.
+    #[must_use]
+    pub fn policy_sha256(&self) -> Option<Fingerprint> {
+        self.view().policy.sha256
+    }
+
+    /// Reports that were not evaluated, for whatever reason.
+    #[must_use]
+    pub fn not_evaluated(&self) -> u64 {
+        self.view().beyond_limit + self.queue_full.load(Ordering::Relaxed)
+    }
+
+    fn view(&self) -> Arc<DriftView> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A report was not evaluated because the queue was full.
     pub fn count_dropped(&self) {
         self.queue_full.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +90,7 @@ impl DriftBoard {
 
 impl Collect for Arc<DriftBoard> {
     fn collect(&self, samples: &mut Samples) {
-        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let view = self.view();
         let now = UnixTime::from(SystemTime::now());
         // Of the servers of a hop the one that has been in violation for longest.
         let mut open: BTreeMap<[&str; 3], Duration> = BTreeMap::new();

@@ -11,6 +11,7 @@ use crate::metrics::catalogue::{HOP_EXEMPT_UNTIL, POLICY_EXEMPTION_UNTIL, POLICY
 use hopsight_core::{
     hops::labels::{OTHER, sanitised, workload_parts},
     policy::exempt::Exemption,
+    tls::fingerprint::Fingerprint,
 };
 
 /// Policies with a series of their own; the hops of further ones are added up as [`OTHER`].
@@ -19,6 +20,8 @@ const MAX_POLICIES: usize = 1_000;
 /// What scrapes show of the policy file.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyView {
+    /// Digest of the file; `None` where only the built-in policies apply.
+    pub sha256: Option<Fingerprint>,
     /// Each of the operator's policies with the number of hops that it applies to.
     pub matched: Vec<(Arc<str>, u64)>,
     /// The exemptions, those that ended among them.

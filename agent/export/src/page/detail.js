@@ -234,13 +234,53 @@ function renderDetail() {
       ["Last seen", `${age(agentNow() - hop.last_seen)} ago`],
       ["Verification", hop.verify_error === null ? null : `result ${hop.verify_error} (X509_V_*)`],
     ]),
+    ...fleetSection(hop),
     ...policySection(hop),
     ...treatmentSection(hop),
-    element("h3", {}, "How we know: the handshake that decides"), element("ol", { class: "timeline" }, ...steps),
+    // A fleet has no single connection that decides.
+    ...(hop.fleet ? [] : [element("h3", {}, "How we know: the handshake that decides"), element("ol", { class: "timeline" }, ...steps)]),
     ...certificateSection("Certificate of the upstream", hop.server_certificate),
     ...certificateSection("Certificate of the proxy", hop.client_certificate),
     ...serverCertificateSection(hop),
     ...cryptographySection(hop), ...countSections(hop), ...recentSection(hop));
+}
+
+/** Of a fleet: what the agents say that see a hop, asked when somebody opens it. */
+const asked = { key: null, text: "", said: null };
+
+async function askAgents(hop) {
+  const key = keyOf(hop);
+  Object.assign(asked, { key, text: "Asking the agents …", said: null });
+  try {
+    const response = await fetch(`/hop?proxy=${encodeURIComponent(hop.proxy)}&upstream=${encodeURIComponent(hop.upstream)}`);
+    const text = response.ok ? "" : (await response.text()).trim();
+    const said = response.ok ? await response.json() : null;
+    if (asked.key === key) Object.assign(asked, { text, said });
+  } catch {
+    if (asked.key === key) asked.text = "The fleet does not answer.";
+  }
+  detailDrawn = "";
+  render();
+}
+
+/** Which nodes see the hop, and what each of them says. */
+function fleetSection(hop) {
+  if (!hop.fleet) return [];
+  if (asked.key !== keyOf(hop)) askAgents(hop);
+  const nodes = SECURITY.filter((word) => hop.fleet.nodes[word]).map((word) => `${SECURITY_TEXT[word]} on ${hop.fleet.nodes[word]}`);
+  const parts = [element("h3", {}, "Nodes"), element("p", {}, nodes.join(", "))];
+  if (asked.text) parts.push(element("p", {}, asked.text));
+  if (!asked.said) return parts;
+  const { hops, silent, not_asked: others } = asked.said;
+  parts.push(element("ul", {}, ...hops.map(({ instance, node, hop: of }) => element("li", {},
+    element("span", { class: `badge ${of.security}` }, of.security), ` ${node ?? instance}: ${verdictText(of)}`)),
+    ...silent.map(({ instance, why }) => element("li", {}, element("b", { class: "bad" }, "no answer"), ` ${instance}: ${why}`))));
+  if (others > 0) parts.push(element("p", {}, `${others} more nodes see it and were not asked.`));
+  const worst = hops[0]?.hop;
+  if (!worst) return parts;
+  return [...parts, element("h3", {}, `As ${hops[0].node ?? hops[0].instance} has it`), ...treatmentSection(worst), ...policySection(worst),
+    ...certificateSection("Certificate of the upstream", worst.server_certificate),
+    ...certificateSection("Certificate of the proxy", worst.client_certificate), ...cryptographySection(worst)];
 }
 
 let opener = null;

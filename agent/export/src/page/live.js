@@ -76,6 +76,7 @@ async function refresh(isWhole) {
     const query = isWhole || store.at === 0 ? "" : `?since=${store.at - 1}`;
     const response = await fetch(`/hops${query}`);
     if (response.ok) take(await response.json(), query === "");
+    else setLive("lost", (await response.text()).trim());
   } catch {
     setLive("lost", "agent not reachable, trying again");
   } finally {

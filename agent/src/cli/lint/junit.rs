@@ -62,7 +62,7 @@ fn element(what: &str, message: &str, text: &str) -> String {
 }
 
 /// Text as an attribute or content. What XML 1.0 has no place for (section 2.2) is replaced.
-fn escape(text: &str) -> Cow<'_, str> {
+pub(in crate::cli) fn escape(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| !matches!(c, '&' | '<' | '>' | '"' | '\'') && !is_odd(c);
     if text.chars().all(is_plain) {
         return text.into();

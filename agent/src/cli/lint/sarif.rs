@@ -79,7 +79,7 @@ fn result(rule: &str, level: &str, text: &str, location: &Value) -> Value {
 }
 
 /// A place, relative to the working directory where it is below it: scanners look for it there.
-fn location(place: &Place, here: &Path) -> Value {
+pub(in crate::cli) fn location(place: &Place, here: &Path) -> Value {
     let file = Path::new(&*place.file);
     let shown = file.strip_prefix(here).unwrap_or(file).to_string_lossy();
     let uri: String = shown.bytes().map(in_uri).collect();

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::compliance::policy_file::PolicyFile;
 use hopsight_core::{
     hops::{
         context::{HopCompliance, HopContext},
@@ -16,7 +17,8 @@ use hopsight_export::{
 };
 
 /// What scrapes show.
-pub(super) fn of(exporter: &Exporter, in_force: &PolicyDocument) -> PolicyView {
+pub(super) fn of(exporter: &Exporter, file: &PolicyFile) -> PolicyView {
+    let in_force = file.in_force();
     let hops = exporter.snapshot().hops;
     let evaluated = || hops.iter().filter_map(|hop| Some((hop, hop.context.compliance.as_ref()?)));
     let mut matched: HashMap<&str, u64> = HashMap::new();
@@ -32,6 +34,7 @@ pub(super) fn of(exporter: &Exporter, in_force: &PolicyDocument) -> PolicyView {
         Some(ExemptHop { proxy: hop.proxy.clone(), upstream: hop.upstream.clone(), exemption })
     });
     PolicyView {
+        sha256: file.sha256(),
         matched: own.collect(),
         exemptions: in_force.exemptions.iter().cloned().collect(),
         exempt: exempt.collect(),

@@ -39,7 +39,7 @@ impl Evaluator {
         self.board.show(DriftView {
             open,
             mended,
-            policy: policy_view::of(&self.exporter, self.policies.in_force()),
+            policy: policy_view::of(&self.exporter, &self.policies),
             pending_reload: self.proxies.pending_reload(),
             workloads: self.proxies.workloads(),
             beyond_limit: self.tracker.dropped(),

@@ -193,6 +193,7 @@ fn policy_view() -> PolicyView {
         exemption: exemptions[0].clone(),
     };
     PolicyView {
+        sha256: None,
         matched: vec![("mutual".into(), 3), ("unused".into(), 0)],
         exemptions,
         exempt: vec![exempt],

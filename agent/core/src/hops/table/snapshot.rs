@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{hops::hop::Hop, model::Security};
+use crate::{
+    hops::{
+        hop::Hop,
+        witness::{Watch, Witness},
+    },
+    model::Security,
+};
 
 /// Counts of the table as a whole, since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +31,17 @@ pub struct Totals {
 /// The table at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// Which agent says so; absent in what an older one wrote.
+    #[serde(flatten)]
+    pub witness: Option<Witness>,
+    /// When, RFC 3339; absent in what an older agent wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Arc<str>>,
     /// When, seconds since the Unix epoch.
     pub at: f64,
+    /// What the agent says of its own watching; absent in captures, and in what an older agent wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
     /// Limit on hops.
     pub max_hops: usize,
     /// Counts of the table as a whole.
