@@ -49,7 +49,7 @@ use self::{events::Checker, input::Input};
 pub use self::{
     events::{pipeline, transcript},
     inventory::inventory,
-    strangers::{haproxy_conf, nginx_conf, process},
+    strangers::{apache_conf, haproxy_conf, nginx_conf, process, traefik_conf},
 };
 
 /// A fuzz target.
@@ -66,6 +66,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("capture", capture),
     ("nginx_conf", nginx_conf),
     ("haproxy_conf", haproxy_conf),
+    ("apache_conf", apache_conf),
+    ("traefik_conf", traefik_conf),
     ("process", process),
     ("policy", policy),
     ("transcript", transcript),
