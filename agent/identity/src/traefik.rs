@@ -50,7 +50,7 @@ pub struct TraefikInstance {
     /// Where its static configuration may be, as paths in its root: the first that is there counts.
     files: Vec<PathBuf>,
     /// What counts if none is.
-    given: Static,
+    given: Box<Static>,
     /// Where relative names begin.
     directory: PathBuf,
 }
@@ -69,12 +69,11 @@ fn options(arguments: &[String]) -> Vec<(String, String)> {
         let Some(option) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
             continue;
         };
-        let (name, value) = match option.split_once('=') {
-            Some((name, value)) => (name.to_owned(), value.to_owned()),
-            None => {
-                let value = words.next_if(|next| !next.starts_with('-'));
-                (option.to_owned(), value.cloned().unwrap_or_default())
-            }
+        let (name, value) = if let Some((name, value)) = option.split_once('=') {
+            (name.to_owned(), value.to_owned())
+        } else {
+            let value = words.next_if(|next| !next.starts_with('-'));
+            (option.to_owned(), value.cloned().unwrap_or_default())
         };
         out.push((name, value));
     }
@@ -96,7 +95,7 @@ impl TraefikInstance {
             environment.split('\0').filter_map(|pair| pair.split_once('=')).collect();
         let (files, given) = found_by(&options(&facts.arguments), &variables);
         let files = files.iter().map(|file| directory.join(file)).collect();
-        Ok(Self { process: facts.key, files, given, directory })
+        Ok(Self { process: facts.key, files, given: given.into(), directory })
     }
 
     /// Where its configuration begins.
@@ -143,7 +142,7 @@ impl TraefikInstance {
         let mut found = self.files.iter().filter_map(|path| Some((path, root.read(path).ok()?)));
         let (started, read) = match found.next() {
             Some((path, content)) => (parse(path, &content)?, vec![path.clone()]),
-            None => (self.given.clone(), Vec::new()),
+            None => (Static::clone(&self.given), Vec::new()),
         };
         Files::of(root, started, &self.directory, read)
     }
@@ -198,7 +197,9 @@ fn found_by(options: &[(String, String)], variables: &[(&str, &str)]) -> (Vec<Pa
     let mut given = Static::default();
     let is_option = options.iter().any(|(name, _)| !name.eq_ignore_ascii_case("configfile"));
     if is_option {
-        options.iter().for_each(|(name, value)| given.set(name, value));
+        for (name, value) in options {
+            given.set(name, value);
+        }
     } else {
         for (name, value) in variables {
             if let Some(path) = name.strip_prefix("TRAEFIK_") {
@@ -304,7 +305,7 @@ pub fn read_file(files: &dyn ConfigFiles, path: &Path) -> Result<Intent, Fault> 
 
 fn dynamic(path: &Path, content: &[u8]) -> Result<Dynamic, Fault> {
     if let Some(at) = content.windows(TEMPLATE.len()).position(|two| two == TEMPLATE) {
-        let line = content[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = content[..at].split(|byte| *byte == b'\n').count();
         return Err(fault(path, line, "templates are not evaluated".to_owned()));
     }
     parse(path, content)

@@ -65,14 +65,14 @@ impl ProxyKind {
             "serverroot",
             "sslproxyengine",
         ];
+        // Top-level members of Traefik's configurations and none of Envoy's.
+        const OF_TRAEFIK: [&str; 6] =
+            ["http:", "tcp:", "providers:", "[http", "[tcp", "[providers"];
         const OF_ENVOY: [&str; 4] =
             ["static_resources", "staticResources", "dynamic_resources", "envoy.admin.v3"];
         if OF_ENVOY.iter().any(|word| content.contains(word)) {
             return Some(Self::Envoy);
         }
-        // Top-level members of Traefik's configurations and none of Envoy's.
-        const OF_TRAEFIK: [&str; 6] =
-            ["http:", "tcp:", "providers:", "[http", "[tcp", "[providers"];
         let begins = |line: &str| OF_TRAEFIK.iter().any(|begin| line.starts_with(begin));
         if content.lines().any(begins) {
             return Some(Self::Traefik);

@@ -68,7 +68,7 @@ fn member<'a>(directive: &'a Directive, words: &[String]) -> Result<Member<'a>, 
         url::parse(text, None).map_err(|()| directive.invalid(text, "a URL of an upstream"))?;
     let value = |name: &str| {
         let pairs = parameters.iter().filter_map(|word| word.split_once('='));
-        pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).last()
+        pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next_back()
     };
     // `status=+H`: letters that are switched on or, after a minus, off.
     let has = |letter: char| {

@@ -50,15 +50,13 @@ fn replaced(line: &str, pairs: &[(&String, &String)], limit: usize) -> Option<St
     let mut out = String::new();
     let mut rest = line;
     while let Some(c) = rest.chars().next() {
-        match pairs.iter().find(|(parameter, _)| rest.starts_with(parameter.as_str())) {
-            Some((parameter, argument)) => {
-                out.push_str(argument);
-                rest = &rest[parameter.len()..];
-            }
-            None => {
-                out.push(c);
-                rest = &rest[c.len_utf8()..];
-            }
+        let found = pairs.iter().find(|(parameter, _)| rest.starts_with(parameter.as_str()));
+        if let Some((parameter, argument)) = found {
+            out.push_str(argument);
+            rest = &rest[parameter.len()..];
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
         }
         if out.len() > limit {
             return None;

@@ -125,17 +125,16 @@ impl Upstreams<'_> {
             let mut given = conditions.to_vec();
             given.extend(&*way.directive.conditions);
             let known = settled.get(&given).cloned();
-            let mut settings = match known {
-                Some(known) => known,
-                None => {
-                    let mut settings = Settings::default();
-                    for part in [Some(self.main), host].into_iter().flatten() {
-                        self.step(part.settings.len(), &way.directive.at)?;
-                        settings.apply(part.settings.iter().copied(), &given, &self.root)?;
-                    }
-                    settled.insert(given.clone(), settings.clone());
-                    settings
+            let mut settings = if let Some(known) = known {
+                known
+            } else {
+                let mut settings = Settings::default();
+                for part in [Some(self.main), host].into_iter().flatten() {
+                    self.step(part.settings.len(), &way.directive.at)?;
+                    settings.apply(part.settings.iter().copied(), &given, &self.root)?;
                 }
+                settled.insert(given.clone(), settings.clone());
+                settings
             };
             for part in [Some(self.main), host].into_iter().flatten() {
                 self.step(part.sections.len(), &way.directive.at)?;

@@ -41,16 +41,18 @@ struct Around {
 }
 
 /// All ways in the directives of a server. `rewrites` is whether the rewrite engine is on around it.
-pub(super) fn all<'a>(
-    directives: &'a [Directive],
+pub(super) fn all(
+    directives: &[Directive],
     inherited: Inherited,
-) -> Result<Vec<Way<'a>>, ConfigError> {
+) -> Result<Vec<Way<'_>>, ConfigError> {
     let mut out = Vec::new();
     let Inherited { rewrites, preserves_host } = inherited;
     collect(directives, Around { in_section: false, rewrites, preserves_host }, &mut out)?;
     // A section that keeps the name of the request may be about any of them.
     if says_so_inside(directives) {
-        out.iter_mut().for_each(|way| way.preserves_host = true);
+        for way in &mut out {
+            way.preserves_host = true;
+        }
     }
     Ok(out)
 }
@@ -79,7 +81,7 @@ fn switch(directives: &[Directive], name: &str) -> Option<bool> {
     if all().any(|one| !one.conditions.is_empty() && is_on(one)) {
         return Some(true);
     }
-    all().last().map(is_on)
+    all().next_back().map(is_on)
 }
 
 fn is_section(directive: &Directive) -> bool {

@@ -58,13 +58,11 @@ pub(super) fn expand<'a>(line: &'a str, variables: &Environment) -> Cow<'a, str>
 /// The first word of a text, without its quotes, and what follows.
 pub(super) fn word(text: &str) -> Option<(String, &str)> {
     let text = text.trim_start();
-    let quote = match text.chars().next()? {
-        quote @ ('"' | '\'') => quote,
-        _ => {
-            let end = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
-            return Some((text[..end].to_owned(), text[end..].trim_start()));
-        }
-    };
+    let quote = text.chars().next()?;
+    if !matches!(quote, '"' | '\'') {
+        let end = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
+        return Some((text[..end].to_owned(), text[end..].trim_start()));
+    }
     let mut out = String::new();
     let mut rest = text[1..].char_indices();
     while let Some((at, c)) = rest.next() {

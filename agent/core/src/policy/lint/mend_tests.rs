@@ -137,24 +137,29 @@ fn snippets_mend_what_they_were_given_for() {
     let server = |words: &str| format!("backend app\n mode http\n server a 10.0.0.1:443{words}\n");
     let pass = |scheme: &str, said: &str| format!("{said}\nProxyPass / {scheme}://10.0.0.1/\n");
     let never = |policy: &str| format!("{policy}\n{NEVER}");
-    let tls = "require = \"tls\"";
-    let mtls = "require = \"mtls\"";
-    let newer = "require = \"tls\"\nmin_version = \"1.2\"";
+    let one_way = "require = \"tls\"";
+    let mutual = "require = \"mtls\"";
+    let version = "require = \"tls\"\nmin_version = \"1.2\"";
     let forbidden = "require = \"tls\"\nclient_certificate = \"forbidden\"";
     for (name, kind, text, policy) in [
-        ("haproxy in the clear", Haproxy, server(""), tls.to_owned()),
-        ("haproxy certificate", Haproxy, server(" ssl verify none"), never(mtls)),
-        ("haproxy verification", Haproxy, server(" ssl verify none"), tls.to_owned()),
-        ("haproxy version", Haproxy, server(" ssl verify none ssl-min-ver TLSv1.0"), never(newer)),
+        ("haproxy in the clear", Haproxy, server(""), one_way.to_owned()),
+        ("haproxy certificate", Haproxy, server(" ssl verify none"), never(mutual)),
+        ("haproxy verification", Haproxy, server(" ssl verify none"), one_way.to_owned()),
+        (
+            "haproxy version",
+            Haproxy,
+            server(" ssl verify none ssl-min-ver TLSv1.0"),
+            never(version),
+        ),
         ("haproxy third party", Haproxy, server(" ssl verify none crt /c.pem"), never(forbidden)),
-        ("apache in the clear", Apache, pass("http", ""), tls.to_owned()),
-        ("apache certificate", Apache, pass("https", "SSLProxyEngine on"), never(mtls)),
-        ("apache verification", Apache, pass("https", "SSLProxyEngine on"), tls.to_owned()),
+        ("apache in the clear", Apache, pass("http", ""), one_way.to_owned()),
+        ("apache certificate", Apache, pass("https", "SSLProxyEngine on"), never(mutual)),
+        ("apache verification", Apache, pass("https", "SSLProxyEngine on"), one_way.to_owned()),
         (
             "apache version",
             Apache,
             pass("https", "SSLProxyEngine on\nSSLProxyProtocol all"),
-            never(newer),
+            never(version),
         ),
         (
             "apache third party",
@@ -162,13 +167,13 @@ fn snippets_mend_what_they_were_given_for() {
             pass("https", "SSLProxyEngine on\nSSLProxyMachineCertificateFile /c.pem"),
             never(forbidden),
         ),
-        ("traefik in the clear", Traefik, traefik_with("http", ""), tls.to_owned()),
-        ("traefik certificate", Traefik, traefik_with("https", ""), never(mtls)),
+        ("traefik in the clear", Traefik, traefik_with("http", ""), one_way.to_owned()),
+        ("traefik certificate", Traefik, traefik_with("https", ""), never(mutual)),
         (
             "traefik verification",
             Traefik,
             traefik_with("https", "      insecureSkipVerify: true\n"),
-            tls.to_owned(),
+            one_way.to_owned(),
         ),
         (
             "traefik version",
@@ -177,7 +182,7 @@ fn snippets_mend_what_they_were_given_for() {
                 "https",
                 "      minVersion: VersionTLS10\n      maxVersion: VersionTLS13\n",
             ),
-            never(newer),
+            never(version),
         ),
         (
             "traefik third party",
@@ -185,8 +190,8 @@ fn snippets_mend_what_they_were_given_for() {
             traefik_with("https", "      certificates: [{ certFile: a, keyFile: b }]\n"),
             never(forbidden),
         ),
-        ("caddy in the clear", Caddy, caddy_with(""), tls.to_owned()),
-        ("envoy in the clear", Envoy, envoy_with(""), never(tls)),
+        ("caddy in the clear", Caddy, caddy_with(""), one_way.to_owned()),
+        ("envoy in the clear", Envoy, envoy_with(""), never(one_way)),
     ] {
         let before = findings(kind, &text, &policy);
         assert_eq!(before.len(), 1, "{name}: {before:?}");

@@ -1,6 +1,8 @@
 //! What is read of Traefik's configuration: of the static one where the dynamic one is, of the dynamic
 //! one how services are spoken to. Everything else is passed over unread.
 
+#![expect(clippy::zero_sized_map_values, reason = "serde gathers what is left in maps")]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};

@@ -27,7 +27,7 @@ fn fixtures() -> Vec<(String, String)> {
 
 fn parse<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> T {
     let words = |error: &dyn std::fmt::Display| panic!("{name}: {error}");
-    if name.ends_with(".toml") {
+    if Path::new(name).extension().is_some_and(|ending| ending == "toml") {
         toml::from_str(text).unwrap_or_else(|error| words(&error))
     } else {
         serde_saphyr::from_str(text).unwrap_or_else(|error| words(&error))
@@ -82,10 +82,12 @@ fn servers_are_compared_with_those_that_the_api_shows() {
 #[test]
 fn what_is_read_is_bounded() {
     let name = "a".repeat(4 << 20);
+    let servers: Vec<_> =
+        (1..=9).map(|last| format!("        - url: https://10.0.0.{last}\n")).collect();
     let text = format!(
         "http:\n  services:\n    app:\n      loadBalancer:\n        serversTransport: t\n        servers:\n{}  \
          serversTransports:\n    t: {{ serverName: {name} }}\n",
-        (1..=9).map(|last| format!("        - url: https://10.0.0.{last}\n")).collect::<String>()
+        servers.concat()
     );
     let error = read(&Static::default(), &[("a".into(), parse("a.yaml", &text))]).unwrap_err();
     assert!(error.text.contains("bytes of servers"), "{error}");
