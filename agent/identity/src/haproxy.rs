@@ -10,20 +10,12 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
+    environment,
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading},
 };
-use hopsight_core::policy::{
-    haproxy::{self, Environment},
-    intent::Fault,
-};
-use hopsight_system::{
-    foreign,
-    process::{ProcessFacts, ProcessKey, Stat, since_boot},
-};
-
-/// What is read of an environment at most; of a longer one nothing counts, for it may be cut.
-const MAX_ENVIRONMENT: usize = 64 << 10;
+use hopsight_core::policy::{environment::Environment, haproxy, intent::Fault};
+use hopsight_system::process::{ProcessFacts, ProcessKey, Stat, since_boot};
 
 /// The command line options that decide about the configuration (`haproxy(1)`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,7 +93,7 @@ impl HaproxyInstance {
         };
         let sources: Vec<_> = command.files.iter().map(|file| directory.join(file)).collect();
         anyhow::ensure!(!sources.is_empty(), "process {pid} was started with no -f");
-        let environment = environment(pid);
+        let environment = environment::of_process(pid);
         Ok(Self { main: facts.key, sources, directory, environment })
     }
 
@@ -145,17 +137,6 @@ impl HaproxyInstance {
     }
 }
 
-/// The environment that a process was started with.
-fn environment(pid: u32) -> Environment {
-    let Ok(bytes) = foreign::fact(pid, "environ") else { return Environment::unknown() };
-    if bytes.len() >= MAX_ENVIRONMENT {
-        return Environment::unknown();
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
-    Environment::of_process(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,12 +165,5 @@ mod tests {
             assert_eq!(command.files, files, "{arguments}");
             assert_eq!(command.directory.as_deref(), directory, "{arguments}");
         }
-    }
-
-    #[test]
-    fn an_environment_is_read_of_a_process() {
-        let ours = environment(std::process::id());
-        assert_ne!(ours, Environment::unknown());
-        assert_eq!(environment(1 << 23), Environment::unknown());
     }
 }

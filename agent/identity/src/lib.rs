@@ -2,10 +2,12 @@
 //! a configuration, the Kubernetes API and the container runtime.
 
 pub mod admin;
+pub mod apache;
 mod bounded;
 pub mod caddy;
 pub mod configured;
 pub mod cri;
+mod environment;
 pub mod envoy;
 pub mod foreign_root;
 pub mod haproxy;
@@ -15,3 +17,4 @@ pub mod onward;
 pub mod reading;
 pub mod source_state;
 pub mod sources;
+pub mod traefik;

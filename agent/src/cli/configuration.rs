@@ -15,12 +15,13 @@ use hopsight_identity::{admin, configured, envoy, foreign_root::ForeignRoot};
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConfigurationFiles {
     /// The configuration: nginx's main file, each file and directory that haproxy is given, Envoy's
-    /// bootstrap or a saved answer to /config_dump, Caddy's JSON; or http://HOST:PORT, where Envoy's
+    /// bootstrap or a saved answer to /config_dump, Caddy's JSON, Apache's main file, Traefik's static or dynamic
+    /// one; or http://HOST:PORT, where Envoy's
     /// admin interface is.
     #[arg(value_name = "FILE|URL")]
     pub files: Vec<PathBuf>,
 
-    /// What proxy it is for (nginx, haproxy, envoy, caddy); without it, as the file looks.
+    /// What proxy it is for (nginx, haproxy, envoy, caddy, apache, traefik); without it, as the file looks.
     #[arg(long = "for", value_name = "PROXY", value_parser = kind)]
     kind: Option<ProxyKind>,
 

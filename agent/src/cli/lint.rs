@@ -112,7 +112,7 @@ fn run(args: &LintArgs, now: UnixTime) -> anyhow::Result<Outcome> {
         args.configuration.files.iter().map(|file| file.display().to_string()).collect();
     let configuration = files.join(" ");
     let proxy = For {
-        proxy: args.proxy.as_deref().unwrap_or(kind.as_str()),
+        proxy: args.proxy.as_deref().unwrap_or(kind.process()),
         namespace: args.namespace.as_deref(),
         kind,
     };

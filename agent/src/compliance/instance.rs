@@ -69,7 +69,7 @@ pub(super) struct Instance {
     /// The files were newer than the load when they were first read, or nobody knows whether they were
     /// loaded: whether they are what runs is known only after the next load.
     is_guess: bool,
-    /// What was seen of the loads of an nginx.
+    /// What was seen of the loads of a proxy that replaces its workers.
     loads: Option<Loads>,
     /// What it has loaded, where that was known for certain when it did.
     loaded: Option<Loaded>,
@@ -215,7 +215,9 @@ impl Instance {
     /// What is wrong with its configuration, with the place.
     pub(super) fn problem(&self) -> Option<String> {
         let whose = match self.kind {
-            ProxyKind::Nginx => format!("nginx (master {})", self.master.key.pid),
+            ProxyKind::Nginx | ProxyKind::Apache => {
+                format!("{} (master {})", self.kind, self.master.key.pid)
+            }
             kind => format!("{kind} (process {})", self.master.key.pid),
         };
         if self.looks.taken.is_some() && self.looks.began_at.elapsed() >= SLOW {

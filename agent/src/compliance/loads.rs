@@ -1,4 +1,4 @@
-//! Whether a worker of nginx was started because its files were loaded.
+//! Whether a worker of nginx or Apache was started because its files were loaded.
 //!
 //! A master starts workers for two reasons: it has loaded its files, or a worker has died, which it
 //! replaces by one with the configuration that it loaded long ago. Both look the same but for this: a

@@ -40,7 +40,7 @@ pub(super) struct Question {
     pub(super) changed_at: Option<UnixTime>,
     /// When it was loaded.
     pub(super) loaded_at: Option<UnixTime>,
-    /// What was seen of its loads, of an nginx.
+    /// What was seen of its loads, of a proxy that replaces its workers.
     pub(super) loads: Option<Loads>,
     /// What it has loaded, if that is known for certain.
     pub(super) loaded: Option<Loaded>,
@@ -60,7 +60,7 @@ pub(super) struct Look {
     pub(super) configured: Configured,
     /// `None` where the files are those that were known.
     pub(super) seen: Option<Seen>,
-    /// What was seen of its loads, of an nginx.
+    /// What was seen of its loads, of a proxy that replaces its workers.
     pub(super) loads: Option<Loads>,
     /// What the files say by now that the configuration names.
     pub(super) disk: Arc<Disk>,
@@ -125,9 +125,9 @@ impl Question {
         Ok(Look { configured, seen, loads, disk, took: began_at.elapsed() })
     }
 
-    /// What is known of the loads of an nginx, and why its newest worker was started if that is new.
+    /// What is known of the loads of a proxy that replaces its workers, and why its newest worker was started if that is new.
     fn loads(&self, newest: Option<u64>) -> (Option<Loads>, Option<Began>) {
-        if self.kind != ProxyKind::Nginx {
+        if !self.kind.replaces_workers() {
             return (None, None);
         }
         let (read, now) = (bytes_read(self.master.key.pid), ticks_now());
@@ -197,9 +197,10 @@ impl Question {
 }
 
 /// What the files of a client certificate are called in the configuration.
-fn files(tls: &TlsIntent) -> [Option<String>; 3] {
+fn files(tls: &TlsIntent) -> [Option<String>; 4] {
     let said =
         |setting: &Option<Setting<Text>>| setting.as_ref().map(|one| format!("{:?}", one.value));
     let ca = tls.trusted_certificate.as_ref().map(|ca| format!("{:?}", ca.value));
-    [said(&tls.certificate), said(&tls.certificate_key), ca]
+    let above = tls.certificate_chain.as_ref().map(|above| format!("{:?}", above.value));
+    [said(&tls.certificate), said(&tls.certificate_key), ca, above]
 }

@@ -7,7 +7,7 @@
 mod apache;
 mod idle;
 pub mod judge;
-mod launch;
+pub mod launch;
 mod node;
 mod run;
 mod site;

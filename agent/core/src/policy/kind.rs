@@ -3,7 +3,7 @@
 use crate::vocabulary;
 
 vocabulary! {
-    /// A kind of proxy whose configuration can be read, by the name of its process.
+    /// A kind of proxy whose configuration can be read.
     ProxyKind {
         /// nginx, and what is made of it.
         Nginx => "nginx",
@@ -13,6 +13,10 @@ vocabulary! {
         Envoy => "envoy",
         /// Caddy.
         Caddy => "caddy",
+        /// Apache's HTTP server.
+        Apache => "apache",
+        /// Traefik.
+        Traefik => "traefik",
     }
 }
 
@@ -20,7 +24,24 @@ impl ProxyKind {
     /// Whether it takes in other configurations without a new process: what it runs is asked for.
     #[must_use]
     pub const fn is_asked(self) -> bool {
-        matches!(self, Self::Envoy | Self::Caddy)
+        matches!(self, Self::Envoy | Self::Caddy | Self::Traefik)
+    }
+
+    /// What its process is called, unless somebody calls it otherwise.
+    #[must_use]
+    pub const fn process(self) -> &'static str {
+        match self {
+            // As Debian has it; elsewhere it is `httpd`.
+            Self::Apache => "apache2",
+            other => other.as_str(),
+        }
+    }
+
+    /// Whether it starts processes in place of others that ended, with the configuration that it has
+    /// loaded: that one was started says nothing about what is on disk.
+    #[must_use]
+    pub const fn replaces_workers(self) -> bool {
+        matches!(self, Self::Nginx | Self::Apache)
     }
 
     /// The kind of proxy that a file is for, by its first line that tells.
@@ -28,10 +49,33 @@ impl ProxyKind {
     pub fn of_file(content: &str) -> Option<Self> {
         const SECTIONS: [&str; 7] =
             ["global", "defaults", "frontend", "backend", "listen", "resolvers", "userlist"];
+        const OF_APACHE: [&str; 14] = [
+            "balancermember",
+            "defaultruntimedir",
+            "define",
+            "documentroot",
+            "includeoptional",
+            "loadmodule",
+            "mutex",
+            "proxypass",
+            "proxypreservehost",
+            "rewriteengine",
+            "serveradmin",
+            "servername",
+            "serverroot",
+            "sslproxyengine",
+        ];
+        // Top-level members of Traefik's configurations and none of Envoy's.
+        const OF_TRAEFIK: [&str; 6] =
+            ["http:", "tcp:", "providers:", "[http", "[tcp", "[providers"];
         const OF_ENVOY: [&str; 4] =
             ["static_resources", "staticResources", "dynamic_resources", "envoy.admin.v3"];
         if OF_ENVOY.iter().any(|word| content.contains(word)) {
             return Some(Self::Envoy);
+        }
+        let begins = |line: &str| OF_TRAEFIK.iter().any(|begin| line.starts_with(begin));
+        if content.lines().any(begins) {
+            return Some(Self::Traefik);
         }
         if content.trim_start().starts_with('{') && content.contains("\"apps\"") {
             return Some(Self::Caddy);
@@ -39,6 +83,11 @@ impl ProxyKind {
         let lines = content.lines().map(str::trim).filter(|line| !line.starts_with('#'));
         lines.filter_map(|line| line.split_ascii_whitespace().next().zip(Some(line))).find_map(
             |(first, line)| match line {
+                _ if first.starts_with('<')
+                    || OF_APACHE.contains(&first.to_ascii_lowercase().as_str()) =>
+                {
+                    Some(Self::Apache)
+                }
                 _ if line.contains([';', '{', '}']) => Some(Self::Nginx),
                 _ if SECTIONS.contains(&first) => Some(Self::Haproxy),
                 _ => None,
@@ -61,6 +110,12 @@ mod tests {
             ("static_resources:\n  clusters: []\n", Some(ProxyKind::Envoy)),
             ("{\"staticResources\": {}}", Some(ProxyKind::Envoy)),
             ("{\"apps\": {\"http\": {}}}", Some(ProxyKind::Caddy)),
+            ("# a\nDefaultRuntimeDir ${APACHE_RUN_DIR}\n", Some(ProxyKind::Apache)),
+            ("Listen 80\n<VirtualHost *:80>\n</VirtualHost>\n", Some(ProxyKind::Apache)),
+            ("ProxyPass / https://10.0.0.1/\n", Some(ProxyKind::Apache)),
+            ("# a\nhttp:\n  services: {}\n", Some(ProxyKind::Traefik)),
+            ("[http.services.app]\n", Some(ProxyKind::Traefik)),
+            ("entryPoints: {}\nproviders:\n  file: {}\n", Some(ProxyKind::Traefik)),
             ("hello\n", None),
             ("", None),
         ] {

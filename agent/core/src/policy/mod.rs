@@ -3,11 +3,13 @@
 //!
 //! Everything here is pure. Files come through [`files::ConfigFiles`], time is an argument.
 
+pub mod apache;
 pub mod caddy;
 pub mod certificate;
 #[cfg(test)]
 mod described;
 pub mod drift;
+pub mod environment;
 pub mod envoy;
 pub mod exempt;
 pub mod files;
@@ -24,3 +26,4 @@ pub mod on_disk;
 pub mod rules;
 pub mod suggest;
 pub mod time;
+pub mod traefik;

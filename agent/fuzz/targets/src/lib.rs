@@ -50,7 +50,7 @@ pub use self::{
     chain::chain,
     events::{pipeline, transcript},
     inventory::inventory,
-    strangers::{haproxy_conf, nginx_conf, process},
+    strangers::{apache_conf, haproxy_conf, nginx_conf, process, traefik_conf},
 };
 use self::{events::Checker, input::Input};
 
@@ -69,6 +69,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("capture", capture),
     ("nginx_conf", nginx_conf),
     ("haproxy_conf", haproxy_conf),
+    ("apache_conf", apache_conf),
+    ("traefik_conf", traefik_conf),
     ("process", process),
     ("policy", policy),
     ("transcript", transcript),

@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use hopsight_core::{
     hops::labels,
-    policy::{
-        files::ConfigFiles,
-        haproxy::{self, Environment},
-        nginx,
-    },
+    policy::{apache, environment::Environment, files::ConfigFiles, haproxy, nginx},
     workload::cgroup::CgroupIdentity,
 };
-use hopsight_identity::nginx::{BuiltIn, CommandLine};
+use hopsight_identity::{
+    nginx::{BuiltIn, CommandLine},
+    traefik,
+};
 
 /// Files of a configuration, all with the same content.
 struct OneFile<'a>(&'a [u8]);
@@ -52,6 +51,43 @@ pub fn haproxy_conf(data: &[u8]) {
         match haproxy::read(&OneFile(data), &sources, Path::new("/"), environment) {
             Ok(intent) => assert!(intent.upstreams.iter().all(|one| !one.routes.is_empty())),
             Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// A configuration of Apache: an intent, or an error with its place, whether or not it is known how it
+/// is started.
+pub fn apache_conf(data: &[u8]) {
+    // Includes lead back to the same bytes.
+    let includes = data.windows(7).filter(|word| word.eq_ignore_ascii_case(b"include")).count();
+    if includes > 1 || data.len() > 20_000 {
+        return;
+    }
+    let alone = apache::Start::of_file("/etc/apache2/apache2.conf".into());
+    let variable = ("A".to_owned(), String::from_utf8_lossy(data).into_owned());
+    let started = apache::Start {
+        environment: Environment::of_process([variable]),
+        defines: Some(vec!["A".to_owned()]),
+        built_in: apache::BuiltIn::Among(["mod_so.c".to_owned()].into()),
+        ..alone.clone()
+    };
+    for start in [alone, started] {
+        match apache::read(&OneFile(data), &start) {
+            Ok(intent) => assert!(intent.upstreams.iter().all(|one| !one.routes.is_empty())),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// A file of Traefik's, as YAML and as TOML: an intent, or an error with its place.
+pub fn traefik_conf(data: &[u8]) {
+    if data.len() > 20_000 {
+        return;
+    }
+    for name in ["/etc/traefik/a.yaml", "/etc/traefik/a.toml"] {
+        match traefik::read_file(&OneFile(data), Path::new(name)) {
+            Ok(intent) => assert!(intent.upstreams.iter().all(|one| !one.routes.is_empty())),
+            Err(fault) => assert!(!fault.to_string().is_empty()),
         }
     }
 }

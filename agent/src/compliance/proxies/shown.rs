@@ -17,6 +17,8 @@ const fn component(kind: ProxyKind) -> &'static str {
         ProxyKind::Haproxy => "haproxy_configuration",
         ProxyKind::Envoy => "envoy_configuration",
         ProxyKind::Caddy => "caddy_configuration",
+        ProxyKind::Apache => "apache_configuration",
+        ProxyKind::Traefik => "traefik_configuration",
     }
 }
 

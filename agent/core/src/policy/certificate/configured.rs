@@ -80,9 +80,12 @@ pub fn configured(
     if let Some(store) = NOT_A_FILE.iter().find(|store| path.starts_with(**store)) {
         return Err(NotConfigured::NotAFile(store.trim_end_matches(':').to_owned()));
     }
-    let pem = files
+    let mut pem = files
         .read(Path::new(path))
         .map_err(|error| NotConfigured::Unreadable { path: path.clone(), error })?;
+    let above =
+        tls.certificate_chain.as_ref().and_then(|above| files.read(Path::new(&above.value)).ok());
+    pem.extend(above.into_iter().flat_map(|above| [vec![b'\n'], above].concat()));
     let malformed = |error| NotConfigured::Malformed { path: path.clone(), error };
     let facts = read(&pem).map_err(malformed)?.swap_remove(0);
     let ca = tls.trusted_certificate.as_ref().and_then(|ca| files.read(Path::new(&ca.value)).ok());

@@ -1,10 +1,8 @@
 //! Conditional blocks (`.if`, `.elif`, `.else`, `.endif`; section 2.4 of haproxy's configuration
 //! manual). What depends on the build or version of haproxy is not decided here.
 
-use super::{
-    environment::{Environment, Variable},
-    error::Problem,
-};
+use super::error::Problem;
+use crate::policy::environment::{Environment, Variable};
 
 /// Nesting of blocks (`MAXNESTEDCONDS` of haproxy).
 const MAX_DEPTH: usize = 64;

@@ -7,9 +7,9 @@
 
 mod address;
 mod condition;
-mod environment;
 mod error;
 mod keywords;
+mod reference;
 mod sections;
 mod server;
 mod upstream;
@@ -22,10 +22,9 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 
-use super::{files::ConfigFiles, intent::Intent};
+use super::{environment::Environment, files::ConfigFiles, intent::Intent};
 
 /// Reads the configuration that consists of these `sources` (absolute: what `-f` names, files or
 /// directories), in their order. Relative names in it begin at `directory`, where haproxy was

@@ -8,11 +8,11 @@ use std::{
 
 use super::{
     condition::{Conditions, Counts},
-    environment::Environment,
     error::{ConfigError, Problem},
     words,
 };
 use crate::policy::{
+    environment::Environment,
     files::ConfigFiles,
     intent::{Place, Remark, remark},
 };

@@ -11,7 +11,7 @@ use std::{
 
 use super::*;
 use crate::policy::{
-    described::{refused_as_said, routes, said},
+    described::{pem_files, refused_as_said, routes, said},
     intent::{Remark, Scheme, Stated},
 };
 
@@ -204,35 +204,6 @@ fn haproxy_says(fixture: &str) -> Option<String> {
     let output = haproxy.output().ok()?;
     let words = String::from_utf8_lossy(&output.stderr).replace(here, DIRECTORY);
     Some(words)
-}
-
-/// The files that fixtures name: an authority, a client's certificate with its key, and a list.
-fn pem_files() -> [(&'static str, String); 3] {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["ca.test".to_owned()]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca = params.self_signed(&key).unwrap();
-    let issuer = Issuer::from_params(&params, &key);
-    let client_key = KeyPair::generate().unwrap();
-    let client = CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
-    let client = client.signed_by(&client_key, &issuer).unwrap();
-    let day = |year| rcgen::date_time_ymd(year, 1, 1);
-    let list = rcgen::CertificateRevocationListParams {
-        this_update: day(2026),
-        next_update: day(2126),
-        crl_number: rcgen::SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
-        key_identifier_method: rcgen::KeyIdMethod::Sha256,
-    };
-    let list = list.signed_by(&issuer).unwrap();
-    [
-        ("ca.pem", ca.pem()),
-        ("client.pem", client.pem() + &client_key.serialize_pem()),
-        ("crl.pem", list.pem().unwrap()),
-    ]
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::{collections::HashMap, path::Path};
 
 use super::{
     address::{self, Address},
-    environment::Environment,
     error::{ConfigError, Problem},
     sections::{Line, Section},
     server::{Bases, Settings},
 };
-use crate::policy::intent::{Scheme, ServerAddress};
+use crate::policy::{
+    environment::Environment,
+    intent::{Scheme, ServerAddress},
+};
 
 /// What a `defaults` section says.
 #[derive(Clone, Default)]

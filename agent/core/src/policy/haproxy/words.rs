@@ -1,10 +1,8 @@
 //! Splits a line into words, by the rules of section 2.2 of haproxy's configuration manual
 //! ("Quoting and escaping") and 2.3 ("Environment variables").
 
-use super::{
-    environment::{Environment, Reference, Variable},
-    error::Problem,
-};
+use super::{error::Problem, reference::Reference};
+use crate::policy::environment::{Environment, Variable};
 
 /// Bytes of a line once its variables are replaced. haproxy has room for 2,048.
 const MAX_LINE: usize = 16 << 10;

@@ -14,6 +14,9 @@ pub struct TlsIntent {
     /// Client certificate: a file, `data:` and the certificate itself, or `sds:` and the name of a
     /// secret. An empty one is switched off.
     pub certificate: Option<Setting<Text>>,
+    /// A file with the certificates above it, where they stand apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_chain: Option<Setting<String>>,
     /// Its private key file, or `engine:`/`data:`.
     pub certificate_key: Option<Setting<Text>>,
     /// What this reader cannot follow and chooses the client certificate, whatever is said above: a

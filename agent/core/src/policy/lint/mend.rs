@@ -24,6 +24,8 @@ pub(super) fn snippet(
         ProxyKind::Haproxy => haproxy(rule, route, policy)?,
         ProxyKind::Envoy => envoy(rule, policy)?,
         ProxyKind::Caddy => caddy(rule)?,
+        ProxyKind::Apache => apache(rule, route, policy)?,
+        ProxyKind::Traefik => traefik(rule, policy)?,
     };
     Some(lines.join("\n"))
 }
@@ -179,4 +181,56 @@ fn caddy(rule: Rule) -> Option<Vec<String>> {
         _ => return None,
     };
     Some(vec![format!("\"transport\": {{ \"protocol\": \"http\", \"tls\": {{ {tls} }} }}")])
+}
+
+/// Directives for the virtual host, or for the section `<Proxy>` of the upstream.
+fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
+    let verify = || {
+        let ca = authorities(route, "/etc/apache2/upstream-ca.pem");
+        ["SSLProxyVerify require".to_owned(), format!("SSLProxyCACertificateFile {}", quoted(ca))]
+    };
+    Some(match rule {
+        Rule::Plaintext => {
+            let on = "SSLProxyEngine On".to_owned();
+            let scheme = format!("# and in the line of {}: https://", route.directive);
+            [on].into_iter().chain(verify()).chain([scheme]).collect()
+        }
+        Rule::ClientCertificateMissing => {
+            vec!["SSLProxyMachineCertificateFile /etc/apache2/client.pem".to_owned()]
+        }
+        Rule::UpstreamNotVerified => verify().into(),
+        Rule::VersionBelowMinimum => {
+            vec![format!("SSLProxyProtocol -all +{}", versions(policy.min_version?).join(" +"))]
+        }
+        Rule::ThirdPartyCertificate => {
+            let certificate = route.tls.certificate.as_ref()?;
+            vec![format!("# without: SSLProxyMachineCertificateFile {}", certificate.value)]
+        }
+        _ => return None,
+    })
+}
+
+/// A transport that services name as `serversTransport: NAME`, in YAML.
+fn traefik(rule: Rule, policy: &Policy) -> Option<Vec<String>> {
+    let settings = match rule {
+        Rule::Plaintext => {
+            vec!["rootCAs: [/etc/traefik/upstream-ca.pem] # and https:// in the url".to_owned()]
+        }
+        Rule::ClientCertificateMissing => vec![
+            "certificates:".to_owned(),
+            "  - { certFile: /etc/traefik/client.pem, keyFile: /etc/traefik/client.key }"
+                .to_owned(),
+        ],
+        Rule::UpstreamNotVerified => vec!["insecureSkipVerify: false".to_owned()],
+        // The lowest alone it does not take.
+        Rule::VersionBelowMinimum => {
+            let lowest = if policy.min_version?.0 > 0x0303 { "13" } else { "12" };
+            vec![format!("minVersion: VersionTLS{lowest}"), "maxVersion: VersionTLS13".to_owned()]
+        }
+        Rule::ThirdPartyCertificate => vec!["certificates: []".to_owned()],
+        _ => return None,
+    };
+    let head = ["http:", "  serversTransports:", "    NAME:"].map(str::to_owned);
+    let settings = settings.into_iter().map(|line| format!("      {line}"));
+    Some(head.into_iter().chain(settings).collect())
 }

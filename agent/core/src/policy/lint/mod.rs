@@ -6,6 +6,8 @@
 mod judge;
 mod mend;
 #[cfg(test)]
+mod mend_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -261,7 +263,7 @@ impl<'a> One<'a> {
     fn subject<'s>(&'s self, name: &'s str) -> Subject<'s> {
         Subject {
             proxy: self.proxy.proxy,
-            process: self.proxy.kind.as_str(),
+            process: self.proxy.kind.process(),
             upstream: name,
             namespace: self.proxy.namespace,
             address: self.to.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),

@@ -195,6 +195,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         }
         "nginx_conf" => seeds.extend(contents("nginx")),
         "haproxy_conf" => seeds.extend(contents("haproxy")),
+        "apache_conf" => seeds.extend(contents("apache")),
+        "traefik_conf" => seeds.extend(contents("traefik")),
         "process" => {
             let id = "0123456789abcdef".repeat(4);
             let pod = "kubepods.slice/kubepods-pod1f2e3d4c_5b6a_4978_8695_a4b3c2d1e0f1.slice";

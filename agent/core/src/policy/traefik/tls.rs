@@ -1,0 +1,102 @@
+//! How a transport speaks TLS.
+
+use super::{
+    api::{ClientTls, Transport},
+    said,
+};
+use crate::policy::intent::{Place, Text, TlsIntent};
+
+/// Settings of a transport that say nothing about TLS.
+const OTHERS: [&str; 9] = [
+    "maxIdleConnsPerHost",
+    "forwardingTimeouts",
+    "disableHTTP2",
+    "dialTimeout",
+    "dialKeepAlive",
+    "terminationDelay",
+    "proxyProtocol",
+    "maxResponseHeaderBytes",
+    "idleConnTimeout",
+];
+
+/// What `crypto/tls` does where nothing is said: from 1.2 on, with the chain and the name checked, and
+/// without a cache of sessions.
+fn of_go(is_verified: bool, at: &Place) -> TlsIntent {
+    let versions = ["TLSv1.2", "TLSv1.3"].map(str::to_owned);
+    TlsIntent {
+        verify: Some(said(is_verified, at)),
+        server_name: Some(said(true, at)),
+        protocols: Some(said(versions.to_vec(), at)),
+        session_reuse: Some(said(false, at)),
+        ..TlsIntent::default()
+    }
+}
+
+/// TLS by a transport; `None` is the one that nobody changed.
+pub(super) fn by(transport: Option<&Transport>, at: &Place) -> TlsIntent {
+    let Some(transport) = transport else { return of_go(true, at) };
+    let mut tls = of_go(!transport.insecure_skip_verify, at);
+    if let Some(first) = transport.certificates.first() {
+        tls.certificate = Some(said(content(&first.cert_file), at));
+        tls.certificate_key = Some(said(content(&first.key_file), at));
+    }
+    let authority = transport.root_cas.first().map(|file| content(file).to_string());
+    tls.trusted_certificate = authority.map(|file| said(file, at));
+    if !transport.server_name.is_empty() {
+        tls.name = Some(said(Text::Literal(transport.server_name.clone()), at));
+    }
+    if !transport.peer_cert_uri.is_empty() {
+        // It takes the place of the name that is checked, not of the one that is sent.
+        tls.sni.clone_from(&tls.name);
+        tls.name = Some(said(Text::Literal(transport.peer_cert_uri.clone()), at));
+    }
+    let versions = versions(&transport.min_version, &transport.max_version);
+    tls.protocols = versions.map(|versions| said(versions, at));
+    let suites = &transport.cipher_suites;
+    tls.ciphers = (!suites.is_empty()).then(|| said(suites.join(":"), at));
+    let unknown = transport.more.keys().find(|key| !OTHERS.contains(&key.as_str()));
+    // A transport whose versions it does not like Traefik replaces by its default, and goes on.
+    let is_replaced = tls.protocols.is_none().then_some("minVersion");
+    let open = transport.spiffe.map(|_| "spiffe").or(is_replaced);
+    let open = open.or(unknown.map(String::as_str));
+    if let Some(by) = open {
+        tls.leave_open(&said(by.to_owned(), at));
+    }
+    tls
+}
+
+/// TLS of a middleware that asks somebody.
+pub(super) fn of_client(client: Option<&ClientTls>, at: &Place) -> TlsIntent {
+    let Some(client) = client else { return of_go(true, at) };
+    let mut tls = of_go(!client.insecure_skip_verify, at);
+    let written = |file: &str| (!file.is_empty()).then(|| said(content(file), at));
+    tls.certificate = written(&client.cert);
+    tls.certificate_key = written(&client.key);
+    let authority = written(&client.ca).map(|file| file.value.to_string());
+    tls.trusted_certificate = authority.map(|file| said(file, at));
+    tls
+}
+
+/// A file, or what would stand in it.
+fn content(file: &str) -> Text {
+    Text::Literal(if file.contains("-----BEGIN") { "data:".to_owned() } else { file.to_owned() })
+}
+
+/// Versions by their first and last, in the words of Go; `None` where Traefik does not take them: the
+/// first without the last, or after it.
+fn versions(lowest: &str, highest: &str) -> Option<Vec<String>> {
+    const KNOWN: [(&str, &str); 4] = [
+        ("VersionTLS10", "TLSv1"),
+        ("VersionTLS11", "TLSv1.1"),
+        ("VersionTLS12", "TLSv1.2"),
+        ("VersionTLS13", "TLSv1.3"),
+    ];
+    let position = |name: &str| KNOWN.iter().position(|(known, _)| *known == name);
+    let (lowest, highest) = match (lowest, highest) {
+        ("", "") => (2, 3),
+        ("", highest) => (2, position(highest)?),
+        (lowest, highest) => (position(lowest)?, position(highest)?),
+    };
+    let all = KNOWN.get(lowest..=highest)?;
+    Some(all.iter().map(|(_, name)| (*name).to_owned()).collect())
+}

@@ -1,0 +1,71 @@
+//! The addresses of servers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::api::HealthCheck;
+use crate::policy::intent::{Scheme, ServerAddress};
+
+/// Whom a URL leads to.
+pub(super) struct Url {
+    pub(super) scheme: Scheme,
+    pub(super) host: String,
+    pub(super) address: ServerAddress,
+}
+
+/// Reads the URL of a server; `None` for what is none.
+pub(super) fn url(text: &str) -> Option<Url> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (scheme, port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" | "h2c" | "ws" => (Scheme::Plaintext, 80),
+        "https" | "wss" => (Scheme::Tls, 443),
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, address) = address(authority, Some(port))?;
+    Some(Url { scheme, host, address })
+}
+
+/// Host and port.
+pub(super) fn address(text: &str, default_port: Option<u16>) -> Option<(String, ServerAddress)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, after) = bracketed.split_once(']')?;
+            (host, after.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok()?,
+        None => default_port?,
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
+    if host.is_empty() || !host.chars().all(is_plain) {
+        return None;
+    }
+    let address = match host.parse::<IpAddr>() {
+        Ok(ip) => ServerAddress::Ip(SocketAddr::new(ip, port)),
+        Err(_) => ServerAddress::Host(host.to_owned(), port),
+    };
+    Some((host.to_owned(), address))
+}
+
+/// Where health checks go, if they speak otherwise than traffic.
+pub(super) fn checked(check: &HealthCheck, traffic: &Url) -> Option<Url> {
+    let scheme = match check.scheme.as_str() {
+        "http" => Scheme::Plaintext,
+        "https" => Scheme::Tls,
+        _ => traffic.scheme,
+    };
+    let with = |port: u16| match &traffic.address {
+        ServerAddress::Ip(address) => ServerAddress::Ip(SocketAddr::new(address.ip(), port)),
+        ServerAddress::Host(host, _) => ServerAddress::Host(host.clone(), port),
+        ServerAddress::Unix(path) => ServerAddress::Unix(path.clone()),
+    };
+    let address = if check.port == 0 { traffic.address.clone() } else { with(check.port) };
+    let is_other = scheme != traffic.scheme || address != traffic.address;
+    is_other.then(|| Url { scheme, host: traffic.host.clone(), address })
+}
