@@ -19,10 +19,7 @@ use super::{
     retired::Retired,
 };
 use hopsight_core::policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime};
-use hopsight_identity::{
-    configured::Configured,
-    reading::{ReadFrom, is_newer},
-};
+use hopsight_identity::configured::Configured;
 use hopsight_system::{
     foreign::Lane,
     process::ProcessFacts,
@@ -320,18 +317,7 @@ impl Instance {
         );
         self.loaded_at = Some(seen.loaded_at);
         self.changed_at = seen.changed_at;
-        let is_newer = |changed| is_newer(changed, seen.loaded_at);
-        let (pending, is_guess) = match seen.from {
-            // Files that changed after the load may have done so before they were read.
-            ReadFrom::Files => match seen.is_loaded {
-                Some(is_loaded) => (!is_loaded, !is_loaded),
-                None => {
-                    let is_newer = self.changed_at.is_some_and(is_newer);
-                    (is_newer, is_newer || !seen.is_certain)
-                }
-            },
-            ReadFrom::Proxy { is_pending } => (is_pending, false),
-        };
+        let (pending, is_guess) = seen.is_pending_or_guess();
         self.pending = pending;
         match seen.says {
             Ok(Says::InForce(intent, certificates)) => {

@@ -87,6 +87,21 @@ pub(super) struct Seen {
     pub(super) says: Result<Says, Fault>,
 }
 
+impl Seen {
+    /// Whether what the files say waits to be loaded, and whether what is in force may be something else.
+    pub(super) fn is_pending_or_guess(&self) -> (bool, bool) {
+        match (self.from, self.is_loaded) {
+            (ReadFrom::Proxy { is_pending }, _) => (is_pending, false),
+            (ReadFrom::Files, Some(is_loaded)) => (!is_loaded, !is_loaded),
+            // Files that changed after the load may have done so before they were read.
+            (ReadFrom::Files, None) => {
+                let is_newer = self.changed_at.is_some_and(|at| is_newer(at, self.loaded_at));
+                (is_newer, is_newer || !self.is_certain)
+            }
+        }
+    }
+}
+
 /// What a configuration says, and whether that is in force.
 #[derive(Debug)]
 pub(super) enum Says {

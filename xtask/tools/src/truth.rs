@@ -38,7 +38,7 @@ impl FromStr for Answer {
 pub struct Known {
     /// What its server said.
     pub answer: Answer,
-    /// `1.0` … `1.3`; empty without TLS.
+    /// `1.0` … `1.3`; empty without TLS, and where the server did not say.
     pub version: String,
     /// Whether a session was resumed.
     pub resumed: bool,
@@ -52,6 +52,9 @@ impl Known {
     pub fn class(&self) -> String {
         if self.answer == Answer::Plaintext {
             return "in the clear".to_owned();
+        }
+        if self.mark == "refused" {
+            return "a certificate that was refused".to_owned();
         }
         let version = if self.version == "1.3" { "TLS 1.3" } else { "TLS 1.0 to 1.2" };
         let resumed = if self.resumed { ", resumed" } else { "" };

@@ -8,6 +8,11 @@ use hopsight_tests::{process::Daemon, wait::wait_until};
 /// How long tcpdump may take to begin, and to have written what it saw.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Looks without another packet after which there is none to come.
+const CALM: u32 = 20;
+/// Bytes of a capture without packets.
+const HEADER: u64 = 24;
+
 /// A tcpdump that runs.
 pub struct Capture {
     tcpdump: Daemon,
@@ -19,7 +24,8 @@ impl Capture {
     pub fn start(file: &Path, [a, b, c, _]: [u8; 4]) -> anyhow::Result<Self> {
         let net = format!("{}/24", Ipv4Addr::new(a, b, c, 0));
         let path = file.to_str().context("use the file's path")?;
-        let args = ["-i", "lo", "-U", "-s", "0", "-Z", "root", "-w", path, "net", &net];
+        let args = ["-i", "lo", "--immediate-mode", "-U", "-s", "0", "-Z", "root", "-w", path];
+        let args = args.into_iter().chain(["net", &net]);
         let mut tcpdump = Daemon::spawn("tcpdump", args, &file.with_extension("log"))?;
         wait_until("tcpdump to listen", PATIENCE, || {
             tcpdump.ensure_running()?;
@@ -36,7 +42,7 @@ impl Capture {
             let now = fs::metadata(&self.file).context("look at the capture")?.len();
             calm = if now == before { calm + 1 } else { 0 };
             before = now;
-            Ok((calm >= 20).then_some(()))
+            Ok((calm >= CALM && now > HEADER).then_some(()))
         })?;
         self.tcpdump.terminate()?;
         fs::remove_file(self.file.with_extension("log")).context("remove the log of tcpdump")

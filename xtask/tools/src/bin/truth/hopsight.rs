@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hopsight_capture::replay;
 use hopsight_core::{
-    model::{ClientAuth, Security},
+    model::{ClientAuth, Outcome, Security},
     report::ConnectionReport,
 };
 use hopsight_tools::truth::Answer;
@@ -24,8 +24,10 @@ pub fn answers(file: &Path) -> anyhow::Result<Answers> {
 }
 
 fn answer(report: &ConnectionReport) -> Answer {
+    let is_refused = matches!(report.verdict.outcome, Outcome::Rejected | Outcome::Failed);
     match (report.verdict.security, report.verdict.client_auth) {
         (Security::Plaintext, _) => Answer::Plaintext,
+        (Security::Mtls, _) if is_refused => Answer::OneWay,
         (Security::Mtls, _) => Answer::Mutual,
         (Security::Unknown, _) | (_, ClientAuth::Unknown) => Answer::Unknown,
         _ => Answer::OneWay,

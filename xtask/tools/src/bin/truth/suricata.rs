@@ -28,8 +28,6 @@ app-layer:
   protocols:
     tls:
       enabled: yes
-      detection-ports:
-        dp: "[443,1024:65535]"
     http:
       enabled: yes
     http2:
