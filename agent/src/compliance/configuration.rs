@@ -31,6 +31,8 @@ pub(super) struct Configuration {
     pub(super) intent: Arc<Intent>,
     /// When it was first loaded: loading it again without a change does not make it another.
     pub(super) loaded_at: Option<UnixTime>,
+    /// It is known not to be what runs.
+    pub(super) is_other: bool,
     index: UpstreamIndex,
     /// The upstreams of each stable name, by the label that it makes.
     by_label: HashMap<Arc<str>, Vec<usize>>,
@@ -60,6 +62,7 @@ impl Configuration {
             size: intent.size(),
             intent: Arc::new(intent),
             loaded_at: Some(loaded_at),
+            is_other: false,
             index: UpstreamIndex::default(),
             by_label,
             certificates,

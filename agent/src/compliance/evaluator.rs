@@ -168,13 +168,13 @@ impl Evaluator {
     ) -> Ends {
         let now = self.now();
         let since = now - opened_at.elapsed();
-        let Named { ends, upstream, intents, certificate, on_disk, trusts, configured_at } =
-            Named::find(report, proxy.as_ref(), &self.proxies);
+        let named = Named::find(report, proxy.as_ref(), &self.proxies);
+        let is_other = named.is_other;
+        let Named { ends, upstream, intents, certificate, on_disk, trusts, configured_at, .. } =
+            named;
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let known = self.exporter.hop(&ends.proxy, &ends.upstream);
         let known = known.map(|hop| hop.context.clone()).unwrap_or_default();
-        // Of a configuration that may not be in force nothing is known to be gone.
-        let is_in_force = configured_at.is_some();
         let asked = Asked { report, ends: &ends, intents: &intents, configured_at };
         let Say { intent, configured_at, has_others, is_old, is_shared, client_certificate_since } =
             self.say(&asked, proxy.as_ref(), &known);
@@ -218,7 +218,7 @@ impl Evaluator {
         seen.loaded_at = loaded.filter(|_| !has_others).or(configured_at);
         seen.configured_at = configured_at;
         seen.is_shared = is_shared;
-        seen.had_client_certificate = client_certificate_since.is_some() && is_in_force;
+        seen.had_client_certificate = client_certificate_since.is_some() && !is_other;
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk;
         found.fill(&mut seen);

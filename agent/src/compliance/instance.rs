@@ -322,6 +322,7 @@ impl Instance {
         match seen.says {
             Ok(Says::InForce(intent, certificates)) => {
                 let mut loaded = Configuration::new(intent, certificates, seen.loaded_at);
+                loaded.is_other = seen.is_loaded == Some(false);
                 if is_guess {
                     // Changed after the load, perhaps while it was read: nobody knows since when.
                     loaded.loaded_at = None;

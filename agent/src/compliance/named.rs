@@ -34,6 +34,8 @@ pub(super) struct Named<'p> {
     pub(super) trusts: Option<Arc<Trusts>>,
     /// Since when the proxy runs the configuration it runs.
     pub(super) configured_at: Option<UnixTime>,
+    /// What is intended is known not to be what it runs.
+    pub(super) is_other: bool,
 }
 
 /// Since when a worker's configuration says what it says. One that started well before the oldest
@@ -149,6 +151,7 @@ impl<'p> Named<'p> {
             on_disk,
             trusts,
             configured_at: configured_at(configuration, started_at),
+            is_other: configuration.is_some_and(|configuration| configuration.is_other),
         }
     }
 }

@@ -38,9 +38,8 @@ pub fn record(file: &Path) -> anyhow::Result<Vec<Row>> {
 fn row(seen: Seen, server: std::net::SocketAddr) -> Row {
     let says = match (&seen.tls_version, &seen.error, &seen.client_subject) {
         (None, None, _) => Answer::Plaintext,
-        (_, Some(_), _) => Answer::OneWay,
         (_, None, Some(_)) => Answer::Mutual,
-        (_, None, None) => Answer::OneWay,
+        (_, Some(_), _) | (_, None, None) => Answer::OneWay,
     };
     let mark = if seen.error.is_some() { "refused" } else { "" };
     let version = seen.tls_version.unwrap_or_default();

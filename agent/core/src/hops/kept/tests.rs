@@ -81,6 +81,7 @@ fn a_hop_is_the_same_after_a_restart() {
         place: None,
     };
     let described = |_: &HopContext| HopContext {
+        name: Some("payments".into()),
         intent: Some(intent.clone()),
         loaded_at: Some(5.0),
         ..HopContext::default()

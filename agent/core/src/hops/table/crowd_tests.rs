@@ -123,6 +123,7 @@ fn a_client_certificate_is_remembered_when_its_hop_has_ended() {
         place: None,
     };
     let describe = |_: &HopContext| HopContext {
+        name: Some("payments".into()),
         intent: Some(intent),
         loaded_at: Some(0.5),
         ..HopContext::default()

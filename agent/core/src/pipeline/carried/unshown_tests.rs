@@ -51,8 +51,11 @@ impl Begun {
     }
 }
 
-#[test]
-fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_alike() {
+type Case = (&'static str, Vec<Begun>, Result<ClientAuth, Reason>);
+
+/// What began, and what a session is then told that is offered to the first host, with an identity of
+/// 672 bytes.
+fn cases() -> Vec<Case> {
     use ClientAuth::{NotRequested, Presented};
     const UNSEEN: Result<ClientAuth, Reason> = Err(Reason::ResumedUnseen);
     const LONG: u16 = 714;
@@ -64,8 +67,7 @@ fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_
     };
     let unshown =
         |host, name, client_auth, record| Begun(host, name, client_auth, record, Shown::Messages);
-    // Each is then asked about an identity of 672 bytes, offered to the first host.
-    let cases = [
+    vec![
         (
             "one",
             vec![before(1, "a", Presented, LONG), later(1, "a", Presented, LONG)],
@@ -141,9 +143,13 @@ fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_
             ],
             UNSEEN,
         ),
-    ];
+    ]
+}
+
+#[test]
+fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_alike() {
     let process = process();
-    for (name, begun, expected) in cases {
+    for (name, begun, expected) in cases() {
         let mut handshakes = FullHandshakes::new(100, DAY);
         handshakes.began(process.pid, Timestamp(0));
         handshakes.opens(&Origin::Process(process.clone()), Timestamp(1));

@@ -40,7 +40,7 @@ pub(super) struct Track {
     bad_configured: Option<UnixTime>,
     /// A good connection was opened with a later configuration, which rules the violation out.
     is_ruled_out: bool,
-    /// Processes that resumed another session than an offending one, and when.
+    /// Processes that resumed another session than an offending one, and when that began.
     acquitted: Vec<(ProcessStart, UnixTime)>,
     /// Those of them that resumed the older one again: they have several for the server.
     have_several: Vec<ProcessStart>,
@@ -215,24 +215,21 @@ impl Track {
         if let Some(process) = seen.opened_by.filter(|_| seen.resumed == Some(true))
             && !self.have_several.contains(&process)
             && self.causes.acquit_process(process)
+            && let Some(began) = session_began(seen)
         {
             self.acquitted.retain(|(known, _)| *known != process);
             if self.acquitted.len() < MAX_PROCESSES {
-                self.acquitted.push((process, seen.at));
+                self.acquitted.push((process, began));
             }
         }
     }
 
-    /// Notes that a process has several sessions for the server, if this one began before it resumed
-    /// another.
+    /// Notes that a process has several sessions for the server, if it has resumed a younger one before.
     fn note_several(&mut self, seen: &Observation<'_>) {
-        let began = seen.carried_from.map(|from| {
-            let age = Duration::try_from_secs_f64(from.age_seconds).unwrap_or_default();
-            seen.at - age
-        });
-        let is_older = |at: UnixTime| began.is_none_or(|began| began < at);
+        let began = session_began(seen);
+        let is_older = |than: UnixTime| began.is_none_or(|began| began + ONE_LOAD < than);
         let known = self.acquitted.iter().find(|(one, _)| Some(*one) == seen.opened_by);
-        if let Some((process, _)) = known.copied().filter(|(_, at)| is_older(*at))
+        if let Some((process, _)) = known.copied().filter(|(_, began)| is_older(*began))
             && !self.have_several.contains(&process)
         {
             self.have_several.push(process);
@@ -296,4 +293,10 @@ impl Track {
 /// Whether a handshake that is seen, and done anew, ends what was wrong before.
 const fn is_mended_by_a_handshake(rule: Rule) -> bool {
     is_of_a_session(rule) || matches!(rule, Rule::StaleCertificate)
+}
+
+/// When the session began that a connection resumed, where that is known.
+fn session_began(seen: &Observation<'_>) -> Option<UnixTime> {
+    let age = Duration::try_from_secs_f64(seen.carried_from?.age_seconds).unwrap_or_default();
+    Some(seen.at - age)
 }

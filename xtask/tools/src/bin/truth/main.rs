@@ -21,10 +21,13 @@ use hopsight_tools::truth::{self, Answer, Score};
 /// What a reader says of the connections of one capture, by the client's end.
 type Answers = HashMap<SocketAddr, Answer>;
 
+/// Has a reader look at a capture in a folder.
+type Ask = Box<dyn Fn(&Path, &str) -> anyhow::Result<Answers>>;
+
 /// A reader of captures.
 struct Reader {
     name: String,
-    ask: Box<dyn Fn(&Path, &str) -> anyhow::Result<Answers>>,
+    ask: Ask,
 }
 
 impl Reader {

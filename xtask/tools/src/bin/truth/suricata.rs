@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::Answers;
 
 /// With every field of certificates, and of what it recognised.
-const CONFIGURATION: &str = r#"%YAML 1.1
+const CONFIGURATION: &str = r"%YAML 1.1
 ---
 outputs:
   - eve-log:
@@ -32,11 +32,12 @@ app-layer:
       enabled: yes
     http2:
       enabled: yes
-"#;
+";
 
 #[derive(Deserialize)]
 struct Event {
-    event_type: String,
+    #[serde(rename = "event_type")]
+    kind: String,
     src_ip: String,
     src_port: Option<u16>,
     app_proto: Option<String>,
@@ -76,7 +77,7 @@ fn run(file: &Path, scratch: &Path) -> anyhow::Result<Answers> {
         let Ok(event) = serde_json::from_str::<Event>(line) else { continue };
         let Some(port) = event.src_port else { continue };
         let Ok(client) = format!("{}:{port}", event.src_ip).parse::<SocketAddr>() else { continue };
-        match (event.event_type.as_str(), event.tls, event.app_proto.as_deref()) {
+        match (event.kind.as_str(), event.tls, event.app_proto.as_deref()) {
             ("tls", Some(tls), _) => {
                 answers.insert(client, answer(&tls));
             }

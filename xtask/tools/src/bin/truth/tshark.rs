@@ -31,6 +31,7 @@ const CERTIFICATE_VERIFY: &str = "15";
 
 /// What was seen of a connection.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that was seen or not")]
 struct Stream {
     client: Option<SocketAddr>,
     has_data: bool,
