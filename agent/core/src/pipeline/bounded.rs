@@ -19,15 +19,16 @@ impl<K: Clone + Ord, V> Bounded<K, V> {
         Self { max, entries: BTreeMap::new(), order: VecDeque::new() }
     }
 
-    /// Puts an entry in, or another value in its place.
-    pub fn insert(&mut self, key: K, value: V) {
+    /// Puts an entry in, or another value in its place; returns what was forgotten to make room.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         if let Some(known) = self.entries.get_mut(&key) {
             *known = value;
-            return;
+            return None;
         }
-        self.make_room();
+        let forgotten = self.make_room();
         self.order.push_back(key.clone());
         self.entries.insert(key, value);
+        forgotten
     }
 
     /// The entry, a new one where there is none.
@@ -46,24 +47,21 @@ impl<K: Clone + Ord, V> Bounded<K, V> {
         self.entries.remove(key)
     }
 
-    /// What the next new entry takes the place of, if there is no room for both.
-    pub fn oldest(&self) -> Option<&V> {
-        self.order.iter().find_map(|key| self.entries.get(key))
-    }
-
     /// Whether the next new entry takes the place of another one.
     pub fn is_full(&self) -> bool {
         self.entries.len() >= self.max
     }
 
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> Option<V> {
         if self.order.len() > self.max + self.max / 4 {
             let entries = &self.entries;
             self.order.retain(|key| entries.contains_key(key));
         }
+        let mut forgotten = None;
         while self.is_full() {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.entries.remove(&oldest);
+            forgotten = self.entries.remove(&oldest).or(forgotten);
         }
+        forgotten
     }
 }

@@ -74,13 +74,9 @@ impl Sessions {
 
     /// The server gave this process a ticket, and it is not known, or not yet, in which handshake.
     pub fn leave_unsettled(&mut self, process: u32, ticket: SessionName) {
-        let takes_a_place =
-            self.unsettled.is_full() && !self.unsettled.entries.contains_key(&ticket);
-        let oldest = self.unsettled.oldest().filter(|_| takes_a_place);
-        if let Some(process) = oldest.copied() {
+        if let Some(process) = self.unsettled.insert(ticket, process) {
             self.forgotten.insert(process, ());
         }
-        self.unsettled.insert(ticket, process);
     }
 
     /// A session rests on this handshake. Where a handshake of another process was said to be its own,
@@ -173,10 +169,7 @@ fn remember(
     name: SessionName,
     full: Arc<Full>,
 ) {
-    let takes_a_place = sessions.is_full() && !sessions.entries.contains_key(&name);
-    let oldest = sessions.oldest().filter(|_| takes_a_place);
-    if let Some(process) = oldest.and_then(|full| full.process) {
+    if let Some(process) = sessions.insert(name, full).and_then(|full| full.process) {
         forgotten.insert(process, ());
     }
-    sessions.insert(name, full);
 }
