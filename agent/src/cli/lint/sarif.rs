@@ -33,6 +33,14 @@ pub(super) fn render(outcome: &Outcome) -> anyhow::Result<String> {
     for remark in &outcome.remarks {
         results.push(result("note", "note", &remark.text, &location(&remark.at, &here)));
     }
+    document(&results)
+}
+
+/// These results in a run of hopsight, with the rules that they name.
+///
+/// # Errors
+/// Never in practice: it is JSON.
+pub(in crate::cli) fn document(results: &[Value]) -> anyhow::Result<String> {
     let mut rules: Vec<_> = results.iter().filter_map(|one| one["ruleId"].as_str()).collect();
     rules.sort_unstable();
     rules.dedup();
