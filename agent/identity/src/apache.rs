@@ -16,12 +16,13 @@ use super::{
     environment,
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading},
+    workers,
 };
 use hopsight_core::policy::{
     apache::{self, BuiltIn, Start},
     intent::Fault,
 };
-use hopsight_system::process::{ProcessFacts, ProcessKey, Stat, since_boot};
+use hopsight_system::process::{ProcessFacts, ProcessKey, since_boot};
 
 /// The largest program that is searched.
 const MAX_EXECUTABLE_BYTES: u64 = 64 << 20;
@@ -216,21 +217,10 @@ impl ApacheInstance {
     /// When the newest process of it started, in clock ticks after boot; if there is none, the master
     /// itself.
     fn newest_start(&self) -> anyhow::Result<u64> {
-        let master = self.master;
-        let stat = Stat::read(master.pid)?;
-        anyhow::ensure!(
-            stat.start_ticks == master.start_ticks,
-            "Apache's master {} is gone",
-            master.pid
-        );
-        let workers = fs::read_dir("/proc").context("list processes")?.filter_map(|entry| {
-            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let stat = Stat::read(pid).ok().filter(|stat| stat.parent == master.pid)?;
+        workers::newest_start("Apache's master", self.master, |pid| {
             // It starts other programs as well, such as those that write its logs.
-            let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-            (executable == self.program).then_some(stat.start_ticks)
-        });
-        Ok(workers.max().unwrap_or(stat.start_ticks))
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|file| file == self.program)
+        })
     }
 }
 

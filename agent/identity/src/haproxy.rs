@@ -13,9 +13,10 @@ use super::{
     environment,
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading},
+    workers,
 };
 use hopsight_core::policy::{environment::Environment, haproxy, intent::Fault};
-use hopsight_system::process::{ProcessFacts, ProcessKey, Stat, since_boot};
+use hopsight_system::process::{ProcessFacts, ProcessKey, since_boot};
 
 /// The command line options that decide about the configuration (`haproxy(1)`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,20 +121,10 @@ impl HaproxyInstance {
 
     /// When the newest worker started, in clock ticks after boot; if there is none, the process itself.
     fn newest_start(&self) -> anyhow::Result<u64> {
-        let stat = Stat::read(self.main.pid)?;
-        anyhow::ensure!(
-            stat.start_ticks == self.main.start_ticks,
-            "haproxy {} is gone",
-            self.main.pid
-        );
-        let workers = fs::read_dir("/proc").context("list processes")?.filter_map(|entry| {
-            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let stat = Stat::read(pid).ok().filter(|stat| stat.parent == self.main.pid)?;
+        workers::newest_start("haproxy", self.main, |pid| {
             // A master may have started other programs as well.
-            let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-            is_haproxy(&executable).then_some(stat.start_ticks)
-        });
-        Ok(workers.max().unwrap_or(stat.start_ticks))
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|file| is_haproxy(&file))
+        })
     }
 }
 

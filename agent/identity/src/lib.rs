@@ -18,3 +18,4 @@ pub mod reading;
 pub mod source_state;
 pub mod sources;
 pub mod traefik;
+mod workers;

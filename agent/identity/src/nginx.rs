@@ -13,11 +13,12 @@ use memchr::memmem;
 use super::{
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading},
+    workers,
 };
 use hopsight_core::policy::{intent::Fault, nginx};
 use hopsight_system::{
     foreign,
-    process::{ProcessFacts, ProcessKey, Stat, since_boot},
+    process::{ProcessFacts, ProcessKey, since_boot},
 };
 
 /// The largest nginx executable that is searched for its built-in paths.
@@ -249,19 +250,10 @@ impl NginxInstance {
     /// # Errors
     /// When the master is gone.
     fn newest_start(&self) -> anyhow::Result<u64> {
-        let stat = Stat::read(self.master.pid)?;
-        anyhow::ensure!(
-            stat.start_ticks == self.master.start_ticks,
-            "nginx master {} is gone",
-            self.master.pid
-        );
-        let workers = fs::read_dir("/proc").context("list processes")?.filter_map(|entry| {
-            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let stat = Stat::read(pid).ok().filter(|stat| stat.parent == self.master.pid)?;
-            let title = foreign::fact(pid, "cmdline").ok()?;
-            title.starts_with(WORKER_TITLE.as_bytes()).then_some(stat.start_ticks)
-        });
-        Ok(workers.max().unwrap_or(stat.start_ticks))
+        workers::newest_start("nginx master", self.master, |pid| {
+            let title = foreign::fact(pid, "cmdline");
+            title.is_ok_and(|title| title.starts_with(WORKER_TITLE.as_bytes()))
+        })
     }
 }
 
