@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight_core::{hops::table::Snapshot, report::ConnectionReport};
+use hopsight_core::report::ConnectionReport;
+use hopsight_posture::hops::table::Snapshot;
 
 use crate::{
     case::{self, Case},

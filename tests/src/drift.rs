@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight_core::hops::hop::Hop;
+use hopsight_posture::hops::hop::Hop;
 use serde_json::Value;
 
 use crate::{

@@ -2,10 +2,8 @@
 
 use std::fmt::Write as _;
 
-use hopsight_core::{
-    hops::{counts::Tally, hop::Hop as View},
-    model::{Evidence, Security},
-};
+use hopsight_core::model::{Evidence, Security};
+use hopsight_posture::hops::{counts::Tally, hop::Hop as View};
 
 use crate::topology::Hop;
 

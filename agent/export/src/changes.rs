@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::time;
-use hopsight_core::hops::{
+use hopsight_posture::hops::{
     change::{HopChange, IntentChange},
     treatment::TreatmentKey,
 };
@@ -54,9 +54,9 @@ impl<'a> ChangeLine<'a, IntentChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::{
+    use hopsight_core::model::{ClientAuth, Security, ServerVerified};
+    use hopsight_posture::{
         hops::context::IntentSummary,
-        model::{ClientAuth, Security, ServerVerified},
         policy::intent::{Place, Scheme, Stated},
     };
 

@@ -15,7 +15,8 @@ use tokio::sync::broadcast;
 
 use super::{changes::ChangeLine, time};
 use crate::metrics::{catalogue::EVENT_OUTPUT_DROPPED, drift::DriftLine, samples::Samples};
-use hopsight_core::{
+use hopsight_core::report::ConnectionReport;
+use hopsight_posture::{
     hops::{
         change::{HopChange, IntentChange},
         ends::Ends,
@@ -23,7 +24,6 @@ use hopsight_core::{
         witness::Witness,
     },
     policy::drift::DriftEvent,
-    report::ConnectionReport,
 };
 
 /// Events by which a slow output may lag before they are dropped and counted.

@@ -22,7 +22,8 @@ use crate::{
     printable, time,
     watching::{Watched, Watching},
 };
-use hopsight_core::hops::{
+use hopsight_core::report::ConnectionReport;
+use hopsight_posture::hops::{
     change::{Described, HopChange},
     context::HopContext,
     ends::Ends,
@@ -33,10 +34,7 @@ use hopsight_core::hops::{
     server::Server,
     table::{HopLimits, HopTable, Revision, Snapshot},
 };
-use hopsight_core::{
-    policy::drift::{Causes, DriftEvent, OpenDrift, Use},
-    report::ConnectionReport,
-};
+use hopsight_posture::policy::drift::{Causes, DriftEvent, OpenDrift, Use};
 
 /// Records connection reports and shows them: to Prometheus, to the page, to event listeners.
 ///

@@ -1,6 +1,6 @@
 //! JSON of which no text can do harm where it is shown.
 
-use hopsight_core::hops::labels::printable;
+use hopsight_posture::hops::labels::printable;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 

@@ -53,7 +53,7 @@ fn whole_and_millis(seconds: f64) -> (i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use hopsight_core::hops::moment::unix_seconds;
+    use hopsight_posture::hops::moment::unix_seconds;
 
     use super::*;
 

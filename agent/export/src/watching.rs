@@ -3,11 +3,8 @@
 use std::{fmt, sync::OnceLock};
 
 use crate::health::Health;
-use hopsight_core::{
-    health::ComponentState,
-    hops::witness::{Losses, Watch},
-    tls::fingerprint::Fingerprint,
-};
+use hopsight_core::{health::ComponentState, tls::fingerprint::Fingerprint};
+use hopsight_posture::hops::witness::{Losses, Watch};
 
 /// What is known of it beside how the agent's parts are.
 #[derive(Clone, Debug)]

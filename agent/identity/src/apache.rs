@@ -18,7 +18,7 @@ use super::{
     reading::{ReadFrom, Reading},
     workers,
 };
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     apache::{self, BuiltIn, Start},
     intent::Fault,
 };

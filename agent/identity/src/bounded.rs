@@ -1,6 +1,6 @@
 //! Bounds on JSON and YAML of strangers: a structure that is read of it may take many times its bytes.
 
-use hopsight_core::hops::labels;
+use hopsight_posture::hops::labels;
 
 /// Objects and lists in one text, and what separates their members. A mesh of 5,000 clusters stays
 /// below.

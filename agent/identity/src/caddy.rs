@@ -16,7 +16,7 @@ use super::{
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading},
 };
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     caddy::{self, Config},
     files::ConfigFiles as _,
     intent::{Fault, Intent, Place},

@@ -14,7 +14,7 @@ use super::{
     reading::Reading,
     traefik::{self, TraefikInstance},
 };
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     apache as core_apache,
     environment::Environment,
     files::ConfigFiles,

@@ -1,6 +1,6 @@
 //! The environment that a process was started with.
 
-use hopsight_core::policy::environment::Environment;
+use hopsight_posture::policy::environment::Environment;
 use hopsight_system::foreign;
 
 /// What is read of an environment at most; of a longer one nothing counts, for it may be cut.

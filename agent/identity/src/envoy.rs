@@ -15,7 +15,7 @@ use super::{
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading},
 };
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     envoy::{self, Bootstrap, ConfigDump},
     files::ConfigFiles as _,
     intent::{Fault, Intent, Place, Remark},

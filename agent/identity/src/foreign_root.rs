@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use rustix::fs::{Dir, Mode, OFlags};
 
-use hopsight_core::policy::{files::ConfigFiles, glob, time::UnixTime};
+use hopsight_posture::policy::{files::ConfigFiles, glob, time::UnixTime};
 use hopsight_system::foreign::{self, Credentials};
 
 /// The largest file that is read.
@@ -233,7 +233,7 @@ mod tests {
     use rustix::fs::FileType;
 
     use super::*;
-    use hopsight_core::policy::nginx;
+    use hopsight_posture::policy::nginx;
 
     /// A root with an nginx in it, laid out like Debian's.
     fn root() -> tempfile::TempDir {

@@ -15,7 +15,7 @@ use super::{
     reading::{ReadFrom, Reading},
     workers,
 };
-use hopsight_core::policy::{environment::Environment, haproxy, intent::Fault};
+use hopsight_posture::policy::{environment::Environment, haproxy, intent::Fault};
 use hopsight_system::process::{ProcessFacts, ProcessKey, since_boot};
 
 /// The command line options that decide about the configuration (`haproxy(1)`).

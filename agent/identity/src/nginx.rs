@@ -15,7 +15,7 @@ use super::{
     reading::{ReadFrom, Reading},
     workers,
 };
-use hopsight_core::policy::{intent::Fault, nginx};
+use hopsight_posture::policy::{intent::Fault, nginx};
 use hopsight_system::{
     foreign,
     process::{ProcessFacts, ProcessKey, since_boot},

@@ -19,7 +19,7 @@ use std::{
 };
 
 use crate::foreign_root::ForeignRoot;
-use hopsight_core::{
+use hopsight_posture::{
     hops::onward::{ContinuesEncrypted, Onward},
     policy::files::ConfigFiles as _,
 };

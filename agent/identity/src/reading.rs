@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     intent::{Fault, Intent},
     time::UnixTime,
 };

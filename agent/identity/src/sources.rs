@@ -13,7 +13,7 @@ use super::{
     kubernetes::{KubernetesOptions, Watch},
 };
 use crate::source_state::NameSourceState;
-use hopsight_core::{
+use hopsight_posture::{
     policy::intent::UpstreamIntent,
     workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
 };

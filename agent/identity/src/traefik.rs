@@ -19,7 +19,7 @@ use super::{
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading, is_newer},
 };
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     files::ConfigFiles,
     intent::{Fault, Intent, Place},
     time::UnixTime,

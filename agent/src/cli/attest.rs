@@ -12,15 +12,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail, ensure};
 
 use super::client::Agent;
-use hopsight_core::{
-    audit::{
-        account::{ACCOUNT_VERSION, Account, NodeAccount},
-        chain::Link,
-        refusal::{Refusal, RefusalKind},
-    },
-    hops::{moment::unix_seconds, table::Snapshot},
-    tls::fingerprint::Fingerprint,
-};
+use hopsight_core::tls::fingerprint::Fingerprint;
 use hopsight_export::{
     attestation::{
         envelope::Envelope,
@@ -28,6 +20,14 @@ use hopsight_export::{
         statement::Statement,
     },
     time,
+};
+use hopsight_posture::{
+    audit::{
+        account::{ACCOUNT_VERSION, Account, NodeAccount},
+        chain::Link,
+        refusal::{Refusal, RefusalKind},
+    },
+    hops::{moment::unix_seconds, table::Snapshot},
 };
 
 /// Longest file that is read, in bytes: some 50,000 hops.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use hopsight_core::policy::{
+use hopsight_identity::{admin, configured, envoy, foreign_root::ForeignRoot};
+use hopsight_posture::policy::{
     files::ConfigFiles as _,
     intent::{Fault, Intent},
     kind::ProxyKind,
 };
-use hopsight_identity::{admin, configured, envoy, foreign_root::ForeignRoot};
 
 /// The files of a configuration that nothing needs to run.
 #[derive(Clone, Debug, clap::Args)]

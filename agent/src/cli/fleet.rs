@@ -7,7 +7,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{client::Trust, log};
 use crate::config;
-use hopsight_core::hops::{labels::label, witness::Witness};
 use hopsight_export::{
     fleet::{Fleet, LOOK, agents::Agents, prometheus::Prometheus},
     http::{
@@ -16,6 +15,7 @@ use hopsight_export::{
         tls::{Tls, TlsFiles},
     },
 };
+use hopsight_posture::hops::{labels::label, witness::Witness};
 
 /// Time that Prometheus has to answer, and an agent.
 const PROMETHEUS_TIMEOUT: Duration = Duration::from_secs(10);

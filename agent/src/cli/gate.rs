@@ -1,8 +1,8 @@
 //! What makes `hopsight hops` fail: a gate that has seen nothing does not open.
 
-use hopsight_core::{
+use hopsight_core::model::{Security, ServerVerified};
+use hopsight_posture::{
     hops::{hop::Hop, labels::printable, table::Snapshot},
-    model::{Security, ServerVerified},
     policy::drift::Compliance,
 };
 
@@ -121,7 +121,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use hopsight_core::{
+    use hopsight_posture::{
         hops::{
             context::{HopCompliance, HopContext},
             ends::Ends,

@@ -15,13 +15,15 @@ use super::{
     table::{Cell, Table},
 };
 use hopsight_core::{
-    hops::{hop::Hop, labels, onward::ContinuesEncrypted, table::Snapshot},
     model::{Reason, Security, ServerVerified},
-    policy::drift::Compliance,
     report::Verdict,
     tls::certificate_facts::{CertificateAbsence, CertificateFacts},
 };
 use hopsight_export::time;
+use hopsight_posture::{
+    hops::{hop::Hop, labels, onward::ContinuesEncrypted, table::Snapshot},
+    policy::drift::Compliance,
+};
 
 /// Arguments of `hopsight hops`.
 #[derive(Debug, clap::Args)]

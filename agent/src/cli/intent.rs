@@ -10,14 +10,14 @@ use super::{
     paint::{ColorChoice, Style},
     table::{Cell, Table},
 };
-use hopsight_core::{
+use hopsight_identity::configured::{self, Configured};
+use hopsight_posture::{
     hops::labels::printable,
     policy::{
         intent::{Intent, Route, Scheme, Servers, Stated, UpstreamIntent},
         kind::ProxyKind,
     },
 };
-use hopsight_identity::configured::{self, Configured};
 use hopsight_system::process::ProcessFacts;
 
 /// Servers of an upstream that are named.

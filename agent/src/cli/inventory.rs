@@ -12,11 +12,11 @@ use anyhow::Context as _;
 
 use super::hops::{HopFilter, fetch};
 use hopsight_capture::replay::{self as pipeline, ReplaySource};
-use hopsight_core::hops::{
+use hopsight_export::inventory::{Inventory, Source};
+use hopsight_posture::hops::{
     moment::{Moment, unix_seconds},
     table::{HopLimits, HopTable, Snapshot},
 };
-use hopsight_export::inventory::{Inventory, Source};
 
 /// Longest saved answer of `/hops` that is read, in bytes: some 50,000 hops.
 const MAX_ANSWER: u64 = 512 << 20;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::configuration::{ConfigurationFiles, Read};
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     exempt::PolicyDocument,
     intent::{Fault, Remark},
     lint::{For, Lint, State, lint as hold},
@@ -79,7 +79,7 @@ struct Outcome {
 /// A fault in JSON.
 #[derive(Debug, Serialize)]
 struct FaultText {
-    at: hopsight_core::policy::intent::Place,
+    at: hopsight_posture::policy::intent::Place,
     text: String,
 }
 

@@ -12,13 +12,15 @@ use super::{
     hops::{HopFilter, fetch},
 };
 use hopsight_core::{
-    hops::{counts::Tally, hop::Hop, labels, table::Snapshot},
     model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified},
+    report::Verdict,
+};
+use hopsight_posture::{
+    hops::{counts::Tally, hop::Hop, labels, table::Snapshot},
     policy::{
         exempt::PolicyDocument, observation::Observation, rules::parse_version, suggest::suggest,
         time::UnixTime,
     },
-    report::Verdict,
 };
 
 /// What to do about policy.
@@ -196,7 +198,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::{
+    use hopsight_posture::{
         hops::{
             context::HopContext,
             ends::Ends,

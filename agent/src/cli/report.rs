@@ -11,12 +11,12 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use super::hops::{HopFilter, fetch};
-use hopsight_core::hops::{moment::unix_seconds, table::Snapshot};
 use hopsight_export::{
     inventory::Source,
     report::{DriftLog, Material, Report, Table},
     time,
 };
+use hopsight_posture::hops::{moment::unix_seconds, table::Snapshot};
 
 /// Longest saved answer of `/hops` that is read, in bytes: some 50,000 hops.
 const MAX_ANSWER: u64 = 512 << 20;

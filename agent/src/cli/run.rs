@@ -275,7 +275,7 @@ mod tests {
             (compliance.policy, compliance.state),
             (Some("p.toml".into()), Some("s".into()))
         );
-        assert_eq!(compliance.drift.max_hops, 7 + hopsight_core::hops::table::MAX_OVERFLOW_HOPS);
+        assert_eq!(compliance.drift.max_hops, 7 + hopsight_posture::hops::table::MAX_OVERFLOW_HOPS);
     }
 
     #[test]

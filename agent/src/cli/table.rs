@@ -1,7 +1,7 @@
 //! Aligned columns for terminals.
 
 use super::paint::Style;
-use hopsight_core::hops::labels::printable;
+use hopsight_posture::hops::labels::printable;
 
 /// Text of one cell. Others may have chosen it: what would move a terminal's cursor, or change its
 /// colours, is replaced.

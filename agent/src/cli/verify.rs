@@ -15,7 +15,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::attest::{link, names, read};
-use hopsight_core::{
+use hopsight_core::{model::Evidence, tls::fingerprint::Fingerprint};
+use hopsight_export::{attestation::keys::VerifyingKey, time};
+use hopsight_posture::{
     audit::{
         chain::{Link, broken},
         judge::{Judgement, judge},
@@ -23,10 +25,7 @@ use hopsight_core::{
         require::{Demand, Requirements},
     },
     hops::moment::unix_seconds,
-    model::Evidence,
-    tls::fingerprint::Fingerprint,
 };
-use hopsight_export::{attestation::keys::VerifyingKey, time};
 
 /// Arguments of `hopsight verify`.
 #[derive(Debug, clap::Args)]

@@ -12,19 +12,19 @@ use std::{
 use super::lists::ListDirectory;
 use hopsight_core::{
     health::ComponentState,
-    policy::{
-        certificate::{
-            ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust, Trusts,
-            by_all_routes, presented, revocation,
-        },
-        identities::{Identities, Newer},
-        intent::{Route, UpstreamIntent},
-        observation::Observation,
-        on_disk::OnDisk,
-        time::UnixTime,
-    },
     report::ConnectionReport,
     tls::{certificate_facts::CertificateFacts, fingerprint::Fingerprint},
+};
+use hopsight_posture::policy::{
+    certificate::{
+        ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust, Trusts,
+        by_all_routes, presented, revocation,
+    },
+    identities::{Identities, Newer},
+    intent::{Route, UpstreamIntent},
+    observation::Observation,
+    on_disk::OnDisk,
+    time::UnixTime,
 };
 
 /// Time that verifying may take of each second: what is beyond is not told. A chain in use takes a
@@ -271,7 +271,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::policy::certificate::ChainWord;
+    use hopsight_posture::policy::certificate::ChainWord;
 
     fn key(number: usize) -> ChainKey {
         ChainKey { length: number, fingerprints: Box::default() }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{look::Certificate, names::Names};
-use hopsight_core::{
+use hopsight_posture::{
     hops::labels,
     policy::{
         certificate::CertificateFinding,

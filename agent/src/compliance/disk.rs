@@ -3,16 +3,14 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use hopsight_core::{
-    policy::{
-        certificate::{self, Revoked, Trust, Trusts},
-        files::ConfigFiles as _,
-        intent::{Intent, Text, TlsIntent, UpstreamIntent},
-        on_disk::OnDisk,
-    },
-    tls::certificate_facts::CertificateFacts,
-};
+use hopsight_core::tls::certificate_facts::CertificateFacts;
 use hopsight_identity::foreign_root::{FileVersion, ForeignRoot};
+use hopsight_posture::policy::{
+    certificate::{self, Revoked, Trust, Trusts},
+    files::ConfigFiles as _,
+    intent::{Intent, Text, TlsIntent, UpstreamIntent},
+    on_disk::OnDisk,
+};
 
 /// Most files of one configuration that are looked at.
 const MAX_FILES: usize = 256;
@@ -130,7 +128,7 @@ fn read(root: &ForeignRoot, path: &Path, kind: Kind) -> Content {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::policy::nginx;
+    use hopsight_posture::policy::nginx;
     use std::fs;
 
     #[test]

@@ -35,6 +35,12 @@ use super::{
 };
 use crate::compliance::state_file::StateFile;
 use hopsight_core::{
+    model::{ClientAuth, Security},
+    report::ConnectionReport,
+};
+use hopsight_export::{Exporter, metrics::drift::DriftBoard};
+use hopsight_identity::onward::OnwardFinder;
+use hopsight_posture::{
     hops::{
         context::{HopCompliance, HopContext},
         ends::Ends,
@@ -43,7 +49,6 @@ use hopsight_core::{
         labels,
         onward::Onward,
     },
-    model::{ClientAuth, Security},
     policy::{
         drift::{ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
@@ -51,10 +56,7 @@ use hopsight_core::{
         observation::Observation,
         time::UnixTime,
     },
-    report::ConnectionReport,
 };
-use hopsight_export::{Exporter, metrics::drift::DriftBoard};
-use hopsight_identity::onward::OnwardFinder;
 use hopsight_system::{
     clock::{Boot, monotonic_now},
     process::ProcessKey,

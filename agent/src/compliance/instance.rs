@@ -18,8 +18,8 @@ use super::{
     names::Names,
     retired::Retired,
 };
-use hopsight_core::policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime};
 use hopsight_identity::configured::Configured;
+use hopsight_posture::policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime};
 use hopsight_system::{
     foreign::Lane,
     process::ProcessFacts,

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{proxies::KeptProxies, users::HopKey};
 use crate::compliance::state_file::StateFile;
-use hopsight_core::{
-    health::ComponentState,
+use hopsight_core::health::ComponentState;
+use hopsight_export::health::Health;
+use hopsight_posture::{
     hops::{kept::Kept, table::Revision},
     policy::{drift, time::Step},
 };
-use hopsight_export::health::Health;
 use hopsight_system::clock::Boot;
 
 /// Component name in `/readyz`.

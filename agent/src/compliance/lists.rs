@@ -9,7 +9,8 @@ use std::{
     time::SystemTime,
 };
 
-use hopsight_core::{health::ComponentState, policy::certificate::Revoked};
+use hopsight_core::health::ComponentState;
+use hopsight_posture::policy::certificate::Revoked;
 
 /// Files that are read, and bytes of one of them and of all.
 const MAX_FILES: usize = 256;

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::loads::Loads;
-use hopsight_core::policy::intent::Intent;
+use hopsight_posture::policy::intent::Intent;
 
 /// Whose readers made a fingerprint: others may make another one of the same files.
 pub(super) const READERS: &str = env!("CARGO_PKG_VERSION");

@@ -12,16 +12,16 @@ use super::{
     loaded::Loaded,
     loads::{Began, Loads},
 };
-use hopsight_core::policy::{
-    certificate::{self, CertificateFinding},
-    intent::{Fault, Intent, Setting, Text, TlsIntent, UpstreamIntent},
-    kind::ProxyKind,
-    time::UnixTime,
-};
 use hopsight_identity::{
     configured::Configured,
     foreign_root::ForeignRoot,
     reading::{ReadFrom, Reading, is_newer},
+};
+use hopsight_posture::policy::{
+    certificate::{self, CertificateFinding},
+    intent::{Fault, Intent, Setting, Text, TlsIntent, UpstreamIntent},
+    kind::ProxyKind,
+    time::UnixTime,
 };
 use hopsight_system::process::{ProcessFacts, bytes_read, since_boot, ticks_now};
 

@@ -1,6 +1,6 @@
 //! Evaluates every connection against policy and the proxy's configuration, beside the pipeline.
 //!
-//! This is the edge around the pure [`hopsight_core::policy`]: it reads policy files,
+//! This is the edge around the pure [`hopsight_posture::policy`]: it reads policy files,
 //! configurations and `/proc`, and keeps what has to outlive the agent. It has a thread of its own,
 //! because the pipeline must not wait; what the queue has no room for is counted and not evaluated.
 //! That thread opens no file of a watched process: others read them ([`hopsight_system::readers`]),
@@ -53,18 +53,17 @@ use self::{
     proxies::Proxies, waiting::Submitted,
 };
 use crate::compliance::state_file::StateFile;
-use hopsight_core::{
-    hops::{ends::Ends, evaluation::Evaluation},
-    model::Timestamp,
-    policy::drift,
-    report::ConnectionReport,
-};
+use hopsight_core::{model::Timestamp, report::ConnectionReport};
 use hopsight_export::{
     Exporter,
     health::Stake,
     metrics::{arrivals::Arrivals, drift::DriftBoard},
 };
 use hopsight_identity::sources::{PodSources, SourceOptions};
+use hopsight_posture::{
+    hops::{ends::Ends, evaluation::Evaluation},
+    policy::drift,
+};
 use hopsight_system::{heart::Heart, readers::Readers};
 
 /// Pause between checks of files and clocks.

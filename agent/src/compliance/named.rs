@@ -6,16 +6,15 @@ use super::{
     configuration::{Configuration, began_before},
     proxies::{Proxies, Proxy},
 };
-use hopsight_core::{
+use hopsight_core::{model::canonical, report::ConnectionReport};
+use hopsight_posture::{
     hops::{ends::Ends, labels},
-    model::canonical,
     policy::{
         certificate::{CertificateFinding, Trusts},
         intent::{Server, ServerAddress, UpstreamIntent},
         on_disk::OnDisk,
         time::UnixTime,
     },
-    report::ConnectionReport,
 };
 
 /// What is known of a connection besides what it said itself.

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use hopsight_core::workload::cgroup::CgroupIdentity;
+use hopsight_posture::workload::cgroup::CgroupIdentity;
 use hopsight_system::{foreign::Lane, process::ProcessFacts};
 
 /// User ids below are accounts of the system (`SYS_UID_MAX` of login.defs(5) is 999).

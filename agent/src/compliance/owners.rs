@@ -13,10 +13,8 @@ use std::{collections::HashMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::owner::{Owner, network_of};
-use hopsight_core::{
-    hops::labels::{self, OWNER_SEPARATOR},
-    model::{Origin, Process},
-};
+use hopsight_core::model::{Origin, Process};
+use hopsight_posture::hops::labels::{self, OWNER_SEPARATOR};
 use hopsight_system::process::ProcessKey;
 
 /// What stands in a label for an owner that could not be found out.

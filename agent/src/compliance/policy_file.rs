@@ -10,11 +10,8 @@ use std::{
 
 use anyhow::Context as _;
 
-use hopsight_core::{
-    health::ComponentState,
-    policy::{exempt::PolicyDocument, time::UnixTime},
-    tls::fingerprint::Fingerprint,
-};
+use hopsight_core::{health::ComponentState, tls::fingerprint::Fingerprint};
+use hopsight_posture::policy::{exempt::PolicyDocument, time::UnixTime};
 
 /// The largest policy file that is read.
 const MAX_BYTES: u64 = 4 << 20;

@@ -6,11 +6,11 @@ use super::{
     instance::{Generation, Instance, LookNumber},
     owner::Owner,
 };
-use hopsight_core::{
+use hopsight_identity::configured;
+use hopsight_posture::{
     policy::{kind::ProxyKind, time::UnixTime},
     workload::pod::{PodIdentity, ProxyIdentity},
 };
-use hopsight_identity::configured;
 use hopsight_system::{
     foreign::Lane,
     process::{ProcessFacts, ProcessKey},

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, time::Instant};
 
 use hopsight_core::{
-    hops::ends::Ends,
     model::{Origin, Process},
     report::ConnectionReport,
 };
+use hopsight_posture::hops::ends::Ends;
 
 /// Most processes of which such hops are remembered, and most hops of one.
 const MAX_PROCESSES: usize = 256;

@@ -23,13 +23,13 @@ use super::{
     process::{Entry, Facts, Runs, Worker},
     users::{HopKey, Users},
 };
-use hopsight_core::{
+use hopsight_core::model::{Process, Timestamp};
+use hopsight_identity::sources::{Lookup, PodSources};
+use hopsight_posture::{
     hops::labels,
-    model::{Process, Timestamp},
     policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime},
     workload::{cgroup::CgroupIdentity, pod::ProxyIdentity, services::ServicePort},
 };
-use hopsight_identity::sources::{Lookup, PodSources};
 use hopsight_system::{
     foreign::Lane,
     process::{ProcessFacts, ProcessKey, ticks_now},

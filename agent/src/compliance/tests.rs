@@ -1,11 +1,13 @@
 use super::*;
 use hopsight_core::{
     health::ComponentState,
+    model::{Origin, Security},
+};
+use hopsight_posture::{
     hops::{
         table::HopLimits,
         testing::{process, report, to},
     },
-    model::{Origin, Security},
     policy::drift::{Compliance, Rule},
 };
 use hopsight_system::foreign::Lane;
@@ -162,7 +164,8 @@ fn hops_outlive_a_restart_and_nothing_is_told_twice() {
     let scene = Scene::start(options);
     let mut events = scene.exporter.events().listen();
     let after = scene.exporter.hops().hops;
-    let shown = |hops: &[Arc<hopsight_core::hops::hop::Hop>]| serde_json::to_value(hops).unwrap();
+    let shown =
+        |hops: &[Arc<hopsight_posture::hops::hop::Hop>]| serde_json::to_value(hops).unwrap();
     assert_eq!(shown(&after), shown(&before), "before any connection");
     drop(scene);
     assert!(events.try_recv().is_err(), "nothing is told");

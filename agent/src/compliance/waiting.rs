@@ -68,8 +68,9 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::{hops::testing::report, model::Security};
+    use hopsight_core::model::Security;
     use hopsight_export::metrics::arrivals::Arrivals;
+    use hopsight_posture::hops::testing::report;
 
     fn submitted(arrivals: &Arrivals) -> Submitted {
         Submitted {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use hopsight_core::policy::time::{Step, UnixTime};
+use hopsight_posture::policy::time::{Step, UnixTime};
 
 /// From here on a difference between the clocks is a step; time daemons slew what is smaller, at
 /// half a millisecond per second at most (adjtimex(2)).

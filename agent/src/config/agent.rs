@@ -4,7 +4,7 @@ use std::{env, fs};
 
 use serde::{Deserialize, Serialize};
 
-use hopsight_core::hops::{labels::label, witness::Witness};
+use hopsight_posture::hops::{labels::label, witness::Witness};
 
 /// Where the kernel tells the host name (proc_sys_kernel(5)).
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";

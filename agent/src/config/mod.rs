@@ -30,12 +30,10 @@ use crate::{
     compliance::ComplianceOptions,
     privileges::{PrivilegeOptions, User},
 };
-use hopsight_core::{
-    hops::{table::HopLimits, witness::Witness},
-    pipeline::Limits,
-};
+use hopsight_core::pipeline::Limits;
 use hopsight_export::http::{DEFAULT_ADDRESS, HttpLimits, tls::TlsFiles};
 use hopsight_identity::kubernetes::KubernetesOptions;
+use hopsight_posture::hops::{table::HopLimits, witness::Witness};
 
 /// The documented configuration file with every key at its default.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Hops;
 use crate::compliance::ComplianceOptions;
-use hopsight_core::{hops::table::MAX_OVERFLOW_HOPS, policy::drift};
+use hopsight_posture::{hops::table::MAX_OVERFLOW_HOPS, policy::drift};
 
 /// What connections are evaluated against, and how drift is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

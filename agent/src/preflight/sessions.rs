@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Requirement, State};
-use hopsight_core::hops::older_sessions::decided_by;
+use hopsight_posture::hops::older_sessions::decided_by;
 
 /// The sessions of processes that run already, by process id and name; nothing where none does.
 pub fn check(running: &HashMap<u32, String>) -> Option<Requirement> {

@@ -42,7 +42,6 @@ use hopsight_capture::{
 };
 use hopsight_core::{
     health::ComponentState,
-    hops::{table::HopLimits, witness::Witness},
     model::key_names,
     pipeline::{Limits, Pipeline},
 };
@@ -54,6 +53,7 @@ use hopsight_export::{
     health::Stake,
     http::{HttpLimits, tls::TlsFiles},
 };
+use hopsight_posture::hops::{table::HopLimits, witness::Witness};
 use hopsight_system::{
     heart::Heart,
     names::{self, Watched},

@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError};
 
 use super::metrics::{AgentMetrics, PipelineNumbers, SharedPipelineNumbers};
 use hopsight_capture::{CaptureStats, StatsHandle, loader::OBJECT};
-use hopsight_core::{hops::witness::Losses, pipeline::Eviction, tls::fingerprint::Fingerprint};
+use hopsight_core::{pipeline::Eviction, tls::fingerprint::Fingerprint};
 use hopsight_export::{Exporter, Watched, metrics::drift::DriftBoard};
+use hopsight_posture::hops::witness::Losses;
 
 /// What library probes saw and could not deliver; everything else of theirs is no loss.
 const LOST_OF_LIBRARIES: [&str; 3] = ["lost", "limited", "ticket_limited"];

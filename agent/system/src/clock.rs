@@ -2,10 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use hopsight_core::{
-    hops::moment::{Moment, unix_seconds},
-    model::Timestamp,
-};
+use hopsight_core::model::Timestamp;
+use hopsight_posture::hops::moment::{Moment, unix_seconds};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 

@@ -10,8 +10,8 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{clock::monotonic_now, foreign};
-use hopsight_core::{
-    model::Timestamp,
+use hopsight_core::model::Timestamp;
+use hopsight_posture::{
     policy::{observation::ProcessStart, time::UnixTime},
     workload::cgroup::CgroupIdentity,
 };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight_core::hops::{hop::Hop, table::Snapshot};
+use hopsight_posture::hops::{hop::Hop, table::Snapshot};
 use hopsight_tests::{
     cluster::{self, Api, ControlPlane},
     containerd::{Containerd, IMAGE},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hopsight_core::hops::table::Snapshot;
+use hopsight_posture::hops::table::Snapshot;
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     case, interrupt,

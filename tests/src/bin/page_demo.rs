@@ -6,23 +6,21 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use hopsight_core::{
-    health::ComponentState,
+use hopsight_core::{health::ComponentState, model::Security, report::ConnectionReport};
+use hopsight_export::{
+    Exporter,
+    http::{self, HttpLimits},
+};
+use hopsight_posture::{
     hops::{
         context::{HopCompliance, HopContext, HopViolation, IntentSummary},
         labels,
         table::HopLimits,
     },
-    model::Security,
     policy::{
         drift::{Compliance, Rule},
         intent::{Place, Scheme, Stated},
     },
-    report::ConnectionReport,
-};
-use hopsight_export::{
-    Exporter,
-    http::{self, HttpLimits},
 };
 use hopsight_tools::made_up::{connection, hash};
 

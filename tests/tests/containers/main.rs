@@ -8,11 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hopsight_core::{
-    hops::hop::Hop,
-    model::{Evidence, Security},
-    workload::pod::PodSource,
-};
+use hopsight_core::model::{Evidence, Security};
+use hopsight_posture::{hops::hop::Hop, workload::pod::PodSource};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     cgroup::Cgroup,

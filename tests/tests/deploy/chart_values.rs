@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     exempt::PolicyDocument,
     rules::{ClientCertificate, VerifyUpstream},
 };

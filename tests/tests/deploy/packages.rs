@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hopsight_core::hops::table::Snapshot;
+use hopsight_posture::hops::table::Snapshot;
 use hopsight_tests::{
     agent::{VERDICT, is_address},
     case, http,

@@ -6,15 +6,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use hopsight_core::{
+use hopsight_core::tls::fingerprint::Fingerprint;
+use hopsight_export::{Exporter, Watched, events::Events};
+use hopsight_posture::{
     audit::refusal::RefusalKind,
     hops::{
         table::{HopLimits, Snapshot},
         witness::{Losses, Witness},
     },
-    tls::fingerprint::Fingerprint,
 };
-use hopsight_export::{Exporter, Watched, events::Events};
 use hopsight_test_support::not_run;
 use hopsight_tools::made_up;
 use serde_json::Value;

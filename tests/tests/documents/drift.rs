@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hopsight_core::policy::drift::{End, Rule};
+use hopsight_posture::policy::drift::{End, Rule};
 
 use crate::{describes, document};
 

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use hopsight_core::policy::lint::RULES;
+use hopsight_posture::policy::lint::RULES;
 use hopsight_tests::agent;
 
 use crate::{blocks, describes, document};

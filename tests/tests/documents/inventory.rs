@@ -6,14 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use hopsight_core::{
-    hops::table::{HopLimits, Snapshot},
-    tls::cryptography::PostQuantum,
-};
+use hopsight_core::tls::cryptography::PostQuantum;
 use hopsight_export::{
     Exporter,
     inventory::{Inventory, Role, Source},
 };
+use hopsight_posture::hops::table::{HopLimits, Snapshot};
 use hopsight_tools::made_up;
 use serde_json::{Value, json};
 

@@ -9,6 +9,16 @@ use std::{
 };
 
 use hopsight_core::{
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Timestamp},
+    report::{CarriedBy, ConnectionReport, EarlyData, Unseen},
+    tls::{
+        certificate_facts::CertificateAbsence,
+        cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
+        key_usage::{ExtendedKeyUse, KeyUse},
+    },
+};
+use hopsight_export::{Exporter, events::Events};
+use hopsight_posture::{
     hops::{
         change::{HopChange, IntentChange},
         context::IntentSummary,
@@ -18,20 +28,12 @@ use hopsight_core::{
         treatment::TreatmentKey,
         witness::Witness,
     },
-    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Timestamp},
     policy::{
         certificate::{ChainWord, RevocationReason, RevocationWord},
         drift::{ClosedDrift, DriftEvent, Rule},
         intent::{Place, Scheme, Stated},
     },
-    report::{CarriedBy, ConnectionReport, EarlyData, Unseen},
-    tls::{
-        certificate_facts::CertificateAbsence,
-        cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
-        key_usage::{ExtendedKeyUse, KeyUse},
-    },
 };
-use hopsight_export::{Exporter, events::Events};
 use hopsight_tools::made_up;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use hopsight_core::policy::{exempt::PolicyDocument, rules::BUILT_IN};
+use hopsight_posture::policy::{exempt::PolicyDocument, rules::BUILT_IN};
 use serde_json::Value;
 
 use crate::{blocks, describes, document};

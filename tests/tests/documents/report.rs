@@ -1,11 +1,11 @@
 //! Reports against their schema and document.
 
-use hopsight_core::hops::table::{HopLimits, Snapshot};
 use hopsight_export::{
     Exporter,
     inventory::Source,
     report::{DriftLog, Material, Report, Table},
 };
+use hopsight_posture::hops::table::{HopLimits, Snapshot};
 use hopsight_tools::made_up;
 use serde_json::Value;
 

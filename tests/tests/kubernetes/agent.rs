@@ -11,7 +11,7 @@ use std::{
 };
 
 use hopsight_capture::Cgroup;
-use hopsight_core::{hops::hop::Hop, policy::drift::Compliance};
+use hopsight_posture::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     api_stand_in::{Reply, StandIn},

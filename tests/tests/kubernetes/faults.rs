@@ -2,11 +2,11 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use hopsight_core::workload::cgroup::CgroupIdentity;
 use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
     source_state::NameSourceState,
 };
+use hopsight_posture::workload::cgroup::CgroupIdentity;
 use hopsight_tests::{
     api_stand_in::{Reply, StandIn},
     wait::wait_until,

@@ -3,13 +3,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use hopsight_core::{
-    policy::intent::{Scheme, Stated, Text},
-    workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
-};
 use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
     source_state::NameSourceState,
+};
+use hopsight_posture::{
+    policy::intent::{Scheme, Stated, Text},
+    workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
 };
 use hopsight_tests::{
     cluster::{self, Api, ControlPlane, NODE},

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::inventory::inventory;
-use hopsight_core::{hops::hop::Hop, policy::drift::Compliance};
+use hopsight_posture::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
     agent::Agent,
     cgroup::Cgroup,

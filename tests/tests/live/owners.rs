@@ -3,7 +3,8 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use hopsight_core::{hops::hop::Hop, model::Security, policy::drift::Compliance};
+use hopsight_core::model::Security;
+use hopsight_posture::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
     agent::Agent,
     cgroup::Cgroup,

@@ -2,11 +2,10 @@
 //! the proxy has presented it, and nothing was accepted.
 
 use hopsight_core::{
-    hops::hop::Hop,
     model::{ClientAuth, Evidence, Outcome, Reason, Security},
-    policy::drift::Compliance,
     report::ConnectionReport,
 };
+use hopsight_posture::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     cgroup::Cgroup,

@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use hopsight_core::{model::Security, policy::drift::Compliance};
+use hopsight_core::model::Security;
+use hopsight_posture::policy::drift::Compliance;
 use hopsight_tests::{
     agent::{Agent, VERDICT},
     drift::{CHANGE, Flip, MISSING, PLAINTEXT, Scene, UPSTREAM, seconds_between},

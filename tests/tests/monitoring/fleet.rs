@@ -4,22 +4,18 @@
 use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use hopsight_core::{
-    health::ComponentState,
-    hops::{
-        ends::Ends,
-        evaluation::Evaluation,
-        hop::Hop,
-        table::{HopLimits, Snapshot},
-        witness::Witness,
-    },
-    model::Security,
-    report::ConnectionReport,
-};
+use hopsight_core::{health::ComponentState, model::Security, report::ConnectionReport};
 use hopsight_export::{
     Exporter,
     events::Events,
     http::{self as server, Hosts, HttpLimits},
+};
+use hopsight_posture::hops::{
+    ends::Ends,
+    evaluation::Evaluation,
+    hop::Hop,
+    table::{HopLimits, Snapshot},
+    witness::Witness,
 };
 use hopsight_tests::{
     agent::sibling,

@@ -2,12 +2,12 @@
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
-use hopsight_core::hops::table::HopLimits;
 use hopsight_export::{
     Exporter,
     events::Events,
     otlp::{Endpoint, EndpointFiles, LogOutput, Resource},
 };
+use hopsight_posture::hops::table::HopLimits;
 use hopsight_tests::{
     agent::Agent,
     case,

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use hopsight_core::hops::table::Snapshot;
+use hopsight_posture::hops::table::Snapshot;
 use hopsight_tests::{
     agent::{MadeUp, binary},
     loopback::free_socket,

@@ -3,8 +3,8 @@
 use std::{fs, process::Command};
 
 use anyhow::Context as _;
-use hopsight_core::hops::table::HopLimits;
 use hopsight_export::Exporter;
+use hopsight_posture::hops::table::HopLimits;
 use hopsight_tests::requirement;
 use hopsight_tools::made_up;
 

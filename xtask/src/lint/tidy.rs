@@ -11,12 +11,13 @@ use super::{
 };
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
-const CORE: &str = "agent/core";
+/// The pure crates, each with the beginning of the line of ARCHITECTURE.md that orders its modules.
+const PURE: [(&str, &str); 2] = [("agent/core", "`collections`,"), ("agent/posture", "`policy`,")];
 /// Begins the name of every package of ours.
 const PREFIX: &str = "hopsight-";
 
-/// What the core may not name: clocks, files, sockets, threads, processes and async. `io::Error` is
-/// no I/O: it is what a caller that reads files for the core reports.
+/// What a pure crate may not name: clocks, files, sockets, threads, processes and async. `io::Error`
+/// is no I/O: it is what a caller that reads files for it reports.
 const IMPURE: [&str; 10] = [
     "std::fs",
     "std::net::Tcp",
@@ -34,8 +35,10 @@ const IMPURE: [&str; 10] = [
 pub fn findings(sources: &Sources) -> Vec<String> {
     let mut findings = Vec::new();
     crates(sources, &mut findings);
-    core_order(sources, &mut findings);
-    core_purity(sources, &mut findings);
+    for (package, list) in PURE {
+        order(sources, Path::new(package), list, &mut findings);
+        purity(sources, Path::new(package), &mut findings);
+    }
     circles(sources, &mut findings);
     findings
 }
@@ -118,12 +121,12 @@ fn crates(sources: &Sources, findings: &mut Vec<String>) {
     }
 }
 
-/// Modules of the core use only those before them in the list of ARCHITECTURE.md.
-fn core_order(sources: &Sources, findings: &mut Vec<String>) {
+/// Modules use only those before them in the line of ARCHITECTURE.md that begins with `list`.
+fn order(sources: &Sources, package: &Path, list: &str, findings: &mut Vec<String>) {
     let architecture = sources.text(ARCHITECTURE);
-    let list = architecture.lines().find(|line| line.starts_with("`collections`"));
+    let list = architecture.lines().find(|line| line.starts_with(list));
     let order = words(list.unwrap_or_default());
-    for (module, path, text) in sources.modules(Path::new(CORE)) {
+    for (module, path, text) in sources.modules(package) {
         let Some(own) = module.first() else { continue };
         let Some(position) = order.iter().position(|name| name == own) else {
             findings.push(format!("{own} is missing in the list of modules in {ARCHITECTURE}"));
@@ -143,13 +146,17 @@ fn core_order(sources: &Sources, findings: &mut Vec<String>) {
     }
 }
 
-fn core_purity(sources: &Sources, findings: &mut Vec<String>) {
-    for (_, path, text) in sources.modules(Path::new(CORE)) {
+fn purity(sources: &Sources, package: &Path, findings: &mut Vec<String>) {
+    for (_, path, text) in sources.modules(package) {
         let paths = imports(text).into_iter().map(|import| import.join("::"));
         let code = without_tests(text).lines().filter(|line| !line.trim_start().starts_with("//"));
         for place in code.map(str::to_owned).chain(paths) {
             for word in IMPURE.iter().filter(|word| place.contains(**word)) {
-                findings.push(format!("{} names {word}: the core is pure", path.display()));
+                findings.push(format!(
+                    "{} names {word}: {} is pure",
+                    path.display(),
+                    package.display()
+                ));
             }
         }
     }
@@ -263,13 +270,27 @@ mod tests {
                 "stands after tls",
             ),
             (
+                "a clock where hops are told",
+                tidy.with("agent/posture/src/policy/time.rs", "fn now() { SystemTime::now(); }\n"),
+                "names SystemTime::now",
+            ),
+            (
+                "intent that looks at hops",
+                tidy.with("agent/posture/src/policy/time.rs", "use crate::hops::moment::Moment;\n"),
+                "stands after policy",
+            ),
+            (
                 "a table that says otherwise than the code",
-                tidy.replaced("ARCHITECTURE.md", "| `core`, `system` |", "| `core` |"),
+                tidy.replaced("ARCHITECTURE.md", "| `core`, `posture` |", "| `core` |"),
                 "the table of crates in ARCHITECTURE.md says",
             ),
             (
                 "a diagram that says otherwise than the code",
-                tidy.replaced("ARCHITECTURE.md", " → system → core", " → core → system"),
+                tidy.replaced(
+                    "ARCHITECTURE.md",
+                    " → system → posture → core",
+                    " → posture → core → system",
+                ),
                 "which the diagram of ARCHITECTURE.md does not allow",
             ),
             (

@@ -4,10 +4,6 @@
 use std::{hint::black_box, net::SocketAddr};
 
 use hopsight_core::{
-    hops::{
-        moment::Moment,
-        table::{HopLimits, HopTable},
-    },
     model::{ConnectionId, Direction, Event, Timestamp},
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
@@ -19,6 +15,10 @@ use hopsight_core::{
         records::{RecordHeader, RecordReader},
         wire::WireHandshake,
     },
+};
+use hopsight_posture::hops::{
+    moment::Moment,
+    table::{HopLimits, HopTable},
 };
 
 use crate::recorded::{

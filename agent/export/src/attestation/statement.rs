@@ -4,10 +4,8 @@
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use hopsight_core::{
-    audit::account::{ACCOUNT_VERSION, Account},
-    tls::fingerprint::Fingerprint,
-};
+use hopsight_core::tls::fingerprint::Fingerprint;
+use hopsight_posture::audit::account::{ACCOUNT_VERSION, Account};
 
 /// The type of a statement.
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";

@@ -5,14 +5,13 @@ use super::{
     keys::{SigningKey, VerifyingKey},
     statement::Statement,
 };
-use hopsight_core::{
+use hopsight_core::{model::Security, tls::fingerprint::Fingerprint};
+use hopsight_posture::{
     audit::account::{ACCOUNT_VERSION, Account, NodeAccount},
     hops::{
         table::{HopLimits, HopTable},
         testing::{at, report},
     },
-    model::Security,
-    tls::fingerprint::Fingerprint,
 };
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 

@@ -1,10 +1,8 @@
 use std::sync::{Mutex, atomic::AtomicBool};
 
 use super::*;
-use hopsight_core::{
-    hops::testing::{at, carried, report},
-    model::{Security, Timestamp},
-};
+use hopsight_core::model::{Security, Timestamp};
+use hopsight_posture::hops::testing::{at, carried, report};
 
 /// A file that refuses some writes after taking half of their bytes.
 #[derive(Clone, Default)]

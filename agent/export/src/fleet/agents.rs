@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use hopsight_core::hops::{hop::Hop, table::Snapshot};
+use hopsight_posture::hops::{hop::Hop, table::Snapshot};
 
 /// Agents that are asked about one hop: the worst of many say what is wrong.
 const MOST_ASKED: usize = 8;

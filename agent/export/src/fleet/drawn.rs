@@ -8,6 +8,10 @@ use std::{
 };
 
 use hopsight_core::{
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Timestamp},
+    report::Verdict,
+};
+use hopsight_posture::{
     hops::{
         context::{HopCompliance, HopViolation},
         counts::Tally,
@@ -17,9 +21,7 @@ use hopsight_core::{
         moment::Moment,
         state::HopState,
     },
-    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Timestamp},
     policy::drift::{Compliance, Rule},
-    report::Verdict,
 };
 
 use super::prometheus::Sample;

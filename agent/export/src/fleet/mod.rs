@@ -19,11 +19,9 @@ use self::{
 };
 use crate::{health::Health, time};
 use anyhow::Context as _;
-use hopsight_core::{
-    health::ComponentState,
-    hops::{
-        fleet_view::FleetView, hop::Hop, moment::unix_seconds, table::Snapshot, witness::Witness,
-    },
+use hopsight_core::health::ComponentState;
+use hopsight_posture::hops::{
+    fleet_view::FleetView, hop::Hop, moment::unix_seconds, table::Snapshot, witness::Witness,
 };
 
 /// Pause between looks at Prometheus.

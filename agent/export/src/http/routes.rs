@@ -22,7 +22,7 @@ use super::{
     negotiation::{self, Rendered},
 };
 use crate::{Exporter, events::Message, page::PAGE};
-use hopsight_core::hops::table::Snapshot;
+use hopsight_posture::hops::table::Snapshot;
 
 /// Scrapes and hop lists made at the same time; further ones wait for their turn.
 const CONCURRENT_RENDERINGS: usize = 2;

@@ -8,13 +8,10 @@ use std::{
 
 use super::{Hosts, HttpLimits, bind, serve};
 use crate::Exporter;
-use hopsight_core::{
-    health::ComponentState,
-    hops::{
-        table::HopLimits,
-        testing::{report, to},
-    },
-    model::Security,
+use hopsight_core::{health::ComponentState, model::Security};
+use hopsight_posture::hops::{
+    table::HopLimits,
+    testing::{report, to},
 };
 
 /// A server on a free port, stopped when dropped.

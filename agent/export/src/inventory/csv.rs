@@ -1,12 +1,10 @@
 //! The inventory as one table.
 
-use hopsight_core::{
-    policy::certificate::{ChainWord, RevocationWord},
-    tls::{
-        certificate_facts::CertificateAbsence,
-        cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
-    },
+use hopsight_core::tls::{
+    certificate_facts::CertificateAbsence,
+    cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
 };
+use hopsight_posture::policy::certificate::{ChainWord, RevocationWord};
 
 use super::{CertificateLine, CryptographyLine, HopName, Inventory, Use, why};
 

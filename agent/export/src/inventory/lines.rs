@@ -5,13 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use hopsight_core::{
-    hops::{
-        certificates::CertificateInUse,
-        hop::Hop,
-        labels::{MAX_LABEL_BYTES, MAX_SANS, MAX_TEXT_BYTES, printable},
-    },
     model::{Evidence, Security, Word},
-    policy::certificate::{ChainWord, Revocation, RevocationWord},
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts, IssuerFacts},
         cryptography::{GroupAbsence, PostQuantum, SignatureAbsence},
@@ -19,6 +13,14 @@ use hopsight_core::{
         key_usage::{ExtendedKeyUse, KeyUse},
     },
     vocabulary,
+};
+use hopsight_posture::{
+    hops::{
+        certificates::CertificateInUse,
+        hop::Hop,
+        labels::{MAX_LABEL_BYTES, MAX_SANS, MAX_TEXT_BYTES, printable},
+    },
+    policy::certificate::{ChainWord, Revocation, RevocationWord},
 };
 
 use crate::time;

@@ -9,7 +9,8 @@ mod lines;
 
 use serde::Serialize;
 
-use hopsight_core::{hops::table::Snapshot, tls::cryptography::PostQuantum};
+use hopsight_core::tls::cryptography::PostQuantum;
+use hopsight_posture::hops::table::Snapshot;
 
 pub use self::lines::{CertificateLine, CryptographyLine, HopName, Role, Use};
 use crate::time;

@@ -1,8 +1,4 @@
 use hopsight_core::{
-    hops::{
-        table::{HopLimits, HopTable},
-        testing::{at, certificate, report, to},
-    },
     model::{Evidence, Security},
     report::ConnectionReport,
     tls::{
@@ -10,6 +6,10 @@ use hopsight_core::{
         cryptography::{CryptographyFacts, GroupAbsence, SignatureAbsence},
         fingerprint::Fingerprint,
     },
+};
+use hopsight_posture::hops::{
+    table::{HopLimits, HopTable},
+    testing::{at, certificate, report, to},
 };
 
 use super::*;

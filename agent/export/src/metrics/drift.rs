@@ -23,13 +23,13 @@ use crate::{
     },
     time,
 };
-use hopsight_core::{
+use hopsight_core::tls::fingerprint::Fingerprint;
+use hopsight_posture::{
     hops::labels::workload_parts,
     policy::{
         drift::{ClosedDrift, DriftEvent, End, OpenDrift, Rule},
         time::UnixTime,
     },
-    tls::fingerprint::Fingerprint,
 };
 
 /// A drift that was remedied: proxy, upstream and rule.
@@ -196,7 +196,7 @@ impl<'a> DriftLine<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::policy::drift::Violation;
+    use hopsight_posture::policy::drift::Violation;
 
     #[test]
     fn events_say_what_when_and_where() {

@@ -8,7 +8,7 @@ use prometheus::{
 };
 
 use crate::metrics::catalogue::{Histograms, MetricInfo, MetricKind};
-use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
+use hopsight_posture::hops::labels::{MAX_LABEL_BYTES, printable};
 
 /// Families by name.
 #[derive(Debug, Default)]

@@ -8,10 +8,8 @@ use crate::metrics::catalogue::{
     UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
     UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
-use hopsight_core::{
-    hops::{hop::Hop, labels::workload_parts, table::Snapshot},
-    model::{Security, ServerVerified},
-};
+use hopsight_core::model::{Security, ServerVerified};
+use hopsight_posture::hops::{hop::Hop, labels::workload_parts, table::Snapshot};
 
 /// Adds the samples of every hop and of the table.
 pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
@@ -155,14 +153,12 @@ fn collect_state(hop: &Hop, samples: &mut Samples) {
 #[cfg(test)]
 mod tests {
     use crate::Exporter;
-    use hopsight_core::{
-        hops::{
-            ends::Ends,
-            evaluation::Evaluation,
-            table::HopLimits,
-            testing::{at, report},
-        },
-        model::Security,
+    use hopsight_core::model::Security;
+    use hopsight_posture::hops::{
+        ends::Ends,
+        evaluation::Evaluation,
+        table::HopLimits,
+        testing::{at, report},
     };
 
     #[test]

@@ -8,10 +8,10 @@ use std::{
 
 use super::samples::Samples;
 use crate::metrics::catalogue::{HOP_EXEMPT_UNTIL, POLICY_EXEMPTION_UNTIL, POLICY_MATCHED_HOPS};
-use hopsight_core::{
+use hopsight_core::tls::fingerprint::Fingerprint;
+use hopsight_posture::{
     hops::labels::{OTHER, sanitised, workload_parts},
     policy::exempt::Exemption,
-    tls::fingerprint::Fingerprint,
 };
 
 /// Policies with a series of their own; the hops of further ones are added up as [`OTHER`].

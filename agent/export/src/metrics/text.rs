@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use prometheus::{TextEncoder, core::Collector as _};
 
 use crate::metrics::catalogue::{Histograms, MetricInfo, MetricKind};
-use hopsight_core::hops::labels::{MAX_LABEL_BYTES, printable};
+use hopsight_posture::hops::labels::{MAX_LABEL_BYTES, printable};
 
 /// How samples are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

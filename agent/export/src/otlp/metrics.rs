@@ -186,10 +186,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::catalogue::VERDICT_LATENCY;
-    use hopsight_core::{
-        hops::{table::HopLimits, testing::report},
-        model::Security,
-    };
+    use hopsight_core::model::Security;
+    use hopsight_posture::hops::{table::HopLimits, testing::report};
 
     #[test]
     fn counters_gauges_and_histograms() {

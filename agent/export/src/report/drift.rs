@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use hopsight_core::{
+use hopsight_posture::{
     audit::period::NodePeriod,
     hops::moment::unix_seconds,
     policy::drift::{End, Rule},

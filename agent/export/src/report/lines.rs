@@ -5,6 +5,10 @@ use std::cmp::Ordering;
 use serde::Serialize;
 
 use hopsight_core::{
+    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Word},
+    tls::fingerprint::Fingerprint,
+};
+use hopsight_posture::{
     audit::{
         coverage::Coverage,
         period::{HopPeriod, NodePeriod},
@@ -13,9 +17,7 @@ use hopsight_core::{
         labels::{MAX_TEXT_BYTES, printable},
         witness::Losses,
     },
-    model::{ClientAuth, Evidence, Outcome, Reason, Security, ServerVerified, Word},
     policy::drift::{Compliance, Rule},
-    tls::fingerprint::Fingerprint,
 };
 
 use crate::time;
@@ -205,7 +207,7 @@ fn line(node: &str, period: &HopPeriod<'_>) -> HopLine {
 }
 
 fn violations<'a>(
-    all: impl Iterator<Item = &'a hopsight_core::hops::context::HopViolation>,
+    all: impl Iterator<Item = &'a hopsight_posture::hops::context::HopViolation>,
 ) -> Vec<Rule> {
     let mut rules: Vec<_> = all.map(|violation| violation.rule).collect();
     rules.dedup();

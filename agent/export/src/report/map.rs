@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use hopsight_core::{hops::labels::printable, model::Security};
+use hopsight_core::model::Security;
+use hopsight_posture::hops::labels::printable;
 
 use super::HopLine;
 use crate::markup::Text;

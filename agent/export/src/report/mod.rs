@@ -18,14 +18,16 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use hopsight_core::{
+    model::{Evidence, Security},
+    tls::fingerprint::Fingerprint,
+};
+use hopsight_posture::{
     audit::{
         account::{ACCOUNT_VERSION, Account, NodeAccount},
         coverage::Coverage,
         period::NodePeriod,
     },
     hops::table::Snapshot,
-    model::{Evidence, Security},
-    tls::fingerprint::Fingerprint,
 };
 
 pub use self::{

@@ -5,10 +5,8 @@
 
 use serde::Serialize;
 
-use hopsight_core::{
-    audit::coverage::Coverage,
-    model::{Security, ServerVerified},
-};
+use hopsight_core::model::{Security, ServerVerified};
+use hopsight_posture::audit::coverage::Coverage;
 
 use super::{DriftState, Report};
 

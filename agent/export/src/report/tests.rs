@@ -1,5 +1,6 @@
 use super::*;
-use hopsight_core::{
+use hopsight_core::model::ConnectionId;
+use hopsight_posture::{
     hops::{
         context::{HopCompliance, HopContext, HopViolation},
         ends::Ends,
@@ -8,7 +9,6 @@ use hopsight_core::{
         testing::{at, certificate, report, to},
         witness::{Losses, Watch, Witness},
     },
-    model::ConnectionId,
     policy::{
         drift::{Compliance, Rule},
         exempt::Exemptions,

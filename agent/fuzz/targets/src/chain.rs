@@ -1,11 +1,9 @@
 //! Chains that anybody may have sent, against CAs that anybody may have written down.
 
-use hopsight_core::{
-    policy::{
-        certificate::{ChainWord, Purpose, Trust, presented},
-        time::UnixTime,
-    },
-    tls::certificate::{Chain, MAX_ISSUERS},
+use hopsight_core::tls::certificate::{Chain, MAX_ISSUERS};
+use hopsight_posture::policy::{
+    certificate::{ChainWord, Purpose, Trust, presented},
+    time::UnixTime,
 };
 
 use crate::input::Input;

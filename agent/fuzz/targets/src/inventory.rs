@@ -1,7 +1,7 @@
 //! Saved answers of `/hops`, which anybody may have written.
 
-use hopsight_core::hops::table::Snapshot;
 use hopsight_export::inventory::{Inventory, Source};
+use hopsight_posture::hops::table::Snapshot;
 
 /// An inventory of any hops: a page without scripts, documents that can be read again, and nothing in
 /// them that moves a cursor.

@@ -28,7 +28,6 @@ use hopsight_capture::{
 use hopsight_core::{
     model::{ClientAuth, Direction},
     pipeline::Limits,
-    policy::{certificate as pem, exempt::PolicyDocument},
     stream::{
         prelude::{self, Ending, Opening},
         reassembly::Stream,
@@ -45,6 +44,7 @@ use hopsight_core::{
         wire::WireHandshake,
     },
 };
+use hopsight_posture::policy::{certificate as pem, exempt::PolicyDocument};
 
 pub use self::{
     chain::chain,

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use hopsight_core::{
-    hops::labels,
-    policy::{apache, environment::Environment, files::ConfigFiles, haproxy, nginx},
-    workload::cgroup::CgroupIdentity,
-};
 use hopsight_identity::{
     nginx::{BuiltIn, CommandLine},
     traefik,
+};
+use hopsight_posture::{
+    hops::labels,
+    policy::{apache, environment::Environment, files::ConfigFiles, haproxy, nginx},
+    workload::cgroup::CgroupIdentity,
 };
 
 /// Files of a configuration, all with the same content.

@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 use super::messages::{
     ListContainersRequest, ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse,
 };
-use hopsight_core::workload::{
+use hopsight_posture::workload::{
     pod::{PodSource, workload_of_labels},
     pods::{PodRecord, PodTable, identity},
 };
@@ -128,7 +128,7 @@ fn pods(
 mod tests {
     use super::*;
     use crate::cri::messages::{Container, ContainerMetadata, PodSandbox, PodSandboxMetadata};
-    use hopsight_core::workload::cgroup::CgroupIdentity;
+    use hopsight_posture::workload::cgroup::CgroupIdentity;
 
     #[test]
     fn containers_belong_to_their_sandbox() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hopsight_core::workload::pods::PodTable;
+use hopsight_posture::workload::pods::PodTable;
 
 /// Never made.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde::Deserialize;
 
-use hopsight_core::workload::{
+use hopsight_posture::workload::{
     gateway::{BackendTlsPolicy, Gateway, PolicyTarget},
     pod::{Owner, PodSource, workload_of_owner},
     pods::{PodRecord, container_id, identity},
@@ -248,7 +248,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use hopsight_core::workload::cgroup::CgroupIdentity;
+    use hopsight_posture::workload::cgroup::CgroupIdentity;
 
     fn object<T: DeserializeOwned>(value: Value) -> T {
         serde_json::from_value(value).unwrap()
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!((record.uid.as_str(), record.static_uid.as_deref()), ("u-1", Some("h-1")));
         assert_eq!(record.identity.workload_name(), "web/edge");
         assert_eq!(record.identity.labels["app"], "edge");
-        let mut table = hopsight_core::workload::pods::PodTable::default();
+        let mut table = hopsight_posture::workload::pods::PodTable::default();
         table.apply(record);
         let found = table.find(&CgroupIdentity::of_path(&format!("/x/{id}"))).unwrap();
         assert_eq!(found.container.as_deref(), Some("nginx"));

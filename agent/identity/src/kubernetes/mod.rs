@@ -20,7 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::watch::Watch;
-use hopsight_core::{
+use hopsight_posture::{
     policy::intent::UpstreamIntent,
     workload::{
         gateway::GatewayTable,
@@ -84,7 +84,7 @@ impl SharedTables {
     #[must_use]
     pub fn pod(
         &self,
-        cgroup: &hopsight_core::workload::cgroup::CgroupIdentity,
+        cgroup: &hopsight_posture::workload::cgroup::CgroupIdentity,
     ) -> Option<PodIdentity> {
         self.lock().pods.find(cgroup)
     }

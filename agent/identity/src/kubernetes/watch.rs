@@ -27,7 +27,7 @@ use super::{
     convert::{self, kind, name_of},
 };
 use crate::source_state::NameSourceState;
-use hopsight_core::workload::services::ObjectName;
+use hopsight_posture::workload::services::ObjectName;
 
 /// Objects per page of a listing.
 const PAGE: u32 = 250;
@@ -169,10 +169,10 @@ async fn watch_pods(
     let resource = kind("", "v1", "Pod");
     let pods: Api<convert::Pod> = Api::all_with(client.clone(), &resource);
     let selector = format!("spec.nodeName={}", node_name(options));
-    let mut listed = hopsight_core::workload::pods::PodTable::default();
+    let mut listed = hopsight_posture::workload::pods::PodTable::default();
     follow("pods", pods, &resource, watcher::Config::default().fields(&selector), board, |event| {
         match event {
-            Event::Init => listed = hopsight_core::workload::pods::PodTable::default(),
+            Event::Init => listed = hopsight_posture::workload::pods::PodTable::default(),
             Event::InitApply(pod) => {
                 if let Some(pod) = convert::pod(pod, &options.labels) {
                     listed.apply(pod);

@@ -1,6 +1,6 @@
 //! Which hops are asked for.
 
-use hopsight_core::hops::{hop::Hop, table::Snapshot};
+use hopsight_posture::hops::{hop::Hop, table::Snapshot};
 
 use crate::cli::client::Agent;
 

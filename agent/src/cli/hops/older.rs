@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hopsight_core::{
-    hops::{labels::printable, table::Snapshot},
-    report::Unseen,
-};
+use hopsight_core::report::Unseen;
 use hopsight_export::time;
+use hopsight_posture::hops::{labels::printable, table::Snapshot};
 
 /// Longest name of a proxy, and longest command, in bytes.
 const MAX_TEXT: usize = 256;

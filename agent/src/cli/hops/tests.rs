@@ -1,12 +1,12 @@
 use super::*;
-use hopsight_core::{
+use hopsight_core::report::Unseen;
+use hopsight_posture::{
     hops::{
         context::{HopCompliance, HopContext, HopViolation},
         table::{HopLimits, HopTable},
         testing::{at, certificate, rejected, report, to},
     },
     policy::{drift::Rule, intent::Place},
-    report::Unseen,
 };
 
 fn snapshot() -> Snapshot {

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use super::Outcome;
-use hopsight_core::policy::lint::{Finding, State};
+use hopsight_posture::policy::lint::{Finding, State};
 
 /// Writes it.
 pub(super) fn render(outcome: &Outcome) -> String {

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::Outcome;
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     intent::Place,
     lint::{Finding, State},
 };

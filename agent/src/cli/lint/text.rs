@@ -1,7 +1,7 @@
 //! As compilers write it: file, line, what is wrong, and below it what would mend it.
 
 use super::Outcome;
-use hopsight_core::{
+use hopsight_posture::{
     hops::labels::printable,
     policy::lint::{Finding, State},
 };

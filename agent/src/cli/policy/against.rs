@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::cli::client::{Agent, Trust};
-use hopsight_core::{
+use hopsight_posture::{
     hops::table::Snapshot,
     policy::{
         drift::Rule,
@@ -108,13 +108,11 @@ pub fn compare(document: &PolicyDocument, snapshot: &Snapshot) -> (Vec<String>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::{
-        hops::{
-            context::HopContext,
-            table::{HopLimits, HopTable},
-            testing::{at, report, to},
-        },
-        model::Security,
+    use hopsight_core::model::Security;
+    use hopsight_posture::hops::{
+        context::HopContext,
+        table::{HopLimits, HopTable},
+        testing::{at, report, to},
     };
 
     const POLICY: &str = r#"

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{Outcome, Verified};
 use crate::cli::lint::junit::escape;
-use hopsight_core::audit::refusal::Refusal;
+use hopsight_posture::audit::refusal::Refusal;
 
 /// Writes it.
 pub(super) fn render(outcome: &Outcome) -> String {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Outcome;
 use crate::cli::lint::sarif::{document, location};
-use hopsight_core::policy::intent::Place;
+use hopsight_posture::policy::intent::Place;
 
 /// Writes it.
 ///

@@ -5,15 +5,13 @@ use rcgen::{KeyPair, PKCS_ED25519};
 
 use super::*;
 use crate::cli::attest::{AttestArgs, attest};
-use hopsight_core::{
-    hops::{
-        ends::Ends,
-        evaluation::Evaluation,
-        table::{HopLimits, HopTable, Snapshot},
-        testing::{at, report, to},
-        witness::{Losses, Watch, Witness},
-    },
-    model::{Outcome as Ended, Reason, Security},
+use hopsight_core::model::{Outcome as Ended, Reason, Security};
+use hopsight_posture::hops::{
+    ends::Ends,
+    evaluation::Evaluation,
+    table::{HopLimits, HopTable, Snapshot},
+    testing::{at, report, to},
+    witness::{Losses, Watch, Witness},
 };
 
 #[derive(clap::Parser)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Outcome, Verified, VerifyArgs};
-use hopsight_core::{audit::require::Demand, hops::labels::printable};
+use hopsight_posture::{audit::require::Demand, hops::labels::printable};
 
 /// Longest line about one reason, in bytes.
 const MAX_LINE: usize = 1_024;

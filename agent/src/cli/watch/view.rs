@@ -5,8 +5,9 @@ use crate::cli::{
     hops::{Sort, order, table},
     paint::Style,
 };
-use hopsight_core::{hops::table::Snapshot, model::Security};
+use hopsight_core::model::Security;
 use hopsight_export::time;
+use hopsight_posture::hops::table::Snapshot;
 
 /// What a key asks the loop to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::hops::{
+    use hopsight_posture::hops::{
         table::{HopLimits, HopTable},
         testing::{at, report, to},
     };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Evaluator, HopKey, policy_view};
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     drift::{DriftEvent, OpenDrift},
     exempt::PolicyDocument,
     time::UnixTime,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::Evaluator;
 use crate::compliance::{proxies::Proxy, users::HopKey};
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     drift::{Assessment, DriftEvent, OpenDrift},
     observation::Observation,
     time::UnixTime,
@@ -70,7 +70,7 @@ fn hops<'d>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_core::policy::drift::{Rule, Violation};
+    use hopsight_posture::policy::drift::{Rule, Violation};
 
     #[test]
     fn only_who_does_not_run_and_was_silent_is_gone() {

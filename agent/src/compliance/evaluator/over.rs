@@ -1,7 +1,7 @@
 //! Drift that is over, because what caused it is gone.
 
 use super::Evaluator;
-use hopsight_core::policy::{
+use hopsight_posture::policy::{
     drift::{Causes, DriftEvent, OpenDrift, Use},
     observation::ProcessStart,
     time::UnixTime,

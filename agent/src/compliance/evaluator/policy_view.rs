@@ -4,16 +4,16 @@
 use std::collections::HashMap;
 
 use crate::compliance::policy_file::PolicyFile;
-use hopsight_core::{
+use hopsight_export::{
+    Exporter,
+    metrics::policy::{ExemptHop, PolicyView},
+};
+use hopsight_posture::{
     hops::{
         context::{HopCompliance, HopContext},
         hop::Hop,
     },
     policy::{exempt::PolicyDocument, time::UnixTime},
-};
-use hopsight_export::{
-    Exporter,
-    metrics::policy::{ExemptHop, PolicyView},
 };
 
 /// What scrapes show.

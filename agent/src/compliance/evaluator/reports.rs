@@ -10,9 +10,9 @@ use crate::compliance::{
     proxies::{Asked, Proxy},
     waiting::Submitted,
 };
-use hopsight_core::{
+use hopsight_core::model::{Origin, Security};
+use hopsight_posture::{
     hops::onward::Onward,
-    model::{Origin, Security},
     policy::{drift::DriftEvent, time::UnixTime},
 };
 

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use super::Evaluator;
 use crate::compliance::{process::User, proxies::Proxy};
-use hopsight_core::{
+use hopsight_core::{model::canonical, report::ConnectionReport};
+use hopsight_posture::{
     hops::{
         context::{HopContext, IntentSummary},
         ends::Ends,
         hop::Hop,
     },
-    model::canonical,
     policy::{intent::UpstreamIntent, time::UnixTime},
-    report::ConnectionReport,
 };
 use hopsight_system::clock::monotonic_now;
 

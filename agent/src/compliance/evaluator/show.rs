@@ -3,11 +3,11 @@
 use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use super::{Evaluator, policy_view};
-use hopsight_core::{
+use hopsight_export::metrics::drift::DriftView;
+use hopsight_posture::{
     hops::context::{HopCompliance, HopContext},
     policy::time::UnixTime,
 };
-use hopsight_export::metrics::drift::DriftView;
 
 /// Component name in `/readyz`.
 const POLICY: &str = "policy";

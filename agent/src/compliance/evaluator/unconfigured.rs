@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Evaluator;
 use crate::compliance::users::HopKey;
-use hopsight_core::policy::{drift::DriftEvent, time::UnixTime};
+use hopsight_posture::policy::{drift::DriftEvent, time::UnixTime};
 
 /// Hops to upstreams that are gone from a configuration, and may still be used: by another proxy of
 /// the same label, or by workers that go on with what was loaded before.

@@ -7,7 +7,7 @@ use std::{
 
 use super::Evaluator;
 use crate::compliance::named::Listed;
-use hopsight_core::{
+use hopsight_posture::{
     hops::server::Server,
     policy::{drift::DriftEvent, time::UnixTime},
 };

@@ -14,11 +14,8 @@ use crate::compliance::{
     process::{Entry, Proxy, User},
     users::{HopKey, KeptUsers},
 };
-use hopsight_core::{
-    hops::labels,
-    model::{Origin, Process, Timestamp},
-    policy::time::UnixTime,
-};
+use hopsight_core::model::{Origin, Process, Timestamp};
+use hopsight_posture::{hops::labels, policy::time::UnixTime};
 use hopsight_system::process::{ProcessKey, ticks_now, ticks_of};
 
 /// What outlives the agent of the proxies.

@@ -7,8 +7,9 @@ use std::{
 
 use super::Proxies;
 use crate::compliance::{instance::Instance, process::Entry};
-use hopsight_core::{health::ComponentState, hops::labels, policy::kind::ProxyKind};
+use hopsight_core::health::ComponentState;
 use hopsight_identity::source_state::NameSourceState;
+use hopsight_posture::{hops::labels, policy::kind::ProxyKind};
 
 /// The component that reads the configurations of these proxies.
 const fn component(kind: ProxyKind) -> &'static str {

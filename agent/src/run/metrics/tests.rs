@@ -11,26 +11,12 @@ use super::*;
 use hopsight_capture::ProgramStats;
 use hopsight_core::{
     health::ComponentState,
-    hops::{
-        context::{HopContext, IntentSummary},
-        ends::Ends,
-        evaluation::Evaluation,
-        onward::{ContinuesEncrypted, Onward},
-        table::HopLimits,
-        testing::{at, certificate, process, rejected, report, to},
-    },
     model::{
         Outcome, Reason,
         Security::{Mtls, Plaintext, Tls, Unknown},
         ServerVerified,
     },
     pipeline::Evictions,
-    policy::{
-        drift::{OpenDrift, Rule, Violation},
-        exempt::Exemptions,
-        intent::{Scheme, Stated},
-        time::UnixTime,
-    },
 };
 use hopsight_export::{
     Exporter,
@@ -41,6 +27,22 @@ use hopsight_export::{
         drift::{DriftBoard, DriftView},
         policy::{ExemptHop, PolicyView},
         samples::Samples,
+    },
+};
+use hopsight_posture::{
+    hops::{
+        context::{HopContext, IntentSummary},
+        ends::Ends,
+        evaluation::Evaluation,
+        onward::{ContinuesEncrypted, Onward},
+        table::HopLimits,
+        testing::{at, certificate, process, rejected, report, to},
+    },
+    policy::{
+        drift::{OpenDrift, Rule, Violation},
+        exempt::Exemptions,
+        intent::{Scheme, Stated},
+        time::UnixTime,
     },
 };
 

@@ -9,9 +9,9 @@ mod traefik;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
-use hopsight_core::{
+use hopsight_core::model::Security;
+use hopsight_posture::{
     hops::hop::Hop,
-    model::Security,
     policy::intent::{Scheme, Stated},
 };
 use hopsight_tests::{

@@ -4,12 +4,12 @@ use std::fs;
 
 use hopsight_core::{
     model::{ClientAuth::Presented, Evidence, Outcome},
-    policy::certificate,
     report::ConnectionReport,
     tls::{
         certificate_facts::CertificateFacts, cryptography::GroupAbsence, fingerprint::Fingerprint,
     },
 };
+use hopsight_posture::policy::certificate;
 use hopsight_tests::{
     agent::is_address,
     case::{Case, Expected, Holds, Proxy, Upstream, Verify, Version},

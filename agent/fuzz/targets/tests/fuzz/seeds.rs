@@ -17,8 +17,9 @@ use hopsight_test_support::{captures, crafted, shared};
 /// Longest capture of others that is a seed: as long as cargo-fuzz makes an input.
 const CAPTURE_BYTES: usize = 8192;
 
+/// The files of a folder below `agent`; none where it does not exist.
 fn files(folder: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/fixtures").join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
     let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
     files.sort();
@@ -35,7 +36,7 @@ fn recordings() -> Vec<Vec<Event>> {
         let text = String::from_utf8(bytes).expect("text");
         text.lines().map(|line| serde_json::from_str(line).expect("event")).collect()
     };
-    contents("handshakes").into_iter().map(read).collect()
+    contents("core/fixtures/handshakes").into_iter().map(read).collect()
 }
 
 /// The bytes of one direction of the first connection.
@@ -157,9 +158,14 @@ fn code(events: &[Event]) -> Vec<u8> {
     code
 }
 
+/// Inputs that once failed this target.
+pub fn regressions(target: &str) -> Vec<Vec<u8>> {
+    contents(&format!("fuzz/regressions/{target}"))
+}
+
 /// Seeds of the target of this name; inputs that once failed come first.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
-    let mut seeds = contents(&format!("fuzz/regressions/{target}"));
+    let mut seeds = regressions(target);
     let recordings = recordings();
     match target {
         "records" => seeds.extend(recordings.iter().flat_map(|events| both(events))),
@@ -182,7 +188,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             seeds.push(pcap());
             seeds.extend(wrapped());
             seeds.push(pcapng());
-            let small = contents("handshakes").into_iter().filter(|f| f.len() < 20_000);
+            let small =
+                contents("core/fixtures/handshakes").into_iter().filter(|f| f.len() < 20_000);
             seeds.extend(small.take(6));
             let captures = captures(&shared().join("corpus")).into_iter();
             let read = captures.map(|path| fs::read(path).expect("read a capture"));
@@ -193,10 +200,10 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             let example = text.split("```").find_map(|block| block.strip_prefix("json\n"));
             seeds.push(example.expect("an example").as_bytes().to_vec());
         }
-        "nginx_conf" => seeds.extend(contents("nginx")),
-        "haproxy_conf" => seeds.extend(contents("haproxy")),
-        "apache_conf" => seeds.extend(contents("apache")),
-        "traefik_conf" => seeds.extend(contents("traefik")),
+        "nginx_conf" => seeds.extend(contents("posture/fixtures/nginx")),
+        "haproxy_conf" => seeds.extend(contents("posture/fixtures/haproxy")),
+        "apache_conf" => seeds.extend(contents("posture/fixtures/apache")),
+        "traefik_conf" => seeds.extend(contents("posture/fixtures/traefik")),
         "process" => {
             let id = "0123456789abcdef".repeat(4);
             let pod = "kubepods.slice/kubepods-pod1f2e3d4c_5b6a_4978_8695_a4b3c2d1e0f1.slice";

@@ -7,19 +7,21 @@ use std::{
 };
 
 use hopsight_core::{
-    hops::{ends::Ends, evaluation::Evaluation, table::HopLimits},
     model::{ClientAuth, Outcome, Security, ServerVerified},
+    report::ConnectionReport,
+};
+use hopsight_export::{
+    Exporter,
+    metrics::drift::{DriftBoard, DriftView},
+};
+use hopsight_posture::{
+    hops::{ends::Ends, evaluation::Evaluation, table::HopLimits},
     policy::{
         drift::{DriftTracker, Options, Snapshot, assess},
         observation::Observation,
         rules::PolicySet,
         time::UnixTime,
     },
-    report::ConnectionReport,
-};
-use hopsight_export::{
-    Exporter,
-    metrics::drift::{DriftBoard, DriftView},
 };
 use hopsight_tools::made_up::connection;
 

@@ -7,12 +7,12 @@ use std::{
 };
 
 use hopsight_core::{
-    hops::table::HopLimits,
     model::Timestamp,
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
 };
 use hopsight_export::Exporter;
+use hopsight_posture::hops::table::HopLimits;
 use serde_json::{Value, json};
 
 use hopsight_tools::recorded::scripts;

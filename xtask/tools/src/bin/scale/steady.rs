@@ -7,11 +7,11 @@ use std::{
 };
 
 use hopsight_core::{
-    hops::table::HopLimits,
     model::Timestamp,
     pipeline::{Limits, Pipeline, Update},
 };
 use hopsight_export::Exporter;
+use hopsight_posture::hops::table::HopLimits;
 use serde_json::{Value, json};
 
 use hopsight_tools::recorded::{Script, events::connection, scripts};

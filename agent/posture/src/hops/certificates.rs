@@ -1,0 +1,362 @@
+//! Certificates in use with one server.
+
+use std::{cmp::Reverse, sync::Arc, time::Duration};
+
+use hopsight_core::{
+    model::{Evidence, Timestamp},
+    report::ConnectionReport,
+    tls::{
+        certificate_facts::{CertificateAbsence, CertificateFacts},
+        version::encrypts_handshake,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    evaluation::Evaluation, labels::bounded_certificate, moment::Moment, pool::CertificatePool,
+    silence::Silence,
+};
+use crate::policy::certificate::{ChainWord, Revocation};
+
+/// Certificates kept per side: a server may have one per kind of key and per name. Beyond that the
+/// one that ends last is forgotten.
+const MAX_CERTIFICATES: usize = 8;
+
+/// A certificate that was not seen for this long is replaced by a newer one of the same subject
+/// and kind of key: it was renewed. While both are seen both are in use. One of another kind of key
+/// may be for other clients, and replaces nothing.
+const RENEWED_AFTER: Duration = Duration::from_mins(5);
+
+/// The certificate that another came in the place of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Its serial number.
+    pub serial: String,
+    /// The seconds of its validity that were left then; below 0 where it had ended.
+    pub seconds_left: f64,
+}
+
+/// One certificate in use. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CertificateInUse {
+    /// What it says.
+    #[serde(flatten)]
+    pub facts: Arc<CertificateFacts>,
+    /// How it was seen: `wire`, or `library` where it was sent under encryption (TLS 1.3).
+    #[serde(default = "CertificateInUse::evidence_unsaid")]
+    pub evidence: Evidence,
+    /// Finished connections in whose handshake it was sent.
+    #[serde(default)]
+    pub connections: u64,
+    /// When the first of them was reported.
+    #[serde(default)]
+    pub first_seen: f64,
+    /// When the newest was.
+    #[serde(default)]
+    pub last_seen: f64,
+    /// Where its chain leads, by what the configuration trusts, as it was last told; absent where
+    /// nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainWord>,
+    /// The one that it was seen to come in the place of, of the same subject and kind of key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<Box<Renewed>>,
+    /// Whether it is revoked, as it was last told; absent where nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Box<Revocation>>,
+    /// The same on the clock that ages are reckoned in.
+    #[serde(skip)]
+    heard: Timestamp,
+}
+
+impl CertificateInUse {
+    /// Of what an agent wrote that did not say it.
+    const fn evidence_unsaid() -> Evidence {
+        Evidence::None
+    }
+
+    fn seen(&mut self, report: &ConnectionReport, found: &Found, now: Moment) {
+        self.connections += u64::from(report.is_final);
+        self.last_seen = now.unix_seconds;
+        self.heard = now.monotonic;
+        self.evidence = self.evidence.max(evidence(report));
+        let is_told = found.chain.is_some_and(|answer| answer != ChainWord::Unknown);
+        if is_told || self.chain.is_none() {
+            self.chain = found.chain;
+        }
+        if let Some(says) = &found.revocation
+            && self.revocation.as_deref() != Some(says)
+        {
+            self.revocation = Some(says.clone().into());
+        }
+    }
+
+    /// Whether it stands in the other's place by now.
+    fn renews(&self, other: &Self) -> bool {
+        self.facts.subject == other.facts.subject
+            && self.facts.public_key == other.facts.public_key
+            && self.facts.not_before >= other.facts.not_before
+            && self.facts != other.facts
+            && self.heard > other.heard
+    }
+}
+
+/// What a certificate of this connection was seen by.
+fn evidence(report: &ConnectionReport) -> Evidence {
+    let is_encrypted = report.tls_version.as_deref().is_some_and(encrypts_handshake);
+    if is_encrypted { Evidence::Library } else { Evidence::Wire }
+}
+
+/// The certificates in use on both sides of connections with one server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Shown", into = "Shown")]
+pub struct Certificates {
+    server: Side,
+    client: Side,
+}
+
+/// What was found of a certificate by who knows more than the connection.
+struct Found {
+    chain: Option<ChainWord>,
+    revocation: Option<Revocation>,
+}
+
+/// One side's.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Side {
+    seen: Vec<CertificateInUse>,
+    /// Why the newest connection that could have shown one did not.
+    absent: Option<CertificateAbsence>,
+}
+
+/// How they stand in JSON.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Shown {
+    server: Vec<CertificateInUse>,
+    client: Vec<CertificateInUse>,
+    /// Why there is none of the server.
+    #[serde(default)]
+    server_absent: Option<CertificateAbsence>,
+    /// Why there is none of the proxy.
+    #[serde(default)]
+    client_absent: Option<CertificateAbsence>,
+}
+
+impl From<Shown> for Certificates {
+    fn from(shown: Shown) -> Self {
+        Self {
+            server: Side { seen: shown.server, absent: shown.server_absent },
+            client: Side { seen: shown.client, absent: shown.client_absent },
+        }
+    }
+}
+
+impl From<Certificates> for Shown {
+    fn from(certificates: Certificates) -> Self {
+        let (server_absent, client_absent) = certificates.absent();
+        Self {
+            server: certificates.server.seen,
+            client: certificates.client.seen,
+            server_absent,
+            client_absent,
+        }
+    }
+}
+
+impl Certificates {
+    /// Notes those of a report, also of a refused handshake: an expired certificate is seen
+    /// exactly there.
+    pub(super) fn record(
+        &mut self,
+        report: &ConnectionReport,
+        evaluation: &Evaluation,
+        now: Moment,
+    ) {
+        let [revocation, client_revocation] = evaluation.revocation.clone();
+        let found = Found { chain: evaluation.chain, revocation };
+        let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
+        let server = (server_certificate.as_ref(), *server_certificate_absent);
+        self.server.note(server, report, found, now);
+        let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
+        let client = (client_certificate.as_ref(), *client_certificate_absent);
+        let found = Found { chain: None, revocation: client_revocation };
+        self.client.note(client, report, found, now);
+    }
+
+    /// Those in use, with how they were seen: the server's, and the proxy's.
+    #[must_use]
+    pub fn in_use(&self) -> [&[CertificateInUse]; 2] {
+        [&self.server.seen, &self.client.seen]
+    }
+
+    /// Those of the server in use.
+    pub fn server(&self) -> impl Iterator<Item = &Arc<CertificateFacts>> {
+        self.server.seen.iter().map(|seen| &seen.facts)
+    }
+
+    /// Those of the proxy in use.
+    pub fn client(&self) -> impl Iterator<Item = &Arc<CertificateFacts>> {
+        self.client.seen.iter().map(|seen| &seen.facts)
+    }
+
+    /// Why there is none in use of the server, and none of the proxy; absent where there is one, or
+    /// nothing is known.
+    #[must_use]
+    pub fn absent(&self) -> (Option<CertificateAbsence>, Option<CertificateAbsence>) {
+        let why = |side: &Side| side.absent.filter(|_| side.seen.is_empty());
+        (why(&self.server), why(&self.client))
+    }
+
+    /// When each of those in use was last seen: the server's, and the proxy's.
+    pub(super) fn heard(&self) -> [Vec<Timestamp>; 2] {
+        [&self.server, &self.client].map(|side| side.seen.iter().map(|seen| seen.heard).collect())
+    }
+
+    /// Drops those that are out of use: renewed, or not seen for `stands_for` while another was.
+    pub(super) fn retire(&mut self, now: Timestamp, stands_for: Duration) {
+        self.server.retire(now, stands_for);
+        self.client.retire(now, stands_for);
+    }
+
+    /// Whether time alone may change which are in use.
+    pub(super) fn may_change(&self) -> bool {
+        self.server.seen.len() > 1 || self.client.seen.len() > 1
+    }
+
+    /// What was read from JSON, bounded, with how long each had been silent at `now`.
+    pub(super) fn restore(
+        &mut self,
+        silent: [Vec<Silence>; 2],
+        pool: &mut CertificatePool,
+        now: Timestamp,
+    ) {
+        for (side, silent) in [&mut self.server, &mut self.client].into_iter().zip(silent) {
+            side.seen.truncate(MAX_CERTIFICATES.min(silent.len()));
+            for (seen, silent) in side.seen.iter_mut().zip(silent) {
+                seen.facts = pool.shared(bounded(&seen.facts));
+                seen.heard = silent.heard(now);
+            }
+        }
+    }
+
+    /// The proxy presents none any more.
+    pub(super) fn forget_client(&mut self) {
+        self.client.seen.clear();
+    }
+
+    /// Nothing is encrypted any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The one of these that a new certificate stands in the place of by now.
+#[expect(clippy::cast_precision_loss, reason = "seconds of a few thousand years are exact")]
+fn renewed(all: &[CertificateInUse], new: &CertificateFacts, now: Moment) -> Option<Renewed> {
+    let is_older = |old: &&CertificateInUse| {
+        old.facts.subject == new.subject
+            && old.facts.public_key == new.public_key
+            && old.facts.not_before < new.not_before
+    };
+    let newest = all.iter().filter(is_older).max_by_key(|old| old.facts.not_before)?;
+    Some(Renewed {
+        serial: newest.facts.serial.clone(),
+        seconds_left: newest.facts.not_after as f64 - now.unix_seconds,
+    })
+}
+
+/// The facts, shared where they are bounded, else as a bounded copy.
+fn bounded(facts: &Arc<CertificateFacts>) -> Arc<CertificateFacts> {
+    let bounded = bounded_certificate(facts);
+    if bounded == **facts { facts.clone() } else { Arc::new(bounded) }
+}
+
+impl Side {
+    fn note(
+        &mut self,
+        (facts, absent): (Option<&Arc<CertificateFacts>>, Option<CertificateAbsence>),
+        report: &ConnectionReport,
+        found: Found,
+        now: Moment,
+    ) {
+        let Some(facts) = facts else {
+            self.absent = absent.or(self.absent);
+            return;
+        };
+        let all = &mut self.seen;
+        if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
+            known.seen(report, &found, now);
+        } else {
+            let facts = bounded(facts);
+            match all.iter_mut().find(|seen| seen.facts == facts) {
+                Some(known) => known.seen(report, &found, now),
+                None => all.push(CertificateInUse {
+                    renews: renewed(all, &facts, now).map(Box::new),
+                    facts,
+                    evidence: evidence(report),
+                    connections: report.is_final.into(),
+                    first_seen: now.unix_seconds,
+                    last_seen: now.unix_seconds,
+                    chain: found.chain,
+                    revocation: found.revocation.map(Box::new),
+                    heard: now.monotonic,
+                }),
+            }
+        }
+        if all.len() > MAX_CERTIFICATES {
+            let ends_last = |(_, seen): &(usize, &CertificateInUse)| {
+                (seen.facts.not_after, Reverse(seen.heard))
+            };
+            if let Some((last, _)) = all.iter().enumerate().max_by_key(ends_last) {
+                all.remove(last);
+            }
+        }
+    }
+
+    fn retire(&mut self, now: Timestamp, stands_for: Duration) {
+        let newest = self.seen.iter().map(|seen| seen.heard).max().unwrap_or_default();
+        let is_gone = |seen: &CertificateInUse| {
+            let silent = now.since(seen.heard);
+            let is_renewed = || self.seen.iter().any(|other| other.renews(seen));
+            seen.heard < newest && (silent > stands_for || silent > RENEWED_AFTER && is_renewed())
+        };
+        let mut gone = self.seen.iter().map(is_gone).collect::<Vec<_>>().into_iter();
+        self.seen.retain(|_| gone.next() != Some(true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hopsight_core::model::Security;
+
+    use super::*;
+    use crate::hops::testing::{at, certificate, report};
+
+    #[test]
+    fn a_renewal_is_noted_with_what_was_left() {
+        let presents = |name: &str, not_before, not_after| {
+            let facts = CertificateFacts {
+                not_before,
+                serial: not_before.to_string(),
+                ..certificate(name, not_after)
+            };
+            ConnectionReport { server_certificate: Some(facts.into()), ..report(1, Security::Tls) }
+        };
+        let mut certificates = Certificates::default();
+        for (name, report, now, expected) in [
+            ("the first", presents("a", 100, 1_000), 200.0, None),
+            ("another subject", presents("b", 150, 1_000), 210.0, None),
+            ("a newer one", presents("a", 300, 2_000), 400.0, Some(("100", 600.0))),
+            ("after the end", presents("a", 400, 3_000), 2_001.0, Some(("300", -1.0))),
+            ("the first again", presents("a", 100, 1_000), 2_002.0, None),
+        ] {
+            certificates.record(&report, &Evaluation::default(), at(now));
+            let [server, _] = certificates.in_use();
+            let facts = report.server_certificate.as_ref();
+            let seen = server.iter().find(|seen| Some(&seen.facts) == facts).unwrap();
+            let renews = seen.renews.as_ref();
+            let renews = renews.map(|renewed| (renewed.serial.as_str(), renewed.seconds_left));
+            assert_eq!(renews, expected, "{name}");
+        }
+    }
+}

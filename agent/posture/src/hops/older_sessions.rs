@@ -1,0 +1,153 @@
+//! Sessions whose beginning was not seen, and which go on.
+//!
+//! An agent is started beside proxies that run, and in TLS 1.3 every resumption brings a new ticket:
+//! what was begun before the agent's time does not end by itself, nor what began before the library of
+//! its program was read, or has lost its ticket on the way. A reload of the proxy ends it.
+
+use std::time::Duration;
+
+use hopsight_core::{
+    model::{Origin, Reason, Timestamp, Word},
+    report::{ConnectionReport, Unseen},
+};
+use serde::{Deserialize, Serialize};
+
+use super::moment::Moment;
+
+/// Seconds of the hop's use without such a session after which they are over.
+const OVER_AFTER_SECONDS: u64 = 300;
+
+/// Sessions of a hop whose beginning was not seen. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OlderSessions {
+    /// They began before this: when the first connection was reported that resumed one.
+    pub before: f64,
+    /// When the newest was.
+    pub last_seen: f64,
+    /// Connections that resumed them.
+    pub connections: u64,
+    /// Why the beginning of the newest was not seen.
+    #[serde(default = "OlderSessions::unsaid")]
+    pub unseen: Unseen,
+    /// What ends them, for a person: full handshakes follow.
+    pub decided_by: Word,
+    /// [`OlderSessions::last_seen`] on the clock that ages are reckoned in.
+    #[serde(skip)]
+    heard: Timestamp,
+}
+
+impl OlderSessions {
+    /// Of what an agent wrote that knew of one cause.
+    const fn unsaid() -> Unseen {
+        Unseen::OlderProcess
+    }
+
+    /// Whether none was resumed for so long, on the clock that ages are reckoned in.
+    #[must_use]
+    pub(super) fn is_silent(&self, now: Timestamp, stands_for: Duration) -> bool {
+        now.since(self.heard) >= stands_for
+    }
+
+    /// What is known of them after a report: of a configuration loaded at `loaded_at`, where that is
+    /// known.
+    pub(super) fn after(
+        known: Option<Self>,
+        report: &ConnectionReport,
+        loaded_at: Option<f64>,
+        now: Moment,
+    ) -> Option<Self> {
+        if report.verdict.reason == Some(Reason::ResumedUnseen) {
+            if !report.is_final {
+                return known;
+            }
+            let new = || Self {
+                before: now.unix_seconds,
+                last_seen: now.unix_seconds,
+                connections: 0,
+                unseen: Unseen::OlderProcess,
+                decided_by: match &report.origin {
+                    Origin::Process(process) => decided_by(&process.name),
+                    Origin::PacketCapture => "a restart of the proxy".into(),
+                },
+                heard: now.monotonic,
+            };
+            let known = known.unwrap_or_else(new);
+            return Some(Self {
+                last_seen: now.unix_seconds,
+                connections: known.connections + 1,
+                unseen: report.unseen.unwrap_or(known.unseen),
+                heard: now.monotonic,
+                ..known
+            });
+        }
+        known.filter(|known| {
+            let is_over = now.monotonic.since(known.heard).as_secs() >= OVER_AFTER_SECONDS
+                || loaded_at.is_some_and(|loaded_at| loaded_at > known.last_seen);
+            !is_over
+        })
+    }
+}
+
+/// How a process of this name is made to begin its sessions anew, for a person.
+#[must_use]
+pub fn decided_by(process: &str) -> Word {
+    match process {
+        "nginx" => "nginx -s reload".into(),
+        "haproxy" => "systemctl reload haproxy".into(),
+        "caddy" => "caddy reload --force".into(),
+        "apache2" => "apachectl graceful".into(),
+        "httpd" => "httpd -k graceful".into(),
+        other => format!("a restart of {other}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hopsight_core::model::Security;
+
+    use super::*;
+    use crate::hops::testing::{at, early, report};
+
+    #[test]
+    fn they_go_on_until_a_reload_or_until_they_are_silent() {
+        let unseen = || {
+            let mut report = report(1, Security::Unknown);
+            report.verdict.reason = Some(Reason::ResumedUnseen);
+            report
+        };
+        let mutual = || report(2, Security::Mtls);
+        let cases = [
+            ("none", vec![(mutual(), None, 10.0)], None),
+            ("one", vec![(unseen(), None, 10.0)], Some((10.0, 1))),
+            ("not over yet", vec![(early(unseen()), None, 10.0)], None),
+            ("two", vec![(unseen(), None, 10.0), (unseen(), None, 20.0)], Some((10.0, 2))),
+            (
+                "others between",
+                vec![(unseen(), None, 10.0), (mutual(), Some(5.0), 20.0)],
+                Some((10.0, 1)),
+            ),
+            ("a reload", vec![(unseen(), None, 10.0), (mutual(), Some(15.0), 20.0)], None),
+            ("silent for long", vec![(unseen(), None, 10.0), (mutual(), None, 310.0)], None),
+            (
+                "again",
+                vec![(unseen(), None, 10.0), (mutual(), Some(15.0), 20.0), (unseen(), None, 30.0)],
+                Some((30.0, 1)),
+            ),
+        ];
+        for (name, reports, expected) in cases {
+            let mut known = None;
+            for (report, loaded_at, now) in reports {
+                known = OlderSessions::after(known, &report, loaded_at, at(now));
+            }
+            let found = known.map(|known| (known.before, known.connections));
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_proxy_has_its_command() {
+        for (name, expected) in [("nginx", "nginx -s reload"), ("envoy", "a restart of envoy")] {
+            assert_eq!(decided_by(name), expected);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Whether certificates that were presented are revoked, by the lists at hand (RFC 5280 section 6.3).
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use hopsight_core::{
+    tls::{certificate::Chain, certificate_facts::CertificateFacts},
+    vocabulary,
+};
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use webpki::{
+    ALL_VERIFICATION_ALGS, BorrowedCertRevocationList, CertRevocationList, EndEntityCert, Error,
+    ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
+    UnknownStatusPolicy,
+};
+
+use super::{Purpose, Revoked, Trust, revoked::List};
+use crate::policy::time::UnixTime;
+
+vocabulary! {
+    /// Whether a certificate is revoked.
+    RevocationWord {
+        /// It is, or a CA above it that was sent with it.
+        Revoked => "revoked",
+        /// The list of its issuer is in force and does not name it.
+        Good => "good",
+        /// It cannot be told.
+        Unknown => "unknown",
+    }
+}
+
+vocabulary! {
+    /// Why nobody can tell whether a certificate is revoked.
+    RevocationReason {
+        /// There is no list of its issuer.
+        NoList => "no_list",
+        /// The list of its issuer should have been replaced by a newer one.
+        ListEnded => "list_ended",
+        /// The list that has its issuer's name was not signed by it.
+        ListNotSigned => "list_not_signed",
+        /// The list, or the chain, is one that the verifier does not follow.
+        NotFollowed => "not_followed",
+    }
+}
+
+/// Whether a certificate is revoked, and what says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// In a word.
+    pub answer: RevocationWord,
+    /// Why it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<RevocationReason>,
+    /// When the list was issued that says so, in seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<i64>,
+    /// When the certificate was revoked, by that list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<i64>,
+}
+
+/// The same, and at which times it is so, in seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationFinding {
+    /// The answer.
+    pub says: Revocation,
+    /// At which times it is this one.
+    pub stands: Range<i64>,
+}
+
+/// What was presented.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Facts of it.
+    pub facts: &'a CertificateFacts,
+    /// The certificates themselves, where they were kept.
+    pub chain: Option<&'a Chain>,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// Looks what was presented up in `lists`. Where it leads to one of `trusts`, the list's signature is
+/// checked as well; elsewhere its issuer's name has to do: who gave the agent the list vouches for it.
+#[must_use]
+pub fn revocation(
+    shown: Shown<'_>,
+    trusts: &[Arc<Trust>],
+    lists: &[Arc<Revoked>],
+    at: UnixTime,
+) -> RevocationFinding {
+    let now = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    let facts = shown.facts;
+    let issuers = facts.issuers.iter().map(|issuer| &issuer.issuer);
+    let names: Vec<_> = std::iter::once(&facts.issuer).chain(issuers).collect();
+    let lists_of = lists.iter().flat_map(|lists| &lists.lists);
+    let mut relevant: Vec<&List> = lists_of.filter(|list| names.contains(&&list.issuer)).collect();
+    // Of several of one issuer the newest counts.
+    relevant.sort_by_key(|list| std::cmp::Reverse(list.this_update));
+    let verified = || trusts.iter().find_map(|trust| verified(shown, trust, &relevant, at));
+    let answer = verified().unwrap_or_else(|| by_name(facts, lists, &relevant, now));
+    let own = relevant.iter().find(|list| list.issuer == facts.issuer);
+    let revoked_at = lists.iter().find_map(|lists| revoked_at(facts, lists));
+    let says = match answer {
+        Ok(RevocationWord::Revoked) => Revocation {
+            answer: RevocationWord::Revoked,
+            reason: None,
+            as_of: relevant.first().map(|list| list.this_update),
+            revoked_at,
+        },
+        Ok(answer) => {
+            let as_of = own.map(|list| list.this_update);
+            Revocation { answer, reason: None, as_of, revoked_at: None }
+        }
+        Err(reason) => Revocation {
+            answer: RevocationWord::Unknown,
+            reason: Some(reason),
+            as_of: own.map(|list| list.this_update),
+            revoked_at: None,
+        },
+    };
+    let ends = relevant.iter().filter_map(|list| list.next_update);
+    let stands = ends.chain([facts.not_after]).fold(i64::MIN..i64::MAX, |stands, turn| {
+        if turn <= now {
+            stands.start.max(turn)..stands.end
+        } else {
+            stands.start..stands.end.min(turn)
+        }
+    });
+    RevocationFinding { says, stands }
+}
+
+/// When the certificate was revoked, or the first of those that were sent behind it.
+fn revoked_at(facts: &CertificateFacts, lists: &Revoked) -> Option<i64> {
+    let of_issuers = || facts.issuers.iter().find_map(|issuer| lists.revoked_at_of(issuer));
+    lists.revoked_at(facts).or_else(of_issuers)
+}
+
+/// By the names of issuers alone.
+fn by_name(
+    facts: &CertificateFacts,
+    lists: &[Arc<Revoked>],
+    relevant: &[&List],
+    now: i64,
+) -> Result<RevocationWord, RevocationReason> {
+    let is_revoked = lists.iter().any(|lists| revoked_at(facts, lists).is_some());
+    if is_revoked {
+        return Ok(RevocationWord::Revoked);
+    }
+    let own = relevant.iter().find(|list| list.issuer == facts.issuer);
+    match own.ok_or(RevocationReason::NoList)?.next_update {
+        Some(next) if next <= now => Err(RevocationReason::ListEnded),
+        _ => Ok(RevocationWord::Good),
+    }
+}
+
+/// With the signatures of the lists; `None` where the chain does not lead to `trust`.
+fn verified(
+    shown: Shown<'_>,
+    trust: &Trust,
+    relevant: &[&List],
+    at: UnixTime,
+) -> Option<Result<RevocationWord, RevocationReason>> {
+    let chain = shown.chain?;
+    let der = CertificateDer::from(&*chain.end_entity);
+    let end_entity = EndEntityCert::try_from(&der).ok()?;
+    let issuers: Vec<_> = chain.issuers.iter().map(|der| CertificateDer::from(&**der)).collect();
+    let ders = relevant.iter().map(|list| &*list.der);
+    let read = ders.filter_map(|der| BorrowedCertRevocationList::from_der(der).ok());
+    let lists: Vec<_> = read.map(CertRevocationList::from).collect();
+    let lists: Vec<_> = lists.iter().collect();
+    let time = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs()));
+    let verify = |depth, unknown, expiration| {
+        let usage = match shown.purpose {
+            Purpose::Server => KeyUsage::server_auth(),
+            Purpose::Client => KeyUsage::client_auth(),
+        };
+        let options = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            let options = options.with_depth(depth).with_status_policy(unknown);
+            options.with_expiration_policy(expiration).build()
+        });
+        let (anchors, algorithms) = (&trust.anchors, ALL_VERIFICATION_ALGS);
+        let path =
+            end_entity.verify_for_usage(algorithms, anchors, &issuers, time, usage, options, None);
+        path.map(|_| ())
+    };
+    let in_all =
+        verify(RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore);
+    match in_all {
+        Ok(()) if lists.is_empty() => return Some(Err(RevocationReason::NoList)),
+        Ok(()) => {}
+        Err(Error::CertRevoked) => return Some(Ok(RevocationWord::Revoked)),
+        Err(Error::InvalidCrlSignatureForPublicKey | Error::IssuerNotCrlSigner) => {
+            return Some(Err(RevocationReason::ListNotSigned));
+        }
+        Err(Error::UnsupportedCrlSignatureAlgorithmContext(_)) => {
+            return Some(Err(RevocationReason::NotFollowed));
+        }
+        Err(_) => return None,
+    }
+    let of_its_issuer = verify(
+        RevocationCheckDepth::EndEntity,
+        UnknownStatusPolicy::Deny,
+        ExpirationPolicy::Enforce,
+    );
+    Some(match of_its_issuer {
+        Ok(()) => Ok(RevocationWord::Good),
+        Err(Error::UnknownRevocationStatus) => Err(RevocationReason::NoList),
+        Err(Error::CrlExpired { .. }) => Err(RevocationReason::ListEnded),
+        Err(_) => Err(RevocationReason::NotFollowed),
+    })
+}
