@@ -40,6 +40,17 @@ fn every_target_stands_its_seeds_and_their_mutations() {
     }
 }
 
+#[test]
+fn inputs_that_once_failed_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../regressions");
+    for entry in fs::read_dir(folder).expect("inputs that once failed") {
+        let entry = entry.expect("entry").file_name();
+        let target = entry.to_str().expect("the name of a target");
+        assert!(TARGETS.iter().any(|(name, _)| *name == target), "{target} is no target");
+        assert!(!seeds::regressions(target).is_empty(), "{target} has none");
+    }
+}
+
 fn write(folder: &Path, seeds: &[Vec<u8>]) {
     fs::create_dir_all(folder).expect("create the folder of the seeds");
     for (index, seed) in seeds.iter().enumerate() {
