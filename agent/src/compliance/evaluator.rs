@@ -299,6 +299,7 @@ impl Evaluator {
             self.show_open(&drift.proxy, &drift.upstream);
         }
         self.tell(&events);
+        self.exporter.tick(hopsight_system::clock::now());
         self.show();
         self.show_health();
         self.state.show(self.exporter.health());

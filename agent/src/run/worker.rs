@@ -110,7 +110,6 @@ impl Worker {
     }
 
     fn beat(&self) {
-        self.exporter.tick(hopsight_system::clock::now());
         if let Some(cgroup) = self.capture.detached_from() {
             let detail = format!(
                 "the cgroup {} was removed, and the programs with it: restart hopsight",
