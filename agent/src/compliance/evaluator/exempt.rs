@@ -37,6 +37,11 @@ impl Evaluator {
         };
         self.exporter.reconsider(|hop| is_meant(&hop.proxy, &hop.upstream));
         self.tracker.reconsider(|drift| is_meant(&drift.proxy, &drift.upstream));
+        let exporter = &self.exporter;
+        self.tracker.relax(|drift| {
+            let hop = exporter.hop(&drift.proxy, &drift.upstream);
+            hop.is_some_and(|hop| policy_view::asks_for_less(&hop, drift, before, after))
+        });
         self.state.note_change();
     }
 }

@@ -13,7 +13,11 @@ use hopsight_posture::{
         context::{HopCompliance, HopContext},
         hop::Hop,
     },
-    policy::{exempt::PolicyDocument, time::UnixTime},
+    policy::{
+        drift::{self, OpenDrift},
+        exempt::PolicyDocument,
+        time::UnixTime,
+    },
 };
 
 /// What scrapes show.
@@ -49,6 +53,21 @@ pub(super) fn is_another(hop: &Hop, before: &PolicyDocument, after: &PolicyDocum
             let [before, after] = [before, after].map(|all| all.policies.find(&subject));
             !before.says_the_same(after)
         })
+}
+
+/// Whether policy asks for less than `before` of what a drift is about.
+pub(super) fn asks_for_less(
+    hop: &Hop,
+    drift: &OpenDrift,
+    before: &PolicyDocument,
+    after: &PolicyDocument,
+) -> bool {
+    let server = (drift.server.ip(), drift.server.port());
+    let subject = hop.subjects().find(|subject| (subject.address, subject.port) == server);
+    subject.is_some_and(|subject| {
+        let [before, after] = [before, after].map(|all| all.policies.find(&subject));
+        drift::asks_for_less(drift.rule, before, after)
+    })
 }
 
 /// Takes exemptions from the hops for which they no longer count, because they ended or are no

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hopsight_core::{
     model::{ClientAuth, Security, ServerVerified},
     report::Verdict,
+    tls::hello::TlsVersion,
 };
 
 use super::{
@@ -333,6 +334,41 @@ fn another_policy_remediates_nothing() {
     scene.policies = PolicySet::parse("[[policies]]\nrequire = \"plaintext-allowed\"").unwrap();
     assert_eq!(scene.observe(&with(PLAINTEXT, 10, 0), 10), NONE);
     assert_eq!(scene.tick(11), ["-payments plaintext PolicyChanged None"]);
+}
+
+/// What no treatment shows is known by what policy asks for.
+#[test]
+fn a_policy_that_asks_for_less_remediates_nothing() {
+    let policy = |minimum: &str| {
+        let text = format!("[[policies]]\nrequire = \"mtls\"\nmin_version = \"{minimum}\"");
+        PolicySet::parse(&text).unwrap()
+    };
+    for (name, offends_again, end) in [
+        ("only good ones come", false, "-payments version_below_minimum PolicyChanged None"),
+        (
+            "it is too old for that as well",
+            true,
+            "-payments version_below_minimum Remediated Some(29.75s)",
+        ),
+    ] {
+        let mut scene = Scene::new(quick());
+        let old = |seconds| Observation {
+            tls_version: Some(TlsVersion(0x0301)),
+            ..with(MUTUAL, seconds, 0)
+        };
+        let before = policy("1.3");
+        scene.policies = before.clone();
+        scene.observe(&old(0), 0);
+        scene.policies = policy("1.2");
+        let (before, after) = (&before.policies()[0], &scene.policies.policies()[0]);
+        scene.tracker.relax(|drift| asks_for_less(drift.rule, before, after));
+        if offends_again {
+            scene.observe(&old(10), 10);
+        }
+        let seen = Observation { tls_version: Some(TlsVersion::TLS12), ..with(MUTUAL, 30, 0) };
+        assert_eq!(scene.observe(&seen, 30), NONE, "{name}");
+        assert_eq!(scene.tick(60), [end], "{name}");
+    }
 }
 
 #[test]

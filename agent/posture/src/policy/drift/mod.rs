@@ -8,6 +8,7 @@ mod chain;
 mod cryptography;
 mod options;
 mod record;
+mod relaxed;
 mod revoked;
 mod ruled_out;
 mod sessions;
@@ -45,6 +46,7 @@ pub use assess::assess;
 pub use cause::{Causes, CertificateKey, InUse, TreatmentWords, Use};
 pub use options::Options;
 pub use record::{ClosedDrift, DriftEvent, End, OpenDrift};
+pub use relaxed::asks_for_less;
 pub use tracker::{DriftTracker, Snapshot};
 
 use super::intent::Place;

@@ -47,6 +47,8 @@ pub(super) struct Track {
     /// A good connection was treated like the offending ones, with their configuration: the policy
     /// is another.
     policy_changed: bool,
+    /// Policy asks for less than when the newest offending connection was seen.
+    asks_for_less: bool,
 }
 
 impl Track {
@@ -81,7 +83,8 @@ impl Track {
             _ if self.is_ruled_out || is_mended_by_a_handshake(drift.rule) => options.settle,
             Use::ServerGone | Use::Unknown => options.stands_for,
         };
-        (quiet >= patience).then_some((at, End::Remediated))
+        let end = if self.asks_for_less { End::PolicyChanged } else { End::Remediated };
+        (quiet >= patience).then_some((at, end))
     }
 
     /// Whether what makes connections offend is in use.
@@ -104,6 +107,12 @@ impl Track {
         self.exempt.take_if(|exempt| is_meant(exempt));
     }
 
+    /// Policy asks for less, if this is meant: connections that are good from now on need not be better
+    /// than those that offended.
+    pub(super) fn relax(&mut self, is_meant: impl Fn(&OpenDrift) -> bool) {
+        self.asks_for_less |= self.open.as_ref().is_some_and(is_meant);
+    }
+
     /// The drift that opens because what was exempt is not any more.
     pub(super) fn end_exemption(
         &mut self,
@@ -115,7 +124,8 @@ impl Track {
             return None;
         }
         let drift = OpenDrift { since: now, detected_at: now, preexisting: false, ..exempt };
-        (self.good_again, self.policy_changed, self.is_ruled_out) = (None, false, false);
+        self.good_again = None;
+        (self.policy_changed, self.is_ruled_out, self.asks_for_less) = (false, false, false);
         self.open = Some(drift.clone());
         Some(drift)
     }
@@ -270,7 +280,7 @@ impl Track {
         }
         self.bad_configured = self.bad_configured.max(seen.configured_at);
         self.exempt = None;
-        (self.policy_changed, self.is_ruled_out) = (false, false);
+        (self.policy_changed, self.is_ruled_out, self.asks_for_less) = (false, false, false);
         if let Some(drift) = &mut self.open {
             drift.connections += u64::from(seen.is_final);
             drift.last_offending = drift.last_offending.max(at);

@@ -264,6 +264,14 @@ impl DriftTracker {
         tracks.for_each(|track| track.reconsider(&is_meant));
     }
 
+    /// Policy asks for less where `is_meant`: what is open there ends as `policy_changed`, unless it
+    /// violates that as well.
+    pub fn relax(&mut self, is_meant: impl Fn(&OpenDrift) -> bool) {
+        let servers = self.hops.values_mut().flat_map(BTreeMap::values_mut);
+        let tracks = servers.flat_map(|server| server.tracks.values_mut());
+        tracks.for_each(|track| track.relax(&is_meant));
+    }
+
     /// The wall clock was set: the times of what is open or about to be are set with it, so that
     /// nothing becomes older or younger. What is over keeps the times that were told.
     pub fn clock_was_set(&mut self, step: Step) {
