@@ -25,6 +25,8 @@ use crate::policy::intent::{
 const MAX_SIZE: usize = 24 << 20;
 /// Comparisons between ways, sections and members, which multiply.
 const MAX_STEPS: usize = 20_000_000;
+/// What it takes to follow a way, counted in comparisons.
+const WAY: usize = 16;
 
 /// All upstreams, in the order of their first use.
 pub(super) fn upstreams(
@@ -122,6 +124,7 @@ impl Upstreams<'_> {
     ) -> Result<(), ConfigError> {
         let mut settled: HashMap<Vec<u32>, Settings> = HashMap::new();
         for way in ways {
+            self.step(WAY, &way.directive.at)?;
             let mut given = conditions.to_vec();
             given.extend(&*way.directive.conditions);
             let known = settled.get(&given).cloned();
