@@ -25,6 +25,17 @@ const MAX_TOLD: usize = 16;
 /// Characters of a path or a remark that are logged.
 const MAX_PATH: usize = 512;
 
+/// Number of a configuration of an instance: those loaded later have higher ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Generation(u64);
+
+impl Generation {
+    /// That of the configuration loaded next.
+    pub(super) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 /// One configuration as it was loaded.
 #[derive(Debug, Default)]
 pub(super) struct Configuration {

@@ -9,7 +9,7 @@ use std::{
 
 pub(super) use super::looks::LookNumber;
 use super::{
-    configuration::{Configuration, began_before},
+    configuration::{Configuration, Generation, began_before},
     disk::Disk,
     loaded::{KeptLoads, Loaded},
     loads::Loads,
@@ -32,10 +32,6 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_secs(5);
 /// A running proxy is asked no more often.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-
-/// Number of a configuration of an instance: those loaded later have higher ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Generation(u64);
 
 /// Whether the main process of a proxy runs; where it has ended, others of the proxy run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -390,7 +386,7 @@ impl Instance {
         let labels = self.current.labels();
         self.retired.replace(replaced.labels(), labels, now);
         self.previous = (!replaced.intent.files.is_empty()).then_some(replaced);
-        self.generation.0 += 1;
+        self.generation = self.generation.next();
     }
 
     /// Indexes the upstreams again by what is known of their names.

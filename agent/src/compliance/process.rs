@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    instance::{Generation, Instance, LookNumber},
+    configuration::Generation,
+    instance::{Instance, LookNumber},
     owner::Owner,
 };
 use hopsight_identity::configured;

@@ -14,9 +14,9 @@ use std::{
 pub(super) use self::say::KeptProxies;
 pub(super) use super::process::Proxy;
 use super::{
-    configuration::Configuration,
+    configuration::{Configuration, Generation},
     disk::Disk,
-    instance::{Generation, Instance},
+    instance::Instance,
     loaded::KeptLoads,
     names::Names,
     owners::{Asker, Owners},

@@ -1,12 +1,14 @@
 //! What a configuration says about the hops of a proxy, whatever kind of configuration it is.
 
+mod remark;
 mod tls;
 
 use std::{borrow::Cow, fmt, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
+pub(super) use remark::remark;
+pub use remark::{ConfigError, Fault, Remark};
 pub use tls::TlsIntent;
 
 use hopsight_core::{model::canonical, vocabulary};
@@ -372,44 +374,6 @@ impl UpstreamIntent {
     }
 }
 
-/// Something in a configuration that is no mistake and that people should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remark {
-    /// Where it is.
-    pub at: Place,
-    /// What it is, for people.
-    pub text: String,
-}
-
-/// Why a configuration cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{at}: {text}")]
-pub struct Fault {
-    /// Where it is.
-    pub at: Place,
-    /// What it is, for people.
-    pub text: String,
-}
-
-/// What a reader of one proxy's files finds wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{place}: {problem}")]
-pub struct ConfigError<P> {
-    /// File and line.
-    pub place: Place,
-    /// What is wrong there.
-    pub problem: P,
-}
-
-impl<P: fmt::Display> From<ConfigError<P>> for Fault {
-    fn from(error: ConfigError<P>) -> Self {
-        Self { text: error.problem.to_string(), at: error.place }
-    }
-}
-
-/// Remarks on one configuration that are kept; what they say of the others is that there are more.
-const MAX_REMARKS: usize = 64;
-
 /// What one proxy's configuration intends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
@@ -429,14 +393,4 @@ impl Intent {
         let remarks = self.remarks.iter().map(|one| size_of_val(one) + one.text.len());
         self.upstreams.iter().map(UpstreamIntent::size).sum::<usize>() + remarks.sum::<usize>()
     }
-}
-
-/// Adds a remark to a list that is bounded.
-pub(super) fn remark(remarks: &mut Vec<Remark>, at: &Place, text: impl FnOnce() -> String) {
-    let text = match remarks.len() {
-        MAX_REMARKS.. => return,
-        len if len + 1 == MAX_REMARKS => "from here on there is more to know".to_owned(),
-        _ => text(),
-    };
-    remarks.push(Remark { at: at.clone(), text });
 }

@@ -1,17 +1,18 @@
 //! Seeds in the form that each target reads: made of our own recordings and configurations, and
 //! where they are present small captures of others.
 
+mod code;
+
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
 use hopsight_core::{
-    model::{CloseCause, ConnectionId, Direction, Event, LibraryObservation},
+    model::{Direction, Event, LibraryObservation},
     tls::certificate::{parse_chain, parse_chain_13},
 };
 
-use hopsight_fuzz_targets::events::Code;
 use hopsight_test_support::{captures, crafted, shared};
 
 /// Longest capture of others that is a seed: as long as cargo-fuzz makes an input.
@@ -103,59 +104,6 @@ fn chain(body: &[u8]) -> Option<Vec<u8>> {
         seed.extend(&**der);
     }
     Some(seed)
-}
-
-/// The byte code of a recording, for the target `pipeline`.
-fn code(events: &[Event]) -> Vec<u8> {
-    let mut connections: Vec<ConnectionId> = Vec::new();
-    let mut code = Vec::new();
-    for event in events {
-        let slot = |connection: &ConnectionId, connections: &[ConnectionId]| {
-            u8::try_from(connections.iter().position(|known| known == connection).unwrap_or(0) % 4)
-                .expect("below four")
-        };
-        let side = |direction: &Direction| if *direction == Direction::ToServer { 0 } else { 4 };
-        let first = |code: Code, low: u8| (code as u8) << 4 | low;
-        match event {
-            Event::Opened { connection, .. } => {
-                connections.push(*connection);
-                code.push(first(Code::Open, slot(connection, &connections)));
-            }
-            Event::Established { connection, .. } => {
-                code.push(first(Code::Established, slot(connection, &connections)));
-            }
-            Event::Segment { connection, direction, bytes, .. } => {
-                for piece in bytes.chunks(usize::from(u16::MAX)) {
-                    code.push(first(
-                        Code::Segment,
-                        slot(connection, &connections) | side(direction),
-                    ));
-                    code.extend(short(piece.len()));
-                    code.extend(piece);
-                }
-            }
-            Event::Fin { connection, direction, .. } => {
-                code.push(first(Code::Fin, slot(connection, &connections) | side(direction)));
-            }
-            Event::Closed { connection, cause: CloseCause::Closed, .. } => {
-                code.push(first(Code::Close, slot(connection, &connections)));
-            }
-            Event::Lost { connection, .. } => {
-                code.push(first(Code::Lost, slot(connection, &connections)));
-            }
-            Event::Library(event) => {
-                if let LibraryObservation::TranscriptUpdate { bytes, .. } = &event.observation {
-                    // The first connection's process.
-                    code.extend([first(Code::Library, 0), 0, 0]);
-                    code.extend(short(bytes.len()));
-                    code.extend(bytes);
-                }
-            }
-            Event::Inside { .. } | Event::Closed { .. } | Event::Began { .. } => {}
-        }
-    }
-    code.extend([(Code::Tick as u8) << 4, 40]);
-    code
 }
 
 /// Inputs that once failed this target.
@@ -255,7 +203,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             b"\0\x08\x04ijkl\0\0\x04abcd\0\x04\x04efgh".to_vec(),
             b"\0\x02\x04cdef\0\0\x04abcX\0\x04\x02ef".to_vec(),
         ]),
-        "pipeline" => seeds.extend(recordings.iter().map(|events| code(events))),
+        "pipeline" => seeds.extend(recordings.iter().map(|events| code::of(events))),
         other => panic!("no seeds for {other}"),
     }
     seeds.retain(|seed| !seed.is_empty());

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use hopsight_core::{
-    model::{ClientAuth, Security, ServerVerified},
+    model::{ClientAuth, Security},
     report::Verdict,
-    tls::hello::TlsVersion,
 };
 
 use super::{
@@ -22,7 +21,7 @@ use crate::{
 };
 
 /// One configuration with these locations for the upstream.
-fn locations(all: &[&str]) -> UpstreamIntent {
+pub(super) fn locations(all: &[&str]) -> UpstreamIntent {
     let mut all = all.iter().map(|location| configured(location));
     let mut first = all.next().expect("one");
     first.routes.extend(all.flat_map(|other| other.routes));
@@ -161,21 +160,6 @@ fn a_certificate_that_is_configured_is_not_missing() {
     }
 }
 
-/// Workers with the configuration of before, which asked for more, show no other policy.
-#[test]
-fn old_workers_do_not_change_the_policy() {
-    let mut scene = Scene::new(Options::default());
-    let (old, new) = (locations(&[MUTUAL_CONFIGURED]), locations(&[ONE_WAY_CONFIGURED]));
-    for second in 10..20 {
-        let (load, says) = if second % 2 == 0 { (9, &new) } else { (0, &old) };
-        scene.intent = Some(says.clone());
-        scene.observe(&with(ONE_WAY, second, load), second);
-        scene.tick(second);
-    }
-    let open: Vec<_> = scene.tracker.open().map(|drift| (drift.rule, drift.since)).collect();
-    assert_eq!(open, [(Rule::ClientCertificateMissing, at(10)), (Rule::NeverRequested, at(11))]);
-}
-
 #[test]
 fn what_the_upstream_does_ends_when_its_answers_have_turned() {
     let every_second = |verdict, from: u64, to: u64| -> Vec<Connection> {
@@ -281,34 +265,6 @@ fn a_server_that_was_taken_off_the_list_is_given_up() {
     assert_eq!(open, ["10.0.0.2:443"]);
 }
 
-/// Nobody needs to use a hop for its exemption to end.
-#[test]
-fn an_exemption_that_ends_opens_the_drift() {
-    for (name, is_mended, opens) in [("in use", false, true), ("mended meanwhile", true, false)] {
-        let mut scene = Scene::new(Options::default());
-        scene.intent = Some(locations(&[PLAIN_CONFIGURED]));
-        let seen = with(PLAINTEXT, 0, 0);
-        let exempt = |scene: &mut Scene, seen: &Observation<'_>, now| {
-            let assessment = assess(scene.policies.find(&seen.subject()), &[], seen, now);
-            let assessment = assessment.with_exempt(|rule| rule == Rule::Plaintext);
-            words(scene.tracker.observe(seen, &assessment, now))
-        };
-        scene.observe(&seen, 0);
-        assert_eq!(exempt(&mut scene, &seen, at(1)), NONE, "{name}");
-        assert_eq!(scene.tick(2), ["-payments plaintext PolicyChanged None"], "{name}");
-        if is_mended {
-            scene.intent = Some(locations(&[MUTUAL_CONFIGURED]));
-            scene.observe(&with(MUTUAL, 10, 9), 10);
-            scene.tick(16);
-        }
-        assert_eq!(words(scene.tracker.end_exemptions(at(20), |_| true)), NONE, "{name}");
-        let opened = words(scene.tracker.end_exemptions(at(20), |_| false));
-        assert_eq!(!opened.is_empty(), opens, "{name}: {opened:?}");
-        assert_eq!(words(scene.tracker.end_exemptions(at(21), |_| false)), NONE, "{name}");
-        assert_eq!(scene.tracker.open().count(), usize::from(opens), "{name}");
-    }
-}
-
 #[test]
 fn good_connections_to_one_server_do_not_end_the_drift_of_another() {
     let mut scene = Scene::new(Options::default());
@@ -325,50 +281,6 @@ fn good_connections_to_one_server_do_not_end_the_drift_of_another() {
     scene.observe(&to("10.0.0.1:443", MUTUAL, 80), 80);
     assert_eq!(scene.tick(7270), ["-payments never_requested Remediated Some(79.75s)"]);
     assert_eq!(scene.tracker.open().count(), 1);
-}
-
-#[test]
-fn another_policy_remediates_nothing() {
-    let mut scene = Scene::new(Options::default());
-    scene.observe(&with(PLAINTEXT, 0, 0), 0);
-    scene.policies = PolicySet::parse("[[policies]]\nrequire = \"plaintext-allowed\"").unwrap();
-    assert_eq!(scene.observe(&with(PLAINTEXT, 10, 0), 10), NONE);
-    assert_eq!(scene.tick(11), ["-payments plaintext PolicyChanged None"]);
-}
-
-/// What no treatment shows is known by what policy asks for.
-#[test]
-fn a_policy_that_asks_for_less_remediates_nothing() {
-    let policy = |minimum: &str| {
-        let text = format!("[[policies]]\nrequire = \"mtls\"\nmin_version = \"{minimum}\"");
-        PolicySet::parse(&text).unwrap()
-    };
-    for (name, offends_again, end) in [
-        ("only good ones come", false, "-payments version_below_minimum PolicyChanged None"),
-        (
-            "it is too old for that as well",
-            true,
-            "-payments version_below_minimum Remediated Some(29.75s)",
-        ),
-    ] {
-        let mut scene = Scene::new(quick());
-        let old = |seconds| Observation {
-            tls_version: Some(TlsVersion(0x0301)),
-            ..with(MUTUAL, seconds, 0)
-        };
-        let before = policy("1.3");
-        scene.policies = before.clone();
-        scene.observe(&old(0), 0);
-        scene.policies = policy("1.2");
-        let (before, after) = (&before.policies()[0], &scene.policies.policies()[0]);
-        scene.tracker.relax(|drift| asks_for_less(drift.rule, before, after));
-        if offends_again {
-            scene.observe(&old(10), 10);
-        }
-        let seen = Observation { tls_version: Some(TlsVersion::TLS12), ..with(MUTUAL, 30, 0) };
-        assert_eq!(scene.observe(&seen, 30), NONE, "{name}");
-        assert_eq!(scene.tick(60), [end], "{name}");
-    }
 }
 
 #[test]
@@ -402,33 +314,4 @@ fn a_hop_that_got_another_name_is_given_up() {
     let open: Vec<_> = scene.tracker.open().map(|drift| drift.upstream.to_string()).collect();
     assert_eq!(open, ["reports"]);
     assert!(scene.tracker.give_up("edge", "payments", at(6)).is_empty());
-}
-
-#[test]
-fn the_same_treatment_under_another_configuration_is_no_other_policy() {
-    let unseen = Verdict { server_verified: ServerVerified::Unknown, ..ONE_WAY };
-    let upstream = |verify: &[&str]| {
-        let mut all = verify.iter().map(|verify| {
-            configured(&format!(
-                "proxy_pass https://10.0.0.1; proxy_ssl_trusted_certificate ca; \
-                 proxy_ssl_verify {verify};"
-            ))
-        });
-        let mut first = all.next().expect("one");
-        first.routes.extend(all.flat_map(|other| other.routes));
-        first
-    };
-    let mut scene = Scene::new(Options::default());
-    scene.policies =
-        PolicySet::parse("[[policies]]\nrequire = \"tls\"\nverify_upstream = \"always\"").unwrap();
-    for (intent, seconds, expected) in [
-        (upstream(&["on", "off"]), 0, vec!["+payments upstream_not_verified 250ms"]),
-        (upstream(&["on", "on"]), 10, vec![]),
-    ] {
-        let seen = with(unseen, seconds, seconds);
-        let now = at(seconds) + Duration::from_millis(250);
-        let assessment = assess(scene.policies.find(&seen.subject()), &[&intent], &seen, now);
-        assert_eq!(words(scene.tracker.observe(&seen, &assessment, now)), expected);
-    }
-    assert_eq!(scene.tick(20), ["-payments upstream_not_verified Remediated Some(9.75s)"]);
 }

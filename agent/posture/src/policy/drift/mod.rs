@@ -27,6 +27,8 @@ mod cryptography_tests;
 #[cfg(test)]
 mod end_tests;
 #[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
 mod restart_tests;
 #[cfg(test)]
 mod revoked_tests;
