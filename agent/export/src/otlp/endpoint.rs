@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{
-    grpc,
-    resource::pairs,
-    sender::{Export, Unsent},
-};
 use hopsight_core::vocabulary;
+use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 
+use super::{
+    request::{Export, Unsent},
+    resource::pairs,
+};
 use crate::http::client::{Server, Tls, without_port};
 
 /// Time to connect, and time without an answer.
@@ -97,7 +97,7 @@ impl Endpoint {
     pub fn with_protocol(mut self, protocol: Protocol) -> anyhow::Result<Self> {
         if protocol == Protocol::Grpc {
             anyhow::ensure!(self.prefix.is_empty(), "gRPC has no path: leave {} out", self.prefix);
-            grpc::metadata(&self.headers)?;
+            metadata(&self.headers)?;
         }
         self.protocol = protocol;
         Ok(self)
@@ -175,6 +175,21 @@ impl Endpoint {
     }
 }
 
+/// Header fields as gRPC has them.
+pub(super) type Metadata = Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>;
+
+/// Header fields as metadata. The error does not show values.
+pub(super) fn metadata(headers: &[(String, String)]) -> anyhow::Result<Metadata> {
+    let read = |(name, value): &(String, String)| {
+        let key = MetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes());
+        let key = key.with_context(|| format!("{name} cannot be a name in gRPC"))?;
+        let value = value.is_ascii().then(|| MetadataValue::try_from(value.as_str()).ok());
+        let value = value.flatten().with_context(|| format!("the value of {name} is not ASCII"))?;
+        Ok((key, value))
+    };
+    headers.iter().map(read).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +211,24 @@ mod tests {
                     assert!(format!("{error:#}").contains(words), "{url}: {error:#}");
                 }
                 _ => panic!("{url}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn header_fields_are_metadata() {
+        for (name, value, words) in [
+            ("Authorization", "Bearer t", None),
+            ("x-bin", "a", Some("cannot be a name")),
+            ("x", "ä", Some("not ASCII")),
+        ] {
+            let read = metadata(&[(name.to_owned(), value.to_owned())]);
+            match (read, words) {
+                (Ok(read), None) => assert_eq!(read[0].0, name.to_ascii_lowercase().as_str()),
+                (Err(error), Some(words)) => {
+                    assert!(format!("{error:#}").contains(words), "{name}: {error:#}");
+                }
+                (read, _) => panic!("{name}: {read:?}"),
             }
         }
     }

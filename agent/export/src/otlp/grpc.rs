@@ -17,17 +17,13 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    metadata::{Ascii, MetadataKey, MetadataValue},
-    transport::Channel,
-};
+use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 use super::{
     Endpoint,
-    sender::{Export, Unsent},
+    endpoint::{Metadata, metadata},
+    request::{Export, Unsent},
 };
 use crate::http::client::Tls;
 
@@ -39,7 +35,7 @@ const REUSED_FOR: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Client {
     endpoint: Endpoint,
-    metadata: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
+    metadata: Metadata,
     /// A connection, and when it was used last. (It ends before the runtime.)
     open: Option<(Channel, Instant)>,
     runtime: Runtime,
@@ -89,19 +85,6 @@ impl Client {
     }
 }
 
-/// Header fields as metadata. The error does not show values.
-pub(super) fn metadata(
-    headers: &[(String, String)],
-) -> anyhow::Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>> {
-    let read = |(name, value): &(String, String)| {
-        let key = MetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes());
-        let key = key.with_context(|| format!("{name} cannot be a name in gRPC"))?;
-        let value = MetadataValue::try_from(value.as_str());
-        Ok((key, value.ok().with_context(|| format!("the value of {name} is not ASCII"))?))
-    };
-    headers.iter().map(read).collect()
-}
-
 async fn connect(endpoint: &Endpoint) -> anyhow::Result<Channel> {
     let host = endpoint.host();
     let stream = TcpStream::connect(host).await.context("connect")?;
@@ -148,28 +131,5 @@ fn unsent(endpoint: &Endpoint, status: &Status) -> Unsent {
                 | Code::DataLoss
         ),
         why: anyhow::anyhow!("{endpoint:?} answered {:?}: {}", status.code(), status.message()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn header_fields_are_metadata() {
-        for (name, value, words) in [
-            ("Authorization", "Bearer t", None),
-            ("x-bin", "a", Some("cannot be a name")),
-            ("x", "ä", Some("not ASCII")),
-        ] {
-            let read = metadata(&[(name.to_owned(), value.to_owned())]);
-            match (read, words) {
-                (Ok(read), None) => assert_eq!(read[0].0, name.to_ascii_lowercase().as_str()),
-                (Err(error), Some(words)) => {
-                    assert!(format!("{error:#}").contains(words), "{name}: {error:#}");
-                }
-                (read, _) => panic!("{name}: {read:?}"),
-            }
-        }
     }
 }

@@ -9,6 +9,7 @@ mod endpoint;
 mod grpc;
 mod logs;
 mod metrics;
+mod request;
 mod resource;
 mod sender;
 mod value;
