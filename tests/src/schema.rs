@@ -96,8 +96,8 @@ impl Document {
         let mut formats = arguments.iter().zip(arguments.iter().skip(1));
         let separate = formats.find(|(name, _)| names.contains(&name.as_str()));
         let joined = arguments.iter().filter_map(|word| word.split_once('='));
-        let joined = joined.filter(|(name, _)| names.contains(name)).map(|(_, format)| format);
-        let format = separate.map(|(_, format)| format.as_str()).or_else(|| joined.last());
+        let mut joined = joined.filter(|(name, _)| names.contains(name)).map(|(_, format)| format);
+        let format = separate.map(|(_, format)| format.as_str()).or_else(|| joined.next_back());
         match (command.as_str(), format) {
             ("inventory", None | Some("json")) => Some(Self::Inventory),
             ("hops", Some("json")) => Some(Self::Hops),

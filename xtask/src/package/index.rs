@@ -16,7 +16,7 @@ use super::{
 };
 use crate::command::run;
 
-/// Puts images of [`super::image`] together and returns where the result is. Their index is one line of
+/// Puts images of [`super::image()`] together and returns where the result is. Their index is one line of
 /// a form that is known.
 pub(super) fn write(images: &[PathBuf]) -> anyhow::Result<PathBuf> {
     let dir = directory()?;

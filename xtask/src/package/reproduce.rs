@@ -48,12 +48,12 @@ fn agent_at(name: &str, base: &Path) -> anyhow::Result<PathBuf> {
         "mount --make-rprivate / && mkdir -p {SOURCE} && mount --bind \"$0\" {SOURCE} && cd {SOURCE} && \
          exec cargo build --quiet --release --locked --package hopsight --bin hopsight --target {triple}"
     );
-    let mut build = Command::new("unshare");
-    build.args(["--mount", "sh", "-c", &script]).arg(&place).env_remove("CARGO_TARGET_DIR");
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script]).arg(&place).env_remove("CARGO_TARGET_DIR");
     if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
-        build.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
+        unshare.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
     }
-    run(&mut build)?;
+    run(&mut unshare)?;
     let built = place.join("target").join(triple).join("release/hopsight");
     let kept = base.join(format!("hopsight-{name}"));
     fs::rename(&built, &kept).with_context(|| format!("keep {}", built.display()))?;

@@ -147,7 +147,7 @@ impl View {
             _ => {
                 let typed = String::from_utf8_lossy(bytes).into_owned();
                 if !typed.chars().any(char::is_control) {
-                    self.filter.extend(typed.chars());
+                    self.filter.push_str(&typed);
                     self.filter = self.filter.chars().take(MAX_FILTER).collect();
                 }
             }
