@@ -20,7 +20,7 @@ use hopsight_capture::{
 use hopsight_core::vocabulary;
 use hopsight_system::{
     kernel::{Version, parse_version, read},
-    names::{Processes, Watched, summary},
+    names::{Watched, summary},
 };
 
 /// The oldest kernel hopsight is made for.
@@ -136,7 +136,7 @@ pub fn check(options: &LiveOptions) -> Vec<Requirement> {
         Err(error) => Requirement::from_result("cgroup v2", Err(anyhow::anyhow!("{error:#}"))),
     });
     found.extend(kernel_programs(options, cgroup.as_ref().ok()));
-    let running = Processes::default().running(&options.load.watched);
+    let running = hopsight_capture::running(options);
     found.push(watched_processes(&options.load.watched, &running));
     found.extend(sessions::check(&running));
     if options.library {

@@ -16,6 +16,7 @@ use crate::{
     http::{self, Response},
     loopback,
     process::Daemon,
+    schema::Document,
     topology::Topology,
     wait::wait_until,
 };
@@ -33,6 +34,8 @@ pub struct Agent {
     /// Where it serves HTTP.
     pub http: SocketAddr,
     events: PathBuf,
+    /// Lines of the event file may be cut: its disk was full.
+    cuts_lines: bool,
 }
 
 impl Agent {
@@ -93,13 +96,20 @@ impl Agent {
         args.extend(extra.iter().map(ToString::to_string));
         let before = before.iter().map(ToString::to_string);
         let daemon = Daemon::spawn(program, before.chain(args), &dir.join("agent.log"))?;
-        let mut agent = Self { daemon, http, events };
+        let mut agent = Self { daemon, http, events, cuts_lines: false };
         wait_until("the agent to be ready", START, || {
             agent.daemon.ensure_running()?;
             Ok(agent.get("/readyz").ok().filter(|response| response.status == 200))
         })
         .with_context(|| format!("the agent wrote:\n{}", agent.daemon.log()))?;
         Ok(agent)
+    }
+
+    /// Expects lines of the event file that are no events: its disk is going to be full.
+    #[must_use]
+    pub const fn with_cut_lines(mut self) -> Self {
+        self.cuts_lines = true;
+        self
     }
 
     /// Starts an agent that watches the cgroup of a topology's proxies, with its files in the
@@ -256,6 +266,24 @@ impl Agent {
         wait_until(&what, VERDICT, || {
             Ok(Some(self.finals(upstream)?).filter(|reports| reports.len() >= count))
         })
+    }
+}
+
+/// Every event has to be as its schema says.
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.daemon.stop();
+        // It may be of before an agent that was killed, and end in half a line.
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let is_whole = |line: &&str| {
+            !self.cuts_lines || serde_json::from_str::<serde_json::Value>(line).is_ok()
+        };
+        let lines = complete.lines().filter(is_whole);
+        let problems: Vec<_> =
+            lines.flat_map(|line| Document::Event.problems_of_text(line)).take(8).collect();
+        // One panic at a time.
+        assert!(problems.is_empty() || std::thread::panicking(), "{problems:#?}");
     }
 }
 

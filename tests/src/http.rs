@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::Context as _;
 
+use crate::schema::Document;
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A response.
@@ -23,13 +25,28 @@ pub struct Response {
 ///
 /// # Errors
 /// When there is no connection, or no HTTP response on it.
+///
+/// # Panics
+/// When an agent answers otherwise than its schema says.
 pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Response> {
     let mut stream = connect(address)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
         .context("send request")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).with_context(|| format!("read response of {address}"))?;
-    parse(&bytes).with_context(|| format!("{address} answered no HTTP response"))
+    let response = parse(&bytes).with_context(|| format!("{address} answered no HTTP response"))?;
+    validate(path, &response);
+    Ok(response)
+}
+
+/// Holds what an agent answers against its schema. Errors are text, and an agent that is killed leaves
+/// half an answer.
+fn validate(path: &str, response: &Response) {
+    let Some(document) = Document::of_path(path) else { return };
+    if let Ok(answer) = serde_json::from_str(&response.body) {
+        let problems = document.problems(&answer);
+        assert!(problems.is_empty(), "{path}: {problems:#?}");
+    }
 }
 
 /// Sends one POST request that carries `canary` in its path, its headers and its body, and asks an

@@ -35,6 +35,7 @@ pub mod process;
 pub mod receiver;
 pub mod requirement;
 pub mod reservation;
+pub mod schema;
 pub mod stack;
 pub mod table;
 pub mod topology;

@@ -272,6 +272,16 @@ impl Prometheus {
         Ok(times)
     }
 
+    /// The type of a family, as its scrapes have said it; families are named otherwise in OpenMetrics
+    /// than in Prometheus' own format.
+    ///
+    /// # Errors
+    /// When Prometheus does not answer.
+    pub fn family(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let data = self.get(&format!("/api/v1/metadata?metric={name}"))?;
+        Ok(data[name][0]["type"].as_str().map(str::to_owned))
+    }
+
     fn get(&self, path: &str) -> anyhow::Result<Value> {
         let mut answer = get_json(self.address, path)?;
         anyhow::ensure!(answer["status"] == "success", "Prometheus: {}", answer["error"]);

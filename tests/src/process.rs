@@ -169,10 +169,9 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal)
             .with_context(|| format!("signal {} (pid {})", self.name, self.pid()))
     }
-}
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
+    /// Ends it: with SIGTERM, then with SIGKILL.
+    pub fn stop(&mut self) {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
@@ -188,6 +187,12 @@ impl Drop for Daemon {
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
             eprintln!("cannot end {} (pid {}): {error}", self.name, self.pid());
         }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

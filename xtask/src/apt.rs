@@ -14,6 +14,43 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// # Errors
 /// Where this is not Debian or Ubuntu, or we are not root; the message says what to install.
 pub fn install(packages: &[&str]) -> anyhow::Result<()> {
+    install_with(&[], packages)
+}
+
+/// The same of a suite that is not taken by itself, such as a release's backports.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_from(suite: &str, packages: &[&str]) -> anyhow::Result<()> {
+    install_with(&["-t", suite], packages)
+}
+
+/// Learns what there is.
+///
+/// # Errors
+/// As [`install`].
+pub fn update() -> anyhow::Result<()> {
+    anyhow::ensure!(installed("apt-get"), "this is neither Debian nor Ubuntu");
+    anyhow::ensure!(is_root(), "run as root: apt-get update");
+    apt_get(&["update", "-qq"])
+}
+
+/// The version of a package that would be installed.
+pub fn candidate(package: &str) -> Option<String> {
+    let text = output("apt-cache", &["policy", package])?;
+    let found = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    // An epoch says nothing of the version.
+    let version = found.split_once(':').map_or(found, |(_, version)| version);
+    (version != "(none)").then(|| version.to_owned())
+}
+
+/// The suites that packages may come from, by their code names.
+pub fn codenames() -> Vec<String> {
+    let format = ["indextargets", "--format", "$(CODENAME)"];
+    output("apt-get", &format).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn install_with(more: &[&str], packages: &[&str]) -> anyhow::Result<()> {
     let list = packages.join(" ");
     anyhow::ensure!(
         installed("apt-get"),
@@ -22,12 +59,12 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
     anyhow::ensure!(is_root(), "run as root: apt-get install --no-install-recommends {list}");
     println!("  installing {list}");
     apt_get(&["update", "-qq"])?;
-    if let Some(missing) = packages.iter().find(|package| !available(package)) {
+    if let Some(missing) = packages.iter().find(|package| candidate(package).is_none()) {
         anyhow::bail!("{}", unavailable(missing));
     }
     let _no_services = NoServices::new()?;
     let options = ["install", "-y", "-qq", "--no-install-recommends"];
-    apt_get(&[&options, packages].concat())
+    apt_get(&[&options, more, packages].concat())
 }
 
 fn apt_get(args: &[&str]) -> anyhow::Result<()> {
@@ -35,14 +72,6 @@ fn apt_get(args: &[&str]) -> anyhow::Result<()> {
         .args(["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"])
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive"))
-}
-
-fn available(package: &str) -> bool {
-    output("apt-cache", &["policy", package]).is_some_and(|text| {
-        text.lines()
-            .filter_map(|line| line.trim().strip_prefix("Candidate: "))
-            .any(|candidate| candidate != "(none)")
-    })
 }
 
 fn unavailable(package: &str) -> String {

@@ -14,6 +14,7 @@ mod fuzz;
 mod lint;
 mod ordinary;
 mod package;
+mod peers;
 mod setup;
 mod stacks;
 mod test;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{apt, bpf, chart, command::installed, command::output, wheel};
+use crate::{apt, bpf, chart, command::installed, command::output, peers, wheel};
 
 /// What to set up for.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -10,6 +10,12 @@ pub struct Args {
     /// Only what building the agent needs, not what tests and demo run
     #[arg(long)]
     build_only: bool,
+    /// With `--build-only`: what packages take, too
+    #[arg(long, requires = "build_only")]
+    packages: bool,
+    /// What hopsight is compared with, too: Suricata, where need be from the release's backports
+    #[arg(long, conflicts_with = "build_only")]
+    peers: bool,
 }
 
 /// Something that must be on the machine.
@@ -34,13 +40,22 @@ const FOR_BUILDING: &[Requirement] = &[
     },
 ];
 
-/// What tests, demo and packages need besides.
-const FOR_TESTS: &[Requirement] = &[
+/// What packages need besides, and tests and demo as well.
+const FOR_PACKAGES: &[Requirement] = &[
     Requirement {
         what: "musl (for the static binary)",
         packages: &["musl-tools"],
         present: || installed("musl-gcc"),
     },
+    Requirement {
+        what: "binutils (to see that it is static)",
+        packages: &["binutils"],
+        present: || installed("readelf"),
+    },
+];
+
+/// What tests and demo need besides.
+const FOR_TESTS: &[Requirement] = &[
     Requirement { what: "nginx", packages: &["nginx"], present: || installed("nginx") },
     Requirement {
         what: "nginx stream module",
@@ -134,7 +149,8 @@ const FOR_TESTS: &[Requirement] = &[
 pub fn run(args: Args) -> anyhow::Result<()> {
     println!("setup");
     let for_tests = if args.build_only { &[] } else { FOR_TESTS };
-    let wanted = FOR_BUILDING.iter().chain(for_tests);
+    let for_packages = if args.build_only && !args.packages { &[] } else { FOR_PACKAGES };
+    let wanted = FOR_BUILDING.iter().chain(for_packages).chain(for_tests);
     let missing: Vec<&Requirement> =
         wanted.clone().filter(|requirement| !(requirement.present)()).collect();
     if !missing.is_empty() {
@@ -151,6 +167,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !args.build_only {
         wheel::ALL.iter().for_each(wheel::Wheel::setup);
         chart::setup();
+    }
+    if args.peers {
+        peers::setup()?;
     }
     Ok(())
 }

@@ -71,20 +71,28 @@ impl Presence {
 }
 
 /// Which processes are below a cgroup.
-#[derive(Debug)]
-pub(super) struct Scope {
+#[derive(Clone, Debug)]
+pub struct Scope {
     root: PathBuf,
     path: PathBuf,
 }
 
 impl Scope {
-    pub(super) fn new(cgroup: &Cgroup) -> Self {
+    /// Those below this one.
+    #[must_use]
+    pub fn new(cgroup: &Cgroup) -> Self {
         let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
         let root = mount_points(&mounts)
             .filter(|mount| cgroup.path.starts_with(mount))
             .max_by_key(|mount| mount.as_os_str().len())
             .unwrap_or_else(|| cgroup.path.clone());
         Self { root, path: cgroup.path.clone() }
+    }
+
+    /// Whether the process is there, or may be: a cgroup that is not shown is no other.
+    #[must_use]
+    pub fn has(&self, pid: u32) -> bool {
+        self.cgroup_id(pid).is_some()
     }
 
     /// Inode number of the process's cgroup directory, which is the kernel's number for it; 0

@@ -10,12 +10,12 @@ pub mod record;
 pub mod replay;
 mod stats;
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, Scope};
 pub use library::{
     LibraryEvidence, LibraryStatus, LibraryStatuses, NoLibrary, Rustls, Sampling,
     finish as finish_removing_probes, leave_to_exit as leave_probes_to_exit,
 };
-pub use live::{Attached, LiveOptions, LiveSource, Waker};
+pub use live::{Attached, LiveOptions, LiveSource, Waker, running};
 pub use loader::{LoadOptions, ring_bytes_for_this_machine};
 pub use stats::{CaptureStats, Loss, ProgramStats, StatsHandle};
 

@@ -19,7 +19,7 @@ use aya::{
     maps::{HashMap as BpfHashMap, MapData, RingBuf},
 };
 use aya_log::EbpfLogger;
-pub use options::LiveOptions;
+pub use options::{LiveOptions, running};
 use order::{Waiting, is_readable, read};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -83,6 +83,8 @@ pub struct LiveSource {
     /// Hands what the programs logged to the `log` crate.
     flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
     options: LiveOptions,
+    /// Where the watched processes are, if not all of the machine is watched.
+    scope: Option<Scope>,
     next_scan: Instant,
     received: Arc<Received>,
     stats: StatsHandle,
@@ -210,6 +212,7 @@ impl LiveSource {
             beginnings,
             library: None,
             flush_kernel_log,
+            scope: options.cgroup.is_some().then(|| Scope::new(&cgroup)),
             next_scan: Instant::now(),
             stats,
             received,
@@ -258,7 +261,8 @@ impl LiveSource {
         if self.options.load.watched == Watched::All && !first {
             return;
         }
-        let running = self.processes.running(&self.options.load.watched);
+        let mut running = self.processes.running(&self.options.load.watched);
+        running.retain(|pid, _| is_within(self.scope.as_ref(), *pid));
         for (pid, name) in &running {
             // Known or not: the kernel forgets a process that runs another program.
             if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
@@ -305,7 +309,7 @@ impl LiveSource {
     /// Has watched processes looked into that run another program now.
     fn expect(&mut self, started: &[u32]) {
         let Some(library) = &mut self.library else { return };
-        for pid in started {
+        for pid in started.iter().filter(|pid| is_within(self.scope.as_ref(), **pid)) {
             // It may have ended, or run yet another program.
             if let Ok(name) = self.watched_processes.get(pid, 0) {
                 library.expect(*pid, name_of(&name));
@@ -362,6 +366,11 @@ impl Source for LiveSource {
             debug!(connection = connection.0, %error, "cannot tell the kernel that a connection is done");
         }
     }
+}
+
+/// Whether connections of the process would be seen.
+fn is_within(scope: Option<&Scope>, pid: u32) -> bool {
+    scope.is_none_or(|scope| scope.has(pid))
 }
 
 /// Has the TLS libraries of processes looked into that are new since the last scan.

@@ -8,7 +8,7 @@ use std::{cmp::Reverse, io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 
-pub use self::filter::HopFilter;
+pub use self::filter::{HopFilter, mentions};
 use super::{
     gate::GateArgs,
     paint::{ColorChoice, Style},
@@ -21,7 +21,7 @@ use hopsight_core::{
 };
 use hopsight_export::time;
 use hopsight_posture::{
-    hops::{hop::Hop, labels, onward::ContinuesEncrypted, table::Snapshot},
+    hops::{context::HopViolation, hop::Hop, labels, onward::ContinuesEncrypted, table::Snapshot},
     policy::drift::Compliance,
 };
 
@@ -42,7 +42,7 @@ pub struct HopsArgs {
 /// Orders of the hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
-    /// Plaintext, unknown, one-way, mutual.
+    /// Violations, and of them and the others plaintext, unknown, one-way, mutual.
     WorstFirst,
     /// Last seen first.
     NewestFirst,
@@ -122,7 +122,9 @@ pub fn order(snapshot: &mut Snapshot, sort: Sort) {
     let hops = &mut snapshot.hops;
     hops.sort_by_cached_key(|hop| place(hop));
     match sort {
-        Sort::WorstFirst => hops.sort_by_key(|hop| rank(hop.state.security)),
+        Sort::WorstFirst => {
+            hops.sort_by_key(|hop| (violations_of(hop).next().is_none(), rank(hop.state.security)));
+        }
         Sort::NewestFirst => hops.sort_by(|a, b| b.last_seen.total_cmp(&a.last_seen)),
         Sort::Name => {}
     }
@@ -135,6 +137,12 @@ const fn rank(security: Security) -> u8 {
         Security::Tls => 2,
         Security::Mtls => 3,
     }
+}
+
+/// Text of others, harmless to a terminal.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    labels::printable(text, usize::MAX).into_owned()
 }
 
 /// The hops as a table, in the order of the snapshot.
@@ -343,8 +351,7 @@ fn compliance(hop: &Hop) -> Cell {
 
 /// Each rule that is violated, since when, and the line of the configuration to look at.
 fn violations(hop: &Hop, now: f64) -> String {
-    let violations = hop.context.compliance.iter().flat_map(|compliance| &compliance.violations);
-    let words = violations.map(|violation| {
+    let words = violations_of(hop).map(|violation| {
         let place = violation.place.as_ref().map(|place| format!(" at {place}"));
         let age = time::age(now - violation.since);
         let longer = if violation.preexisting { " at least" } else { "" };
@@ -353,15 +360,23 @@ fn violations(hop: &Hop, now: f64) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// When a certificate expires: red once it has, yellow within 30 days.
+fn violations_of(hop: &Hop) -> impl Iterator<Item = &HopViolation> {
+    hop.context.compliance.iter().flat_map(|compliance| &compliance.violations)
+}
+
+/// When a certificate expires: red once it has, yellow when the alerts fire: no more than a fifth of its
+/// lifetime is left, nor than two weeks.
 fn ends(facts: Option<&CertificateFacts>, now: f64) -> Cell {
     let Some(facts) = facts else { return Cell::default() };
     #[expect(clippy::cast_precision_loss, reason = "seconds of a date")]
-    let left = facts.not_after as f64 - now;
-    let style = match left {
-        ..0.0 => Style::Red,
-        0.0..2_592_000.0 => Style::Yellow,
-        _ => Style::Plain,
+    let [left, fifth] =
+        [facts.not_after as f64 - now, (facts.not_after - facts.not_before) as f64 / 5.0];
+    let style = if left < 0.0 {
+        Style::Red
+    } else if left < fifth.min(1_209_600.0) {
+        Style::Yellow
+    } else {
+        Style::Plain
     };
     Cell::styled(time::date(facts.not_after), style)
 }

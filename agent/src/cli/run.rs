@@ -71,7 +71,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
 
-    /// Send every event, and the metrics, to the OTLP/HTTP receiver of an OpenTelemetry collector.
+    /// Send every event, and the metrics, to the OTLP receiver of an OpenTelemetry collector.
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
 

@@ -44,6 +44,17 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// One row as a line for each of its cells that is not empty: heading and text.
+    pub fn upright(&self, row: usize, colors: bool) -> Vec<String> {
+        let wide = self.headings.iter().map(|heading| width(heading)).max().unwrap_or(0);
+        let cells = self.headings.iter().zip(self.rows.get(row).into_iter().flatten());
+        let line = |(heading, cell): (&&str, &Cell)| {
+            let heading = Style::Bold.paint(&format!("{heading:wide$}"), colors);
+            format!("{heading}  {}", cell.style.paint(&cell.text, colors))
+        };
+        cells.filter(|(_, cell)| !cell.text.is_empty()).map(line).collect()
+    }
+
     /// The table as lines without trailing blanks, headings first.
     pub fn lines(&self, colors: bool) -> Vec<String> {
         let headings = self.headings.iter().map(|heading| Cell::styled(*heading, Style::Bold));
@@ -93,6 +104,13 @@ mod tests {
     fn columns_align() {
         let want = ["PROXY        SECURITY", "nginx        mtls", "a-long-name  -"];
         assert_eq!(sample().lines(false), want);
+    }
+
+    #[test]
+    fn a_row_stands_upright_without_what_is_empty() {
+        assert_eq!(sample().upright(0, false), ["PROXY     nginx", "SECURITY  mtls"]);
+        assert_eq!(sample().upright(1, false), ["PROXY     a-long-name"]);
+        assert!(sample().upright(2, false).is_empty());
     }
 
     #[test]

@@ -11,8 +11,10 @@ const METRICS_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
-    /// Base URL of its OTLP/HTTP receiver; if absent, nothing is exported.
+    /// Base URL of its OTLP receiver; if absent, nothing is exported.
     pub endpoint: Option<String>,
+    /// `http/protobuf`, which is taken if it is absent, or `grpc`.
+    pub protocol: Option<String>,
     /// Authorities of the collector's certificate (PEM), for `https`.
     pub ca: Option<PathBuf>,
     /// Certificate that is presented to it (PEM), with its chain.
@@ -27,6 +29,7 @@ impl Default for Otlp {
     fn default() -> Self {
         Self {
             endpoint: None,
+            protocol: None,
             ca: None,
             certificate: None,
             key: None,
@@ -54,7 +57,7 @@ impl Otlp {
         &self,
         variable: Variable<'_>,
     ) -> anyhow::Result<Option<hopsight_export::otlp::OtlpOptions>> {
-        use hopsight_export::otlp::{Endpoint, EndpointFiles, OtlpOptions, Resource};
+        use hopsight_export::otlp::{Endpoint, EndpointFiles, OtlpOptions, Protocol, Resource};
 
         if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(None);
@@ -64,12 +67,17 @@ impl Otlp {
             (None, Some(url)) => (url, "OTEL_EXPORTER_OTLP_ENDPOINT"),
             (None, None) => return Ok(None),
         };
-        if let Some(protocol) = variable("OTEL_EXPORTER_OTLP_PROTOCOL") {
-            anyhow::ensure!(
-                protocol == "http/protobuf",
-                "OTEL_EXPORTER_OTLP_PROTOCOL: {protocol:?} is not spoken; use http/protobuf (port 4318)"
-            );
-        }
+        let (protocol, said_by) = match (&self.protocol, variable("OTEL_EXPORTER_OTLP_PROTOCOL")) {
+            (Some(protocol), _) => (protocol.clone(), "otlp.protocol"),
+            (None, Some(protocol)) => (protocol, "OTEL_EXPORTER_OTLP_PROTOCOL"),
+            (None, None) => (Protocol::HttpProtobuf.as_str().to_owned(), "otlp.protocol"),
+        };
+        let known = Protocol::ALL.iter().find(|known| known.as_str() == protocol);
+        let known = *known.ok_or_else(|| {
+            anyhow::anyhow!(
+                "{said_by}: {protocol:?} is not spoken; use http/protobuf (port 4318) or grpc (4317)"
+            )
+        })?;
         let file = |configured: &Option<PathBuf>, name: &str| {
             configured.clone().or_else(|| variable(name).map(PathBuf::from))
         };
@@ -90,6 +98,7 @@ impl Otlp {
             let name = "OTEL_EXPORTER_OTLP_HEADERS";
             endpoint = endpoint.with_headers(&headers).map_err(|why| told(name, &why))?;
         }
+        endpoint = endpoint.with_protocol(known).map_err(|why| told(said_by, &why))?;
         if let Some(timeout) = milliseconds(variable, "OTEL_EXPORTER_OTLP_TIMEOUT")? {
             endpoint = endpoint.with_timeout(timeout);
         }
@@ -157,7 +166,9 @@ mod tests {
         let none = Otlp::default();
         let configured = Otlp { endpoint: Some(url), ..Otlp::default() };
         let never = Otlp { metrics_interval_seconds: 0, ..configured.clone() };
-        let cases: [Case<'_>; 10] = [
+        let grpc = Otlp { protocol: Some("grpc".to_owned()), ..configured.clone() };
+        let neither = Otlp { protocol: Some("udp".to_owned()), ..configured.clone() };
+        let cases: [Case<'_>; 13] = [
             ("nothing", &none, &[], Ok(None)),
             (
                 "a variable",
@@ -184,7 +195,20 @@ mod tests {
                 &[("OTEL_METRIC_EXPORT_INTERVAL", "5000")],
                 Ok(Some(("http://a:1", 0))),
             ),
-            ("gRPC", &configured, &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], Err("http/protobuf")),
+            (
+                "gRPC by a variable",
+                &configured,
+                &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+                Ok(Some(("http://a:1", 60_000))),
+            ),
+            ("gRPC", &grpc, &[], Ok(Some(("http://a:1", 60_000)))),
+            ("neither", &neither, &[], Err("otlp.protocol: \"udp\" is not spoken")),
+            (
+                "as JSON",
+                &configured,
+                &[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")],
+                Err("OTEL_EXPORTER_OTLP_PROTOCOL: \"http/json\" is not spoken"),
+            ),
             (
                 "no headers",
                 &configured,

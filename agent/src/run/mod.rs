@@ -121,7 +121,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
     if let (Some(directory), Some(user)) = (&options.compliance.state, &options.privileges.user) {
         hand_over(directory, user)?;
     }
-    tracing::info!("{}", watching(&options.live.load.watched));
+    tracing::info!("hopsight {}: {}", env!("CARGO_PKG_VERSION"), watching(&options.live));
     let attached = LiveSource::attach(options.live)?;
     needs.probes_alone = attached.attaches_probes_alone();
     let record = options.record.as_deref().map(RecordFile::create).transpose()?;
@@ -235,14 +235,18 @@ fn key_session_names() {
 }
 
 /// What is watched, and what of it runs now.
-fn watching(watched: &Watched) -> String {
-    let running = names::Processes::default().running(watched);
-    match watched {
+fn watching(live: &LiveOptions) -> String {
+    let running = hopsight_capture::running(live);
+    let what = match &live.load.watched {
         Watched::All => format!("watching all {} processes", running.len()),
         Watched::Named(names) if running.is_empty() => {
-            format!("watching for {}; none of them runs now", names.join(", "))
+            format!("no process of these names runs now, watching for {}", names.join(", "))
         }
         Watched::Named(_) => format!("watching {}", names::summary(running.values())),
+    };
+    match &live.cgroup {
+        Some(cgroup) => format!("{what}; in {} only", cgroup.display()),
+        None => what,
     }
 }
 

@@ -82,7 +82,10 @@ impl Server {
                 deadline.begin();
             };
             let address = self.listener.local_addr().context("ask for our own address")?;
-            tracing::info!(%address, tls = self.tls.is_some(), "serving metrics and the hop table");
+            let scheme = if self.tls.is_some() { "https" } else { "http" };
+            tracing::info!(
+                "the page is at {scheme}://{address}/, metrics at /metrics, hops at /hops"
+            );
             tell_service_manager(NotifyState::Ready);
             self.serve(exporter, stopped).await
         })

@@ -6,9 +6,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use hopsight_core::{health::ComponentState, model::Security, report::ConnectionReport};
+use hopsight_core::{
+    health::ComponentState, model::Security, report::ConnectionReport,
+    tls::fingerprint::Fingerprint,
+};
 use hopsight_export::{
-    Exporter,
+    Exporter, Watched,
+    events::Events,
     http::{self, HttpLimits},
 };
 use hopsight_posture::{
@@ -16,6 +20,7 @@ use hopsight_posture::{
         context::{HopCompliance, HopContext, HopViolation, IntentSummary},
         labels,
         table::HopLimits,
+        witness::{Losses, Witness},
     },
     policy::{
         drift::{Compliance, Rule},
@@ -30,7 +35,15 @@ fn main() -> anyhow::Result<()> {
     let address: SocketAddr =
         args.next().as_deref().unwrap_or("127.0.0.1:9464").parse().context("read ADDRESS:PORT")?;
     anyhow::ensure!(hops > 0, "at least one hop");
-    let exporter = Exporter::new(HopLimits::default());
+    let witness = Witness { node: Some("node-1".into()), ..Witness::default() };
+    let exporter = Exporter::with_events(HopLimits::default(), Events::of(witness));
+    exporter.watched_by(|| Watched {
+        since: 1_795_000_000.0,
+        kernel_programs: Fingerprint::of(b"none"),
+        policy: None,
+        events_received: 0,
+        lost: Losses::default(),
+    });
     exporter.health().set("kernel_programs", ComponentState::Ready, "made-up connections");
     for number in 0..hops * 4 {
         let report = connection(number % hops, number);

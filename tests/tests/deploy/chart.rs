@@ -92,7 +92,9 @@ fn capabilities_are_the_measured_ones() {
         let added = rendered.lines().skip_while(|line| line.trim() != "add:").skip(1);
         let added = added.map_while(|line| line.trim().strip_prefix("- "));
         let expected = "BPF NET_ADMIN PERFMON SYS_PTRACE DAC_READ_SEARCH SETUID SETGID SETPCAP";
-        let expected = expected.split(' ').chain(libraries.then_some("SYS_ADMIN"));
+        let expected = expected
+            .split(' ')
+            .chain(libraries.then_some(["CHECKPOINT_RESTORE", "SYS_ADMIN"]).into_iter().flatten());
         assert!(added.clone().eq(expected), "{set}: {:?}", added.collect::<Vec<_>>());
     }
 }

@@ -107,6 +107,60 @@ fn the_image_is_the_binary_under_its_digests() {
 
 #[test]
 #[ignore = "wants what `cargo xtask package check` makes"]
+fn the_archive_has_what_a_host_needs_and_gives_nothing_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = package(".tar.gz");
+    process::run("tar", ["-xzf", text(&archive), "-C", text(dir.path())]).unwrap();
+    let inside = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(
+        inside.file_name().unwrap(),
+        package(".tar.gz").file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz")
+    );
+    for file in [
+        "hopsight",
+        "hopsight.1",
+        "hopsight.service",
+        "hopsight.toml",
+        "hopsight.bash",
+        "README.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+    ] {
+        assert!(inside.join(file).exists(), "{file}");
+    }
+    process::run("cmp", [text(&inside.join("hopsight")), text(&package("/hopsight"))]).unwrap();
+    let listed = process::run("tar", ["-tvzf", text(&archive), "--numeric-owner"]).unwrap();
+    for line in listed.lines() {
+        assert!(line.contains(" 0/0 ") && line.contains(" 1970-01-01 "), "{line}");
+    }
+}
+
+#[test]
+#[ignore = "wants what `cargo xtask package check` makes"]
+fn digests_and_provenance_are_of_the_files_beside_them() {
+    let sums = package(".sha256");
+    let here = sums.parent().unwrap();
+    let check = format!("cd '{}' && sha256sum --check --strict '{}'", text(here), text(&sums));
+    let said = process::run("sh", ["-c", &check]).unwrap();
+    assert_eq!(said.lines().filter(|line| line.ends_with(": OK")).count(), 5, "{said}");
+    let statement: Value =
+        serde_json::from_slice(&fs::read(package(".provenance.json")).unwrap()).unwrap();
+    assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
+    let sums = fs::read_to_string(sums).unwrap();
+    let subjects = statement["subject"].as_array().unwrap();
+    assert_eq!(subjects.len(), 4, "{statement:#}");
+    for subject in subjects {
+        let (name, digest) = (&subject["name"], &subject["digest"]["sha256"]);
+        let line = format!("{}  {}", digest.as_str().unwrap(), name.as_str().unwrap());
+        assert!(sums.lines().any(|found| found == line), "{line}");
+    }
+    let definition = &statement["predicate"]["buildDefinition"];
+    let commit = definition["resolvedDependencies"][0]["digest"]["gitCommit"].as_str().unwrap();
+    assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{commit}");
+}
+
+#[test]
+#[ignore = "wants what `cargo xtask package check` makes"]
 fn the_debian_package_has_what_a_host_needs() {
     let dir = tempfile::tempdir().unwrap();
     let deb = package(".deb");

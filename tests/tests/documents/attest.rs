@@ -16,6 +16,7 @@ use hopsight_posture::{
     },
 };
 use hopsight_test_support::not_run;
+use hopsight_tests::schema::Document;
 use hopsight_tools::made_up;
 use serde_json::Value;
 
@@ -89,7 +90,7 @@ fn a_statement_is_as_its_document_says_and_opens_elsewhere() {
     let (opened, payload) = run(python, &["-c", OPEN, &statement, &public]);
     assert!(opened, "securesystemslib does not open it");
     let stated: Value = serde_json::from_str(&payload).unwrap();
-    assert_valid(test, "account.schema.json", std::slice::from_ref(&stated));
+    assert_valid(Document::Account, std::slice::from_ref(&stated));
     let subject = &stated["subject"][0];
     assert_eq!(subject["name"], "node-1.json");
     let digest = Fingerprint::of(&fs::read(&answer).unwrap()).to_string();

@@ -12,6 +12,7 @@ use hopsight_export::{
     inventory::{Inventory, Role, Source},
 };
 use hopsight_posture::hops::table::{HopLimits, Snapshot};
+use hopsight_tests::schema::Document;
 use hopsight_tools::made_up;
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ fn an_inventory_is_as_its_document_says() {
         assert_described(&json, &document("INVENTORY.md"), &schema("inventory.schema.json"));
         instances.push(json);
     }
-    assert_valid("an_inventory_is_as_its_document_says", "inventory.schema.json", &instances);
+    assert_valid(Document::Inventory, &instances);
     let text = document("INVENTORY.md");
     let schema = schema("inventory.schema.json");
     let words = |all: &[Role]| json!(all.iter().map(|word| word.as_str()).collect::<Vec<_>>());

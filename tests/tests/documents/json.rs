@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    env,
     io::{self, Write},
-    process::{Command, Stdio},
     sync::{Arc, Mutex},
 };
 
@@ -34,6 +32,7 @@ use hopsight_posture::{
         intent::{Place, Scheme, Stated},
     },
 };
+use hopsight_tests::schema::Document;
 use hopsight_tools::made_up;
 use serde_json::{Value, json};
 
@@ -42,17 +41,6 @@ use crate::{blocks, document};
 /// Names a Python that has `jsonschema` (it comes with what renders the chart); `cargo xtask test`
 /// sets it.
 pub const PYTHON: &str = "HOPSIGHT_CHART_PYTHON";
-
-/// Prints what is wrong with each of the instances on standard input.
-const VALIDATE: &str = "
-import json, sys
-from jsonschema import Draft202012Validator as Validator
-schema = json.load(open(sys.argv[1], encoding='utf-8'))
-Validator.check_schema(schema)
-for number, instance in enumerate(json.load(sys.stdin)):
-    for error in Validator(schema).iter_errors(instance):
-        print(number, error.json_path, error.message[:500])
-";
 
 /// Objects whose keys are data.
 const MAPS: [&str; 3] = ["labels", "failures", "unknown_reasons"];
@@ -120,25 +108,12 @@ pub fn assert_described(value: &Value, text: &str, schema: &Value) {
     }
 }
 
-/// Has a validator of others look at the instances, where it is there.
-pub fn assert_valid(test: &str, schema: &str, instances: &[Value]) {
-    let Some(python) = env::var_os(PYTHON) else {
-        let why = format!("{PYTHON} is not set (`cargo xtask test` sets it)");
-        return hopsight_test_support::not_run(test, &why);
-    };
-    let path = format!("{}/../agent/docs/{schema}", env!("CARGO_MANIFEST_DIR"));
-    let mut validator = Command::new(python)
-        .args(["-c", VALIDATE, &path])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = validator.stdin.take().unwrap();
-    input.write_all(serde_json::to_string(instances).unwrap().as_bytes()).unwrap();
-    drop(input);
-    let output = validator.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && errors.is_empty(), "{schema}: {errors}");
+/// Fails where a document is not as its schema says.
+pub fn assert_valid(document: Document, instances: &[Value]) {
+    for instance in instances {
+        let problems = document.problems(instance);
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
 }
 
 /// A file in memory.
@@ -196,7 +171,7 @@ fn hops_are_valid() {
     assert_described(&made_up, &document("HOPS.md"), &schema("hops.schema.json"));
     let mut instances = examples("HOPS.md");
     instances.push(made_up);
-    assert_valid("hops_are_valid", "hops.schema.json", &instances);
+    assert_valid(Document::Hops, &instances);
 }
 
 #[test]
@@ -291,8 +266,7 @@ fn the_examples_of_events_are_what_the_agent_writes() {
     for line in &lines {
         assert_described(line, &text, &schema);
     }
-    let name = "the_examples_of_events_are_what_the_agent_writes";
-    assert_valid(name, "events.schema.json", &lines);
+    assert_valid(Document::Event, &lines);
 }
 
 #[test]

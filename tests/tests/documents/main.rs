@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test, as in the test itself")]
 
 mod attest;
+mod commands;
 mod configuration;
 mod drift;
 mod intent;

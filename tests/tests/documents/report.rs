@@ -6,6 +6,7 @@ use hopsight_export::{
     report::{DriftLog, Material, Report, Table},
 };
 use hopsight_posture::hops::table::{HopLimits, Snapshot};
+use hopsight_tests::schema::Document;
 use hopsight_tools::made_up;
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ fn a_report_is_as_its_document_says() {
     for report in reports() {
         instances.push(serde_json::from_str(&report.json().unwrap()).unwrap());
     }
-    assert_valid("a_report_is_as_its_document_says", "report.schema.json", &instances);
+    assert_valid(Document::Report, &instances);
     let text = document("REPORT.md");
     let schema = schema("report.schema.json");
     for (name, definition) in schema["$defs"].as_object().unwrap() {

@@ -54,7 +54,7 @@ fn events_that_find_no_space_are_counted() {
     let topology = Topology::start(&case::named(&["http"]), Network::Ipv4).unwrap();
     let disk = SmallDisk::mount(topology.dir().join("small"), 64);
     // The agent's log is on the same disk: it cannot even say so.
-    let agent = Agent::watching(&topology, "small", &["--no-library"]).unwrap();
+    let agent = Agent::watching(&topology, "small", &["--no-library"]).unwrap().with_cut_lines();
     let hop = &topology.hops[0];
     let dropped = || {
         let value = agent.metric("hopsight_event_output_dropped_total", &[]).unwrap();

@@ -10,12 +10,12 @@ use std::{
 
 use hopsight_capture::{LibraryEvidence, LiveSource, NoLibrary, Sampling, Source as _};
 use hopsight_core::model::{Event, LibraryObservation};
-use hopsight_tests::process::own_name;
+use hopsight_tests::{cgroup::Cgroup, process::own_name};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
     Authority, Running, count, free_port, get, messages, nginx, nginx_called, nginx_with, possible,
-    source, source_with, wait_evidence, wait_for_port,
+    source, source_of, source_with, wait_evidence, wait_for_port,
 };
 
 const REQUESTS: usize = 1000;
@@ -155,6 +155,32 @@ fn workers_of_nginx_die() {
     });
     assert_eq!(handshakes(&events), REQUESTS);
     assert_eq!(count(&source, "lost"), 0);
+}
+
+#[test]
+fn only_what_is_in_the_cgroup_is_looked_into() {
+    let test = "only_what_is_in_the_cgroup_is_looked_into";
+    if !possible(test, &["nginx"]) {
+        return;
+    }
+    let (inside, outside) = (Hop::start("inside"), Hop::start("outside"));
+    let elsewhere = Cgroup::create().unwrap();
+    elsewhere.adopt(outside.proxy().0.id()).unwrap();
+    let names = [own_name("inside"), own_name("outside")];
+    let mut source = source_of(&[&names[0], &names[1]], |_| ());
+    let is_known = |source: &LiveSource, hop: &Hop| {
+        let statuses = source.library_statuses().read();
+        statuses.iter().any(|status| hop.proxy().pids().contains(&status.pid))
+    };
+    assert!(is_known(&source, &inside) && !is_known(&source, &outside));
+    // It comes here, and so does another one.
+    elsewhere.empty();
+    let here = Cgroup::of_this_process().unwrap();
+    for pid in outside.proxy().pids() {
+        fs::write(here.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+    let pid = outside.proxy().0.id();
+    wait_evidence(&mut source, pid, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
 }
 
 fn copy_library(to: &Path) {

@@ -8,4 +8,5 @@ mod alternating;
 mod fleet;
 mod otlp;
 mod panels;
+mod scrape;
 mod terminal;

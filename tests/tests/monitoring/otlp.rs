@@ -1,11 +1,17 @@
 //! Events and metrics over OTLP, to a real collector and to one that is not well.
 
-use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use hopsight_export::{
     Exporter,
     events::Events,
-    otlp::{Endpoint, EndpointFiles, LogOutput, Resource},
+    otlp::{Endpoint, EndpointFiles, LogOutput, Protocol, Resource},
 };
 use hopsight_posture::hops::table::HopLimits;
 use hopsight_tests::{
@@ -32,25 +38,48 @@ fn collector() -> Option<PathBuf> {
         .or_else(|| hopsight_tests::process::find("rotel-agent"))
 }
 
-#[test]
-fn a_collector_gets_every_event_and_the_metrics() {
-    let name = "a_collector_gets_every_event_and_the_metrics";
-    if !requirement::met(name, &["nginx"]) {
-        return;
+/// A running one that writes down what it gets.
+struct Rotel {
+    daemon: Daemon,
+    http: SocketAddr,
+    grpc: SocketAddr,
+}
+
+impl Rotel {
+    /// Starts it with its files in `dir`; `None` (and a line that says so) where it is not installed.
+    fn start(test: &str, dir: &Path) -> Option<Self> {
+        let Some(rotel) = collector() else {
+            hopsight_test_support::not_run(test, "rotel is not installed");
+            return None;
+        };
+        let (http, grpc) = (free_socket().unwrap(), free_socket().unwrap());
+        let log = dir.join("rotel.log");
+        let mut daemon = Daemon::spawn(rotel, arguments(dir, http, grpc), &log).unwrap();
+        for address in [http, grpc] {
+            daemon.wait_listening(address).unwrap();
+        }
+        Some(Self { daemon, http, grpc })
     }
-    let Some(rotel) = collector() else {
-        return hopsight_test_support::not_run(name, "rotel is not installed");
-    };
-    let topology = Topology::start(&case::named(&["http", "mtls12"]), Network::Ipv4).unwrap();
-    let dir = topology.dir();
-    let http = free_socket().unwrap();
+
+    /// Waits until it has written all of this; what is missing else.
+    fn wait(&self, mut wanted: Vec<String>) -> Result<(), Vec<String>> {
+        let done = wait_until("everything to be at the collector", ARRIVED, || {
+            let log = self.daemon.log();
+            wanted.retain(|want| !log.contains(want));
+            Ok(wanted.is_empty().then_some(()))
+        });
+        done.map_err(|_| wanted)
+    }
+}
+
+fn arguments(dir: &Path, http: SocketAddr, grpc: SocketAddr) -> [String; 17] {
     let file = |name: &str| utf8(&dir.join(name)).unwrap().to_owned();
-    let args = [
+    [
         "start",
         "--otlp-http-endpoint",
         &http.to_string(),
         "--otlp-grpc-endpoint",
-        &free_socket().unwrap().to_string(),
+        &grpc.to_string(),
         "--exporter",
         "blackhole",
         "--debug-log",
@@ -64,15 +93,33 @@ fn a_collector_gets_every_event_and_the_metrics() {
         "--log-file",
         &file("rotel.own.log"),
     ]
-    .map(str::to_owned);
-    let mut daemon = Daemon::spawn(rotel, args, &dir.join("rotel.log")).unwrap();
-    daemon.wait_listening(http).unwrap();
+    .map(str::to_owned)
+}
 
-    let config = file("hopsight.toml");
-    let text = format!("[otlp]\nendpoint = \"http://{http}\"\nmetrics_interval_seconds = 1\n");
+#[test]
+fn a_collector_gets_every_event_and_the_metrics() {
+    let name = "a_collector_gets_every_event_and_the_metrics";
+    if !requirement::met(name, &["nginx"]) {
+        return;
+    }
+    for protocol in Protocol::ALL {
+        let topology = Topology::start(&case::named(&["http", "mtls12"]), Network::Ipv4).unwrap();
+        let Some(rotel) = Rotel::start(name, topology.dir()) else { return };
+        exported(*protocol, &topology, &rotel);
+    }
+}
+
+fn exported(protocol: Protocol, topology: &Topology, rotel: &Rotel) {
+    let config = utf8(&topology.dir().join("hopsight.toml")).unwrap().to_owned();
+    let address = if protocol == Protocol::Grpc { rotel.grpc } else { rotel.http };
+    let text = format!(
+        "[otlp]\nendpoint = \"http://{address}\"\nprotocol = \"{protocol}\"\n\
+         metrics_interval_seconds = 1\n"
+    );
     fs::write(&config, text).unwrap();
-    let options = ["--config", &config];
-    let agent = Agent::watching(&topology, "agent", &options).unwrap();
+    // As the agent has it in production: confined.
+    let options = ["--config", &config, "--user", "65532"];
+    let agent = Agent::watching(topology, "agent", &options).unwrap();
     let mut wanted = vec![
         "service.name: Str(hopsight)".to_owned(),
         "EventName: hopsight.connection".to_owned(),
@@ -90,12 +137,9 @@ fn a_collector_gets_every_event_and_the_metrics() {
         wanted.push(format!("Body: Str(nginx → {}: {words}", hop.dial));
         wanted.push(format!("hopsight.upstream: Str({})", hop.dial));
     }
-    wait_until("everything to be at the collector", ARRIVED, || {
-        let log = daemon.log();
-        wanted.retain(|want| !log.contains(want));
-        Ok(wanted.is_empty().then_some(()))
-    })
-    .unwrap_or_else(|error| panic!("{error:#}: {wanted:#?}\n{}", agent.daemon.log()));
+    rotel.wait(wanted).unwrap_or_else(|missing| {
+        panic!("{protocol}: {missing:#?} is missing\n{}", agent.daemon.log());
+    });
     let dropped = agent.metric("hopsight_event_output_dropped_total", &["output=\"otlp\""]);
     assert_eq!(dropped.unwrap(), Some(0.0));
     let sent = agent.metric("hopsight_otlp_metric_exports_total", &["result=\"sent\""]);
@@ -173,6 +217,74 @@ fn events_that_a_collector_does_not_take_are_counted() {
         .unwrap_or_else(|error| panic!("{error:#}: {} of {count}", dropped(&exporter)));
 }
 
+/// nginx stands before a collector, asks for a client certificate and a token, and passes on what it
+/// lets in.
+#[test]
+fn a_collector_behind_mutual_tls_gets_events_by_grpc() {
+    let name = "a_collector_behind_mutual_tls_gets_events_by_grpc";
+    if !requirement::met(name, &["nginx"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let Some(rotel) = Rotel::start(name, dir.path()) else { return };
+    let pki = Pki::create(&dir.path().join("pki")).unwrap();
+    let front = free_socket().unwrap();
+    let certificate = own_certificate(dir.path(), front);
+    let inside = format!(
+        "if ($http_authorization != \"Bearer token\") {{ return 403; }} \
+         location / {{ grpc_pass grpc://{}; }}",
+        rotel.grpc
+    );
+    let _nginx = before(dir.path(), &pki, front, &inside);
+    let url = format!("https://{front}");
+    let client = Some((pki.client.chain.clone(), pki.client.key.clone()));
+    for (case, presented, token, is_let_in) in [
+        ("mutual", client.clone(), "authorization=Bearer%20token", true),
+        ("no client certificate", None, "authorization=Bearer%20token", false),
+        ("no token", client, "x-other=1", false),
+    ] {
+        let files = EndpointFiles { authorities: Some(certificate.clone()), presented };
+        let endpoint = Endpoint::parse(&url, &files).unwrap().with_headers(token).unwrap();
+        let (exporter, report) = exporting(endpoint.with_protocol(Protocol::Grpc).unwrap());
+        exporter.record(&report);
+        if is_let_in {
+            let body = "10.0.0.1:80: plaintext, established, wire";
+            // The second one on the connection of the first.
+            for count in 1..=2 {
+                let is_there =
+                    || Ok((rotel.daemon.log().matches(body).count() == count).then_some(()));
+                wait_until(case, ARRIVED, is_there).unwrap();
+                exporter.record(&report);
+            }
+        } else {
+            let is_over = || Ok((dropped(&exporter) == 2).then_some(()));
+            wait_until(case, ARRIVED, is_over).unwrap();
+        }
+    }
+}
+
+/// A certificate and key for an address, `tls.crt` and `tls.key`; where the certificate is.
+fn own_certificate(dir: &Path, address: SocketAddr) -> PathBuf {
+    let own = rcgen::generate_simple_self_signed([address.ip().to_string()]).unwrap();
+    let (certificate, key) = (dir.join("tls.crt"), dir.join("tls.key"));
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    certificate
+}
+
+/// nginx with that certificate, which wants one of `pki`'s clients.
+fn before(dir: &Path, pki: &Pki, front: SocketAddr, inside: &str) -> Nginx {
+    let server = format!(
+        "server {{ listen {front} ssl http2; ssl_certificate {}; ssl_certificate_key {}; \
+         ssl_client_certificate {}; ssl_verify_client on; ssl_verify_depth 3; {inside} }}\n",
+        utf8(&dir.join("tls.crt")).unwrap(),
+        utf8(&dir.join("tls.key")).unwrap(),
+        utf8(&pki.root).unwrap(),
+    );
+    let config = nginx::Config { http: server, ..nginx::Config::default() };
+    Nginx::start(&dir.join("nginx"), &config, &Place::here(), front).unwrap()
+}
+
 /// nginx stands before a collector, asks for a client certificate, and passes on what it lets in.
 #[test]
 fn a_collector_behind_mutual_tls_gets_events() {
@@ -183,21 +295,9 @@ fn a_collector_behind_mutual_tls_gets_events() {
     let pki = Pki::create(&dir.path().join("pki")).unwrap();
     let collector = Receiver::start().unwrap();
     let front = free_socket().unwrap();
-    let own = rcgen::generate_simple_self_signed([front.ip().to_string()]).unwrap();
-    let (certificate, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
-    fs::write(&certificate, own.cert.pem()).unwrap();
-    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
-    let server = format!(
-        "server {{ listen {front} ssl; ssl_certificate {}; ssl_certificate_key {}; \
-         ssl_client_certificate {}; ssl_verify_client on; ssl_verify_depth 3; \
-         location / {{ proxy_pass http://{}; }} }}\n",
-        utf8(&certificate).unwrap(),
-        utf8(&key).unwrap(),
-        utf8(&pki.root).unwrap(),
-        collector.address,
-    );
-    let config = nginx::Config { http: server, ..nginx::Config::default() };
-    let _nginx = Nginx::start(&dir.path().join("nginx"), &config, &Place::here(), front).unwrap();
+    let certificate = own_certificate(dir.path(), front);
+    let inside = format!("location / {{ proxy_pass http://{}; }}", collector.address);
+    let _nginx = before(dir.path(), &pki, front, &inside);
     let url = format!("https://{front}");
     for (name, authorities, presented, is_let_in) in [
         ("mutual", &certificate, Some((pki.client.chain.clone(), pki.client.key.clone())), true),

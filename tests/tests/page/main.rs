@@ -183,6 +183,41 @@ fn only_violations() -> anyhow::Result<()> {
 }
 
 #[test]
+fn certificates_that_end_are_counted_and_shown() -> anyhow::Result<()> {
+    let test = "certificates_that_end_are_counted_and_shown";
+    let Some(page) = Page::open(test, 300)? else { return Ok(()) };
+    let chip = "Number(document.querySelector('#chip-ending b').textContent)";
+    let count = page.number(chip)?;
+    assert!(count > 0 && count < 100, "{count} of 300");
+    page.browser.run("byId('chip-ending').click();")?;
+    let cells = "[...document.querySelectorAll('#rows tr')].map((row) => \
+                 row.cells[COLUMNS.findIndex(({ id }) => id === 'expires')])";
+    page.wait_for("these alone", &format!("{cells}.length === {count}"))?;
+    let is_soon = |cell: &str| format!("/^in (\\d|1[0-3]) d$/.test({cell}.textContent)");
+    let all = format!(
+        "{cells}.every((cell) => {} && {}.classList.contains('bad'))",
+        is_soon("cell"),
+        "cell"
+    );
+    assert_eq!(page.value(&all)?, true, "{}", page.value(&format!("{cells}[0].textContent"))?);
+    page.screenshot("ending")?;
+    assert_eq!(page.browser.complaints()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn it_says_who_watches_and_since_when() -> anyhow::Result<()> {
+    let Some(page) = Page::open("it_says_who_watches_and_since_when", 3)? else { return Ok(()) };
+    let version = env!("CARGO_PKG_VERSION");
+    let wanted = format!("node node-1 · watched since 2026-11-18 11:06 UTC · hopsight {version}");
+    assert_eq!(page.value("byId('agent').textContent")?, wanted.as_str());
+    // One of a kind is no plural.
+    let words = "[byId('chip-violations'), byId('count')].map((one) => one.textContent)";
+    assert_eq!(page.value(words)?, serde_json::json!(["1violation", "3 hops"]));
+    Ok(())
+}
+
+#[test]
 fn every_control_has_a_name_and_enough_contrast() -> anyhow::Result<()> {
     let test = "every_control_has_a_name_and_enough_contrast";
     let Some(page) = Page::open(test, 40)? else { return Ok(()) };

@@ -27,7 +27,7 @@ const LEAST: &[&str] = &[
     "SETPCAP",
 ];
 /// What probes in user space take besides.
-const FOR_LIBRARIES: &str = "SYS_ADMIN";
+const FOR_LIBRARIES: [&str; 2] = ["CHECKPOINT_RESTORE", "SYS_ADMIN"];
 /// The kernel the table was made on; others may want more or less.
 const KERNEL: &str = "6.18.";
 
@@ -61,7 +61,7 @@ fn every_capability_is_for_something() {
     // This one is older than every agent.
     topology.hop("http-keepalive").unwrap().request().unwrap();
 
-    let with_libraries = [LEAST, &[FOR_LIBRARIES]].concat();
+    let with_libraries = [LEAST, &FOR_LIBRARIES].concat();
     let mut table = String::from(
         "| run with | starts | new connections | TLS library | older connections | nginx configuration | bounding set emptied |\n\
          |---|---|---|---|---|---|---|\n",
@@ -74,7 +74,9 @@ fn every_capability_is_for_something() {
     };
     let everything = run("all of them", &with_libraries, &[], true);
     assert!(everything.refused.is_none() && everything.library && everything.nginx_configuration);
-    for dropped in ["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "BPF", "PERFMON"] {
+    for dropped in
+        ["CHECKPOINT_RESTORE", "SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "BPF", "PERFMON"]
+    {
         run(&format!("all but {dropped}"), &with_libraries, &[dropped], true);
     }
     let least = run("`--library off`: all but SYS_ADMIN", LEAST, &[], false);

@@ -1,15 +1,24 @@
 //! What a service manager asks of a daemon.
 
 use std::{
-    fs,
-    os::unix::{fs::chown, net::UnixDatagram},
+    fs::{self, Permissions},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        net::UnixDatagram,
+    },
+    path::Path,
     time::Duration,
 };
 
 use hopsight_tests::{
-    agent::{Agent, VERDICT},
+    agent::{self, Agent, VERDICT},
     case,
-    loopback::Loopback,
+    cgroup::Cgroup,
+    http,
+    loopback::{Loopback, free_socket},
+    nginx::utf8,
+    pki::Pki,
+    process::{Daemon, called, own_name},
     requirement,
     topology::{Network, Topology},
     wait::wait_until,
@@ -93,6 +102,83 @@ fn a_hang_up_while_it_starts_ends_nothing() {
     });
     assert_eq!(times.unwrap().trim(), "20");
     assert_eq!(agent.get("/livez").unwrap().status, 200);
+}
+
+#[test]
+fn the_start_says_what_is_watched_and_where_the_page_is() {
+    if !requirement::met("the_start_says_what_is_watched_and_where_the_page_is", &["sleep"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (inside, outside) = (Cgroup::create().unwrap(), Cgroup::create().unwrap());
+    let name = own_name("watched");
+    let sleep = called(dir.path(), "sleep", &name).unwrap();
+    let log = dir.path().join("sleep.log");
+    let _elsewhere = Daemon::spawn_at(&outside.place(), &sleep, ["60"], &log).unwrap();
+    let cgroup = inside.path().to_str().unwrap().to_owned();
+    let port = free_socket().unwrap().port();
+    let start = |name: &str| {
+        let address = format!("localhost:{port}");
+        let words = ["run", "--no-library", "--cgroup", &cgroup, "--http", &address];
+        let words = [&words[..], &["--proxy", name]].concat();
+        let log = dir.path().join("agent.log");
+        let agent = Daemon::spawn(agent::binary().unwrap(), words, &log).unwrap();
+        let page = format!("the page is at http://127.0.0.1:{port}/");
+        wait_until(&page, VERDICT, || Ok(agent.log().contains(&page).then_some(()))).unwrap();
+        let text = agent.log();
+        drop(agent);
+        fs::remove_file(&log).unwrap();
+        text
+    };
+    let version = format!("hopsight {}: ", env!("CARGO_PKG_VERSION"));
+    let none = format!("{version}no process of these names runs now, watching for {name}");
+    let text = start(&name);
+    assert!(text.contains(&none), "{text}");
+    let _here = Daemon::spawn_at(&inside.place(), &sleep, ["60"], &log).unwrap();
+    let is_there = || {
+        let within = fs::read_to_string(inside.path().join("cgroup.procs"))?;
+        let comm = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        Ok(within.lines().any(|pid| comm(pid).trim() == name).then_some(()))
+    };
+    wait_until("the process", VERDICT, is_there).unwrap();
+    let one = format!("{version}watching {name} 1; in {cgroup} only");
+    let text = start(&name);
+    assert!(text.contains(&one), "{text}");
+}
+
+/// The agent reads them before it becomes another user, and cannot when they are renewed.
+#[test]
+fn files_that_only_root_can_read_are_told_at_the_start() {
+    if !requirement::met("files_that_only_root_can_read_are_told_at_the_start", &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    open(dir.path(), 0o755).unwrap();
+    let pki = Pki::create(&dir.path().join("pki")).unwrap();
+    let (certificate, key) = (&pki.server.chain, &pki.server.key);
+    open(&dir.path().join("pki"), 0o755).unwrap();
+    open(certificate, 0o644).unwrap();
+    let block = Loopback::reserve().unwrap();
+    let (https, health) = (block.socket(2, 9464), block.socket(2, 9465));
+    for (mode, is_told) in [(0o600, true), (0o644, false)] {
+        open(key, mode).unwrap();
+        let (https, health) = (https.to_string(), health.to_string());
+        let words = ["run", "--no-library", "--proxy", "nobody-at-all", "--user", "65532"];
+        let served = ["--http", &https, "--health", &health, "--tls-certificate"];
+        let files = [utf8(certificate).unwrap(), "--tls-key", utf8(key).unwrap()];
+        let log = dir.path().join(format!("agent-{mode:o}.log"));
+        let words = [&words[..], &served, &files].concat();
+        let agent = Daemon::spawn(agent::binary().unwrap(), words, &log).unwrap();
+        let ready = wait_until("the agent to be ready", VERDICT, || {
+            let answer = http::get(block.socket(2, 9465), "/readyz").ok();
+            let tls = answer.filter(|answer| answer.body.contains("\"tls\":"));
+            Ok(tls.map(|answer| answer.body))
+        });
+        let advice = "let the user that the agent became read the files";
+        let text = ready.unwrap() + &agent.log();
+        assert_eq!(text.matches(advice).count(), if is_told { 2 } else { 0 }, "{mode:o}: {text}");
+    }
 }
 
 #[test]

@@ -9,31 +9,24 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    directory,
+    directory, said,
     tool::{Origin, Tool},
 };
-use crate::command::{output, run};
+use crate::command::run;
 
-const CARGO_DEB: Tool =
-    Tool { package: "cargo-deb", binary: "cargo-deb", version: "3.8.0", origin: Origin::CratesIo };
+const CARGO_DEB: Tool = Tool {
+    package: "cargo-deb",
+    binary: "cargo-deb",
+    version: "3.8.0",
+    origin: Origin::CratesIo,
+    asked: &["--version"],
+};
 
 /// Makes the package and returns where it is.
 pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {
     let dir = directory()?;
-    // What the binary says of itself goes with it; paths are those of `package.metadata.deb`.
-    let page = dir.join("hopsight.1");
-    for (file, arguments) in [
-        (&page, &["man"][..]),
-        (&dir.join("hopsight.bash"), &["completions", "bash"]),
-        (&dir.join("_hopsight"), &["completions", "zsh"]),
-        (&dir.join("hopsight.fish"), &["completions", "fish"]),
-        (&dir.join("hopsight.toml"), &["config"]),
-    ] {
-        let program = binary.to_str().context("the path is not UTF-8")?;
-        let text = output(program, arguments)
-            .with_context(|| format!("run {program} {}", arguments.join(" ")))?;
-        fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
-    }
+    // Paths are those of `package.metadata.deb`.
+    said::write(binary, &dir)?;
     let mut cargo_deb = Command::new(CARGO_DEB.install()?);
     cargo_deb
         .args(["--package", "hopsight", "--no-build", "--no-strip", "--target"])

@@ -15,7 +15,7 @@ use super::{VERSION, architecture, directory};
 use crate::command::{output, run};
 
 /// Name of the image where it is imported; `agent/deploy/chart/values.yaml` has the same.
-const NAME: &str = "localhost/hopsight";
+pub(super) const NAME: &str = "localhost/hopsight";
 
 /// Writes the image and returns where it is.
 pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {
@@ -99,7 +99,8 @@ fn index(manifest: &Blob) -> String {
     )
 }
 
-fn tar(archive: &Path, from: &Path, names: &[&str]) -> anyhow::Result<()> {
+/// Archives files without times and users, sorted.
+pub(super) fn tar(archive: &Path, from: &Path, names: &[&str]) -> anyhow::Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--format=ustar", "--sort=name", "--mtime=@0", "--numeric-owner"])
         .args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX"])
@@ -111,7 +112,8 @@ fn tar(archive: &Path, from: &Path, names: &[&str]) -> anyhow::Result<()> {
     run(&mut tar)
 }
 
-fn sha256(file: &Path) -> anyhow::Result<String> {
+/// Digest of a file, in hexadecimal digits.
+pub(super) fn sha256(file: &Path) -> anyhow::Result<String> {
     let path = file.to_str().context("the path is not UTF-8")?;
     let line = output("sha256sum", &[path]).with_context(|| format!("run sha256sum {path}"))?;
     Ok(line.split(' ').next().unwrap_or_default().to_owned())

@@ -2,8 +2,12 @@
 
 mod deb;
 mod image;
+mod index;
+mod provenance;
 mod reproduce;
+mod said;
 mod sbom;
+mod tarball;
 mod tool;
 
 use std::{
@@ -29,20 +33,34 @@ pub struct Args {
     binary: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 enum Package {
     /// A binary that needs nothing but a kernel (musl)
     Static,
     /// An OCI image of that binary, as a tar file that containerd, podman and skopeo read
     Image,
+    /// One image of those of several architectures, each made on a machine of its own
+    Index {
+        /// What `image` has made
+        #[arg(required = true)]
+        images: Vec<PathBuf>,
+    },
+    /// The static binary with its manual page, completions and unit, as an archive
+    Tarball,
     /// A Debian package: the static binary, its unit, manual page and completions
     Deb,
     /// The bill of materials of the binary, as CycloneDX
     Sbom,
-    /// Make all of the above and test them
+    /// Make all of the above for this architecture, with digests and provenance
+    Release,
+    /// The same, and test it
     Check,
     /// Build the kernel programs in two places and compare them byte for byte
-    Reproduce,
+    Reproduce {
+        /// The agent, from two copies of the source that stand at one path (root; takes long)
+        #[arg(long)]
+        agent: bool,
+    },
     /// Check licences and sources of every dependency (deny.toml)
     Deny,
 }
@@ -50,13 +68,17 @@ enum Package {
 /// Makes it and prints where it is.
 pub fn run_task(args: &Args) -> anyhow::Result<()> {
     let binary = || static_binary(args.binary.as_deref());
-    let path = match args.package {
+    let path = match &args.package {
         Package::Static => binary()?,
         Package::Image => image(args.binary.as_deref())?,
+        Package::Index { images } => index::write(images)?,
+        Package::Tarball => tarball::write(&binary()?)?,
         Package::Deb => deb::write(&binary()?)?,
         Package::Sbom => sbom::write()?,
+        Package::Release => return release(&binary()?),
         Package::Check => return check(&binary()?),
-        Package::Reproduce => return reproduce::kernel_programs(),
+        Package::Reproduce { agent: false } => return reproduce::kernel_programs(),
+        Package::Reproduce { agent: true } => return reproduce::agent(),
         Package::Deny => return deny(),
     };
     println!("{}", path.display());
@@ -73,13 +95,25 @@ pub fn deny() -> anyhow::Result<()> {
     sbom::deny()
 }
 
+/// Makes everything that is published, and prints where it is.
+fn release(binary: &Path) -> anyhow::Result<()> {
+    let files =
+        [tarball::write(binary)?, deb::write(binary)?, image::write(binary)?, sbom::write()?];
+    for path in files.iter().chain(&provenance::write(&files)?) {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
 /// Makes everything and runs the tests that need it.
 fn check(binary: &Path) -> anyhow::Result<()> {
     let read = |path: PathBuf| fs::read(&path).with_context(|| format!("read {}", path.display()));
-    let images = [read(image::write(binary)?)?, read(image::write(binary)?)?];
-    anyhow::ensure!(images[0] == images[1], "two images of the same binary differ");
-    deb::write(binary)?;
-    sbom::write()?;
+    let makers: [fn(&Path) -> anyhow::Result<PathBuf>; 2] = [image::write, tarball::write];
+    for make in makers {
+        let (once, again) = (read(make(binary)?)?, read(make(binary)?)?);
+        anyhow::ensure!(once == again, "the same binary gives another package each time");
+    }
+    release(binary)?;
     let dir = directory()?;
     let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
     let args = ["test", "--package", "hopsight-tests", "--test", "deploy", "--", "--ignored"];

@@ -1,5 +1,7 @@
-//! Whether the kernel programs are what their source says: built twice, in two folders, without the
-//! folders' names.
+//! Whether what is shipped is what the source says: built twice, and compared byte for byte.
+//!
+//! The kernel programs in two folders, without the folders' names. The agent, in which the names of its
+//! source files stand, from two copies of the source that are seen at one path.
 
 use std::{
     env, fs,
@@ -26,24 +28,65 @@ pub(super) fn kernel_programs() -> anyhow::Result<()> {
     result
 }
 
+/// Where the agent's source is seen; the image that `agent/deploy/Containerfile` builds has it there.
+const SOURCE: &str = "/src";
+
+/// Builds the static agent twice from nothing, each time from a copy of its own, and compares.
+pub(super) fn agent() -> anyhow::Result<()> {
+    let base = env::temp_dir().join(format!("hopsight-reproduce-{}", std::process::id()));
+    let result = agent_at("a", &base).and_then(|first| same(&first, &agent_at("b", &base)?));
+    fs::remove_dir_all(&base).with_context(|| format!("remove {}", base.display()))?;
+    result
+}
+
+fn agent_at(name: &str, base: &Path) -> anyhow::Result<PathBuf> {
+    let place = base.join(name);
+    copy_sources(&place)?;
+    let triple = super::triple();
+    // The source is seen there by what this starts, and by nobody else.
+    let script = format!(
+        "mount --make-rprivate / && mkdir -p {SOURCE} && mount --bind \"$0\" {SOURCE} && cd {SOURCE} && \
+         exec cargo build --quiet --release --locked --package hopsight --bin hopsight --target {triple}"
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script]).arg(&place).env_remove("CARGO_TARGET_DIR");
+    if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
+        unshare.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
+    }
+    run(&mut unshare)?;
+    let built = place.join("target").join(triple).join("release/hopsight");
+    let kept = base.join(format!("hopsight-{name}"));
+    fs::rename(&built, &kept).with_context(|| format!("keep {}", built.display()))?;
+    fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))?;
+    Ok(kept)
+}
+
 fn compare(base: &Path) -> anyhow::Result<()> {
     let first = build(&base.join("a"))?;
     let second = build(&base.join("another/folder"))?;
+    same(&first, &second)
+}
+
+fn same(first: &Path, second: &Path) -> anyhow::Result<()> {
     let digest = |path: &Path| {
         let text = output("sha256sum", &[path.to_str()?])?;
         Some(text.split(' ').next()?.to_owned())
     };
-    let [first, second] = [digest(&first), digest(&second)];
+    let [first, second] = [digest(first), digest(second)];
     anyhow::ensure!(first.is_some() && first == second, "they differ: {first:?} and {second:?}");
     println!("sha256 {} of both builds", first.unwrap_or_default());
     Ok(())
 }
 
-fn build(place: &Path) -> anyhow::Result<PathBuf> {
+/// Copies what is tracked, with the changes of the working tree.
+fn copy_sources(place: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(place).with_context(|| format!("create {}", place.display()))?;
-    // What is tracked, with the changes of the working tree.
     let copy = format!("git ls-files -z | xargs -0 cp -P --parents -t '{}'", place.display());
-    run(Command::new("sh").args(["-c", &copy]))?;
+    run(Command::new("sh").args(["-c", &copy]))
+}
+
+fn build(place: &Path) -> anyhow::Result<PathBuf> {
+    copy_sources(place)?;
     // As aya-build sets them for agent/capture/build.rs, but for the last: debug information names
     // source files by their folder, which is all that two folders may differ in.
     let flags = [

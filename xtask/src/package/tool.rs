@@ -1,10 +1,10 @@
 //! Cargo subcommands that packages are made with, in the user's cache directory.
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     cache,
-    command::{output, run},
+    command::{output_of, run},
 };
 
 /// Where a program comes from.
@@ -23,12 +23,14 @@ pub(super) struct Tool {
     pub(super) binary: &'static str,
     pub(super) version: &'static str,
     pub(super) origin: Origin,
+    /// What it is asked for its version with.
+    pub(super) asked: &'static [&'static str],
 }
 
 impl Tool {
     /// Installs it where it is missing; returns where it is.
     pub(super) fn install(&self) -> anyhow::Result<PathBuf> {
-        let Self { package, binary, version, origin } = self;
+        let Self { package, binary, version, origin, asked } = self;
         let root = cache::directory()?.join(format!("{package}-{version}"));
         let path = root.join("bin").join(binary);
         if path.exists() {
@@ -52,11 +54,16 @@ impl Tool {
             }
         };
         run(install.arg(&root))?;
-        anyhow::ensure!(
-            output(path.to_str().unwrap_or_default(), &["--version"]).is_some(),
-            "{} does not run after its installation",
-            path.display()
-        );
+        let said = output_of(Command::new(&path).args(*asked));
+        let is_it = said.and_then(|said| {
+            anyhow::ensure!(said.contains(version), "it says {said:?}");
+            Ok(())
+        });
+        if let Err(error) = is_it {
+            // Else it would be taken for installed the next time.
+            let _ = fs::remove_dir_all(&root);
+            return Err(error.context(format!("ask {package} {version} that was just installed")));
+        }
         Ok(path)
     }
 }

@@ -105,7 +105,8 @@ pub fn connection(hop: u64, connection: u64) -> ConnectionReport {
         server_certificate: is_tls.then(|| certificate(&name, 20 + hop % 400).into()),
         server_certificate_absent: None,
         server_chain: None,
-        client_certificate: (security == Security::Mtls).then(|| certificate("proxy", 12).into()),
+        client_certificate: (security == Security::Mtls)
+            .then(|| certificate("proxy", 12 + hop % 9 * 30).into()),
         client_certificate_absent: None,
         client_chain: None,
         verify_error: None,

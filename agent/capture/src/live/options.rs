@@ -1,12 +1,13 @@
 //! What can be chosen of live capture.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use crate::{
+    cgroup::{Cgroup, Scope},
     library::{Rustls, Sampling},
     loader::{self, LoadOptions},
 };
-use hopsight_system::names::Watched;
+use hopsight_system::names::{Processes, Watched};
 
 /// How to watch.
 #[derive(Clone, Debug)]
@@ -50,4 +51,18 @@ impl Default for LiveOptions {
             program_statistics: false,
         }
     }
+}
+
+/// The processes that would be watched now, by their ids, with the names they are known under. Of a
+/// cgroup that is not there all of the machine.
+#[must_use]
+pub fn running(options: &LiveOptions) -> HashMap<u32, String> {
+    let mut running = Processes::default().running(&options.load.watched);
+    if let Some(path) = &options.cgroup
+        && let Ok(cgroup) = Cgroup::open(Some(path))
+    {
+        let scope = Scope::new(&cgroup);
+        running.retain(|pid, _| scope.has(*pid));
+    }
+    running
 }

@@ -147,6 +147,9 @@ them are TOML's as well; a date has no quotes there. */}}
 {{- $interval := dict "metrics_interval_seconds" .Values.otlp.metricsIntervalSeconds }}
 {{- $config = mergeOverwrite $config (dict "otlp" $interval) }}
 {{- end }}
+{{- if ne .Values.otlp.protocol "http/protobuf" }}
+{{- $config = mergeOverwrite $config (dict "otlp" (dict "protocol" .Values.otlp.protocol)) }}
+{{- end }}
 {{- range $name, $section := $config }}
 {{- include "hopsight.tomlSection" (list $name $section) }}
 {{- end }}

@@ -83,19 +83,23 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    if hosts.is_some_and(|hosts| !hosts.allow(request.uri(), request.headers())) {
+    let mut response = if hosts.is_some_and(|hosts| !hosts.allow(request.uri(), request.headers()))
+    {
         let why = "this is not a name of this server; add it to http.hosts if it is\n";
-        return (StatusCode::MISDIRECTED_REQUEST, why).into_response();
-    }
-    let mut response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
-        .await
-        .unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "busy, try again\n").into_response());
+        (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+    } else {
+        let busy = (StatusCode::SERVICE_UNAVAILABLE, "busy, try again\n");
+        let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+        answered.unwrap_or_else(|_| busy.into_response())
+    };
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

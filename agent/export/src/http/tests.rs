@@ -84,12 +84,27 @@ fn answers() {
         let answer = server.get(path);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {answer}");
         assert!(answer.contains(text), "{path}: {answer}");
-        assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{path}: {answer}");
+        assert_is_for_nobody_else(&answer);
     }
     server.exporter.health().set("library_probes", ComponentState::Failed, "no permission");
     assert!(server.get("/readyz").starts_with("HTTP/1.1 503"), "a failed part is not ready");
     let post = server.send("POST /hops HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+}
+
+/// What keeps a browser from using an answer elsewhere.
+fn assert_is_for_nobody_else(answer: &str) {
+    for field in [
+        "x-content-type-options: nosniff",
+        "x-frame-options: DENY",
+        "referrer-policy: no-referrer",
+        "cache-control: no-store",
+        "content-security-policy: default-src 'none'; ",
+        "cross-origin-resource-policy: same-origin",
+        "cross-origin-opener-policy: same-origin",
+    ] {
+        assert!(answer.contains(&format!("\r\n{field}")), "{field}: {answer}");
+    }
 }
 
 #[test]
@@ -197,6 +212,7 @@ fn a_page_of_somebody_else_gets_nothing() {
         let request = format!("GET /hops HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
         let answer = server.send(&request);
         assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+        assert_is_for_nobody_else(&answer);
         assert!(!answer.contains("mtls"), "{answer}");
     }
 }

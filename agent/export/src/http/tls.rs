@@ -1,7 +1,7 @@
 //! TLS for the HTTP server, and certificates of its clients.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -89,8 +89,8 @@ impl Tls {
         let clients = if self.files.client_ca.is_some() { "certificate" } else { "any" };
         let ready = format!("clients: {clients}");
         health.set(TLS, ComponentState::Ready, ready.clone());
+        // The first look tells at once what the agent could read before it became another user.
         loop {
-            tokio::time::sleep(LOOK).await;
             match self.reload() {
                 Ok(false) => {}
                 Ok(true) => {
@@ -98,11 +98,13 @@ impl Tls {
                     health.set(TLS, ComponentState::Ready, ready.clone());
                 }
                 Err(error) => {
-                    let error = format!("{error:#}; the old certificates stay in use");
-                    tracing::error!(error, "the TLS files have changed");
+                    let advice = advice(&self.files);
+                    let error = format!("{error:#}; the old certificates stay in use{advice}");
+                    tracing::error!(error, "the TLS files cannot be used");
                     health.set(TLS, ComponentState::Degraded, error);
                 }
             }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -117,6 +119,19 @@ impl Tls {
         let fresh = Arc::new(server_config(&self.files)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(true)
+    }
+}
+
+/// What to do about it, where the files are not for this user.
+fn advice(files: &TlsFiles) -> &'static str {
+    let is_refused = |path: &Path| {
+        fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    if files.paths().any(is_refused) {
+        ", and renewed ones will not be used: let the user that the agent became read the files \
+         (privileges.user, --user)"
+    } else {
+        ""
     }
 }
 

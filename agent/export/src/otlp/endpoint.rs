@@ -7,23 +7,39 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use prost::Message;
 
-use super::resource::pairs;
+use hopsight_core::vocabulary;
+use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
+
+use super::{
+    request::{Export, Unsent},
+    resource::pairs,
+};
 use crate::http::client::{Server, Tls, without_port};
 
 /// Time to connect, and time without an answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where an OTLP/HTTP receiver is, such as `http://127.0.0.1:4318`, and how to be let in.
+vocabulary! {
+    /// What carries OTLP, in the words of `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    Protocol {
+        /// A POST for each request, usually at port 4318.
+        HttpProtobuf => "http/protobuf",
+        /// gRPC, usually at port 4317.
+        Grpc => "grpc",
+    }
+}
+
+/// Where an OTLP receiver is, such as `http://127.0.0.1:4318`, and how to be let in.
 #[derive(Clone)]
 pub struct Endpoint {
+    protocol: Protocol,
     scheme: &'static str,
     host: String,
     prefix: String,
     tls: Option<Tls>,
-    /// Header fields of every request, with their line ends: they may be secrets.
-    fields: String,
+    /// Header fields of every request: they may be secrets.
+    headers: Vec<(String, String)>,
     timeout: Duration,
 }
 
@@ -58,7 +74,7 @@ impl Endpoint {
         };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         if host.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-            bail!("{url} has no port; OTLP over HTTP is usually at 4318");
+            bail!("{url} has no port; OTLP is usually at 4318 over HTTP, at 4317 over gRPC");
         }
         let path = path.trim_end_matches('/');
         let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
@@ -70,7 +86,21 @@ impl Endpoint {
             Tls::new(authorities, presented, without_port(host))
         });
         let (host, tls) = (host.to_owned(), tls.transpose()?);
-        Ok(Self { scheme, host, prefix, tls, fields: String::new(), timeout: TIMEOUT })
+        let protocol = Protocol::HttpProtobuf;
+        Ok(Self { protocol, scheme, host, prefix, tls, headers: Vec::new(), timeout: TIMEOUT })
+    }
+
+    /// With another protocol than HTTP.
+    ///
+    /// # Errors
+    /// What was given so far has no place in it.
+    pub fn with_protocol(mut self, protocol: Protocol) -> anyhow::Result<Self> {
+        if protocol == Protocol::Grpc {
+            anyhow::ensure!(self.prefix.is_empty(), "gRPC has no path: leave {} out", self.prefix);
+            metadata(&self.headers)?;
+        }
+        self.protocol = protocol;
+        Ok(self)
     }
 
     /// With header fields of every request, as `OTEL_EXPORTER_OTLP_HEADERS` has them.
@@ -88,9 +118,10 @@ impl Endpoint {
             if !is_name || !value.chars().all(|c| c == '\t' || !c.is_control()) {
                 bail!("has a name or a value that no header field can have");
             }
-            self.fields.push_str(&format!("{name}: {value}\r\n"));
+            self.headers.push((name, value));
         }
-        Ok(self)
+        let protocol = self.protocol;
+        self.with_protocol(protocol)
     }
 
     /// With another time to connect, and without an answer.
@@ -100,11 +131,38 @@ impl Endpoint {
         self
     }
 
-    /// Sends one request of a signal, `logs` or `metrics`.
-    pub(super) fn send(&self, signal: &str, request: &impl Message) -> Result<(), Unsent> {
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(super) const fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) const fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    pub(super) fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends one request over HTTP.
+    pub(super) fn post<Q: Export>(&self, request: &Q) -> Result<(), Unsent> {
         let server = Server { host: &self.host, tls: self.tls.as_ref(), timeout: self.timeout };
-        let path = format!("{}/v1/{signal}", self.prefix);
-        let fields = format!("Content-Type: application/x-protobuf\r\n{}", self.fields);
+        let path = format!("{}{}", self.prefix, Q::PATH);
+        let mut fields = "Content-Type: application/x-protobuf\r\n".to_owned();
+        for (name, value) in &self.headers {
+            fields.push_str(&format!("{name}: {value}\r\n"));
+        }
         match server.post(&path, &fields, &request.encode_to_vec()) {
             Ok((200..=299, _)) => Ok(()),
             Ok((status, _)) => Err(Unsent {
@@ -117,13 +175,19 @@ impl Endpoint {
     }
 }
 
-/// A request that did not arrive.
-#[derive(Debug)]
-pub(super) struct Unsent {
-    /// Whether the same request may arrive later.
-    pub is_worth_retrying: bool,
-    /// What happened.
-    pub why: anyhow::Error,
+/// Header fields as gRPC has them.
+pub(super) type Metadata = Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>;
+
+/// Header fields as metadata. The error does not show values.
+pub(super) fn metadata(headers: &[(String, String)]) -> anyhow::Result<Metadata> {
+    let read = |(name, value): &(String, String)| {
+        let key = MetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes());
+        let key = key.with_context(|| format!("{name} cannot be a name in gRPC"))?;
+        let value = value.is_ascii().then(|| MetadataValue::try_from(value.as_str()).ok());
+        let value = value.flatten().with_context(|| format!("the value of {name} is not ASCII"))?;
+        Ok((key, value))
+    };
+    headers.iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -152,13 +216,54 @@ mod tests {
     }
 
     #[test]
+    fn header_fields_are_metadata() {
+        for (name, value, words) in [
+            ("Authorization", "Bearer t", None),
+            ("x-bin", "a", Some("cannot be a name")),
+            ("x", "ä", Some("not ASCII")),
+        ] {
+            let read = metadata(&[(name.to_owned(), value.to_owned())]);
+            match (read, words) {
+                (Ok(read), None) => assert_eq!(read[0].0, name.to_ascii_lowercase().as_str()),
+                (Err(error), Some(words)) => {
+                    assert!(format!("{error:#}").contains(words), "{name}: {error:#}");
+                }
+                (read, _) => panic!("{name}: {read:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn grpc_has_no_path_and_other_headers() {
+        let grpc = |url: &str, headers: &str| {
+            let endpoint =
+                Endpoint::parse(url, &EndpointFiles::default())?.with_headers(headers)?;
+            endpoint.with_protocol(Protocol::Grpc)
+        };
+        for (url, headers, words) in [
+            ("http://a:4317", "", None),
+            ("http://a:4317/", "x=1", None),
+            ("http://a:4317/otlp", "", Some("leave /otlp out")),
+            ("http://a:4317", "x-bin=1", Some("x-bin cannot be a name")),
+        ] {
+            let problem = grpc(url, headers).err().map(|error| format!("{error:#}"));
+            let is_wanted = |problem: &String| words.is_some_and(|words| problem.contains(words));
+            assert_eq!(problem.is_some(), words.is_some(), "{url}: {problem:?}");
+            assert!(problem.iter().all(is_wanted), "{url}: {problem:?}");
+        }
+        let headers_later = Endpoint::parse("http://a:1", &EndpointFiles::default()).unwrap();
+        let headers_later = headers_later.with_protocol(Protocol::Grpc).unwrap();
+        assert!(headers_later.with_headers("x-bin=1").is_err());
+    }
+
+    #[test]
     fn header_fields() {
         let endpoint = || Endpoint::parse("http://a:1", &EndpointFiles::default()).unwrap();
         for (list, want) in [
-            ("", Ok("")),
+            ("", Ok(vec![])),
             (
                 "authorization=Bearer%20t, x-tenant=a",
-                Ok("authorization: Bearer t\r\nx-tenant: a\r\n"),
+                Ok(vec![("authorization", "Bearer t"), ("x-tenant", "a")]),
             ),
             ("secret", Err("list of name=value")),
             ("a=b%0d%0ac: d", Err("no header field")),
@@ -166,7 +271,8 @@ mod tests {
         ] {
             match (endpoint().with_headers(list), want) {
                 (Ok(got), Ok(want)) => {
-                    assert_eq!(got.fields, want, "{list}");
+                    let read = got.headers.iter().map(|(name, value)| (&**name, &**value));
+                    assert_eq!(read.collect::<Vec<_>>(), want, "{list}");
                     assert_eq!(format!("{got:?}"), "http://a:1", "no secret is shown");
                 }
                 (Err(error), Err(words)) => {

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::{
 };
 use serde_json::{Map, Value};
 
-use super::{Endpoint, Resource, conventions, scope, text, unix_nanoseconds};
+use super::{Endpoint, Resource, conventions, scope, sender::Sender, text, unix_nanoseconds};
 use crate::time;
 
 /// Pauses before a request is sent again to a collector that was there just now.
@@ -26,7 +26,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// whoever writes can count what is lost, until it is time to try again.
 #[derive(Debug)]
 pub struct LogOutput {
-    endpoint: Endpoint,
+    sender: Sender,
     resource: Resource,
     /// While the collector is away: when to try again, and how long to wait after that.
     away: Option<(Instant, Duration)>,
@@ -36,7 +36,7 @@ impl LogOutput {
     /// An output of this resource to this collector.
     #[must_use]
     pub const fn new(endpoint: Endpoint, resource: Resource) -> Self {
-        Self { endpoint, resource, away: None }
+        Self { sender: Sender::new(endpoint), resource, away: None }
     }
 
     fn send(&mut self, request: &ExportLogsServiceRequest) -> anyhow::Result<()> {
@@ -47,7 +47,7 @@ impl LogOutput {
         };
         let mut pauses = pauses.iter();
         loop {
-            let unsent = match self.endpoint.send("logs", request) {
+            let unsent = match self.sender.send(request) {
                 Ok(()) => {
                     self.away = None;
                     return Ok(());

@@ -21,7 +21,9 @@ use opentelemetry_proto::tonic::{
 };
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
-use super::{OtlpOptions, Resource, conventions, scope, text_attribute, unix_nanoseconds};
+use super::{
+    OtlpOptions, Resource, conventions, scope, sender::Sender, text_attribute, unix_nanoseconds,
+};
 use crate::{
     Exporter,
     metrics::{catalogue::OTLP_METRIC_EXPORTS, samples::Samples},
@@ -57,11 +59,12 @@ impl MetricExport {
         let (stop, stopped) = sync_channel(0);
         let thread = thread::Builder::new().name("otlp-metrics".into()).spawn(move || {
             let mut is_failing = false;
+            let mut sender = Sender::new(options.endpoint);
             loop {
                 let ended = stopped.recv_timeout(options.metrics_interval);
                 let families = exporter.gather_families();
                 let request = request(&options.resource, &families, start, SystemTime::now());
-                let result = options.endpoint.send("metrics", &request);
+                let result = sender.send(&request);
                 let was_failing = std::mem::replace(&mut is_failing, result.is_err());
                 counts[usize::from(is_failing)].fetch_add(1, Ordering::Relaxed);
                 match result {

@@ -1,4 +1,4 @@
-//! OTLP over HTTP (OpenTelemetry protocol 1.x, binary protobuf): connection and drift events as
+//! OTLP over HTTP (OpenTelemetry protocol 1.x, binary protobuf) or gRPC: connection and drift events as
 //! log records, and every metric, to a collector that is already there.
 //!
 //! Neither waits for the pipeline nor makes it wait: events come through a bounded queue, metrics
@@ -6,9 +6,12 @@
 
 mod conventions;
 mod endpoint;
+mod grpc;
 mod logs;
 mod metrics;
+mod request;
 mod resource;
+mod sender;
 mod value;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 
 pub use self::{
-    endpoint::{Endpoint, EndpointFiles},
+    endpoint::{Endpoint, EndpointFiles, Protocol},
     logs::LogOutput,
     metrics::{MetricExport, collect},
     resource::Resource,

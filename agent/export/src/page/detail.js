@@ -59,12 +59,12 @@ function definitions(pairs) {
 function certificateSection(title, facts) {
   if (!facts) return [];
   const left = facts.not_after - agentNow();
-  const end = element("span", { class: left < 0 ? "bad" : left < 30 * 86400 ? "warn" : undefined },
-    `${date(facts.not_after)} (${left < 0 ? `ended ${age(-left)} ago` : `in ${age(left)}`})`);
+  const end = element("span", { class: left < 0 ? "bad" : isEnding(facts) ? "warn" : undefined },
+    `${date(facts.not_after)} (${left < 0 ? "ended " : ""}${until(facts.not_after)})`);
   return [element("h3", {}, title), definitions([
     ["Subject", facts.subject], ["Names", facts.sans.join(", ")], ["Issuer", facts.issuer],
     ["Serial", facts.serial], ["From", date(facts.not_before)], ["Until", end],
-    ["Key", facts.public_key], ["Signature", facts.signature], ["Chain", [`${facts.chain_length} certificates`, ...(facts.issuers ?? []).map((issuer) => `${issuer.subject} until ${date(issuer.not_after)}`)].join("; ")],
+    ["Key", facts.public_key], ["Signature", facts.signature], ["Chain", [several(facts.chain_length, "certificate"), ...(facts.issuers ?? []).map((issuer) => `${issuer.subject} until ${date(issuer.not_after)}`)].join("; ")],
     ["Key usage", [...(facts.key_usage ?? []), ...(facts.extended_key_usage ?? [])].join(", ").replaceAll("_", " ")],
     ["SHA-256", facts.sha256],
   ])];
@@ -178,7 +178,7 @@ function olderText(hop) {
     ticket_lost: "their tickets were lost on the way to the agent",
     unexplained: "no handshake is known that began them",
   }[older.unseen];
-  return ` Sessions from before ${before} UTC are resumed (${older.connections} connections): ${why}, and they do not end by themselves. This decides it: ${older.decided_by}`;
+  return ` Sessions from before ${before} UTC are resumed (${several(older.connections, "connection")}): ${why}, and they do not end by themselves. This decides it: ${older.decided_by}`;
 }
 
 function verdictText(hop) {
@@ -232,7 +232,7 @@ function renderDetail() {
       ["Evidence", `${hop.evidence}: ${EVIDENCE_TEXT[hop.evidence]}`],
       ["Since", `${date(hop.security_since)} (${age(agentNow() - hop.security_since)})`],
       ["Last seen", `${age(agentNow() - hop.last_seen)} ago`],
-      ["Verification", hop.verify_error === null ? null : `result ${hop.verify_error} (X509_V_*)`],
+      ["Verification", hop.verify_error === null ? null : `${VERIFY_TEXT[hop.verify_error] ?? "failed"} (result ${hop.verify_error})`],
     ]),
     ...fleetSection(hop),
     ...policySection(hop),
@@ -275,7 +275,7 @@ function fleetSection(hop) {
   parts.push(element("ul", {}, ...hops.map(({ instance, node, hop: of }) => element("li", {},
     element("span", { class: `badge ${of.security}` }, of.security), ` ${node ?? instance}: ${verdictText(of)}`)),
     ...silent.map(({ instance, why }) => element("li", {}, element("b", { class: "bad" }, "no answer"), ` ${instance}: ${why}`))));
-  if (others > 0) parts.push(element("p", {}, `${others} more nodes see it and were not asked.`));
+  if (others > 0) parts.push(element("p", {}, others === 1 ? "1 more node sees it and was not asked." : `${others} more nodes see it and were not asked.`));
   const worst = hops[0]?.hop;
   if (!worst) return parts;
   return [...parts, element("h3", {}, `As ${hops[0].node ?? hops[0].instance} has it`), ...treatmentSection(worst), ...policySection(worst),

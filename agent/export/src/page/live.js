@@ -14,6 +14,12 @@ function render() {
   });
 }
 
+/** What stands on a chip, with its count. */
+function count(chip, number, words) {
+  chip.querySelector("b").textContent = number;
+  chip.querySelector("span").textContent = words;
+}
+
 function renderSummary() {
   const counts = Object.fromEntries(SECURITY.map((word) => [word, 0]));
   for (const hop of store.hops.values()) counts[hop.security] += 1;
@@ -28,23 +34,29 @@ function renderSummary() {
   const violating = [...store.hops.values()].filter((hop) => violationsOf(hop).length > 0).length;
   const only = byId("chip-violations");
   only.setAttribute("aria-pressed", store.onlyViolations);
-  only.querySelector("b").textContent = violating;
+  count(only, violating, violating === 1 ? "violation" : "violations");
+  const ending = [...store.hops.values()].filter(endsSoon).length;
+  byId("chip-ending").setAttribute("aria-pressed", store.onlyEnding);
+  count(byId("chip-ending"), ending, ending === 1 ? "certificate ending" : "certificates ending");
   const overflow = byId("overflow");
   overflow.hidden = store.overflowed === 0;
-  overflow.textContent = `The limit of ${store.maxHops} hops was reached: ${store.overflowed} connections are counted under ~other.`;
+  overflow.textContent = `The limit of ${several(store.maxHops, "hop")} was reached: ${several(store.overflowed, "connection")} counted under ~other.`;
 }
 
+/** Violations come first. Pressed, a chip of a kind of security hides it, and the others show nothing else. */
 function makeChips() {
-  byId("summary").append(...SECURITY.map((word) => element("button", {
+  const only = (id, key, title) => element("button", {
+    type: "button", id, class: "chip violations", "aria-pressed": "false", title,
+    onclick: () => { store[key] = !store[key]; render(); },
+  }, element("b", {}, "0"), element("span"));
+  byId("summary").append(only("chip-violations", "onlyViolations"), ...SECURITY.map((word) => element("button", {
     type: "button", id: `chip-${word}`, class: `chip ${word}`, "aria-pressed": "true",
     onclick: () => {
       if (!store.shown.delete(word)) store.shown.add(word);
       render();
     },
-  }, element("b", {}, "0"), SECURITY_TEXT[word])), element("button", {
-    type: "button", id: "chip-violations", class: "chip violations", "aria-pressed": "false",
-    onclick: () => { store.onlyViolations = !store.onlyViolations; render(); },
-  }, element("b", {}, "0"), "only violations"));
+  }, element("b", {}, "0"), SECURITY_TEXT[word])),
+  only("chip-ending", "onlyEnding", "a fifth of the lifetime is left at most, and less than two weeks"));
 }
 
 /** Takes in an answer of /hops: all hops, or those that changed. */
@@ -61,8 +73,19 @@ function take(answer, isWhole) {
     store.hops.set(key, hop);
   }
   if (changes.length > 0) byId("announce").textContent = changes.slice(0, 3).join(". ");
+  const { node, cluster, agent_version: version, watch } = answer;
+  Object.assign(store, { agent: { node, cluster, version, since: watch?.since } });
+  renderAgent();
   Object.assign(store, { at: answer.at, asked: Date.now(), maxHops: answer.max_hops, overflowed: answer.overflowed_connections });
   render();
+}
+
+/** Whose answers these are, and since when somebody watched. */
+function renderAgent() {
+  const { node, cluster, version, since } = store.agent;
+  const words = [node && `node ${node}`, cluster && `cluster ${cluster}`, since && `watched since ${date(since)}`, version && `hopsight ${version}`];
+  const text = words.filter(Boolean).join(" · ");
+  if (byId("agent").textContent !== text) byId("agent").textContent = text;
 }
 
 let fetching = false;

@@ -9,12 +9,12 @@ const NODE = { proxy: 150, upstream: 310 };
 function fairOrder(hops) {
   const seen = new Map();
   const turns = [...hops].sort(worstFirst).map((hop) => {
-    const kind = `${hop.security} ${hop.proxy}`;
+    const kind = `${urgency(hop)} ${hop.proxy}`;
     const turn = (seen.get(kind) ?? 0) + 1;
     seen.set(kind, turn);
     return { hop, turn };
   });
-  return turns.sort((a, b) => rank(a.hop) - rank(b.hop) || a.turn - b.turn || byPlace(a.hop, b.hop))
+  return turns.sort((a, b) => urgency(a.hop) - urgency(b.hop) || a.turn - b.turn || byPlace(a.hop, b.hop))
     .map(({ hop }) => hop);
 }
 
@@ -35,9 +35,9 @@ function mapRows(hops) {
   for (const [, counts] of groups.slice(MAP_GROUPS)) {
     for (const [word, count] of Object.entries(counts)) others[word] = (others[word] ?? 0) + count;
   }
-  if (groups.length > MAP_GROUPS) drawn.push([`${groups.length - MAP_GROUPS} more proxies`, others]);
+  if (groups.length > MAP_GROUPS) drawn.push([groups.length - MAP_GROUPS === 1 ? "1 more proxy" : `${groups.length - MAP_GROUPS} more proxies`, others]);
   const grouped = drawn.map(([proxy, counts]) => ({
-    key: `rest ${proxy}`, proxy, isProxy: rest.has(proxy), upstream: `${sum(Object.values(counts))} more upstreams`, counts,
+    key: `rest ${proxy}`, proxy, isProxy: rest.has(proxy), upstream: several(sum(Object.values(counts)), "more upstream"), counts,
   }));
   return { rows: [...single, ...grouped], hidden: Math.max(0, fair.length - MAP_HOPS) };
 }
@@ -171,7 +171,7 @@ function renderMap(hops) {
     drawing.append(svg("g", {},
       svg("rect", { class: "node", x: 14, y: proxy.y, width: NODE.proxy, height: 44, rx: 8 }),
       svg("text", { class: "proxy", x: 26, y: proxy.y + 19 }, short(proxy.name, 18)),
-      svg("text", { class: "soft", x: 26, y: proxy.y + 36 }, `${upstreams} upstream${upstreams === 1 ? "" : "s"}`)));
+      svg("text", { class: "soft", x: 26, y: proxy.y + 36 }, several(upstreams, "upstream"))));
   }
   box.replaceChildren(drawing);
   if (focused) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();

@@ -25,14 +25,27 @@ const CLIENT_AUTH_TEXT = {
   unknown: "whether the proxy presented a certificate is not known",
 };
 
+/** OpenSSL's results of verification (openssl-verification-options(1)), which BoringSSL has as well. */
+const VERIFY_TEXT = {
+  0: "the chain is trusted", 2: "the issuer of a certificate is not there", 3: "no revocation list was found",
+  7: "a signature is wrong", 9: "a certificate is not valid yet", 10: "a certificate has expired",
+  12: "the revocation list has expired", 18: "the certificate is signed by itself", 19: "the root is not trusted",
+  20: "the issuer is not known", 21: "the issuer of the only certificate is not there", 22: "the chain is too long",
+  23: "a certificate is revoked", 26: "a certificate is for another purpose",
+  27: "the root is not trusted for this purpose", 28: "the root is rejected for this purpose", 62: "the certificate is for another name",
+  63: "the certificate is for another e-mail address", 64: "the certificate is for another address",
+};
+
 const store = {
   hops: new Map(), // key -> hop
   at: 0, // clock of the agent at the last answer, seconds
   asked: 0, // our clock then, milliseconds
   maxHops: 0,
   overflowed: 0,
+  agent: {}, // who tells it: node, cluster, version, since when
   shown: new Set(SECURITY),
   onlyViolations: false,
+  onlyEnding: false,
   filter: "",
   sort: { column: "security", down: false },
   limit: 200,
@@ -57,6 +70,16 @@ const connections = (hop) => sum(hop.connections.map((tally) => tally.connection
 const failed = (hop) => sum(Object.values(hop.failures));
 
 const violationsOf = (hop) => hop.compliance?.violations ?? [];
+/** What has to be looked at first comes first: violations, and of them and the others the worst. */
+const urgency = (hop) => (violationsOf(hop).length > 0 ? 0 : SECURITY.length) + rank(hop);
+const several = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+/** Of a hop's certificates in use the one that ends first. */
+const firstToEnd = (hop) => [hop.server_certificate, hop.client_certificate].filter(Boolean)
+  .reduce((first, facts) => (first && first.not_after <= facts.not_after ? first : facts), null);
+/** As the alerts have it: no more than a fifth of the lifetime is left, nor than two weeks. */
+const isEnding = (facts) => facts.not_after - agentNow() < Math.min((facts.not_after - facts.not_before) / 5, 14 * 86400);
+const endsSoon = (hop) => [hop.server_certificate, hop.client_certificate].some((facts) => facts && isEnding(facts));
 /** Its name in the proxy's configuration, else the server name the proxy asks for; where that is not its label already. */
 const nameOf = (hop) => [hop.name, hop.sni].find((name) => name && name !== hop.upstream);
 
@@ -71,11 +94,14 @@ function age(seconds) {
   return `${Math.floor(whole / 86400)} d`;
 }
 
+/** How long it is till then. */
+const until = (seconds) => (seconds < agentNow() ? `${age(agentNow() - seconds)} ago` : `in ${age(seconds - agentNow())}`);
+
 const date = (seconds) => new Date(seconds * 1000).toISOString().replace("T", " ").slice(0, 16) + " UTC";
 
 const compareText = new Intl.Collator("en", { numeric: true }).compare;
 const byPlace = (a, b) => compareText(a.proxy, b.proxy) || compareText(a.upstream, b.upstream);
-const worstFirst = (a, b) => rank(a) - rank(b) || byPlace(a, b);
+const worstFirst = (a, b) => urgency(a) - urgency(b) || byPlace(a, b);
 
 /** Everything of a hop that the filter looks at. */
 function searchText(hop) {
@@ -93,6 +119,7 @@ function visibleHops() {
   return [...store.hops.values()].filter((hop) => {
     if (!store.shown.has(hop.security)) return false;
     if (store.onlyViolations && violationsOf(hop).length === 0) return false;
+    if (store.onlyEnding && !endsSoon(hop)) return false;
     if (words.length === 0) return true;
     const text = searchText(hop);
     return words.every((word) => text.includes(word));

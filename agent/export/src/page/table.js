@@ -3,12 +3,17 @@ const COLUMNS = [
   { id: "proxy", name: "Proxy", value: (hop) => hop.proxy },
   { id: "upstream", name: "Upstream", value: (hop) => hop.upstream },
   { id: "name", name: "Name", value: (hop) => nameOf(hop) ?? "–" },
-  { id: "security", name: "Security", value: securityOf, order: rank, badge: true },
+  { id: "security", name: "Security", value: securityOf, order: urgency, badge: true },
   { id: "client_auth", name: "Client auth", value: (hop) => (notWorking(hop) ?? hop).client_auth },
   { id: "evidence", name: "Evidence", value: (hop) => (notWorking(hop) ?? hop).evidence },
   { id: "verified", name: "Verified", value: (hop) => hop.server_verified, bad: (hop) => hop.server_verified === "no" },
   { id: "version", name: "Version", value: (hop) => hop.tls_version ?? hop.protocol ?? "–" },
   { id: "policy", name: "Policy", value: (hop) => hop.compliance?.status ?? "–", bad: (hop) => violationsOf(hop).length > 0 },
+  {
+    id: "expires", name: "Expires", number: true, bad: endsSoon,
+    value: (hop) => { const first = firstToEnd(hop); return first ? until(first.not_after) : "–"; },
+    order: (hop) => firstToEnd(hop)?.not_after ?? Infinity,
+  },
   { id: "connections", name: "Connections", value: (hop) => connections(hop), number: true },
   { id: "failed", name: "Failed", value: (hop) => failed(hop), number: true, bad: (hop) => failed(hop) > 0 },
   { id: "last", name: "Last seen", value: (hop) => `${age(agentNow() - hop.last_seen)} ago`, order: (hop) => -hop.last_seen },
@@ -84,7 +89,7 @@ function renderTable(hops) {
   }
   tableRows = next;
   const all = store.hops.size;
-  byId("count").textContent = sorted.length === all ? `${all} hops` : `${sorted.length} of ${all} hops`;
+  byId("count").textContent = sorted.length === all ? several(all, "hop") : `${sorted.length} of ${several(all, "hop")}`;
   const more = byId("more");
   more.hidden = sorted.length <= store.limit;
   more.textContent = `Show more (${page.length} of ${sorted.length} shown)`;

@@ -1,5 +1,8 @@
 //! Which hops are asked for.
 
+use std::sync::Arc;
+
+use hopsight_core::tls::certificate_facts::CertificateFacts;
 use hopsight_posture::hops::{hop::Hop, table::Snapshot};
 
 use crate::cli::client::Agent;
@@ -42,4 +45,26 @@ impl HopFilter {
             && is(&self.upstream, &[Some(&hop.upstream), hop.context.name.as_deref()])
             && is(&self.namespace, &[hop.context.namespace()])
     }
+}
+
+/// Whether a hop has this text (in lower case) in what one would look for.
+pub fn mentions(hop: &Hop, wanted: &str) -> bool {
+    let words = [
+        Some(&*hop.proxy),
+        Some(&*hop.upstream),
+        hop.context.name.as_deref(),
+        Some(hop.state.security.as_str()),
+        Some(hop.state.client_auth.as_str()),
+        Some(hop.state.evidence.as_str()),
+        hop.state.sni.as_deref(),
+        hop.context.compliance.as_ref().map(|compliance| compliance.status.as_str()),
+    ];
+    let subject = |facts: &Option<Arc<CertificateFacts>>| {
+        facts.as_ref().is_some_and(|facts| facts.subject.to_lowercase().contains(wanted))
+    };
+    let mut violations = hop.context.compliance.iter().flat_map(|found| &found.violations);
+    wanted.is_empty()
+        || words.into_iter().flatten().any(|word| word.to_lowercase().contains(wanted))
+        || violations.any(|violation| violation.rule.as_str().contains(wanted))
+        || [&hop.server_certificate, &hop.client_certificate].into_iter().any(subject)
 }

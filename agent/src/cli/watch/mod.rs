@@ -3,6 +3,7 @@
 //! Drawn with plain control sequences: one table that scrolls needs no terminal user interface
 //! library.
 
+mod detail;
 mod screen;
 mod view;
 

@@ -75,20 +75,39 @@ fn write_out(text: &str) -> io::Result<()> {
 
 /// The first `columns` characters of a line, not counting its styles, which are kept.
 pub fn cut(line: &str, columns: usize) -> String {
+    part(line, 0, columns)
+}
+
+/// `columns` characters of a line after the first `skipped`, not counting its styles, which are kept.
+pub fn part(line: &str, skipped: usize, columns: usize) -> String {
     let mut out = String::new();
-    let (mut seen, mut in_style) = (0, false);
+    let (mut seen, mut in_style) = (0_usize, false);
     for c in line.chars() {
         if c == '\u{1b}' {
             in_style = true;
         } else if !in_style {
             seen += 1;
         }
-        if in_style || seen <= columns {
+        if in_style || (seen > skipped && seen - skipped <= columns) {
             out.push(c);
         }
         in_style &= c != 'm';
     }
     out
+}
+
+/// A line as several of at most `columns` characters, not counting its styles.
+pub fn fold(line: &str, columns: usize) -> Vec<String> {
+    let mut in_style = false;
+    let is_shown = |c: char| {
+        in_style |= c == '\u{1b}';
+        let shown = !in_style;
+        in_style &= c != 'm';
+        shown
+    };
+    let length = line.chars().map(is_shown).filter(|shown| *shown).count();
+    let columns = columns.max(1);
+    (0..length.div_ceil(columns).max(1)).map(|at| part(line, at * columns, columns)).collect()
 }
 
 #[cfg(test)]
@@ -106,5 +125,23 @@ mod tests {
         ] {
             assert_eq!(cut(line, columns), want);
         }
+    }
+
+    #[test]
+    fn what_is_to_the_left_is_left_out() {
+        for (line, skipped, columns, want) in [
+            ("0123456789", 3, 4, "3456"),
+            ("0123", 9, 4, ""),
+            ("a\u{1b}[31mred\u{1b}[0m end", 2, 4, "\u{1b}[31med\u{1b}[0m e"),
+        ] {
+            assert_eq!(part(line, skipped, columns), want);
+        }
+    }
+
+    #[test]
+    fn long_lines_are_folded() {
+        assert_eq!(fold("abcdefg", 3), ["abc", "def", "g"]);
+        assert_eq!(fold("", 3), [""]);
+        assert_eq!(fold("\u{1b}[1mab\u{1b}[0m", 2).len(), 1);
     }
 }
