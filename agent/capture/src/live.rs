@@ -37,6 +37,7 @@ use super::{
 use crate::existing::{Adoption, Connections};
 use hopsight_core::model::{ConnectionId, Event, Origin};
 use hopsight_system::{
+    foreign,
     heart::Heart,
     names::{self, Watched, comm_of, name_of},
 };
@@ -264,6 +265,10 @@ impl LiveSource {
         let mut running = self.processes.running(&self.options.load.watched);
         running.retain(|pid, _| is_within(self.scope.as_ref(), *pid));
         for (pid, name) in &running {
+            let is_new = !first && self.known_processes.get(pid) != Some(name);
+            if is_new && !self.is_watched(*pid) {
+                self.beginnings.iter_mut().for_each(|all| all.found_late(*pid));
+            }
             // Known or not: the kernel forgets a process that runs another program.
             if let Err(error) = self.watched_processes.insert(pid, comm_of(name), 0) {
                 warn!(pid, name, %error, "cannot watch the process by its id");
@@ -282,6 +287,16 @@ impl LiveSource {
             library.scan(&running);
         }
         self.known_processes = running;
+    }
+
+    /// Whether the kernel has watched a process from its beginning on: by the name of its first thread,
+    /// or because it noted the process when that took another name.
+    fn is_watched(&self, pid: u32) -> bool {
+        let Watched::Named(names) = &self.options.load.watched else { return true };
+        let comm = foreign::fact(pid, "comm").unwrap_or_default();
+        let comm = String::from_utf8_lossy(&comm);
+        names.iter().any(|name| comm_of(name) == comm_of(comm.trim_end()))
+            || self.watched_processes.get(&pid, 0).is_ok()
     }
 
     /// Appends what was adopted and what is in the ring buffers; returns whether anything was read.

@@ -313,6 +313,9 @@ pub enum Event {
     Began {
         /// Its process id (thread group id) in the agent's pid namespace.
         pid: u32,
+        /// That of its parent, whose sessions it may have inherited; 0 where it is not known.
+        #[serde(default)]
+        parent: u32,
         /// When.
         at: Timestamp,
     },

@@ -2,7 +2,7 @@
 //! seen to begin.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -20,21 +20,45 @@ const MAX_PROCESSES: usize = 65_536;
 pub(super) struct Beginnings {
     /// Since when processes are watched.
     since: Timestamp,
+    /// When those began of which it was told, or may not be (clock ticks after boot).
+    known: HashMap<u32, u64>,
     /// Those that were looked at since `fresh_at`.
-    known: HashSet<u32>,
+    looked_at: HashSet<u32>,
     fresh_at: Instant,
 }
 
 impl Beginnings {
     /// Of processes that are watched from now on.
     pub(super) fn from_now() -> Self {
-        Self { since: monotonic_now(), known: HashSet::new(), fresh_at: Instant::now() }
+        Self {
+            since: monotonic_now(),
+            known: HashMap::new(),
+            looked_at: HashSet::new(),
+            fresh_at: Instant::now(),
+        }
+    }
+
+    /// A process was found that may have opened connections before it was watched.
+    pub(super) fn found_late(&mut self, pid: u32) {
+        if let Ok(stat) = Stat::read(pid) {
+            self.note(pid, stat);
+        }
+    }
+
+    /// Whether that is news.
+    fn note(&mut self, pid: u32, stat: Stat) -> bool {
+        if self.known.len() >= MAX_PROCESSES {
+            // Of all that run by now nothing is known any more.
+            self.known.clear();
+            self.since = monotonic_now();
+        }
+        self.known.insert(pid, stat.start_ticks) != Some(stat.start_ticks)
     }
 
     /// The beginnings of processes that open connections in `events`, if they were watched from it on.
     pub(super) fn of(&mut self, events: &[Event]) -> Vec<Event> {
-        if self.fresh_at.elapsed() > FRESH || self.known.len() >= MAX_PROCESSES {
-            self.known.clear();
+        if self.fresh_at.elapsed() > FRESH || self.looked_at.len() >= MAX_PROCESSES {
+            self.looked_at.clear();
             self.fresh_at = Instant::now();
         }
         let opened = events.iter().filter_map(|event| match event {
@@ -43,15 +67,15 @@ impl Beginnings {
         });
         let mut beginnings = Vec::new();
         for (pid, opened_at) in opened {
-            if !self.known.insert(pid) {
+            if !self.looked_at.insert(pid) {
                 continue;
             }
             // One that is gone stays a process of which that is not known.
             let Ok(stat) = Stat::read(pid) else { continue };
             let at = stat.began_at();
             // Later than its connection, it is another one.
-            if self.since <= at && at <= opened_at {
-                beginnings.push(Event::Began { pid, at });
+            if self.note(pid, stat) && self.since <= at && at <= opened_at {
+                beginnings.push(Event::Began { pid, parent: stat.parent, at });
             }
         }
         beginnings
@@ -87,10 +111,20 @@ mod tests {
         let ours = opened(std::process::id(), began);
         assert_eq!(beginnings.of(&[ours]), [], "older than the watch");
         let told = beginnings.of(&[opened(pid, monotonic_now()), opened(pid, monotonic_now())]);
-        let [Event::Began { pid: of, at }] = told[..] else { panic!("{told:?}") };
-        assert_eq!(of, pid);
+        let [Event::Began { pid: of, parent, at }] = told[..] else { panic!("{told:?}") };
+        assert_eq!((of, parent), (pid, std::process::id()));
         assert!(at <= began && began.since(at) < Duration::from_mins(1), "{at:?}, {began:?}");
         assert_eq!(beginnings.of(&[opened(pid, monotonic_now())]), [], "told before");
+        beginnings.looked_at.clear();
+        assert_eq!(beginnings.of(&[opened(pid, monotonic_now())]), [], "looked at again");
+
+        let mut late = Beginnings { since: Timestamp(0), ..Beginnings::from_now() };
+        late.found_late(pid);
+        assert_eq!(
+            late.of(&[opened(pid, monotonic_now())]),
+            [],
+            "not watched from its beginning on"
+        );
         drop(child.stdin.take());
         child.wait().unwrap();
 

@@ -78,8 +78,8 @@ impl FullHandshakes {
     }
 
     /// A process began when somebody watched.
-    pub fn began(&mut self, pid: u32, at: Timestamp) {
-        if self.owners.began(pid, at) {
+    pub fn began(&mut self, pid: u32, parent: u32, at: Timestamp) {
+        if self.owners.began(pid, parent, at) {
             self.blindness.began(pid);
             self.unshown.began(pid);
         }

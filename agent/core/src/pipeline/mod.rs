@@ -203,7 +203,7 @@ impl Pipeline {
                     self.review(id, at, out);
                 }
             }
-            Event::Began { pid, at } => self.full_handshakes.began(pid, at),
+            Event::Began { pid, parent, at } => self.full_handshakes.began(pid, parent, at),
             Event::Library(event) if event.observation == LibraryObservation::TicketLost => {
                 self.full_handshakes.ticket_lost(event.pid);
             }

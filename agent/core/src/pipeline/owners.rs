@@ -2,7 +2,10 @@
 //!
 //! The workers of one proxy may share their sessions, those of two generations of it do not: a reload
 //! or a restart begins with none. Processes of a program that began together are one generation. One
-//! that begins among others that go on belongs to these (a worker was started in place of another).
+//! that begins among others that go on belongs to these (a worker was started in place of another), and
+//! one whose parent opens connections itself may have inherited its sessions. Where a generation goes on
+//! after the next has begun, these were none: a worker in place of another, which was busy at once, or
+//! two proxies of one program. Then each process stands for itself.
 //!
 //! Only processes that began when somebody watched already have an [`Owner::Generation`]: all that
 //! they can resume was seen to begin. Others stand for themselves.
@@ -15,6 +18,10 @@ use crate::model::{Process, Timestamp};
 /// How far apart the processes of one generation begin, and how long the last one goes on to open
 /// connections after the next has begun.
 const TOGETHER: Duration = Duration::from_secs(1);
+
+/// How far apart two readings may be of when one process began: a clock tick, and two clocks that are
+/// read one after the other.
+const ONE_BEGINNING: Duration = Duration::from_millis(100);
 
 /// Who a session belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +61,7 @@ impl Program {
 #[derive(Debug)]
 struct Member {
     began: Timestamp,
+    parent: u32,
     /// Once it has opened a connection.
     owner: Option<Owner>,
 }
@@ -79,6 +87,10 @@ struct Instance {
 pub struct Owners {
     members: Bounded<u32, Member>,
     instances: Bounded<Program, Instance>,
+    /// Processes of no generation that have opened connections.
+    others: Bounded<u32, ()>,
+    /// Generations that were none.
+    mixed: Bounded<u64, ()>,
     generations: u64,
 }
 
@@ -86,16 +98,24 @@ impl Owners {
     /// Remembers at most `max` processes, and as many programs.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { members: Bounded::new(max), instances: Bounded::new(max), generations: 0 }
+        Self {
+            members: Bounded::new(max),
+            instances: Bounded::new(max),
+            others: Bounded::new(max),
+            mixed: Bounded::new(max),
+            generations: 0,
+        }
     }
 
     /// A process began; answers whether that is news. Said again, it changes nothing, unless another
     /// one has its number now.
-    pub fn began(&mut self, pid: u32, at: Timestamp) -> bool {
+    pub fn began(&mut self, pid: u32, parent: u32, at: Timestamp) -> bool {
+        let apart = |known: &Member| known.began.since(at).max(at.since(known.began));
         let known = self.members.entries.get(&pid);
-        let is_new = known.is_none_or(|known| known.began != at);
+        let is_new = known.is_none_or(|known| apart(known) > ONE_BEGINNING);
         if is_new {
-            self.members.insert(pid, Member { began: at, owner: None });
+            self.members.insert(pid, Member { began: at, parent, owner: None });
+            self.others.take(&pid);
         }
         is_new
     }
@@ -103,18 +123,41 @@ impl Owners {
     /// A process opens a connection.
     pub fn opens(&mut self, process: &Process, at: Timestamp) {
         let member = self.members.entries.get(&process.pid);
-        let began = member.filter(|member| member.owner.is_none()).map(|member| member.began);
-        let owner = began.map(|began| self.assign(process, began, at));
+        let first = member.filter(|member| member.owner.is_none());
+        let began = first.map(|member| (member.began, member.parent));
+        let owner = began.map(|(began, parent)| {
+            self.inherited(process, parent).unwrap_or_else(|| self.assign(process, began, at))
+        });
         if let (Some(owner), Some(member)) = (owner, self.members.entries.get_mut(&process.pid)) {
             member.owner = Some(owner);
         }
         let owner = self.of(process.pid);
+        if !owner.is_whole() {
+            self.others.insert(process.pid, ());
+        }
         let instance = self.instances.entry(Program::of(process));
         match &mut instance.newest {
             Some(newest) if owner == Owner::Generation(newest.number) => newest.active = at,
-            // One of a generation before stays what it was.
-            _ if matches!(owner, Owner::Generation(_)) => {}
-            _ => instance.others_active = Some(at),
+            newest => match (owner, newest) {
+                // One of a generation before may open the last of its connections.
+                (Owner::Generation(before), Some(newest)) => {
+                    if at.since(newest.began) > TOGETHER {
+                        self.mixed.insert(before, ());
+                        self.mixed.insert(newest.number, ());
+                    }
+                }
+                _ => instance.others_active = Some(at),
+            },
+        }
+    }
+
+    /// Whose it is by its parent, where that has opened connections itself.
+    fn inherited(&self, process: &Process, parent: u32) -> Option<Owner> {
+        let of_parent = self.members.entries.get(&parent).and_then(|member| member.owner);
+        let is_other = self.others.entries.contains_key(&parent);
+        match of_parent {
+            Some(owner) if owner.is_whole() => Some(owner),
+            of_parent => (is_other || of_parent.is_some()).then_some(Owner::Process(process.pid)),
         }
     }
 
@@ -140,8 +183,13 @@ impl Owners {
     /// Whose the sessions of this process are.
     #[must_use]
     pub fn of(&self, pid: u32) -> Owner {
-        let member = self.members.entries.get(&pid);
-        member.and_then(|member| member.owner).unwrap_or(Owner::Process(pid))
+        let owner = self.members.entries.get(&pid).and_then(|member| member.owner);
+        match owner {
+            Some(Owner::Generation(number)) if self.mixed.entries.contains_key(&number) => {
+                Owner::Process(pid)
+            }
+            owner => owner.unwrap_or(Owner::Process(pid)),
+        }
     }
 }
 
@@ -152,6 +200,8 @@ mod tests {
     /// What happens, in tenths of a second.
     enum Step {
         Began(u32, u64),
+        /// By the parent.
+        Forked(u32, u32, u64),
         Opens(u32, u64),
     }
 
@@ -166,7 +216,7 @@ mod tests {
     #[test]
     fn who_shares_sessions() {
         use Owner::{Generation as G, Process as P};
-        use Step::{Began, Opens};
+        use Step::{Began, Forked, Opens};
         type Case<'c> = (&'c str, &'c [Step], &'c [(u32, Owner)]);
         let cases: &[Case<'_>] = &[
             ("older than the watch", &[Opens(1, 5), Opens(2, 5)], &[(1, P(1)), (2, P(2))]),
@@ -196,6 +246,39 @@ mod tests {
                 &[Opens(1, 50), Began(2, 60), Opens(1, 75), Opens(2, 80)],
                 &[(1, P(1)), (2, P(2))],
             ),
+            (
+                "a worker in place of another that is busy at once",
+                &[Began(1, 10), Opens(1, 50), Began(2, 60), Opens(2, 61), Opens(1, 75)],
+                &[(1, P(1)), (2, P(2))],
+            ),
+            (
+                "a reload after that",
+                &[
+                    Began(1, 10),
+                    Opens(1, 50),
+                    Began(2, 60),
+                    Opens(2, 61),
+                    Opens(1, 75),
+                    Began(3, 90),
+                    Opens(3, 91),
+                ],
+                &[(3, G(3))],
+            ),
+            (
+                "a child of one that opens connections",
+                &[Began(1, 10), Opens(1, 20), Forked(2, 1, 60), Opens(2, 70)],
+                &[(1, G(1)), (2, G(1))],
+            ),
+            (
+                "a child of one that opened some before the watch",
+                &[Opens(1, 20), Forked(2, 1, 60), Opens(2, 70)],
+                &[(1, P(1)), (2, P(2))],
+            ),
+            (
+                "a child of one that opens none",
+                &[Began(1, 10), Forked(2, 1, 60), Opens(2, 70)],
+                &[(2, G(1))],
+            ),
             ("said twice", &[Began(1, 10), Opens(1, 50), Began(1, 10), Opens(1, 90)], &[(1, G(1))]),
             (
                 "another with its number",
@@ -207,7 +290,8 @@ mod tests {
             let mut owners = Owners::new(10);
             for step in *steps {
                 match *step {
-                    Began(pid, tenths) => drop(owners.began(pid, at(tenths))),
+                    Began(pid, tenths) => drop(owners.began(pid, 0, at(tenths))),
+                    Forked(pid, parent, tenths) => drop(owners.began(pid, parent, at(tenths))),
                     Opens(pid, tenths) => owners.opens(&process(pid), at(tenths)),
                 }
             }
@@ -225,10 +309,23 @@ mod tests {
             Process { pid, name: name.into(), cgroup_id }
         });
         for process in &processes {
-            owners.began(process.pid, at(10));
+            owners.began(process.pid, 0, at(10));
             owners.opens(process, at(20));
         }
         let owners = processes.map(|process| owners.of(process.pid));
         assert_eq!(owners, [1, 2, 3].map(Owner::Generation));
+    }
+
+    /// Two readings of one beginning differ by the time between two clocks.
+    #[test]
+    fn a_beginning_that_is_read_again_is_no_other() {
+        let mut owners = Owners::new(10);
+        assert!(owners.began(1, 0, at(10)));
+        owners.opens(&process(1), at(20));
+        let again = Timestamp(at(10).0 - 30_000_000);
+        assert!(!owners.began(1, 0, again), "the same process");
+        owners.opens(&process(1), at(300));
+        assert_eq!(owners.of(1), Owner::Generation(1));
+        assert!(owners.began(1, 0, at(40)), "another one");
     }
 }

@@ -24,7 +24,7 @@ fn of(pid: u32, mut events: Vec<Event>) -> Vec<Event> {
 
 fn began(pid: u32, events: &[Event], before: Duration) -> Event {
     let at = events[0].at().0 - u64::try_from(before.as_nanos()).unwrap();
-    Event::Began { pid, at: Timestamp(at) }
+    Event::Began { pid, parent: 0, at: Timestamp(at) }
 }
 
 #[test]

@@ -268,7 +268,7 @@ impl<'a> Decoder<'a> {
                 Event::Closed { connection, at, cause }
             }
             7 => Event::Lost { connection, at },
-            11 => Event::Began { pid: u32::from(first & 3), at },
+            11 => Event::Began { pid: u32::from(first & 3), parent: u32::from(first >> 2 & 3), at },
             9 | 10 => Event::Library(library_event(&mut self.input, at).0),
             _ => {
                 self.at += u64::from(self.input.byte()) * 1_000_000_000;

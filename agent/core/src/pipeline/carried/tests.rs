@@ -337,3 +337,31 @@ fn a_flight_explains_others_for_as_long_as_a_handshake_is_carried() {
         assert_eq!(handshakes.explains(&own(), 976, at), expected, "after {hour} hours");
     }
 }
+
+/// Which of several handshakes a session rests on is not known: then nor is what it verified, unless all
+/// did.
+#[test]
+fn verification_is_carried_where_all_handshakes_agree_on_it() {
+    use ServerVerified::{No, Unknown, Yes};
+    for (name, seen, expected) in [
+        ("all", vec![(Yes, 1), (Yes, 2)], Yes),
+        ("none", vec![(No, 1), (No, 2)], No),
+        ("not the last", vec![(Yes, 1), (No, 2)], Unknown),
+        ("not the first", vec![(No, 1), (Yes, 2)], Unknown),
+        ("not one between", vec![(Yes, 1), (No, 2), (Yes, 3)], Unknown),
+        ("of the first nobody saw it", vec![(Unknown, 1), (Yes, 2)], Unknown),
+        ("one of which more was said later", vec![(Unknown, 1), (Yes, 1)], Yes),
+    ] {
+        let mut handshakes = FullHandshakes::new(10, DAY);
+        for (server_verified, hour) in seen {
+            let verdict = verdict(ClientAuth::Presented, Outcome::Established);
+            let full = full(Verdict { server_verified, ..verdict }, hour);
+            handshakes.learn(begun(own()), full, Some(false), None);
+        }
+        let origin = Origin::Process(Process { pid: 7, name: "nginx".into(), cgroup_id: 1 });
+        let at = Timestamp(4 * HOUR);
+        let carried = handshakes.carry(&resumed(own()), &origin, Outcome::Established, at);
+        let carried = carried.map(|full| full.verdict.server_verified);
+        assert_eq!(carried, Ok(expected), "{name}");
+    }
+}

@@ -7,11 +7,12 @@ use super::{
     uses::{Doubt, Uses},
 };
 use crate::{
-    model::{ClientAuth, Reason, Timestamp},
+    model::{ClientAuth, Reason, ServerVerified, Timestamp},
     pipeline::{
         bounded::Bounded,
         session::{SessionKey, SessionScope},
     },
+    report::Verdict,
     tls::flights::CertificateFlight,
 };
 
@@ -138,8 +139,21 @@ impl Unnamed {
         match (may_be.len(), at.since(full.at) > self.max_age) {
             (2.., _) => Err(Reason::Ambiguous),
             (_, true) => Err(Reason::ResumedUnseen),
-            (_, false) => Ok(full),
+            (_, false) if self.agrees_on_verification(key, &full) => Ok(full),
+            (_, false) => {
+                let verdict = Verdict { server_verified: ServerVerified::Unknown, ..full.verdict };
+                Ok(Arc::new(Full { verdict, ..(*full).clone() }))
+            }
         }
+    }
+
+    /// Whether every handshake that the session may rest on says what this one says of verification.
+    fn agrees_on_verification(&self, key: &SessionKey, full: &Full) -> bool {
+        let uses = key.scopes().filter_map(|scope| self.uses.entries.get(&scope));
+        let mut alike = uses.filter_map(|uses| uses.of(full.verdict.client_auth));
+        let says =
+            |known: &Arc<Full>| known.verdict.server_verified == full.verdict.server_verified;
+        alike.all(|one| !one.is_verified_otherwise && one.full.as_ref().is_none_or(says))
     }
 
     /// Notes how long a flight is that shows a certificate: it explains those that are in doubt.

@@ -18,6 +18,8 @@ pub struct Use {
     pub tickets: TicketLengths,
     /// The last full handshake among those that began them.
     pub full: Option<Arc<Full>>,
+    /// Not all of these say the same of the upstream's verification.
+    pub is_verified_otherwise: bool,
 }
 
 /// The sessions of a scope, by what their handshakes showed.
@@ -47,7 +49,7 @@ impl Uses {
     pub fn unknown_since(unknown: Option<Timestamp>) -> Self {
         let mut uses = Self::default();
         *uses.slot(ClientAuth::Unknown) =
-            unknown.map(|at| Use { at, tickets: TicketLengths::ANY, full: None });
+            unknown.map(|at| Use { at, tickets: TicketLengths::ANY, ..Use::default() });
         uses
     }
 
@@ -83,9 +85,14 @@ impl Uses {
 
     /// This full handshake is the last of its kind, unless a later one is known.
     pub fn speak(&mut self, full: &Arc<Full>) {
-        if let Some(of_kind) = self.slot(full.verdict.client_auth)
-            && of_kind.full.as_ref().is_none_or(|known| known.at <= full.at)
-        {
+        let Some(of_kind) = self.slot(full.verdict.client_auth) else { return };
+        let is_other = |known: &Arc<Full>| {
+            // What is said again of one handshake is said better.
+            (known.at, known.process) != (full.at, full.process)
+                && known.verdict.server_verified != full.verdict.server_verified
+        };
+        of_kind.is_verified_otherwise |= of_kind.full.as_ref().is_some_and(is_other);
+        if of_kind.full.as_ref().is_none_or(|known| known.at <= full.at) {
             of_kind.full = Some(full.clone());
         }
     }
