@@ -16,6 +16,8 @@ const WAIT: Duration = Duration::from_secs(20);
 /// Rows and map lines the page draws at once; see `table.js` and `map.js`.
 const TABLE_PAGE: u64 = 200;
 const MAP_HOPS: u64 = 30;
+/// Certificates that the page lists; see `inventory.js`.
+const CERTIFICATES_SHOWN: u64 = 50;
 /// WebDriver's names of keys.
 const ENTER: char = '\u{e007}';
 const ESCAPE: char = '\u{e00c}';
@@ -150,6 +152,41 @@ fn filter_sort_and_detail_by_keyboard() -> anyhow::Result<()> {
         "byId('detail-body').textContent.includes('Certificate of the proxy')",
     )?;
     page.screenshot("detail-mtls")?;
+    assert_eq!(page.browser.complaints()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn certificates_and_cryptography_of_the_hops_that_are_shown() -> anyhow::Result<()> {
+    let test = "certificates_and_cryptography_of_the_hops_that_are_shown";
+    let Some(page) = Page::open(test, 300)? else { return Ok(()) };
+    let rows = "document.querySelectorAll('#certificates tr').length";
+    page.wait_for("certificates", &format!("{rows} > 0"))?;
+    assert_eq!(page.number(rows)?, CERTIFICATES_SHOWN);
+    let ends =
+        "[...document.querySelectorAll('#certificates tr')].map((row) => row.cells[3].textContent)";
+    assert_eq!(page.value(&format!("{ends}.join() === {ends}.sort().join()"))?, true);
+    let all = page.number("certificatesInUse([...store.hops.values()]).length")?;
+    let note = page.value("byId('certificates-note').textContent")?.to_string();
+    assert!(all > CERTIFICATES_SHOWN && note.contains(&all.to_string()), "of {all}: {note}");
+
+    // One certificate is in use on every mutual hop; each hop is one of the share it has.
+    let mutual = "[...store.hops.values()].filter((hop) => hop.client_certificate).length";
+    let widest =
+        "Math.max(...certificatesInUse([...store.hops.values()]).map(({ hops }) => hops.size))";
+    assert_eq!(page.number(widest)?, page.number(mutual)?);
+    let using = "[...store.hops.values()].filter((hop) => hop.cryptography.length > 0).length";
+    let versions = "[...document.querySelectorAll('#cryptography .shares')][0]";
+    let told =
+        format!("[...{versions}.querySelectorAll('meter')].reduce((n, one) => n + one.value, 0)");
+    assert_eq!(page.number(&told)?, page.number(using)?, "each hop speaks one version");
+    page.browser.run("byId('certificates-title').scrollIntoView();")?;
+    page.screenshot("inventory")?;
+
+    page.browser.run("document.querySelector('#certificates button').click();")?;
+    page.wait_for("the hop", "!byId('detail').hidden")?;
+    page.browser.run("closeDetail(); byId('filter').value = 'plaintext'; byId('filter').dispatchEvent(new Event('input'));")?;
+    page.wait_for("nothing of hops that are not shown", &format!("{rows} === 0"))?;
     assert_eq!(page.browser.complaints()?, [""; 0]);
     Ok(())
 }

@@ -10,6 +10,7 @@ function render() {
     const hops = visibleHops();
     renderMap(hops);
     renderTable(hops);
+    renderInventory(hops);
     renderDetail();
   });
 }

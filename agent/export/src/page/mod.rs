@@ -13,6 +13,7 @@ pub const PAGE: &str = concat!(
     include_str!("map.js"),
     include_str!("table.js"),
     include_str!("detail.js"),
+    include_str!("inventory.js"),
     include_str!("live.js"),
     "</script>\n</body>\n</html>\n",
 );
