@@ -37,6 +37,8 @@ mod shared_tests;
 mod stale_tests;
 #[cfg(test)]
 mod tracker_tests;
+#[cfg(test)]
+mod versions_tests;
 
 use hopsight_core::{model::Reason, vocabulary};
 use serde::{Deserialize, Serialize};
