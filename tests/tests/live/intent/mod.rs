@@ -1,7 +1,7 @@
 //! Configurations that are not nginx's: hops carry the configured names, and what a reload changes is
 //! drift until it is mended.
 
-mod apache;
+pub(crate) mod apache;
 mod caddy;
 mod envoy;
 mod haproxy;
