@@ -103,6 +103,9 @@ fn mending(rule: Rule) -> Mending {
         Rule::ChainNotTrusted => {
             No("nobody but its operator knows which authority is the right one")
         }
+        Rule::StatusSaysOtherwise => No(
+            "a controller writes the configuration: the object that it passed over is the one to mend",
+        ),
         Rule::StaleCertificate => No("the file is good: a reload presents what is in it"),
         Rule::AuthenticationTooOld | Rule::SessionOutlivesCertificate => {
             No("the configuration is good: a reload makes full handshakes")
