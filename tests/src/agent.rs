@@ -224,11 +224,23 @@ impl Agent {
     /// # Errors
     /// When the process is gone.
     pub fn resident(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS")
+    }
+
+    /// The most resident memory that it ever had, in bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn peak(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM")
+    }
+
+    fn memory(&self, field: &str) -> anyhow::Result<u64> {
         let path = format!("/proc/{}/status", self.daemon.pid());
         let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-        Ok(kib.context("find VmRSS")? * 1024)
+        Ok(kib.with_context(|| format!("find {field}"))? * 1024)
     }
 
     /// The value of the first series in `/metrics` that begins with `name` and has all `labels`.

@@ -2,7 +2,7 @@
 //! speaks the list and watch protocol over HTTP/1.1 and follows a script.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io::{self, BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -38,6 +38,8 @@ pub enum Reply {
 struct Script {
     lists: VecDeque<Reply>,
     watches: VecDeque<Reply>,
+    /// Objects by the path of their kind, where it has any; other kinds it does not know.
+    kinds: Option<BTreeMap<String, Vec<Value>>>,
     requests: Vec<String>,
 }
 
@@ -59,13 +61,28 @@ impl StandIn {
         lists: impl IntoIterator<Item = Reply>,
         watches: impl IntoIterator<Item = Reply>,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").context("listen")?;
-        let address = listener.local_addr()?;
         let script = Script {
             lists: lists.into_iter().collect(),
             watches: watches.into_iter().collect(),
-            requests: Vec::new(),
+            ..Script::default()
         };
+        Self::follow(script)
+    }
+
+    /// Starts it with these objects, by the path of their kind (`/api/v1/pods`), none of which changes.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn serving(
+        kinds: impl IntoIterator<Item = (&'static str, Vec<Value>)>,
+    ) -> anyhow::Result<Self> {
+        let kinds = kinds.into_iter().map(|(path, objects)| (path.to_owned(), objects));
+        Self::follow(Script { kinds: Some(kinds.collect()), ..Script::default() })
+    }
+
+    fn follow(script: Script) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("listen")?;
+        let address = listener.local_addr()?;
         let stand_in = Self { address, script: Arc::new(Mutex::new(script)), stop: Arc::default() };
         let (script, stop) = (stand_in.script.clone(), stand_in.stop.clone());
         thread::spawn(move || {
@@ -166,6 +183,14 @@ fn serve(connection: &TcpStream, script: &Mutex<Script>, stop: &AtomicBool) -> i
 fn next(script: &Mutex<Script>, request: &str) -> Reply {
     let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
     script.requests.push(request.to_owned());
+    if let Some(kinds) = &script.kinds {
+        let path = request.split([' ', '?']).nth(1).unwrap_or_default();
+        return match kinds.get(path) {
+            None => Reply::Refuse(404, "the server could not find the requested resource"),
+            Some(_) if request.contains("watch=true") => Reply::Watch(Vec::new()),
+            Some(objects) => Reply::List(objects.clone()),
+        };
+    }
     let replies =
         if request.contains("watch=true") { &mut script.watches } else { &mut script.lists };
     let last = replies.len() <= 1;

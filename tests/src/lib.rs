@@ -4,6 +4,7 @@
 //! reads what the upstreams themselves logged, [`agent`] runs the agent under test and [`table`]
 //! compares. Everything that is started is owned by a guard and stops with it.
 
+pub mod admin_stand_in;
 pub mod agent;
 mod alone;
 pub mod api_stand_in;

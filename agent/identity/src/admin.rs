@@ -80,6 +80,19 @@ pub fn ask(pid: u32, door: &Door, path: &str) -> anyhow::Result<Vec<u8>> {
     }
 }
 
+/// Whether somebody can be asked at `door`: by TCP only where the process listens, in our network
+/// namespace.
+#[must_use]
+pub fn is_open(pid: u32, door: &Door) -> bool {
+    match door {
+        Door::Tcp(address) => {
+            let is_ours = is_in_our_network(pid).unwrap_or(false);
+            is_ours && reachable(*address).and_then(|to| listens(pid, to)).unwrap_or(false)
+        }
+        Door::Socket(_) => true,
+    }
+}
+
 /// Whether a process is in the agent's network namespace, so that it can be asked by TCP.
 ///
 /// # Errors
@@ -159,6 +172,12 @@ fn exchange(mut stream: impl Read + Write, host: &str, path: &str) -> anyhow::Re
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // What a timeout of a socket ends with (`SO_RCVTIMEO` of socket(7)).
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
+                bail!("it has said nothing for {} s", STEP.as_secs());
+            }
             Err(error) => return Err(error).context("read the answer"),
         };
         answer.extend_from_slice(&piece[..length]);
@@ -244,7 +263,7 @@ mod tests {
                 true,
                 Err("chunks are broken"),
             ),
-            ("one that hangs", b"HTTP/1.1 200 OK\r\n\r\n{".to_vec(), false, Err("read the answer")),
+            ("one that hangs", b"HTTP/1.1 200 OK\r\n\r\n{".to_vec(), false, Err("said nothing for 1 s")),
             ("one that never ends", vec![b'a'; 40 << 20], true, Err("longer than 32 MiB")),
         ] {
             let found = ask(us, &server(answer, closes), "/config_dump");

@@ -118,35 +118,28 @@ impl CaddyInstance {
         });
         let loaded_at = saved_at.unwrap_or_else(|| UnixTime::from(SystemTime::now()));
         let from = ReadFrom::Proxy { is_pending: false };
-        let refused = match self.door(written.as_ref().map(|(_, config)| config)) {
-            None => None,
-            Some(door) => match admin::ask(pid, &door, QUESTION).and_then(|body| parse(&body)) {
-                Ok(config) => {
-                    let place = format!("{door}{QUESTION}");
-                    let intent = with_files(caddy::read(&config), place.into());
-                    return Ok(Reading { intent, changed_at: None, loaded_at, newest: None, from });
-                }
-                Err(error) => Some(fault(&format!("{door}{QUESTION}"), &error)),
-            },
+        // What is written need not be what runs: it counts only where nobody can be asked.
+        let door = self.door(written.as_ref().map(|(_, config)| config));
+        if let Some(door) = door.filter(|door| admin::is_open(pid, door)) {
+            let place = format!("{door}{QUESTION}");
+            let answer = admin::ask(pid, &door, QUESTION).and_then(|body| parse(&body));
+            let intent = answer.map_err(|error| fault(&place, &error));
+            let intent = intent.and_then(|config| with_files(caddy::read(&config), place.into()));
+            return Ok(Reading { intent, changed_at: None, loaded_at, newest: None, from });
+        }
+        let Some((path, config)) = written else {
+            let text = "its admin interface cannot be asked, and it saved nothing".to_owned();
+            let at = Place { file: format!("process {pid}").into(), line: 0 };
+            let intent = Err(Fault { at, text });
+            let loaded_at = started_at;
+            return Ok(Reading { intent, changed_at: None, loaded_at, newest: None, from });
         };
-        Ok(match (written, refused) {
-            (Some((path, config)), _) => {
-                let is_saved = saved == Some(&path);
-                let changed_at = root.changed_at(&path).ok();
-                let intent = with_files(caddy::read(&config), path);
-                let (loaded_at, from) =
-                    if is_saved { (loaded_at, from) } else { (started_at, ReadFrom::Files) };
-                Reading { intent, changed_at, loaded_at, newest: None, from }
-            }
-            (None, refused) => {
-                let nothing = || {
-                    let text = "it has no admin interface, and saved nothing".to_owned();
-                    Fault { at: Place { file: format!("process {pid}").into(), line: 0 }, text }
-                };
-                let intent = Err(refused.unwrap_or_else(nothing));
-                Reading { intent, changed_at: None, loaded_at: started_at, newest: None, from }
-            }
-        })
+        let is_saved = saved == Some(&path);
+        let changed_at = root.changed_at(&path).ok();
+        let intent = with_files(caddy::read(&config), path);
+        let (loaded_at, from) =
+            if is_saved { (loaded_at, from) } else { (started_at, ReadFrom::Files) };
+        Ok(Reading { intent, changed_at, loaded_at, newest: None, from })
     }
 
     /// Where its admin interface is; `None` if it is switched off.

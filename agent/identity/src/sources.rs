@@ -14,7 +14,7 @@ use super::{
 };
 use crate::source_state::NameSourceState;
 use hopsight_posture::{
-    policy::intent::UpstreamIntent,
+    policy::{intent::UpstreamIntent, status::StatusClaim},
     workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
 };
 
@@ -32,6 +32,9 @@ pub struct SourceOptions {
     /// is as good as root on the node.
     pub cri_socket: Option<PathBuf>,
 }
+
+/// What the Gateway API intends for a hop, and what its objects say to be in force.
+pub type ByGateway = (UpstreamIntent, Vec<StatusClaim>);
 
 /// What the sources say about a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,10 +129,12 @@ impl PodSources {
         self.watch.as_ref()?.as_ref().ok()?.tables().service(address)
     }
 
-    /// What the Gateway API intends for the hop from a Gateway's pod to a Service.
+    /// What the Gateway API intends for the hop from a Gateway's pod to a Service, and says to be in
+    /// force.
     #[must_use]
-    pub fn intent(&self, pod: &PodIdentity, to: &ServicePort) -> Option<UpstreamIntent> {
-        self.watch.as_ref()?.as_ref().ok()?.tables().intent(pod, to)
+    pub fn by_gateway(&self, pod: &PodIdentity, to: &ServicePort) -> Option<ByGateway> {
+        let tables = self.watch.as_ref()?.as_ref().ok()?.tables();
+        Some((tables.intent(pod, to)?, tables.claims(pod, to)))
     }
 
     /// The state of the Kubernetes API, if it is to be asked.

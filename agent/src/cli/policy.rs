@@ -152,6 +152,7 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         server_chain: None,
         revocation: [None; 2],
         newer_elsewhere: None,
+        claims: &[],
         at: UnixTime::default(),
         is_final: true,
         loaded_at: None,

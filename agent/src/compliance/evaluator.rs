@@ -172,8 +172,8 @@ impl Evaluator {
         let since = now - opened_at.elapsed();
         let named = Named::find(report, proxy.as_ref(), &self.proxies);
         let is_other = named.is_other;
-        let Named { ends, upstream, intents, certificate, on_disk, trusts, configured_at, .. } =
-            named;
+        let Named { ends, upstream, intents, certificate, on_disk, trusts, claims, .. } = named;
+        let configured_at = named.configured_at;
         let intents: Vec<&UpstreamIntent> = intents.iter().map(AsRef::as_ref).collect();
         let known = self.exporter.hop(&ends.proxy, &ends.upstream);
         let known = known.map(|hop| hop.context.clone()).unwrap_or_default();
@@ -223,6 +223,7 @@ impl Evaluator {
         seen.had_client_certificate = client_certificate_since.is_some() && !is_other;
         seen.configured_certificate = certificate.as_ref().and_then(|one| one.certificate.as_ref());
         seen.on_disk = on_disk;
+        seen.claims = &claims;
         found.fill(&mut seen);
         if seen.verdict.client_auth == ClientAuth::Presented {
             // Where the handshake was hidden, what is configured is what was presented.

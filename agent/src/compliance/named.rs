@@ -13,6 +13,7 @@ use hopsight_posture::{
         certificate::{CertificateFinding, Trusts},
         intent::{Server, ServerAddress, UpstreamIntent},
         on_disk::OnDisk,
+        status::StatusClaim,
         time::UnixTime,
     },
 };
@@ -31,6 +32,8 @@ pub(super) struct Named<'p> {
     pub(super) on_disk: Option<OnDisk>,
     /// The CA files that it names.
     pub(super) trusts: Option<Arc<Trusts>>,
+    /// What objects of the Gateway API say to be in force for it.
+    pub(super) claims: Vec<StatusClaim>,
     /// Since when the proxy runs the configuration it runs.
     pub(super) configured_at: Option<UnixTime>,
     /// What is intended is known not to be what it runs.
@@ -121,9 +124,10 @@ impl<'p> Named<'p> {
         let name = configured.map(|one| one.target.to_string()).or_else(in_cluster);
         let upstream = stable.or_else(in_cluster);
         // What a Gateway intends for the service goes before what the files say.
-        let by_gateway = proxy
+        let (by_gateway, claims) = proxy
             .zip(service.as_ref())
-            .and_then(|(proxy, service)| proxies.gateway_intent(proxy, service));
+            .and_then(|(proxy, service)| proxies.by_gateway(proxy, service))
+            .unzip();
         let intents = match (by_gateway, configuration) {
             (Some(intent), _) => vec![Cow::Owned(intent)],
             // A worker that is older than the first configuration that was read has another.
@@ -149,6 +153,7 @@ impl<'p> Named<'p> {
             certificate,
             on_disk,
             trusts,
+            claims: claims.unwrap_or_default(),
             configured_at: configured_at(configuration, started_at),
             is_other: configuration.is_some_and(|configuration| configuration.is_other),
         }

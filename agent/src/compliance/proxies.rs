@@ -24,7 +24,7 @@ use super::{
     users::{HopKey, Users},
 };
 use hopsight_core::model::{Process, Timestamp};
-use hopsight_identity::sources::{Lookup, PodSources};
+use hopsight_identity::sources::{ByGateway, Lookup, PodSources};
 use hopsight_posture::{
     hops::labels,
     policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime},
@@ -297,10 +297,10 @@ impl Proxies {
         [Some(destination), remote].into_iter().flatten().find_map(|one| self.sources.service(one))
     }
 
-    /// What the Gateway API intends for the hop from a proxy to a Service; it comes before what the
-    /// data plane's own configuration says, which was made from it.
-    pub(super) fn gateway_intent(&self, proxy: &Proxy, to: &ServicePort) -> Option<UpstreamIntent> {
-        self.sources.intent(proxy.pod()?, to)
+    /// What the Gateway API intends for the hop from a proxy to a Service, and says to be in force; it
+    /// comes before what the data plane's own configuration says, which was made from it.
+    pub(super) fn by_gateway(&self, proxy: &Proxy, to: &ServicePort) -> Option<ByGateway> {
+        self.sources.by_gateway(proxy.pod()?, to)
     }
 
     /// Records what has been read and looked up meanwhile.

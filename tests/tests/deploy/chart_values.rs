@@ -16,7 +16,12 @@ fn every_watch_has_its_rights() {
         ("kubernetes: {services: true}", &["pods", "services", "endpointslices"]),
         (
             "kubernetes: {gateway: true}",
-            &["pods", "services", "endpointslices", "backendtlspolicies, gateways"],
+            &[
+                "pods",
+                "services",
+                "endpointslices",
+                "backendtlspolicies, gateways, httproutes, grpcroutes, tlsroutes, tcproutes",
+            ],
         ),
     ] {
         let Some(rendered) = rendered("every_watch_has_its_rights", values) else { return };

@@ -25,14 +25,14 @@ use hopsight_tests::{
 use serde_json::{Value, json};
 
 /// A cgroup like a container's, removed again when it is empty.
-struct PodCgroup {
-    container: PathBuf,
-    uid: String,
-    id: String,
+pub(super) struct PodCgroup {
+    pub(super) container: PathBuf,
+    pub(super) uid: String,
+    pub(super) id: String,
 }
 
 impl PodCgroup {
-    fn create() -> Self {
+    pub(super) fn create() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = u64::from(std::process::id()) << 8 | NEXT.fetch_add(1, Ordering::Relaxed);
         let uid = format!("00000000-0000-4000-8000-{number:012x}");
@@ -139,7 +139,7 @@ impl Scene {
     }
 }
 
-fn component(agent: &Agent, name: &str) -> Value {
+pub(super) fn component(agent: &Agent, name: &str) -> Value {
     let ready = agent.get("/readyz").unwrap();
     assert_eq!(ready.status, 200, "{}", ready.body);
     let json: Value = serde_json::from_str(&ready.body).unwrap();

@@ -5,3 +5,4 @@
 mod agent;
 mod faults;
 mod real;
+mod status;

@@ -116,7 +116,17 @@ fn the_watches_follow_a_real_api_server() {
         &json!([
             resource("", &["pods", "services"]),
             resource("discovery.k8s.io", &["endpointslices"]),
-            resource("gateway.networking.k8s.io", &["backendtlspolicies", "gateways"]),
+            resource(
+                "gateway.networking.k8s.io",
+                &[
+                    "backendtlspolicies",
+                    "gateways",
+                    "httproutes",
+                    "grpcroutes",
+                    "tlsroutes",
+                    "tcproutes"
+                ]
+            ),
         ]),
     );
 

@@ -10,6 +10,7 @@ mod intent;
 mod inventory;
 mod lifecycle;
 mod matrix;
+mod mend;
 mod mid_stream;
 mod ordinary;
 mod outlived;

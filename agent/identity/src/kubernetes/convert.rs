@@ -11,7 +11,6 @@ use kube::{
 use serde::Deserialize;
 
 use hopsight_posture::workload::{
-    gateway::{BackendTlsPolicy, Gateway, PolicyTarget},
     pod::{Owner, PodSource, workload_of_owner},
     pods::{PodRecord, container_id, identity},
     services::{ObjectName, ServiceRecord, SliceRecord},
@@ -136,112 +135,6 @@ fn some_name(name: Option<Arc<str>>) -> Option<Arc<str>> {
     name.filter(|name| !name.is_empty())
 }
 
-/// A reference to an object, of whatever namespace.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Reference {
-    group: String,
-    kind: String,
-    namespace: Option<String>,
-    name: String,
-    section_name: Option<Arc<str>>,
-}
-
-/// A BackendTLSPolicy.
-pub(super) type Policy = Object<PolicySpec, PolicyStatus>;
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct PolicySpec {
-    target_refs: Vec<Reference>,
-    validation: Validation,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Validation {
-    ca_certificate_refs: Vec<Reference>,
-    well_known_ca_certificates: Option<String>,
-    hostname: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PolicyStatus {
-    ancestors: Vec<Ancestor>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Ancestor {
-    conditions: Vec<Condition>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-}
-
-/// `None` for a policy that every controller that looked at it refused.
-pub(super) fn policy(policy: Policy) -> Option<BackendTlsPolicy> {
-    let ancestors = policy.status.unwrap_or_default().ancestors;
-    let refused = |ancestor: &Ancestor| {
-        ancestor.conditions.iter().any(|one| one.kind == "Accepted" && one.status == "False")
-    };
-    if !ancestors.is_empty() && ancestors.iter().all(refused) {
-        return None;
-    }
-    let (namespace, _) = name_of(&policy.metadata);
-    let PolicySpec { target_refs, validation } = policy.spec;
-    let of_ca = |ca: &Reference| format!("{} {namespace}/{}", ca.kind, ca.name);
-    Some(BackendTlsPolicy {
-        targets: target_refs
-            .into_iter()
-            .filter(|target| target.group.is_empty() && target.kind == "Service")
-            .map(|target| PolicyTarget { service: target.name.into(), port: target.section_name })
-            .collect(),
-        hostname: validation.hostname,
-        trusted: validation
-            .ca_certificate_refs
-            .first()
-            .map(of_ca)
-            .or(validation.well_known_ca_certificates),
-    })
-}
-
-/// A Gateway.
-pub(super) type GatewayObject = Object<GatewaySpec, NotUsed>;
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct GatewaySpec {
-    tls: GatewayTls,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct GatewayTls {
-    backend: GatewayBackendTls,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct GatewayBackendTls {
-    client_certificate_ref: Option<Reference>,
-}
-
-pub(super) fn gateway(gateway: GatewayObject) -> Gateway {
-    let (namespace, _) = name_of(&gateway.metadata);
-    let client_certificate = gateway.spec.tls.backend.client_certificate_ref.map(|reference| {
-        let namespace = reference.namespace.as_deref().unwrap_or(&namespace);
-        format!("Secret {namespace}/{}", reference.name)
-    });
-    Gateway { client_certificate }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
@@ -304,33 +197,5 @@ mod tests {
         let found = slice(object(value)).unwrap();
         assert_eq!(found.ports, [(8443, Some("https".into())), (80, None)]);
         assert_eq!(&*found.service, "payments");
-    }
-
-    #[test]
-    fn policies_of_the_gateway_api() {
-        let spec = json!({
-            "targetRefs": [{"group": "", "kind": "Service", "name": "payments", "sectionName": "https"},
-                           {"group": "example.org", "kind": "Other", "name": "x"}],
-            "validation": {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
-                           "hostname": "payments.test"}
-        });
-        let accepted = |status: &str| {
-            json!({"metadata": {"name": "p", "namespace": "shop"}, "spec": spec, "status":
-                {"ancestors": [{"ancestorRef": {"name": "edge"}, "controllerName": "example.org/c",
-                                "conditions": [{"type": "Accepted", "status": status}]}]}})
-        };
-        let found = policy(object(accepted("True"))).unwrap();
-        assert_eq!(found.targets.len(), 1);
-        assert_eq!(found.trusted.as_deref(), Some("ConfigMap shop/ca"));
-        assert_eq!(policy(object(accepted("False"))), None);
-        let value = json!({
-            "metadata": {"name": "edge", "namespace": "shop"},
-            "spec": {"gatewayClassName": "nginx", "listeners": [],
-                     "tls": {"backend": {"clientCertificateRef": {"kind": "Secret", "name": "client"}}}}
-        });
-        let found = gateway(object(value));
-        assert_eq!(found.client_certificate.as_deref(), Some("Secret shop/client"));
-        let bare = json!({"metadata": {"name": "edge"}, "spec": {"listeners": []}});
-        assert_eq!(gateway(object(bare)), Gateway::default());
     }
 }

@@ -8,6 +8,10 @@
 mod board;
 #[cfg(feature = "kubernetes")]
 mod convert;
+#[cfg(feature = "kubernetes")]
+mod follow;
+#[cfg(feature = "kubernetes")]
+mod gateway;
 #[cfg_attr(not(feature = "kubernetes"), path = "watch_absent.rs")]
 mod watch;
 
@@ -21,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::watch::Watch;
 use hopsight_posture::{
-    policy::intent::UpstreamIntent,
+    policy::{intent::UpstreamIntent, status::StatusClaim},
     workload::{
         gateway::GatewayTable,
         pod::PodIdentity,
@@ -46,7 +50,8 @@ pub struct KubernetesOptions {
     /// Watch the Services and EndpointSlices of the whole cluster, to name upstreams. For small
     /// clusters: every agent does it.
     pub services: bool,
-    /// Watch BackendTLSPolicies and Gateways, as what is intended; implies `services`.
+    /// Watch BackendTLSPolicies, Gateways and routes, as what is intended and said to be in force;
+    /// implies `services`.
     pub gateway: bool,
 }
 
@@ -100,5 +105,12 @@ impl SharedTables {
     pub fn intent(&self, pod: &PodIdentity, to: &ServicePort) -> Option<UpstreamIntent> {
         let gateway = (pod.namespace.clone(), pod.gateway.clone()?);
         self.lock().gateways.intent(&gateway, to)
+    }
+
+    /// What objects of the Gateway API say to be in force for that hop.
+    #[must_use]
+    pub fn claims(&self, pod: &PodIdentity, to: &ServicePort) -> Vec<StatusClaim> {
+        let Some(gateway) = pod.gateway.clone() else { return Vec::new() };
+        self.lock().gateways.claims(&(pod.namespace.clone(), gateway), to)
     }
 }

@@ -8,29 +8,24 @@ use std::{
 };
 
 use anyhow::Context as _;
-use futures_util::{StreamExt as _, future, pin_mut};
+use futures_util::{future, pin_mut};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
-    Api, Client, Config, Resource,
+    Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
-use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::{
     KubernetesOptions, SharedTables,
     board::Board,
     convert::{self, kind, name_of},
+    follow::{Named, follow, follow_if_served, named},
+    gateway,
 };
 use crate::source_state::NameSourceState;
-use hopsight_posture::workload::services::ObjectName;
 
-/// Objects per page of a listing.
-const PAGE: u32 = 250;
 /// Pause between attempts to find the API server's address and credentials.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -124,9 +119,11 @@ async fn run(options: KubernetesOptions, tables: SharedTables, board: Board) {
     };
     let gateway = async {
         if gateway {
-            future::join(
+            let routes = ROUTES.iter().map(|route| watch_routes(route, &client, &tables, &board));
+            future::join3(
                 watch_policies(&client, &tables, &board),
                 watch_gateways(&client, &tables, &board),
+                future::join_all(routes),
             )
             .await;
         }
@@ -229,12 +226,12 @@ async fn watch_slices(client: &Client, tables: &SharedTables, board: &Board) {
 
 async fn watch_policies(client: &Client, tables: &SharedTables, board: &Board) {
     let resource = kind("gateway.networking.k8s.io", "v1", "BackendTLSPolicy");
-    let api: Api<convert::Policy> = Api::all_with(client.clone(), &resource);
+    let api: Api<gateway::Policy> = Api::all_with(client.clone(), &resource);
     let mut names = HashSet::new();
     follow("backendtlspolicies", api, &resource, watcher::Config::default(), board, |event| {
         let gateways = &mut tables.lock().gateways;
-        match named(event, &mut names, |policy: &convert::Policy| name_of(&policy.metadata)) {
-            Named::Set(name, policy) => gateways.set_policy(name, convert::policy(policy)),
+        match named(event, &mut names, |policy: &gateway::Policy| name_of(&policy.metadata)) {
+            Named::Set(name, policy) => gateways.set_policy(name, gateway::policy(policy)),
             Named::Remove(name) => gateways.set_policy(name, None),
             Named::Listed(names) => gateways.retain_policies(&names),
             Named::Nothing => {}
@@ -245,12 +242,12 @@ async fn watch_policies(client: &Client, tables: &SharedTables, board: &Board) {
 
 async fn watch_gateways(client: &Client, tables: &SharedTables, board: &Board) {
     let resource = kind("gateway.networking.k8s.io", "v1", "Gateway");
-    let api: Api<convert::GatewayObject> = Api::all_with(client.clone(), &resource);
+    let api: Api<gateway::GatewayObject> = Api::all_with(client.clone(), &resource);
     let mut names = HashSet::new();
     follow("gateways", api, &resource, watcher::Config::default(), board, |event| {
         let gateways = &mut tables.lock().gateways;
-        match named(event, &mut names, |one: &convert::GatewayObject| name_of(&one.metadata)) {
-            Named::Set(name, one) => gateways.set_gateway(name, Some(convert::gateway(one))),
+        match named(event, &mut names, |one: &gateway::GatewayObject| name_of(&one.metadata)) {
+            Named::Set(name, one) => gateways.set_gateway(name, Some(gateway::gateway(one))),
             Named::Remove(name) => gateways.set_gateway(name, None),
             Named::Listed(names) => gateways.retain_gateways(&names),
             Named::Nothing => {}
@@ -259,82 +256,39 @@ async fn watch_gateways(client: &Client, tables: &SharedTables, board: &Board) {
     .await;
 }
 
-/// A change of an object that is kept by its name.
-enum Named<K> {
-    Set(ObjectName, K),
-    Remove(ObjectName),
-    /// The names of a listing that is complete; what is not among them is gone.
-    Listed(HashSet<ObjectName>),
-    Nothing,
-}
-
-fn named<K>(
-    event: Event<K>,
-    listed: &mut HashSet<ObjectName>,
-    name: impl Fn(&K) -> ObjectName,
-) -> Named<K> {
-    match event {
-        Event::Init => {
-            listed.clear();
-            Named::Nothing
-        }
-        Event::InitApply(object) => {
-            let name = name(&object);
-            listed.insert(name.clone());
-            Named::Set(name, object)
-        }
-        Event::InitDone => Named::Listed(std::mem::take(listed)),
-        Event::Apply(object) => Named::Set(name(&object), object),
-        Event::Delete(object) => Named::Remove(name(&object)),
-    }
-}
-
-/// Lists and watches one kind of object forever. What was listed stays known while the API server
-/// does not answer.
-async fn follow<K>(
+/// A kind of route, in one version of the API.
+struct RouteKind {
+    kind: &'static str,
+    version: &'static str,
+    /// What it is called in the state of the watches, and among the routes that are known.
     what: &'static str,
-    api: Api<K>,
-    _kind: &K::DynamicType,
-    config: watcher::Config,
-    board: &Board,
-    mut take: impl FnMut(Event<K>),
-) where
-    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
-{
-    board.starts(what);
-    // Without back-off an error would be asked for again at once, and forever.
-    let events = watcher(api, config.page_size(PAGE)).default_backoff();
-    pin_mut!(events);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                let shows_it_works =
-                    matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_));
-                take(event);
-                if shows_it_works {
-                    board.works(what);
-                }
-            }
-            // What was watched is too old for the server (410 Gone): listing again is routine.
-            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
-                tracing::debug!(what, "listing again: {status}");
-            }
-            Err(error) => board.fails(what, words(&error)),
-        }
-    }
 }
 
-/// An error with its causes, on one line.
-fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
+/// Not every cluster has all of them: what is not served is no fault.
+const ROUTES: [RouteKind; 5] = [
+    RouteKind { kind: "HTTPRoute", version: "v1", what: "httproutes" },
+    RouteKind { kind: "GRPCRoute", version: "v1", what: "grpcroutes" },
+    RouteKind { kind: "TLSRoute", version: "v1", what: "tlsroutes" },
+    // Of clusters before version 1.5 of the Gateway API.
+    RouteKind { kind: "TLSRoute", version: "v1alpha2", what: "tlsroutes v1alpha2" },
+    RouteKind { kind: "TCPRoute", version: "v1alpha2", what: "tcproutes" },
+];
+
+async fn watch_routes(route: &RouteKind, client: &Client, tables: &SharedTables, board: &Board) {
+    let RouteKind { kind: of, version, what } = *route;
+    let resource = kind("gateway.networking.k8s.io", version, of);
+    let api: Api<gateway::RouteObject> = Api::all_with(client.clone(), &resource);
+    let mut names = HashSet::new();
+    // The same route may be known in several versions.
+    let key = |name| (of, version, name);
+    follow_if_served(what, api, &resource, board, |event| {
+        let gateways = &mut tables.lock().gateways;
+        match named(event, &mut names, |one: &gateway::RouteObject| name_of(&one.metadata)) {
+            Named::Set(name, one) => gateways.set_route(key(name), Some(gateway::route(one))),
+            Named::Remove(name) => gateways.set_route(key(name), None),
+            Named::Listed(names) => gateways.retain_routes((of, version), &names),
+            Named::Nothing => {}
         }
-        cause = inner.source();
-    }
-    text.replace(['\n', '\r'], " ")
+    })
+    .await;
 }

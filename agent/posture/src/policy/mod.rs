@@ -24,6 +24,7 @@ pub mod nginx;
 pub mod observation;
 pub mod on_disk;
 pub mod rules;
+pub mod status;
 pub mod suggest;
 pub mod time;
 pub mod traefik;

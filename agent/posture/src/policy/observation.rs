@@ -15,6 +15,7 @@ use super::{
     identities::Newer,
     on_disk::OnDisk,
     rules::{Subject, parse_version},
+    status::StatusClaim,
     time::UnixTime,
 };
 
@@ -71,6 +72,8 @@ pub struct Observation<'a> {
     pub revocation: [Option<&'a Revocation>; 2],
     /// Who presents a newer certificate of the upstream's identity, if anybody does.
     pub newer_elsewhere: Option<Newer>,
+    /// What objects of the Kubernetes API say to be in force for the hop.
+    pub claims: &'a [StatusClaim],
     /// When the connection was opened.
     pub at: UnixTime,
     /// The last that is said of this connection.
@@ -119,6 +122,7 @@ impl<'a> Observation<'a> {
             server_chain: None,
             revocation: [None; 2],
             newer_elsewhere: None,
+            claims: &[],
             at,
             is_final: report.is_final,
             loaded_at: None,

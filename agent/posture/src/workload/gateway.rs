@@ -1,14 +1,22 @@
-//! What the Gateway API intends for the hops behind a Gateway: BackendTLSPolicy, and the client
-//! certificate that the Gateway presents to its backends. Pure.
+//! What the Gateway API intends for the hops behind a Gateway, and what it says to be in force there:
+//! BackendTLSPolicy, the client certificate that the Gateway presents to its backends, and the routes to
+//! these. Pure.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use super::services::{ObjectName, ServicePort};
-use crate::policy::intent::{
-    Place, Route, Scheme, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent,
+use super::{
+    services::{ObjectName, ServicePort},
+    standing::{self, Standing},
+};
+use crate::policy::{
+    intent::{Place, Route, Scheme, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent},
+    status::{Promise, StatusClaim},
 };
 
 /// Objects of each kind kept at most.
@@ -23,23 +31,50 @@ pub struct PolicyTarget {
     pub port: Option<Arc<str>>,
 }
 
-/// What is kept of a BackendTLSPolicy (`gateway.networking.k8s.io/v1`).
+/// A name that a backend's certificate may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectName {
+    /// A host name.
+    Hostname(String),
+    /// A URI, such as a SPIFFE ID.
+    Uri(String),
+}
+
+/// What is kept of a BackendTLSPolicy (`gateway.networking.k8s.io/v1`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackendTlsPolicy {
     /// What it is for.
     pub targets: Vec<PolicyTarget>,
     /// Name that is sent as SNI, and that the certificate has to be for unless `names` says others.
     pub hostname: String,
+    /// Names of which the certificate has to have one (`subjectAltNames`), instead of `hostname`.
+    pub names: Vec<SubjectName>,
     /// Where the trusted CA certificates are, such as `ConfigMap shop/ca`; `System` for those of the
     /// system.
     pub trusted: Option<String>,
+    /// What controllers say of it.
+    pub standings: Vec<Standing>,
 }
+
+/// What is kept of a route, of whatever kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendRoute {
+    /// Services that it leads to, and the port; any port without.
+    pub backends: Vec<(ObjectName, Option<u16>)>,
+    /// What controllers say of it.
+    pub standings: Vec<Standing>,
+}
+
+/// Kind, version of the API and name of a route.
+pub type RouteName = (&'static str, &'static str, ObjectName);
 
 /// What is kept of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gateway {
     /// `spec.tls.backend.clientCertificateRef`, as `Secret namespace/name`.
     pub client_certificate: Option<String>,
+    /// What its controller says of it.
+    pub standing: Option<Standing>,
 }
 
 /// The objects of the Gateway API that say something of TLS behind a Gateway.
@@ -47,6 +82,8 @@ pub struct Gateway {
 pub struct GatewayTable {
     policies: HashMap<ObjectName, BackendTlsPolicy>,
     gateways: HashMap<ObjectName, Gateway>,
+    /// In order, so that an answer does not change by itself.
+    routes: BTreeMap<RouteName, BackendRoute>,
 }
 
 impl GatewayTable {
@@ -81,14 +118,35 @@ impl GatewayTable {
         self.gateways.retain(|name, _| names.contains(name));
     }
 
-    /// What is intended for the hop from the Gateway `gateway` to a Service; `None` where no policy
-    /// is for it: then the Gateway API leaves it to the implementation.
-    #[must_use]
-    pub fn intent(&self, gateway: &ObjectName, to: &ServicePort) -> Option<UpstreamIntent> {
+    /// Adds a route, or replaces or (with `None`) removes it.
+    pub fn set_route(&mut self, name: RouteName, route: Option<BackendRoute>) {
+        match route {
+            Some(route) if self.routes.len() < MAX_OBJECTS || self.routes.contains_key(&name) => {
+                self.routes.insert(name, route);
+            }
+            _ => drop(self.routes.remove(&name)),
+        }
+    }
+
+    /// Forgets every route of this kind and version that is not among `names`.
+    pub fn retain_routes(&mut self, kind: (&str, &str), names: &HashSet<ObjectName>) {
+        self.routes
+            .retain(|(of, version, name), _| (*of, *version) != kind || names.contains(name));
+    }
+
+    /// The policy that is for the hop from a Gateway to a Service.
+    fn policy(
+        &self,
+        gateway: &ObjectName,
+        to: &ServicePort,
+    ) -> Option<(&ObjectName, &BackendTlsPolicy)> {
         // A policy for the port comes before one for the whole Service; of equals the first by
         // name, so that the answer does not change by itself.
         let mut found: Option<(bool, &ObjectName, &BackendTlsPolicy)> = None;
-        for (name, policy) in self.policies.iter().filter(|(name, _)| name.0 == to.namespace) {
+        let in_namespace = self.policies.iter().filter(|(name, _)| name.0 == to.namespace);
+        let is_refused =
+            |policy: &BackendTlsPolicy| standing::is_refused(&policy.standings, gateway);
+        for (name, policy) in in_namespace.filter(|(_, policy)| !is_refused(policy)) {
             for target in policy.targets.iter().filter(|target| target.service == to.service) {
                 let for_port = target.port.is_some();
                 let fits = !for_port || target.port == to.port_name;
@@ -100,8 +158,70 @@ impl GatewayTable {
                 }
             }
         }
-        let (_, name, policy) = found?;
+        found.map(|(_, name, policy)| (name, policy))
+    }
+
+    /// What objects promise of the hop from the Gateway `gateway` to a Service, by their status. Where
+    /// no policy is for it nothing is promised.
+    #[must_use]
+    pub fn claims(&self, gateway: &ObjectName, to: &ServicePort) -> Vec<StatusClaim> {
+        let Some((name, policy)) = self.policy(gateway, to) else { return Vec::new() };
+        let claim = |kind, name, standing: &Standing, promise| StatusClaim {
+            object: place(kind, name),
+            condition: standing.words(),
+            promise,
+        };
+        let mut claims = Vec::new();
+        if let Some(standing) = standing::in_force(&policy.standings, gateway) {
+            let by_policy = |promise| claim("BackendTLSPolicy", name, standing, promise);
+            claims.extend([Promise::Tls, Promise::Verification].map(by_policy));
+        } else if !standing::is_told(&policy.standings, gateway)
+            && let Some(((kind, _, route), standing)) = self.route(gateway, to)
+        {
+            // Whoever passes a policy over says nothing of it, and of the route that all is well.
+            let StatusClaim { object, condition, promise } =
+                claim(kind, route, standing, Promise::Tls);
+            let condition =
+                format!("{condition}, {} is for its backend", place("BackendTLSPolicy", name));
+            claims.push(StatusClaim { object, condition, promise });
+        }
+        let of_gateway = self.gateways.get(gateway);
+        let of_gateway = of_gateway.filter(|one| one.client_certificate.is_some());
+        let standing = of_gateway.and_then(|one| one.standing.as_ref());
+        if let Some(standing) = standing.filter(|standing| standing.is_in_force()) {
+            claims.push(claim("Gateway", gateway, standing, Promise::ClientCertificate));
+        }
+        claims
+    }
+
+    /// A route that is in force for a Gateway and leads to a Service.
+    fn route(&self, gateway: &ObjectName, to: &ServicePort) -> Option<(&RouteName, &Standing)> {
+        let leads = |route: &BackendRoute| {
+            route.backends.iter().any(|((namespace, name), port)| {
+                *namespace == to.namespace
+                    && *name == to.service
+                    && port.is_none_or(|port| port == to.port)
+            })
+        };
+        self.routes
+            .iter()
+            .filter(|(_, route)| leads(route))
+            .find_map(|(name, route)| Some((name, standing::in_force(&route.standings, gateway)?)))
+    }
+
+    /// What is intended for the hop from the Gateway `gateway` to a Service; `None` where no policy
+    /// is for it: then the Gateway API leaves it to the implementation.
+    #[must_use]
+    pub fn intent(&self, gateway: &ObjectName, to: &ServicePort) -> Option<UpstreamIntent> {
+        let (name, policy) = self.policy(gateway, to)?;
         let at = place("BackendTLSPolicy", name);
+        let said = |value| Setting { value, at: at.clone() };
+        let hostname = Text::Literal(policy.hostname.clone());
+        let mut names = policy.names.iter().map(|name| match name {
+            SubjectName::Hostname(name) => Text::Literal(name.clone()),
+            // No host name; that it is held against is known, and not against which.
+            SubjectName::Uri(uri) => Text::Variable(uri.clone()),
+        });
         let certificate =
             self.gateways.get(gateway).and_then(|gateway| gateway.client_certificate.as_ref());
         let tls = TlsIntent {
@@ -115,7 +235,9 @@ impl GatewayTable {
                 .trusted
                 .clone()
                 .map(|value| Setting { value, at: at.clone() }),
-            name: Some(Setting { value: Text::Literal(policy.hostname.clone()), at: at.clone() }),
+            name: Some(said(names.next().unwrap_or_else(|| hostname.clone()))),
+            other_names: names.map(said).collect(),
+            sni: Some(said(hostname)),
             server_name: Some(Setting { value: true, at: at.clone() }),
             ..TlsIntent::default()
         };
@@ -140,63 +262,4 @@ impl GatewayTable {
 /// The object as a place to look at; line 0 stands for all of it.
 fn place(kind: &str, (namespace, name): &ObjectName) -> Place {
     Place { file: format!("{kind} {namespace}/{name}").into(), line: 0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::intent::Stated;
-
-    fn name(name: &str) -> ObjectName {
-        ("shop".into(), name.into())
-    }
-
-    fn policy(service: &str, port: Option<&str>, hostname: &str) -> BackendTlsPolicy {
-        let target = PolicyTarget { service: service.into(), port: port.map(Arc::from) };
-        BackendTlsPolicy {
-            targets: vec![target],
-            hostname: hostname.into(),
-            trusted: Some("ConfigMap shop/ca".into()),
-        }
-    }
-
-    #[test]
-    fn the_policy_for_the_port_comes_first() {
-        let mut table = GatewayTable::default();
-        table.set_policy(name("b"), Some(policy("payments", None, "whole.test")));
-        table.set_policy(name("a"), Some(policy("payments", Some("https"), "port.test")));
-        table.set_policy(name("c"), Some(policy("payments", None, "later.test")));
-        table.set_policy(("other".into(), "a".into()), Some(policy("ledger", None, "x.test")));
-        let secret = Some("Secret shop/edge-client".to_owned());
-        table.set_gateway(name("edge"), Some(Gateway { client_certificate: secret }));
-        for (gateway, service, port_name, expected) in [
-            ("edge", "payments", Some("https"), Some(("port.test", Stated::Yes))),
-            ("edge", "payments", Some("admin"), Some(("whole.test", Stated::Yes))),
-            ("edge", "payments", None, Some(("whole.test", Stated::Yes))),
-            ("unknown", "payments", None, Some(("whole.test", Stated::No))),
-            ("edge", "ledger", None, None),
-        ] {
-            let to = ServicePort {
-                namespace: "shop".into(),
-                service: service.into(),
-                port: 443,
-                port_name: port_name.map(Arc::from),
-            };
-            let intent = table.intent(&name(gateway), &to);
-            let found = intent.as_ref().map(|intent| {
-                assert_eq!((intent.scheme(), intent.verify()), (Scheme::Tls, Stated::Yes));
-                let hostname = intent.routes[0].expected_name().unwrap().literal().unwrap();
-                (hostname, intent.client_certificate())
-            });
-            assert_eq!(found, expected, "{gateway} to {service} {port_name:?}");
-        }
-        let to = ServicePort {
-            namespace: "shop".into(),
-            service: "payments".into(),
-            port: 443,
-            port_name: None,
-        };
-        let at = table.intent(&name("edge"), &to).unwrap().routes[0].at.to_string();
-        assert_eq!(at, "BackendTLSPolicy shop/b");
-    }
 }

@@ -6,3 +6,4 @@ pub mod gateway;
 pub mod pod;
 pub mod pods;
 pub mod services;
+pub mod standing;

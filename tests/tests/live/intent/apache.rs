@@ -1,8 +1,8 @@
 //! Apache's files are read.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use hopsight_tests::{nginx::utf8, process::Daemon, requirement, wait::wait_until};
+use hopsight_tests::{nginx::utf8, pki::Pki, process::Daemon, requirement, wait::wait_until};
 use rustix::process::Signal;
 
 use super::{CHANGE, REMOVED, Scene, UPSTREAM, blamed, is_mutual_by_intent, line_of, write};
@@ -22,22 +22,22 @@ const MODULES: [&str; 9] = [
 
 /// The certificate with its key alone, and what issued it: of several certificates in one file Apache
 /// takes each for one of its own.
-fn certificates(scene: &Scene) -> [String; 2] {
+pub(crate) fn certificates(dir: &Path, pki: &Pki) -> [String; 2] {
     const END: &str = "-----END CERTIFICATE-----\n";
-    let identity = &scene.pki.client;
+    let identity = &pki.client;
     let chain = fs::read_to_string(&identity.chain).unwrap().replace('\r', "");
     let key = fs::read_to_string(&identity.key).unwrap();
     let (own, issuer) = chain.split_at(chain.find(END).unwrap() + END.len());
     [("own.pem", format!("{own}{key}")), ("issuer.pem", issuer.to_owned())].map(|(name, text)| {
-        let path = scene.dir.path().join(name);
+        let path = dir.join(name);
         write(&path, &text);
         utf8(&path).unwrap().to_owned()
     })
 }
 
-/// Its configuration, with or without a client certificate.
-fn configuration(scene: &Scene, is_mutual: bool) -> String {
-    let dir = utf8(scene.dir.path()).unwrap();
+/// What every configuration in this directory begins with.
+pub(crate) fn beginning(dir: &Path) -> String {
+    let dir = utf8(dir).unwrap();
     let mut text = format!(
         "ServerRoot {dir}\nServerName proxy.test\nPidFile {dir}/apache.pid\n\
          DefaultRuntimeDir {dir}\nErrorLog {dir}/apache.log\nUser www-data\nGroup www-data\n\
@@ -46,7 +46,13 @@ fn configuration(scene: &Scene, is_mutual: bool) -> String {
     for name in MODULES {
         text += &format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n");
     }
-    let [own, issuer] = certificates(scene);
+    text
+}
+
+/// Its configuration, with or without a client certificate.
+fn configuration(scene: &Scene, is_mutual: bool) -> String {
+    let text = beginning(scene.dir.path());
+    let [own, issuer] = certificates(scene.dir.path(), &scene.pki);
     let certificate = if is_mutual {
         format!(
             "SSLProxyMachineCertificateFile {own}\nSSLProxyMachineCertificateChainFile {issuer}\n"

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{REMOVED, Scene, blamed, is_mutual_by_intent, write};
 
 /// Caddy's configuration, with or without a client certificate.
-fn caddy(scene: &Scene, admin: SocketAddr, is_mutual: bool) -> String {
+pub(super) fn caddy(scene: &Scene, admin: SocketAddr, is_mutual: bool) -> String {
     let mut tls = json!({
         "server_name": format!("a.{}", pki::DOMAIN),
         "root_ca_pem_files": [utf8(&scene.pki.root).unwrap()],

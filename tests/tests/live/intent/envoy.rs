@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{REMOVED, Scene, UPSTREAM, blamed, is_mutual_by_intent, write};
 
 /// Envoy's cluster in a file that it watches, with or without a client certificate.
-fn cluster(scene: &Scene, is_mutual: bool) -> String {
+pub(super) fn cluster(scene: &Scene, is_mutual: bool) -> String {
     let file = |path: &Path| json!({ "filename": utf8(path).unwrap() });
     let mut common = json!({
         "validation_context": {
@@ -56,7 +56,7 @@ fn cluster(scene: &Scene, is_mutual: bool) -> String {
 }
 
 /// Envoy's bootstrap: clusters come from the file at `clusters`.
-fn bootstrap(scene: &Scene, admin: SocketAddr, clusters: &Path) -> String {
+pub(super) fn bootstrap(scene: &Scene, admin: SocketAddr, clusters: &Path) -> String {
     let socket = |address: SocketAddr| {
         let (host, port) = (address.ip().to_string(), address.port());
         json!({ "socket_address": { "address": host, "port_value": port } })

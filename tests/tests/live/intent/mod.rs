@@ -1,7 +1,8 @@
 //! Configurations that are not nginx's: hops carry the configured names, and what a reload changes is
 //! drift until it is mended.
 
-mod apache;
+mod admin;
+pub(crate) mod apache;
 mod caddy;
 mod envoy;
 mod haproxy;

@@ -65,6 +65,7 @@ impl Assessor<'_> {
             Rule::ThirdPartyCertificate => self.third_party_certificate(),
             Rule::ChainNotTrusted => self.chain_not_trusted(),
             Rule::CertificateRevoked => self.certificate_revoked(),
+            Rule::StatusSaysOtherwise => self.status_says_otherwise(),
             _ if !self.carried_data() => Answer::Unknown,
             Rule::Plaintext => self.plaintext(),
             Rule::NeverRequested => self.never_requested(),
@@ -93,7 +94,7 @@ impl Assessor<'_> {
     }
 
     /// Whether it is TLS at all, of which kind ever.
-    fn is_tls(&self) -> bool {
+    pub(super) fn is_tls(&self) -> bool {
         matches!(self.seen.verdict.security, Security::Mtls | Security::Tls)
             || self.seen.tls_version.is_some()
     }

@@ -58,6 +58,7 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         server_chain: None,
         revocation: [None; 2],
         newer_elsewhere: None,
+        claims: &[],
         at: NOW,
         is_final: true,
         loaded_at: None,

@@ -145,6 +145,7 @@ pub(super) const fn is_shown_by_treatment(rule: Rule) -> bool {
             | Rule::NeverRequested
             | Rule::UpstreamNotVerified
             | Rule::ThirdPartyCertificate
+            | Rule::StatusSaysOtherwise
     )
 }
 

@@ -13,6 +13,7 @@ mod revoked;
 mod ruled_out;
 mod sessions;
 mod stale;
+mod status;
 mod track;
 mod tracker;
 
@@ -39,7 +40,11 @@ mod shared_tests;
 #[cfg(test)]
 mod stale_tests;
 #[cfg(test)]
+mod status_tests;
+#[cfg(test)]
 mod tracker_tests;
+#[cfg(test)]
+mod versions_tests;
 
 use hopsight_core::{model::Reason, vocabulary};
 use serde::{Deserialize, Serialize};
@@ -105,6 +110,8 @@ vocabulary! {
         AuthenticationTooOld => "authentication_too_old",
         /// A session goes on, and a certificate that it rests on has ended, or was replaced.
         SessionOutlivesCertificate => "session_outlives_certificate",
+        /// An object of the Kubernetes API says that it is in force, and the hop is otherwise.
+        StatusSaysOtherwise => "status_says_otherwise",
     }
 }
 

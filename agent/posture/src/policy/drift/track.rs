@@ -38,6 +38,11 @@ pub(super) struct Track {
     good_load: Option<UnixTime>,
     /// The newest configuration that offending connections were opened with.
     bad_configured: Option<UnixTime>,
+    /// The newest load that offending connections were opened with.
+    bad_load: Option<UnixTime>,
+    /// One of them was opened though its configuration rules the violation out, which then does not tell
+    /// who offends.
+    offends_anyway: bool,
     /// A good connection was opened with a later configuration, which rules the violation out.
     is_ruled_out: bool,
     /// Processes that resumed another session than an offending one, and when that began.
@@ -140,6 +145,7 @@ impl Track {
         if self.exempt.is_none() {
             self.causes = Causes::default();
         }
+        self.offends_anyway = false;
         self.open.take()
     }
 
@@ -161,14 +167,16 @@ impl Track {
     /// The same after a restart: times of loading are read anew, a little differently, and what is
     /// not clearly later than those that were kept is no other load.
     pub(super) fn restored(&mut self) {
-        self.bad_configured = self.bad_configured.map(|at| at + ONE_LOAD);
+        for time in [&mut self.bad_configured, &mut self.bad_load].into_iter().flatten() {
+            *time = *time + ONE_LOAD;
+        }
     }
 
     /// The wall clock was set while nobody ran who would have known: times of loading as well will
     /// be read anew.
     pub(super) fn clock_was_set_unseen(&mut self, step: Step) {
         self.clock_was_set(step);
-        let loads = [&mut self.good_load, &mut self.bad_configured];
+        let loads = [&mut self.good_load, &mut self.bad_configured, &mut self.bad_load];
         loads.into_iter().flatten().for_each(|time| step.apply(time));
     }
 
@@ -194,7 +202,12 @@ impl Track {
             let is_later = !seen.is_shared
                 && seen.configured_at.is_some()
                 && seen.configured_at > self.bad_configured;
-            self.is_ruled_out |= is_ruled_out && is_later;
+            // What it rules out now it allowed then: it is another one, however much of it is the same.
+            let is_another = !seen.is_shared
+                && !self.offends_anyway
+                && seen.loaded_at.is_some()
+                && seen.loaded_at >= self.bad_load;
+            self.is_ruled_out |= is_ruled_out && (is_later || is_another);
             if self.causes.include_treatment(seen) {
                 if is_later {
                     self.causes.acquit(seen);
@@ -265,12 +278,14 @@ impl Track {
         }
     }
 
-    /// Takes in an offending connection; says since when it is one, if that opens a drift.
+    /// Takes in an offending connection, whose configuration may rule that out; says since when it is one,
+    /// if that opens a drift.
     pub(super) fn violated(
         &mut self,
         rule: Rule,
         violation: &Violation,
         seen: &Observation<'_>,
+        is_ruled_out: bool,
         patience: Duration,
     ) -> Option<UnixTime> {
         let at = seen.at;
@@ -279,6 +294,8 @@ impl Track {
             self.note_several(seen);
         }
         self.bad_configured = self.bad_configured.max(seen.configured_at);
+        self.bad_load = self.bad_load.max(seen.loaded_at);
+        self.offends_anyway |= is_ruled_out;
         self.exempt = None;
         (self.policy_changed, self.is_ruled_out, self.asks_for_less) = (false, false, false);
         if let Some(drift) = &mut self.open {

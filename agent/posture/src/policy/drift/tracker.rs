@@ -193,7 +193,9 @@ impl DriftTracker {
                         _ => Duration::ZERO,
                     };
                     let track = server.tracks.entry(rule).or_default();
-                    if let Some(begin) = track.violated(rule, violation, seen, patience) {
+                    let is_ruled_out = assessment.rules_out(rule);
+                    let begin = track.violated(rule, violation, seen, is_ruled_out, patience);
+                    if let Some(begin) = begin {
                         let changed_at = seen
                             .loaded_at
                             .filter(|load| *load <= begin && track.was_good_before(*load));

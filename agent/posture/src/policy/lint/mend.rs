@@ -1,14 +1,17 @@
 //! What mends a violation, in the language of the proxy's configuration. Paths that the configuration
-//! does not name are examples.
+//! does not name are examples, `NAME` stands for a name in the upstream's certificate, and `TRANSPORT` for
+//! one of Traefik's.
 
-use hopsight_core::tls::hello::TlsVersion;
+use std::net::IpAddr;
 
+use super::judge::{Answer, Judge, RULES};
 use crate::policy::{
     drift::Rule,
-    intent::{Route, Scheme, Target, UpstreamIntent},
+    intent::{Route, Scheme, Setting, Target, Text, TlsIntent, UpstreamIntent},
     kind::ProxyKind,
-    rules::Policy,
+    rules::{Policy, parse_version},
 };
+use hopsight_core::tls::hello::TlsVersion;
 
 /// The snippet that mends a violation of `rule`; `None` where there is none to give.
 pub(super) fn snippet(
@@ -18,15 +21,65 @@ pub(super) fn snippet(
     route: &Route,
     policy: &Policy,
 ) -> Option<String> {
-    let lines = match kind {
-        ProxyKind::Nginx => nginx(rule, upstream, route, policy)?,
-        ProxyKind::Haproxy => haproxy(rule, route, policy)?,
-        ProxyKind::Envoy => envoy(rule, policy)?,
-        ProxyKind::Caddy => caddy(rule)?,
-        ProxyKind::Apache => apache(rule, route, policy)?,
-        ProxyKind::Traefik => traefik(rule, policy)?,
+    let pieces = |rule| match kind {
+        ProxyKind::Nginx => nginx(rule, upstream, route, policy),
+        ProxyKind::Haproxy => haproxy(rule, route, policy),
+        ProxyKind::Envoy => envoy(rule, policy),
+        ProxyKind::Caddy => caddy(rule, route),
+        ProxyKind::Apache => apache(rule, route, policy),
+        ProxyKind::Traefik => traefik(rule, route, policy),
     };
-    Some(lines.join("\n"))
+    let mut all = pieces(rule)?;
+    for next in following(kind, rule, upstream, route, policy) {
+        for piece in pieces(next).unwrap_or_default() {
+            if !all.contains(&piece) {
+                all.push(piece);
+            }
+        }
+    }
+    // What is to be left out or done elsewhere is said, not written.
+    let (said, written): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.starts_with('#'));
+    let framed = if written.is_empty() { Vec::new() } else { frame(kind, written, route) };
+    Some(framed.into_iter().chain(said).collect::<Vec<_>>().join("\n"))
+}
+
+/// What is to be mended along with `rule`: a route that begins to speak TLS has to be all that policy
+/// asks of TLS, or one violation would take the place of another.
+fn following(
+    kind: ProxyKind,
+    rule: Rule,
+    upstream: &UpstreamIntent,
+    route: &Route,
+    policy: &Policy,
+) -> Vec<Rule> {
+    // A health check has the settings of its server.
+    if rule != Rule::Plaintext || route.directive == "check" {
+        return Vec::new();
+    }
+    let mut route = Route { scheme: Scheme::Tls, ..route.clone() };
+    let at = route.at.clone();
+    // Both do unless told otherwise.
+    if matches!(kind, ProxyKind::Caddy | ProxyKind::Traefik) && route.tls.verify.is_none() {
+        route.tls.verify = Some(Setting { value: true, at });
+    }
+    let mut found = Vec::new();
+    for &next in RULES.iter().filter(|&&next| next != rule) {
+        let answer = Judge { policy, route: &route, upstream }.answer(next);
+        let is_to_mend = match answer {
+            Answer::Met => false,
+            Answer::Violated(..) => true,
+            // It can be said; what else is unknown is chosen by something that has its reasons.
+            Answer::Unknown(..) => next == Rule::VersionBelowMinimum,
+        };
+        if is_to_mend {
+            found.push(next);
+        }
+        if is_to_mend && next == Rule::ClientCertificateMissing {
+            let at = route.at.clone();
+            route.tls.certificate = Some(Setting { value: Text::from("an example"), at });
+        }
+    }
+    found
 }
 
 /// The authorities that the route names, or an example.
@@ -35,10 +88,65 @@ fn authorities<'a>(route: &'a Route, example: &'a str) -> &'a str {
     named.filter(|name| !name.is_empty()).unwrap_or(example)
 }
 
+/// Whether the name that certificates are checked for is still to be said: there is none, or one that
+/// no certificate has, such as that of a group of servers.
+fn lacks_name(route: &Route) -> bool {
+    match route.expected_name() {
+        None => true,
+        _ if route.tls.name.is_some() => false,
+        Some(Text::Variable(_)) => false,
+        Some(Text::Literal(name)) => !name.contains('.') || name.parse::<IpAddr>().is_ok(),
+    }
+}
+
 /// The versions from `minimum` on, as OpenSSL's users spell them.
 fn versions(minimum: TlsVersion) -> Vec<&'static str> {
     let known = [(0x0301, "TLSv1"), (0x0302, "TLSv1.1"), (0x0303, "TLSv1.2"), (0x0304, "TLSv1.3")];
     known.into_iter().filter(|(code, _)| *code >= minimum.0).map(|(_, name)| name).collect()
+}
+
+/// Whether every version that the route allows is below the lowest one that is required.
+fn allows_only_below(route: &Route, minimum: TlsVersion) -> bool {
+    route.tls.protocols.as_ref().is_some_and(|said| {
+        let mut versions = said.value.iter().filter_map(|text| parse_version(text));
+        versions.all(|version| version < minimum)
+    })
+}
+
+/// What is written, as it stands in the configuration.
+fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
+    match kind {
+        ProxyKind::Nginx | ProxyKind::Apache => pieces,
+        ProxyKind::Haproxy => {
+            let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
+            let at = format!("# at the end of the line of server {}:", address.join(" "));
+            vec![at, pieces.join(" ")]
+        }
+        ProxyKind::Envoy => {
+            let head = [
+                "transport_socket:",
+                "  name: envoy.transport_sockets.tls",
+                "  typed_config:",
+                "    \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            ];
+            // What is not common to both sides comes first.
+            let (own, common): (Vec<_>, Vec<_>) =
+                pieces.into_iter().partition(|piece| piece.starts_with("sni:"));
+            let own = own.into_iter().map(|line| format!("    {line}"));
+            let begin = (!common.is_empty()).then(|| "    common_tls_context:".to_owned());
+            let common = common.into_iter().map(|line| format!("      {line}"));
+            head.map(str::to_owned).into_iter().chain(own).chain(begin).chain(common).collect()
+        }
+        ProxyKind::Caddy => {
+            let tls = pieces.join(", ");
+            vec![format!("\"transport\": {{ \"protocol\": \"http\", \"tls\": {{ {tls} }} }}")]
+        }
+        ProxyKind::Traefik => {
+            let head = ["http:", "  serversTransports:", "    TRANSPORT:"].map(str::to_owned);
+            let settings = pieces.into_iter().map(|line| format!("      {line}"));
+            head.into_iter().chain(settings).collect()
+        }
+    }
 }
 
 fn nginx(
@@ -77,15 +185,32 @@ fn nginx(
         ],
         Rule::UpstreamNotVerified => {
             let ca = authorities(route, "/etc/nginx/upstream-ca.pem");
-            vec![
+            let mut lines = vec![
                 format!("{module}_ssl_verify on;"),
                 format!("{module}_ssl_trusted_certificate {};", quoted(ca)),
-            ]
+            ];
+            if lacks_name(route) {
+                lines.push(format!("{module}_ssl_name NAME;"));
+            }
+            lines
         }
         Rule::VersionBelowMinimum => {
             vec![format!("{module}_ssl_protocols {};", versions(policy.min_version?).join(" "))]
         }
-        Rule::ThirdPartyCertificate => vec![format!("{module}_ssl_certificate \"\";")],
+        Rule::ThirdPartyCertificate => {
+            let TlsIntent { certificate, certificate_key, .. } = &route.tls;
+            let without = |what: &str, setting: &Option<Setting<Text>>| {
+                let value = &setting.as_ref()?.value;
+                Some(format!("# without: {module}_ssl_{what} {};", quoted(&value.to_string())))
+            };
+            let both =
+                [without("certificate", certificate), without("certificate_key", certificate_key)];
+            // 1.22 takes the empty name for a file.
+            let inherited = format!(
+                "# where others need what is inherited: {module}_ssl_certificate \"\"; (nginx 1.22 refuses it)"
+            );
+            both.into_iter().flatten().chain([inherited]).collect()
+        }
         _ => return None,
     })
 }
@@ -96,97 +221,105 @@ fn quoted(word: &str) -> String {
     if word.chars().all(is_plain) { word.to_owned() } else { format!("{word:?}") }
 }
 
+/// Words of the line of a server.
 fn haproxy(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
-    let ca = authorities(route, "/etc/haproxy/upstream-ca.pem");
-    let verify = format!("verify required ca-file {ca}");
-    let words = match rule {
-        Rule::Plaintext if route.directive == "check" => "check-ssl".to_owned(),
-        Rule::Plaintext => format!("ssl {verify}"),
-        Rule::ClientCertificateMissing => "crt /etc/haproxy/client.pem".to_owned(),
-        Rule::UpstreamNotVerified => verify,
+    let verify = || {
+        let ca = authorities(route, "/etc/haproxy/upstream-ca.pem");
+        let host = lacks_name(route).then(|| "verifyhost NAME".to_owned());
+        [format!("verify required ca-file {ca}")].into_iter().chain(host)
+    };
+    Some(match rule {
+        Rule::Plaintext if route.directive == "check" => vec!["check-ssl".to_owned()],
+        // Which it does unless told otherwise, and then it needs authorities.
+        Rule::Plaintext => ["ssl".to_owned()].into_iter().chain(verify()).collect(),
+        Rule::ClientCertificateMissing => vec!["crt /etc/haproxy/client.pem".to_owned()],
+        Rule::UpstreamNotVerified => verify().collect(),
         Rule::VersionBelowMinimum => {
             let lowest = versions(policy.min_version?).first().copied()?;
             // The first one is called `TLSv1.0` there.
             let lowest = if lowest == "TLSv1" { "TLSv1.0" } else { lowest };
-            format!("ssl-min-ver {lowest}")
+            let highest = allows_only_below(route, policy.min_version?);
+            let highest = highest.then(|| "ssl-max-ver TLSv1.3".to_owned());
+            [format!("ssl-min-ver {lowest}")].into_iter().chain(highest).collect()
         }
         Rule::ThirdPartyCertificate => {
             let certificate = route.tls.certificate.as_ref()?;
-            return Some(vec![format!("# without: crt {}", certificate.value)]);
+            vec![format!("# without: crt {}", certificate.value)]
         }
         _ => return None,
-    };
-    let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
-    Some(vec![format!("# at the end of the line of server {}:", address.join(" ")), words])
+    })
 }
 
-/// Fields of a cluster, in YAML.
+/// Fields of the TLS context of a cluster, in YAML.
 fn envoy(rule: Rule, policy: &Policy) -> Option<Vec<String>> {
-    let context: Vec<String> = match rule {
-        Rule::Plaintext => vec!["sni: NAME".to_owned()],
-        Rule::ClientCertificateMissing => vec![
-            "common_tls_context:".to_owned(),
-            "  tls_certificates:".to_owned(),
-            "  - certificate_chain: { filename: /etc/envoy/client.pem }".to_owned(),
-            "    private_key: { filename: /etc/envoy/client.key }".to_owned(),
-        ],
-        Rule::UpstreamNotVerified => vec![
-            "common_tls_context:".to_owned(),
-            "  validation_context:".to_owned(),
-            "    trusted_ca: { filename: /etc/envoy/upstream-ca.pem }".to_owned(),
-            "    match_typed_subject_alt_names:".to_owned(),
-            "    - { san_type: DNS, matcher: { exact: NAME } }".to_owned(),
-        ],
+    let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();
+    Some(match rule {
+        Rule::Plaintext => lines(&["sni: NAME"]),
+        Rule::ClientCertificateMissing => lines(&[
+            "tls_certificates:",
+            "- certificate_chain: { filename: /etc/envoy/client.pem }",
+            "  private_key: { filename: /etc/envoy/client.key }",
+        ]),
+        Rule::UpstreamNotVerified => lines(&[
+            "validation_context:",
+            "  trusted_ca: { filename: /etc/envoy/upstream-ca.pem }",
+            "  trust_chain_verification: VERIFY_TRUST_CHAIN",
+            "  match_typed_subject_alt_names:",
+            "  - { san_type: DNS, matcher: { exact: NAME } }",
+        ]),
         Rule::VersionBelowMinimum => {
             let lowest = versions(policy.min_version?).first().copied()?;
             let lowest =
                 if lowest == "TLSv1" { "TLSv1_0".to_owned() } else { lowest.replace('.', "_") };
-            vec![
-                "common_tls_context:".to_owned(),
-                format!("  tls_params: {{ tls_minimum_protocol_version: {lowest} }}"),
-            ]
+            // A highest that is below it would be refused.
+            vec![format!(
+                "tls_params: {{ tls_minimum_protocol_version: {lowest}, \
+                 tls_maximum_protocol_version: TLSv1_3 }}"
+            )]
         }
         Rule::ThirdPartyCertificate => {
-            return Some(vec![
-                "# without: tls_certificates, tls_certificate_sds_secret_configs".to_owned(),
-            ]);
+            lines(&["# without: tls_certificates, tls_certificate_sds_secret_configs"])
         }
         _ => return None,
-    };
-    let head = [
-        "transport_socket:",
-        "  name: envoy.transport_sockets.tls",
-        "  typed_config:",
-        "    \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-    ];
-    let context = context.into_iter().map(|line| format!("    {line}"));
-    Some(head.iter().map(|line| (*line).to_owned()).chain(context).collect())
+    })
 }
 
-/// Members of a `reverse_proxy` handler, in JSON; of a minimal version Caddy knows no setting here.
-fn caddy(rule: Rule) -> Option<Vec<String>> {
-    let tls = match rule {
-        Rule::Plaintext => "\"root_ca_pem_files\": [\"/etc/caddy/upstream-ca.pem\"]",
-        Rule::ClientCertificateMissing => {
-            "\"client_certificate_file\": \"/etc/caddy/client.pem\", \
-             \"client_certificate_key_file\": \"/etc/caddy/client.key\""
-        }
-        Rule::UpstreamNotVerified => {
-            return Some(vec!["# without: \"insecure_skip_verify\": true".to_owned()]);
-        }
-        Rule::ThirdPartyCertificate => {
-            return Some(vec!["# without: \"client_certificate_file\"".to_owned()]);
-        }
-        _ => return None,
+/// Members of `tls` in the transport of a `reverse_proxy` handler, in JSON; of a minimal version Caddy
+/// knows no setting here.
+fn caddy(rule: Rule, route: &Route) -> Option<Vec<String>> {
+    let authorities = || {
+        let ca = "\"root_ca_pem_files\": [\"/etc/caddy/upstream-ca.pem\"]".to_owned();
+        let name = lacks_name(route).then(|| "\"server_name\": \"NAME\"".to_owned());
+        [ca].into_iter().chain(name)
     };
-    Some(vec![format!("\"transport\": {{ \"protocol\": \"http\", \"tls\": {{ {tls} }} }}")])
+    Some(match rule {
+        // Which it checks unless told otherwise.
+        Rule::Plaintext => authorities().collect(),
+        Rule::ClientCertificateMissing => vec![
+            "\"client_certificate_file\": \"/etc/caddy/client.pem\"".to_owned(),
+            "\"client_certificate_key_file\": \"/etc/caddy/client.key\"".to_owned(),
+        ],
+        Rule::UpstreamNotVerified => {
+            let is_named = route.tls.trusted_certificate.is_some();
+            let authorities = authorities().filter(|_| !is_named);
+            authorities.chain(["# without: \"insecure_skip_verify\": true".to_owned()]).collect()
+        }
+        Rule::ThirdPartyCertificate => vec![
+            "# without: \"client_certificate_file\"".to_owned(),
+            "# without: \"client_certificate_key_file\"".to_owned(),
+        ],
+        _ => return None,
+    })
 }
 
 /// Directives for the virtual host, or for the section `<Proxy>` of the upstream.
 fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
     let verify = || {
         let ca = authorities(route, "/etc/apache2/upstream-ca.pem");
-        ["SSLProxyVerify require".to_owned(), format!("SSLProxyCACertificateFile {}", quoted(ca))]
+        let file = format!("SSLProxyCACertificateFile {}", quoted(ca));
+        // By default it is 1, and the certificate has to be one of the CA's own.
+        let depth = route.tls.verify_depth.is_none().then(|| "SSLProxyVerifyDepth 3".to_owned());
+        ["SSLProxyVerify require".to_owned(), file].into_iter().chain(depth)
     };
     Some(match rule {
         Rule::Plaintext => {
@@ -194,10 +327,14 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
             let scheme = format!("# and in the line of {}: https://", route.directive);
             [on].into_iter().chain(verify()).chain([scheme]).collect()
         }
-        Rule::ClientCertificateMissing => {
-            vec!["SSLProxyMachineCertificateFile /etc/apache2/client.pem".to_owned()]
-        }
-        Rule::UpstreamNotVerified => verify().into(),
+        // The upstream asks for certificates of certain issuers: those in between have to be known.
+        Rule::ClientCertificateMissing => vec![
+            "SSLProxyMachineCertificateFile /etc/apache2/client.pem".to_owned(),
+            "# where an intermediate has issued it: SSLProxyMachineCertificateChainFile \
+             /etc/apache2/client-chain.pem"
+                .to_owned(),
+        ],
+        Rule::UpstreamNotVerified => verify().collect(),
         Rule::VersionBelowMinimum => {
             vec![format!("SSLProxyProtocol -all +{}", versions(policy.min_version?).join(" +"))]
         }
@@ -209,18 +346,25 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
     })
 }
 
-/// A transport that services name as `serversTransport: NAME`, in YAML.
-fn traefik(rule: Rule, policy: &Policy) -> Option<Vec<String>> {
-    let settings = match rule {
-        Rule::Plaintext => {
-            vec!["rootCAs: [/etc/traefik/upstream-ca.pem] # and https:// in the url".to_owned()]
-        }
+/// Settings of a transport, in YAML; services name it as `serversTransport: TRANSPORT`.
+fn traefik(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
+    let authorities = || {
+        let is_named = route.tls.trusted_certificate.is_some();
+        let ca = (!is_named).then(|| "rootCAs: [/etc/traefik/upstream-ca.pem]".to_owned());
+        let name = lacks_name(route).then(|| "serverName: NAME".to_owned());
+        ca.into_iter().chain(name)
+    };
+    Some(match rule {
+        // Which it checks unless told otherwise.
+        Rule::Plaintext => authorities().chain(["# and in the url: https://".to_owned()]).collect(),
         Rule::ClientCertificateMissing => vec![
             "certificates:".to_owned(),
             "  - { certFile: /etc/traefik/client.pem, keyFile: /etc/traefik/client.key }"
                 .to_owned(),
         ],
-        Rule::UpstreamNotVerified => vec!["insecureSkipVerify: false".to_owned()],
+        Rule::UpstreamNotVerified => {
+            ["insecureSkipVerify: false".to_owned()].into_iter().chain(authorities()).collect()
+        }
         // The lowest alone it does not take.
         Rule::VersionBelowMinimum => {
             let lowest = if policy.min_version?.0 > 0x0303 { "13" } else { "12" };
@@ -228,8 +372,5 @@ fn traefik(rule: Rule, policy: &Policy) -> Option<Vec<String>> {
         }
         Rule::ThirdPartyCertificate => vec!["certificates: []".to_owned()],
         _ => return None,
-    };
-    let head = ["http:", "  serversTransports:", "    NAME:"].map(str::to_owned);
-    let settings = settings.into_iter().map(|line| format!("      {line}"));
-    Some(head.into_iter().chain(settings).collect())
+    })
 }
