@@ -285,6 +285,10 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.daemon.stop();
+        // A pipe would be waited for.
+        if !self.events.is_file() {
+            return;
+        }
         // It may be of before an agent that was killed, and end in half a line.
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);

@@ -77,7 +77,8 @@ fn the_static_binary_works_alone_in_its_root() {
 #[ignore = "wants what `cargo xtask package check` makes"]
 fn the_image_is_the_binary_under_its_digests() {
     let dir = tempfile::tempdir().unwrap();
-    let image = package(".tar");
+    // Not that of several architectures.
+    let image = package("64.tar");
     process::run("tar", ["-xf", text(&image), "-C", text(dir.path())]).unwrap();
     let blob = |descriptor: &Value| {
         let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();

@@ -15,7 +15,7 @@ use super::{VERSION, architecture, directory};
 use crate::command::{output, run};
 
 /// Name of the image where it is imported; `agent/deploy/chart/values.yaml` has the same.
-pub(super) const NAME: &str = "localhost/hopsight";
+const NAME: &str = "localhost/hopsight";
 
 /// Writes the image and returns where it is.
 pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {
@@ -41,7 +41,7 @@ pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {
     let arch = architecture();
     let config = Blob::write(&blobs, &config(arch, &uncompressed))?;
     let manifest = Blob::write(&blobs, &manifest(&config, &layer))?;
-    text(&layout.join("index.json"), &index(&manifest))?;
+    text(&layout.join("index.json"), &index(&manifest.descriptor(MANIFEST)))?;
     text(&layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
 
     let image = dir.join(format!("hopsight-{VERSION}-{arch}.tar"));
@@ -50,8 +50,10 @@ pub(super) fn write(binary: &Path) -> anyhow::Result<PathBuf> {
     Ok(image)
 }
 
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// A file of the layout, named by its content.
-struct Blob {
+pub(super) struct Blob {
     digest: String,
     size: u64,
 }
@@ -65,13 +67,13 @@ impl Blob {
         Ok(Self { digest, size })
     }
 
-    fn write(blobs: &Path, json: &str) -> anyhow::Result<Self> {
+    pub(super) fn write(blobs: &Path, json: &str) -> anyhow::Result<Self> {
         let file = blobs.join("new");
         text(&file, json)?;
         Self::take(blobs, &file)
     }
 
-    fn descriptor(&self, media_type: &str) -> String {
+    pub(super) fn descriptor(&self, media_type: &str) -> String {
         let Self { digest, size } = self;
         format!(r#""mediaType":"{media_type}","digest":"sha256:{digest}","size":{size}"#)
     }
@@ -91,11 +93,11 @@ fn manifest(config: &Blob, layer: &Blob) -> String {
     )
 }
 
-fn index(manifest: &Blob) -> String {
-    let manifest = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
+/// The index of a layout with one image, which has this descriptor.
+pub(super) fn index(image: &str) -> String {
     // The first annotation is the specification's, the second is where containerd looks for a name.
     format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{{{manifest},"annotations":{{"org.opencontainers.image.ref.name":"{VERSION}","io.containerd.image.name":"{NAME}:{VERSION}"}}}}]}}"#
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{{{image},"annotations":{{"org.opencontainers.image.ref.name":"{VERSION}","io.containerd.image.name":"{NAME}:{VERSION}"}}}}]}}"#
     )
 }
 

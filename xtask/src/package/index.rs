@@ -12,9 +12,11 @@ use anyhow::Context as _;
 
 use super::{
     VERSION, directory,
-    image::{NAME, tar},
+    image::{self, Blob, tar},
 };
 use crate::command::run;
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Puts images of [`super::image()`] together and returns where the result is. Their index is one line of
 /// a form that is known.
@@ -36,10 +38,13 @@ pub(super) fn write(images: &[PathBuf]) -> anyhow::Result<PathBuf> {
         anyhow::ensure!(architectures.insert(architecture), "two images are for one architecture");
         manifests.push(manifest);
     }
-    let index = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}],"annotations":{{"org.opencontainers.image.version":"{VERSION}","org.opencontainers.image.title":"{NAME}"}}}}"#,
+    let all = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
         manifests.join(",")
     );
+    // What stands in the layout's own index are images, of which this is one.
+    let all = Blob::write(&layout.join("blobs/sha256"), &all)?;
+    let index = image::index(&all.descriptor(INDEX));
     fs::write(layout.join("index.json"), index).context("write the index")?;
     let archive = dir.join(format!("hopsight-{VERSION}-index.tar"));
     tar(&archive, &layout, &["blobs", "index.json", "oci-layout"])?;

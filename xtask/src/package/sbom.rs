@@ -1,6 +1,10 @@
 //! What the binary is made of: a bill of materials, and the rules on licences and sources.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Context as _;
 
@@ -9,7 +13,7 @@ use super::{
     tool::{Origin, Tool},
     triple,
 };
-use crate::command::run;
+use crate::command::{output, run};
 
 const CYCLONEDX: Tool = Tool {
     package: "cargo-cyclonedx",
@@ -43,9 +47,10 @@ pub(super) fn write() -> anyhow::Result<PathBuf> {
     let written = PathBuf::from("agent").join(&file);
     let place = directory()?.join(&file);
     fs::copy(&written, &place).with_context(|| format!("copy {}", written.display()))?;
-    for package in ["agent", "agent-ebpf", "agent-ebpf/abi", "xtask", "tests"] {
+    let manifests = output("git", &["ls-files", "*Cargo.toml"]).unwrap_or_default();
+    for package in manifests.lines().filter_map(|manifest| Path::new(manifest).parent()) {
         // Not every version of it does.
-        let _ = fs::remove_file(PathBuf::from(package).join(&file));
+        let _ = fs::remove_file(package.join(&file));
     }
     Ok(place)
 }
