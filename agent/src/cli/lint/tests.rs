@@ -51,6 +51,7 @@ fn text_says_where_and_what_mends_it() {
 /D/proxy.conf:6: violation: upstream_not_verified: payments: the upstream's certificate is not verified
     proxy_ssl_verify on;
     proxy_ssl_trusted_certificate /etc/nginx/upstream-ca.pem;
+    proxy_ssl_name NAME;
 /D/proxy.conf:7: exempt: plaintext: old: policy \"old\" requires tls, this speaks in the clear
     exempt, mainframe: it is \"old\"
 /D/proxy.conf: fails, upstreams: 2, violations: 2, unknown: 0, exempt: 1
