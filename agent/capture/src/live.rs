@@ -265,7 +265,7 @@ impl LiveSource {
         let mut running = self.processes.running(&self.options.load.watched);
         running.retain(|pid, _| is_within(self.scope.as_ref(), *pid));
         for (pid, name) in &running {
-            let is_new = !first && self.known_processes.get(pid) != Some(name);
+            let is_new = self.known_processes.get(pid) != Some(name);
             if is_new && !self.is_watched(*pid) {
                 self.beginnings.iter_mut().for_each(|all| all.found_late(*pid));
             }

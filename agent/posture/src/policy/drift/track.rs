@@ -18,6 +18,19 @@ use crate::policy::{
 /// The workers of one load do not all start at the same moment.
 const ONE_LOAD: Duration = Duration::from_secs(1);
 
+/// What a policy asks for, by what is known of it since the newest offending connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Asks {
+    /// Nothing says otherwise.
+    #[default]
+    AsBefore,
+    /// Connections that are good now need not be better than those that offended.
+    ForLess,
+    /// A good connection was treated like the offending ones, with their configuration.
+    SomethingElse,
+}
+
 /// What one server's connections said about one rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,11 +62,8 @@ pub(super) struct Track {
     acquitted: Vec<(ProcessStart, UnixTime)>,
     /// Those of them that resumed the older one again: they have several for the server.
     have_several: Vec<ProcessStart>,
-    /// A good connection was treated like the offending ones, with their configuration: the policy
-    /// is another.
-    policy_changed: bool,
-    /// Policy asks for less than when the newest offending connection was seen.
-    asks_for_less: bool,
+    /// What the policy is since the newest offending connection.
+    policy: Asks,
 }
 
 impl Track {
@@ -79,7 +89,7 @@ impl Track {
             let is_gone = in_use == Use::ServerGone && quiet >= options.stands_for;
             return is_gone.then_some((now, End::Forgotten));
         };
-        if self.policy_changed {
+        if self.policy == Asks::SomethingElse {
             return Some((at, End::PolicyChanged));
         }
         let patience = match in_use {
@@ -88,7 +98,10 @@ impl Track {
             _ if self.is_ruled_out || is_mended_by_a_handshake(drift.rule) => options.settle,
             Use::ServerGone | Use::Unknown => options.stands_for,
         };
-        let end = if self.asks_for_less { End::PolicyChanged } else { End::Remediated };
+        let end = match self.policy {
+            Asks::ForLess => End::PolicyChanged,
+            _ => End::Remediated,
+        };
         (quiet >= patience).then_some((at, end))
     }
 
@@ -115,7 +128,9 @@ impl Track {
     /// Policy asks for less, if this is meant: connections that are good from now on need not be better
     /// than those that offended.
     pub(super) fn relax(&mut self, is_meant: impl Fn(&OpenDrift) -> bool) {
-        self.asks_for_less |= self.open.as_ref().is_some_and(is_meant);
+        if self.open.as_ref().is_some_and(is_meant) {
+            self.policy = self.policy.max(Asks::ForLess);
+        }
     }
 
     /// The drift that opens because what was exempt is not any more.
@@ -125,12 +140,12 @@ impl Track {
         is_exempt: impl Fn(&OpenDrift) -> bool,
     ) -> Option<OpenDrift> {
         let exempt = self.exempt.take_if(|exempt| !is_exempt(exempt))?;
-        if self.open.is_some() && !self.policy_changed {
+        if self.open.is_some() && self.policy != Asks::SomethingElse {
             return None;
         }
         let drift = OpenDrift { since: now, detected_at: now, preexisting: false, ..exempt };
         self.good_again = None;
-        (self.policy_changed, self.is_ruled_out, self.asks_for_less) = (false, false, false);
+        (self.policy, self.is_ruled_out) = (Asks::AsBefore, false);
         self.open = Some(drift.clone());
         Some(drift)
     }
@@ -214,7 +229,9 @@ impl Track {
                     self.is_ruled_out |= self.causes.are_unknown();
                 } else if !self.is_of_an_older_load(seen) {
                     // Another proxy's configuration may ask for less.
-                    self.policy_changed |= is_shown_by_treatment(drift.rule) && !seen.is_shared;
+                    if is_shown_by_treatment(drift.rule) && !seen.is_shared {
+                        self.policy = Asks::SomethingElse;
+                    }
                 }
             }
             if self.causes.include_certificate(seen) {
@@ -226,7 +243,8 @@ impl Track {
                         self.causes.acquit(seen);
                         self.is_ruled_out |= is_later && self.causes.are_unknown();
                     }
-                    _ => self.policy_changed |= !seen.is_shared,
+                    _ if !seen.is_shared => self.policy = Asks::SomethingElse,
+                    _ => {}
                 }
             }
         }
@@ -274,7 +292,7 @@ impl Track {
         self.exempt = Some(drift);
         if self.open.is_some() {
             self.good_again = self.good_again.or(Some(seen.at));
-            self.policy_changed = true;
+            self.policy = Asks::SomethingElse;
         }
     }
 
@@ -297,7 +315,7 @@ impl Track {
         self.bad_load = self.bad_load.max(seen.loaded_at);
         self.offends_anyway |= is_ruled_out;
         self.exempt = None;
-        (self.policy_changed, self.is_ruled_out, self.asks_for_less) = (false, false, false);
+        (self.policy, self.is_ruled_out) = (Asks::AsBefore, false);
         if let Some(drift) = &mut self.open {
             drift.connections += u64::from(seen.is_final);
             drift.last_offending = drift.last_offending.max(at);
