@@ -5,7 +5,7 @@
 //! that begins among others that go on belongs to these (a worker was started in place of another), and
 //! one whose parent opens connections itself may have inherited its sessions. Where a generation goes on
 //! after the next has begun, these were none: a worker in place of another, which was busy at once, or
-//! two proxies of one program. Then each process stands for itself.
+//! two proxies of one program. Nothing but a name answers for the sessions of their processes then.
 //!
 //! Only processes that began when somebody watched already have an [`Owner::Generation`]: all that
 //! they can resume was seen to begin. Others stand for themselves.
@@ -30,6 +30,9 @@ pub enum Owner {
     Process(u32),
     /// Processes that may share their sessions, all of which were seen to begin; see [`Owners`].
     Generation(u64),
+    /// A process of generations that were none, or that may have inherited sessions: whose it may have
+    /// is not known.
+    Mixed(u32),
     /// In a packet capture, the client's address.
     Address(IpAddr),
 }
@@ -80,6 +83,8 @@ struct Instance {
     newest: Option<Generation>,
     /// When a process of no generation last opened a connection.
     others_active: Option<Timestamp>,
+    /// Its newest generation was none.
+    is_mixed: bool,
 }
 
 /// Whose the sessions of each process are.
@@ -142,6 +147,7 @@ impl Owners {
                 // One of a generation before may open the last of its connections.
                 (Owner::Generation(before), Some(newest)) => {
                     if at.since(newest.began) > TOGETHER {
+                        instance.is_mixed = true;
                         self.mixed.insert(before, ());
                         self.mixed.insert(newest.number, ());
                     }
@@ -157,7 +163,7 @@ impl Owners {
         let is_other = self.others.entries.contains_key(&parent);
         match of_parent {
             Some(owner) if owner.is_whole() => Some(owner),
-            of_parent => (is_other || of_parent.is_some()).then_some(Owner::Process(process.pid)),
+            of_parent => (is_other || of_parent.is_some()).then_some(Owner::Mixed(process.pid)),
         }
     }
 
@@ -172,8 +178,10 @@ impl Owners {
             }
         }
         if instance.others_active.is_some_and(goes_on) {
-            return Owner::Process(process.pid);
+            let pid = process.pid;
+            return if instance.is_mixed { Owner::Mixed(pid) } else { Owner::Process(pid) };
         }
+        instance.is_mixed = false;
         self.generations += 1;
         let number = self.generations;
         instance.newest = Some(Generation { number, began, active: at });
@@ -186,7 +194,7 @@ impl Owners {
         let owner = self.members.entries.get(&pid).and_then(|member| member.owner);
         match owner {
             Some(Owner::Generation(number)) if self.mixed.entries.contains_key(&number) => {
-                Owner::Process(pid)
+                Owner::Mixed(pid)
             }
             owner => owner.unwrap_or(Owner::Process(pid)),
         }
@@ -215,7 +223,7 @@ mod tests {
 
     #[test]
     fn who_shares_sessions() {
-        use Owner::{Generation as G, Process as P};
+        use Owner::{Generation as G, Mixed as M, Process as P};
         use Step::{Began, Forked, Opens};
         type Case<'c> = (&'c str, &'c [Step], &'c [(u32, Owner)]);
         let cases: &[Case<'_>] = &[
@@ -249,7 +257,21 @@ mod tests {
             (
                 "a worker in place of another that is busy at once",
                 &[Began(1, 10), Opens(1, 50), Began(2, 60), Opens(2, 61), Opens(1, 75)],
-                &[(1, P(1)), (2, P(2))],
+                &[(1, M(1)), (2, M(2))],
+            ),
+            (
+                "and another one after that",
+                &[
+                    Began(1, 10),
+                    Opens(1, 50),
+                    Began(2, 60),
+                    Opens(2, 61),
+                    Opens(1, 75),
+                    Began(3, 90),
+                    Opens(1, 110),
+                    Opens(3, 111),
+                ],
+                &[(1, M(1)), (3, M(3))],
             ),
             (
                 "a reload after that",
@@ -272,7 +294,7 @@ mod tests {
             (
                 "a child of one that opened some before the watch",
                 &[Opens(1, 20), Forked(2, 1, 60), Opens(2, 70)],
-                &[(1, P(1)), (2, P(2))],
+                &[(1, P(1)), (2, M(2))],
             ),
             (
                 "a child of one that opens none",

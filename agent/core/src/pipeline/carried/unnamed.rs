@@ -10,6 +10,7 @@ use crate::{
     model::{ClientAuth, Reason, ServerVerified, Timestamp},
     pipeline::{
         bounded::Bounded,
+        owners::Owner,
         session::{SessionKey, SessionScope},
     },
     report::Verdict,
@@ -113,6 +114,9 @@ impl Unnamed {
         identity: Option<u16>,
         at: Timestamp,
     ) -> Result<Arc<Full>, Reason> {
+        if matches!(key.owner, Owner::Mixed(_)) {
+            return Err(Reason::ResumedUnseen);
+        }
         let may_be = self.may_be(key, identity, at);
         let is_known = |scope: SessionScope| self.uses.entries.contains_key(&scope);
         let full = if key.owner.is_whole() {
