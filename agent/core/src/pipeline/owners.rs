@@ -115,9 +115,8 @@ impl Owners {
     /// A process began; answers whether that is news. Said again, it changes nothing, unless another
     /// one has its number now.
     pub fn began(&mut self, pid: u32, parent: u32, at: Timestamp) -> bool {
-        let apart = |known: &Member| known.began.since(at).max(at.since(known.began));
         let known = self.members.entries.get(&pid);
-        let is_new = known.is_none_or(|known| apart(known) > ONE_BEGINNING);
+        let is_new = known.is_none_or(|known| apart(known.began, at) > ONE_BEGINNING);
         if is_new {
             self.members.insert(pid, Member { began: at, parent, owner: None });
             self.others.take(&pid);
@@ -141,19 +140,17 @@ impl Owners {
             self.others.insert(process.pid, ());
         }
         let instance = self.instances.entry(Program::of(process));
-        match &mut instance.newest {
-            Some(newest) if owner == Owner::Generation(newest.number) => newest.active = at,
-            newest => match (owner, newest) {
-                // One of a generation before may open the last of its connections.
-                (Owner::Generation(before), Some(newest)) => {
-                    if at.since(newest.began) > TOGETHER {
-                        instance.is_mixed = true;
-                        self.mixed.insert(before, ());
-                        self.mixed.insert(newest.number, ());
-                    }
+        match (owner, &mut instance.newest) {
+            (Owner::Generation(own), Some(newest)) if own == newest.number => newest.active = at,
+            (Owner::Generation(before), Some(newest)) => {
+                // It may open the last of its connections.
+                if at.since(newest.began) > TOGETHER {
+                    instance.is_mixed = true;
+                    self.mixed.insert(before, ());
+                    self.mixed.insert(newest.number, ());
                 }
-                _ => instance.others_active = Some(at),
-            },
+            }
+            _ => instance.others_active = Some(at),
         }
     }
 
@@ -171,11 +168,10 @@ impl Owners {
     fn assign(&mut self, process: &Process, began: Timestamp, at: Timestamp) -> Owner {
         let instance = self.instances.entry(Program::of(process));
         let goes_on = |active: Timestamp| active.since(began) > TOGETHER;
-        if let Some(newest) = &instance.newest {
-            let apart = began.since(newest.began).max(newest.began.since(began));
-            if apart <= TOGETHER || goes_on(newest.active) {
-                return Owner::Generation(newest.number);
-            }
+        if let Some(newest) = &instance.newest
+            && (apart(began, newest.began) <= TOGETHER || goes_on(newest.active))
+        {
+            return Owner::Generation(newest.number);
         }
         if instance.others_active.is_some_and(goes_on) {
             let pid = process.pid;
@@ -199,6 +195,11 @@ impl Owners {
             owner => owner.unwrap_or(Owner::Process(pid)),
         }
     }
+}
+
+/// How far two moments are apart, whichever is the later.
+fn apart(one: Timestamp, other: Timestamp) -> Duration {
+    one.since(other).max(other.since(one))
 }
 
 #[cfg(test)]
