@@ -159,6 +159,13 @@ impl Hop {
         })
     }
 
+    /// The same of the server of this address.
+    #[must_use]
+    pub fn subject_at(&self, server: SocketAddr) -> Option<Subject<'_>> {
+        let is_meant = |one: &Subject<'_>| (one.address, one.port) == (server.ip(), server.port());
+        self.subjects().find(is_meant)
+    }
+
     /// Whether one of its servers has this address.
     #[must_use]
     pub fn is_to(&self, address: SocketAddr) -> bool {

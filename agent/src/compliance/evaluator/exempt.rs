@@ -16,10 +16,9 @@ impl Evaluator {
         let (exporter, exemptions) = (&self.exporter, &self.policies.in_force().exemptions);
         let is_exempt = |drift: &OpenDrift| {
             let Some(hop) = exporter.hop(&drift.proxy, &drift.upstream) else { return true };
-            let at = (drift.server.ip(), drift.server.port());
-            let mut subject = hop.subjects().filter(|one| (one.address, one.port) == at);
             // What stands for many has no name to look for.
-            subject.next().is_none_or(|hop| exemptions.find(&hop, drift.rule, now).is_some())
+            let subject = hop.subject_at(drift.server);
+            subject.is_none_or(|hop| exemptions.find(&hop, drift.rule, now).is_some())
         };
         self.tracker.end_exemptions(now, is_exempt)
     }

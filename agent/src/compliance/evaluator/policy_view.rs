@@ -62,9 +62,7 @@ pub(super) fn asks_for_less(
     before: &PolicyDocument,
     after: &PolicyDocument,
 ) -> bool {
-    let server = (drift.server.ip(), drift.server.port());
-    let subject = hop.subjects().find(|subject| (subject.address, subject.port) == server);
-    subject.is_some_and(|subject| {
+    hop.subject_at(drift.server).is_some_and(|subject| {
         let [before, after] = [before, after].map(|all| all.policies.find(&subject));
         drift::asks_for_less(drift.rule, before, after)
     })
