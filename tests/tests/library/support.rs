@@ -34,6 +34,8 @@ pub fn possible(test: &str, programs: &[&str]) -> bool {
             return false;
         }
     }
+    // Before a test starts anything: what was started in another cgroup is not watched.
+    Cgroup::of_this_process().unwrap();
     true
 }
 
@@ -84,8 +86,6 @@ pub struct Running(pub Child);
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
-        // Before the first source: what was started in another cgroup is not watched.
-        Cgroup::of_this_process().unwrap();
         Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
     }
 
