@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopsight_core::report::ConnectionReport;
+use hopsight_core::{model::ConnectionId, report::ConnectionReport};
 use hopsight_export::metrics::arrivals::Arrival;
 use hopsight_system::foreign::Lane;
 
@@ -35,7 +35,7 @@ impl Submitted {
 /// The reports on processes of which something is being read, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    reports: Vec<Submitted>,
+    reports: Vec<(Submitted, Lane)>,
     /// How many of each user.
     of: HashMap<Lane, usize>,
 }
@@ -55,13 +55,25 @@ impl Waiting {
     /// Lets one wait.
     pub(super) fn push(&mut self, submitted: Submitted, of: Lane) {
         *self.of.entry(of).or_default() += 1;
-        self.reports.push(submitted);
+        self.reports.push((submitted, of));
     }
 
     /// Takes all of them out.
     pub(super) fn take(&mut self) -> Vec<Submitted> {
         self.of.clear();
-        std::mem::take(&mut self.reports)
+        std::mem::take(&mut self.reports).into_iter().map(|(submitted, _)| submitted).collect()
+    }
+
+    /// Drops what waits of a connection of which the last word goes on at once: nothing is said of a
+    /// connection after that.
+    pub(super) fn supersede(&mut self, connection: ConnectionId) {
+        self.reports.retain(|(submitted, of)| {
+            let is_kept = submitted.report.connection != connection;
+            if !is_kept && let Some(waiting) = self.of.get_mut(of) {
+                *waiting -= 1;
+            }
+            is_kept
+        });
     }
 }
 
@@ -93,5 +105,21 @@ mod tests {
         assert!(waiting.has_room(nginx));
         assert_eq!(waiting.take().len(), MAX_OF_ONE);
         assert!(waiting.is_empty() && waiting.has_room(stranger));
+    }
+
+    #[test]
+    fn what_was_said_before_the_last_word_is_dropped() {
+        let (arrivals, mut waiting) = (Arrivals::default(), Waiting::default());
+        let nginx = Lane::User(0);
+        let numbered = |number: u64| {
+            let mut submitted = submitted(&arrivals);
+            submitted.report.connection = ConnectionId(number);
+            submitted
+        };
+        [1, 2, 1].into_iter().for_each(|number| waiting.push(numbered(number), nginx));
+        waiting.supersede(ConnectionId(1));
+        assert_eq!(waiting.of[&nginx], 1);
+        let left: Vec<_> = waiting.take().iter().map(|one| one.report.connection).collect();
+        assert_eq!(left, [ConnectionId(2)]);
     }
 }

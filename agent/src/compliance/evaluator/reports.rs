@@ -45,7 +45,13 @@ impl Evaluator {
         };
         match waits_as.filter(|whose| self.waiting.has_room(*whose)) {
             Some(whose) => self.waiting.push(submitted, whose),
-            None => self.go_on(&submitted, proxy, onward),
+            None => {
+                // A process that is gone is not waited for, unlike by what was said while it ran.
+                if submitted.report.is_final {
+                    self.waiting.supersede(submitted.report.connection);
+                }
+                self.go_on(&submitted, proxy, onward);
+            }
         }
     }
 
