@@ -190,8 +190,10 @@ impl Evaluator {
         let against = Against { intents: &toward, trusts: &trusts, on_disk, at };
         let found = self.chains.look(report, against);
         let record = |exporter: &Exporter, compliance| {
+            let worker_started_at = proxy.as_ref().and_then(Proxy::loaded_at);
             let evaluation = Evaluation {
                 loaded_at,
+                worker_started_at: worker_started_at.map(UnixTime::as_secs_f64),
                 is_to_verify,
                 compliance,
                 onward: onward.cloned(),

@@ -184,7 +184,7 @@ impl Hop {
         self.heard = now.monotonic;
         self.last_verdict = report.verdict;
         let older = self.older_sessions.take();
-        self.older_sessions = OlderSessions::after(older, report, evaluation.loaded_at, now);
+        self.older_sessions = OlderSessions::after(older, report, &evaluation, now);
         self.server(report, now).record(report, evaluation, now, stands_for);
         if self.servers.len() > MAX_SERVERS {
             forget_one(&mut self.servers);

@@ -12,7 +12,7 @@ use hopsight_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::moment::Moment;
+use super::{evaluation::Evaluation, moment::Moment};
 
 /// Seconds of the hop's use without such a session after which they are over.
 const OVER_AFTER_SECONDS: u64 = 300;
@@ -34,6 +34,9 @@ pub struct OlderSessions {
     /// [`OlderSessions::last_seen`] on the clock that ages are reckoned in.
     #[serde(skip)]
     heard: Timestamp,
+    /// When the newest connection was opened that resumed one, on the same clock.
+    #[serde(skip)]
+    opened_at: Timestamp,
 }
 
 impl OlderSessions {
@@ -48,12 +51,12 @@ impl OlderSessions {
         now.since(self.heard) >= stands_for
     }
 
-    /// What is known of them after a report: of a configuration loaded at `loaded_at`, where that is
-    /// known.
+    /// What is known of them after a report. A worker that started after the last of them was resumed
+    /// was started by a reload, even of a configuration that has not changed.
     pub(super) fn after(
         known: Option<Self>,
         report: &ConnectionReport,
-        loaded_at: Option<f64>,
+        evaluation: &Evaluation,
         now: Moment,
     ) -> Option<Self> {
         if report.verdict.reason == Some(Reason::ResumedUnseen) {
@@ -70,6 +73,7 @@ impl OlderSessions {
                     Origin::PacketCapture => "a restart of the proxy".into(),
                 },
                 heard: now.monotonic,
+                opened_at: report.opened_at,
             };
             let known = known.unwrap_or_else(new);
             return Some(Self {
@@ -77,12 +81,15 @@ impl OlderSessions {
                 connections: known.connections + 1,
                 unseen: report.unseen.unwrap_or(known.unseen),
                 heard: now.monotonic,
+                opened_at: known.opened_at.max(report.opened_at),
                 ..known
             });
         }
         known.filter(|known| {
+            let opened_at = now.wall(known.opened_at);
+            let is_newer = |at: &Option<f64>| at.is_some_and(|at| at > opened_at);
             let is_over = now.monotonic.since(known.heard).as_secs() >= OVER_AFTER_SECONDS
-                || loaded_at.is_some_and(|loaded_at| loaded_at > known.last_seen);
+                || [evaluation.loaded_at, evaluation.worker_started_at].iter().any(is_newer);
             !is_over
         })
     }
@@ -110,34 +117,56 @@ mod tests {
 
     #[test]
     fn they_go_on_until_a_reload_or_until_they_are_silent() {
-        let unseen = || {
-            let mut report = report(1, Security::Unknown);
+        let unseen = |opened_at| {
+            let mut report = report(opened_at, Security::Unknown);
             report.verdict.reason = Some(Reason::ResumedUnseen);
             report
         };
-        let mutual = || report(2, Security::Mtls);
+        let mutual = || report(20, Security::Mtls);
+        let none = Evaluation::default;
+        let loaded = |at| Evaluation { loaded_at: Some(at), ..none() };
+        let started = |at| Evaluation { worker_started_at: Some(at), ..loaded(1.0) };
         let cases = [
-            ("none", vec![(mutual(), None, 10.0)], None),
-            ("one", vec![(unseen(), None, 10.0)], Some((10.0, 1))),
-            ("not over yet", vec![(early(unseen()), None, 10.0)], None),
-            ("two", vec![(unseen(), None, 10.0), (unseen(), None, 20.0)], Some((10.0, 2))),
+            ("none", vec![(mutual(), none(), 10.0)], None),
+            ("one", vec![(unseen(9), none(), 10.0)], Some((10.0, 1))),
+            ("not over yet", vec![(early(unseen(9)), none(), 10.0)], None),
+            ("two", vec![(unseen(9), none(), 10.0), (unseen(19), none(), 20.0)], Some((10.0, 2))),
             (
                 "others between",
-                vec![(unseen(), None, 10.0), (mutual(), Some(5.0), 20.0)],
+                vec![(unseen(9), none(), 10.0), (mutual(), loaded(5.0), 20.0)],
                 Some((10.0, 1)),
             ),
-            ("a reload", vec![(unseen(), None, 10.0), (mutual(), Some(15.0), 20.0)], None),
-            ("silent for long", vec![(unseen(), None, 10.0), (mutual(), None, 310.0)], None),
+            ("a reload", vec![(unseen(9), none(), 10.0), (mutual(), loaded(15.0), 20.0)], None),
+            (
+                "a reload of what was loaded before",
+                vec![(unseen(9), none(), 10.0), (mutual(), started(15.0), 20.0)],
+                None,
+            ),
+            (
+                "an older worker",
+                vec![(unseen(9), none(), 10.0), (mutual(), started(5.0), 20.0)],
+                Some((10.0, 1)),
+            ),
+            (
+                "a long connection that ends after the reload",
+                vec![(unseen(9), none(), 18.0), (mutual(), started(15.0), 20.0)],
+                None,
+            ),
+            ("silent for long", vec![(unseen(9), none(), 10.0), (mutual(), none(), 310.0)], None),
             (
                 "again",
-                vec![(unseen(), None, 10.0), (mutual(), Some(15.0), 20.0), (unseen(), None, 30.0)],
+                vec![
+                    (unseen(9), none(), 10.0),
+                    (mutual(), loaded(15.0), 20.0),
+                    (unseen(29), none(), 30.0),
+                ],
                 Some((30.0, 1)),
             ),
         ];
         for (name, reports, expected) in cases {
             let mut known = None;
-            for (report, loaded_at, now) in reports {
-                known = OlderSessions::after(known, &report, loaded_at, at(now));
+            for (report, evaluation, now) in reports {
+                known = OlderSessions::after(known, &report, &evaluation, at(now));
             }
             let found = known.map(|known| (known.before, known.connections));
             assert_eq!(found, expected, "{name}");
