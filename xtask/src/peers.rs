@@ -7,14 +7,13 @@ use anyhow::Context as _;
 use crate::{
     apt,
     command::{installed, output},
+    suite::KEYRING,
 };
 
 /// Where the suite is added that has Suricata.
 const LIST: &str = "/etc/apt/sources.list.d/hopsight-backports.list";
 /// Where Debian has it if the machine's own sources do not say.
 const ARCHIVE: &str = "http://deb.debian.org/debian/";
-/// What Debian signs its archive with (`debian-archive-keyring`).
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The first release whose events name certificates of clients.
 const OLDEST: u32 = 7;
 

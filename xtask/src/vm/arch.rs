@@ -17,6 +17,18 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// That of this machine.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub fn of_this_machine() -> anyhow::Result<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Self::X86_64),
+            "aarch64" => Ok(Self::Aarch64),
+            other => anyhow::bail!("nothing is known of {other}"),
+        }
+    }
+
     /// Debian's name.
     pub const fn debian(self) -> &'static str {
         match self {

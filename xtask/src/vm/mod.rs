@@ -9,6 +9,8 @@ mod initramfs;
 mod kernel;
 mod results;
 
+pub use arch::Arch;
+
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fs,
@@ -24,7 +26,6 @@ use crate::{
     cargo::{built, cargo},
     command::{output, output_of},
 };
-use arch::Arch;
 use kernel::Kernel;
 use results::Results;
 
