@@ -63,7 +63,7 @@ function shares(title, all, counts) {
   return element("div", {}, element("h3", {}, title), element("dl", { class: "shares" }, ...counts.flatMap(([word, count]) => [
     element("dt", {}, word),
     element("dd", {}, element("meter", { min: 0, max: all, value: count, "aria-label": `hops: ${title}, ${word}` }),
-      ` ${count} of ${all} (${Math.round((100 * count) / all)} %)`),
+      ` ${count} of ${all} (${Math.round((100 * count) / all)}\u00a0%)`),
   ])));
 }
 
