@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: what is missing, and only that.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use crate::{
     apt, bpf, chart,
@@ -166,13 +166,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         anyhow::ensure!(present(), "{what} is still missing after installing {packages:?}");
         println!("  ok  {what}");
     }
-    bpf::setup_toolchain()?;
-    bpf::setup_linker()?;
-    if !args.build_only {
-        wheel::ALL.iter().for_each(wheel::Wheel::setup);
-        chart::setup();
-        cosign::setup();
-    }
+    thread::scope(|scope| {
+        // Fetched while the linker is compiled.
+        if !args.build_only {
+            scope.spawn(|| {
+                wheel::ALL.iter().for_each(wheel::Wheel::setup);
+                chart::setup();
+                cosign::setup();
+            });
+        }
+        bpf::setup_toolchain()?;
+        bpf::setup_linker()
+    })?;
     if args.peers {
         peers::setup()?;
     }

@@ -51,8 +51,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             (executable.name.clone(), command)
         });
         let mut commands: Vec<_> = tests.collect();
+        if args.kernels {
+            // While something else is waited for.
+            commands.insert(0, ("fetch the kernels".to_owned(), this_program(&vm::fetch_ends())?));
+        }
         commands.push(("documentation tests".to_owned(), cargo(&["test", "--doc"])));
-        commands.push(("instructions".to_owned(), instructions_in_debug()?));
+        let instructions = this_program(&["bench", "instructions", "--debug"])?;
+        commands.push(("instructions".to_owned(), instructions));
         commands.extend(promtool()?);
         steps.run_beside_each_other(commands);
         if args.kernels {
@@ -64,10 +69,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     result
 }
 
-/// The instruction guard as a program of its own, so that what it prints stays together.
-fn instructions_in_debug() -> anyhow::Result<Command> {
+/// Another task as a program of its own, so that what it prints stays together.
+fn this_program(args: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(env::current_exe().context("find our own executable")?);
-    command.args(["bench", "instructions", "--debug"]);
+    command.args(args);
     Ok(command)
 }
 

@@ -41,6 +41,9 @@ pub struct Args {
     /// Fetch the newest kernels instead of using those in the cache
     #[arg(long)]
     refresh: bool,
+    /// Only fetch the kernels that are not in the cache, and tell which cannot be had
+    #[arg(long)]
+    fetch: bool,
     /// Run only the tests that continuous integration runs there
     #[arg(long)]
     fewer: bool,
@@ -157,6 +160,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         names => names.iter().any(|name| name == row.name),
     };
     let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
+    if args.fetch {
+        let cache = kernels()?;
+        for row in rows {
+            if let Err(error) = kernel::fetch(row.suite, row.arch, &cache, args.refresh) {
+                println!("not fetched: Linux {}: {error:#}", row.name);
+            }
+        }
+        return Ok(());
+    }
     let tests = if args.fewer { FEWER_TESTS } else { TESTS };
     let mut machines = Machines::new(tests, Duration::from_mins(args.minutes))?;
     for together in rows.chunks(AT_ONCE) {
@@ -193,6 +205,16 @@ pub fn run_ends() -> anyhow::Result<()> {
     machines.finish()
 }
 
+/// The arguments that fetch what [`run_ends`] boots, for something else to go on meanwhile.
+pub fn fetch_ends() -> Vec<&'static str> {
+    [&["vm", "--fetch"][..], &ENDS].concat()
+}
+
+/// Where kernels are kept.
+fn kernels() -> anyhow::Result<PathBuf> {
+    Ok(cache::directory()?.join("kernels"))
+}
+
 /// A row that is ready to boot.
 struct Prepared {
     row: &'static Row,
@@ -212,8 +234,7 @@ struct Machines {
 
 impl Machines {
     fn new(tests: Tests, limit: Duration) -> anyhow::Result<Self> {
-        let cache = cache::directory()?.join("kernels");
-        Ok(Self { cache, tests, limit, images: BTreeMap::new(), columns: Vec::new() })
+        Ok(Self { cache: kernels()?, tests, limit, images: BTreeMap::new(), columns: Vec::new() })
     }
 
     fn prepare(&mut self, row: &'static Row, kernel: Kernel) -> anyhow::Result<Prepared> {
