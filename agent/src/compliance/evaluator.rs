@@ -189,11 +189,11 @@ impl Evaluator {
         let (on_disk, at) = (on_disk.as_ref(), since);
         let against = Against { intents: &toward, trusts: &trusts, on_disk, at };
         let found = self.chains.look(report, against);
+        let workers_since = proxy.as_ref().and_then(|proxy| self.proxies.workers_since(proxy));
         let record = |exporter: &Exporter, compliance| {
-            let worker_started_at = proxy.as_ref().and_then(Proxy::loaded_at);
             let evaluation = Evaluation {
                 loaded_at,
-                worker_started_at: worker_started_at.map(UnixTime::as_secs_f64),
+                workers_since: workers_since.map(UnixTime::as_secs_f64),
                 is_to_verify,
                 compliance,
                 onward: onward.cloned(),

@@ -12,9 +12,9 @@ pub struct Evaluation {
     /// When the configuration was loaded that the connection was opened with, seconds since the
     /// Unix epoch; absent where that is not known.
     pub loaded_at: Option<f64>,
-    /// When the worker started that opened it, seconds since the Unix epoch; absent where it is no
-    /// worker of a known proxy.
-    pub worker_started_at: Option<f64>,
+    /// When the oldest worker started of the proxy that opened it, of those that run, seconds since the
+    /// Unix epoch; absent where that is not known.
+    pub workers_since: Option<f64>,
     /// The configuration that the connection was opened with checks the upstream's certificate on every
     /// route.
     pub is_to_verify: bool,

@@ -51,8 +51,8 @@ impl OlderSessions {
         now.since(self.heard) >= stands_for
     }
 
-    /// What is known of them after a report. A worker that started after the last of them was resumed
-    /// was started by a reload, even of a configuration that has not changed.
+    /// What is known of them after a report. Where all workers started after the last of them was resumed
+    /// there was a reload, even if the configuration has not changed.
     pub(super) fn after(
         known: Option<Self>,
         report: &ConnectionReport,
@@ -89,7 +89,7 @@ impl OlderSessions {
             let opened_at = now.wall(known.opened_at);
             let is_newer = |at: &Option<f64>| at.is_some_and(|at| at > opened_at);
             let is_over = now.monotonic.since(known.heard).as_secs() >= OVER_AFTER_SECONDS
-                || [evaluation.loaded_at, evaluation.worker_started_at].iter().any(is_newer);
+                || [evaluation.loaded_at, evaluation.workers_since].iter().any(is_newer);
             !is_over
         })
     }
@@ -125,7 +125,7 @@ mod tests {
         let mutual = || report(20, Security::Mtls);
         let none = Evaluation::default;
         let loaded = |at| Evaluation { loaded_at: Some(at), ..none() };
-        let started = |at| Evaluation { worker_started_at: Some(at), ..loaded(1.0) };
+        let workers = |at| Evaluation { workers_since: Some(at), ..loaded(1.0) };
         let cases = [
             ("none", vec![(mutual(), none(), 10.0)], None),
             ("one", vec![(unseen(9), none(), 10.0)], Some((10.0, 1))),
@@ -139,17 +139,17 @@ mod tests {
             ("a reload", vec![(unseen(9), none(), 10.0), (mutual(), loaded(15.0), 20.0)], None),
             (
                 "a reload of what was loaded before",
-                vec![(unseen(9), none(), 10.0), (mutual(), started(15.0), 20.0)],
+                vec![(unseen(9), none(), 10.0), (mutual(), workers(15.0), 20.0)],
                 None,
             ),
             (
                 "an older worker",
-                vec![(unseen(9), none(), 10.0), (mutual(), started(5.0), 20.0)],
+                vec![(unseen(9), none(), 10.0), (mutual(), workers(5.0), 20.0)],
                 Some((10.0, 1)),
             ),
             (
                 "a long connection that ends after the reload",
-                vec![(unseen(9), none(), 18.0), (mutual(), started(15.0), 20.0)],
+                vec![(unseen(9), none(), 18.0), (mutual(), workers(15.0), 20.0)],
                 None,
             ),
             ("silent for long", vec![(unseen(9), none(), 10.0), (mutual(), none(), 310.0)], None),

@@ -83,6 +83,13 @@ impl Proxies {
         [oldest, worker.started_at].into_iter().flatten().any(|began| began_before(began, since))
     }
 
+    /// When the oldest worker of the same proxy began, of those that run.
+    pub(in crate::compliance) fn workers_since(&self, proxy: &Proxy) -> Option<UnixTime> {
+        let worker = proxy.worker?;
+        let oldest = self.oldest.get(&worker.master).copied();
+        oldest.min(Some(worker.started_at?))
+    }
+
     /// Whether one proxy alone uses a hop by now, and all of it that runs began with the configuration
     /// which is in force since then, or later.
     pub(in crate::compliance) fn has_one_user(&self, hop: &HopKey, since: UnixTime) -> bool {
