@@ -31,6 +31,23 @@ pub struct Attachment {
     links: Vec<Link>,
 }
 
+/// Lets the kernel forget which connection objects it knows. Where probes were away, the object at an
+/// address may be another by now, and its ticket would be taken for one of the handshake that was seen
+/// there before.
+pub fn forget_connections(ebpf: &mut Ebpf) {
+    let known = ebpf.map_mut("CONNECTIONS").context("find map CONNECTIONS");
+    let forget = known.and_then(|map| {
+        let mut map = aya::maps::HashMap::<_, [u64; 2], [u64; 2]>::try_from(map)?;
+        let known: Vec<_> = map.keys().filter_map(Result::ok).collect();
+        // The kernel may have made room of one meanwhile.
+        known.iter().for_each(|object| drop(map.remove(object)));
+        Ok(())
+    });
+    if let Err(error) = forget {
+        warn!("connection objects of before are not forgotten: {error:#}");
+    }
+}
+
 #[derive(Debug)]
 enum Link {
     ByAya(#[expect(dead_code, reason = "held for its drop")] UProbeLink),

@@ -112,13 +112,14 @@ impl ProbedFile {
         }
     }
 
-    /// Lets probes that were taken out so long ago be attached again.
-    pub fn put_back_after(&mut self, pause: Duration) {
-        if let Probes::TakenOut(_, since) = &self.probes
-            && since.elapsed() >= pause
-        {
+    /// Lets probes that were taken out so long ago be attached again; answers whether they may be now.
+    pub fn put_back_after(&mut self, pause: Duration) -> bool {
+        let is_over =
+            matches!(&self.probes, Probes::TakenOut(_, since) if since.elapsed() >= pause);
+        if is_over {
             self.probes = Probes::Paused;
         }
+        is_over
     }
 
     /// Whether it has places of this part.

@@ -150,7 +150,7 @@ impl LibraryProbes {
     /// new ones, detaches from files that nobody uses any more, and follows the sampling mode.
     pub fn scan(&mut self, ebpf: &mut Ebpf, running: &HashMap<u32, String>) {
         self.follow_schedule(ebpf);
-        self.keep_below_ceiling();
+        self.keep_below_ceiling(ebpf);
         self.ends_left = ENDS_BETWEEN_SCANS;
         self.told.sum_up(Instant::now());
         for (pid, _) in self.processes.extract_if(|pid, _| !running.contains_key(pid)) {
@@ -204,8 +204,11 @@ impl LibraryProbes {
 
     /// Takes out what is hit for nothing. Whoever shares a file with others does not speak for them,
     /// unless it is the system's own user: its hits cost itself.
-    fn keep_below_ceiling(&mut self) {
-        self.files.values_mut().for_each(|file| file.put_back_after(TAKEN_OUT_FOR));
+    fn keep_below_ceiling(&mut self, ebpf: &mut Ebpf) {
+        let files = self.files.values_mut();
+        if files.fold(false, |any, file| file.put_back_after(TAKEN_OUT_FOR) || any) {
+            attach::forget_connections(ebpf);
+        }
         for Misfiring { pid, part, misfires } in self.ceiling.exceeded() {
             let Some(process) = self.processes.get(&pid) else { continue };
             let (whose, files) = (process.whose, process.files.clone());
@@ -233,6 +236,9 @@ impl LibraryProbes {
             return;
         }
         self.open = open;
+        if open {
+            attach::forget_connections(ebpf);
+        }
         for file in self.files.values_mut() {
             if open {
                 file.resume(ebpf, &self.programs, &mut self.quota);
