@@ -50,6 +50,16 @@ pub static NAMES: HashMap<Comm, u8> = HashMap::with_max_entries(256, 0);
 #[map]
 pub static PROCESSES: HashMap<u32, Comm> = HashMap::with_max_entries(16_384, 0);
 
+/// When watched processes last began to run another program (`bpf_ktime_get_ns`): nothing of their memory
+/// is older.
+#[map]
+pub static EXECUTED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Processes that have opened connections, put in by the agent, with when their last thread ended; 0
+/// while they run.
+#[map]
+pub static OPENERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Counts per [`Lost`].
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Lost::ALL.len() as u32, 0);

@@ -6,13 +6,17 @@
 //! that moment the whole process is noted, before it can connect under the new name.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
 };
+
+use hopsight_abi::config_flags;
 
 use crate::{
     connect::current_comm,
     library,
-    maps::{NAMES, PROCESSES},
+    maps::{EXECUTED, NAMES, OPENERS, PROCESSES, config},
 };
 
 /// `BPF_ANY`.
@@ -35,13 +39,29 @@ pub fn task_rename(_ctx: RawTracePointContext) -> i32 {
 pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     let Some(comm) = current_comm() else { return 0 };
     let process = current_process();
-    if NAMES.get_ptr(comm).is_some() {
+    let is_named = NAMES.get_ptr(comm).is_some();
+    if is_named || config().flags & config_flags::WATCH_ALL != 0 {
+        // SAFETY: reads a clock.
+        let _ = EXECUTED.insert(process, unsafe { bpf_ktime_get_ns() }, ANY);
+    }
+    if is_named {
         // As above.
         let _ = PROCESSES.insert(process, comm, ANY);
         library::started(process);
     } else {
         // It may never have been there.
         let _ = PROCESSES.remove(process);
+    }
+    0
+}
+
+/// A thread ends; the last one of a process says when that did.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
+    if let Some(ended) = OPENERS.get_ptr_mut(current_process()) {
+        // SAFETY: map look-ups return valid, aligned pointers; the agent reads the value whole. The clock
+        // is only read.
+        unsafe { ended.write_volatile(bpf_ktime_get_ns()) };
     }
     0
 }

@@ -1,6 +1,7 @@
 //! The live source: the kernel programs of this machine.
 
 mod beginnings;
+mod descent;
 mod options;
 mod order;
 
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::beginnings::Beginnings;
+use self::{beginnings::Beginnings, descent::Noted};
 use anyhow::Context as _;
 use aya::{
     Ebpf,
@@ -79,7 +80,7 @@ pub struct LiveSource {
     processes: names::Processes,
     known_processes: HashMap<u32, String>,
     /// None where the first connections of a process may be missed.
-    beginnings: Option<Beginnings>,
+    beginnings: Option<Beginnings<Noted>>,
     library: Option<LibraryThread>,
     /// Hands what the programs logged to the `log` crate.
     flush_kernel_log: Option<Box<dyn FnMut() + Send>>,
@@ -176,22 +177,24 @@ impl LiveSource {
         let flush_kernel_log =
             options.load.kernel_log.then(|| kernel_log(&mut ebpf)).transpose()?;
         loader::attach(&mut ebpf, &cgroup)?;
-        let follows = options.load.watched == Watched::All
-            || loader::follow_processes(&mut ebpf)
-                .inspect_err(|error| {
-                    warn!(
-                        "processes whose threads have other names are found within {} s only: \
-                         {error:#}",
-                        options.rescan.as_secs()
-                    );
-                })
-                .is_ok();
-        let beginnings = follows.then(Beginnings::from_now);
+        let follows = loader::follow_processes(&mut ebpf).inspect_err(|error| {
+            let seconds = options.rescan.as_secs();
+            warn!(
+                "processes whose threads have other names are found within {seconds} s only, and sessions \
+                 without a name are less often known: {error:#}"
+            );
+        });
+        let follows = follows.is_ok() || options.load.watched == Watched::All;
         let received = Arc::<Received>::default();
         // Their programs may need all maps.
         let probes = options
             .library
             .then(|| LibraryProbes::load(&mut ebpf, options.library_sampling, options.rustls));
+        let noted = Noted {
+            executed: loader::take_map(&mut ebpf, "EXECUTED")?,
+            openers: loader::take_map(&mut ebpf, "OPENERS")?,
+        };
+        let beginnings = follows.then(|| Beginnings::from_now(noted));
         let stats = StatsHandle::new(
             Arc::clone(&received),
             loader::take_map(&mut ebpf, "LOST")?,

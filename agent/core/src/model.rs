@@ -313,14 +313,32 @@ pub enum Event {
     Began {
         /// Its process id (thread group id) in the agent's pid namespace.
         pid: u32,
-        /// That of its parent, whose sessions it may have inherited; 0 where it is not known.
+        /// Whose sessions it may have inherited.
         #[serde(default)]
-        parent: u32,
+        descent: Descent,
         /// When.
         at: Timestamp,
     },
     /// A TLS library of a watched process showed part of a handshake.
     Library(LibraryEvent),
+}
+
+/// Whose memory a process began with that has opened connections itself, and so which sessions it may
+/// have inherited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Descent {
+    /// That of these processes, the nearest first: they are its parent, and those above.
+    From(Vec<u32>),
+    /// It may be that of a process which has ended by now, or is no ancestor any more.
+    Unknown,
+}
+
+impl Default for Descent {
+    /// Of nobody.
+    fn default() -> Self {
+        Self::From(Vec::new())
+    }
 }
 
 impl Event {

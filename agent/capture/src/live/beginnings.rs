@@ -9,6 +9,8 @@ use std::{
 use hopsight_core::model::{Event, Origin, Timestamp};
 use hopsight_system::{clock::monotonic_now, process::Stat};
 
+use super::descent::{Lives, Openers};
+
 /// How long a process id is taken for the same process.
 const FRESH: Duration = Duration::from_secs(10);
 
@@ -17,7 +19,9 @@ const MAX_PROCESSES: usize = 65_536;
 
 /// Tells of processes once, before their first connection.
 #[derive(Debug)]
-pub(super) struct Beginnings {
+pub(super) struct Beginnings<L> {
+    lives: L,
+    openers: Openers,
     /// Since when processes are watched.
     since: Timestamp,
     /// When those began of which it was told, or may not be (clock ticks after boot).
@@ -27,10 +31,12 @@ pub(super) struct Beginnings {
     fresh_at: Instant,
 }
 
-impl Beginnings {
+impl<L: Lives> Beginnings<L> {
     /// Of processes that are watched from now on.
-    pub(super) fn from_now() -> Self {
+    pub(super) fn from_now(lives: L) -> Self {
         Self {
+            lives,
+            openers: Openers::default(),
             since: monotonic_now(),
             known: HashMap::new(),
             looked_at: HashSet::new(),
@@ -41,18 +47,23 @@ impl Beginnings {
     /// A process was found that may have opened connections before it was watched.
     pub(super) fn found_late(&mut self, pid: u32) {
         if let Ok(stat) = Stat::read(pid) {
-            self.note(pid, stat);
+            self.note(pid, &stat);
         }
     }
 
     /// Whether that is news.
-    fn note(&mut self, pid: u32, stat: Stat) -> bool {
+    fn note(&mut self, pid: u32, stat: &Stat) -> bool {
         if self.known.len() >= MAX_PROCESSES {
             // Of all that run by now nothing is known any more.
             self.known.clear();
             self.since = monotonic_now();
+            self.openers.clear(self.since);
         }
-        self.known.insert(pid, stat.start_ticks) != Some(stat.start_ticks)
+        let is_new = self.known.insert(pid, stat.start_ticks) != Some(stat.start_ticks);
+        if is_new {
+            self.openers.insert(pid, stat, &mut self.lives, monotonic_now());
+        }
+        is_new
     }
 
     /// The beginnings of processes that open connections in `events`, if they were watched from it on.
@@ -60,6 +71,7 @@ impl Beginnings {
         if self.fresh_at.elapsed() > FRESH || self.looked_at.len() >= MAX_PROCESSES {
             self.looked_at.clear();
             self.fresh_at = Instant::now();
+            self.openers.forget_ended(&self.lives, monotonic_now());
         }
         let opened = events.iter().filter_map(|event| match event {
             Event::Opened { origin: Origin::Process(process), at, .. } => Some((process.pid, *at)),
@@ -74,8 +86,9 @@ impl Beginnings {
             let Ok(stat) = Stat::read(pid) else { continue };
             let at = stat.began_at();
             // Later than its connection, it is another one.
-            if self.note(pid, stat) && self.since <= at && at <= opened_at {
-                beginnings.push(Event::Began { pid, parent: stat.parent, at });
+            if self.note(pid, &stat) && self.since <= at && at <= opened_at {
+                let descent = self.openers.descent(pid, &stat, &self.lives, self.since);
+                beginnings.push(Event::Began { pid, descent, at });
             }
         }
         beginnings
@@ -87,7 +100,22 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use hopsight_core::model::{Beginning, ConnectionId, Process};
+    use hopsight_core::model::{Beginning, ConnectionId, Descent, Process};
+
+    /// Nothing is known of them.
+    struct Unseen;
+
+    impl Lives for Unseen {
+        fn executed_at(&self, _pid: u32) -> Option<Timestamp> {
+            None
+        }
+
+        fn follow(&mut self, _pid: u32) {}
+
+        fn ended_at(&self, _pid: u32) -> Option<Timestamp> {
+            None
+        }
+    }
 
     fn opened(pid: u32, at: Timestamp) -> Event {
         Event::Opened {
@@ -101,7 +129,7 @@ mod tests {
 
     #[test]
     fn only_what_began_under_the_watch_is_told_and_once() {
-        let mut beginnings = Beginnings::from_now();
+        let mut beginnings = Beginnings::from_now(Unseen);
         // The kernel tells beginnings to the clock tick.
         let tick = Duration::from_millis(20);
         std::thread::sleep(tick);
@@ -111,14 +139,14 @@ mod tests {
         let ours = opened(std::process::id(), began);
         assert_eq!(beginnings.of(&[ours]), [], "older than the watch");
         let told = beginnings.of(&[opened(pid, monotonic_now()), opened(pid, monotonic_now())]);
-        let [Event::Began { pid: of, parent, at }] = told[..] else { panic!("{told:?}") };
-        assert_eq!((of, parent), (pid, std::process::id()));
+        let [Event::Began { pid: of, ref descent, at }] = told[..] else { panic!("{told:?}") };
+        assert_eq!((of, descent), (pid, &Descent::default()));
         assert!(at <= began && began.since(at) < Duration::from_mins(1), "{at:?}, {began:?}");
         assert_eq!(beginnings.of(&[opened(pid, monotonic_now())]), [], "told before");
         beginnings.looked_at.clear();
         assert_eq!(beginnings.of(&[opened(pid, monotonic_now())]), [], "looked at again");
 
-        let mut late = Beginnings { since: Timestamp(0), ..Beginnings::from_now() };
+        let mut late = Beginnings { since: Timestamp(0), ..Beginnings::from_now(Unseen) };
         late.found_late(pid);
         assert_eq!(
             late.of(&[opened(pid, monotonic_now())]),
@@ -128,7 +156,7 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
 
-        let mut beginnings = Beginnings { since: Timestamp(0), ..Beginnings::from_now() };
+        let mut beginnings = Beginnings { since: Timestamp(0), ..Beginnings::from_now(Unseen) };
         let before = opened(std::process::id(), Timestamp(1));
         assert_eq!(beginnings.of(&[before]), [], "another had its number");
     }

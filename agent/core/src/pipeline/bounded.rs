@@ -52,6 +52,24 @@ impl<K: Clone + Ord, V> Bounded<K, V> {
         self.entries.len() >= self.max
     }
 
+    /// Makes room for one more before it is needed, but for what is still `in_use`: that is asked of the
+    /// oldest, which then counts as new. Whether something was forgotten.
+    pub fn make_room_among(&mut self, mut in_use: impl FnMut(&mut V) -> bool) -> bool {
+        let mut turns = self.order.len();
+        while self.is_full() {
+            let Some(oldest) = self.order.pop_front() else { return false };
+            let Some(value) = self.entries.get_mut(&oldest) else { continue };
+            if turns > 0 && in_use(value) {
+                turns -= 1;
+                self.order.push_back(oldest);
+            } else {
+                self.entries.remove(&oldest);
+                return true;
+            }
+        }
+        false
+    }
+
     fn make_room(&mut self) -> Option<V> {
         if self.order.len() > self.max + self.max / 4 {
             let entries = &self.entries;

@@ -47,7 +47,9 @@ use super::{
     session::{Basis, Session, SessionKey},
 };
 use crate::{
-    model::{ClientAuth, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp},
+    model::{
+        ClientAuth, Descent, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp,
+    },
     report::{CarriedBy, CarriedFrom, ConnectionReport, Unseen, Verdict},
     tls::session::Identity,
     verdict::Judgement,
@@ -71,15 +73,15 @@ impl FullHandshakes {
         Self {
             sessions: Sessions::new(max),
             unnamed: Unnamed::new(max, max_age),
-            owners: Owners::new(max.div_ceil(16)),
-            blindness: Blindness::new(max.div_ceil(16)),
+            owners: Owners::new(max),
+            blindness: Blindness::new(max),
             unshown: Unshown::new(max.div_ceil(16)),
         }
     }
 
     /// A process began when somebody watched.
-    pub fn began(&mut self, pid: u32, parent: u32, at: Timestamp) {
-        if self.owners.began(pid, parent, at) {
+    pub fn began(&mut self, pid: u32, descent: Descent, at: Timestamp) {
+        if self.owners.began(pid, descent, at) {
             self.blindness.began(pid);
             self.unshown.began(pid);
         }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     model::{
         ClientAuth::{self, NotRequested, Presented, Unknown},
-        Evidence, LibraryEvent, Origin, SessionName,
+        Descent, Evidence, LibraryEvent, Origin, SessionName,
     },
     report::{CarriedBy, EarlyData},
     tls::hello::ClientHello,
@@ -155,8 +155,9 @@ fn a_session_that_began_before_the_library_was_looked_into_is_carried() {
     let Event::Opened { origin: Origin::Process(process), .. } = &mutual[0] else { panic!() };
     let pid = process.pid;
     // Another worker as well, for one handshake cannot be made twice.
-    let began =
-        [pid, pid + 1].map(|pid| Event::Began { pid, parent: 0, at: mutual[0].at() }).to_vec();
+    let began = [pid, pid + 1]
+        .map(|pid| Event::Began { pid, descent: Descent::default(), at: mutual[0].at() })
+        .to_vec();
     let before = || without_library(mutual.clone());
     let looked_into = || of_process(with_ticket(mutual.clone(), other()), 1, "nginx");
     let own = |by| of_process(with_ticket(mutual.clone(), offered(&resumed)), by, "nginx");

@@ -203,7 +203,7 @@ impl Pipeline {
                     self.review(id, at, out);
                 }
             }
-            Event::Began { pid, parent, at } => self.full_handshakes.began(pid, parent, at),
+            Event::Began { pid, descent, at } => self.full_handshakes.began(pid, descent, at),
             Event::Library(event) if event.observation == LibraryObservation::TicketLost => {
                 self.full_handshakes.ticket_lost(event.pid);
             }

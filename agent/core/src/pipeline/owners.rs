@@ -5,7 +5,9 @@
 //! that begins among others that go on belongs to these (a worker was started in place of another), and
 //! one whose parent opens connections itself may have inherited its sessions. Where a generation goes on
 //! after the next has begun, these were none: a worker in place of another, which was busy at once, or
-//! two proxies of one program. Nothing but a name answers for the sessions of their processes then.
+//! two proxies of one program. The same goes for a generation beside which processes go on that nobody
+//! saw begin. Nothing but a name answers for the sessions of their processes then, nor for those of a
+//! process whose parents have ended, or that was forgotten to make room.
 //!
 //! Only processes that began when somebody watched already have an [`Owner::Generation`]: all that
 //! they can resume was seen to begin. Others stand for themselves.
@@ -13,7 +15,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::bounded::Bounded;
-use crate::model::{Process, Timestamp};
+use crate::model::{Descent, Process, Timestamp};
 
 /// How far apart the processes of one generation begin, and how long the last one goes on to open
 /// connections after the next has begun.
@@ -64,9 +66,12 @@ impl Program {
 #[derive(Debug)]
 struct Member {
     began: Timestamp,
-    parent: u32,
-    /// Once it has opened a connection.
+    /// Those it descends from that have opened connections, the nearest first.
+    parents: Box<[u32]>,
+    /// Once it has opened a connection, or where nothing but a name answers for it.
     owner: Option<Owner>,
+    /// It has opened another connection since it was last about to be forgotten.
+    is_in_use: bool,
 }
 
 #[derive(Debug)]
@@ -92,10 +97,15 @@ struct Instance {
 pub struct Owners {
     members: Bounded<u32, Member>,
     instances: Bounded<Program, Instance>,
-    /// Processes of no generation that have opened connections.
-    others: Bounded<u32, ()>,
-    /// Generations that were none.
+    /// Processes of no generation that have opened connections, and whether they have again since they
+    /// were last about to be forgotten.
+    others: Bounded<u32, bool>,
+    /// Generations that were none, and up to which they may be forgotten.
     mixed: Bounded<u64, ()>,
+    forgot_mixed: u64,
+    /// Processes were forgotten to make room, and whether programs were.
+    forgot_processes: bool,
+    forgot_programs: bool,
     generations: u64,
 }
 
@@ -108,17 +118,27 @@ impl Owners {
             instances: Bounded::new(max),
             others: Bounded::new(max),
             mixed: Bounded::new(max),
+            forgot_mixed: 0,
+            forgot_processes: false,
+            forgot_programs: false,
             generations: 0,
         }
     }
 
     /// A process began; answers whether that is news. Said again, it changes nothing, unless another
     /// one has its number now.
-    pub fn began(&mut self, pid: u32, parent: u32, at: Timestamp) -> bool {
+    pub fn began(&mut self, pid: u32, descent: Descent, at: Timestamp) -> bool {
         let known = self.members.entries.get(&pid);
         let is_new = known.is_none_or(|known| apart(known.began, at) > ONE_BEGINNING);
         if is_new {
-            self.members.insert(pid, Member { began: at, parent, owner: None });
+            let (parents, owner) = match descent {
+                Descent::From(parents) => (parents.into(), None),
+                Descent::Unknown => (Box::default(), Some(Owner::Mixed(pid))),
+            };
+            let in_use = |member: &mut Member| std::mem::take(&mut member.is_in_use);
+            self.forgot_processes |= self.members.make_room_among(in_use);
+            let member = Member { began: at, parents, owner, is_in_use: false };
+            self.members.insert(pid, member);
             self.others.take(&pid);
         }
         is_new
@@ -126,47 +146,71 @@ impl Owners {
 
     /// A process opens a connection.
     pub fn opens(&mut self, process: &Process, at: Timestamp) {
-        let member = self.members.entries.get(&process.pid);
-        let first = member.filter(|member| member.owner.is_none());
-        let began = first.map(|member| (member.began, member.parent));
-        let owner = began.map(|(began, parent)| {
-            self.inherited(process, parent).unwrap_or_else(|| self.assign(process, began, at))
-        });
-        if let (Some(owner), Some(member)) = (owner, self.members.entries.get_mut(&process.pid)) {
-            member.owner = Some(owner);
-        }
-        let owner = self.of(process.pid);
-        if !owner.is_whole() {
-            self.others.insert(process.pid, ());
-        }
-        let instance = self.instances.entry(Program::of(process));
-        match (owner, &mut instance.newest) {
-            (Owner::Generation(own), Some(newest)) if own == newest.number => newest.active = at,
-            (Owner::Generation(before), Some(newest)) => {
-                // It may open the last of its connections.
-                if at.since(newest.began) > TOGETHER {
-                    instance.is_mixed = true;
-                    self.mixed.insert(before, ());
-                    self.mixed.insert(newest.number, ());
+        let pid = process.pid;
+        if let Some(member) = self.members.entries.get_mut(&pid) {
+            if member.owner.is_some() {
+                member.is_in_use = true;
+            } else {
+                let (began, parents) = (member.began, std::mem::take(&mut member.parents));
+                let owner = self.inherited(pid, &parents);
+                let owner = owner.unwrap_or_else(|| self.assign(process, began, at));
+                if let Some(member) = self.members.entries.get_mut(&pid) {
+                    member.owner = Some(owner);
                 }
             }
-            _ => instance.others_active = Some(at),
+        } else if let Some(is_in_use) = self.others.entries.get_mut(&pid) {
+            *is_in_use = true;
+        } else if !self.forgot_processes {
+            self.forgot_processes |= self.others.make_room_among(std::mem::take);
+            self.others.insert(pid, false);
+        }
+        let owner = self.of(pid);
+        let instance = self.instances.entry(Program::of(process));
+        match &mut instance.newest {
+            Some(newest) if owner == Owner::Generation(newest.number) => newest.active = at,
+            newest => {
+                if !owner.is_whole() {
+                    instance.others_active = Some(at);
+                }
+                // It may open the last of its connections.
+                let goes_on = |newest: &&mut Generation| at.since(newest.began) > TOGETHER;
+                if let Some(newest) = newest.as_mut().filter(goes_on) {
+                    instance.is_mixed = true;
+                    let number = newest.number;
+                    self.mix(number);
+                    if let Owner::Generation(before) = owner {
+                        self.mix(before);
+                    }
+                }
+            }
         }
     }
 
-    /// Whose it is by its parent, where that has opened connections itself.
-    fn inherited(&self, process: &Process, parent: u32) -> Option<Owner> {
-        let of_parent = self.members.entries.get(&parent).and_then(|member| member.owner);
-        let is_other = self.others.entries.contains_key(&parent);
-        match of_parent {
-            Some(owner) if owner.is_whole() => Some(owner),
-            of_parent => (is_other || of_parent.is_some()).then_some(Owner::Mixed(process.pid)),
+    /// A generation was none.
+    fn mix(&mut self, number: u64) {
+        let numbers = &self.mixed.entries;
+        if !numbers.contains_key(&number) && self.mixed.is_full() {
+            self.forgot_mixed = self.generations;
         }
+        self.mixed.insert(number, ());
+    }
+
+    /// Whose it is by those it descends from.
+    fn inherited(&self, pid: u32, parents: &[u32]) -> Option<Owner> {
+        let of_parent = self.members.entries.get(parents.first()?).and_then(|member| member.owner);
+        Some(of_parent.filter(|owner| owner.is_whole()).unwrap_or(Owner::Mixed(pid)))
     }
 
     /// Whose it is that began then and opens its first connection.
     fn assign(&mut self, process: &Process, began: Timestamp, at: Timestamp) -> Owner {
-        let instance = self.instances.entry(Program::of(process));
+        let program = Program::of(process);
+        if !self.instances.entries.contains_key(&program) {
+            self.forgot_programs |= self.instances.is_full();
+            if self.forgot_programs {
+                return Owner::Mixed(process.pid);
+            }
+        }
+        let instance = self.instances.entry(program);
         let goes_on = |active: Timestamp| active.since(began) > TOGETHER;
         if let Some(newest) = &instance.newest
             && (apart(began, newest.began) <= TOGETHER || goes_on(newest.active))
@@ -187,13 +231,18 @@ impl Owners {
     /// Whose the sessions of this process are.
     #[must_use]
     pub fn of(&self, pid: u32) -> Owner {
-        let owner = self.members.entries.get(&pid).and_then(|member| member.owner);
-        match owner {
-            Some(Owner::Generation(number)) if self.mixed.entries.contains_key(&number) => {
-                Owner::Mixed(pid)
-            }
+        let Some(member) = self.members.entries.get(&pid) else {
+            let is_forgotten = self.forgot_processes && !self.others.entries.contains_key(&pid);
+            return if is_forgotten { Owner::Mixed(pid) } else { Owner::Process(pid) };
+        };
+        match member.owner {
+            Some(Owner::Generation(number)) if self.is_mixed(number) => Owner::Mixed(pid),
             owner => owner.unwrap_or(Owner::Process(pid)),
         }
+    }
+
+    fn is_mixed(&self, number: u64) -> bool {
+        number <= self.forgot_mixed || self.mixed.entries.contains_key(&number)
     }
 }
 
@@ -209,8 +258,10 @@ mod tests {
     /// What happens, in tenths of a second.
     enum Step {
         Began(u32, u64),
-        /// By the parent.
+        /// By one that has opened connections.
         Forked(u32, u32, u64),
+        /// By one that has ended.
+        Orphaned(u32, u64),
         Opens(u32, u64),
     }
 
@@ -222,10 +273,14 @@ mod tests {
         Timestamp(tenths * 100_000_000)
     }
 
+    fn from(parents: &[u32]) -> Descent {
+        Descent::From(parents.to_vec())
+    }
+
     #[test]
     fn who_shares_sessions() {
         use Owner::{Generation as G, Mixed as M, Process as P};
-        use Step::{Began, Forked, Opens};
+        use Step::{Began, Forked, Opens, Orphaned};
         type Case<'c> = (&'c str, &'c [Step], &'c [(u32, Owner)]);
         let cases: &[Case<'_>] = &[
             ("older than the watch", &[Opens(1, 5), Opens(2, 5)], &[(1, P(1)), (2, P(2))]),
@@ -242,8 +297,13 @@ mod tests {
             ),
             (
                 "a reload among those that nobody saw begin",
-                &[Opens(1, 50), Began(2, 60), Opens(1, 65), Opens(2, 80), Opens(1, 99)],
+                &[Opens(1, 50), Began(2, 60), Opens(1, 65), Opens(2, 80)],
                 &[(1, P(1)), (2, G(1))],
+            ),
+            (
+                "one among those that nobody saw begin, of which one goes on",
+                &[Opens(1, 50), Began(2, 60), Opens(1, 65), Opens(2, 80), Opens(1, 99)],
+                &[(1, P(1)), (2, M(2))],
             ),
             (
                 "a worker in place of another",
@@ -298,10 +358,11 @@ mod tests {
                 &[(1, P(1)), (2, M(2))],
             ),
             (
-                "a child of one that opens none",
-                &[Began(1, 10), Forked(2, 1, 60), Opens(2, 70)],
-                &[(2, G(1))],
+                "a child of one that was mixed",
+                &[Orphaned(1, 10), Opens(1, 20), Forked(2, 1, 60), Opens(2, 70)],
+                &[(1, M(1)), (2, M(2))],
             ),
+            ("a daemon whose parent has ended", &[Orphaned(1, 10), Opens(1, 20)], &[(1, M(1))]),
             ("said twice", &[Began(1, 10), Opens(1, 50), Began(1, 10), Opens(1, 90)], &[(1, G(1))]),
             (
                 "another with its number",
@@ -313,8 +374,13 @@ mod tests {
             let mut owners = Owners::new(10);
             for step in *steps {
                 match *step {
-                    Began(pid, tenths) => drop(owners.began(pid, 0, at(tenths))),
-                    Forked(pid, parent, tenths) => drop(owners.began(pid, parent, at(tenths))),
+                    Began(pid, tenths) => drop(owners.began(pid, from(&[]), at(tenths))),
+                    Forked(pid, parent, tenths) => {
+                        owners.began(pid, from(&[parent]), at(tenths));
+                    }
+                    Orphaned(pid, tenths) => {
+                        owners.began(pid, Descent::Unknown, at(tenths));
+                    }
                     Opens(pid, tenths) => owners.opens(&process(pid), at(tenths)),
                 }
             }
@@ -332,7 +398,7 @@ mod tests {
             Process { pid, name: name.into(), cgroup_id }
         });
         for process in &processes {
-            owners.began(process.pid, 0, at(10));
+            owners.began(process.pid, from(&[]), at(10));
             owners.opens(process, at(20));
         }
         let owners = processes.map(|process| owners.of(process.pid));
@@ -343,12 +409,43 @@ mod tests {
     #[test]
     fn a_beginning_that_is_read_again_is_no_other() {
         let mut owners = Owners::new(10);
-        assert!(owners.began(1, 0, at(10)));
+        assert!(owners.began(1, from(&[]), at(10)));
         owners.opens(&process(1), at(20));
         let again = Timestamp(at(10).0 - 30_000_000);
-        assert!(!owners.began(1, 0, again), "the same process");
+        assert!(!owners.began(1, from(&[]), again), "the same process");
         owners.opens(&process(1), at(300));
         assert_eq!(owners.of(1), Owner::Generation(1));
-        assert!(owners.began(1, 0, at(40)), "another one");
+        assert!(owners.began(1, from(&[]), at(40)), "another one");
+    }
+
+    /// Whoever opens connections stays, and nothing is said of one that was forgotten.
+    #[test]
+    fn nobody_is_taken_for_another_after_they_were_forgotten() {
+        let mut owners = Owners::new(4);
+        let begin = |owners: &mut Owners, pid: u32| {
+            owners.began(pid, from(&[]), at(u64::from(pid) * 100));
+            owners.opens(&process(pid), at(u64::from(pid) * 100 + 1));
+        };
+        owners.opens(&process(1_000), at(1));
+        begin(&mut owners, 1);
+        for pid in 2..20 {
+            owners.opens(&process(1), at(u64::from(pid) * 100 + 50));
+            begin(&mut owners, pid);
+        }
+        assert_ne!(owners.of(1), Owner::Process(1), "it is at work");
+        assert!(owners.members.entries.contains_key(&1), "it is at work");
+        assert_eq!(owners.of(2), Owner::Mixed(2), "forgotten");
+        owners.opens(&process(2), at(2_000));
+        assert_eq!(owners.of(2), Owner::Mixed(2), "forgotten, and nothing is known of it since");
+        assert_eq!(owners.of(1_000), Owner::Process(1_000), "older than the watch");
+
+        let mut owners = Owners::new(4);
+        let all = (1..9).map(|cgroup_id| Process { cgroup_id, ..process(10) });
+        for (pid, process) in (10..).zip(all) {
+            let process = Process { pid, ..process };
+            owners.began(pid, from(&[]), at(10));
+            owners.opens(&process, at(20));
+        }
+        assert_eq!(owners.of(17), Owner::Mixed(17), "a program of which all may be forgotten");
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::model::{
     ClientAuth::{Presented, Unknown},
-    Origin,
+    Descent, Origin,
 };
 
 /// The same events of this process.
@@ -24,7 +24,7 @@ fn of(pid: u32, mut events: Vec<Event>) -> Vec<Event> {
 
 fn began(pid: u32, events: &[Event], before: Duration) -> Event {
     let at = events[0].at().0 - u64::try_from(before.as_nanos()).unwrap();
-    Event::Began { pid, parent: 0, at: Timestamp(at) }
+    Event::Began { pid, descent: Descent::default(), at: Timestamp(at) }
 }
 
 #[test]

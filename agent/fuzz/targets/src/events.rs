@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use hopsight_core::{
     model::{
-        Beginning, ClientAuth, CloseCause, ConnectionId, Direction, Event, Evidence, LibraryEvent,
-        LibraryObservation, Origin, Process, Security, SessionName, Timestamp,
+        Beginning, ClientAuth, CloseCause, ConnectionId, Descent, Direction, Event, Evidence,
+        LibraryEvent, LibraryObservation, Origin, Process, Security, SessionName, Timestamp,
     },
     pipeline::{Limits, Pipeline, Update},
     report::ConnectionReport,
@@ -268,7 +268,14 @@ impl<'a> Decoder<'a> {
                 Event::Closed { connection, at, cause }
             }
             7 => Event::Lost { connection, at },
-            11 => Event::Began { pid: u32::from(first & 3), parent: u32::from(first >> 2 & 3), at },
+            11 => {
+                let descent = match first >> 2 & 3 {
+                    0 => Descent::default(),
+                    1 => Descent::Unknown,
+                    parent => Descent::From(vec![u32::from(parent)]),
+                };
+                Event::Began { pid: u32::from(first & 3), descent, at }
+            }
             9 | 10 => Event::Library(library_event(&mut self.input, at).0),
             _ => {
                 self.at += u64::from(self.input.byte()) * 1_000_000_000;

@@ -15,12 +15,15 @@ pub struct Blindness {
     lost: Bounded<Program, ()>,
     /// Programs with full handshakes that their library did not show.
     unread: Bounded<Program, ()>,
+    /// Of some that lost tickets it was forgotten, to make room.
+    has_forgotten: bool,
 }
 
 impl Blindness {
     /// Remembers at most `max` of each kind.
     pub fn new(max: usize) -> Self {
-        Self { losing: Bounded::new(max), lost: Bounded::new(max), unread: Bounded::new(max) }
+        let (losing, lost, unread) = (Bounded::new(max), Bounded::new(max), Bounded::new(max));
+        Self { losing, lost, unread, has_forgotten: false }
     }
 
     /// Another process has this number now.
@@ -30,19 +33,19 @@ impl Blindness {
 
     /// A ticket of this process was lost.
     pub fn ticket_lost(&mut self, pid: u32) {
-        self.losing.insert(pid, ());
+        self.has_forgotten |= self.losing.insert(pid, ()).is_some();
     }
 
     /// This process opens a connection.
     pub fn opens(&mut self, process: &Process) {
         if self.losing.entries.contains_key(&process.pid) {
-            self.lost.insert(Program::of(process), ());
+            self.has_forgotten |= self.lost.insert(Program::of(process), ()).is_some();
         }
     }
 
-    /// Whether tickets of this program were lost.
+    /// Whether tickets of this program were lost, or may have been.
     pub fn has_lost_tickets(&self, process: &Process) -> bool {
-        self.lost.entries.contains_key(&Program::of(process))
+        self.has_forgotten || self.lost.entries.contains_key(&Program::of(process))
     }
 
     /// Whether tickets of a process were lost of which this holds.

@@ -4,7 +4,10 @@ use super::{
     tests::{DAY, HOUR, full, key, verdict},
     *,
 };
-use crate::{model::ServerVerified, pipeline::owners::Owner};
+use crate::{
+    model::{Descent, ServerVerified},
+    pipeline::owners::Owner,
+};
 
 /// What the library shows of a handshake.
 #[derive(Clone, Copy, PartialEq)]
@@ -151,7 +154,7 @@ fn what_began_before_the_library_showed_tickets_is_carried_where_all_of_that_is_
     let process = process();
     for (name, begun, expected) in cases() {
         let mut handshakes = FullHandshakes::new(100, DAY);
-        handshakes.began(process.pid, 0, Timestamp(0));
+        handshakes.began(process.pid, Descent::default(), Timestamp(0));
         handshakes.opens(&Origin::Process(process.clone()), Timestamp(1));
         for (at, begun) in (0..).zip(&begun) {
             begun.happen(&mut handshakes, at);
@@ -193,7 +196,7 @@ fn a_ticket_of_a_handshake_that_nobody_knows_names_no_other() {
         ("later: it may be of any", 40, Err(Reason::ResumedUnseen)),
     ] {
         let mut handshakes = FullHandshakes::new(100, DAY);
-        handshakes.began(process.pid, 0, Timestamp(0));
+        handshakes.began(process.pid, Descent::default(), Timestamp(0));
         handshakes.opens(&origin, Timestamp(1));
         Begun(1, "a", ClientAuth::Presented, LENGTH, Shown::Nothing).happen(&mut handshakes, 1);
         Begun(1, "a", ClientAuth::Presented, LENGTH, Shown::MessagesAndTicket)
@@ -221,7 +224,7 @@ fn a_handshake_of_another_process_of_the_owner_is_no_source() {
     let (one, other) = (process(), Process { pid: 8, ..process() });
     let mut handshakes = FullHandshakes::new(100, DAY);
     for process in [&one, &other] {
-        handshakes.began(process.pid, 0, Timestamp(0));
+        handshakes.began(process.pid, Descent::default(), Timestamp(0));
         handshakes.opens(&Origin::Process(process.clone()), Timestamp(1));
     }
     Begun(1, "a", ClientAuth::Presented, 714, Shown::Nothing).happen(&mut handshakes, 1);
