@@ -14,7 +14,7 @@ use super::{
     admin::{self, Door},
     bounded,
     foreign_root::ForeignRoot,
-    reading::{ReadFrom, Reading},
+    reading::{ReadFrom, Reading, is_newer},
 };
 use hopsight_posture::policy::{
     caddy::{self, Config},
@@ -117,7 +117,13 @@ impl CaddyInstance {
             Some((path.clone(), config))
         });
         let loaded_at = saved_at.unwrap_or_else(|| UnixTime::from(SystemTime::now()));
-        let from = ReadFrom::Proxy { is_pending: false };
+        let running = |intent: Result<Intent, Fault>| {
+            let since = saved_at.unwrap_or(started_at);
+            let runs = intent.as_ref().ok();
+            let is_pending = runs.is_some_and(|runs| self.waits(&root, since, runs));
+            let from = ReadFrom::Proxy { is_pending };
+            Reading { intent, changed_at: None, loaded_at, newest: None, from }
+        };
         // What is written need not be what runs: it counts only where nobody can be asked.
         let door = self.door(written.as_ref().map(|(_, config)| config));
         if let Some(door) = door.filter(|door| admin::is_open(pid, door)) {
@@ -125,21 +131,34 @@ impl CaddyInstance {
             let answer = admin::ask(pid, &door, QUESTION).and_then(|body| parse(&body));
             let intent = answer.map_err(|error| fault(&place, &error));
             let intent = intent.and_then(|config| with_files(caddy::read(&config), place.into()));
-            return Ok(Reading { intent, changed_at: None, loaded_at, newest: None, from });
+            return Ok(running(intent));
         }
         let Some((path, config)) = written else {
             let text = "its admin interface cannot be asked, and it saved nothing".to_owned();
             let at = Place { file: format!("process {pid}").into(), line: 0 };
             let intent = Err(Fault { at, text });
-            let loaded_at = started_at;
-            return Ok(Reading { intent, changed_at: None, loaded_at, newest: None, from });
+            return Ok(Reading { loaded_at: started_at, ..running(intent) });
         };
-        let is_saved = saved == Some(&path);
         let changed_at = root.changed_at(&path).ok();
-        let intent = with_files(caddy::read(&config), path);
-        let (loaded_at, from) =
-            if is_saved { (loaded_at, from) } else { (started_at, ReadFrom::Files) };
-        Ok(Reading { intent, changed_at, loaded_at, newest: None, from })
+        let is_saved = saved == Some(&path);
+        let reading = Reading { changed_at, ..running(with_files(caddy::read(&config), path)) };
+        Ok(if is_saved {
+            reading
+        } else {
+            Reading { loaded_at: started_at, from: ReadFrom::Files, ..reading }
+        })
+    }
+
+    /// Whether the file that it was started with changed after the last load and says something else
+    /// than `runs`. Of a Caddyfile that does not show.
+    fn waits(&self, root: &ForeignRoot, loaded_at: UnixTime, runs: &Intent) -> bool {
+        let Some(file) = &self.file else { return false };
+        if !root.changed_at(file).is_ok_and(|changed_at| is_newer(changed_at, loaded_at)) {
+            return false;
+        }
+        let config = root.read(file).ok().and_then(|content| parse(&content).ok());
+        let says = config.and_then(|config| caddy::read(&config).ok());
+        says.is_some_and(|says| says.upstreams != runs.upstreams)
     }
 
     /// Where its admin interface is; `None` if it is switched off.
@@ -183,7 +202,8 @@ fn fault(file: &str, error: &anyhow::Error) -> Fault {
 
 fn parse(content: &[u8]) -> anyhow::Result<Config> {
     bounded::check(content)?;
-    serde_json::from_slice(content).context("understand it as Caddy's JSON")
+    serde_json::from_slice(content)
+        .context("understand it as Caddy's JSON (`caddy adapt` makes it of a Caddyfile)")
 }
 
 /// What a file says.

@@ -13,7 +13,7 @@ use super::{
     admin::{self, Door},
     bounded,
     foreign_root::ForeignRoot,
-    reading::{ReadFrom, Reading},
+    reading::{ReadFrom, Reading, is_newer},
 };
 use hopsight_posture::policy::{
     envoy::{self, Bootstrap, ConfigDump},
@@ -130,12 +130,13 @@ impl EnvoyInstance {
                 });
             }
         };
+        let changed_at = self.file.as_ref().and_then(|file| root.changed_at(file).ok());
         let door = self.door(&root, &bootstrap);
         let is_elsewhere = matches!(door, Some(Door::Tcp(_))) && !admin::is_in_our_network(pid)?;
         if let Some(door) = door
             && !is_elsewhere
         {
-            return Ok(self.ask(&door, started_at));
+            return Ok(self.ask(&door, started_at, changed_at));
         }
         let mut intent = envoy::bootstrap(&bootstrap, &self.name());
         if let Ok(intent) = &mut intent {
@@ -145,7 +146,6 @@ impl EnvoyInstance {
                 intent.remarks.push(Remark { at, text: ELSEWHERE.to_owned() });
             }
         }
-        let changed_at = self.file.as_ref().and_then(|file| root.changed_at(file).ok());
         Ok(Reading {
             intent,
             changed_at,
@@ -197,7 +197,9 @@ impl EnvoyInstance {
         }
     }
 
-    fn ask(&self, door: &Door, started_at: UnixTime) -> Reading {
+    /// What its admin interface says; the bootstrap of which the file changed at `changed_at` is read
+    /// when it is started, and never again.
+    fn ask(&self, door: &Door, started_at: UnixTime, changed_at: Option<UnixTime>) -> Reading {
         let failed = |error: anyhow::Error| {
             let at = Place { file: format!("{door}{QUESTION}").into(), line: 0 };
             Fault { at, text: bounded::words(&error) }
@@ -210,7 +212,8 @@ impl EnvoyInstance {
                 let loaded_at = updated.unwrap_or(started_at);
                 let files = vec![PathBuf::from(format!("{door}{QUESTION}"))];
                 let intent = Ok(Intent { files, ..running.intent });
-                let from = ReadFrom::Proxy { is_pending: running.warming > 0 };
+                let is_changed = changed_at.is_some_and(|at| is_newer(at, started_at));
+                let from = ReadFrom::Proxy { is_pending: is_changed || running.warming > 0 };
                 Reading { intent, changed_at: None, loaded_at, newest: None, from }
             }
             Err(fault) => {

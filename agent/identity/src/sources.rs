@@ -13,9 +13,8 @@ use super::{
     kubernetes::{KubernetesOptions, Watch},
 };
 use crate::source_state::NameSourceState;
-use hopsight_posture::{
-    policy::{intent::UpstreamIntent, status::StatusClaim},
-    workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
+use hopsight_posture::workload::{
+    cgroup::CgroupIdentity, leg::Said, pod::PodIdentity, services::ServicePort,
 };
 
 /// How long a process in a pod is left without a name while a source may still give it one.
@@ -32,9 +31,6 @@ pub struct SourceOptions {
     /// is as good as root on the node.
     pub cri_socket: Option<PathBuf>,
 }
-
-/// What the Gateway API intends for a hop, and what its objects say to be in force.
-pub type ByGateway = (UpstreamIntent, Vec<StatusClaim>);
 
 /// What the sources say about a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,12 +125,11 @@ impl PodSources {
         self.watch.as_ref()?.as_ref().ok()?.tables().service(address)
     }
 
-    /// What the Gateway API intends for the hop from a Gateway's pod to a Service, and says to be in
-    /// force.
+    /// What objects of the Kubernetes API say of the hop from a container to a Service, of which
+    /// `address` is an endpoint.
     #[must_use]
-    pub fn by_gateway(&self, pod: &PodIdentity, to: &ServicePort) -> Option<ByGateway> {
-        let tables = self.watch.as_ref()?.as_ref().ok()?.tables();
-        Some((tables.intent(pod, to)?, tables.claims(pod, to)))
+    pub fn said(&self, from: &PodIdentity, to: &ServicePort, address: SocketAddr) -> Option<Said> {
+        self.watch.as_ref()?.as_ref().ok()?.tables().said(from, to, address)
     }
 
     /// The state of the Kubernetes API, if it is to be asked.

@@ -32,7 +32,7 @@ pub(super) struct Named<'p> {
     pub(super) on_disk: Option<OnDisk>,
     /// The CA files that it names.
     pub(super) trusts: Option<Arc<Trusts>>,
-    /// What objects of the Gateway API say to be in force for it.
+    /// What objects of the Kubernetes API say to be in force for it.
     pub(super) claims: Vec<StatusClaim>,
     /// Since when the proxy runs the configuration it runs.
     pub(super) configured_at: Option<UnixTime>,
@@ -118,17 +118,19 @@ impl<'p> Named<'p> {
         let disk = proxy.and_then(|proxy| proxies.disk(proxy));
         let trusts = disk.map(|disk| disk.trusts().clone());
         let on_disk = disk.zip(configured).map(|(disk, configured)| disk.of(configured));
-        let service = proxies.service(report.destination, report.dst.parse().ok());
+        let remote = report.dst.parse().ok();
+        let service = proxies.service(report.destination, remote);
         let stable = configured.and_then(UpstreamIntent::stable_name);
         let in_cluster = || service.as_ref().map(|service| service.label());
         let name = configured.map(|one| one.target.to_string()).or_else(in_cluster);
         let upstream = stable.or_else(in_cluster);
-        // What a Gateway intends for the service goes before what the files say.
-        let (by_gateway, claims) = proxy
+        // What objects of the cluster intend for the service goes before what the files say.
+        let endpoint = remote.unwrap_or(report.destination);
+        let said = proxy
             .zip(service.as_ref())
-            .and_then(|(proxy, service)| proxies.by_gateway(proxy, service))
-            .unzip();
-        let intents = match (by_gateway, configuration) {
+            .and_then(|(proxy, service)| proxies.said(proxy, service, endpoint));
+        let (by_objects, claims) = said.map(|said| (said.intent, said.claims)).unzip();
+        let intents = match (by_objects, configuration) {
             (Some(intent), _) => vec![Cow::Owned(intent)],
             // A worker that is older than the first configuration that was read has another.
             (None, Some(configuration)) if older_start(configuration, started_at).is_some() => {

@@ -24,11 +24,11 @@ use super::{
     users::{HopKey, Users},
 };
 use hopsight_core::model::{Process, Timestamp};
-use hopsight_identity::sources::{ByGateway, Lookup, PodSources};
+use hopsight_identity::sources::{Lookup, PodSources};
 use hopsight_posture::{
     hops::labels,
     policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime},
-    workload::{cgroup::CgroupIdentity, pod::ProxyIdentity, services::ServicePort},
+    workload::{cgroup::CgroupIdentity, leg::Said, pod::ProxyIdentity, services::ServicePort},
 };
 use hopsight_system::{
     foreign::Lane,
@@ -297,10 +297,16 @@ impl Proxies {
         [Some(destination), remote].into_iter().flatten().find_map(|one| self.sources.service(one))
     }
 
-    /// What the Gateway API intends for the hop from a proxy to a Service, and says to be in force; it
-    /// comes before what the data plane's own configuration says, which was made from it.
-    pub(super) fn by_gateway(&self, proxy: &Proxy, to: &ServicePort) -> Option<ByGateway> {
-        self.sources.by_gateway(proxy.pod()?, to)
+    /// What objects of the Kubernetes API say of the hop from a proxy to a Service, of which `address` is
+    /// an endpoint; it comes before what the data plane's own configuration says, which was made from
+    /// it.
+    pub(super) fn said(
+        &self,
+        proxy: &Proxy,
+        to: &ServicePort,
+        address: SocketAddr,
+    ) -> Option<Said> {
+        self.sources.said(proxy.pod()?, to, address)
     }
 
     /// Records what has been read and looked up meanwhile.

@@ -23,6 +23,17 @@ fn every_watch_has_its_rights() {
                 "backendtlspolicies, gateways, httproutes, grpcroutes, tlsroutes, tcproutes",
             ],
         ),
+        (
+            "kubernetes: {mesh: true}",
+            &[
+                "pods",
+                "services",
+                "endpointslices",
+                "destinationrules",
+                "peerauthentications",
+                "servers, authorizationpolicies, meshtlsauthentications, serverauthorizations",
+            ],
+        ),
     ] {
         let Some(rendered) = rendered("every_watch_has_its_rights", values) else { return };
         let role = object(&rendered, "ClusterRole");

@@ -205,7 +205,8 @@ fn gateway(api: &Api, plane: &ControlPlane, pod: &PodIdentity) {
     let address: SocketAddr = "10.96.0.5:443".parse().unwrap();
     let (service, intent) = wait_until("the intent", CHANGE, || {
         let service: Option<Arc<ServicePort>> = watch.tables().service(address);
-        let intent = service.as_ref().and_then(|service| watch.tables().intent(pod, service));
+        let said = |service| watch.tables().said(pod, service, address);
+        let intent = service.as_deref().and_then(said).map(|said| said.intent);
         Ok(service.zip(intent).filter(|(_, one)| one.client_certificate() == Stated::Yes))
     })
     .unwrap_or_else(|error| panic!("{error:#}: {watch:?}"));

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements as ratios of interleaved runs on one machine.
 
 pub mod instructions;
+mod lint;
 mod replay;
 
 use std::{
@@ -31,6 +32,8 @@ pub enum Bench {
     Scale(Passed),
     /// Handshakes per second of replay, beside tshark and Suricata where they are installed
     Replay(replay::Args),
+    /// Run time of `hopsight lint` on a configuration with many upstreams, for every reader
+    Lint(lint::Args),
     /// Processor time of nginx, Caddy and Envoy per upstream handshake with and without hopsight,
     /// and with its probes inside their TLS libraries (root, minutes, a quiet machine)
     Probes {
@@ -85,6 +88,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Idle(passed) => live("idle", passed),
         Bench::Scale(passed) => scale(passed),
         Bench::Replay(args) => replay::run(args),
+        Bench::Lint(args) => lint::run(args),
         Bench::Probes { rounds, handshakes } => probes(*rounds, *handshakes),
         Bench::Drift { runs, connections } => drift(*runs, *connections),
         Bench::Fleet { hops, agents, bad, minutes } => fleet(*hops, *bad, *minutes, agents),
@@ -159,4 +163,11 @@ fn result_file(name: &str) -> anyhow::Result<PathBuf> {
     let folder = target()?.join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     Ok(folder.join(format!("{name}.json")))
+}
+
+/// A fresh folder that other users cannot write to.
+fn tempdir() -> anyhow::Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("hopsight-bench-{}", std::process::id()));
+    fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
+    Ok(path)
 }

@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
 
 use anyhow::Context as _;
 
-use super::{build_release, result_file};
+use super::{build_release, result_file, tempdir};
 use crate::command;
 
 /// What to replay.
@@ -195,11 +195,4 @@ fn json(readers: &[Reader], args: &Args, bytes: u64) -> String {
          \"programs\": {{\n{}\n  }}\n}}\n",
         programs.join(",\n")
     )
-}
-
-/// A fresh folder that other users cannot write to.
-fn tempdir() -> anyhow::Result<PathBuf> {
-    let path = std::env::temp_dir().join(format!("hopsight-bench-{}", std::process::id()));
-    fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
-    Ok(path)
 }

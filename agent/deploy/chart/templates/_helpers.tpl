@@ -134,7 +134,7 @@ them are TOML's as well; a date has no quotes there. */}}
 {{- define "hopsight.config" -}}
 {{- $config := deepCopy .Values.config }}
 {{- $kubernetes := dict }}
-{{- range $key, $default := dict "enabled" true "services" false "gateway" false }}
+{{- range $key, $default := dict "enabled" true "services" false "gateway" false "mesh" false }}
 {{- if ne (index $.Values.kubernetes $key) $default }}
 {{- $_ := set $kubernetes $key (index $.Values.kubernetes $key) }}
 {{- end }}

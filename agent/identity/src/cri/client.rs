@@ -119,7 +119,15 @@ fn pods(
             labels,
             PodSource::Cri,
         );
-        table.apply(PodRecord { uid: meta.uid, static_uid: None, identity: who, containers: ids });
+        table.apply(PodRecord {
+            uid: meta.uid,
+            static_uid: None,
+            identity: who,
+            containers: ids,
+            labels: sandbox.labels,
+            addresses: Vec::new(),
+            ports: Vec::new(),
+        });
     }
     table
 }

@@ -31,11 +31,31 @@ pub(super) fn name_of(meta: &ObjectMeta) -> ObjectName {
 pub(super) type Pod = Object<PodSpec, PodStatus>;
 
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct PodSpec {}
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodSpec {
+    host_network: bool,
+    containers: Vec<ContainerSpec>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerSpec {
+    ports: Vec<ContainerPort>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerPort {
+    name: Option<Arc<str>>,
+    container_port: u16,
+}
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PodStatus {
+    phase: String,
+    #[serde(rename = "podIPs")]
+    addresses: Vec<PodAddress>,
     #[serde(rename = "containerStatuses")]
     containers: Vec<ContainerStatus>,
     #[serde(rename = "initContainerStatuses")]
@@ -46,11 +66,22 @@ pub(super) struct PodStatus {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
+struct PodAddress {
+    ip: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 struct ContainerStatus {
     name: String,
     #[serde(rename = "containerID")]
     container_id: Option<String>,
 }
+
+/// Labels that are kept of one pod; one with more is not known by its address.
+const MAX_LABELS: usize = 64;
+/// Ports with names that are kept of one pod.
+const MAX_PORTS: usize = 64;
 
 /// Annotation of a static pod's mirror: the UID that the kubelet itself gave the pod.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -64,6 +95,11 @@ pub(super) fn pod(pod: Pod, wanted_labels: &[String]) -> Option<PodRecord> {
     let owner = owner.map(|owner| Owner { kind: &owner.kind, name: &owner.name });
     let workload = workload_of_owner(&name, labels, owner);
     let status = pod.status.unwrap_or_default();
+    // The address of one that has ended may be another's by now.
+    let is_over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
+    let has_own = !is_over && !pod.spec.host_network && labels.len() <= MAX_LABELS;
+    let addresses = status.addresses.iter().filter_map(|one| one.ip.parse().ok());
+    let ports = pod.spec.containers.into_iter().flat_map(|container| container.ports);
     let statuses = status
         .containers
         .into_iter()
@@ -77,6 +113,16 @@ pub(super) fn pod(pod: Pod, wanted_labels: &[String]) -> Option<PodRecord> {
             .filter_map(|status| {
                 Some((container_id(&status.container_id?).to_owned(), status.name.into()))
             })
+            .collect(),
+        labels: labels
+            .iter()
+            .take(MAX_LABELS)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        addresses: addresses.filter(|_| has_own).collect(),
+        ports: ports
+            .filter_map(|one| Some((one.name?, one.container_port)))
+            .take(MAX_PORTS)
             .collect(),
     })
 }
@@ -160,13 +206,23 @@ mod tests {
                 ],
                 "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}]
             },
-            "spec": {"nodeName": "node1", "containers": [{"name": "nginx", "image": "nginx"}]},
-            "status": {"phase": "Running", "containerStatuses": [
+            "spec": {"nodeName": "node1", "containers": [{"name": "nginx", "image": "nginx", "ports": [
+                {"name": "tls", "containerPort": 8443, "protocol": "TCP"}, {"containerPort": 9000}
+            ]}]},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.1.0.7"}, {"ip": "fd00::7"}], "containerStatuses": [
                 {"name": "nginx", "containerID": format!("containerd://{id}"), "ready": true},
                 {"name": "waiting"}
             ]}
         });
+        let ended = |phase: &str| {
+            let mut value = value.clone();
+            value["status"]["phase"] = json!(phase);
+            pod(object(value), &[]).unwrap().addresses.len()
+        };
+        assert_eq!((ended("Running"), ended("Succeeded")), (2, 0));
         let record = pod(object(value), &["app".to_owned()]).unwrap();
+        assert_eq!(record.ports, [("tls".into(), 8443)]);
+        assert_eq!(record.labels.len(), 2, "all labels, whatever is shown");
         assert_eq!((record.uid.as_str(), record.static_uid.as_deref()), ("u-1", Some("h-1")));
         assert_eq!(record.identity.workload_name(), "web/edge");
         assert_eq!(record.identity.labels["app"], "edge");

@@ -1,6 +1,6 @@
 //! One kind of object, listed and watched for as long as the agent runs.
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use futures_util::{StreamExt as _, pin_mut};
 use kube::{
@@ -17,6 +17,8 @@ use hopsight_posture::workload::services::ObjectName;
 
 /// Objects per page of a listing.
 const PAGE: u32 = 250;
+/// Pause between questions for a kind of object that the server does not have.
+const ABSENT_FOR: Duration = Duration::from_secs(30);
 
 /// A change of an object that is kept by its name.
 pub(super) enum Named<K> {
@@ -53,37 +55,44 @@ pub(super) fn named<K>(
 pub(super) async fn follow<K>(
     what: &'static str,
     api: Api<K>,
-    _kind: &K::DynamicType,
     config: watcher::Config,
     board: &Board,
-    take: impl FnMut(Event<K>),
+    mut take: impl FnMut(Event<K>),
 ) where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     board.starts(what);
-    follow_always(what, api, config, board, false, take).await;
+    follow_until(what, api, config, board, |_| false, &mut take).await;
 }
 
-/// The same for a kind that the server may not have, as long as it has it.
-pub(super) async fn follow_if_served<K>(
+/// The same for a kind that the server may not have: of its versions the first that is served is
+/// followed for as long as it is.
+pub(super) async fn follow_served<K>(
     what: &'static str,
-    api: Api<K>,
-    _kind: &K::DynamicType,
+    versions: Vec<Api<K>>,
     board: &Board,
-    take: impl FnMut(Event<K>),
+    mut take: impl FnMut(Event<K>),
 ) where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    follow_always(what, api, watcher::Config::default(), board, true, take).await;
+    board.starts(what);
+    loop {
+        for api in &versions {
+            let config = watcher::Config::default();
+            follow_until(what, api.clone(), config, board, is_absent, &mut take).await;
+        }
+        board.forget(what);
+        tokio::time::sleep(ABSENT_FOR).await;
+    }
 }
 
-async fn follow_always<K>(
+async fn follow_until<K>(
     what: &'static str,
     api: Api<K>,
     config: watcher::Config,
     board: &Board,
-    may_be_absent: bool,
-    mut take: impl FnMut(Event<K>),
+    is_over: fn(&watcher::Error) -> bool,
+    take: &mut impl FnMut(Event<K>),
 ) where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
@@ -104,7 +113,7 @@ async fn follow_always<K>(
             Err(watcher::Error::WatchError(status)) if status.code == 410 => {
                 tracing::debug!(what, "listing again: {status}");
             }
-            Err(error) if may_be_absent && is_absent(&error) => board.forget(what),
+            Err(error) if is_over(&error) => return,
             Err(error) => board.fails(what, words(&error)),
         }
     }

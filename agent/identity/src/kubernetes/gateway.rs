@@ -6,11 +6,14 @@ use std::sync::Arc;
 use kube::api::Object;
 use serde::Deserialize;
 
-use super::convert::name_of;
+use super::{
+    convert::name_of,
+    status::{Condition, known},
+};
 use hopsight_posture::workload::{
     gateway::{BackendRoute, BackendTlsPolicy, Gateway, PolicyTarget, SubjectName},
     services::ObjectName,
-    standing::{CONDITIONS, Standing},
+    standing::{Conditions, OF_GATEWAY_API, Standing},
 };
 
 /// Controllers and Gateways that are kept of one status: as many as the API allows.
@@ -27,28 +30,6 @@ struct Reference {
     namespace: Option<String>,
     name: String,
     section_name: Option<Arc<str>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-}
-
-/// What of these conditions is known. One of an older generation of the object is as good: what a
-/// controller has not looked at again is in force as it was.
-fn known(conditions: &[Condition]) -> Vec<(&'static str, bool)> {
-    let known = |kind: &&'static str| {
-        let condition = conditions.iter().find(|one| one.kind == **kind)?;
-        match condition.status.as_str() {
-            "True" => Some((*kind, true)),
-            "False" => Some((*kind, false)),
-            _ => None,
-        }
-    };
-    CONDITIONS.iter().filter_map(known).collect()
 }
 
 /// What a controller says of an object for one of its parents or ancestors.
@@ -77,7 +58,7 @@ fn standings(ancestors: Vec<Ancestor>, namespace: &str) -> Vec<Standing> {
         let ParentReference { namespace: own, name, .. } = ancestor_ref;
         Standing {
             gateway: (own.as_deref().unwrap_or(namespace).into(), name.into()),
-            conditions: known(&conditions),
+            conditions: known(&conditions, OF_GATEWAY_API),
         }
     };
     ancestors.into_iter().filter(of_gateway).take(MAX_STANDINGS).map(standing).collect()
@@ -181,8 +162,9 @@ pub(super) fn gateway(gateway: GatewayObject) -> Gateway {
         let namespace = reference.namespace.as_deref().unwrap_or(&name.0);
         format!("Secret {namespace}/{}", reference.name)
     });
-    let conditions = known(&gateway.status.unwrap_or_default().conditions);
-    let standing = (!conditions.is_empty()).then_some(Standing { gateway: name, conditions });
+    let conditions = known(&gateway.status.unwrap_or_default().conditions, OF_GATEWAY_API);
+    let is_told = conditions != Conditions::default();
+    let standing = is_told.then_some(Standing { gateway: name, conditions });
     Gateway { client_certificate, standing }
 }
 
@@ -331,6 +313,7 @@ mod tests {
             .collect();
         assert_eq!(backends, ["shop/payments:Some(8443)", "bank/ledger:Some(443)"]);
         assert_eq!(found.standings[0].words(), "Accepted is True for Gateway shop/edge");
-        assert_eq!(route(object(json!({"metadata": {}, "spec": {}}))).backends, []);
+        let bare = object(json!({"metadata": {}, "spec": {}}));
+        assert_eq!(route(bare).backends, []);
     }
 }

@@ -1,5 +1,5 @@
-//! Names from the Kubernetes API: the pods of this node and, where that is asked for, the Services
-//! and the Gateways of the cluster.
+//! Names from the Kubernetes API: the pods of this node and, where that is asked for, the Services,
+//! the Gateways and the policies of meshes of the cluster.
 //!
 //! The tables are pure. [`Watch`] fills them from a thread of its own; a build without the feature
 //! `kubernetes` has one that says so.
@@ -12,6 +12,14 @@ mod convert;
 mod follow;
 #[cfg(feature = "kubernetes")]
 mod gateway;
+#[cfg(feature = "kubernetes")]
+mod istio;
+#[cfg(feature = "kubernetes")]
+mod kinds;
+#[cfg(feature = "kubernetes")]
+mod linkerd;
+#[cfg(feature = "kubernetes")]
+mod status;
 #[cfg_attr(not(feature = "kubernetes"), path = "watch_absent.rs")]
 mod watch;
 
@@ -24,19 +32,22 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::watch::Watch;
-use hopsight_posture::{
-    policy::{intent::UpstreamIntent, status::StatusClaim},
-    workload::{
-        gateway::GatewayTable,
-        pod::PodIdentity,
-        pods::PodTable,
-        services::{ServicePort, ServiceTable},
-    },
+#[cfg(feature = "kubernetes")]
+use hopsight_posture::workload::{gateway::BackendRoute, objects::Objects};
+use hopsight_posture::workload::{
+    gateway::GatewayTable,
+    istio::IstioTable,
+    leg::{Leg, Said},
+    linkerd::LinkerdTable,
+    pod::PodIdentity,
+    pods::PodTable,
+    services::{ServicePort, ServiceTable},
 };
 
 /// What to ask the API server for, and where it is; `[kubernetes]` of the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "keys of the configuration file, each its own")]
 pub struct KubernetesOptions {
     /// Whether to ask at all; the first proxy found in a pod starts it.
     pub enabled: bool,
@@ -53,6 +64,9 @@ pub struct KubernetesOptions {
     /// Watch BackendTLSPolicies, Gateways and routes, as what is intended and said to be in force;
     /// implies `services`.
     pub gateway: bool,
+    /// Watch what Istio and Linkerd ask of the connections that their proxies open; implies
+    /// `services`, and the pods of other nodes are watched as well.
+    pub mesh: bool,
 }
 
 impl Default for KubernetesOptions {
@@ -64,6 +78,7 @@ impl Default for KubernetesOptions {
             labels: Vec::new(),
             services: false,
             gateway: false,
+            mesh: false,
         }
     }
 }
@@ -72,8 +87,20 @@ impl Default for KubernetesOptions {
 #[derive(Debug, Default)]
 struct Tables {
     pods: PodTable,
+    /// The pods of other nodes.
+    others: PodTable,
     services: ServiceTable,
     gateways: GatewayTable,
+    istio: IstioTable,
+    linkerd: LinkerdTable,
+}
+
+#[cfg(feature = "kubernetes")]
+impl Tables {
+    /// The routes of the Gateway API of one kind.
+    fn routes(&mut self, kind: &'static str) -> &mut Objects<BackendRoute> {
+        self.gateways.routes.entry(kind).or_default()
+    }
 }
 
 /// Filled by the watches, asked by others.
@@ -100,17 +127,19 @@ impl SharedTables {
         self.lock().services.find(address)
     }
 
-    /// What the Gateway API intends for the hop from a Gateway's pod to a Service.
+    /// What objects say of the hop from a container to a Service, of which `address` is an endpoint.
     #[must_use]
-    pub fn intent(&self, pod: &PodIdentity, to: &ServicePort) -> Option<UpstreamIntent> {
-        let gateway = (pod.namespace.clone(), pod.gateway.clone()?);
-        self.lock().gateways.intent(&gateway, to)
-    }
-
-    /// What objects of the Gateway API say to be in force for that hop.
-    #[must_use]
-    pub fn claims(&self, pod: &PodIdentity, to: &ServicePort) -> Vec<StatusClaim> {
-        let Some(gateway) = pod.gateway.clone() else { return Vec::new() };
-        self.lock().gateways.claims(&(pod.namespace.clone(), gateway), to)
+    pub fn said(&self, from: &PodIdentity, to: &ServicePort, address: SocketAddr) -> Option<Said> {
+        let tables = self.lock();
+        let endpoint = address.ip();
+        let leg = Leg {
+            from,
+            pod: tables.pods.record(from),
+            to,
+            address,
+            endpoint: tables.pods.at(endpoint).or_else(|| tables.others.at(endpoint)),
+        };
+        let by_gateway = tables.gateways.said(&leg);
+        by_gateway.or_else(|| tables.istio.said(&leg)).or_else(|| tables.linkerd.said(&leg))
     }
 }

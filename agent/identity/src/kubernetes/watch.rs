@@ -18,13 +18,14 @@ use kube::{
 use tokio::sync::oneshot;
 
 use super::{
-    KubernetesOptions, SharedTables,
+    KubernetesOptions, SharedTables, Tables,
     board::Board,
     convert::{self, kind, name_of},
-    follow::{Named, follow, follow_if_served, named},
-    gateway,
+    follow::{Named, follow, named},
+    kinds::{watch_gateway_api, watch_meshes},
 };
 use crate::source_state::NameSourceState;
+use hopsight_posture::workload::pods::PodTable;
 
 /// Pause between attempts to find the API server's address and credentials.
 const RETRY: Duration = Duration::from_secs(30);
@@ -106,10 +107,10 @@ async fn run(options: KubernetesOptions, tables: SharedTables, board: Board) {
         tokio::time::sleep(RETRY).await;
     };
     board.forget(CONNECTION);
-    let pods = watch_pods(&client, &options, &tables, &board);
-    let (services, gateway) = (options.services || options.gateway, options.gateway);
+    let pods = watch_pods(Pods::OfNode, &client, &options, &tables, &board);
+    let KubernetesOptions { services, gateway, mesh, .. } = options;
     let services = async {
-        if services {
+        if services || gateway || mesh {
             future::join(
                 watch_services(&client, &tables, &board),
                 watch_slices(&client, &tables, &board),
@@ -119,16 +120,16 @@ async fn run(options: KubernetesOptions, tables: SharedTables, board: Board) {
     };
     let gateway = async {
         if gateway {
-            let routes = ROUTES.iter().map(|route| watch_routes(route, &client, &tables, &board));
-            future::join3(
-                watch_policies(&client, &tables, &board),
-                watch_gateways(&client, &tables, &board),
-                future::join_all(routes),
-            )
-            .await;
+            watch_gateway_api(&client, &tables, &board).await;
         }
     };
-    Box::pin(future::join3(pods, services, gateway)).await;
+    let mesh = async {
+        if mesh {
+            let others = watch_pods(Pods::Elsewhere, &client, &options, &tables, &board);
+            future::join(others, watch_meshes(&client, &tables, &board)).await;
+        }
+    };
+    Box::pin(future::join4(pods, services, gateway, mesh)).await;
 }
 
 async fn connect(options: &KubernetesOptions) -> anyhow::Result<Client> {
@@ -157,34 +158,45 @@ fn node_name(options: &KubernetesOptions) -> String {
     options.node.clone().or_else(environment).unwrap_or_else(host)
 }
 
+/// Which pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pods {
+    /// Those of this node, whose processes are seen.
+    OfNode,
+    /// All others, which connections go to.
+    Elsewhere,
+}
+
 async fn watch_pods(
+    which: Pods,
     client: &Client,
     options: &KubernetesOptions,
     tables: &SharedTables,
     board: &Board,
 ) {
-    let resource = kind("", "v1", "Pod");
-    let pods: Api<convert::Pod> = Api::all_with(client.clone(), &resource);
-    let selector = format!("spec.nodeName={}", node_name(options));
-    let mut listed = hopsight_posture::workload::pods::PodTable::default();
-    follow("pods", pods, &resource, watcher::Config::default().fields(&selector), board, |event| {
-        match event {
-            Event::Init => listed = hopsight_posture::workload::pods::PodTable::default(),
-            Event::InitApply(pod) => {
-                if let Some(pod) = convert::pod(pod, &options.labels) {
-                    listed.apply(pod);
-                }
+    let api: Api<convert::Pod> = Api::all_with(client.clone(), &kind("", "v1", "Pod"));
+    let (what, operator, table): (_, _, fn(&mut Tables) -> &mut PodTable) = match which {
+        Pods::OfNode => ("pods", "=", |tables| &mut tables.pods),
+        Pods::Elsewhere => ("pods of other nodes", "!=", |tables| &mut tables.others),
+    };
+    let selector = format!("spec.nodeName{operator}{}", node_name(options));
+    let mut listed = PodTable::default();
+    follow(what, api, watcher::Config::default().fields(&selector), board, |event| match event {
+        Event::Init => listed = PodTable::default(),
+        Event::InitApply(pod) => {
+            if let Some(pod) = convert::pod(pod, &options.labels) {
+                listed.apply(pod);
             }
-            Event::InitDone => tables.lock().pods = std::mem::take(&mut listed),
-            Event::Apply(pod) => {
-                if let Some(pod) = convert::pod(pod, &options.labels) {
-                    tables.lock().pods.apply(pod);
-                }
+        }
+        Event::InitDone => *table(&mut tables.lock()) = std::mem::take(&mut listed),
+        Event::Apply(pod) => {
+            if let Some(pod) = convert::pod(pod, &options.labels) {
+                table(&mut tables.lock()).apply(pod);
             }
-            Event::Delete(pod) => {
-                if let Some(uid) = &pod.metadata.uid {
-                    tables.lock().pods.remove(uid);
-                }
+        }
+        Event::Delete(pod) => {
+            if let Some(uid) = &pod.metadata.uid {
+                table(&mut tables.lock()).remove(uid);
             }
         }
     })
@@ -192,10 +204,9 @@ async fn watch_pods(
 }
 
 async fn watch_services(client: &Client, tables: &SharedTables, board: &Board) {
-    let resource = kind("", "v1", "Service");
-    let api: Api<convert::Service> = Api::all_with(client.clone(), &resource);
+    let api: Api<convert::Service> = Api::all_with(client.clone(), &kind("", "v1", "Service"));
     let mut names = HashSet::new();
-    follow("services", api, &resource, watcher::Config::default(), board, |event| {
+    follow("services", api, watcher::Config::default(), board, |event| {
         let services = &mut tables.lock().services;
         match named(event, &mut names, |service: &convert::Service| name_of(&service.metadata)) {
             Named::Set(name, service) => {
@@ -212,81 +223,12 @@ async fn watch_services(client: &Client, tables: &SharedTables, board: &Board) {
 async fn watch_slices(client: &Client, tables: &SharedTables, board: &Board) {
     let api: Api<EndpointSlice> = Api::all(client.clone());
     let mut names = HashSet::new();
-    follow("endpointslices", api, &(), watcher::Config::default(), board, |event| {
+    follow("endpointslices", api, watcher::Config::default(), board, |event| {
         let services = &mut tables.lock().services;
         match named(event, &mut names, |slice: &EndpointSlice| name_of(&slice.metadata)) {
             Named::Set(name, slice) => services.set_slice(name, convert::slice(slice)),
             Named::Remove(name) => services.set_slice(name, None),
             Named::Listed(names) => services.retain_slices(&names),
-            Named::Nothing => {}
-        }
-    })
-    .await;
-}
-
-async fn watch_policies(client: &Client, tables: &SharedTables, board: &Board) {
-    let resource = kind("gateway.networking.k8s.io", "v1", "BackendTLSPolicy");
-    let api: Api<gateway::Policy> = Api::all_with(client.clone(), &resource);
-    let mut names = HashSet::new();
-    follow("backendtlspolicies", api, &resource, watcher::Config::default(), board, |event| {
-        let gateways = &mut tables.lock().gateways;
-        match named(event, &mut names, |policy: &gateway::Policy| name_of(&policy.metadata)) {
-            Named::Set(name, policy) => gateways.set_policy(name, gateway::policy(policy)),
-            Named::Remove(name) => gateways.set_policy(name, None),
-            Named::Listed(names) => gateways.retain_policies(&names),
-            Named::Nothing => {}
-        }
-    })
-    .await;
-}
-
-async fn watch_gateways(client: &Client, tables: &SharedTables, board: &Board) {
-    let resource = kind("gateway.networking.k8s.io", "v1", "Gateway");
-    let api: Api<gateway::GatewayObject> = Api::all_with(client.clone(), &resource);
-    let mut names = HashSet::new();
-    follow("gateways", api, &resource, watcher::Config::default(), board, |event| {
-        let gateways = &mut tables.lock().gateways;
-        match named(event, &mut names, |one: &gateway::GatewayObject| name_of(&one.metadata)) {
-            Named::Set(name, one) => gateways.set_gateway(name, Some(gateway::gateway(one))),
-            Named::Remove(name) => gateways.set_gateway(name, None),
-            Named::Listed(names) => gateways.retain_gateways(&names),
-            Named::Nothing => {}
-        }
-    })
-    .await;
-}
-
-/// A kind of route, in one version of the API.
-struct RouteKind {
-    kind: &'static str,
-    version: &'static str,
-    /// What it is called in the state of the watches, and among the routes that are known.
-    what: &'static str,
-}
-
-/// Not every cluster has all of them: what is not served is no fault.
-const ROUTES: [RouteKind; 5] = [
-    RouteKind { kind: "HTTPRoute", version: "v1", what: "httproutes" },
-    RouteKind { kind: "GRPCRoute", version: "v1", what: "grpcroutes" },
-    RouteKind { kind: "TLSRoute", version: "v1", what: "tlsroutes" },
-    // Of clusters before version 1.5 of the Gateway API.
-    RouteKind { kind: "TLSRoute", version: "v1alpha2", what: "tlsroutes v1alpha2" },
-    RouteKind { kind: "TCPRoute", version: "v1alpha2", what: "tcproutes" },
-];
-
-async fn watch_routes(route: &RouteKind, client: &Client, tables: &SharedTables, board: &Board) {
-    let RouteKind { kind: of, version, what } = *route;
-    let resource = kind("gateway.networking.k8s.io", version, of);
-    let api: Api<gateway::RouteObject> = Api::all_with(client.clone(), &resource);
-    let mut names = HashSet::new();
-    // The same route may be known in several versions.
-    let key = |name| (of, version, name);
-    follow_if_served(what, api, &resource, board, |event| {
-        let gateways = &mut tables.lock().gateways;
-        match named(event, &mut names, |one: &gateway::RouteObject| name_of(&one.metadata)) {
-            Named::Set(name, one) => gateways.set_route(key(name), Some(gateway::route(one))),
-            Named::Remove(name) => gateways.set_route(key(name), None),
-            Named::Listed(names) => gateways.retain_routes((of, version), &names),
             Named::Nothing => {}
         }
     })

@@ -80,6 +80,13 @@ impl ProxyKind {
         if content.trim_start().starts_with('{') && content.contains("\"apps\"") {
             return Some(Self::Caddy);
         }
+        // Of a Caddyfile, which has no `;` behind it.
+        let proxies = |line: &str| {
+            line.split_ascii_whitespace().next() == Some("reverse_proxy") && !line.contains(';')
+        };
+        if content.lines().any(proxies) {
+            return Some(Self::Caddy);
+        }
         let lines = content.lines().map(str::trim).filter(|line| !line.starts_with('#'));
         lines.filter_map(|line| line.split_ascii_whitespace().next().zip(Some(line))).find_map(
             |(first, line)| match line {
@@ -116,6 +123,7 @@ mod tests {
             ("# a\nhttp:\n  services: {}\n", Some(ProxyKind::Traefik)),
             ("[http.services.app]\n", Some(ProxyKind::Traefik)),
             ("entryPoints: {}\nproviders:\n  file: {}\n", Some(ProxyKind::Traefik)),
+            (":80 {\n\treverse_proxy 10.0.0.1:80\n}\n", Some(ProxyKind::Caddy)),
             ("hello\n", None),
             ("", None),
         ] {

@@ -5,22 +5,18 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    leg::{self, Leg, Said, place},
+    objects::Objects,
     services::{ObjectName, ServicePort},
     standing::{self, Standing},
 };
 use crate::policy::{
-    intent::{Place, Route, Scheme, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent},
+    intent::{Scheme, Setting, Text, TlsIntent, UpstreamIntent},
     status::{Promise, StatusClaim},
 };
-
-/// Objects of each kind kept at most.
-const MAX_OBJECTS: usize = 20_000;
 
 /// A Service that a policy is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,9 +61,6 @@ pub struct BackendRoute {
     pub standings: Vec<Standing>,
 }
 
-/// Kind, version of the API and name of a route.
-pub type RouteName = (&'static str, &'static str, ObjectName);
-
 /// What is kept of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gateway {
@@ -80,58 +73,22 @@ pub struct Gateway {
 /// The objects of the Gateway API that say something of TLS behind a Gateway.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayTable {
-    policies: HashMap<ObjectName, BackendTlsPolicy>,
-    gateways: HashMap<ObjectName, Gateway>,
-    /// In order, so that an answer does not change by itself.
-    routes: BTreeMap<RouteName, BackendRoute>,
+    /// The policies. One that no controller accepted is not in force and to be left out.
+    pub policies: Objects<BackendTlsPolicy>,
+    /// The Gateways.
+    pub gateways: Objects<Gateway>,
+    /// The routes, by their kind.
+    pub routes: BTreeMap<&'static str, Objects<BackendRoute>>,
 }
 
 impl GatewayTable {
-    /// Adds a policy, or replaces or (with `None`) removes it. One that no controller accepted is
-    /// not in force and to be removed.
-    pub fn set_policy(&mut self, name: ObjectName, policy: Option<BackendTlsPolicy>) {
-        match policy {
-            Some(policy) if self.policies.len() < MAX_OBJECTS => {
-                self.policies.insert(name, policy);
-            }
-            _ => drop(self.policies.remove(&name)),
-        }
-    }
-
-    /// Adds a Gateway, or replaces or (with `None`) removes it.
-    pub fn set_gateway(&mut self, name: ObjectName, gateway: Option<Gateway>) {
-        match gateway {
-            Some(gateway) if self.gateways.len() < MAX_OBJECTS => {
-                self.gateways.insert(name, gateway);
-            }
-            _ => drop(self.gateways.remove(&name)),
-        }
-    }
-
-    /// Forgets every policy that is not among `names`.
-    pub fn retain_policies(&mut self, names: &HashSet<ObjectName>) {
-        self.policies.retain(|name, _| names.contains(name));
-    }
-
-    /// Forgets every Gateway that is not among `names`.
-    pub fn retain_gateways(&mut self, names: &HashSet<ObjectName>) {
-        self.gateways.retain(|name, _| names.contains(name));
-    }
-
-    /// Adds a route, or replaces or (with `None`) removes it.
-    pub fn set_route(&mut self, name: RouteName, route: Option<BackendRoute>) {
-        match route {
-            Some(route) if self.routes.len() < MAX_OBJECTS || self.routes.contains_key(&name) => {
-                self.routes.insert(name, route);
-            }
-            _ => drop(self.routes.remove(&name)),
-        }
-    }
-
-    /// Forgets every route of this kind and version that is not among `names`.
-    pub fn retain_routes(&mut self, kind: (&str, &str), names: &HashSet<ObjectName>) {
-        self.routes
-            .retain(|(of, version, name), _| (*of, *version) != kind || names.contains(name));
+    /// What is said of a hop; `None` where its proxy is no Gateway's, or no policy is for it: then the
+    /// Gateway API leaves it to the implementation.
+    #[must_use]
+    pub fn said(&self, leg: &Leg<'_>) -> Option<Said> {
+        let gateway = (leg.from.namespace.clone(), leg.from.gateway.clone()?);
+        let intent = self.intent(&gateway, leg.to)?;
+        Some(Said { intent, claims: self.claims(&gateway, leg.to) })
     }
 
     /// The policy that is for the hop from a Gateway to a Service.
@@ -143,10 +100,10 @@ impl GatewayTable {
         // A policy for the port comes before one for the whole Service; of equals the first by
         // name, so that the answer does not change by itself.
         let mut found: Option<(bool, &ObjectName, &BackendTlsPolicy)> = None;
-        let in_namespace = self.policies.iter().filter(|(name, _)| name.0 == to.namespace);
         let is_refused =
             |policy: &BackendTlsPolicy| standing::is_refused(&policy.standings, gateway);
-        for (name, policy) in in_namespace.filter(|(_, policy)| !is_refused(policy)) {
+        let all = self.policies.within(&to.namespace);
+        for (name, policy) in all.filter(|(_, policy)| !is_refused(policy)) {
             for target in policy.targets.iter().filter(|target| target.service == to.service) {
                 let for_port = target.port.is_some();
                 let fits = !for_port || target.port == to.port_name;
@@ -163,8 +120,7 @@ impl GatewayTable {
 
     /// What objects promise of the hop from the Gateway `gateway` to a Service, by their status. Where
     /// no policy is for it nothing is promised.
-    #[must_use]
-    pub fn claims(&self, gateway: &ObjectName, to: &ServicePort) -> Vec<StatusClaim> {
+    fn claims(&self, gateway: &ObjectName, to: &ServicePort) -> Vec<StatusClaim> {
         let Some((name, policy)) = self.policy(gateway, to) else { return Vec::new() };
         let claim = |kind, name, standing: &Standing, promise| StatusClaim {
             object: place(kind, name),
@@ -176,7 +132,7 @@ impl GatewayTable {
             let by_policy = |promise| claim("BackendTLSPolicy", name, standing, promise);
             claims.extend([Promise::Tls, Promise::Verification].map(by_policy));
         } else if !standing::is_told(&policy.standings, gateway)
-            && let Some(((kind, _, route), standing)) = self.route(gateway, to)
+            && let Some((kind, route, standing)) = self.route(gateway, to)
         {
             // Whoever passes a policy over says nothing of it, and of the route that all is well.
             let StatusClaim { object, condition, promise } =
@@ -195,7 +151,11 @@ impl GatewayTable {
     }
 
     /// A route that is in force for a Gateway and leads to a Service.
-    fn route(&self, gateway: &ObjectName, to: &ServicePort) -> Option<(&RouteName, &Standing)> {
+    fn route(
+        &self,
+        gateway: &ObjectName,
+        to: &ServicePort,
+    ) -> Option<(&'static str, &ObjectName, &Standing)> {
         let leads = |route: &BackendRoute| {
             route.backends.iter().any(|((namespace, name), port)| {
                 *namespace == to.namespace
@@ -203,16 +163,18 @@ impl GatewayTable {
                     && port.is_none_or(|port| port == to.port)
             })
         };
-        self.routes
+        let all = self
+            .routes
             .iter()
-            .filter(|(_, route)| leads(route))
-            .find_map(|(name, route)| Some((name, standing::in_force(&route.standings, gateway)?)))
+            .flat_map(|(kind, routes)| routes.iter().map(|(name, route)| (*kind, name, route)));
+        all.filter(|(_, _, route)| leads(route)).find_map(|(kind, name, route)| {
+            Some((kind, name, standing::in_force(&route.standings, gateway)?))
+        })
     }
 
     /// What is intended for the hop from the Gateway `gateway` to a Service; `None` where no policy
     /// is for it: then the Gateway API leaves it to the implementation.
-    #[must_use]
-    pub fn intent(&self, gateway: &ObjectName, to: &ServicePort) -> Option<UpstreamIntent> {
+    fn intent(&self, gateway: &ObjectName, to: &ServicePort) -> Option<UpstreamIntent> {
         let (name, policy) = self.policy(gateway, to)?;
         let at = place("BackendTLSPolicy", name);
         let said = |value| Setting { value, at: at.clone() };
@@ -241,25 +203,7 @@ impl GatewayTable {
             server_name: Some(Setting { value: true, at: at.clone() }),
             ..TlsIntent::default()
         };
-        let route = Route {
-            directive: "BackendTLSPolicy".to_owned(),
-            at,
-            only: Vec::new(),
-            scheme: Scheme::Tls,
-            tls,
-            default_name: None,
-        };
-        Some(UpstreamIntent {
-            target: Target::Group(to.label()),
-            servers: Vec::new(),
-            listing: Servers::Dynamic,
-            routes: vec![route],
-            by_variable: Arc::default(),
-        })
+        let route = leg::route("BackendTLSPolicy", at, Scheme::Tls, tls);
+        Some(leg::intent(to, route, Vec::new()))
     }
-}
-
-/// The object as a place to look at; line 0 stands for all of it.
-fn place(kind: &str, (namespace, name): &ObjectName) -> Place {
-    Place { file: format!("{kind} {namespace}/{name}").into(), line: 0 }
 }

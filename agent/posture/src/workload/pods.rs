@@ -1,13 +1,14 @@
-//! The pods of one node, by what a cgroup path says of them. Pure.
+//! Pods, by what a cgroup path says of them, and by their addresses. Pure.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::workload::{
     cgroup::CgroupIdentity,
     pod::{PodIdentity, PodSource, Workload},
+    selector::Labels,
 };
 
-/// Pods kept at most; a kubelet runs some hundred.
+/// Pods kept at most; a kubelet runs some hundred, and this is for small clusters.
 const MAX_PODS: usize = 10_000;
 
 /// What is kept of a pod.
@@ -22,13 +23,27 @@ pub struct PodRecord {
     pub identity: PodIdentity,
     /// Its containers: runtime id and name.
     pub containers: Vec<(String, Arc<str>)>,
+    /// All its labels.
+    pub labels: Labels,
+    /// The addresses that are its own; none of one that shares its node's, or has ended.
+    pub addresses: Vec<IpAddr>,
+    /// Ports of its containers that have names.
+    pub ports: Vec<(Arc<str>, u16)>,
 }
 
-/// Pods by UID and by container id.
+impl PodRecord {
+    /// Whether one of its containers has this name.
+    #[must_use]
+    pub fn has_container(&self, name: &str) -> bool {
+        self.containers.iter().any(|(_, container)| &**container == name)
+    }
+}
+
+/// Pods by UID, and by what else is theirs alone.
 #[derive(Clone, Debug, Default)]
 pub struct PodTable {
     pods: HashMap<String, PodRecord>,
-    /// UID by static UID or container id.
+    /// UID by static UID, container id, address, or `namespace/name`; none is like another.
     aliases: HashMap<String, String>,
 }
 
@@ -39,9 +54,11 @@ impl PodTable {
         if self.pods.len() >= MAX_PODS {
             return;
         }
-        let aliases = pod.containers.iter().map(|(id, _)| id).chain(&pod.static_uid);
-        for alias in aliases {
-            self.aliases.insert(alias.clone(), pod.uid.clone());
+        let ids = pod.containers.iter().map(|(id, _)| id).chain(&pod.static_uid).cloned();
+        let addresses = pod.addresses.iter().map(|one| one.to_canonical().to_string());
+        let name = full_name(&pod.identity);
+        for alias in ids.chain(addresses).chain([name]) {
+            self.aliases.insert(alias, pod.uid.clone());
         }
         self.pods.insert(pod.uid.clone(), pod);
     }
@@ -68,6 +85,18 @@ impl PodTable {
         Some(PodIdentity { container: name, ..known.identity.clone() })
     }
 
+    /// The pod that has this address.
+    #[must_use]
+    pub fn at(&self, address: IpAddr) -> Option<&PodRecord> {
+        self.pods.get(self.aliases.get(&address.to_canonical().to_string())?)
+    }
+
+    /// All that is known of a pod.
+    #[must_use]
+    pub fn record(&self, pod: &PodIdentity) -> Option<&PodRecord> {
+        self.pods.get(self.aliases.get(&full_name(pod))?)
+    }
+
     /// Number of pods.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -79,6 +108,10 @@ impl PodTable {
     pub fn is_empty(&self) -> bool {
         self.pods.is_empty()
     }
+}
+
+fn full_name(pod: &PodIdentity) -> String {
+    format!("{}/{}", pod.namespace, pod.pod)
 }
 
 /// The id in a `containerID` of the API: `containerd://<id>`.
@@ -93,7 +126,7 @@ pub fn identity(
     namespace: &str,
     pod: &str,
     workload: Workload,
-    all_labels: &std::collections::BTreeMap<String, String>,
+    all_labels: &Labels,
     wanted_labels: &[String],
     source: PodSource,
 ) -> PodIdentity {
@@ -118,6 +151,7 @@ mod tests {
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const UID: &str = "1f2e3d4c-5b6a-4978-8695-a4b3c2d1e0f1";
+    const ADDRESS: &str = "10.1.0.7";
     const STATIC_UID: &str = "9c1a2b3c4d5e6f708192a3b4c5d6e7f8";
 
     fn record(name: &str, containers: &[(&str, &str)]) -> PodRecord {
@@ -127,11 +161,21 @@ mod tests {
         PodRecord {
             uid: UID.into(),
             static_uid: Some(STATIC_UID.into()),
-            identity: identity("web", name, workload, &labels.into(), &wanted, PodSource::Api),
+            identity: identity(
+                "web",
+                name,
+                workload,
+                &labels.clone().into(),
+                &wanted,
+                PodSource::Api,
+            ),
             containers: containers
                 .iter()
                 .map(|(id, name)| ((*id).into(), (*name).into()))
                 .collect(),
+            labels: labels.into(),
+            addresses: vec![ADDRESS.parse().unwrap()],
+            ports: Vec::new(),
         }
     }
 
@@ -163,6 +207,12 @@ mod tests {
         }
         let found = table.find(&CgroupIdentity::of_path(&format!("/kubepods/pod{UID}"))).unwrap();
         assert_eq!(found.labels.keys().collect::<Vec<_>>(), ["app"], "only what was asked for");
+        for address in [ADDRESS, "::ffff:10.1.0.7"] {
+            let there = table.at(address.parse().unwrap()).unwrap();
+            assert_eq!(there.labels["x"], "y", "{address}");
+        }
+        assert_eq!(table.at("10.1.0.8".parse().unwrap()), None);
+        assert!(table.record(&found).unwrap().has_container("nginx"));
         table.remove(UID);
         assert!(table.is_empty() && table.aliases.is_empty());
     }

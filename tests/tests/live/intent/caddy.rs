@@ -63,8 +63,9 @@ fn what_caddy_runs_is_asked_and_a_push_is_drift() {
     let hop = scene.wait(&agent, "the hop to be mutual by intent", is_mutual_by_intent);
     let place = "apps/http/servers/in/routes/0/handle/0";
     assert_eq!(hop.context.intent.unwrap().place.unwrap().to_string(), place);
+    let save = |is_mutual| write(&path, &caddy(&scene, admin, is_mutual));
     let push = |is_mutual| {
-        write(&path, &caddy(&scene, admin, is_mutual));
+        save(is_mutual);
         let address = admin.to_string();
         let words = ["reload", "--config", utf8(&path).unwrap(), "--address", &address];
         process::run("caddy", words).unwrap();
@@ -76,4 +77,15 @@ fn what_caddy_runs_is_asked_and_a_push_is_drift() {
     scene.wait(&agent, "the drift to close", |hop| {
         blamed(hop, REMOVED).is_none() && is_mutual_by_intent(hop)
     });
+    let pending = |wanted, what: &str| {
+        let of = || agent.metric("hopsight_proxy_config_pending_reload{", &["caddy"]);
+        scene.wait(&agent, what, |_| of().unwrap() == Some(wanted));
+    };
+    pending(0.0, "nothing to be pending");
+    save(false);
+    pending(1.0, "what is on disk to be pending");
+    let hop = scene.wait(&agent, "the hop to be mutual", is_mutual_by_intent);
+    assert_eq!(blamed(&hop, REMOVED), None, "what is not loaded is no drift");
+    push(false);
+    pending(0.0, "it to be loaded");
 }

@@ -1,7 +1,85 @@
 //! `<Proxy>` sections, and which requests they are about (`proxy_walk` of `mod_proxy`).
 
-use super::{directive::Directive, ways::Way};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use super::{directive::Directive, settings::is_setting, ways::Way};
 use crate::policy::glob;
+
+/// The sections of a server that say something of TLS, found by how the URLs begin that they are about:
+/// there may be as many as ways to upstreams.
+#[derive(Debug, Default)]
+pub(super) struct Sections<'a> {
+    all: Vec<&'a Directive>,
+    /// Their positions by what is certain of the beginning.
+    by_beginning: BTreeMap<&'a str, Vec<usize>>,
+    /// How long the beginnings are that there are.
+    lengths: BTreeSet<usize>,
+    /// Those that may be about anything.
+    expressions: Vec<usize>,
+}
+
+impl<'a> Sections<'a> {
+    /// Those among these directives.
+    pub(super) fn new(directives: &'a [Directive]) -> Self {
+        let mut out = Self::default();
+        for section in directives {
+            let is_one = ["<proxy", "<proxymatch"].contains(&section.name.as_str());
+            if !is_one || !section.inside.iter().any(is_setting) {
+                continue;
+            }
+            let position = out.all.len();
+            match pattern(section) {
+                None => continue,
+                Some(Pattern::Expression(_)) => out.expressions.push(position),
+                Some(Pattern::Url(pattern)) => {
+                    let literal = literal(pattern);
+                    out.by_beginning.entry(literal).or_default().push(position);
+                    out.lengths.insert(literal.len());
+                }
+            }
+            out.all.push(section);
+        }
+        out
+    }
+
+    /// Those that may be about the requests of a way, in their order: one begins as the other does.
+    pub(super) fn about(&self, way: &Way<'_>) -> Vec<&'a Directive> {
+        let url = way.url.text.as_str();
+        let shorter = self.lengths.range(..=url.len()).filter_map(|&length| url.get(..length));
+        let shorter = shorter.filter_map(|beginning| self.by_beginning.get(beginning));
+        let longer = self.by_beginning.range::<str, _>((Bound::Excluded(url), Bound::Unbounded));
+        let longer = longer.take_while(|(beginning, _)| beginning.starts_with(url));
+        let found = shorter.chain(longer.map(|(_, positions)| positions)).flatten();
+        let mut found: Vec<_> = found.chain(&self.expressions).copied().collect();
+        found.sort_unstable();
+        found.into_iter().map(|position| self.all[position]).collect()
+    }
+}
+
+/// What a section is for.
+enum Pattern<'a> {
+    /// A URL, or the beginning of some, or a pattern with wildcards.
+    Url(&'a str),
+    /// A regular expression.
+    Expression(&'a str),
+}
+
+fn pattern(section: &Directive) -> Option<Pattern<'_>> {
+    match (section.name.as_str(), section.words.as_slice()) {
+        ("<proxymatch", [pattern, ..]) => Some(Pattern::Expression(pattern)),
+        (_, [mark, pattern, ..]) if mark == "~" => Some(Pattern::Expression(pattern)),
+        (_, [pattern, ..]) => Some(Pattern::Url(pattern)),
+        (_, []) => None,
+    }
+}
+
+/// What comes before the first wildcard.
+fn literal(pattern: &str) -> &str {
+    pattern.find(['*', '?', '[', '\\']).map_or(pattern, |at| &pattern[..at])
+}
 
 /// Whether a section is about the requests of a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,20 +93,18 @@ pub(super) enum Fit {
 
 /// Whether a `<Proxy>` or `<ProxyMatch>` is about the requests of `way`.
 pub(super) fn fit(section: &Directive, way: &Way<'_>) -> Fit {
-    let (pattern, is_expression) = match (section.name.as_str(), section.words.as_slice()) {
-        ("<proxymatch", [pattern, ..]) => (pattern, true),
-        (_, [mark, pattern, ..]) if mark == "~" => (pattern, true),
-        (_, [pattern, ..]) => (pattern, false),
-        (_, []) => return Fit::None,
-    };
-    if is_expression {
+    let pattern = match pattern(section) {
+        None => return Fit::None,
         // Regular expressions are not evaluated, but for those that everything matches.
-        let matches_all = ["", ".", ".*", "^", "^.*", "^.*$"].contains(&pattern.as_str());
-        return if matches_all { Fit::All } else { Fit::Some };
-    }
+        Some(Pattern::Expression(expression)) => {
+            let matches_all = ["", ".", ".*", "^", "^.*", "^.*$"].contains(&expression);
+            return if matches_all { Fit::All } else { Fit::Some };
+        }
+        Some(Pattern::Url(pattern)) => pattern,
+    };
     // What is certain is where the URLs of all its requests begin.
     let url = &way.url.text;
-    let literal = pattern.find(['*', '?', '[', '\\']).map_or(pattern.as_str(), |at| &pattern[..at]);
+    let literal = literal(pattern);
     let is_pattern = literal.len() < pattern.len();
     if !is_pattern && url.starts_with(literal) {
         return Fit::All;
@@ -97,8 +173,44 @@ mod tests {
                 reach: Reach::Own,
                 preserves_host: false,
             };
-            assert_eq!(fit(&directive(section, words), &way), expected, "{words:?} {url}");
+            let section = directive(section, words);
+            assert_eq!(fit(&section, &way), expected, "{words:?} {url}");
+            let with_settings =
+                [Directive { inside: vec![directive("sslproxyverify", &[])], ..section }];
+            let is_about = !Sections::new(&with_settings).about(&way).is_empty();
+            assert!(is_about || expected == Fit::None, "{words:?} {url}: not found");
         }
+    }
+
+    #[test]
+    fn sections_are_found_in_their_order() {
+        let sections: Vec<_> = [
+            ("<proxy", "https://a.internal/b/c"),
+            ("<proxy", "https://b.internal/"),
+            ("<proxymatch", "^https"),
+            ("<proxy", "*"),
+            ("<proxy", "https://a.internal/"),
+            ("<location", "https://a.internal/"),
+        ]
+        .into_iter()
+        .map(|(name, word)| Directive {
+            inside: vec![directive("sslproxyverify", &["none"])],
+            ..directive(name, &[word])
+        })
+        .collect();
+        let bare = [directive("<proxy", &["https://a.internal/"])];
+        let pass = directive("proxypass", &[]);
+        let way = Way {
+            directive: &pass,
+            url: url::parse("https://a.internal/b", None).unwrap(),
+            text: String::new(),
+            reach: Reach::Own,
+            preserves_host: false,
+        };
+        let found = Sections::new(&sections).about(&way);
+        let words: Vec<_> = found.iter().map(|one| one.words[0].as_str()).collect();
+        assert_eq!(words, ["https://a.internal/b/c", "^https", "*", "https://a.internal/"]);
+        assert!(Sections::new(&bare).about(&way).is_empty(), "it says nothing of TLS");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     balancers::{self, Balancers},
     directive::Directive,
     error::{ConfigError, Problem},
-    sections::{Fit, fit},
+    sections::{Fit, Sections, fit},
     settings::{Settings, is_setting},
     url::{To, Url},
     ways::{self, Inherited, Reach, Way},
@@ -77,7 +77,7 @@ fn says(directives: &[Directive], name: &str, value: &str) -> bool {
 /// What one server says: the main one, or a virtual host.
 struct ServerPart<'a> {
     settings: Vec<&'a Directive>,
-    sections: Vec<&'a Directive>,
+    sections: Sections<'a>,
     balancers: Balancers<'a>,
     /// Connections go to another proxy.
     is_remote: bool,
@@ -92,7 +92,7 @@ impl<'a> ServerPart<'a> {
         }
         Ok(Self {
             settings: directives.iter().filter(|one| is_setting(one)).collect(),
-            sections: directives.iter().filter(is_section).collect(),
+            sections: Sections::new(directives),
             balancers: balancers::all(directives)?,
             is_remote: directives.iter().any(|one| one.name.starts_with("proxyremote")),
         })
@@ -140,8 +140,9 @@ impl Upstreams<'_> {
                 settings
             };
             for part in [Some(self.main), host].into_iter().flatten() {
-                self.step(part.sections.len(), &way.directive.at)?;
-                for section in &part.sections {
+                let sections = part.sections.about(way);
+                self.step(sections.len(), &way.directive.at)?;
+                for section in sections {
                     let fit = if section.holds(&given) {
                         fit(section, way)
                     } else if fit(section, way) == Fit::None {

@@ -280,3 +280,62 @@ fn caddy_takes_what_we_read() {
         assert!(output.status.success(), "{name}: {words}");
     }
 }
+
+/// Caddyfiles: what Caddy itself makes of them, and what that means.
+const CADDYFILES: &[Case] = &[
+    (
+        "plaintext",
+        ":80 {\n\treverse_proxy 10.0.0.1:80 10.0.0.2:80\n}",
+        &[
+            "10.0.0.1:80 reverse_proxy plaintext -> 10.0.0.1:80",
+            "10.0.0.2:80 reverse_proxy plaintext -> 10.0.0.2:80",
+        ],
+    ),
+    (
+        "TLS by its scheme, in a path",
+        ":80 {\n\thandle_path /a/* {\n\t\treverse_proxy https://app.internal\n\t}\n}",
+        &[
+            "app.internal:443 reverse_proxy tls verify name=app.internal sni=app.internal GO -> app.internal:443",
+        ],
+    ),
+    (
+        "mutual, of a snippet",
+        "(mutual) {\n\ttransport http {\n\t\ttls_client_auth c.pem c.key\n\t\ttls_trusted_ca_certs ca.pem\n\t\t\
+         tls_server_name app.internal\n\t}\n}\n\
+         :80 {\n\treverse_proxy 10.0.0.1:443 {\n\t\timport mutual\n\t}\n}",
+        &[
+            "10.0.0.1:443 reverse_proxy tls cert=c.pem verify ca=ca.pem name=app.internal sni=app.internal GO -> 10.0.0.1:443",
+        ],
+    ),
+    (
+        "not verified",
+        ":80 {\n\treverse_proxy 10.0.0.1:443 {\n\t\ttransport http {\n\t\t\ttls_insecure_skip_verify\n\t\t}\n\t}\n}",
+        &["10.0.0.1:443 reverse_proxy tls name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443"],
+    ),
+    (
+        "FastCGI",
+        ":80 {\n\tphp_fastcgi 10.0.0.1:9000\n}",
+        &["10.0.0.1:9000 reverse_proxy plaintext -> 10.0.0.1:9000"],
+    ),
+    ("nothing", ":80 {\n\trespond \"hello\"\n}", &[]),
+];
+
+#[test]
+fn caddyfiles_mean_what_caddy_makes_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Caddyfile");
+    for (name, text, expected) in CADDYFILES {
+        fs::write(&path, text).unwrap();
+        let mut caddy = Command::new("caddy");
+        caddy.args(["adapt", "--config"]).arg(&path).env("HOME", directory.path());
+        let Ok(output) = caddy.output() else {
+            hopsight_test_support::not_run("Caddyfiles", "caddy is not installed");
+            return;
+        };
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {words}");
+        let expected: Vec<_> = expected.iter().map(|line| line.replace("GO", GO)).collect();
+        let adapted = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(routes(&intent_of(&adapted)), expected, "{name}");
+    }
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::intent::Stated;
+use crate::{policy::intent::Stated, workload::standing::Conditions};
 
 fn name(name: &str) -> ObjectName {
     ("shop".into(), name.into())
@@ -18,12 +18,12 @@ fn policy(service: &str, port: Option<&str>, hostname: &str) -> BackendTlsPolicy
 #[test]
 fn the_policy_for_the_port_comes_first() {
     let mut table = GatewayTable::default();
-    table.set_policy(name("b"), Some(policy("payments", None, "whole.test")));
-    table.set_policy(name("a"), Some(policy("payments", Some("https"), "port.test")));
-    table.set_policy(name("c"), Some(policy("payments", None, "later.test")));
-    table.set_policy(("other".into(), "a".into()), Some(policy("ledger", None, "x.test")));
+    table.policies.set(name("b"), Some(policy("payments", None, "whole.test")));
+    table.policies.set(name("a"), Some(policy("payments", Some("https"), "port.test")));
+    table.policies.set(name("c"), Some(policy("payments", None, "later.test")));
+    table.policies.set(("other".into(), "a".into()), Some(policy("ledger", None, "x.test")));
     let secret = Some("Secret shop/edge-client".to_owned());
-    table.set_gateway(name("edge"), Some(Gateway { client_certificate: secret, standing: None }));
+    table.gateways.set(name("edge"), Some(Gateway { client_certificate: secret, standing: None }));
     for (gateway, service, port_name, expected) in [
         ("edge", "payments", Some("https"), Some(("port.test", Stated::Yes))),
         ("edge", "payments", Some("admin"), Some(("whole.test", Stated::Yes))),
@@ -56,7 +56,7 @@ fn the_policy_for_the_port_comes_first() {
 }
 
 fn standing(gateway: &str, conditions: &[(&'static str, bool)]) -> Standing {
-    Standing { gateway: name(gateway), conditions: conditions.to_vec() }
+    Standing { gateway: name(gateway), conditions: Conditions(conditions.to_vec()) }
 }
 
 const GOOD: &[(&str, bool)] = &[("Accepted", true), ("ResolvedRefs", true)];
@@ -132,8 +132,8 @@ fn what_a_status_says_is_a_promise() {
         ),
     ] {
         let mut table = GatewayTable::default();
-        table.set_policy(name("p"), policy);
-        table.set_route(("GRPCRoute", "v1", name("r")), route);
+        table.policies.set(name("p"), policy);
+        table.routes.entry("GRPCRoute").or_default().set(name("r"), route);
         let claims = table.claims(&name("edge"), &to);
         let words: Vec<_> = claims
             .iter()
@@ -152,7 +152,7 @@ fn a_gateway_promises_its_client_certificate_where_there_is_tls() {
         port_name: None,
     };
     let mut table = GatewayTable::default();
-    table.set_policy(name("p"), Some(policy("payments", None, "p.test")));
+    table.policies.set(name("p"), Some(policy("payments", None, "p.test")));
     for (conditions, expected) in [
         (&[("Programmed", true), ("ResolvedRefs", true)][..], 1),
         (&[("Programmed", true), ("ResolvedRefs", false)], 0),
@@ -160,7 +160,7 @@ fn a_gateway_promises_its_client_certificate_where_there_is_tls() {
     ] {
         let client_certificate = Some("Secret shop/edge-client".to_owned());
         let standing = Some(standing("edge", conditions));
-        table.set_gateway(name("edge"), Some(Gateway { client_certificate, standing }));
+        table.gateways.set(name("edge"), Some(Gateway { client_certificate, standing }));
         let claims = table.claims(&name("edge"), &to("payments"));
         assert_eq!(claims.len(), expected, "{conditions:?}");
         assert!(claims.iter().all(|one| one.promise == Promise::ClientCertificate));
@@ -185,7 +185,7 @@ fn names_of_the_policy_take_the_place_of_its_hostname() {
     ] {
         let mut table = GatewayTable::default();
         let with = BackendTlsPolicy { names, ..policy("payments", None, "p.test") };
-        table.set_policy(name("p"), Some(with));
+        table.policies.set(name("p"), Some(with));
         let route = table.intent(&name("edge"), &to).unwrap().routes.remove(0);
         assert_eq!(route.expected_name().and_then(Text::literal), expected);
         assert_eq!(route.tls.other_names.len(), others);
