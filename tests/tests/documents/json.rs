@@ -28,7 +28,7 @@ use hopsight_posture::{
         witness::Witness,
     },
     policy::{
-        certificate::{ChainWord, RevocationReason, RevocationWord},
+        certificate::{ChainWord, RevocationReason, RevocationSource, RevocationWord},
         drift::{ClosedDrift, DriftEvent, Rule},
         intent::{Place, Scheme, Stated},
     },
@@ -314,6 +314,7 @@ fn words_are_those_of_the_code() {
         ("chain_word", words!(ChainWord)),
         ("revocation_word", words!(RevocationWord)),
         ("revocation_reason", words!(RevocationReason)),
+        ("revocation_source", words!(RevocationSource)),
     ] {
         assert_eq!(hops["$defs"][kind]["enum"], json!(words), "{kind}");
     }

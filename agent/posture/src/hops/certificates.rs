@@ -60,8 +60,8 @@ pub struct CertificateInUse {
     /// When the newest was.
     #[serde(default)]
     pub last_seen: f64,
-    /// Where its chain leads, by what the configuration trusts, as it was last told; absent where
-    /// nobody has looked.
+    /// Where its chain leads, as it was last told: the upstream's by what the configuration trusts, the
+    /// proxy's by what the upstream names in its request; absent where nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainWord>,
     /// The one that it was seen to come in the place of, of the same subject and kind of key.
@@ -185,7 +185,7 @@ impl Certificates {
         let by_server = self.server.note(server, report, found, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
         let client = (client_certificate.as_ref(), *client_certificate_absent);
-        let found = Found { chain: None, revocation: client_revocation };
+        let found = Found { chain: evaluation.client_chain, revocation: client_revocation };
         [by_server, self.client.note(client, report, found, now)]
     }
 

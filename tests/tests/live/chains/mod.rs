@@ -1,6 +1,7 @@
 //! What upstreams present, against what the proxy's configuration trusts.
 
 mod renewal;
+mod staples;
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +43,8 @@ struct Wanted<'a> {
     asks_for: String,
     /// What the proxy presents.
     client: Option<&'a Identity>,
+    /// The CA that its request for it names.
+    names: Option<&'a Path>,
     /// What is wrong.
     rule: &'static str,
     /// What its chain is called in `/hops`.
@@ -54,11 +57,13 @@ fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
         presents,
         asks_for: format!("a.{DOMAIN}"),
         client: None,
+        names: None,
         rule: UNTRUSTED,
         leads,
     };
     let healthy = (0..HEALTHY).map(|number| Wanted {
         client: (number % 2 == 0).then_some(&chains.client),
+        names: (number % 4 == 0).then_some(&chains.clients_root),
         ..hop(&format!("healthy-{number}"), &chains.good, "trusted")
     });
     let wrong_name = format!("a.b.{DOMAIN}");
@@ -72,6 +77,12 @@ fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
             client: Some(&chains.revoked_client),
             rule: REVOKED,
             ..hop("revoked-client", &chains.good, "trusted")
+        },
+        Wanted {
+            client: Some(&chains.client),
+            names: Some(&chains.root),
+            rule: "client_ca_not_requested",
+            ..hop("client-of-another-ca", &chains.good, "trusted")
         },
     ];
     healthy.chain(faulty).collect()
@@ -98,12 +109,15 @@ impl Scene {
             (String::new(), String::new(), String::new());
         for (hop, number) in hops(&chains).iter().zip(10..) {
             let address = block.socket(number, 8443);
-            let Wanted { name, presents, asks_for, client, .. } = hop;
+            let Wanted { name, presents, asks_for, client, names, .. } = hop;
+            let names =
+                names.map(|names| format!("ssl_client_certificate {};", utf8(names).unwrap()));
+            let names = names.unwrap_or_default();
             let (chain, key) = (utf8(&presents.chain).unwrap(), utf8(&presents.key).unwrap());
             writeln!(
                 upstreams,
                 "server {{ listen {address} ssl; ssl_protocols TLSv1.2; ssl_certificate {chain}; \
-                 ssl_certificate_key {key}; ssl_verify_client optional_no_ca; location / {{ return 200 \"x\"; }} }}"
+                 ssl_certificate_key {key}; {names} ssl_verify_client optional_no_ca; location / {{ return 200 \"x\"; }} }}"
             )
             .unwrap();
             writeln!(proxies, "upstream {name} {{ server {address}; }}").unwrap();
