@@ -52,6 +52,7 @@ impl Keys {
             Some((_, seen)) => *seen = (*seen).max(at),
             None => {
                 if holders.len() >= 2 {
+                    holders.sort_by_key(|(_, seen)| *seen);
                     holders.remove(0);
                 }
                 holders.push((name.clone().into(), at));
