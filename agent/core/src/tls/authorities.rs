@@ -134,7 +134,7 @@ mod tests {
         let many = prefixed(A).repeat(MAX_NAMES + 1);
         let many = Authorities::of(&many).expect("a list");
         assert!(!many.is_whole() && many.names().count() == MAX_NAMES);
-        let long = prefixed(&[0x30; 40_000]).repeat(2);
+        let long = prefixed(&vec![0x30; 40_000]).repeat(2);
         assert_eq!(Authorities::of(&long).map(|long| long.is_whole()), Some(false));
     }
 }

@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_status_is_read_as_far_as_it_is_whole() {
-        let long = [&[1, 0, 0x40, 1][..], &[7; 0x4001]].concat();
+        let long = [&[1, 0, 0x40, 1][..], &vec![7; 0x4001]].concat();
         for (name, body, expected) in [
             ("a response", &[1, 0, 0, 2, 7, 8][..], Some(&[7, 8][..])),
             ("several", &[2, 0, 0, 2, 7, 8], None),

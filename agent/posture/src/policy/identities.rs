@@ -48,15 +48,14 @@ impl Keys {
         }
         let holders = self.holders.entry(key).or_default();
         holders.retain(|(known, seen)| **known == *name || at.since(*seen) <= KEY_STANDS_FOR);
-        match holders.iter_mut().find(|(known, _)| **known == *name) {
-            Some((_, seen)) => *seen = (*seen).max(at),
-            None => {
-                if holders.len() >= 2 {
-                    holders.sort_by_key(|(_, seen)| *seen);
-                    holders.remove(0);
-                }
-                holders.push((name.clone().into(), at));
+        if let Some((_, seen)) = holders.iter_mut().find(|(known, _)| **known == *name) {
+            *seen = (*seen).max(at);
+        } else {
+            if holders.len() >= 2 {
+                holders.sort_by_key(|(_, seen)| *seen);
+                holders.remove(0);
             }
+            holders.push((name.clone().into(), at));
         }
         holders.iter().find(|(known, _)| **known != *name).map(|(known, _)| known.clone())
     }

@@ -80,9 +80,9 @@ fn under_load<T>(scene: &Scene, work: impl FnOnce(&AtomicU64) -> T) -> (T, Vec<S
     thread::scope(|scope| {
         let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(send)).collect();
         // Else a panic of `work` would wait for them.
-        let _over = Over(&is_over);
+        let over = Over(&is_over);
         let made = work(&answers);
-        drop(_over);
+        drop(over);
         (made, threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect())
     })
 }

@@ -1,19 +1,13 @@
 //! TLS stacks as clients, and which connections each of them makes.
 
-use std::{
-    env,
-    ffi::OsString,
-    fmt,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{env, fmt, net::SocketAddr, path::Path};
 
 use hopsight_test_support::not_run;
 use hopsight_tests::{caddy, case::Version, client, envoy, loopback::Loopback, process::find};
 
 use super::{
     keys::{Keys, Pair},
-    programs::{self, Ask, Command},
+    programs::{self, Idle, Program},
     trace,
 };
 
@@ -33,9 +27,9 @@ pub struct Client {
     /// How it is told which groups to offer.
     pub offers: Offers,
     /// Its command line; a proxy has none, and connects when it is asked to.
-    pub program: Option<fn(&Ask<'_, '_>) -> anyhow::Result<Command>>,
+    pub program: Option<Program>,
     /// Runs as long as its standard input is open, for a program that is big to look into.
-    pub idle: Option<fn() -> (PathBuf, Vec<OsString>)>,
+    pub idle: Option<Idle>,
 }
 
 /// How a client is told which groups to offer.

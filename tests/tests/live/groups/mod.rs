@@ -73,7 +73,7 @@ impl Scene {
         }
         let ask = Ask { cell, keys: &self.keys, dir: self.dir.path() };
         let command = cell.client.program.context("find the command line")?;
-        let (program, args) = command(&ask)?;
+        let (program, args) = command(&ask);
         let (place, log) = (self.cgroup.place(), path("client"));
         let mut client = Daemon::spawn_reading(Stdio::piped(), &place, program, args, &log)?;
         // One that has ended needs none.
@@ -143,7 +143,7 @@ fn groups_and_signatures_are_what_the_server_logged() {
     for client in &clients {
         cells.extend(client.cells(scene.block, &mut number));
     }
-    let _proxies = proxies::start(&scene, &mut cells);
+    let _proxies = proxies::start(&scene, &cells);
     for client in clients.iter().filter(|client| !client.is_proxy()) {
         scene.warm(client, &mut number);
     }

@@ -7,7 +7,6 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::Context as _;
 use hopsight_tests::{agent, case::Version, client, process::run};
 
 use super::{
@@ -19,8 +18,11 @@ use super::{
 /// A program and its arguments.
 pub type Command = (PathBuf, Vec<OsString>);
 
+/// A program that runs as long as its standard input is open.
+pub type Idle = fn() -> Command;
+
 /// Makes one.
-type Program = fn(&Ask<'_, '_>) -> anyhow::Result<Command>;
+pub type Program = fn(&Ask<'_, '_>) -> Command;
 
 /// What a command line is made of.
 pub struct Ask<'a, 'c> {
@@ -111,7 +113,7 @@ pub fn all() -> Vec<Client> {
             ..client("Node", "node", CURVES, Some(node))
         },
         Client {
-            idle: Some(|| (newer_node().unwrap_or_default(), idle_node())),
+            idle: Some(|| (newer_node(), idle_node())),
             ..client("Node, newer", "node", NEWER, Some(node))
         },
         hidden(client("GnuTLS", "gnutls-cli", GNUTLS, Some(gnutls))),
@@ -135,8 +137,8 @@ fn idle_node() -> Vec<OsString> {
     words(["-e", "require('tls'); process.stdin.resume()"])
 }
 
-fn newer_node() -> anyhow::Result<PathBuf> {
-    Ok(std::env::var_os(trace::NEWER_NODE).context("find the newer Node")?.into())
+fn newer_node() -> PathBuf {
+    std::env::var_os(trace::NEWER_NODE).unwrap().into()
 }
 
 /// Whether there is a Wget, with GnuTLS and not with OpenSSL.
@@ -161,7 +163,7 @@ impl Ask<'_, '_> {
     }
 }
 
-fn openssl(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn openssl(ask: &Ask<'_, '_>) -> Command {
     let ([certificate, key], address) = (ask.own(), ask.cell.address.to_string());
     let version = if ask.is_13() { "-tls1_3" } else { "-tls1_2" };
     let mut args = words(["s_client", "-quiet", version, "-connect", &address]);
@@ -169,10 +171,10 @@ fn openssl(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
     if !ask.cell.offered.is_empty() {
         args.extend(words(["-groups", &ask.cell.offered.join(":")]));
     }
-    Ok(("openssl".into(), args))
+    ("openssl".into(), args)
 }
 
-fn curl(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn curl(ask: &Ask<'_, '_>) -> Command {
     let [certificate, key] = ask.own();
     let mut args = words(["-q", "--silent", "--insecure", "--include", "--max-time", "10"]);
     args.extend(words(["--noproxy", "*", "--cert", &certificate, "--key", &key]));
@@ -180,10 +182,10 @@ fn curl(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
         args.extend(words(["--curves", &ask.cell.offered.join(":")]));
     }
     args.push(ask.url().into());
-    Ok(("curl".into(), args))
+    ("curl".into(), args)
 }
 
-fn python(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn python(ask: &Ask<'_, '_>) -> Command {
     const SCRIPT: &str = "\
 import socket, ssl, sys
 host, port, chain, key, group = sys.argv[1:]
@@ -201,10 +203,10 @@ with context.wrap_socket(socket.create_connection((host, int(port)), timeout=10)
     let ([certificate, key], address) = (ask.own(), ask.cell.address);
     let group = ask.cell.offered.first().copied().unwrap_or_default();
     let (host, port) = (address.ip().to_string(), address.port().to_string());
-    Ok((client::PYTHON.into(), words(["-c", SCRIPT, &host, &port, &certificate, &key, group])))
+    (client::PYTHON.into(), words(["-c", SCRIPT, &host, &port, &certificate, &key, group]))
 }
 
-fn node(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn node(ask: &Ask<'_, '_>) -> Command {
     const SCRIPT: &str = "\
 const fs = require('fs');
 const [host, port, cert, key, groups] = process.argv.slice(1);
@@ -218,28 +220,29 @@ require('https').get(options, (answer) => answer.resume()).on('error', console.e
     let groups = ask.cell.offered.join(":");
     let program = match ask.cell.client.name {
         "Node" => "node".into(),
-        _ => newer_node()?,
+        _ => newer_node(),
     };
-    Ok((program, words(["-e", SCRIPT, &host, &port, &certificate, &key, &groups])))
+    (program, words(["-e", SCRIPT, &host, &port, &certificate, &key, &groups]))
 }
 
 /// GnuTLS's words for what it is to do.
 fn priority(ask: &Ask<'_, '_>) -> String {
     let version = if ask.is_13() { "1.3" } else { "1.2" };
-    let groups = ask.cell.offered.iter().map(|group| format!(":+{group}")).collect::<String>();
-    let groups = if groups.is_empty() { groups } else { format!(":-GROUP-ALL{groups}") };
-    format!("NORMAL:-VERS-ALL:+VERS-TLS{version}{groups}")
+    let only = if ask.cell.offered.is_empty() { None } else { Some("-GROUP-ALL") };
+    let offered = ask.cell.offered.iter().flat_map(|group| ["+", group]);
+    let groups = only.into_iter().chain(offered).collect::<Vec<_>>().join(":").replace("+:", "+");
+    format!("NORMAL:-VERS-ALL:+VERS-TLS{version}:{groups}").trim_end_matches(':').to_owned()
 }
 
-fn gnutls(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn gnutls(ask: &Ask<'_, '_>) -> Command {
     let ([certificate, key], address) = (ask.own(), ask.cell.address);
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let mut args = words(["--insecure", "--port", &port, "--priority", &priority(ask), &host]);
     args.extend(words(["--x509certfile", &certificate, "--x509keyfile", &key]));
-    Ok(("gnutls-cli".into(), args))
+    ("gnutls-cli".into(), args)
 }
 
-fn wget(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn wget(ask: &Ask<'_, '_>) -> Command {
     let [certificate, key] = ask.own();
     let mut args = words(["--no-config", "--no-proxy", "--no-check-certificate", "--tries=1"]);
     args.extend(words(["--timeout=10", "-O", "/dev/null", "--no-hsts"]));
@@ -250,10 +253,10 @@ fn wget(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
         ask.url(),
     ];
     args.extend(options.map(OsString::from));
-    Ok(("wget".into(), args))
+    ("wget".into(), args)
 }
 
-fn nss(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn nss(ask: &Ask<'_, '_>) -> Command {
     let address = ask.cell.address;
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let version = if ask.is_13() { "tls1.3:tls1.3" } else { "tls1.2:tls1.2" };
@@ -263,16 +266,15 @@ fn nss(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
     if !ask.cell.offered.is_empty() {
         args.extend(words(["-I", &ask.cell.offered.join(",")]));
     }
-    Ok(("tstclnt".into(), args))
+    ("tstclnt".into(), args)
 }
 
-fn java(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
-    static COMPILED: OnceLock<Result<(), String>> = OnceLock::new();
+fn java(ask: &Ask<'_, '_>) -> Command {
+    static COMPILED: OnceLock<()> = OnceLock::new();
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/truth/Client.java");
     let classes = text(ask.dir);
-    let compile = || run("javac", ["-d", &classes, SOURCE]).map(drop);
-    let compiled = COMPILED.get_or_init(|| compile().map_err(|error| format!("{error:#}")));
-    compiled.clone().map_err(anyhow::Error::msg)?;
+    let compile = || drop(run("javac", ["-d", &classes, SOURCE]).unwrap());
+    COMPILED.get_or_init(compile);
     let (address, store) = (ask.cell.address, text(&ask.cell.pair(ask.keys).store));
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let groups = format!("-Djdk.tls.namedGroups={}", ask.cell.offered.join(","));
@@ -282,12 +284,12 @@ fn java(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
         args.push(groups.into());
     }
     args.extend(words(["Client", &host, &port, version, &store, PASSWORD]));
-    Ok(("java".into(), args))
+    ("java".into(), args)
 }
 
-fn rustls(ask: &Ask<'_, '_>) -> anyhow::Result<Command> {
+fn rustls(ask: &Ask<'_, '_>) -> Command {
     let ([certificate, key], address) = (ask.own(), ask.cell.address.to_string());
     // It trusts the server's certificate or not: by then both sides have said what they use.
     let args = words([&address, "localhost", &certificate, &certificate, &key]);
-    Ok((agent::sibling(client::RUSTLS)?, args))
+    (agent::sibling(client::RUSTLS).unwrap(), args)
 }

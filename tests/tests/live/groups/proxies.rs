@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Scene, clients::Cell, text};
 
 /// Starts those that cells are of.
-pub fn start(scene: &Scene, cells: &mut [Cell<'_>]) -> Vec<Daemon> {
+pub fn start(scene: &Scene, cells: &[Cell<'_>]) -> Vec<Daemon> {
     let mut daemons = Vec::new();
     for (name, start) in [
         ("nginx", nginx as fn(&Scene, &[&Cell<'_>]) -> Daemon),

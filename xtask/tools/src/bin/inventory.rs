@@ -14,6 +14,9 @@ use hopsight_tools::made_up;
 const CONNECTIONS: u64 = 5;
 const HOPS: u64 = 5_000;
 
+/// Makes a format.
+type Write = fn(&Inventory) -> anyhow::Result<String>;
+
 fn main() -> anyhow::Result<()> {
     let hops =
         std::env::args().nth(1).map_or(Ok(HOPS), |hops| hops.parse()).context("read HOPS")?;
@@ -30,7 +33,6 @@ fn main() -> anyhow::Result<()> {
     let tell = |format, took: Duration, text: String| {
         println!("{format:<10} {:>6.2} s  {:>4} MB", took.as_secs_f64(), text.len() / 1_000_000);
     };
-    type Write = fn(&Inventory) -> anyhow::Result<String>;
     for (format, write) in [
         ("json", Inventory::json as Write),
         ("csv", Inventory::csv),

@@ -25,9 +25,11 @@ fn by_name(shown: &CertificateFacts, requested: &Authorities) -> ChainWord {
         .collect();
     // Those that were cut are not known.
     let is_whole = requested.is_whole() && shown.issuers.len() + 1 == shown.chain_length;
-    match requested.names().any(|name| issuers.contains(&&name)) {
-        true => ChainWord::Trusted,
-        false if is_whole => ChainWord::OtherCa,
-        false => ChainWord::Unknown,
+    if requested.names().any(|name| issuers.contains(&&name)) {
+        ChainWord::Trusted
+    } else if is_whole {
+        ChainWord::OtherCa
+    } else {
+        ChainWord::Unknown
     }
 }

@@ -92,6 +92,7 @@ pub struct Match {
 
 /// One policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct Policy {
     /// Its name; `policy-N` for the N-th if the file gives none.
     pub name: String,
