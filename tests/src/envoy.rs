@@ -167,6 +167,22 @@ impl Pools {
         Ok(())
     }
 
+    /// Adds a hop that speaks HTTP/1.1 under TLS, as this `CommonTlsContext` says.
+    pub fn add_with(
+        &mut self,
+        name: &str,
+        (front, dial): (SocketAddr, SocketAddr),
+        common: &Value,
+    ) {
+        self.config.listeners.push(listener(name, front));
+        let http = json!({ "http_protocol_options": {} });
+        let options = json!({ "@type": HTTP_OPTIONS, "explicit_http_config": http });
+        let mut cluster = static_cluster(name, dial, &options);
+        let context = json!({ "common_tls_context": common });
+        cluster["transport_socket"] = typed("tls", TLS_CONTEXT, context);
+        self.config.clusters.push(cluster);
+    }
+
     /// The file that Envoy starts with.
     #[must_use]
     pub fn bootstrap(&self) -> Value {

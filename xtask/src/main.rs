@@ -12,6 +12,7 @@ mod cosign;
 mod demo;
 mod finding;
 mod fuzz;
+mod groups;
 mod lint;
 mod ordinary;
 mod package;
@@ -47,6 +48,8 @@ enum Task {
     Vm(vm::Args),
     /// Run the live matrix with more releases of Go, Caddy and Envoy
     Stacks(stacks::Args),
+    /// Compare what is said of key exchange and signatures with the servers' logs, with every client
+    Groups,
     /// Run proxies in ordinary use beside an agent and compare with their upstreams' logs
     Ordinary(ordinary::Args),
     /// Score readers of captures on connections whose truth is known
@@ -95,6 +98,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Stacks(args) => stacks::run(&args),
+        Task::Groups => groups::run(),
         Task::Ordinary(args) => ordinary::run_task(&args),
         Task::Truth(args) => truth::run(&args),
         Task::Finding => finding::run(),

@@ -10,8 +10,9 @@ use crate::{
         Timestamp, Word,
     },
     tls::{
+        authorities::Authorities,
         certificate::Chain,
-        certificate_facts::{CertificateAbsence, CertificateFacts},
+        certificate_facts::{CertificateAbsence, CertificateFacts, is_zero},
         cryptography::CryptographyFacts,
     },
     vocabulary,
@@ -184,6 +185,12 @@ pub struct ConnectionReport {
     /// The upstream's certificates as they were sent, for policy to judge.
     #[serde(skip)]
     pub server_chain: Option<Arc<Chain>>,
+    /// Signed certificate timestamps that came along with it, beside those in it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub server_timestamps: u16,
+    /// The OCSP response that came along with it, for policy to judge.
+    #[serde(skip)]
+    pub server_staple: Option<Arc<[u8]>>,
     /// The proxy's certificate.
     pub client_certificate: Option<Arc<CertificateFacts>>,
     /// Why there is no `client_certificate`, where the connection is TLS.
@@ -192,6 +199,9 @@ pub struct ConnectionReport {
     /// The proxy's certificates as they were sent, for policy to judge.
     #[serde(skip)]
     pub client_chain: Option<Arc<Chain>>,
+    /// The CAs that the upstream names in its request for a certificate, for policy to judge.
+    #[serde(skip)]
+    pub requested_authorities: Option<Arc<Authorities>>,
     /// Result of the proxy's own chain verification (`X509_V_*`), where the library showed it.
     pub verify_error: Option<i32>,
     /// Clear-text protocol spoken first: `http/1`, `h2c`, or the upgrade (`starttls`) protocol.

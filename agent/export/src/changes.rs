@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::time;
 use hopsight_posture::hops::{
-    change::{HopChange, IntentChange},
+    change::{HopChange, IntentChange, Renewal, Side},
     treatment::TreatmentKey,
 };
 
@@ -48,6 +48,26 @@ impl<'a> ChangeLine<'a, IntentChange> {
             different.map(|(what, before, after)| format!("{what} {before} → {after}")).collect();
         let detail = words.join(", ");
         Self { time: time::rfc3339(now), event: "intent_changed", detail, change }
+    }
+}
+
+impl<'a> ChangeLine<'a, Renewal> {
+    /// A new certificate as told at `now` (seconds since the Unix epoch).
+    pub(crate) fn of_renewal(change: &'a Renewal, now: f64) -> Self {
+        const DAY: f64 = 86_400.0;
+        let Renewal { side, certificate, renews, .. } = change;
+        let whose = match side {
+            Side::Server => "upstream",
+            Side::Client => "proxy",
+        };
+        let left = match renews.seconds_left {
+            left if left < 0.0 => format!("{:.1} days after its end", -left / DAY),
+            left => {
+                format!("with {:.1} of {:.1} days left", left / DAY, renews.lifetime_seconds / DAY)
+            }
+        };
+        let detail = format!("the {whose} renewed \"{}\" {left}", certificate.subject);
+        Self { time: time::rfc3339(now), event: "certificate_renewed", detail, change }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::metrics::{catalogue::EVENT_OUTPUT_DROPPED, drift::DriftLine, samples:
 use hopsight_core::report::ConnectionReport;
 use hopsight_posture::{
     hops::{
-        change::{HopChange, IntentChange},
+        change::{HopChange, IntentChange, Renewal},
         ends::Ends,
         moment::Moment,
         witness::Witness,
@@ -150,6 +150,13 @@ impl Events {
     pub fn send_hop_change(&self, change: &HopChange, now: f64) {
         if self.is_heard() {
             self.send_line("hop", &ChangeLine::of_hop(change, now));
+        }
+    }
+
+    /// Sends that one side of a hop has a new certificate. Never waits.
+    pub fn send_renewal(&self, renewal: &Renewal, now: f64) {
+        if self.is_heard() {
+            self.send_line("certificate", &ChangeLine::of_renewal(renewal, now));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 use hopsight_core::report::ConnectionReport;
 use hopsight_posture::hops::{
-    change::{Described, HopChange},
+    change::{Described, HopChange, Recorded},
     context::HopContext,
     ends::Ends,
     evaluation::Evaluation,
@@ -126,8 +126,12 @@ impl Exporter {
         evaluation: Evaluation,
         now: Moment,
     ) {
-        let change = self.state.hops().record_between(ends, report, evaluation, now);
-        self.tell(change, now);
+        let Recorded { hop, renewals } =
+            self.state.hops().record_between(ends, report, evaluation, now);
+        self.tell(hop, now);
+        for renewal in renewals {
+            self.state.events.send_renewal(&renewal, now.unix_seconds);
+        }
     }
 
     /// Whether there is a hop between these ends.

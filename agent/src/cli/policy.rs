@@ -151,6 +151,8 @@ fn observations(hop: &Hop) -> impl Iterator<Item = (Observation<'_>, u64)> {
         on_disk: None,
         server_chain: None,
         revocation: [None; 2],
+        key_shared_with: [None; 2],
+        client_chain: None,
         newer_elsewhere: None,
         claims: &[],
         at: UnixTime::default(),

@@ -20,7 +20,7 @@ use hopsight_posture::policy::{
         ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust, Trusts,
         by_all_routes, presented, revocation,
     },
-    identities::{Identities, Newer},
+    identities::{Identities, Keys, Newer},
     intent::{Route, UpstreamIntent},
     observation::Observation,
     on_disk::OnDisk,
@@ -43,6 +43,8 @@ pub(super) struct Found {
     pub(super) server_chain: Option<Arc<ChainFinding>>,
     /// Whether the upstream's certificate and the proxy's are revoked.
     pub(super) revocation: [Option<Revocation>; 2],
+    /// Another identity with the key of the upstream's certificate, and of the proxy's.
+    pub(super) key_shared_with: [Option<Box<str>>; 2],
     /// Who presents a newer certificate of the upstream's identity.
     pub(super) newer_elsewhere: Option<Newer>,
 }
@@ -52,6 +54,7 @@ impl Found {
     pub(super) fn fill<'a>(&'a self, seen: &mut Observation<'a>) {
         seen.server_chain = self.server_chain.as_deref();
         seen.revocation = self.revocation.each_ref().map(Option::as_ref);
+        seen.key_shared_with = self.key_shared_with.each_ref().map(Option::as_deref);
         seen.newer_elsewhere = self.newer_elsewhere;
     }
 }
@@ -77,6 +80,7 @@ pub(super) struct Chains {
     /// By purpose, CAs and lists.
     revocations: Memory<(Purpose, Box<[Fingerprint]>), RevocationFinding>,
     identities: Identities,
+    keys: Keys,
     lists: ListDirectory,
     budget: Budget,
 }
@@ -88,6 +92,7 @@ impl Chains {
             verified: Memory::default(),
             revocations: Memory::default(),
             identities: Identities::default(),
+            keys: Keys::default(),
             lists,
             budget: Budget::default(),
         }
@@ -112,7 +117,10 @@ impl Chains {
         let server = report.server_certificate.as_deref();
         let newer = |facts| self.identities.note(facts, report.destination, against.at);
         let newer_elsewhere = server.and_then(newer);
-        Found { server_chain: self.server_chain(report, against), revocation, newer_elsewhere }
+        let client = report.client_certificate.as_deref();
+        let key_shared_with = [server, client].map(|facts| self.keys.note(facts?, against.at));
+        let server_chain = self.server_chain(report, against);
+        Found { server_chain, revocation, key_shared_with, newer_elsewhere }
     }
 
     fn server_chain(
@@ -134,7 +142,8 @@ impl Chains {
         Some(by_all_routes(intents, trusts, report.sni.as_deref(), verify))
     }
 
-    /// `None` where nothing was presented, nobody has lists, or there is no time.
+    /// `None` where nothing was presented, nobody has lists and no response came along, or there is no
+    /// time.
     fn revocation(
         &mut self,
         report: &ConnectionReport,
@@ -147,7 +156,8 @@ impl Chains {
             Purpose::Server => (report.server_certificate.as_deref()?, &report.server_chain),
             Purpose::Client => (report.client_certificate.as_deref()?, &report.client_chain),
         };
-        if lists.is_empty() {
+        let staple = report.server_staple.as_deref().filter(|_| purpose == Purpose::Server);
+        if lists.is_empty() && staple.is_none() {
             return None;
         }
         let routes = intents.iter().flat_map(|one| one.routes.iter().chain(&*one.by_variable));
@@ -156,8 +166,9 @@ impl Chains {
         let mut trusted: Vec<Arc<Trust>> = routes.filter_map(file).collect();
         trusted.dedup();
         let digests = trusted.iter().map(|trust| trust.digest());
-        let digests = digests.chain(lists.iter().map(|list| list.digest())).collect();
-        let shown = Shown { facts, chain: chain.as_deref(), purpose };
+        let digests = digests.chain(lists.iter().map(|list| list.digest()));
+        let digests = digests.chain(staple.map(Fingerprint::of)).collect();
+        let shown = Shown { facts, chain: chain.as_deref(), purpose, staple };
         let find = || revocation(shown, &trusted, lists, at);
         let key = ChainKey::of(facts);
         let found =

@@ -50,6 +50,7 @@ use hopsight_posture::{
         onward::Onward,
     },
     policy::{
+        certificate::requested,
         drift::{ClosedDrift, DriftEvent, DriftTracker, OpenDrift, Options, assess},
         exempt::PolicyDocument,
         intent::{Stated, UpstreamIntent},
@@ -198,6 +199,7 @@ impl Evaluator {
                 compliance,
                 onward: onward.cloned(),
                 chain: found.server_chain.as_ref().map(|found| found.answer),
+                client_chain: requested::leads(report),
                 revocation: found.revocation.clone(),
             };
             let now = hopsight_system::clock::now();

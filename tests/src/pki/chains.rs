@@ -22,6 +22,8 @@ pub struct Chains {
     pub without_intermediate: Identity,
     /// Revoked by a list in [`Chains::lists`].
     pub revoked: Identity,
+    /// The CA of the proxy's, PEM.
+    pub clients_root: PathBuf,
     /// The proxy's.
     pub client: Identity,
     /// The same, revoked by a list in [`Chains::lists`].
@@ -75,6 +77,7 @@ impl Chains {
         write(&lists, "clients.pem", &clients.list(&[&revoked_client])?)?;
         Ok(Self {
             client: clients.issue(dir, "client", &client)?,
+            clients_root: write(dir, "clients-root.pem", &clients.certificate)?,
             revoked,
             renewal,
             revoked_client,

@@ -15,6 +15,7 @@ const ALLOWED_IN_CI: &[(&str, &str)] = &[
     ("memory controller", "a property of the machine's cgroup hierarchy"),
     ("Landlock", "a property of the kernel"),
     ("overlay", "a property of the machine, which containers often lack"),
+    ("other client stacks", "cargo xtask groups installs them"),
     ("Node with OpenSSL inside", "Debian's Node uses the shared library"),
     ("programs with a TLS library inside", "each test of them alone needs its program"),
     ("recordings of real proxies", "they lie beside the repository"),

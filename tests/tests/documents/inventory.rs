@@ -93,6 +93,9 @@ fn a_bill_of_materials_is_valid_by_the_schema_of_cyclonedx() {
         suites[0]["tlsGroups"] == json!(["X25519MLKEM768"])
     };
     assert!(protocols.filter(is_hybrid).count() > 0, "none of what is to be shown");
+    let dependencies = bills[0]["dependencies"].as_array().unwrap().iter();
+    let is_chain = |one: &&Value| one["ref"].as_str().unwrap().starts_with("certificate:");
+    assert!(dependencies.filter(is_chain).count() > 0, "no certificate has one behind it");
     // The validator sees what is wrong.
     let wrong = bills.len();
     for (pointer, value) in [

@@ -18,7 +18,8 @@ use hopsight_core::{
 use hopsight_export::{Exporter, events::Events};
 use hopsight_posture::{
     hops::{
-        change::{HopChange, IntentChange},
+        certificates::Renewed,
+        change::{HopChange, IntentChange, Renewal, Side},
         context::IntentSummary,
         ends::Ends,
         moment::Moment,
@@ -27,7 +28,7 @@ use hopsight_posture::{
         witness::Witness,
     },
     policy::{
-        certificate::{ChainWord, RevocationReason, RevocationWord},
+        certificate::{ChainWord, RevocationReason, RevocationSource, RevocationWord},
         drift::{ClosedDrift, DriftEvent, Rule},
         intent::{Place, Scheme, Stated},
     },
@@ -242,6 +243,15 @@ fn the_examples_of_events_are_what_the_agent_writes() {
         to: says(Stated::No),
         loaded_at: None,
     };
+    let renewal = Renewal {
+        proxy: ends.proxy.clone(),
+        upstream: ends.upstream.clone(),
+        name: None,
+        side: Side::Client,
+        server: "10.42.0.10:8443".parse().unwrap(),
+        certificate: report.client_certificate.clone().unwrap(),
+        renews: Renewed { serial: "01".into(), seconds_left: 86_400.0, lifetime_seconds: 8e6 },
+    };
     let lines = written(|events| {
         events.send_drift(&DriftEvent::Closed(closed), 1_795_953_482.0);
         events.send_drift(&opened, 1_795_953_482.0);
@@ -256,6 +266,7 @@ fn the_examples_of_events_are_what_the_agent_writes() {
         events.send(&ends, &report, now);
         events.send_hop_change(&hop, 0.0);
         events.send_intent_change(&intent, 0.0);
+        events.send_renewal(&renewal, 0.0);
         for number in 0..100 {
             events.send(&ends, &made_up::connection(number % 40, number), now);
         }
@@ -303,6 +314,7 @@ fn words_are_those_of_the_code() {
         ("chain_word", words!(ChainWord)),
         ("revocation_word", words!(RevocationWord)),
         ("revocation_reason", words!(RevocationReason)),
+        ("revocation_source", words!(RevocationSource)),
     ] {
         assert_eq!(hops["$defs"][kind]["enum"], json!(words), "{kind}");
     }

@@ -5,6 +5,7 @@
 mod chains;
 mod clock;
 mod early_data;
+mod groups;
 mod hops;
 mod intent;
 mod inventory;

@@ -109,6 +109,9 @@ pub fn connection(hop: u64, connection: u64) -> ConnectionReport {
             .then(|| certificate("proxy", 12 + hop % 9 * 30).into()),
         client_certificate_absent: None,
         client_chain: None,
+        requested_authorities: None,
+        server_timestamps: 0,
+        server_staple: None,
         verify_error: None,
         protocol: (!is_tls).then(|| "http/1".into()),
         starttls: None,
@@ -132,6 +135,8 @@ fn certificate(name: &str, days_left: u64) -> CertificateFacts {
         sha256: Some(Fingerprint::of(name.as_bytes())),
         key_usage: Some([KeyUse::DigitalSignature].into()),
         extended_key_usage: Some([ExtendedKeyUse::ServerAuth, ExtendedKeyUse::ClientAuth].into()),
+        key_sha256: Some(Fingerprint::of(name.as_bytes())),
+        timestamps: 0,
         issuers: vec![issuer(now).into()],
     }
 }

@@ -16,6 +16,7 @@ use super::{
     key_usage::{extended_key_usage, key_usage},
     name::{distinguished_name, utf8_or_latin1, visible},
     public_key::{algorithm_name, public_key_name},
+    status::timestamps,
 };
 use crate::{
     collections::HashMap,
@@ -130,8 +131,19 @@ fn end_entity(chain: &Chain) -> Result<CertificateFacts, Malformed> {
         sha256: Some(Fingerprint::of(&chain.end_entity)),
         key_usage: key_usage(&certificate),
         extended_key_usage: extended_key_usage(&certificate),
+        key_sha256: Some(Fingerprint::of(certificate.public_key().raw)),
+        timestamps: embedded_timestamps(&certificate),
         issuers: Vec::new(),
     })
+}
+
+/// How many signed certificate timestamps are in it.
+fn embedded_timestamps(certificate: &X509Certificate<'_>) -> u16 {
+    const TIMESTAMPS: Oid<'_> = oid!(1.3.6.1.4.1.11129.2.4.2);
+    let Ok(Some(extension)) = certificate.get_extension_unique(&TIMESTAMPS) else { return 0 };
+    // An octet string inside of the extension's.
+    let Ok((_, list)) = <&[u8]>::from_der(extension.value) else { return 0 };
+    timestamps(list)
 }
 
 /// Facts of a certificate that was sent behind another; `None` where it is not X.509.

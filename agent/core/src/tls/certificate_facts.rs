@@ -62,11 +62,23 @@ pub struct CertificateFacts {
     /// What for, by purpose; `None` where it does not say.
     #[serde(default)]
     pub extended_key_usage: Option<Box<[ExtendedKeyUse]>>,
+    /// SHA-256 of its public key (`SubjectPublicKeyInfo`); `None` where an agent wrote this that did
+    /// not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_sha256: Option<Fingerprint>,
+    /// How many signed certificate timestamps it has in it (RFC 6962 section 3.3).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub timestamps: u16,
     /// The certificates that were sent behind it, in their order: those that are X.509 and among the
     /// first [`MAX_ISSUERS`](super::certificate::MAX_ISSUERS). Empty where it was not seen in a
     /// handshake.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<Arc<IssuerFacts>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+pub(crate) const fn is_zero(count: &u16) -> bool {
+    *count == 0
 }
 
 /// Facts of a certificate that was sent behind another.

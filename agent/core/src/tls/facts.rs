@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    authorities::Authorities,
     certificate::{self, Chain},
     encrypted_extensions::{accepts_early_data, encrypted_extensions_alpn},
     group::NamedGroup,
@@ -11,6 +12,7 @@ use super::{
     message::handshake_type,
     scheme::{SignatureScheme, of_signature},
     session,
+    status::{self, Status},
 };
 use crate::model::{ClientAuth, Direction, SessionName};
 
@@ -26,7 +28,7 @@ pub enum ClientCertificate {
 }
 
 /// What messages say that not every handshake has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
     /// The ticket in a NewSessionTicket in the clear (up to TLS 1.2).
     pub session_ticket: Option<SessionName>,
@@ -36,6 +38,10 @@ pub struct Said {
     pub server_key_exchange: Option<ServerKeyExchange>,
     /// The schemes of both CertificateVerify, by [`Direction::index`] of who sent it.
     pub signatures: [Option<SignatureScheme>; 2],
+    /// The CAs that the server names in its CertificateRequest.
+    pub authorities: Option<Arc<Authorities>>,
+    /// What came along with the server's certificate.
+    pub status: Status,
 }
 
 /// Facts of one handshake.
@@ -93,6 +99,9 @@ impl HandshakeFacts {
                     self.hello_retry_request = true;
                     self.said.get_or_insert_default().retried_group = hello.group;
                 } else {
+                    if !hello.version.encrypts_handshake() {
+                        self.note_timestamps(status::timestamps_of_server_hello(body));
+                    }
                     self.server_hello = Some(hello);
                 }
             }
@@ -109,6 +118,14 @@ impl HandshakeFacts {
             }
             (Direction::ToClient, handshake_type::CERTIFICATE) => {
                 self.server_certificate = Some(self.chain(body)?.into());
+                if self.version().is_some_and(TlsVersion::encrypts_handshake) {
+                    let Status { staple, timestamps } = status::of_certificate_13(body);
+                    self.note_staple(staple);
+                    self.note_timestamps(timestamps);
+                }
+            }
+            (Direction::ToClient, handshake_type::CERTIFICATE_STATUS) => {
+                self.note_staple(status::staple(body));
             }
             (Direction::ToClient, handshake_type::SERVER_KEY_EXCHANGE) => {
                 let hello = self.server_hello.as_ref();
@@ -117,6 +134,11 @@ impl HandshakeFacts {
             }
             (Direction::ToClient, handshake_type::CERTIFICATE_REQUEST) => {
                 self.certificate_request = true;
+                let named =
+                    self.version().and_then(|version| Authorities::of_request(version, body));
+                if named.is_some() {
+                    self.said.get_or_insert_default().authorities = named;
+                }
             }
             (Direction::ToClient, handshake_type::SERVER_HELLO_DONE) => {
                 self.server_hello_done = true;
@@ -157,6 +179,18 @@ impl HandshakeFacts {
         }
     }
 
+    fn note_staple(&mut self, staple: Option<Arc<[u8]>>) {
+        if staple.is_some() {
+            self.said.get_or_insert_default().status.staple = staple;
+        }
+    }
+
+    fn note_timestamps(&mut self, count: u16) {
+        if count > 0 {
+            self.said.get_or_insert_default().status.timestamps = count;
+        }
+    }
+
     /// Notes what a CertificateVerify of this side was signed with.
     fn signed(&mut self, sender: Direction, body: &[u8]) {
         let scheme = self.version().and_then(|version| of_signature(version, body));
@@ -166,7 +200,7 @@ impl HandshakeFacts {
     /// What was said that not every handshake has.
     #[must_use]
     pub fn said(&self) -> Said {
-        self.said.as_deref().copied().unwrap_or_default()
+        self.said.as_deref().cloned().unwrap_or_default()
     }
 
     /// The negotiated version, once the ServerHello was seen.

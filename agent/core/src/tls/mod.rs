@@ -1,6 +1,7 @@
 //! TLS: from bytes to facts. Nothing here knows where the bytes came from.
 
 pub mod alert;
+pub mod authorities;
 pub mod certificate;
 pub mod certificate_facts;
 pub mod cryptography;
@@ -22,6 +23,7 @@ pub mod public_key;
 pub mod records;
 pub mod scheme;
 pub mod session;
+pub mod status;
 pub mod suite;
 pub mod ticket_lengths;
 pub mod transcript;

@@ -2,7 +2,8 @@
 //! described in the "Authoritative Guide to CBOM" of OWASP).
 //!
 //! Each certificate, each kind of protocol and each algorithm is one component, with every hop that
-//! uses it as an occurrence. Hops are services that depend on them.
+//! uses it as an occurrence. Hops are services that depend on them, and a certificate depends on the
+//! one that was sent behind it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,12 +43,16 @@ struct Bill {
     components: BTreeMap<String, Component>,
     /// By their `bom-ref`.
     hops: BTreeMap<String, Service>,
+    /// The certificate that was sent before, in the chain of the line before.
+    below: Option<String>,
 }
 
 struct Component {
     name: String,
     properties: Value,
     occurrences: Vec<Value>,
+    /// What was sent behind it: the references of those that are to have issued it.
+    behind: BTreeSet<String>,
 }
 
 struct Service {
@@ -67,7 +72,7 @@ impl Bill {
         let known = self.components.remove(reference);
         let component = known.unwrap_or_else(|| {
             let (name, properties) = make(self);
-            Component { name, properties, occurrences: Vec::new() }
+            Component { name, properties, occurrences: Vec::new(), behind: BTreeSet::new() }
         });
         self.components.entry(reference.to_owned()).or_insert(component)
     }
@@ -100,12 +105,23 @@ impl Bill {
         };
         let reference = format!("certificate:{told_by}");
         service.uses.insert(reference.clone());
-        let occurrence = occurrence(&line.hop, line.role.as_str(), &line.used);
+        self.chain(line.role, &reference);
+        let occurrence = occurrence(&line.hop, &known_as(line), &line.used);
         let component = self.component(&reference, |bill| {
             let name = if subject.is_empty() { told_by } else { subject.clone() };
             (name, bill.certificate_properties(line))
         });
         component.occurrences.push(occurrence);
+    }
+
+    /// Notes that it was sent behind the one of the line before, if it was.
+    fn chain(&mut self, role: Role, reference: &str) {
+        let is_issuer = matches!(role, Role::UpstreamIssuer | Role::ProxyIssuer);
+        let below = self.below.replace(reference.to_owned()).filter(|_| is_issuer);
+        let below = below.filter(|below| below != reference);
+        if let Some(component) = below.and_then(|below| self.components.get_mut(&below)) {
+            component.behind.insert(reference.to_owned());
+        }
     }
 
     fn certificate_properties(&mut self, line: &CertificateLine) -> Value {
@@ -245,6 +261,13 @@ impl Bill {
     }
 
     fn document(self) -> Value {
+        let chains = self.components.iter().filter(|(_, component)| !component.behind.is_empty());
+        let chains = chains.map(|(reference, component)| (reference, &component.behind));
+        let hops = self.hops.iter().map(|(reference, service)| (reference, &service.uses));
+        let dependencies: Vec<Value> = chains
+            .chain(hops)
+            .map(|(reference, on)| json!({"ref": reference, "dependsOn": on}))
+            .collect();
         let components: Vec<Value> = self
             .components
             .into_iter()
@@ -260,11 +283,6 @@ impl Bill {
                     "evidence": evidence,
                 }))
             })
-            .collect();
-        let dependencies: Vec<Value> = self
-            .hops
-            .iter()
-            .map(|(reference, service)| json!({"ref": reference, "dependsOn": service.uses}))
             .collect();
         let services: Vec<Value> =
             self.hops.iter().map(|(reference, service)| service.document(reference)).collect();
@@ -312,6 +330,14 @@ impl Service {
             "properties": facts.collect::<Vec<_>>(),
         }))
     }
+}
+
+/// Whose a certificate is, where its chain leads and whether it is revoked, where that is known.
+fn known_as(line: &CertificateLine) -> String {
+    let chain = line.chain.map(|chain| format!("chain {chain}"));
+    let revocation = line.revocation.map(|revocation| format!("revocation {revocation}"));
+    let words = [Some(line.role.to_string()), chain, revocation];
+    words.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// A hop that uses something, and what that is known by.

@@ -10,6 +10,7 @@ use hopsight_core::{
         group::is_post_quantum,
     },
 };
+use hopsight_posture::policy::certificate::{ChainWord, RevocationWord};
 
 use super::{CertificateLine, CryptographyLine, Inventory, Readiness, Use, why};
 use crate::{markup::Text, time};
@@ -110,7 +111,7 @@ fn certificates(out: &mut String, lines: &[CertificateLine], now: f64) {
     lines.sort_by_key(|line| line.validity.map(|(_, not_after)| not_after));
     *out += "<h2>Certificates</h2>\n<p>What ends first comes first.</p>\n<div class=\"scroll\"><table>\n\
         <thead><tr><th>Ends</th><th>Lifetime left</th><th>Proxy</th><th>Upstream</th><th>Whose</th>\
-        <th>Subject</th><th>Issuer</th><th>Names</th><th>Key</th><th>Signature</th><th>SHA-256</th>\
+        <th>Subject</th><th>Issuer</th><th>Names</th><th>Chain</th><th>Key</th><th>Signature</th><th>SHA-256</th>\
         <th>Evidence</th><th>Connections</th></tr></thead>\n<tbody>\n";
     for line in lines {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -125,7 +126,7 @@ fn certificates(out: &mut String, lines: &[CertificateLine], now: f64) {
             out,
             "<tr><td class=\"date {class}\">{}</td><td class=\"share\"><span class=\"lifetime\"><span class=\"bar {class}\" \
              style=\"width:{share}%\"></span></span> {share} %</td><td>{}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td><code title=\"{}\">{}</code></td>{}</tr>",
+             <td>{}</td><td>{}</td><td>{}</td><td{}</td><td>{}</td><td>{}</td><td><code title=\"{}\">{}</code></td>{}</tr>",
             Text(line.validity.map(|(_, end)| time::date(end)).unwrap_or_default().as_str()),
             Text(&line.hop.proxy),
             Text(&line.hop.upstream),
@@ -133,6 +134,7 @@ fn certificates(out: &mut String, lines: &[CertificateLine], now: f64) {
             Text(&text(&line.subject)),
             Text(&text(&line.issuer)),
             Text(&line.sans.join(" ")),
+            chain(line),
             Text(&text(&line.public_key)),
             Text(&text(&line.signature)),
             Text(&sha256),
@@ -141,6 +143,16 @@ fn certificates(out: &mut String, lines: &[CertificateLine], now: f64) {
         );
     }
     *out += "</tbody></table></div>\n";
+}
+
+/// The rest of the cell that says where a chain leads, and whether it is revoked.
+fn chain(line: &CertificateLine) -> String {
+    let words = [line.chain.map(ChainWord::as_str), line.revocation.map(RevocationWord::as_str)];
+    let is_bad = line.chain.is_some_and(ChainWord::is_broken)
+        || line.revocation == Some(RevocationWord::Revoked);
+    let class = if is_bad { " class=\"bad\"" } else { "" };
+    let words = words.into_iter().flatten().map(|word| word.replace('_', " "));
+    format!("{class}>{}", words.collect::<Vec<_>>().join(", "))
 }
 
 /// Of a lifetime, in whole percent; 0 for none and for what has ended.

@@ -118,6 +118,9 @@ metrics! {
     CERTIFICATE_NOT_BEFORE: Gauge "hopsight_certificate_not_before_timestamp_seconds"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "side"];
 
+    /// Hops by the weakest cryptography in use: TLS version, group of the key exchange (or why there is none), and whether its keys are post-quantum, or who decided that they are not. Each hop counts once; those without a TLS handshake that went through are left out. More than 64 combinations are added up as ~other.
+    HOPS_CRYPTOGRAPHY: Gauge "hopsight_hops_cryptography" ["version", "group", "post_quantum"];
+
     /// Always 1; the labels say what the proxy's configuration intends for a hop: the upstream's name there, the scheme, whether a client certificate is configured and whether the upstream's certificate is to be checked. Absent where no configuration names the upstream, or several upstreams share the address.
     INTENT_INFO: Gauge "hopsight_intent_info"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "name", "scheme", "client_certificate", "verify"];

@@ -1,15 +1,27 @@
 //! The hop table as metrics. Series exist exactly as long as their hop.
 
+use std::collections::BTreeMap;
+
 use super::samples::Samples;
 use crate::metrics::catalogue::{
     CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, HOP_AUTHENTICATION_AGE, HOP_CONTINUES_ENCRYPTED,
     HOP_LAST_SEEN, HOP_OLDER_SESSIONS, HOP_SECURITY, HOP_SECURITY_SINCE, HOP_SERVER_VERIFIED, HOPS,
-    HOPS_EVICTED, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO, UNUSED_CONNECTIONS,
-    UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
+    HOPS_CRYPTOGRAPHY, HOPS_EVICTED, HOPS_EXPIRED, HOPS_LIMIT, HOPS_OVERFLOWED, INTENT_INFO,
+    UNUSED_CONNECTIONS, UPSTREAM_ALERTS, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
     UPSTREAM_RESUMED_CONNECTIONS, UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
-use hopsight_core::model::{Security, ServerVerified};
-use hopsight_posture::hops::{hop::Hop, labels::workload_parts, table::Snapshot};
+use hopsight_core::{
+    model::{Security, ServerVerified},
+    tls::cryptography::GroupAbsence,
+};
+use hopsight_posture::hops::{
+    hop::Hop,
+    labels::{OTHER, workload_parts},
+    table::Snapshot,
+};
+
+/// Combinations of version, group and answer that are kept apart. There are some dozens in use.
+const MAX_CRYPTOGRAPHY: usize = 64;
 
 /// Adds the samples of every hop and of the table.
 pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
@@ -19,6 +31,7 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
     samples.count(HOPS_EXPIRED, [], snapshot.totals.expired_hops);
     samples.count(UNUSED_CONNECTIONS, [], snapshot.totals.unused_connections);
     samples.count(HOPS_EVICTED, [], snapshot.totals.evicted_hops);
+    collect_cryptography(snapshot, samples);
     for hop in &snapshot.hops {
         collect_counts(hop, samples);
         collect_state(hop, samples);
@@ -31,6 +44,20 @@ pub fn collect(snapshot: &Snapshot, samples: &mut Samples) {
 fn ends(hop: &Hop) -> [&str; 4] {
     let [namespace, workload] = workload_parts(&hop.proxy);
     [&hop.proxy, namespace, workload, &hop.upstream]
+}
+
+fn collect_cryptography(snapshot: &Snapshot, samples: &mut Samples) {
+    let mut hops: BTreeMap<[&str; 3], u64> = BTreeMap::new();
+    for kind in snapshot.hops.iter().filter_map(|hop| hop.cryptography.weakest()) {
+        let absent = || kind.group_absent.map_or("", GroupAbsence::as_str);
+        let group = kind.group.as_deref().unwrap_or_else(absent);
+        let key = [&*kind.version, group, kind.post_quantum.as_str()];
+        let is_kept = hops.len() < MAX_CRYPTOGRAPHY || hops.contains_key(&key);
+        *hops.entry(if is_kept { key } else { [OTHER; 3] }).or_default() += 1;
+    }
+    for (key, count) in hops {
+        samples.count(HOPS_CRYPTOGRAPHY, key, count);
+    }
 }
 
 fn collect_counts(hop: &Hop, samples: &mut Samples) {
@@ -160,6 +187,46 @@ mod tests {
         table::HopLimits,
         testing::{at, report},
     };
+
+    #[test]
+    fn hops_are_counted_once_by_the_weakest_that_they_use() {
+        let exporter = Exporter::new(HopLimits::default());
+        let mut second = 0.0;
+        let mut note = |upstream: &str, version: &'static str, group: &str, offered: &[&str]| {
+            let ends = Ends { proxy: "nginx".into(), upstream: upstream.into(), pod: None };
+            let mut report = report(1, Security::Mtls);
+            report.tls_version = Some(version.into());
+            report.offered_versions = vec!["1.3".into()];
+            report.cryptography.group = Some(group.to_owned().into());
+            let offered = offered.iter().map(|name| (*name).to_owned().into());
+            report.cryptography.offered_groups = offered.collect();
+            second += 1.0;
+            exporter.record_between(&ends, &report, Evaluation::default(), at(second));
+        };
+        let hybrid = &["X25519MLKEM768", "x25519"];
+        note("a", "1.3", "X25519MLKEM768", hybrid);
+        note("b", "1.3", "X25519MLKEM768", hybrid);
+        note("b", "1.3", "x25519", hybrid);
+        note("b", "1.3", "X25519MLKEM768", hybrid);
+        note("c", "1.3", "x25519", &["x25519"]);
+        for number in 0..70 {
+            note(&format!("many-{number}"), "1.3", &format!("0x{number:04X}"), &["x25519"]);
+        }
+        let text = exporter.gather().expect("exposition");
+        let of = |labels: &str| {
+            let begin = format!("hopsight_hops_cryptography{{{labels}}} ");
+            text.lines().find_map(|line| line.strip_prefix(&begin)?.parse::<u64>().ok())
+        };
+        let words = [
+            (r#"version="1.3",group="X25519MLKEM768",post_quantum="yes""#, Some(1)),
+            (r#"version="1.3",group="x25519",post_quantum="not_selected""#, Some(1)),
+            (r#"version="1.3",group="x25519",post_quantum="not_offered""#, Some(1)),
+            (r#"version="~other",group="~other",post_quantum="~other""#, Some(9)),
+        ];
+        for (labels, expected) in words {
+            assert_eq!(of(labels), expected, "{labels}: {text}");
+        }
+    }
 
     #[test]
     fn every_series_of_a_workload_has_its_names() {

@@ -1,15 +1,19 @@
 //! Chains that anybody may have sent, against CAs that anybody may have written down.
 
-use hopsight_core::tls::certificate::{Chain, MAX_ISSUERS};
+use std::sync::Arc;
+
+use hopsight_core::tls::certificate::{Chain, MAX_ISSUERS, facts};
 use hopsight_posture::policy::{
-    certificate::{ChainWord, Purpose, Trust, presented},
+    certificate::{
+        ChainWord, Purpose, RevocationSource, RevocationWord, Shown, Trust, presented, revocation,
+    },
     time::UnixTime,
 };
 
 use crate::input::Input;
 
 /// Where a chain leads: an answer at any time that stands at that time, with a reason unless it is
-/// trusted, in words of a bounded length.
+/// trusted, in words of a bounded length. What is left is the OCSP response that came with it.
 pub fn chain(data: &[u8]) {
     let mut input = Input(data);
     let purpose = if input.byte() & 1 == 0 { Purpose::Server } else { Purpose::Client };
@@ -23,6 +27,7 @@ pub fn chain(data: &[u8]) {
     let Ok(trust) = Trust::of((0..trusted).map(|_| next()).collect::<Vec<_>>()) else { return };
     let end_entity = next().into();
     let issuers: Vec<Box<[u8]>> = (0..sent.min(MAX_ISSUERS)).map(|_| next().into()).collect();
+    let response = next();
     let chain = Chain { end_entity, length: issuers.len() + 1, issuers };
     for names in [&[][..], &[name]] {
         let found = presented(&chain, &trust, names, purpose, at);
@@ -31,4 +36,12 @@ pub fn chain(data: &[u8]) {
         assert_eq!(found.problem.is_none(), found.answer == ChainWord::Trusted, "{found:?}");
         assert!(found.problem.is_none_or(|problem| problem.len() < 4_096));
     }
+    let Ok(facts) = facts(&chain) else { return };
+    let shown = Shown { facts: &facts, chain: Some(&chain), purpose, staple: Some(&response) };
+    let found = revocation(shown, &[Arc::new(trust)], &[], at);
+    let now = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    assert!(found.stands.contains(&now), "{found:?}");
+    // Without a list only the response can say something.
+    let is_told = found.says.answer != RevocationWord::Unknown;
+    assert_eq!(is_told, found.says.by == Some(RevocationSource::Staple), "{found:?}");
 }

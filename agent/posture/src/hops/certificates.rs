@@ -34,7 +34,13 @@ pub struct Renewed {
     pub serial: String,
     /// The seconds of its validity that were left then; below 0 where it had ended.
     pub seconds_left: f64,
+    /// The seconds of its validity in all; 0 where an agent that did not say it told so.
+    #[serde(default)]
+    pub lifetime_seconds: f64,
 }
+
+/// A certificate that came in the place of another, and that one.
+pub(super) type Renewal = (Arc<CertificateFacts>, Renewed);
 
 /// One certificate in use. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,8 +60,8 @@ pub struct CertificateInUse {
     /// When the newest was.
     #[serde(default)]
     pub last_seen: f64,
-    /// Where its chain leads, by what the configuration trusts, as it was last told; absent where
-    /// nobody has looked.
+    /// Where its chain leads, as it was last told: the upstream's by what the configuration trusts, the
+    /// proxy's by what the upstream names in its request; absent where nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainWord>,
     /// The one that it was seen to come in the place of, of the same subject and kind of key.
@@ -165,22 +171,22 @@ impl From<Certificates> for Shown {
 
 impl Certificates {
     /// Notes those of a report, also of a refused handshake: an expired certificate is seen
-    /// exactly there.
+    /// exactly there. Says of the server and of the proxy whether it renewed one.
     pub(super) fn record(
         &mut self,
         report: &ConnectionReport,
         evaluation: &Evaluation,
         now: Moment,
-    ) {
+    ) -> [Option<Renewal>; 2] {
         let [revocation, client_revocation] = evaluation.revocation.clone();
         let found = Found { chain: evaluation.chain, revocation };
         let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
         let server = (server_certificate.as_ref(), *server_certificate_absent);
-        self.server.note(server, report, found, now);
+        let by_server = self.server.note(server, report, found, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
         let client = (client_certificate.as_ref(), *client_certificate_absent);
-        let found = Found { chain: None, revocation: client_revocation };
-        self.client.note(client, report, found, now);
+        let found = Found { chain: evaluation.client_chain, revocation: client_revocation };
+        [by_server, self.client.note(client, report, found, now)]
     }
 
     /// Those in use, with how they were seen: the server's, and the proxy's.
@@ -262,6 +268,7 @@ fn renewed(all: &[CertificateInUse], new: &CertificateFacts, now: Moment) -> Opt
     Some(Renewed {
         serial: newest.facts.serial.clone(),
         seconds_left: newest.facts.not_after as f64 - now.unix_seconds,
+        lifetime_seconds: newest.facts.not_after.saturating_sub(newest.facts.not_before) as f64,
     })
 }
 
@@ -278,39 +285,47 @@ impl Side {
         report: &ConnectionReport,
         found: Found,
         now: Moment,
-    ) {
+    ) -> Option<Renewal> {
         let Some(facts) = facts else {
             self.absent = absent.or(self.absent);
-            return;
+            return None;
         };
         let all = &mut self.seen;
         if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
             known.seen(report, &found, now);
-        } else {
-            let facts = bounded(facts);
-            match all.iter_mut().find(|seen| seen.facts == facts) {
-                Some(known) => known.seen(report, &found, now),
-                None => all.push(CertificateInUse {
-                    renews: renewed(all, &facts, now).map(Box::new),
-                    facts,
-                    evidence: evidence(report),
-                    connections: report.is_final.into(),
-                    first_seen: now.unix_seconds,
-                    last_seen: now.unix_seconds,
-                    chain: found.chain,
-                    revocation: found.revocation.map(Box::new),
-                    heard: now.monotonic,
-                }),
-            }
+            return None;
         }
+        let facts = bounded(facts);
+        if let Some(known) = all.iter_mut().find(|seen| seen.facts == facts) {
+            known.seen(report, &found, now);
+            return None;
+        }
+        let renews = renewed(all, &facts, now);
+        all.push(CertificateInUse {
+            renews: renews.clone().map(Box::new),
+            facts: facts.clone(),
+            evidence: evidence(report),
+            connections: report.is_final.into(),
+            first_seen: now.unix_seconds,
+            last_seen: now.unix_seconds,
+            chain: found.chain,
+            revocation: found.revocation.map(Box::new),
+            heard: now.monotonic,
+        });
         if all.len() > MAX_CERTIFICATES {
             let ends_last = |(_, seen): &(usize, &CertificateInUse)| {
                 (seen.facts.not_after, Reverse(seen.heard))
             };
             if let Some((last, _)) = all.iter().enumerate().max_by_key(ends_last) {
+                // One that is not kept would be told with every connection.
+                let is_new = last + 1 == all.len();
                 all.remove(last);
+                if is_new {
+                    return None;
+                }
             }
         }
+        Some((facts, renews?))
     }
 
     fn retire(&mut self, now: Timestamp, stands_for: Duration) {
@@ -350,13 +365,14 @@ mod tests {
             ("after the end", presents("a", 400, 3_000), 2_001.0, Some(("300", -1.0))),
             ("the first again", presents("a", 100, 1_000), 2_002.0, None),
         ] {
-            certificates.record(&report, &Evaluation::default(), at(now));
+            let [told, _] = certificates.record(&report, &Evaluation::default(), at(now));
             let [server, _] = certificates.in_use();
             let facts = report.server_certificate.as_ref();
             let seen = server.iter().find(|seen| Some(&seen.facts) == facts).unwrap();
             let renews = seen.renews.as_ref();
             let renews = renews.map(|renewed| (renewed.serial.as_str(), renewed.seconds_left));
             assert_eq!(renews, expected, "{name}");
+            assert_eq!(told.map(|(facts, _)| facts), facts.filter(|_| expected.is_some()).cloned());
         }
     }
 }

@@ -2,9 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use hopsight_core::{
+    model::canonical, report::ConnectionReport, tls::certificate_facts::CertificateFacts,
+    vocabulary,
+};
 use serde::Serialize;
 
 use super::{
+    certificates::{self, Renewed},
     context::{HopContext, IntentSummary},
     hop::Hop,
     treatment::TreatmentKey,
@@ -52,6 +57,75 @@ impl HopChange {
             server: worst.map(|server| server.address),
         })
     }
+}
+
+/// One side of a hop has a new certificate. Told once per hop, by the first server that shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Renewal {
+    /// Its proxy.
+    pub proxy: Arc<str>,
+    /// Its upstream.
+    pub upstream: Arc<str>,
+    /// The upstream's name in the configuration, where it has one.
+    pub name: Option<Arc<str>>,
+    /// Whose it is.
+    pub side: Side,
+    /// The server of the connection that showed it.
+    pub server: SocketAddr,
+    /// The new certificate.
+    pub certificate: Arc<CertificateFacts>,
+    /// The one that it came in the place of.
+    pub renews: Renewed,
+}
+
+impl Renewal {
+    /// Those of this hop that no other of its servers has shown before.
+    pub(super) fn of_hop(
+        hop: &Hop,
+        report: &ConnectionReport,
+        renewals: [Option<certificates::Renewal>; 2],
+    ) -> Vec<Self> {
+        let server = canonical(report.destination);
+        let mut told = Vec::new();
+        for (at, (side, renewal)) in Side::ALL.iter().zip(renewals).enumerate() {
+            let Some((certificate, renews)) = renewal else { continue };
+            let mut others = hop.servers.iter().filter(|other| other.address != server);
+            let is_known = others.any(|other| {
+                other.certificates.in_use()[at].iter().any(|seen| seen.facts == certificate)
+            });
+            if !is_known && !hop.is_overflow() {
+                told.push(Self {
+                    proxy: hop.proxy.clone(),
+                    upstream: hop.upstream.clone(),
+                    name: hop.context.name.clone(),
+                    side: *side,
+                    server,
+                    certificate,
+                    renews,
+                });
+            }
+        }
+        told
+    }
+}
+
+vocabulary! {
+    /// A side of a hop.
+    Side {
+        /// The upstream's.
+        Server => "server",
+        /// The proxy's.
+        Client => "client",
+    }
+}
+
+/// What became of a hop by what was said of a connection.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorded {
+    /// The hop is something else.
+    pub hop: Option<HopChange>,
+    /// Certificates that came in the place of others.
+    pub renewals: Vec<Renewal>,
 }
 
 /// A proxy's configuration says something else about a hop than before.

@@ -11,9 +11,12 @@ use hopsight_core::{
 use serde::{Deserialize, Serialize};
 
 use super::state::word;
+use crate::policy::rules::parse_version;
 
 /// Kinds kept apart per hop; beyond that the one that was not seen for longest is forgotten.
 pub const MAX_KINDS: usize = 16;
+/// How long what was used counts as in use that others are seen beside.
+const IN_USE_SECONDS: f64 = 7_200.0;
 
 /// Connections that used the same. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +59,22 @@ impl Cryptography {
     #[must_use]
     pub fn kinds(&self) -> &[CryptographyInUse] {
         &self.0
+    }
+
+    /// The weakest of what is in use: keys that are not post-quantum before those that are, old versions
+    /// before new ones, and of equals what was seen last. In use is what was seen within two hours of
+    /// the newest.
+    #[must_use]
+    pub fn weakest(&self) -> Option<&CryptographyInUse> {
+        let newest = self.0.iter().map(|kind| kind.last_seen).max_by(f64::total_cmp)?;
+        let in_use = self.0.iter().filter(|kind| newest - kind.last_seen <= IN_USE_SECONDS);
+        let strength = |kind: &CryptographyInUse| {
+            (kind.post_quantum == PostQuantum::Yes, parse_version(&kind.version))
+        };
+        in_use.min_by(|one, other| {
+            let by_strength = strength(one).cmp(&strength(other));
+            by_strength.then(other.last_seen.total_cmp(&one.last_seen))
+        })
     }
 
     /// Takes the last report of a connection in, at `now` (seconds since the Unix epoch).

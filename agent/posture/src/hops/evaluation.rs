@@ -25,6 +25,9 @@ pub struct Evaluation {
     pub onward: Option<Onward>,
     /// Where the chain leads that the upstream presented; absent where nobody looked.
     pub chain: Option<ChainWord>,
+    /// Where the chain leads that the proxy presented, by the CAs that the upstream names in its
+    /// request; absent where that was not seen.
+    pub client_chain: Option<ChainWord>,
     /// Whether the certificates are revoked that the upstream and the proxy presented; absent where
     /// nobody looked.
     pub revocation: [Option<Revocation>; 2],

@@ -10,7 +10,7 @@ use hopsight_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    certificates::Certificates,
+    certificates::{Certificates, Renewal},
     context::HopContext,
     counts::Counts,
     cryptography::Cryptography,
@@ -173,19 +173,19 @@ impl Hop {
     }
 
     /// Takes a report in: the state follows every report, counts follow final ones.
-    pub fn record(
+    pub(super) fn record(
         &mut self,
         report: &ConnectionReport,
         evaluation: Evaluation,
         now: Moment,
         stands_for: Duration,
-    ) {
+    ) -> [Option<Renewal>; 2] {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
         self.last_verdict = report.verdict;
         let older = self.older_sessions.take();
         self.older_sessions = OlderSessions::after(older, report, &evaluation, now);
-        self.server(report, now).record(report, evaluation, now, stands_for);
+        let renewals = self.server(report, now).record(report, evaluation, now, stands_for);
         if self.servers.len() > MAX_SERVERS {
             forget_one(&mut self.servers);
         }
@@ -194,6 +194,7 @@ impl Hop {
             self.counts.record(report, now.unix_seconds);
             self.cryptography.record(report, now.unix_seconds);
         }
+        renewals
     }
 
     /// Whether time alone may change what it is: something of it is not the newest of its kind.

@@ -158,6 +158,8 @@ pub fn bounded_certificate(facts: &CertificateFacts) -> CertificateFacts {
         sha256: facts.sha256,
         key_usage: facts.key_usage.clone(),
         extended_key_usage: facts.extended_key_usage.clone(),
+        key_sha256: facts.key_sha256,
+        timestamps: facts.timestamps,
         issuers: facts.issuers.iter().take(MAX_ISSUERS).map(bounded_issuer).collect(),
     }
 }

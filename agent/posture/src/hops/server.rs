@@ -9,7 +9,7 @@ use hopsight_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    certificates::Certificates,
+    certificates::{Certificates, Renewal},
     context::IntentSummary,
     evaluation::Evaluation,
     moment::Moment,
@@ -74,17 +74,18 @@ impl Server {
 
     /// Takes a report in. What a connection said before its last report it may take back: one that
     /// is refused after all, or found to be uncertain, vouches for nothing.
-    /// `stands_for` is how long counts what nobody sees.
-    pub fn record(
+    /// `stands_for` is how long counts what nobody sees. Says of both sides whether it renewed its
+    /// certificate.
+    pub(super) fn record(
         &mut self,
         report: &ConnectionReport,
         evaluation: Evaluation,
         now: Moment,
         stands_for: Duration,
-    ) {
+    ) -> [Option<Renewal>; 2] {
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
-        self.certificates.record(report, &evaluation, now);
+        let renewals = self.certificates.record(report, &evaluation, now);
         self.treatments.retain_mut(|treatment| treatment.withdraw(report.connection));
         let is_certain = is_certain(&report.verdict);
         if is_certain {
@@ -113,6 +114,7 @@ impl Server {
             }
         }
         self.judge();
+        renewals
     }
 
     /// Whether a connection that is not over says nothing new so far: whether it verifies is told

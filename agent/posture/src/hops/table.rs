@@ -12,7 +12,7 @@ pub use snapshot::{Snapshot, Totals};
 use hopsight_core::report::ConnectionReport;
 
 use super::{
-    change::{Described, HopChange, IntentChange},
+    change::{Described, HopChange, IntentChange, Recorded, Renewal},
     context::HopContext,
     ends::Ends,
     evaluation::Evaluation,
@@ -96,26 +96,26 @@ impl HopTable {
         self.record_between(&Ends::of(report), report, Evaluation::default(), now);
     }
 
-    /// Takes in what was said of a connection between `ends`; says what became of its hop, if that
-    /// is something else than before.
+    /// Takes in what was said of a connection between `ends`; says what became of its hop.
     pub fn record_between(
         &mut self,
         ends: &Ends,
         report: &ConnectionReport,
         evaluation: Evaluation,
         now: Moment,
-    ) -> Option<HopChange> {
+    ) -> Recorded {
         self.revision.any += 1;
         let stands_for = self.limits.treatment_stands_for;
         let key = (ends.proxy.clone(), ends.upstream.clone());
         if report.is_unused() {
             self.count_unused(&key);
-            return None;
+            return Recorded::default();
         }
+        let mut renewals = [None, None];
+        let record = |hop: &mut Hop| renewals = hop.record(report, evaluation, now, stands_for);
         if let Some(hop) = self.hops.get_mut(&key) {
-            return change(hop, &mut self.revision, |hop| {
-                hop.record(report, evaluation, now, stands_for);
-            });
+            let change = change(hop, &mut self.revision, record);
+            return Recorded { hop: change, renewals: Renewal::of_hop(hop, report, renewals) };
         }
         let key = self.new_key(key);
         if *key.1 != *OTHER && !self.hops.contains_key(&key) {
@@ -128,7 +128,7 @@ impl HopTable {
             self.totals.overflowed_connections += 1;
         }
         self.revision.note_essential();
-        change(hop, &mut self.revision, |hop| hop.record(report, evaluation, now, stands_for))
+        Recorded { hop: change(hop, &mut self.revision, record), renewals: Vec::new() }
     }
 
     /// Counts a connection that says nothing about its hop, not even that it is alive.

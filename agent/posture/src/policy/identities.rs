@@ -23,6 +23,44 @@ pub struct Newer {
     pub since: UnixTime,
 }
 
+/// How long another identity counts that was seen with a key.
+const KEY_STANDS_FOR: Duration = Duration::from_hours(24);
+
+/// Whose certificates have a key: the two identities that were seen with it last.
+type Holders = Vec<(Box<str>, UnixTime)>;
+
+/// Who has which key. The first of several that share one is told from then on that another has it.
+#[derive(Debug, Default)]
+pub struct Keys {
+    holders: HashMap<Fingerprint, Holders>,
+}
+
+impl Keys {
+    /// Takes in a certificate that was presented `at` that time. Another identity that has its key and
+    /// was seen lately, if there is one.
+    pub fn note(&mut self, facts: &CertificateFacts, at: UnixTime) -> Option<Box<str>> {
+        let key = facts.key_sha256?;
+        // A certificate that is renewed has the subject that it had; one without goes by its names.
+        let name =
+            if facts.subject.is_empty() { facts.sans.join(", ") } else { facts.subject.clone() };
+        if self.holders.len() >= MAX_IDENTITIES && !self.holders.contains_key(&key) {
+            self.holders.clear();
+        }
+        let holders = self.holders.entry(key).or_default();
+        holders.retain(|(known, seen)| **known == *name || at.since(*seen) <= KEY_STANDS_FOR);
+        if let Some((_, seen)) = holders.iter_mut().find(|(known, _)| **known == *name) {
+            *seen = (*seen).max(at);
+        } else {
+            if holders.len() >= 2 {
+                holders.sort_by_key(|(_, seen)| *seen);
+                holders.remove(0);
+            }
+            holders.push((name.clone().into(), at));
+        }
+        holders.iter().find(|(known, _)| **known != *name).map(|(known, _)| known.clone())
+    }
+}
+
 /// The newest certificates that were seen, by what they are for: subject, alternative names, issuer
 /// and kind of key.
 #[derive(Debug, Default)]
@@ -65,6 +103,29 @@ impl Identities {
 mod tests {
     use super::*;
     use crate::hops::testing::certificate;
+
+    #[test]
+    fn who_shares_a_key_is_known_for_a_day() {
+        let of = |name: &str, key: u8| CertificateFacts {
+            key_sha256: Some(Fingerprint::of(&[key])),
+            ..certificate(name, 2_000_000_000)
+        };
+        let mut keys = Keys::default();
+        for (case, name, key, hours, expected) in [
+            ("the first", "a", 1, 0, None),
+            ("again", "a", 1, 1, None),
+            ("another key", "b", 2, 1, None),
+            ("another with the first one's", "b", 1, 2, Some("a")),
+            ("the first", "a", 1, 3, Some("b")),
+            ("a third", "c", 1, 4, Some("a")),
+            ("after a day", "c", 1, 40, None),
+        ] {
+            let at = UnixTime::from_secs(hours * 3_600);
+            let other = keys.note(&of(name, key), at);
+            let subject = |name: &str| certificate(name, 0).subject;
+            assert_eq!(other.as_deref(), expected.map(subject).as_deref(), "{case}");
+        }
+    }
 
     #[test]
     fn the_newest_of_an_identity_is_known_after_a_while() {

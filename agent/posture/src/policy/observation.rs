@@ -11,7 +11,7 @@ use hopsight_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    certificate::{ChainFinding, Revocation},
+    certificate::{ChainFinding, ChainWord, Revocation, requested},
     identities::Newer,
     on_disk::OnDisk,
     rules::{Subject, parse_version},
@@ -70,6 +70,12 @@ pub struct Observation<'a> {
     /// Whether the certificates are revoked that the upstream and the proxy presented, where that was
     /// looked at.
     pub revocation: [Option<&'a Revocation>; 2],
+    /// Another identity with the key of the upstream's certificate, and with that of the proxy's, if
+    /// there is one.
+    pub key_shared_with: [Option<&'a str>; 2],
+    /// Where the proxy's chain leads, by the CAs that the upstream names in its request, where that
+    /// was looked at.
+    pub client_chain: Option<ChainWord>,
     /// Who presents a newer certificate of the upstream's identity, if anybody does.
     pub newer_elsewhere: Option<Newer>,
     /// What objects of the Kubernetes API say to be in force for the hop.
@@ -121,6 +127,8 @@ impl<'a> Observation<'a> {
             on_disk: None,
             server_chain: None,
             revocation: [None; 2],
+            key_shared_with: [None; 2],
+            client_chain: requested::leads(report),
             newer_elsewhere: None,
             claims: &[],
             at,

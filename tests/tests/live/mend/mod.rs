@@ -99,8 +99,12 @@ fn mending(rule: Rule) -> Mending {
         | Rule::ClientSanNotAllowed
         | Rule::SpiffeIdNotAllowed
         | Rule::CertificateLifetimeTooLong
+        | Rule::UpstreamIssuerNotAllowed
+        | Rule::PublicKeyNotAllowed
+        | Rule::CertificateSignatureNotAllowed
+        | Rule::KeyShared
         | Rule::CertificateRevoked => No("another certificate has to be issued"),
-        Rule::ChainNotTrusted => {
+        Rule::ChainNotTrusted | Rule::ClientCaNotRequested => {
             No("nobody but its operator knows which authority is the right one")
         }
         Rule::StatusSaysOtherwise => No(

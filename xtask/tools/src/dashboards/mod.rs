@@ -2,6 +2,7 @@
 //! in the catalogue, and every panel follows the same rules.
 
 mod agent;
+mod certificates;
 mod grafana;
 mod hop;
 mod overview;

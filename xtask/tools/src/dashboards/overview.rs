@@ -1,15 +1,16 @@
 //! Upstream TLS overview: how much is protected, and which hops are not.
 
 use hopsight_export::metrics::catalogue::{
-    CERTIFICATE_NOT_AFTER, DRIFT_DETECTION, DRIFT_OPEN, DRIFT_REMEDIATION, HOP_EXEMPT_UNTIL,
-    HOP_SECURITY, HOP_SERVER_VERIFIED, HOPS_OVERFLOWED, POLICY_MATCHED_HOPS, POLICY_VIOLATION,
+    DRIFT_DETECTION, DRIFT_OPEN, DRIFT_REMEDIATION, HOP_EXEMPT_UNTIL, HOP_SECURITY,
+    HOP_SERVER_VERIFIED, HOPS_OVERFLOWED, POLICY_MATCHED_HOPS, POLICY_VIOLATION,
     PROXY_CONFIG_PENDING_RELOAD, UPSTREAM_CONNECTIONS, UPSTREAM_HANDSHAKE_FAILURES,
     UPSTREAM_TLS_CONNECTIONS, UPSTREAM_UNKNOWN,
 };
 use serde_json::json;
 
-use super::grafana::{
-    Dashboard, Panel, Query, quantile, rate, security_mappings, security_rank, select,
+use super::{
+    certificates,
+    grafana::{Dashboard, Panel, Query, quantile, rate, security_mappings, security_rank, select},
 };
 
 /// The rate of connections whose handshake was accepted, or of which that is not known because
@@ -31,7 +32,8 @@ pub fn dashboard() -> Dashboard {
             ("Hops, worst first", vec![hops()]),
             ("Policy", policy()),
             ("Connections", connections()),
-            ("Certificates", vec![certificates()]),
+            ("Certificates", certificates::certificates()),
+            ("Cryptography", certificates::cryptography()),
         ],
     }
 }
@@ -289,38 +291,4 @@ fn connections() -> Vec<Panel> {
             vec![Query::series(by("instance", rate(HOPS_OVERFLOWED.info, "")), "{{instance}}")],
         ),
     ]
-}
-
-fn certificates() -> Panel {
-    let left = format!(
-        "sort(min by (cluster, namespace, instance, proxy, upstream, side) ({} - time()))",
-        select(CERTIFICATE_NOT_AFTER.info, "")
-    );
-    let mut panel = Panel::table(
-        "Certificates by end of validity",
-        "Time left of the certificate last seen on each side; client is the proxy.",
-        "s",
-        Query::table(left),
-        &[
-            ("Value", "left"),
-            ("side", "side"),
-            ("proxy", "proxy"),
-            ("upstream", "upstream"),
-            ("instance", "agent"),
-            ("namespace", "namespace"),
-            ("cluster", "cluster"),
-        ],
-    );
-    panel.overrides.push(json!({
-        "matcher": { "id": "byName", "options": "left" },
-        "properties": [
-            { "id": "custom.cellOptions", "value": { "type": "color-text" } },
-            { "id": "thresholds", "value": { "mode": "absolute", "steps": [
-                { "color": "red", "value": null },
-                { "color": "orange", "value": 259_200 },
-                { "color": "green", "value": 1_209_600 },
-            ]}},
-        ],
-    }));
-    panel
 }

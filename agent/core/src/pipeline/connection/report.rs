@@ -60,6 +60,9 @@ impl Connection {
             client_certificate: None,
             client_certificate_absent: None,
             client_chain: None,
+            requested_authorities: None,
+            server_timestamps: 0,
+            server_staple: None,
             verify_error: None,
             protocol: None,
             starttls: None,
@@ -114,6 +117,11 @@ fn describe(
     let client = facts.client_certificate.as_ref().or_else(|| shown?.client_certificate.as_ref());
     (report.client_certificate, report.client_certificate_absent, report.client_chain) =
         slot(client_certificate(report, client, certificates));
+    let said = [Some(facts), shown].map(|facts| facts.and_then(|facts| facts.said.as_deref()));
+    let said = || said.into_iter().flatten();
+    report.requested_authorities = said().find_map(|said| said.authorities.clone());
+    report.server_staple = said().find_map(|said| said.status.staple.clone());
+    report.server_timestamps = said().map(|said| said.status.timestamps).max().unwrap_or_default();
     report.cryptography = cryptography(report, facts, shown);
     report.verify_error = transcript
         .and_then(|transcript| transcript.server_verification)

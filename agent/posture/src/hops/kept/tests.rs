@@ -97,7 +97,7 @@ fn a_hop_is_the_same_after_a_restart() {
     assert_eq!(after.context.client_certificate_since, Some(5.0));
 
     // And it goes on as the same: nothing is told again, and counts go on.
-    let told = table.record_between(&ends(), &report(4, Mtls), Evaluation::default(), at(41.0));
+    let told = table.record_between(&ends(), &report(4, Mtls), Evaluation::default(), at(41.0)).hop;
     assert_eq!(told, None);
     assert_eq!(only(&table).counts.count_of(|_| true), 4);
     let described = table.describe(&nginx, &payments, described, at(42.0));

@@ -7,8 +7,12 @@ mod expected;
 mod finding;
 mod key;
 mod presented;
+pub mod requested;
 mod revocation;
 mod revoked;
+mod staple;
+#[cfg(test)]
+mod staple_tests;
 mod trust;
 
 use thiserror::Error;
@@ -21,7 +25,8 @@ pub use finding::{CertificateFinding, ChainWord, KeyWord};
 pub use key::{KeyMatch, NoAnswer, key_matches};
 pub use presented::{ChainFinding, Purpose, presented};
 pub use revocation::{
-    Revocation, RevocationFinding, RevocationReason, RevocationWord, Shown, revocation,
+    Revocation, RevocationFinding, RevocationReason, RevocationSource, RevocationWord, Shown,
+    revocation,
 };
 pub use revoked::Revoked;
 pub use trust::{Trust, Trusts};

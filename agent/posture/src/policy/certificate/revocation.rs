@@ -14,7 +14,11 @@ use webpki::{
     UnknownStatusPolicy,
 };
 
-use super::{Purpose, Revoked, Trust, revoked::List};
+use super::{
+    Purpose, Revoked, Trust,
+    revoked::List,
+    staple::{Stapled, stapled},
+};
 use crate::policy::time::UnixTime;
 
 vocabulary! {
@@ -22,7 +26,8 @@ vocabulary! {
     RevocationWord {
         /// It is, or a CA above it that was sent with it.
         Revoked => "revoked",
-        /// The list of its issuer is in force and does not name it.
+        /// The list of its issuer is in force and does not name it, or a response that came with it
+        /// says so.
         Good => "good",
         /// It cannot be told.
         Unknown => "unknown",
@@ -40,6 +45,24 @@ vocabulary! {
         ListNotSigned => "list_not_signed",
         /// The list, or the chain, is one that the verifier does not follow.
         NotFollowed => "not_followed",
+        /// The OCSP response that came with it is not in force at that time.
+        StapleNotInForce => "staple_not_in_force",
+        /// Neither its issuer nor whom that lets do so signed the response.
+        StapleNotSigned => "staple_not_signed",
+        /// The response is about another certificate.
+        StapleOfAnother => "staple_of_another",
+        /// The responder does not know it, or had no answer.
+        StapleUnknown => "staple_unknown",
+    }
+}
+
+vocabulary! {
+    /// What says whether a certificate is revoked.
+    RevocationSource {
+        /// A list.
+        List => "list",
+        /// An OCSP response that came with it in the handshake.
+        Staple => "staple",
     }
 }
 
@@ -51,10 +74,13 @@ pub struct Revocation {
     /// Why it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<RevocationReason>,
-    /// When the list was issued that says so, in seconds since the Unix epoch.
+    /// What says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<RevocationSource>,
+    /// When the list or the response was issued that says so, in seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<i64>,
-    /// When the certificate was revoked, by that list.
+    /// When the certificate was revoked, by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<i64>,
 }
@@ -77,9 +103,12 @@ pub struct Shown<'a> {
     pub chain: Option<&'a Chain>,
     /// What for.
     pub purpose: Purpose,
+    /// The OCSP response that came with it.
+    pub staple: Option<&'a [u8]>,
 }
 
-/// Looks what was presented up in `lists`. Where it leads to one of `trusts`, the list's signature is
+/// Looks what was presented up in `lists`, and in the response that came with it, which has to be
+/// signed for its issuer. What either revokes is revoked. Where it leads to one of `trusts`, the list's signature is
 /// checked as well; elsewhere its issuer's name has to do: who gave the agent the list vouches for it.
 #[must_use]
 pub fn revocation(
@@ -104,16 +133,19 @@ pub fn revocation(
         Ok(RevocationWord::Revoked) => Revocation {
             answer: RevocationWord::Revoked,
             reason: None,
+            by: Some(RevocationSource::List),
             as_of: relevant.first().map(|list| list.this_update),
             revoked_at,
         },
         Ok(answer) => {
             let as_of = own.map(|list| list.this_update);
-            Revocation { answer, reason: None, as_of, revoked_at: None }
+            let by = Some(RevocationSource::List);
+            Revocation { answer, reason: None, by, as_of, revoked_at: None }
         }
         Err(reason) => Revocation {
             answer: RevocationWord::Unknown,
             reason: Some(reason),
+            by: None,
             as_of: own.map(|list| list.this_update),
             revoked_at: None,
         },
@@ -126,7 +158,45 @@ pub fn revocation(
             stands.start..stands.end.min(turn)
         }
     });
-    RevocationFinding { says, stands }
+    with_staple(shown, trusts, now, RevocationFinding { says, stands })
+}
+
+/// The same with what the response says that came with it: lists come first, as long as they say more
+/// than that they do not know.
+fn with_staple(
+    shown: Shown<'_>,
+    trusts: &[Arc<Trust>],
+    now: i64,
+    found: RevocationFinding,
+) -> RevocationFinding {
+    let (Some(response), Some(chain)) = (shown.staple, shown.chain) else { return found };
+    if found.says.answer == RevocationWord::Revoked {
+        return found;
+    }
+    let within = |stands: &Range<i64>| {
+        found.stands.start.max(stands.start)..found.stands.end.min(stands.end)
+    };
+    match stapled(response, chain, trusts, now) {
+        Ok(Stapled { answer: RevocationWord::Good, .. })
+            if found.says.answer == RevocationWord::Good =>
+        {
+            found
+        }
+        Ok(Stapled { answer, as_of, revoked_at, stands }) => {
+            let by = Some(RevocationSource::Staple);
+            let says = Revocation { answer, reason: None, by, as_of: Some(as_of), revoked_at };
+            // What is revoked stays so.
+            let is_good = answer == RevocationWord::Good;
+            let stands = if is_good { within(&stands) } else { found.stands };
+            RevocationFinding { says, stands }
+        }
+        Err(reason) if found.says.reason == Some(RevocationReason::NoList) => {
+            let says = Revocation { reason: Some(reason), ..found.says };
+            // The same response may be in force a little later.
+            RevocationFinding { says, stands: within(&(now..now.saturating_add(1))) }
+        }
+        Err(_) => found,
+    }
 }
 
 /// When the certificate was revoked, or the first of those that were sent behind it.

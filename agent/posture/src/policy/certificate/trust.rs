@@ -79,6 +79,11 @@ impl Trust {
         self.digest
     }
 
+    /// Each of them, DER encoded.
+    pub(super) fn ders(&self) -> impl Iterator<Item = &[u8]> {
+        self.cas.iter().map(|ca| &*ca.der)
+    }
+
     /// Whether this very certificate is one of them.
     pub(super) fn has(&self, der: &[u8]) -> bool {
         self.cas.iter().any(|ca| *ca.der == *der)

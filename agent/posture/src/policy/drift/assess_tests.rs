@@ -57,6 +57,8 @@ pub(super) fn observation(verdict: Verdict) -> Observation<'static> {
         on_disk: None,
         server_chain: None,
         revocation: [None; 2],
+        key_shared_with: [None; 2],
+        client_chain: None,
         newer_elsewhere: None,
         claims: &[],
         at: NOW,

@@ -121,7 +121,7 @@ impl Assessor<'_> {
     }
 
     /// Met where every certificate that was shown is known.
-    fn all_certificates_seen(&self) -> Answer {
+    pub(super) fn all_certificates_seen(&self) -> Answer {
         let client_seen = self.seen.client_certificate.is_some()
             || self.seen.verdict.client_auth != ClientAuth::Presented;
         match self.seen.verdict.security {

@@ -6,6 +6,9 @@ mod cause;
 mod certificates;
 mod chain;
 mod cryptography;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
 mod options;
 mod record;
 mod relaxed;
@@ -102,6 +105,16 @@ vocabulary! {
         ChainNotTrusted => "chain_not_trusted",
         /// A certificate of the hop is revoked.
         CertificateRevoked => "certificate_revoked",
+        /// The upstream names CAs in its request for a certificate, and the proxy's leads to none of them.
+        ClientCaNotRequested => "client_ca_not_requested",
+        /// The upstream's certificate is of an issuer that is not allowed.
+        UpstreamIssuerNotAllowed => "upstream_issuer_not_allowed",
+        /// A certificate has a key of a kind or size that is not allowed.
+        PublicKeyNotAllowed => "public_key_not_allowed",
+        /// A certificate is signed with something that is not allowed.
+        CertificateSignatureNotAllowed => "certificate_signature_not_allowed",
+        /// Certificates of several identities have one key.
+        KeyShared => "key_shared",
         /// A certificate is presented though there is a newer one in its place.
         StaleCertificate => "stale_certificate",
         /// A client certificate was presented to an upstream that must not see one.

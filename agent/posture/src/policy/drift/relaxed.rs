@@ -33,7 +33,20 @@ pub fn asks_for_less(rule: Rule, before: &Policy, after: &Policy) -> bool {
         Rule::ClientSanNotAllowed => {
             allows_more(&before.allowed_client_sans, &after.allowed_client_sans)
         }
-        Rule::ChainNotTrusted => before.must_chain && !after.must_chain,
+        Rule::UpstreamIssuerNotAllowed => {
+            allows_more(&before.allowed_upstream_issuers, &after.allowed_upstream_issuers)
+        }
+        Rule::PublicKeyNotAllowed => {
+            allows_more(&before.allowed_public_keys, &after.allowed_public_keys)
+        }
+        Rule::CertificateSignatureNotAllowed => allows_more(
+            &before.allowed_certificate_signatures,
+            &after.allowed_certificate_signatures,
+        ),
+        Rule::KeyShared => before.keys_must_be_unique && !after.keys_must_be_unique,
+        Rule::ChainNotTrusted | Rule::ClientCaNotRequested => {
+            before.must_chain && !after.must_chain
+        }
         Rule::CertificateRevoked => before.must_not_be_revoked && !after.must_not_be_revoked,
         // Connections that are treated as before tell, or no policy asks for it.
         _ => false,
@@ -102,6 +115,8 @@ mod tests {
             (Rule::GroupNotAllowed, "allowed_groups = [\"x25519\"]", "", true),
             (Rule::GroupNotAllowed, "", "allowed_groups = [\"x25519\"]", false),
             (Rule::ChainNotTrusted, "must_chain = true", "", true),
+            (Rule::KeyShared, "keys_must_be_unique = true", "", true),
+            (Rule::PublicKeyNotAllowed, "allowed_public_keys = [\"p256\"]", "", true),
             (Rule::Plaintext, "min_version = \"1.3\"", "", false),
         ] {
             let answer = asks_for_less(rule, &policy(before), &policy(after));

@@ -11,7 +11,8 @@ fn revoked_certificates_are_told() {
     const REVOKED: &str = "violation certificate_revoked";
     let asked = policy("require = \"tls\"\nmust_not_be_revoked = true");
     let not_asked = policy("require = \"tls\"");
-    let says = |answer, reason| Revocation { answer, reason, as_of: Some(1), revoked_at: None };
+    let says =
+        |answer, reason| Revocation { answer, reason, by: None, as_of: Some(1), revoked_at: None };
     let good = says(RevocationWord::Good, None);
     let revoked = says(RevocationWord::Revoked, None);
     let unknown = says(RevocationWord::Unknown, Some(RevocationReason::ListEnded));

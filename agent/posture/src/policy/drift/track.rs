@@ -238,8 +238,12 @@ impl Track {
                 match drift.rule {
                     // The server takes it by now, or one of several behind its address does.
                     Rule::ClientCertificateRejected => self.causes.acquit(seen),
-                    // Others were sent with it, or the proxy trusts another CA or list.
-                    Rule::ChainNotTrusted | Rule::CertificateRevoked => {
+                    // Others were sent with it, the proxy trusts another CA or list, the upstream
+                    // names another CA, or the key is nobody else's any more.
+                    Rule::ChainNotTrusted
+                    | Rule::CertificateRevoked
+                    | Rule::ClientCaNotRequested
+                    | Rule::KeyShared => {
                         self.causes.acquit(seen);
                         self.is_ruled_out |= is_later && self.causes.are_unknown();
                     }

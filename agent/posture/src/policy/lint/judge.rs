@@ -58,6 +58,10 @@ pub(super) fn not_judged(policy: &Policy) -> Vec<&'static str> {
         (!policy.allowed_signature_schemes.is_empty(), "allowed_signature_schemes"),
         (!policy.allowed_spiffe_ids.is_empty(), "allowed_spiffe_ids"),
         (policy.max_certificate_lifetime.is_some(), "max_certificate_lifetime"),
+        (!policy.allowed_upstream_issuers.is_empty(), "allowed_upstream_issuers"),
+        (!policy.allowed_public_keys.is_empty(), "allowed_public_keys"),
+        (!policy.allowed_certificate_signatures.is_empty(), "allowed_certificate_signatures"),
+        (policy.keys_must_be_unique, "keys_must_be_unique"),
         (policy.must_chain, "must_chain"),
         (policy.must_not_be_revoked, "must_not_be_revoked"),
     ]

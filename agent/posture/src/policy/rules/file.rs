@@ -61,6 +61,11 @@ struct RawPolicy {
     allowed_spiffe_ids: Option<Spanned<Vec<String>>>,
     #[serde(default, deserialize_with = "values::duration")]
     max_certificate_lifetime: Option<Duration>,
+    allowed_upstream_issuers: Option<Spanned<Vec<String>>>,
+    allowed_public_keys: Option<Spanned<Vec<String>>>,
+    allowed_certificate_signatures: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    keys_must_be_unique: bool,
     #[serde(default)]
     must_chain: bool,
     #[serde(default)]
@@ -169,6 +174,10 @@ fn policy(raw: RawPolicy, index: usize, line: u32, built_in: bool) -> Policy {
         allowed_signature_schemes: list(raw.allowed_signature_schemes),
         allowed_spiffe_ids: list(raw.allowed_spiffe_ids),
         max_certificate_lifetime: raw.max_certificate_lifetime,
+        allowed_upstream_issuers: list(raw.allowed_upstream_issuers),
+        allowed_public_keys: list(raw.allowed_public_keys),
+        allowed_certificate_signatures: list(raw.allowed_certificate_signatures),
+        keys_must_be_unique: raw.keys_must_be_unique,
         must_chain: raw.must_chain,
         must_not_be_revoked: raw.must_not_be_revoked,
     }
@@ -208,6 +217,9 @@ fn check(source: &str, raw: &RawPolicy) -> Result<(), PolicyError> {
         ("allowed_groups", &raw.allowed_groups),
         ("allowed_signature_schemes", &raw.allowed_signature_schemes),
         ("allowed_spiffe_ids", &raw.allowed_spiffe_ids),
+        ("allowed_upstream_issuers", &raw.allowed_upstream_issuers),
+        ("allowed_public_keys", &raw.allowed_public_keys),
+        ("allowed_certificate_signatures", &raw.allowed_certificate_signatures),
     ] {
         if let Some(list) = list.as_ref().filter(|list| list.get_ref().is_empty()) {
             let message = format!("{key} = [] allows none; leave it out to allow all");

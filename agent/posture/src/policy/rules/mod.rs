@@ -92,6 +92,7 @@ pub struct Match {
 
 /// One policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct Policy {
     /// Its name; `policy-N` for the N-th if the file gives none.
     pub name: String,
@@ -132,8 +133,17 @@ pub struct Policy {
     pub allowed_spiffe_ids: Vec<String>,
     /// How long a certificate of either side may be valid in all.
     pub max_certificate_lifetime: Option<Duration>,
+    /// Issuers that the upstream's certificate may have, as patterns on the whole name; any if empty.
+    pub allowed_upstream_issuers: Vec<String>,
+    /// Kinds and sizes of keys that certificates of either side may have, and the CAs sent with them,
+    /// as patterns (`p256`, `rsa[34]*`); any if empty.
+    pub allowed_public_keys: Vec<String>,
+    /// What these may be signed with, as patterns (`ecdsa-with-SHA*`); anything if empty.
+    pub allowed_certificate_signatures: Vec<String>,
+    /// Whether certificates of different subjects have to have different keys.
+    pub keys_must_be_unique: bool,
     /// Whether what the upstream presents has to chain to what the configuration trusts, for the name
-    /// that it uses.
+    /// that it uses, and what the proxy presents to a CA that the upstream names.
     pub must_chain: bool,
     /// Whether the certificates of both sides have to be known not to be revoked.
     pub must_not_be_revoked: bool,

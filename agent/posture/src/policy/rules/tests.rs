@@ -30,6 +30,10 @@ allowed_groups = ["*MLKEM*"]
 allowed_signature_schemes = ["ecdsa_*"]
 allowed_spiffe_ids = ["spiffe://example.org/*"]
 max_certificate_lifetime = "90d"
+allowed_upstream_issuers = ["*CN=Mesh CA*"]
+allowed_public_keys = ["p256"]
+allowed_certificate_signatures = ["ecdsa-*"]
+keys_must_be_unique = true
 must_chain = true
 must_not_be_revoked = true
 
@@ -52,9 +56,13 @@ client_certificate = "forbidden"
     assert_eq!(payments.allowed_signature_schemes, ["ecdsa_*"]);
     assert_eq!(payments.allowed_spiffe_ids, ["spiffe://example.org/*"]);
     assert_eq!(payments.max_certificate_lifetime, Some(Duration::from_hours(90 * 24)));
+    assert_eq!(payments.allowed_upstream_issuers, ["*CN=Mesh CA*"]);
+    assert_eq!(payments.allowed_public_keys, ["p256"]);
+    assert_eq!(payments.allowed_certificate_signatures, ["ecdsa-*"]);
+    assert!(payments.keys_must_be_unique && !rest.keys_must_be_unique);
     assert!(payments.must_chain && !rest.must_chain);
     assert!(payments.must_not_be_revoked && !rest.must_not_be_revoked);
-    assert_eq!((rest.name.as_str(), rest.line), ("policy-2", 20));
+    assert_eq!((rest.name.as_str(), rest.line), ("policy-2", 24));
     assert_eq!(rest.verify_upstream, VerifyUpstream::UnlessMtls);
     assert_eq!(rest.client_certificate, ClientCertificate::Forbidden);
     assert!(loopback.built_in && default.built_in);

@@ -1,5 +1,8 @@
 //! What upstreams present, against what the proxy's configuration trusts.
 
+mod renewal;
+mod staples;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -26,6 +29,8 @@ use hopsight_tests::{
 
 /// How long a change may take to be seen, reading the configuration included.
 const CHANGE: Duration = Duration::from_secs(20);
+/// How long after a handshake that violates a rule it may be told.
+const TOLD: Duration = Duration::from_secs(2);
 /// Hops of which nothing is wrong.
 const HEALTHY: u8 = 12;
 const UNTRUSTED: &str = "chain_not_trusted";
@@ -38,6 +43,8 @@ struct Wanted<'a> {
     asks_for: String,
     /// What the proxy presents.
     client: Option<&'a Identity>,
+    /// The CA that its request for it names.
+    names: Option<&'a Path>,
     /// What is wrong.
     rule: &'static str,
     /// What its chain is called in `/hops`.
@@ -50,11 +57,13 @@ fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
         presents,
         asks_for: format!("a.{DOMAIN}"),
         client: None,
+        names: None,
         rule: UNTRUSTED,
         leads,
     };
     let healthy = (0..HEALTHY).map(|number| Wanted {
         client: (number % 2 == 0).then_some(&chains.client),
+        names: (number % 4 == 0).then_some(&chains.clients_root),
         ..hop(&format!("healthy-{number}"), &chains.good, "trusted")
     });
     let wrong_name = format!("a.b.{DOMAIN}");
@@ -68,6 +77,12 @@ fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
             client: Some(&chains.revoked_client),
             rule: REVOKED,
             ..hop("revoked-client", &chains.good, "trusted")
+        },
+        Wanted {
+            client: Some(&chains.client),
+            names: Some(&chains.root),
+            rule: "client_ca_not_requested",
+            ..hop("client-of-another-ca", &chains.good, "trusted")
         },
     ];
     healthy.chain(faulty).collect()
@@ -94,12 +109,15 @@ impl Scene {
             (String::new(), String::new(), String::new());
         for (hop, number) in hops(&chains).iter().zip(10..) {
             let address = block.socket(number, 8443);
-            let Wanted { name, presents, asks_for, client, .. } = hop;
+            let Wanted { name, presents, asks_for, client, names, .. } = hop;
+            let names =
+                names.map(|names| format!("ssl_client_certificate {};", utf8(names).unwrap()));
+            let names = names.unwrap_or_default();
             let (chain, key) = (utf8(&presents.chain).unwrap(), utf8(&presents.key).unwrap());
             writeln!(
                 upstreams,
                 "server {{ listen {address} ssl; ssl_protocols TLSv1.2; ssl_certificate {chain}; \
-                 ssl_certificate_key {key}; ssl_verify_client optional_no_ca; location / {{ return 200 \"x\"; }} }}"
+                 ssl_certificate_key {key}; {names} ssl_verify_client optional_no_ca; location / {{ return 200 \"x\"; }} }}"
             )
             .unwrap();
             writeln!(proxies, "upstream {name} {{ server {address}; }}").unwrap();
@@ -182,6 +200,18 @@ fn open(hop: &Hop) -> Vec<&'static str> {
     violations.map(|violation| violation.rule.as_str()).collect()
 }
 
+/// From when the newest offending handshake of this rule began until it was told.
+fn told_after(scene: &Scene, rule: &str) -> Duration {
+    let drifts = scene.agent.events_named("drift_opened");
+    let drift = drifts.iter().rfind(|drift| drift["rule"] == rule);
+    let drift = drift.unwrap_or_else(|| panic!("{rule} in {drifts:?}"));
+    let [since, told] = ["since", "detected_at"].map(|field| {
+        let text = drift[field].as_str().unwrap();
+        hopsight_export::time::parse_rfc3339(text).unwrap()
+    });
+    told.duration_since(since).unwrap()
+}
+
 /// Where the chain leads that its upstream presents.
 fn leads(hop: &Hop) -> Option<&'static str> {
     let [server, _] = hop.servers.first()?.certificates.in_use();
@@ -203,6 +233,7 @@ fn chains_that_lead_nowhere_are_told() {
         let name = slice::from_ref(&hop.name);
         let found = scene.wait(name, &hop.name, |found| open(found) == [hop.rule]);
         println!("{}: told after {:?}", hop.name, asked_at.elapsed());
+        assert!(told_after(&scene, hop.rule) < TOLD, "{}", hop.name);
         assert_eq!(leads(&found[0]), Some(hop.leads), "{}: {found:#?}", hop.name);
     }
     for hop in scene.wait(&names, "the healthy hops to be compliant still", compliant) {
@@ -217,72 +248,6 @@ fn chains_that_lead_nowhere_are_told() {
             assert_eq!(revoked, revocation, "{}", hop.name);
         }
     }
-}
-
-/// Puts one in the place of the other on disk.
-fn replace(old: &Identity, new: &Identity) {
-    for (old, new) in [(&old.chain, &new.chain), (&old.key, &new.key)] {
-        let beside = old.with_extension("beside");
-        fs::copy(new, &beside).unwrap();
-        fs::rename(&beside, old).unwrap();
-    }
-}
-
-/// The serial number that a certificate in use came in the place of, and whether the upstream's.
-fn renewed(hop: &Hop, is_upstream: bool) -> Vec<String> {
-    let [server, client] = hop.servers[0].certificates.in_use();
-    let side = if is_upstream { server } else { client };
-    side.iter().filter_map(|seen| Some(seen.renews.as_ref()?.serial.clone())).collect()
-}
-
-#[test]
-fn a_certificate_that_was_only_replaced_on_disk_is_told() {
-    if !requirement::met("a_certificate_that_was_only_replaced_on_disk_is_told", &["nginx"]) {
-        return;
-    }
-    let scene = Scene::start(|chains| {
-        let mut hop = wanted(chains).swap_remove(0);
-        hop.client = Some(&chains.renewal[1][0]);
-        vec![hop]
-    });
-    let names = ["healthy-0".to_owned()];
-    scene.wait(&names, "the hop to be compliant", compliant);
-    let [old, new] = &scene.chains.renewal[1];
-    replace(old, new);
-    let replaced_at = Instant::now();
-    scene.wait(&names, "the old one to be told", |hop| open(hop) == ["stale_certificate"]);
-    println!("told after {:?}", replaced_at.elapsed());
-    scene.proxy.reload().unwrap();
-    let found = scene.wait(&names, "the new one to be in use", |hop| {
-        compliant(hop) && !renewed(hop, false).is_empty()
-    });
-    assert_eq!(renewed(&found[0], false), slice::from_ref(&old.serial));
-}
-
-#[test]
-fn a_renewal_is_seen_and_violates_nothing() {
-    if !requirement::met("a_renewal_is_seen_and_violates_nothing", &["nginx"]) {
-        return;
-    }
-    let scene = Scene::start(|chains| {
-        let mut hop = wanted(chains).swap_remove(0);
-        (hop.presents, hop.client) = (&chains.renewal[0][0], Some(&chains.renewal[1][0]));
-        vec![hop]
-    });
-    let names = ["healthy-0".to_owned()];
-    scene.wait(&names, "the hop to be compliant", compliant);
-    for [old, new] in &scene.chains.renewal {
-        replace(old, new);
-    }
-    scene.upstream.reload().unwrap();
-    scene.proxy.reload().unwrap();
-    let found = scene.wait(&names, "both to be renewed", |hop| {
-        compliant(hop) && [true, false].iter().all(|side| !renewed(hop, *side).is_empty())
-    });
-    let [[server, _], [client, _]] = &scene.chains.renewal;
-    assert_eq!(renewed(&found[0], true), slice::from_ref(&server.serial));
-    assert_eq!(renewed(&found[0], false), slice::from_ref(&client.serial));
-    assert_eq!(scene.agent.drifts(), Vec::<serde_json::Value>::new());
 }
 
 /// `chain` and `revocation` of the upstream's certificates, by upstream.

@@ -1,0 +1,139 @@
+//! What an OCSP response says that came along with a certificate (RFC 6960).
+
+use std::{ops::Range, sync::Arc};
+
+use der::Decode as _;
+use hopsight_core::tls::certificate::Chain;
+use ring::digest::{self, Algorithm};
+use x509_ocsp::{
+    BasicOcspResponse, CertId, CertStatus, OcspGeneralizedTime, OcspResponse, SingleResponse,
+};
+use x509_parser::{
+    asn1_rs::{Any, BitString, FromDer},
+    certificate::X509Certificate,
+    verify::verify_signature,
+    x509::AlgorithmIdentifier,
+};
+
+use super::{RevocationReason, RevocationWord, Trust, trust::validity};
+
+/// The one kind of response there is.
+const BASIC: &str = "1.3.6.1.5.5.7.48.1.1";
+/// Certificates of responders, and of issuers, that are tried: each takes the checking of a signature.
+const MAX_TRIED: usize = 4;
+/// How long a response counts that does not say when there is to be a newer one, in seconds.
+const UNSAID: i64 = 86_400;
+
+/// What a response says of a certificate. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stapled {
+    /// Revoked or good.
+    pub(super) answer: RevocationWord,
+    /// When it was so.
+    pub(super) as_of: i64,
+    /// When the certificate was revoked.
+    pub(super) revoked_at: Option<i64>,
+    /// At which times it counts.
+    pub(super) stands: Range<i64>,
+}
+
+/// What this response says of the end entity of a chain: it is to be of that certificate, and signed
+/// by its issuer or by whom that lets sign responses. The issuer is one that was sent along or is
+/// trusted, and that signed the certificate.
+pub(super) fn stapled(
+    response: &[u8],
+    chain: &Chain,
+    trusts: &[Arc<Trust>],
+    now: i64,
+) -> Result<Stapled, RevocationReason> {
+    const UNREADABLE: RevocationReason = RevocationReason::NotFollowed;
+    let outer = OcspResponse::from_der(response).map_err(|_| UNREADABLE)?;
+    let bytes = outer.response_bytes.ok_or(RevocationReason::StapleUnknown)?;
+    if bytes.response_type.to_string() != BASIC {
+        return Err(UNREADABLE);
+    }
+    let basic = bytes.response.as_bytes();
+    let read = BasicOcspResponse::from_der(basic).map_err(|_| UNREADABLE)?;
+    let (_, own) = X509Certificate::from_der(&chain.end_entity).map_err(|_| UNREADABLE)?;
+    let sent = chain.issuers.iter().map(|der| &**der);
+    let trusted = trusts.iter().flat_map(|trust| trust.ders());
+    let all = sent.chain(trusted).filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
+    let namesakes = all.filter(|issuer| issuer.subject().as_raw() == own.issuer().as_raw());
+    let mut issuers = namesakes.take(MAX_TRIED);
+    let issuer = issuers.find(|issuer| own.verify_signature(Some(issuer.public_key())).is_ok());
+    let issuer = issuer.ok_or(RevocationReason::NotFollowed)?;
+    let is_own = |single: &&SingleResponse| is_of(&single.cert_id, &own, &issuer);
+    let single = read.tbs_response_data.responses.iter().find(is_own);
+    let single = single.ok_or(RevocationReason::StapleOfAnother)?;
+    if !is_signed(basic, &issuer, now) {
+        return Err(RevocationReason::StapleNotSigned);
+    }
+    let as_of = seconds(single.this_update);
+    let next = single.next_update.map_or(as_of.saturating_add(UNSAID), seconds);
+    let (answer, revoked_at) = match single.cert_status {
+        // It stays so, whatever becomes of the response.
+        CertStatus::Revoked(info) => (RevocationWord::Revoked, Some(seconds(info.revocation_time))),
+        _ if !(as_of..next).contains(&now) => return Err(RevocationReason::StapleNotInForce),
+        CertStatus::Good(_) => (RevocationWord::Good, None),
+        CertStatus::Unknown(_) => return Err(RevocationReason::StapleUnknown),
+    };
+    Ok(Stapled { answer, as_of, revoked_at, stands: as_of..next })
+}
+
+fn seconds(time: OcspGeneralizedTime) -> i64 {
+    i64::try_from(time.0.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Whether a response is about this certificate of this issuer.
+fn is_of(id: &CertId, own: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
+    let algorithm: &Algorithm = match id.hash_algorithm.oid.to_string().as_str() {
+        "1.3.14.3.2.26" => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        "2.16.840.1.101.3.4.2.1" => &digest::SHA256,
+        "2.16.840.1.101.3.4.2.2" => &digest::SHA384,
+        "2.16.840.1.101.3.4.2.3" => &digest::SHA512,
+        _ => return false,
+    };
+    let is_hash = |hash: &[u8], of: &[u8]| digest::digest(algorithm, of).as_ref() == hash;
+    id.serial_number.as_bytes() == own.raw_serial()
+        && is_hash(id.issuer_name_hash.as_bytes(), issuer.subject().as_raw())
+        && is_hash(id.issuer_key_hash.as_bytes(), &issuer.public_key().subject_public_key.data)
+}
+
+/// Whether the issuer signed it, or somebody with a certificate of the issuer's for that.
+fn is_signed(basic: &[u8], issuer: &X509Certificate<'_>, now: i64) -> bool {
+    signed(basic, issuer, now).unwrap_or(false)
+}
+
+fn signed(basic: &[u8], issuer: &X509Certificate<'_>, now: i64) -> Option<bool> {
+    let (_, whole) = Any::from_der(basic).ok()?;
+    let (rest, _) = Any::from_der(whole.data).ok()?;
+    let content = whole.data.get(..whole.data.len() - rest.len())?;
+    let (rest, algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
+    let (rest, signature) = BitString::from_der(rest).ok()?;
+    let is_by = |signer: &X509Certificate<'_>| {
+        verify_signature(signer.public_key(), &algorithm, &signature, content).is_ok()
+    };
+    if is_by(issuer) {
+        return Some(true);
+    }
+    // [0] EXPLICIT SEQUENCE OF Certificate
+    let (_, tagged) = Any::from_der(rest).ok()?;
+    let (_, mut list) = Any::from_der(tagged.data).ok()?;
+    for _ in 0..MAX_TRIED {
+        let (rest, delegate) = X509Certificate::from_der(list.data).ok()?;
+        if may_respond(&delegate, issuer, now) && is_by(&delegate) {
+            return Some(true);
+        }
+        list.data = rest;
+    }
+    Some(false)
+}
+
+/// Whether the issuer lets it sign responses (RFC 6960 section 4.2.2.2).
+fn may_respond(delegate: &X509Certificate<'_>, issuer: &X509Certificate<'_>, now: i64) -> bool {
+    let usage = delegate.extended_key_usage().ok().flatten();
+    usage.is_some_and(|usage| usage.value.ocsp_signing)
+        && validity(delegate).contains(&now)
+        && delegate.issuer().as_raw() == issuer.subject().as_raw()
+        && delegate.verify_signature(Some(issuer.public_key())).is_ok()
+}

@@ -1,0 +1,123 @@
+//! OCSP responses that come along with certificates, made and served by OpenSSL.
+
+use std::{fs, path::Path, process::Stdio, time::Duration};
+
+use hopsight_posture::hops::hop::Hop;
+use hopsight_tests::{
+    agent::{Agent, VERDICT},
+    cgroup::Cgroup,
+    loopback::Loopback,
+    nginx::utf8,
+    place::Place,
+    process::{Daemon, run},
+    requirement,
+    wait::wait_until,
+};
+
+use super::{compliant, open};
+
+/// How long one connection may take.
+const CONNECTION: Duration = Duration::from_secs(20);
+
+/// Runs `openssl` in a folder, with words that are parted by spaces.
+fn openssl(folder: &Path, words: &str) {
+    let shell = format!("cd {} && exec openssl {words}", utf8(folder).unwrap());
+    run("sh", ["-c", &shell]).unwrap();
+}
+
+/// A CA, a certificate for each of these numbers, and what the CA says of it.
+fn certificates(folder: &Path, all: &[(u8, &str)]) {
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(folder, &format!("req -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem {key}"));
+    for (serial, status) in all {
+        let subject = format!("/CN=server-{serial}");
+        openssl(
+            folder,
+            &format!("req -subj {subject} -keyout {serial}.key -out {serial}.csr {key}"),
+        );
+        let signed = format!("-CA ca.pem -CAkey ca.key -set_serial {serial} -days 2");
+        openssl(folder, &format!("x509 -req -in {serial}.csr -out {serial}.pem {signed}"));
+        let line = format!("{status}\t{serial:02X}\tunknown\t{subject}\n");
+        fs::write(folder.join("index"), line).unwrap();
+        let asked = format!("-issuer ca.pem -cert {serial}.pem -reqout {serial}.ask");
+        openssl(folder, &format!("ocsp {asked}"));
+        let answer = format!("-reqin {serial}.ask -respout {serial}.ocsp -ndays 1");
+        let by = "-index index -CA ca.pem -rsigner ca.pem -rkey ca.key";
+        openssl(folder, &format!("ocsp {by} {answer}"));
+    }
+}
+
+/// What is said of the upstream's certificate: whether it is revoked, by what, and why not known.
+fn revocation(hop: &Hop) -> Option<String> {
+    let [server, _] = hop.servers.first()?.certificates.in_use();
+    let said = server.first()?.revocation.as_ref()?;
+    let by = said.by.map_or("nothing", |by| by.as_str());
+    let reason = said.reason.map_or("", |reason| reason.as_str());
+    Some(format!("{} by {by} {reason}", said.answer).trim_end().to_owned())
+}
+
+#[test]
+fn staples_are_read_and_held_to_their_signatures() {
+    if !requirement::met("staples_are_read_and_held_to_their_signatures", &["openssl"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (good, revoked) = ("V\t350101000000Z\t", "R\t350101000000Z\t250101000000Z");
+    certificates(dir.path(), &[(1, good), (2, revoked), (3, good), (4, good), (5, good)]);
+    let policy = dir.path().join("policy.toml");
+    let text = "[[policies]]\nrequire = \"tls\"\nverify_upstream = \"never\"\nmust_not_be_revoked = true\n";
+    fs::write(&policy, text).unwrap();
+    let cgroup = Cgroup::create().unwrap();
+    let own = ["--proxy", "openssl", "--policy", utf8(&policy).unwrap()];
+    let options = [cgroup.options().unwrap().as_slice(), &own].concat();
+    let block = Loopback::reserve().unwrap();
+    let agent = Agent::start(&dir.path().join("agent"), block.socket(1, 9464), &options).unwrap();
+    for (host, (certificate, response, version, expected)) in (10..).zip([
+        (1, "1", "-tls1_2", "good by staple"),
+        (1, "1", "-tls1_3", "good by staple"),
+        (2, "2", "-tls1_2", "revoked by staple"),
+        (3, "1", "-tls1_2", "unknown by nothing staple_of_another"),
+        (4, "", "-tls1_2", "nothing"),
+        (5, "5", "-tls1_3", "good by staple"),
+    ]) {
+        let name = format!("certificate {certificate}, response {response:?}, {version}");
+        let address = block.socket(host, 8443);
+        let path = |end: &str| dir.path().join(end);
+        let mut words = format!(
+            "s_server {version} -www -accept {address} -cert {certificate}.pem -key {certificate}.key \
+             -cert_chain ca.pem"
+        );
+        if !response.is_empty() {
+            words += &format!(" -status_file {response}.ocsp");
+        }
+        let shell = format!("cd {} && exec openssl {words}", utf8(dir.path()).unwrap());
+        let log = path(&format!("{host}.server"));
+        let here = Place::here();
+        let mut server =
+            Daemon::spawn_reading(Stdio::piped(), &here, "sh", ["-c", &shell], &log).unwrap();
+        server.wait_listening(address).unwrap();
+        let connect = address.to_string();
+        let args = ["s_client", version, "-status", "-quiet", "-connect", &connect];
+        let mut hops = Vec::new();
+        wait_until(&name, VERDICT, || {
+            let log = path(&format!("{host}.client"));
+            let place = &cgroup.place();
+            let mut client = Daemon::spawn_reading(Stdio::piped(), place, "openssl", args, &log)?;
+            let _ = client.write_input(b"GET / HTTP/1.0\r\n\r\n");
+            client.wait_exit(CONNECTION)?;
+            hops = agent.hops()?.hops;
+            let found = hops.iter().find(|hop| *hop.upstream == *connect);
+            let said = found.and_then(|hop| revocation(hop));
+            // The library is looked into after the first handshake.
+            Ok((said.as_deref().unwrap_or("nothing") == expected && found.is_some()).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{name}: {error:#}: {hops:#?}"));
+        let hop = hops.iter().find(|hop| *hop.upstream == *connect).unwrap();
+        println!("{name}: {expected}");
+        match expected {
+            "good by staple" => assert!(compliant(hop), "{name}: {hop:#?}"),
+            "revoked by staple" => assert_eq!(open(hop), ["certificate_revoked"], "{name}"),
+            _ => assert_eq!((compliant(hop), open(hop)), (false, vec![]), "{name}"),
+        }
+    }
+}
