@@ -190,11 +190,8 @@ impl LiveSource {
         let probes = options
             .library
             .then(|| LibraryProbes::load(&mut ebpf, options.library_sampling, options.rustls));
-        let noted = Noted {
-            executed: loader::take_map(&mut ebpf, "EXECUTED")?,
-            openers: loader::take_map(&mut ebpf, "OPENERS")?,
-        };
-        let beginnings = follows.then(|| Beginnings::from_now(noted));
+        let beginnings =
+            follows.then(|| Noted::take(&mut ebpf).map(Beginnings::from_now)).transpose()?;
         let stats = StatsHandle::new(
             Arc::clone(&received),
             loader::take_map(&mut ebpf, "LOST")?,

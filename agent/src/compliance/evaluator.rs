@@ -34,10 +34,7 @@ use super::{
     wall_clock::WallClock,
 };
 use crate::compliance::state_file::StateFile;
-use hopsight_core::{
-    model::{ClientAuth, Security},
-    report::ConnectionReport,
-};
+use hopsight_core::{model::Security, report::ConnectionReport};
 use hopsight_export::{Exporter, metrics::drift::DriftBoard};
 use hopsight_identity::onward::OnwardFinder;
 use hopsight_posture::{
@@ -229,10 +226,7 @@ impl Evaluator {
         seen.on_disk = on_disk;
         seen.claims = &claims;
         found.fill(&mut seen);
-        if seen.verdict.client_auth == ClientAuth::Presented {
-            // Where the handshake was hidden, what is configured is what was presented.
-            seen.client_certificate = seen.client_certificate.or(seen.configured_certificate);
-        }
+        seen.take_configured_certificate();
         let PolicyDocument { policies, exemptions } = self.policies.in_force();
         let hop = seen.subject();
         let policy = policies.find(&hop);

@@ -116,7 +116,9 @@ mod tests {
             submitted.report.connection = ConnectionId(number);
             submitted
         };
-        [1, 2, 1].into_iter().for_each(|number| waiting.push(numbered(number), nginx));
+        for number in [1, 2, 1] {
+            waiting.push(numbered(number), nginx);
+        }
         waiting.supersede(ConnectionId(1));
         assert_eq!(waiting.of[&nginx], 1);
         let left: Vec<_> = waiting.take().iter().map(|one| one.report.connection).collect();

@@ -129,11 +129,11 @@ fn cosign_verifies_a_statement() {
     let other = directory.path().join("other");
     fs::create_dir(&other).unwrap();
     let [other_statement, other_public, _] = attested(&other);
-    let text = fs::read_to_string(&statement).unwrap();
+    let whole = fs::read_to_string(&statement).unwrap();
     let changed = directory.path().join("changed.dsse.json");
-    fs::write(&changed, text.replacen("\"payload\":\"ey", "\"payload\":\"eY", 1)).unwrap();
+    fs::write(&changed, whole.replacen("\"payload\":\"ey", "\"payload\":\"eY", 1)).unwrap();
     let changed = changed.to_str().unwrap();
-    assert_ne!(fs::read_to_string(changed).unwrap(), text);
+    assert_ne!(fs::read_to_string(changed).unwrap(), whole);
     let refused = [
         ("another key", statement.as_str(), other_public.as_str(), answer.as_str()),
         ("another's statement", &other_statement, &public, &answer),

@@ -39,8 +39,10 @@ pub fn forget_connections(ebpf: &mut Ebpf) {
     let forget = known.and_then(|map| {
         let mut map = aya::maps::HashMap::<_, [u64; 2], [u64; 2]>::try_from(map)?;
         let known: Vec<_> = map.keys().filter_map(Result::ok).collect();
-        // The kernel may have made room of one meanwhile.
-        known.iter().for_each(|object| drop(map.remove(object)));
+        for object in known {
+            // The kernel may have made room of it meanwhile.
+            let _ = map.remove(&object);
+        }
         Ok(())
     });
     if let Err(error) = forget {

@@ -206,7 +206,7 @@ impl LibraryProbes {
     /// unless it is the system's own user: its hits cost itself.
     fn keep_below_ceiling(&mut self, ebpf: &mut Ebpf) {
         let files = self.files.values_mut();
-        if files.fold(false, |any, file| file.put_back_after(TAKEN_OUT_FOR) || any) {
+        if files.filter_map(|file| file.put_back_after(TAKEN_OUT_FOR).then_some(())).count() > 0 {
             attach::forget_connections(ebpf);
         }
         for Misfiring { pid, part, misfires } in self.ceiling.exceeded() {

@@ -8,9 +8,14 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{HashMap as BpfHashMap, MapData};
+use aya::{
+    Ebpf,
+    maps::{HashMap as BpfHashMap, MapData},
+};
 use hopsight_core::model::{Descent, Timestamp};
 use hopsight_system::process::Stat;
+
+use crate::loader;
 
 /// Most parents that are followed.
 const MAX_PARENTS: usize = 16;
@@ -34,10 +39,19 @@ pub(super) trait Lives {
 
 /// [`Lives`] as the programs of the kernel note them.
 pub(super) struct Noted {
-    /// Map `EXECUTED`.
-    pub(super) executed: BpfHashMap<MapData, u32, u64>,
-    /// Map `OPENERS`.
-    pub(super) openers: BpfHashMap<MapData, u32, u64>,
+    executed: BpfHashMap<MapData, u32, u64>,
+    openers: BpfHashMap<MapData, u32, u64>,
+}
+
+impl Noted {
+    /// Takes their maps, which nobody else wants.
+    ///
+    /// # Errors
+    /// When they are not there.
+    pub(super) fn take(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        let executed = loader::take_map(ebpf, "EXECUTED")?;
+        Ok(Self { executed, openers: loader::take_map(ebpf, "OPENERS")? })
+    }
 }
 
 impl Lives for Noted {
@@ -95,7 +109,9 @@ impl Openers {
     pub(super) fn forget_ended(&mut self, lives: &impl Lives, now: Timestamp) {
         let ended = |pid: &&u32| lives.ended_at(**pid).is_some();
         let ended: Vec<u32> = self.known.keys().filter(ended).copied().collect();
-        ended.into_iter().for_each(|pid| self.forget(pid, lives, now));
+        for pid in ended {
+            self.forget(pid, lives, now);
+        }
     }
 
     /// Forgets all of them.

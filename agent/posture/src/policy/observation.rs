@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hopsight_core::{
+    model::ClientAuth,
     report::{CarriedFrom, ConnectionReport, Verdict},
     tls::{
         certificate_facts::CertificateFacts, cryptography::CryptographyFacts, hello::TlsVersion,
@@ -97,6 +98,13 @@ pub struct Observation<'a> {
 }
 
 impl<'a> Observation<'a> {
+    /// Where the handshake was hidden, the certificate that is configured is the one that was presented.
+    pub fn take_configured_certificate(&mut self) {
+        if self.verdict.client_auth == ClientAuth::Presented {
+            self.client_certificate = self.client_certificate.or(self.configured_certificate);
+        }
+    }
+
     /// The observation a report makes, without what the configuration says. `at` is its
     /// `opened_at` on the wall clock.
     #[must_use]

@@ -43,15 +43,14 @@ impl Evaluator {
             Asked::Unnamed(whose) => (None, Some(whose)),
             Asked::Gone => (None, None),
         };
-        match waits_as.filter(|whose| self.waiting.has_room(*whose)) {
-            Some(whose) => self.waiting.push(submitted, whose),
-            None => {
-                // A process that is gone is not waited for, unlike by what was said while it ran.
-                if submitted.report.is_final {
-                    self.waiting.supersede(submitted.report.connection);
-                }
-                self.go_on(&submitted, proxy, onward);
+        if let Some(whose) = waits_as.filter(|whose| self.waiting.has_room(*whose)) {
+            self.waiting.push(submitted, whose);
+        } else {
+            // A process that is gone is not waited for, unlike by what was said while it ran.
+            if submitted.report.is_final {
+                self.waiting.supersede(submitted.report.connection);
             }
+            self.go_on(&submitted, proxy, onward);
         }
     }
 
