@@ -205,8 +205,11 @@ impl LibraryProbes {
     /// Takes out what is hit for nothing. Whoever shares a file with others does not speak for them,
     /// unless it is the system's own user: its hits cost itself.
     fn keep_below_ceiling(&mut self, ebpf: &mut Ebpf) {
-        let files = self.files.values_mut();
-        if files.filter_map(|file| file.put_back_after(TAKEN_OUT_FOR).then_some(())).count() > 0 {
+        let mut any_is_back = false;
+        for file in self.files.values_mut() {
+            any_is_back |= file.put_back_after(TAKEN_OUT_FOR);
+        }
+        if any_is_back {
             attach::forget_connections(ebpf);
         }
         for Misfiring { pid, part, misfires } in self.ceiling.exceeded() {
