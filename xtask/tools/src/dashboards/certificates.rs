@@ -7,6 +7,17 @@ use serde_json::json;
 
 use super::grafana::{Panel, Query, select};
 
+/// The columns of a table of certificates, with the label of each.
+const COLUMNS: [(&str, &str); 7] = [
+    ("Value", "left"),
+    ("side", "side"),
+    ("proxy", "proxy"),
+    ("upstream", "upstream"),
+    ("instance", "agent"),
+    ("namespace", "namespace"),
+    ("cluster", "cluster"),
+];
+
 /// What ends first.
 pub fn certificates() -> Vec<Panel> {
     vec![lifetimes(), ends()]
@@ -24,15 +35,7 @@ fn lifetimes() -> Panel {
             "sort(min by (cluster, namespace, instance, proxy, upstream, side) \
              (({end} - time()) / ({end} - {begin})))"
         )),
-        &[
-            ("Value", "left"),
-            ("side", "side"),
-            ("proxy", "proxy"),
-            ("upstream", "upstream"),
-            ("instance", "agent"),
-            ("namespace", "namespace"),
-            ("cluster", "cluster"),
-        ],
+        &COLUMNS,
     );
     panel.overrides.push(json!({
         "matcher": { "id": "byName", "options": "left" },
@@ -93,15 +96,7 @@ fn ends() -> Panel {
         "Time left of the certificate last seen on each side; client is the proxy.",
         "s",
         Query::table(left),
-        &[
-            ("Value", "left"),
-            ("side", "side"),
-            ("proxy", "proxy"),
-            ("upstream", "upstream"),
-            ("instance", "agent"),
-            ("namespace", "namespace"),
-            ("cluster", "cluster"),
-        ],
+        &COLUMNS,
     );
     panel.overrides.push(json!({
         "matcher": { "id": "byName", "options": "left" },
