@@ -7,13 +7,11 @@ use anyhow::Context as _;
 use crate::{
     apt,
     command::{installed, output},
-    suite::KEYRING,
+    suite::{KEYRING, MIRROR},
 };
 
 /// Where the suite is added that has Suricata.
 const LIST: &str = "/etc/apt/sources.list.d/hopsight-backports.list";
-/// Where Debian has it if the machine's own sources do not say.
-const ARCHIVE: &str = "http://deb.debian.org/debian/";
 /// The first release whose events name certificates of clients.
 const OLDEST: u32 = 7;
 
@@ -63,7 +61,7 @@ fn install() -> anyhow::Result<()> {
     anyhow::ensure!(Path::new(KEYRING).exists(), "{KEYRING} is missing (debian-archive-keyring)");
     let which = format!("Codename: {codename}");
     let uris = output("apt-get", &["indextargets", "--format", "$(REPO_URI)", &which]);
-    let archive = uris.as_deref().and_then(|uris| uris.lines().next()).unwrap_or(ARCHIVE);
+    let archive = uris.as_deref().and_then(|uris| uris.lines().next()).unwrap_or(MIRROR);
     println!("  adding {suite} to apt's sources ({LIST})");
     fs::write(LIST, format!("deb [signed-by={KEYRING}] {archive} {suite} main\n"))
         .with_context(|| format!("write {LIST} (this takes root)"))?;

@@ -12,7 +12,8 @@ use crate::command::{output_of, run};
 
 /// What Debian signs its archive with (`debian-archive-keyring`).
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const MIRROR: &str = "http://deb.debian.org/debian";
+/// Where Debian has its archive.
+pub const MIRROR: &str = "http://deb.debian.org/debian";
 
 /// One suite of Debian's archive, with sources, lists and state of its own: the machine's apt stays as
 /// it is.
