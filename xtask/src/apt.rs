@@ -25,6 +25,16 @@ pub fn install_from(suite: &str, packages: &[&str]) -> anyhow::Result<()> {
     install_with(&["-t", suite], packages)
 }
 
+/// Installs the packages that bring what is missing of these programs.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_missing(programs: &[(&str, &str)]) -> anyhow::Result<()> {
+    let missing = programs.iter().filter(|(program, _)| !installed(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
 /// Learns what there is.
 ///
 /// # Errors

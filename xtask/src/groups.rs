@@ -1,12 +1,7 @@
 //! `cargo xtask groups`: the live test of what is said of key exchange and signatures, with every
 //! client stack, also those that set-up does not install.
 
-use crate::{
-    apt,
-    cargo::cargo,
-    command::{self, installed},
-    ordinary, setup, wheel,
-};
+use crate::{apt, cargo::cargo, command, ordinary, setup, wheel};
 
 /// Programs that only this task wants, and the Debian packages that bring them.
 const PACKAGES: [(&str, &str); 4] = [
@@ -22,11 +17,7 @@ const PACKAGES: [(&str, &str); 4] = [
 /// When it fails, or cannot be built. What cannot be installed is left out, and said.
 pub fn run() -> anyhow::Result<()> {
     setup::run(setup::Args::default())?;
-    let missing = PACKAGES.iter().filter(|(program, _)| !installed(program));
-    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        apt::install(&missing)?;
-    }
+    apt::install_missing(&PACKAGES)?;
     // Of all packages, for the dependencies' features are then those of `cargo test`.
     let mut tests = cargo(&["test", "-q", "--test", "live", "--", "groups::", "--nocapture"]);
     wheel::announce(&mut tests);

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::{
     apt, bench, cache,
     cargo::{built, cargo},
-    command::{self, installed, run},
+    command::{self, run},
     setup, wheel,
 };
 
@@ -41,11 +41,7 @@ pub struct Args {
 pub fn run_task(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
     setup::run(setup::Args::default())?;
-    let missing = PACKAGES.iter().filter(|(program, _)| !installed(program));
-    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        apt::install(&missing)?;
-    }
+    apt::install_missing(&PACKAGES)?;
     println!("build");
     command::run(&mut cargo(&["build", "--package", "hopsight-tests", "--bins"]))?;
     println!("set up and built in {:.1} s", start.elapsed().as_secs_f64());
