@@ -2,6 +2,7 @@
 //! the machine, so that counts are exact and tests may run side by side.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     process,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use rustix::io::Errno;
 
 use crate::place::Place;
 
@@ -88,15 +90,21 @@ impl Cgroup {
         Place::behind(["sh".into(), "-c".into(), join.into(), self.path.clone().into()], true)
     }
 
-    /// Moves a process and its descendants here. One that forks meanwhile may leave a child behind:
-    /// see [`Cgroup::place`].
+    /// Moves a process and its descendants here, also those that it starts meanwhile.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn adopt(&self, pid: u32) -> anyhow::Result<()> {
-        for pid in family(pid) {
-            fs::write(self.path.join("cgroup.procs"), pid.to_string())
-                .with_context(|| format!("move process {pid} to {}", self.path.display()))?;
+        let mut moved = HashSet::new();
+        // Whoever is here has children here; those from before are in the next listing.
+        while let Some(pid) = family(pid).into_iter().find(|pid| !moved.contains(pid)) {
+            match fs::write(self.path.join("cgroup.procs"), pid.to_string()) {
+                // A descendant that has ended.
+                Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
+                result => result
+                    .with_context(|| format!("move process {pid} to {}", self.path.display()))?,
+            }
+            moved.insert(pid);
         }
         Ok(())
     }

@@ -172,7 +172,9 @@ fn only_what_is_in_the_cgroup_is_looked_into() {
         let statuses = source.library_statuses().read();
         statuses.iter().any(|status| hop.proxy().pids().contains(&status.pid))
     };
-    assert!(is_known(&source, &inside) && !is_known(&source, &outside));
+    let pid = inside.proxy().0.id();
+    wait_evidence(&mut source, pid, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
+    assert!(!is_known(&source, &outside));
     // It comes here, and so does another one.
     elsewhere.empty();
     let here = Cgroup::of_this_process().unwrap();
