@@ -66,7 +66,7 @@ impl<'a> ChangeLine<'a, Renewal> {
                 format!("with {:.1} of {:.1} days left", left / DAY, renews.lifetime_seconds / DAY)
             }
         };
-        let detail = format!("the {whose} renewed \"{}\" {left}", certificate.subject);
+        let detail = format!("the {whose} renewed \"{}\" {left}", certificate.identity());
         Self { time: time::rfc3339(now), event: "certificate_renewed", detail, change }
     }
 }

@@ -1,6 +1,6 @@
 //! What is said of one certificate.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,17 @@ impl CertificateFacts {
             scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SPIFFE))
         };
         self.sans.iter().find(is_one).and_then(|san| san.get("URI:".len()..))
+    }
+
+    /// What tells whose it is when it is renewed: its SPIFFE ID, its subject where it has none, and its
+    /// alternative names where it has neither.
+    #[must_use]
+    pub fn identity(&self) -> Cow<'_, str> {
+        match self.spiffe_id() {
+            Some(id) => id.into(),
+            None if self.subject.is_empty() => self.sans.join(", ").into(),
+            None => self.subject.as_str().into(),
+        }
     }
 
     /// The share of its lifetime that is left at `now` (seconds since the Unix epoch), from 1 to less

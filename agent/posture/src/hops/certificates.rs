@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use hopsight_core::{
-    model::{Evidence, Timestamp},
+    model::{Evidence, Outcome, Timestamp},
     report::ConnectionReport,
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts},
@@ -22,9 +22,8 @@ use crate::policy::certificate::{ChainWord, Revocation};
 /// one that ends last is forgotten.
 const MAX_CERTIFICATES: usize = 8;
 
-/// A certificate that was not seen for this long is replaced by a newer one of the same subject
-/// and kind of key: it was renewed. While both are seen both are in use. One of another kind of key
-/// may be for other clients, and replaces nothing.
+/// A certificate that was not seen for this long is replaced by a newer one of the same identity that
+/// was accepted: it was renewed. While both are seen both are in use.
 const RENEWED_AFTER: Duration = Duration::from_mins(5);
 
 /// The certificate that another came in the place of.
@@ -54,6 +53,9 @@ pub struct CertificateInUse {
     /// Finished connections in whose handshake it was sent.
     #[serde(default)]
     pub connections: u64,
+    /// A handshake in which it was sent was completed.
+    #[serde(default)]
+    pub accepted: bool,
     /// When the first of them was reported.
     #[serde(default)]
     pub first_seen: f64,
@@ -64,7 +66,7 @@ pub struct CertificateInUse {
     /// proxy's by what the upstream names in its request; absent where nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainWord>,
-    /// The one that it was seen to come in the place of, of the same subject and kind of key.
+    /// The one that it was seen to come in the place of, of the same identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renews: Option<Box<Renewed>>,
     /// Whether it is revoked, as it was last told; absent where nobody has looked.
@@ -82,6 +84,7 @@ impl CertificateInUse {
     }
 
     fn seen(&mut self, report: &ConnectionReport, found: &Found, now: Moment) {
+        self.accepted |= is_accepted(report);
         self.connections += u64::from(report.is_final);
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
@@ -99,12 +102,36 @@ impl CertificateInUse {
 
     /// Whether it stands in the other's place by now.
     fn renews(&self, other: &Self) -> bool {
-        self.facts.subject == other.facts.subject
-            && self.facts.public_key == other.facts.public_key
+        self.accepted
+            && is_for_the_same(&self.facts, &other.facts, self.chain)
             && self.facts.not_before >= other.facts.not_before
             && self.facts != other.facts
             && self.heard > other.heard
     }
+}
+
+fn is_accepted(report: &ConnectionReport) -> bool {
+    report.verdict.outcome == Outcome::Established
+}
+
+/// Whether one certificate, whose chain leads there, is for what the other is for. Who wears the names
+/// of another is told from it by the issuer, unless it leads to what is trusted all the same. One of
+/// another kind of key may be for other clients.
+fn is_for_the_same(
+    one: &CertificateFacts,
+    other: &CertificateFacts,
+    chain: Option<ChainWord>,
+) -> bool {
+    let sorted = |facts: &CertificateFacts| {
+        let mut sans = facts.sans.clone();
+        sans.sort();
+        sans
+    };
+    one.subject == other.subject
+        && !one.identity().is_empty()
+        && one.public_key == other.public_key
+        && (one.issuer == other.issuer || chain == Some(ChainWord::Trusted))
+        && sorted(one) == sorted(other)
 }
 
 /// What a certificate of this connection was seen by.
@@ -258,11 +285,14 @@ impl Certificates {
 
 /// The one of these that a new certificate stands in the place of by now.
 #[expect(clippy::cast_precision_loss, reason = "seconds of a few thousand years are exact")]
-fn renewed(all: &[CertificateInUse], new: &CertificateFacts, now: Moment) -> Option<Renewed> {
+fn renewed(
+    all: &[CertificateInUse],
+    new: &CertificateFacts,
+    chain: Option<ChainWord>,
+    now: Moment,
+) -> Option<Renewed> {
     let is_older = |old: &&CertificateInUse| {
-        old.facts.subject == new.subject
-            && old.facts.public_key == new.public_key
-            && old.facts.not_before < new.not_before
+        is_for_the_same(new, &old.facts, chain) && old.facts.not_before < new.not_before
     };
     let newest = all.iter().filter(is_older).max_by_key(|old| old.facts.not_before)?;
     Some(Renewed {
@@ -291,21 +321,33 @@ impl Side {
             return None;
         };
         let all = &mut self.seen;
-        if let Some(known) = all.iter_mut().find(|seen| seen.facts == *facts) {
+        let at = |all: &[CertificateInUse], facts: &Arc<CertificateFacts>| {
+            all.iter().position(|seen| seen.facts == *facts)
+        };
+        let (facts, known) = match at(all, facts) {
+            Some(known) => (facts.clone(), Some(known)),
+            None => {
+                let facts = bounded(facts);
+                let known = at(all, &facts);
+                (facts, known)
+            }
+        };
+        let was_accepted = known.is_some_and(|at| all[at].accepted);
+        let renews = (is_accepted(report) && !was_accepted)
+            .then(|| renewed(all, &facts, found.chain, now))
+            .flatten();
+        if let Some(known) = known.map(|at| &mut all[at]) {
             known.seen(report, &found, now);
-            return None;
+            let renews = renews?;
+            known.renews = Some(renews.clone().into());
+            return Some((facts, renews));
         }
-        let facts = bounded(facts);
-        if let Some(known) = all.iter_mut().find(|seen| seen.facts == facts) {
-            known.seen(report, &found, now);
-            return None;
-        }
-        let renews = renewed(all, &facts, now);
         all.push(CertificateInUse {
             renews: renews.clone().map(Box::new),
             facts: facts.clone(),
             evidence: evidence(report),
             connections: report.is_final.into(),
+            accepted: is_accepted(report),
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
             chain: found.chain,
@@ -345,27 +387,69 @@ mod tests {
     use hopsight_core::model::Security;
 
     use super::*;
-    use crate::hops::testing::{at, certificate, report};
+    use crate::hops::testing::{at, certificate, rejected, report};
 
     #[test]
     fn a_renewal_is_noted_with_what_was_left() {
-        let presents = |name: &str, not_before, not_after| {
-            let facts = CertificateFacts {
-                not_before,
-                serial: not_before.to_string(),
-                ..certificate(name, not_after)
-            };
-            ConnectionReport { server_certificate: Some(facts.into()), ..report(1, Security::Tls) }
+        let named = |name: &str, not_before: i64, not_after| CertificateFacts {
+            not_before,
+            serial: not_before.to_string(),
+            ..certificate(name, not_after)
         };
+        let with = |change: fn(&mut CertificateFacts), mut facts: CertificateFacts| {
+            change(&mut facts);
+            facts
+        };
+        let issued_elsewhere = |facts: &mut CertificateFacts| facts.issuer = "CN=Other".into();
+        let of_nobody = |facts: &mut CertificateFacts| {
+            facts.subject.clear();
+            facts.sans.clear();
+        };
+        let (trusted, not_trusted) = (Some(ChainWord::Trusted), Some(ChainWord::OtherCa));
         let mut certificates = Certificates::default();
-        for (name, report, now, expected) in [
-            ("the first", presents("a", 100, 1_000), 200.0, None),
-            ("another subject", presents("b", 150, 1_000), 210.0, None),
-            ("a newer one", presents("a", 300, 2_000), 400.0, Some(("100", 600.0))),
-            ("after the end", presents("a", 400, 3_000), 2_001.0, Some(("300", -1.0))),
-            ("the first again", presents("a", 100, 1_000), 2_002.0, None),
+        for (name, facts, chain, is_refused, now, expected) in [
+            ("the first", named("a", 100, 1_000), None, false, 200, None),
+            ("another subject", named("b", 150, 1_000), None, false, 210, None),
+            ("a newer one", named("a", 300, 2_000), None, false, 400, Some(("100", 600.0))),
+            ("one that is refused", named("a", 400, 3_000), None, true, 2_000, None),
+            ("accepted later", named("a", 400, 3_000), None, false, 2_001, Some(("300", -1.0))),
+            ("the first again", named("a", 100, 1_000), None, false, 2_002, None),
+            (
+                "with other names",
+                with(|facts| facts.sans = vec!["DNS:c".into()], named("a", 500, 3_000)),
+                None,
+                false,
+                2_003,
+                None,
+            ),
+            (
+                "of another CA",
+                with(issued_elsewhere, named("a", 501, 3_000)),
+                not_trusted,
+                false,
+                2_004,
+                None,
+            ),
+            (
+                "of another that is trusted",
+                with(issued_elsewhere, named("a", 502, 3_000)),
+                trusted,
+                false,
+                2_005,
+                Some(("501", 995.0)),
+            ),
+            ("of nobody", with(of_nobody, named("a", 100, 4_000)), None, false, 2_006, None),
+            ("of nobody else", with(of_nobody, named("a", 200, 4_000)), None, false, 2_007, None),
         ] {
-            let [told, _] = certificates.record(&report, &Evaluation::default(), at(now));
+            let mut report = ConnectionReport {
+                server_certificate: Some(facts.into()),
+                ..report(1, Security::Tls)
+            };
+            if is_refused {
+                report = rejected(report);
+            }
+            let evaluation = Evaluation { chain, ..Evaluation::default() };
+            let [told, _] = certificates.record(&report, &evaluation, at(f64::from(now)));
             let [server, _] = certificates.in_use();
             let facts = report.server_certificate.as_ref();
             let seen = server.iter().find(|seen| Some(&seen.facts) == facts).unwrap();
