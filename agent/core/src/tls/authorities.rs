@@ -60,12 +60,13 @@ impl Authorities {
                 authorities.is_whole = false;
                 break;
             }
+            authorities.is_whole &= parsed(name).is_some();
             authorities.names.push(name.into());
         }
         Some(authorities)
     }
 
-    /// Whether all that were named are kept.
+    /// Whether all that were named are kept and can be read.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.is_whole
@@ -80,11 +81,13 @@ impl Authorities {
     /// Their names as [`CertificateFacts`](super::certificate_facts::CertificateFacts) have them,
     /// without those that are none.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        self.names.iter().filter_map(|der| {
-            let (rest, name) = X509Name::from_der(der).ok()?;
-            rest.is_empty().then(|| distinguished_name(&name))
-        })
+        self.names.iter().filter_map(|der| parsed(der)).map(|name| distinguished_name(&name))
     }
+}
+
+fn parsed(der: &[u8]) -> Option<X509Name<'_>> {
+    let (rest, name) = X509Name::from_der(der).ok()?;
+    rest.is_empty().then_some(name)
 }
 
 #[cfg(test)]
@@ -123,6 +126,8 @@ mod tests {
             ("cut", tls12, &clear[..clear.len() - 1].to_vec(), None),
         ] {
             let read = Authorities::of_request(version, body);
+            let is_whole = read.as_ref().is_some_and(|read| read.is_whole());
+            assert_eq!(is_whole, !matches!(name, "no name" | "cut"), "{name}");
             let names = read.map(|read| read.names().collect::<Vec<_>>());
             let expected = expected.map(|all| all.iter().map(ToString::to_string).collect());
             assert_eq!(names, expected, "{name}");

@@ -136,8 +136,9 @@ impl HandshakeFacts {
                 self.certificate_request = true;
                 let named =
                     self.version().and_then(|version| Authorities::of_request(version, body));
-                if named.is_some() {
-                    self.said.get_or_insert_default().authorities = named;
+                // A later one is not of this handshake (RFC 8446 section 4.6.2).
+                if let Some(named) = named {
+                    self.said.get_or_insert_default().authorities.get_or_insert(named);
                 }
             }
             (Direction::ToClient, handshake_type::SERVER_HELLO_DONE) => {

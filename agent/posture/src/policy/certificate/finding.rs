@@ -11,6 +11,8 @@ vocabulary! {
     ChainWord {
         /// To the CA file of the route, for its name.
         Trusted => "trusted",
+        /// To a CA whose name the upstream has in its request for it; nobody checked that it is that CA.
+        Named => "named",
         /// It ends before one of those CAs: the issuer of its last certificate is neither in it nor
         /// trusted.
         Incomplete => "incomplete",
@@ -37,7 +39,7 @@ impl ChainWord {
     /// Whether it does not lead to what is trusted, of which one can be sure.
     #[must_use]
     pub const fn is_broken(self) -> bool {
-        !matches!(self, Self::Trusted | Self::Unknown)
+        !matches!(self, Self::Trusted | Self::Named | Self::Unknown)
     }
 }
 
