@@ -40,9 +40,7 @@ impl Keys {
     /// was seen lately, if there is one.
     pub fn note(&mut self, facts: &CertificateFacts, at: UnixTime) -> Option<Box<str>> {
         let key = facts.key_sha256?;
-        // A certificate that is renewed has the subject that it had; one without goes by its names.
-        let name =
-            if facts.subject.is_empty() { facts.sans.join(", ") } else { facts.subject.clone() };
+        let name = facts.identity();
         if self.holders.len() >= MAX_IDENTITIES && !self.holders.contains_key(&key) {
             self.holders.clear();
         }
@@ -55,7 +53,7 @@ impl Keys {
                 holders.sort_by_key(|(_, seen)| *seen);
                 holders.remove(0);
             }
-            holders.push((name.clone().into(), at));
+            holders.push((name.as_ref().into(), at));
         }
         holders.iter().find(|(known, _)| **known != *name).map(|(known, _)| known.clone())
     }

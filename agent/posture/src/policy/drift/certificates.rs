@@ -23,7 +23,7 @@ impl Assessor<'_> {
             let seconds = facts.not_after - i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX);
             let detail = format!(
                 "the {whose} certificate \"{}\" {} {} days {}",
-                facts.subject,
+                facts.identity(),
                 if seconds < 0 { "ended" } else { "ends in" },
                 seconds.abs() / 86_400,
                 if seconds < 0 { "ago" } else { "" },
@@ -110,7 +110,7 @@ impl Assessor<'_> {
         if let Some((whose, facts)) = longest {
             let detail = format!(
                 "the {whose} certificate \"{}\" is valid for {} days, {} are allowed",
-                facts.subject,
+                facts.identity(),
                 lifetime(facts) / DAY,
                 most / DAY
             );

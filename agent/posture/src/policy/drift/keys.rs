@@ -19,7 +19,8 @@ impl Assessor<'_> {
                 let detail = format!(
                     "the upstream asks for a certificate of CAs that did not issue the client \
                      certificate \"{}\" (its issuer is \"{}\")",
-                    facts.subject, facts.issuer
+                    facts.identity(),
+                    facts.issuer
                 );
                 violated_by(Some(facts), detail, self.certificate_place())
             }
@@ -53,16 +54,16 @@ impl Assessor<'_> {
         })
     }
 
-    /// The signature of a root is nobody's: it is trusted by itself.
+    /// The signature of a root, which is the last, is nobody's: it is trusted by itself.
     pub(super) fn certificate_signature_not_allowed(&self) -> Answer {
         let allowed = &self.policy.allowed_certificate_signatures;
         self.every_certificate_has(allowed, |facts| {
             let own = (&facts.subject, &facts.issuer, &facts.signature);
             let issuers =
                 facts.issuers.iter().map(|one| (&one.subject, &one.issuer, &one.signature));
-            std::iter::once(own)
-                .chain(issuers)
-                .filter(|(subject, issuer, _)| subject != issuer)
+            let mut all: Vec<_> = std::iter::once(own).chain(issuers).collect();
+            all.pop_if(|(subject, issuer, _)| subject == issuer);
+            all.into_iter()
                 .find(|(.., signed)| !allowed.iter().any(|pattern| glob::matches(pattern, signed)))
                 .map(|(subject, _, signed)| format!("\"{subject}\" is signed with {signed}"))
         })
@@ -104,7 +105,7 @@ impl Assessor<'_> {
             if let (Some(other), Some(facts)) = (other, facts) {
                 let detail = format!(
                     "the {whose} certificate \"{}\" has the key of \"{other}\"",
-                    facts.subject
+                    facts.identity()
                 );
                 return violated_by(Some(facts), detail, place);
             }

@@ -24,7 +24,7 @@ impl Assessor<'_> {
         for (whose, found, facts, place) in sides {
             let (Some(found), Some(facts)) = (found, facts) else { continue };
             if found.answer == RevocationWord::Revoked {
-                let detail = format!("the {whose} certificate \"{}\" is revoked", facts.subject);
+                let detail = format!("the {whose} certificate \"{}\" is revoked", facts.identity());
                 return violated_by(Some(facts), detail, place);
             }
         }
