@@ -12,13 +12,14 @@ use std::{
 use super::lists::ListDirectory;
 use hopsight_core::{
     health::ComponentState,
+    model::{Outcome, ServerVerified},
     report::ConnectionReport,
     tls::{certificate_facts::CertificateFacts, fingerprint::Fingerprint},
 };
 use hopsight_posture::policy::{
     certificate::{
-        ChainFinding, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust, Trusts,
-        by_all_routes, presented, revocation,
+        ChainFinding, ChainWord, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust,
+        Trusts, by_all_routes, presented, revocation,
     },
     identities::{Identities, Keys, Newer},
     intent::{Route, UpstreamIntent},
@@ -77,8 +78,8 @@ pub(super) struct Against<'a> {
 pub(super) struct Chains {
     /// By CAs and names.
     verified: Memory<(Fingerprint, Box<[String]>), ChainFinding>,
-    /// By purpose, CAs and lists.
-    revocations: Memory<(Purpose, Box<[Fingerprint]>), RevocationFinding>,
+    /// By purpose, whether it is trusted, CAs and lists.
+    revocations: Memory<(Purpose, bool, Box<[Fingerprint]>), RevocationFinding>,
     identities: Identities,
     keys: Keys,
     lists: ListDirectory,
@@ -112,14 +113,18 @@ impl Chains {
     pub(super) fn look(&mut self, report: &ConnectionReport, against: Against<'_>) -> Found {
         let own = against.on_disk.and_then(|on_disk| on_disk.revoked.as_ref());
         let lists: Vec<_> = own.into_iter().chain(self.lists.all()).cloned().collect();
-        let revocation = [Purpose::Server, Purpose::Client]
-            .map(|side| self.revocation(report, against, &lists, side));
-        let server = report.server_certificate.as_deref();
+        let server_chain = self.server_chain(report, against);
+        let is_trusted = report.verdict.server_verified == ServerVerified::Yes
+            || server_chain.as_ref().is_some_and(|found| found.answer == ChainWord::Trusted);
+        let revocation = [(Purpose::Server, is_trusted), (Purpose::Client, false)]
+            .map(|(side, is_trusted)| self.revocation(report, against, &lists, side, is_trusted));
+        // Before a handshake is completed nobody has proven to have the key of a certificate.
+        let is_proven = report.verdict.outcome == Outcome::Established;
+        let server = report.server_certificate.as_deref().filter(|_| is_proven);
         let newer = |facts| self.identities.note(facts, report.destination, against.at);
         let newer_elsewhere = server.and_then(newer);
-        let client = report.client_certificate.as_deref();
+        let client = report.client_certificate.as_deref().filter(|_| is_proven);
         let key_shared_with = [server, client].map(|facts| self.keys.note(facts?, against.at));
-        let server_chain = self.server_chain(report, against);
         Found { server_chain, revocation, key_shared_with, newer_elsewhere }
     }
 
@@ -150,6 +155,7 @@ impl Chains {
         against: Against<'_>,
         lists: &[Arc<Revoked>],
         purpose: Purpose,
+        is_trusted: bool,
     ) -> Option<Revocation> {
         let Against { intents, trusts, at, .. } = against;
         let (facts, chain) = match purpose {
@@ -168,11 +174,16 @@ impl Chains {
         let digests = trusted.iter().map(|trust| trust.digest());
         let digests = digests.chain(lists.iter().map(|list| list.digest()));
         let digests = digests.chain(staple.map(Fingerprint::of)).collect();
-        let shown = Shown { facts, chain: chain.as_deref(), purpose, staple };
+        let shown = Shown { facts, chain: chain.as_deref(), purpose, staple, is_trusted };
         let find = || revocation(shown, &trusted, lists, at);
         let key = ChainKey::of(facts);
-        let found =
-            self.revocations.find_or((purpose, digests), key, at, &mut self.budget, find)?;
+        let found = self.revocations.find_or(
+            (purpose, is_trusted, digests),
+            key,
+            at,
+            &mut self.budget,
+            find,
+        )?;
         Some(found.says.clone())
     }
 }
@@ -282,7 +293,6 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsight_posture::policy::certificate::ChainWord;
 
     fn key(number: usize) -> ChainKey {
         ChainKey { length: number, fingerprints: Box::default() }

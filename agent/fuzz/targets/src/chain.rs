@@ -37,7 +37,13 @@ pub fn chain(data: &[u8]) {
         assert!(found.problem.is_none_or(|problem| problem.len() < 4_096));
     }
     let Ok(facts) = facts(&chain) else { return };
-    let shown = Shown { facts: &facts, chain: Some(&chain), purpose, staple: Some(&response) };
+    let shown = Shown {
+        facts: &facts,
+        chain: Some(&chain),
+        purpose,
+        staple: Some(&response),
+        is_trusted: true,
+    };
     let found = revocation(shown, &[Arc::new(trust)], &[], at);
     let now = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
     assert!(found.stands.contains(&now), "{found:?}");

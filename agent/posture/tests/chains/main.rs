@@ -122,7 +122,13 @@ fn revoked(chain: &Chain, trust: Trust, made: &Made) -> &'static str {
     let read = |list: &String| Arc::new(Revoked::read(list.as_bytes()).unwrap());
     let lists: Vec<_> = made.lists.iter().map(read).collect();
     let facts = certificate::facts(chain).unwrap();
-    let shown = Shown { facts: &facts, chain: Some(chain), purpose: Purpose::Server, staple: None };
+    let shown = Shown {
+        facts: &facts,
+        chain: Some(chain),
+        purpose: Purpose::Server,
+        staple: None,
+        is_trusted: false,
+    };
     let at = UnixTime::from_secs(made.at);
     let says = revocation(shown, &[trust.into()], &lists, at).says;
     match (says.answer, says.reason) {

@@ -51,6 +51,8 @@ vocabulary! {
         StapleNotSigned => "staple_not_signed",
         /// The response is about another certificate.
         StapleOfAnother => "staple_of_another",
+        /// It is signed for its issuer, but the certificate is not known to lead to a CA that is trusted.
+        StapleNotTrusted => "staple_not_trusted",
         /// The responder does not know it, or had no answer.
         StapleUnknown => "staple_unknown",
     }
@@ -105,11 +107,14 @@ pub struct Shown<'a> {
     pub purpose: Purpose,
     /// The OCSP response that came with it.
     pub staple: Option<&'a [u8]>,
+    /// It is known to lead to what the other side trusts.
+    pub is_trusted: bool,
 }
 
 /// Looks what was presented up in `lists`, and in the response that came with it, which has to be
-/// signed for its issuer. What either revokes is revoked. Where it leads to one of `trusts`, the list's signature is
-/// checked as well; elsewhere its issuer's name has to do: who gave the agent the list vouches for it.
+/// signed for its issuer and vouches for nobody who is not trusted. What either revokes is revoked. Where
+/// it leads to one of `trusts`, the list's signature is checked as well; elsewhere its issuer's name has to
+/// do: who gave the agent the list vouches for it.
 #[must_use]
 pub fn revocation(
     shown: Shown<'_>,
@@ -176,7 +181,11 @@ fn with_staple(
     let within = |stands: &Range<i64>| {
         found.stands.start.max(stands.start)..found.stands.end.min(stands.end)
     };
-    match stapled(response, chain, trusts, now) {
+    let stapled = stapled(response, chain, trusts, now).and_then(|said| {
+        let counts = shown.is_trusted || said.answer != RevocationWord::Good;
+        if counts { Ok(said) } else { Err(RevocationReason::StapleNotTrusted) }
+    });
+    match stapled {
         Ok(Stapled { answer: RevocationWord::Good, .. })
             if found.says.answer == RevocationWord::Good =>
         {

@@ -6,7 +6,8 @@ use der::Decode as _;
 use hopsight_core::tls::certificate::Chain;
 use ring::digest::{self, Algorithm};
 use x509_ocsp::{
-    BasicOcspResponse, CertId, CertStatus, OcspGeneralizedTime, OcspResponse, SingleResponse,
+    BasicOcspResponse, CertId, CertStatus, OcspGeneralizedTime, OcspResponse, OcspResponseStatus,
+    SingleResponse,
 };
 use x509_parser::{
     asn1_rs::{Any, BitString, FromDer},
@@ -19,6 +20,11 @@ use super::{RevocationReason, RevocationWord, Trust, trust::validity};
 
 /// The one kind of response there is.
 const BASIC: &str = "1.3.6.1.5.5.7.48.1.1";
+/// Signatures that anybody may have made who was given another by the same signer: with SHA-1, of RSA
+/// and of ECDSA.
+const HAS_COLLISIONS: [&str; 2] = ["1.2.840.113549.1.1.5", "1.2.840.10045.4.1"];
+/// `certificateHold` (RFC 5280 section 5.3.1), which may end.
+const ON_HOLD: u8 = 6;
 /// Certificates of responders, and of issuers, that are tried: each takes the checking of a signature.
 const MAX_TRIED: usize = 4;
 /// How long a response counts that does not say when there is to be a newer one, in seconds.
@@ -48,6 +54,9 @@ pub(super) fn stapled(
 ) -> Result<Stapled, RevocationReason> {
     const UNREADABLE: RevocationReason = RevocationReason::NotFollowed;
     let outer = OcspResponse::from_der(response).map_err(|_| UNREADABLE)?;
+    if outer.response_status != OcspResponseStatus::Successful {
+        return Err(RevocationReason::StapleUnknown);
+    }
     let bytes = outer.response_bytes.ok_or(RevocationReason::StapleUnknown)?;
     if bytes.response_type.to_string() != BASIC {
         return Err(UNREADABLE);
@@ -63,19 +72,44 @@ pub(super) fn stapled(
     let issuer = issuers.find(|issuer| own.verify_signature(Some(issuer.public_key())).is_ok());
     let issuer = issuer.ok_or(RevocationReason::NotFollowed)?;
     let is_own = |single: &&SingleResponse| is_of(&single.cert_id, &own, &issuer);
-    let single = read.tbs_response_data.responses.iter().find(is_own);
-    let single = single.ok_or(RevocationReason::StapleOfAnother)?;
+    let mut about_it =
+        read.tbs_response_data.responses.iter().filter(is_own).take(MAX_TRIED).peekable();
+    if about_it.peek().is_none() {
+        return Err(RevocationReason::StapleOfAnother);
+    }
     if !is_signed(basic, &issuer, now) {
         return Err(RevocationReason::StapleNotSigned);
     }
+    // Of several in force the one counts that says the worst.
+    let answers = about_it.map(|single| says(single, now));
+    let worst = answers.max_by_key(|answer| match answer {
+        Err(RevocationReason::StapleNotInForce) => 0,
+        Ok(Stapled { answer: RevocationWord::Revoked, .. }) => 3,
+        Ok(_) => 1,
+        Err(_) => 2,
+    });
+    worst.unwrap_or(Err(RevocationReason::StapleOfAnother))
+}
+
+/// What one of the answers in a response says at that time.
+fn says(single: &SingleResponse, now: i64) -> Result<Stapled, RevocationReason> {
     let as_of = seconds(single.this_update);
     let next = single.next_update.map_or(as_of.saturating_add(UNSAID), seconds);
+    let is_in_force = (as_of..next).contains(&now);
     let (answer, revoked_at) = match single.cert_status {
-        // It stays so, whatever becomes of the response.
-        CertStatus::Revoked(info) => (RevocationWord::Revoked, Some(seconds(info.revocation_time))),
-        _ if !(as_of..next).contains(&now) => return Err(RevocationReason::StapleNotInForce),
+        // It stays so, whatever becomes of the response, unless it was put on hold.
+        CertStatus::Revoked(info)
+            if is_in_force
+                || now >= next
+                    && info.revocation_reason.is_none_or(|reason| reason as u8 != ON_HOLD) =>
+        {
+            (RevocationWord::Revoked, Some(seconds(info.revocation_time)))
+        }
+        _ if !is_in_force => return Err(RevocationReason::StapleNotInForce),
         CertStatus::Good(_) => (RevocationWord::Good, None),
-        CertStatus::Unknown(_) => return Err(RevocationReason::StapleUnknown),
+        CertStatus::Revoked(_) | CertStatus::Unknown(_) => {
+            return Err(RevocationReason::StapleUnknown);
+        }
     };
     Ok(Stapled { answer, as_of, revoked_at, stands: as_of..next })
 }
@@ -110,6 +144,9 @@ fn signed(basic: &[u8], issuer: &X509Certificate<'_>, now: i64) -> Option<bool> 
     let content = whole.data.get(..whole.data.len() - rest.len())?;
     let (rest, algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
     let (rest, signature) = BitString::from_der(rest).ok()?;
+    if has_collisions(&algorithm) {
+        return Some(false);
+    }
     let is_by = |signer: &X509Certificate<'_>| {
         verify_signature(signer.public_key(), &algorithm, &signature, content).is_ok()
     };
@@ -129,10 +166,15 @@ fn signed(basic: &[u8], issuer: &X509Certificate<'_>, now: i64) -> Option<bool> 
     Some(false)
 }
 
+fn has_collisions(algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    HAS_COLLISIONS.contains(&algorithm.algorithm.to_id_string().as_str())
+}
+
 /// Whether the issuer lets it sign responses (RFC 6960 section 4.2.2.2).
 fn may_respond(delegate: &X509Certificate<'_>, issuer: &X509Certificate<'_>, now: i64) -> bool {
     let usage = delegate.extended_key_usage().ok().flatten();
     usage.is_some_and(|usage| usage.value.ocsp_signing)
+        && !has_collisions(&delegate.signature_algorithm)
         && validity(delegate).contains(&now)
         && delegate.issuer().as_raw() == issuer.subject().as_raw()
         && delegate.verify_signature(Some(issuer.public_key())).is_ok()

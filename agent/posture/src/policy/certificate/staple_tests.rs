@@ -62,6 +62,11 @@ impl Ca {
 
     /// What a response about a certificate of this CA says.
     fn content(&self, serial: u8, status: &[u8]) -> Vec<u8> {
+        self.content_of(serial, &[status])
+    }
+
+    /// The same of a response that says several things about it.
+    fn content_of(&self, serial: u8, statuses: &[&[u8]]) -> Vec<u8> {
         let (_, own) = X509Certificate::from_der(&self.der).unwrap();
         let hash = |bytes: &[u8]| tlv(T_OCTETS, digest(&SHA256, bytes).as_ref());
         let id = sequence(&[
@@ -72,9 +77,10 @@ impl Ca {
         ]);
         let time = |text: &[u8]| tlv(T_TIME, text);
         let next = tlv(0xa0, &time(b"20260103000000Z"));
-        let single = sequence(&[&id, status, &time(b"20260102000000Z"), &next]);
+        let single = |status: &&[u8]| sequence(&[&id, status, &time(b"20260102000000Z"), &next]);
+        let all: Vec<u8> = statuses.iter().flat_map(single).collect();
         let responder = tlv(0xa1, own.subject().as_raw());
-        sequence(&[&responder, &time(b"20260102000000Z"), &sequence(&[&single])])
+        sequence(&[&responder, &time(b"20260102000000Z"), &sequence(&[&all])])
     }
 }
 
@@ -108,10 +114,34 @@ fn a_response_counts_if_it_is_signed_for_its_certificate() {
     let by_ca = |content: &[u8]| response(content, ca.issuer.key(), &[]);
     let at_once = Ok((Word::Good, None));
     let long_ago = Ok((Word::Revoked, Some(THEN - DAY)));
+    // certificateHold
+    let held = [&tlv(T_TIME, b"20260101000000Z"), &b"\xa0\x03\x0a\x01\x06"[..]].concat();
+    let held = tlv(0xa1, &held);
+    // tryLater
+    let mut later = by_ca(&good);
+    let status = later.windows(3).position(|bytes| bytes == b"\x0a\x01\0").unwrap();
+    later[status + 2] = 3;
     for (name, response, now, expected) in [
         ("good", by_ca(&good), THEN, at_once),
         ("revoked", by_ca(&ca.content(7, &revoked)), THEN, long_ago),
         ("revoked, later", by_ca(&ca.content(7, &revoked)), THEN + 9 * DAY, long_ago),
+        (
+            "revoked, before it was said",
+            by_ca(&ca.content(7, &revoked)),
+            THEN - 1,
+            Err(Reason::StapleNotInForce),
+        ),
+        ("on hold", by_ca(&ca.content(7, &held)), THEN, long_ago),
+        ("on hold, later", by_ca(&ca.content(7, &held)), THEN + DAY, Err(Reason::StapleNotInForce)),
+        ("both", by_ca(&ca.content_of(7, &[GOOD, &revoked])), THEN, long_ago),
+        ("revoked, then good", by_ca(&ca.content_of(7, &[&revoked, GOOD])), THEN, long_ago),
+        (
+            "good, and not known",
+            by_ca(&ca.content_of(7, &[GOOD, UNKNOWN])),
+            THEN,
+            Err(Reason::StapleUnknown),
+        ),
+        ("an error with an answer", later, THEN, Err(Reason::StapleUnknown)),
         ("not known", by_ca(&ca.content(7, UNKNOWN)), THEN, Err(Reason::StapleUnknown)),
         ("of another", by_ca(&ca.content(8, GOOD)), THEN, Err(Reason::StapleOfAnother)),
         ("of another's", by_ca(&other.content(7, GOOD)), THEN, Err(Reason::StapleOfAnother)),
@@ -165,6 +195,7 @@ fn a_response_counts_if_it_is_signed_for_its_certificate() {
         chain: Some(&chain),
         purpose: Purpose::Server,
         staple: Some(&staple),
+        is_trusted: true,
     };
     let at = UnixTime::from_secs(THEN.try_into().unwrap());
     let found = revocation(shown, &trusts, &[], at);
@@ -173,4 +204,26 @@ fn a_response_counts_if_it_is_signed_for_its_certificate() {
         Revocation { answer: Word::Good, reason: None, by, as_of: Some(THEN), revoked_at: None };
     assert_eq!(found.says, says);
     assert_eq!(found.stands, THEN..THEN + DAY);
+    let of_nobody = revocation(Shown { is_trusted: false, ..shown }, &trusts, &[], at).says;
+    assert_eq!(
+        (of_nobody.answer, of_nobody.reason),
+        (Word::Unknown, Some(Reason::StapleNotTrusted)),
+    );
+}
+
+#[test]
+fn a_signature_with_sha_1_does_not_count() {
+    const NOW: i64 = 1_800_000_000;
+    let chain = Chain {
+        end_entity: include_bytes!("../../../fixtures/ocsp/server.der").as_slice().into(),
+        issuers: Vec::new(),
+        length: 1,
+    };
+    let ca = include_bytes!("../../../fixtures/ocsp/ca.der").to_vec();
+    let trusts = [Arc::new(Trust::of([ca]).unwrap())];
+    let said = |response: &[u8]| stapled(response, &chain, &trusts, NOW).map(|said| said.answer);
+    let sha_256 = include_bytes!("../../../fixtures/ocsp/sha256.der");
+    assert_eq!(said(sha_256), Ok(Word::Good));
+    let sha_1 = include_bytes!("../../../fixtures/ocsp/sha1.der");
+    assert_eq!(said(sha_1), Err(Reason::StapleNotSigned));
 }
