@@ -56,7 +56,26 @@ function definitions(pairs) {
     [element("dt", {}, name), element("dd", {}, value instanceof Node ? value : String(value))]));
 }
 
-function certificateSection(title, facts) {
+/** What was found of a certificate beyond what it says itself. */
+function findingsOf(hop, side, { sha256 }) {
+  const uses = (hop.servers ?? []).flatMap((server) => server.certificates[side]).filter((use) => use.sha256 === sha256);
+  const each = (text) => [...new Set(uses.map(text).filter(Boolean))].join("; ");
+  const revoked = ({ revocation }) => revocation && (revocation.answer === "unknown"
+    ? `unknown: ${revocation.reason.replaceAll("_", " ")}`
+    : `${revocation.answer}, by ${revocation.by}${revocation.as_of ? ` of ${date(revocation.as_of)}` : ""}`);
+  const renewal = ({ renews }) => renews && (renews.seconds_left < 0
+    ? `in the place of ${renews.serial}, ${age(-renews.seconds_left)} after its end`
+    : `in the place of ${renews.serial}, which had ${age(renews.seconds_left)} left`);
+  return [
+    ["Leads", each((use) => CHAIN_TEXT[use.chain])],
+    ["Revoked", each(revoked)],
+    ["Renewed", each(renewal)],
+    ["Accepted", uses.length && uses.every((use) => use.accepted === false) ? "in no handshake that was seen" : ""],
+  ];
+}
+
+function certificateSection(title, hop, side) {
+  const facts = hop[`${side}_certificate`];
   if (!facts) return [];
   const left = facts.not_after - agentNow();
   const end = element("span", { class: left < 0 ? "bad" : isEnding(facts) ? "warn" : undefined },
@@ -66,7 +85,7 @@ function certificateSection(title, facts) {
     ["Serial", facts.serial], ["From", date(facts.not_before)], ["Until", end],
     ["Key", facts.public_key], ["Signature", facts.signature], ["Chain", [several(facts.chain_length, "certificate"), ...(facts.issuers ?? []).map((issuer) => `${issuer.subject} until ${date(issuer.not_after)}`)].join("; ")],
     ["Key usage", [...(facts.key_usage ?? []), ...(facts.extended_key_usage ?? [])].join(", ").replaceAll("_", " ")],
-    ["SHA-256", facts.sha256],
+    ["SHA-256", facts.sha256], ...findingsOf(hop, side, facts),
   ])];
 }
 
@@ -239,8 +258,8 @@ function renderDetail() {
     ...treatmentSection(hop),
     // A fleet has no single connection that decides.
     ...(hop.fleet ? [] : [element("h3", {}, "How we know: the handshake that decides"), element("ol", { class: "timeline" }, ...steps)]),
-    ...certificateSection("Certificate of the upstream", hop.server_certificate),
-    ...certificateSection("Certificate of the proxy", hop.client_certificate),
+    ...certificateSection("Certificate of the upstream", hop, "server"),
+    ...certificateSection("Certificate of the proxy", hop, "client"),
     ...serverCertificateSection(hop),
     ...cryptographySection(hop), ...countSections(hop), ...recentSection(hop));
 }
@@ -279,8 +298,8 @@ function fleetSection(hop) {
   const worst = hops[0]?.hop;
   if (!worst) return parts;
   return [...parts, element("h3", {}, `As ${hops[0].node ?? hops[0].instance} has it`), ...treatmentSection(worst), ...policySection(worst),
-    ...certificateSection("Certificate of the upstream", worst.server_certificate),
-    ...certificateSection("Certificate of the proxy", worst.client_certificate), ...cryptographySection(worst)];
+    ...certificateSection("Certificate of the upstream", worst, "server"),
+    ...certificateSection("Certificate of the proxy", worst, "client"), ...cryptographySection(worst)];
 }
 
 let opener = null;

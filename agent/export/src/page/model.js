@@ -18,6 +18,18 @@ const ABSENT_TEXT = {
   unproven: "sent without proof of its key",
   not_seen: "the handshake was not seen as far",
 };
+const CHAIN_TEXT = {
+  trusted: "to a CA that is trusted",
+  named: "to a CA that the upstream names in its request",
+  incomplete: "to an issuer that is neither sent nor trusted",
+  other_ca: "to a CA that is not asked for or not trusted",
+  not_signed: "nowhere: an issuer of the right name did not sign",
+  not_valid_now: "through a certificate outside of its validity",
+  wrong_name: "to a CA that is trusted, for another name",
+  wrong_usage: "through a key that may not be used for this",
+  name_constraints: "through a CA that may not issue for these names",
+  too_long: "through more CAs than one of them allows",
+};
 const CLIENT_AUTH_TEXT = {
   presented: "the proxy presented a certificate and proved its key",
   requested_not_presented: "the upstream asked for a certificate, the proxy sent none",
