@@ -207,11 +207,21 @@ impl Authority {
         name: &str,
         params: &CertificateParams,
     ) -> anyhow::Result<Identity> {
-        let key = KeyPair::generate().context("generate key")?;
-        let serial = serial_number(&key);
+        self.issue_for(&KeyPair::generate().context("generate key")?, dir, name, params)
+    }
+
+    /// The same for a key that there is.
+    fn issue_for(
+        &self,
+        key: &KeyPair,
+        dir: &Path,
+        name: &str,
+        params: &CertificateParams,
+    ) -> anyhow::Result<Identity> {
+        let serial = serial_number(key);
         let mut params = params.clone();
         params.serial_number = Some(SerialNumber::from_slice(&serial));
-        let leaf = params.signed_by(&key, &self.issuer).context("sign leaf")?;
+        let leaf = params.signed_by(key, &self.issuer).context("sign leaf")?;
         let chain = leaf.pem() + &self.tail;
         let key = key.serialize_pem();
         Ok(Identity {

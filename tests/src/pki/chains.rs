@@ -16,6 +16,8 @@ pub struct Chains {
     pub good: Identity,
     /// Of another CA.
     pub of_another: Identity,
+    /// Of another CA and another subject, with the key of [`Chains::good`].
+    pub with_its_key: Identity,
     /// The intermediate has ended in 2021.
     pub ended_intermediate: Identity,
     /// The intermediate is not sent.
@@ -24,7 +26,7 @@ pub struct Chains {
     pub revoked: Identity,
     /// The CA of the proxy's, PEM.
     pub clients_root: PathBuf,
-    /// The proxy's.
+    /// The proxy's: leaf and CA.
     pub client: Identity,
     /// The same, revoked by a list in [`Chains::lists`].
     pub revoked_client: Identity,
@@ -56,7 +58,8 @@ impl Chains {
         let mut silent = root.intermediate("hopsight chains unsent", Vec::new())?;
         silent.tail.clear();
         let revoked = intermediate.issue(dir, "revoked", &server)?;
-        let clients = Authority::root("hopsight chains clients")?;
+        let mut clients = Authority::root("hopsight chains clients")?;
+        clients.tail.clone_from(&clients.certificate);
         let client = leaf(CLIENT_NAME, &[CLIENT_NAME], ExtendedKeyUsagePurpose::ClientAuth)?;
         let revoked_client = clients.issue(dir, "revoked-client", &client)?;
         let (mut new_server, mut new_client) = (server.clone(), client.clone());
@@ -75,7 +78,10 @@ impl Chains {
         std::fs::create_dir_all(&lists).with_context(|| format!("create {}", lists.display()))?;
         write(&lists, "intermediate.pem", &intermediate.list(&[&revoked])?)?;
         write(&lists, "clients.pem", &clients.list(&[&revoked_client])?)?;
+        let key = KeyPair::generate().context("generate key")?;
+        let second = leaf("second", &[DOMAIN], ExtendedKeyUsagePurpose::ServerAuth)?;
         Ok(Self {
+            with_its_key: another.issue_for(&key, dir, "with-its-key", &second)?,
             client: clients.issue(dir, "client", &client)?,
             clients_root: write(dir, "clients-root.pem", &clients.certificate)?,
             revoked,
@@ -83,7 +89,7 @@ impl Chains {
             revoked_client,
             lists,
             root: write(dir, "root.pem", &root.certificate)?,
-            good: intermediate.issue(dir, "good", &server)?,
+            good: intermediate.issue_for(&key, dir, "good", &server)?,
             of_another: another.issue(dir, "of-another", &server)?,
             ended_intermediate: ended.issue(dir, "ended", &server)?,
             without_intermediate: silent.issue(dir, "unsent", &server)?,

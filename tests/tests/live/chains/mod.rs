@@ -84,6 +84,16 @@ fn wanted(chains: &Chains) -> Vec<Wanted<'_>> {
             rule: "client_ca_not_requested",
             ..hop("client-of-another-ca", &chains.good, "trusted")
         },
+        Wanted {
+            rule: "upstream_issuer_not_allowed",
+            ..hop("not-of-the-mesh", &chains.good, "trusted")
+        },
+        Wanted { rule: "public_key_not_allowed", ..hop("not-rsa", &chains.good, "trusted") },
+        Wanted {
+            rule: "certificate_signature_not_allowed",
+            ..hop("not-with-rsa", &chains.good, "trusted")
+        },
+        Wanted { rule: "key_shared", ..hop("key-of-others", &chains.with_its_key, "incomplete") },
     ];
     healthy.chain(faulty).collect()
 }
@@ -175,10 +185,21 @@ impl Scene {
 fn agent(dir: &Path, http: SocketAddr, cgroup: &Cgroup, lists: &Path) -> Agent {
     let policy = dir.join("policy.toml");
     let asks = "require = \"tls\"\nverify_upstream = \"never\"\nmust_chain = true\n";
-    let text = format!(
+    let of_certificates = [
+        ("not-of-the-mesh", "allowed_upstream_issuers = [\"CN=mesh *\"]"),
+        ("not-rsa", "allowed_public_keys = [\"rsa*\"]"),
+        ("not-with-rsa", "allowed_certificate_signatures = [\"*RSA*\"]"),
+        ("key-of-others", "keys_must_be_unique = true"),
+    ];
+    let mut text = format!(
         "[[policies]]\nmatch.upstream = [\"healthy-*\", \"revoked-*\"]\n{asks}\
-         must_not_be_revoked = true\n[[policies]]\n{asks}"
+         must_not_be_revoked = true\n"
     );
+    for (upstream, asks) in of_certificates {
+        let asks = format!("require = \"tls\"\nverify_upstream = \"never\"\n{asks}\n");
+        writeln!(text, "[[policies]]\nmatch.upstream = [{upstream:?}]\n{asks}").unwrap();
+    }
+    writeln!(text, "[[policies]]\n{asks}").unwrap();
     fs::write(&policy, text).unwrap();
     let file = dir.join("hopsight.toml");
     let text = format!("[policy]\nrevocation_lists = {:?}\n", utf8(lists).unwrap());
