@@ -9,9 +9,9 @@ use hopsight_core::{
 use serde::Serialize;
 
 use super::{
-    certificates::{self, Renewed},
     context::{HopContext, IntentSummary},
     hop::Hop,
+    renewal::{self, Renewed},
     treatment::TreatmentKey,
 };
 
@@ -83,7 +83,7 @@ impl Renewal {
     pub(super) fn of_hop(
         hop: &Hop,
         report: &ConnectionReport,
-        renewals: [Option<certificates::Renewal>; 2],
+        renewals: [Option<renewal::Renewal>; 2],
     ) -> Vec<Self> {
         let server = canonical(report.destination);
         let mut told = Vec::new();

@@ -10,7 +10,7 @@ use hopsight_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    certificates::{Certificates, Renewal},
+    certificates::Certificates,
     context::HopContext,
     counts::Counts,
     cryptography::Cryptography,
@@ -20,6 +20,7 @@ use super::{
     moment::Moment,
     older_sessions::OlderSessions,
     onward::ContinuesEncrypted,
+    renewal::Renewal,
     server::{MAX_SERVERS, Server, forget_one, worst},
     share::Share,
     state::HopState,

@@ -16,6 +16,7 @@ pub mod moment;
 pub mod older_sessions;
 pub mod onward;
 mod pool;
+pub mod renewal;
 pub mod server;
 pub mod share;
 mod silence;

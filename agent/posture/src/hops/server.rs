@@ -9,11 +9,12 @@ use hopsight_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    certificates::{Certificates, Renewal},
+    certificates::Certificates,
     context::IntentSummary,
     evaluation::Evaluation,
     moment::Moment,
     onward::Onward,
+    renewal::Renewal,
     state::{HopState, is_certain, is_in_the_dark},
     treatment::{Treatment, TreatmentKey, verification_rank},
     turns::Asking,

@@ -23,6 +23,8 @@ const T_SEQUENCE: u8 = 0x30;
 const T_OCTETS: u8 = 0x04;
 const T_BITS: u8 = 0x03;
 const T_TIME: u8 = 0x18;
+/// The status of a certificate that is good.
+const GOOD: &[u8] = b"\x80\0";
 
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len()).unwrap().to_be_bytes();
@@ -100,7 +102,6 @@ fn response(content: &[u8], key: &KeyPair, certificates: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn a_response_counts_if_it_is_signed_for_its_certificate() {
-    const GOOD: &[u8] = b"\x80\0";
     const UNKNOWN: &[u8] = b"\x82\0";
     let revoked = tlv(0xa1, &tlv(T_TIME, b"20260101000000Z"));
     let (ca, other) = (Ca::new("a"), Ca::new("a"));
@@ -184,12 +185,21 @@ fn a_response_counts_if_it_is_signed_for_its_certificate() {
             let _ = stapled(&response[..cut], &chain, &trusts, now);
         }
     }
+}
+
+#[test]
+fn a_response_counts_for_the_certificate_of_who_is_trusted() {
+    let (ca, other) = (Ca::new("a"), Ca::new("a"));
+    let server = ExtendedKeyUsagePurpose::ServerAuth;
+    let chain =
+        Chain { end_entity: ca.issue(7, server.clone()).0.into(), issuers: Vec::new(), length: 1 };
+    let trusts = [Arc::new(Trust::of([other.der.clone(), ca.der.clone()]).unwrap())];
+    let staple = response(&ca.content(7, GOOD), ca.issuer.key(), &[]);
     let stranger = Chain { end_entity: other.issue(7, server).0.into(), ..chain.clone() };
-    let said = stapled(&by_ca(&good), &stranger, &trusts, THEN);
+    let said = stapled(&staple, &stranger, &trusts, THEN);
     assert_eq!(said, Err(Reason::StapleOfAnother), "its issuer is another of that name");
 
     let facts = facts(&chain).unwrap();
-    let staple = by_ca(&good);
     let shown = Shown {
         facts: &facts,
         chain: Some(&chain),
