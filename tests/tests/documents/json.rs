@@ -18,11 +18,11 @@ use hopsight_core::{
 use hopsight_export::{Exporter, events::Events};
 use hopsight_posture::{
     hops::{
-        certificates::Renewed,
         change::{HopChange, IntentChange, Renewal, Side},
         context::IntentSummary,
         ends::Ends,
         moment::Moment,
+        renewal::Renewed,
         table::{HopLimits, Snapshot},
         treatment::TreatmentKey,
         witness::Witness,
