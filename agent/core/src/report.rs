@@ -221,6 +221,12 @@ impl ConnectionReport {
         self.verdict.reason == Some(Reason::Unused)
     }
 
+    /// The handshake was completed, so that both sides have proven what they had to.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.verdict.outcome == Outcome::Established
+    }
+
     /// Library and wire give different answers: one of them is misread. The library's is reported.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -12,7 +12,7 @@ use std::{
 use super::lists::ListDirectory;
 use hopsight_core::{
     health::ComponentState,
-    model::{Outcome, ServerVerified},
+    model::ServerVerified,
     report::ConnectionReport,
     tls::{certificate_facts::CertificateFacts, fingerprint::Fingerprint},
 };
@@ -119,7 +119,7 @@ impl Chains {
         let revocation = [(Purpose::Server, is_trusted), (Purpose::Client, false)]
             .map(|(side, is_trusted)| self.revocation(report, against, &lists, side, is_trusted));
         // Before a handshake is completed nobody has proven to have the key of a certificate.
-        let is_proven = report.verdict.outcome == Outcome::Established;
+        let is_proven = report.is_established();
         let server = report.server_certificate.as_deref().filter(|_| is_proven);
         let newer = |facts| self.identities.note(facts, report.destination, against.at);
         let newer_elsewhere = server.and_then(newer);

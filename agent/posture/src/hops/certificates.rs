@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use hopsight_core::{
-    model::{Evidence, Outcome, Timestamp},
+    model::{Evidence, Timestamp},
     report::ConnectionReport,
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts},
@@ -17,7 +17,7 @@ use super::{
     labels::bounded_certificate,
     moment::Moment,
     pool::CertificatePool,
-    renewal::{RENEWED_AFTER, Renewal, Renewed, renewed},
+    renewal::{RENEWED_AFTER, Renewal, Renewed, is_for_the_same, renewed},
     silence::Silence,
 };
 use crate::policy::certificate::{ChainWord, Revocation};
@@ -59,7 +59,7 @@ pub struct CertificateInUse {
     pub revocation: Option<Box<Revocation>>,
     /// The same on the clock that ages are reckoned in.
     #[serde(skip)]
-    pub(super) heard: Timestamp,
+    heard: Timestamp,
 }
 
 impl CertificateInUse {
@@ -69,7 +69,7 @@ impl CertificateInUse {
     }
 
     fn seen(&mut self, report: &ConnectionReport, found: &Found, now: Moment) {
-        self.accepted |= is_accepted(report);
+        self.accepted |= report.is_established();
         self.connections += u64::from(report.is_final);
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
@@ -84,10 +84,15 @@ impl CertificateInUse {
             self.revocation = Some(says.clone().into());
         }
     }
-}
 
-fn is_accepted(report: &ConnectionReport) -> bool {
-    report.verdict.outcome == Outcome::Established
+    /// Whether it stands in the other's place by now.
+    fn renews(&self, other: &Self) -> bool {
+        self.accepted
+            && is_for_the_same(&self.facts, &other.facts, self.chain)
+            && self.facts.not_before >= other.facts.not_before
+            && self.facts != other.facts
+            && self.heard > other.heard
+    }
 }
 
 /// What a certificate of this connection was seen by.
@@ -265,8 +270,8 @@ impl Side {
         let facts = if known.is_some() { facts.clone() } else { bounded(facts) };
         let known = known.or_else(|| at(all, &facts));
         let was_accepted = known.is_some_and(|at| all[at].accepted);
-        let renews = (is_accepted(report) && !was_accepted)
-            .then(|| renewed(all, &facts, found.chain, now))
+        let renews = (report.is_established() && !was_accepted)
+            .then(|| renewed(all.iter().map(|seen| &*seen.facts), &facts, found.chain, now))
             .flatten();
         if let Some(known) = known.map(|at| &mut all[at]) {
             known.seen(report, &found, now);
@@ -279,7 +284,7 @@ impl Side {
             facts: facts.clone(),
             evidence: evidence(report),
             connections: report.is_final.into(),
-            accepted: is_accepted(report),
+            accepted: report.is_established(),
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
             chain: found.chain,
@@ -311,5 +316,84 @@ impl Side {
         };
         let mut gone = self.seen.iter().map(is_gone).collect::<Vec<_>>().into_iter();
         self.seen.retain(|_| gone.next() != Some(true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hopsight_core::model::Security;
+
+    use super::*;
+    use crate::hops::testing::{at, certificate, rejected, report};
+
+    #[test]
+    fn a_renewal_is_noted_with_what_was_left() {
+        let named = |name: &str, not_before: i64, not_after| CertificateFacts {
+            not_before,
+            serial: not_before.to_string(),
+            ..certificate(name, not_after)
+        };
+        let with = |change: fn(&mut CertificateFacts), mut facts: CertificateFacts| {
+            change(&mut facts);
+            facts
+        };
+        let issued_elsewhere = |facts: &mut CertificateFacts| facts.issuer = "CN=Other".into();
+        let of_nobody = |facts: &mut CertificateFacts| {
+            facts.subject.clear();
+            facts.sans.clear();
+        };
+        let (trusted, not_trusted) = (Some(ChainWord::Trusted), Some(ChainWord::OtherCa));
+        let mut certificates = Certificates::default();
+        for (name, facts, chain, is_refused, now, expected) in [
+            ("the first", named("a", 100, 1_000), None, false, 200, None),
+            ("another subject", named("b", 150, 1_000), None, false, 210, None),
+            ("a newer one", named("a", 300, 2_000), None, false, 400, Some(("100", 600.0))),
+            ("one that is refused", named("a", 400, 3_000), None, true, 2_000, None),
+            ("accepted later", named("a", 400, 3_000), None, false, 2_001, Some(("300", -1.0))),
+            ("the first again", named("a", 100, 1_000), None, false, 2_002, None),
+            (
+                "with other names",
+                with(|facts| facts.sans = vec!["DNS:c".into()], named("a", 500, 3_000)),
+                None,
+                false,
+                2_003,
+                None,
+            ),
+            (
+                "of another CA",
+                with(issued_elsewhere, named("a", 501, 3_000)),
+                not_trusted,
+                false,
+                2_004,
+                None,
+            ),
+            (
+                "of another that is trusted",
+                with(issued_elsewhere, named("a", 502, 3_000)),
+                trusted,
+                false,
+                2_005,
+                Some(("501", 995.0)),
+            ),
+            ("of nobody", with(of_nobody, named("a", 100, 4_000)), None, false, 2_006, None),
+            ("of nobody else", with(of_nobody, named("a", 200, 4_000)), None, false, 2_007, None),
+        ] {
+            let mut report = ConnectionReport {
+                server_certificate: Some(facts.into()),
+                ..report(1, Security::Tls)
+            };
+            if is_refused {
+                report = rejected(report);
+            }
+            let evaluation = Evaluation { chain, ..Evaluation::default() };
+            let [told, _] = certificates.record(&report, &evaluation, at(f64::from(now)));
+            let [server, _] = certificates.in_use();
+            let facts = report.server_certificate.as_ref();
+            let seen = server.iter().find(|seen| Some(&seen.facts) == facts).unwrap();
+            let renews = seen.renews.as_ref();
+            let renews = renews.map(|renewed| (renewed.serial.as_str(), renewed.seconds_left));
+            assert_eq!(renews, expected, "{name}");
+            assert_eq!(told.map(|(facts, _)| facts), facts.filter(|_| expected.is_some()).cloned());
+        }
     }
 }

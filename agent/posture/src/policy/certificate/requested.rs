@@ -1,7 +1,6 @@
 //! Whether what a proxy presents leads to a CA that the upstream names in its request for it.
 
 use hopsight_core::{
-    model::Outcome,
     report::ConnectionReport,
     tls::{authorities::Authorities, certificate_facts::CertificateFacts},
 };
@@ -13,8 +12,7 @@ use super::ChainWord;
 #[must_use]
 pub fn leads(report: &ConnectionReport) -> Option<ChainWord> {
     let requested = report.requested_authorities.as_deref()?;
-    let is_accepted = report.verdict.outcome == Outcome::Established;
-    Some(by_name(report.client_certificate.as_deref()?, requested, is_accepted))
+    Some(by_name(report.client_certificate.as_deref()?, requested, report.is_established()))
 }
 
 /// One of those that were sent has to be of a CA that is named (RFC 8446 section 4.4.2.3). Whoever
