@@ -24,6 +24,9 @@ const BLESS_VARIABLE: &str = "HOPSIGHT_BLESS";
 /// Names the file in which tests note what they did not run (`tests/support`).
 const LEDGER_VARIABLE: &str = "HOPSIGHT_NOT_RUN";
 
+/// Test executables that take minutes.
+const LONG: [&str; 4] = ["live", "monitoring", "library", "tshark"];
+
 /// What to run beside the tests.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -42,6 +45,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let mut executables = Vec::new();
         steps.run("find the test executables", || {
             executables = executables::all()?;
+            // Else the longest would be left alone at the end.
+            executables.sort_by_key(|executable| !LONG.contains(&&*executable.name));
             Ok(())
         });
         let tests = executables.iter().map(|executable| {
