@@ -13,7 +13,7 @@
 //!
 //! | full handshakes whose tickets may be what is offered | it is |
 //! |---|---|
-//! | none, or all older than the age limit | `resumed_unseen` |
+//! | none, or the last is older than the age limit | `resumed_unseen` |
 //! | all showed the same | carried from the last |
 //! | some showed something else, or nothing that is known | `ambiguous` |
 //! | some, but a scope was forgotten to make room | `resumed_unseen` |
@@ -48,7 +48,8 @@ use super::{
 };
 use crate::{
     model::{
-        ClientAuth, Descent, Evidence, Origin, Outcome, Process, Reason, SessionName, Timestamp,
+        ClientAuth, Descent, Evidence, Origin, Outcome, Process, Reason, Security, SessionName,
+        Timestamp,
     },
     report::{CarriedBy, CarriedFrom, ConnectionReport, Unseen, Verdict},
     tls::session::Identity,
@@ -306,12 +307,31 @@ impl FullHandshakes {
         self.unshown.find(key.owner, process.pid, identity).filter(|_| !may_be_shown).cloned()
     }
 
+    /// A connection was given up before its ClientHello: nobody knows what sessions it began.
+    fn begin_unseen(&mut self, connection: &Connection, at: Timestamp) {
+        if let Origin::Process(process) = connection.origin() {
+            let (owner, upstream) = (self.owners.of(process.pid), connection.upstream());
+            let key = SessionKey { owner, upstream, server_name: None };
+            self.unnamed.begin(&key, ClientAuth::Unknown, at, None);
+        }
+    }
+
     /// A handshake of which it is not known what it showed may have begun a session.
     fn begin_unknown(&mut self, session: Session, handshake: HandshakeKey, full: &Full) {
         if let Session::Unnamed { key, ticket, .. } = session {
             self.unshown.begin(handshake, key.owner, ticket, Arc::new(full.disputed()));
         }
     }
+}
+
+/// Whether a connection was given up that may yet have begun a session.
+fn is_given_up(report: &ConnectionReport) -> bool {
+    let Verdict { security, reason, .. } = report.verdict;
+    let is_lost = matches!(
+        reason,
+        Some(Reason::Timeout | Reason::Evicted | Reason::CaptureLost | Reason::Gap)
+    );
+    report.is_final && security == Security::Unknown && is_lost
 }
 
 /// Whether the server may have sent a ticket: not if the handshake ended before its end.
@@ -336,7 +356,12 @@ pub(super) fn learn(
     connection: &Connection,
     report: &ConnectionReport,
 ) {
-    let Some(session) = Session::of(connection, full_handshakes.owners()) else { return };
+    let Some(session) = Session::of(connection, full_handshakes.owners()) else {
+        if is_given_up(report) {
+            full_handshakes.begin_unseen(connection, report.decided_at);
+        }
+        return;
+    };
     let shown_to = match connection.origin() {
         Origin::Process(process) => Some(process).zip(connection.handshake_key()),
         Origin::PacketCapture => None,

@@ -49,6 +49,13 @@ impl Full {
         outcome == Outcome::Established && client_auth != ClientAuth::Unknown
     }
 
+    /// Whether the other may be this handshake, said again and better, or says the same of a session.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        let says = |full: &Self| (full.verdict.client_auth, full.verdict.server_verified);
+        self.process == other.process && (self.at == other.at || says(self) == says(other))
+    }
+
     /// The same, when it may not speak any more.
     #[must_use]
     pub fn disputed(&self) -> Self {

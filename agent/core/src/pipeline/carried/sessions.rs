@@ -79,8 +79,9 @@ impl Sessions {
         }
     }
 
-    /// A session rests on this handshake. Where a handshake of another process was said to be its own,
-    /// one of the two is made up, by a process together with its server: then it rests on none.
+    /// A session rests on this handshake. Where another one was said to be its own, that showed something
+    /// else or was of another process, one of the two is made up by whoever gave the name: then it rests
+    /// on none.
     pub fn name(&mut self, name: SessionName, full: Arc<Full>) {
         self.unsettled.take(&name);
         let known = match self.superseded.entries.get_mut(&name) {
@@ -91,7 +92,7 @@ impl Sessions {
             None => remember(&mut self.current, &mut self.forgotten, name, full),
             // Disputed for good.
             Some(known) if !known.is_certain() => {}
-            Some(known) if known.process == full.process => *known = full,
+            Some(known) if known.may_be(&full) => *known = full,
             Some(known) => *known = Arc::new(known.disputed()),
         }
     }

@@ -151,7 +151,7 @@ fn a_program_shows_tickets_once_one_of_its_connections_was_given_one() {
 }
 
 #[test]
-fn a_ticket_that_two_processes_say_they_got_is_nobodys() {
+fn a_ticket_that_two_handshakes_say_they_got_is_nobodys() {
     let of = |process, client_auth| {
         Arc::new(Full { process: Some(process), ..(*full(client_auth)).clone() })
     };
@@ -166,4 +166,12 @@ fn a_ticket_that_two_processes_say_they_got_is_nobodys() {
         sessions.name(ticket(1), of(process, ClientAuth::Presented));
         assert_eq!(told(&sessions, 1), None, "by {process} once more");
     }
+    let later = |client_auth| Arc::new(Full { at: Timestamp(2), ..(*full(client_auth)).clone() });
+    sessions.name(ticket(2), of(7, ClientAuth::NotRequested));
+    sessions.name(ticket(2), later(ClientAuth::NotRequested));
+    assert_eq!(told(&sessions, 2), Some(ClientAuth::NotRequested), "both say the same");
+    sessions.name(ticket(2), later(ClientAuth::Presented));
+    assert_eq!(told(&sessions, 2), Some(ClientAuth::Presented), "judged again");
+    sessions.name(ticket(2), of(7, ClientAuth::NotRequested));
+    assert_eq!(told(&sessions, 2), None, "another handshake of the process");
 }

@@ -17,6 +17,9 @@ use crate::{
     tls::flights::CertificateFlight,
 };
 
+/// How long a session may be resumed after its ticket was given (RFC 8446 section 4.6.1).
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+
 /// What is remembered of them.
 #[derive(Debug)]
 pub struct Unnamed {
@@ -92,7 +95,12 @@ impl Unnamed {
     fn may_be(&self, key: &SessionKey, identity: Option<u16>, at: Timestamp) -> Vec<ClientAuth> {
         let scopes = || key.scopes().filter_map(|scope| self.uses.entries.get(&scope));
         let may_be = |client_auth: &&ClientAuth| {
-            scopes().any(|uses| uses.may_be(**client_auth, identity, at, self.max_age))
+            // What nobody knows is forgotten in time: it hardly ever differs.
+            let alive_for = match client_auth {
+                ClientAuth::Unknown => self.max_age,
+                _ => self.max_age.max(LONGEST),
+            };
+            scopes().any(|uses| uses.may_be(**client_auth, identity, at, alive_for))
         };
         ClientAuth::ALL.iter().filter(may_be).copied().collect()
     }

@@ -111,9 +111,9 @@ impl Uses {
         client_auth: ClientAuth,
         identity: Option<u16>,
         at: Timestamp,
-        max_age: Duration,
+        alive_for: Duration,
     ) -> bool {
-        let is_alive = |used: Timestamp| at.since(used) <= max_age;
+        let is_alive = |used: Timestamp| at.since(used) <= alive_for;
         let of_kind = self.of(client_auth);
         of_kind.is_some_and(|of_kind| is_alive(of_kind.at) && of_kind.tickets.may_be(identity))
             || client_auth == ClientAuth::Unknown
