@@ -18,8 +18,8 @@ use hopsight_core::{
 };
 use hopsight_posture::policy::{
     certificate::{
-        ChainFinding, ChainWord, Purpose, Revocation, RevocationFinding, Revoked, Shown, Trust,
-        Trusts, by_all_routes, presented, revocation,
+        ChainFinding, ChainWord, Purpose, Revocation, RevocationFinding, Revoked, Shown, Standing,
+        Trust, Trusts, by_all_routes, presented, revocation,
     },
     identities::{Identities, Keys, Newer},
     intent::{Route, UpstreamIntent},
@@ -79,7 +79,7 @@ pub(super) struct Chains {
     /// By CAs and names.
     verified: Memory<(Fingerprint, Box<[String]>), ChainFinding>,
     /// By purpose, whether it is trusted, CAs and lists.
-    revocations: Memory<(Purpose, bool, Box<[Fingerprint]>), RevocationFinding>,
+    revocations: Memory<(Purpose, Standing, Box<[Fingerprint]>), RevocationFinding>,
     identities: Identities,
     keys: Keys,
     lists: ListDirectory,
@@ -114,13 +114,18 @@ impl Chains {
         let own = against.on_disk.and_then(|on_disk| on_disk.revoked.as_ref());
         let lists: Vec<_> = own.into_iter().chain(self.lists.all()).cloned().collect();
         let server_chain = self.server_chain(report, against);
-        let is_trusted = report.verdict.server_verified == ServerVerified::Yes
-            || server_chain.as_ref().is_some_and(|found| found.answer == ChainWord::Trusted);
-        let revocation = [(Purpose::Server, is_trusted), (Purpose::Client, false)]
-            .map(|(side, is_trusted)| self.revocation(report, against, &lists, side, is_trusted));
+        let standing = match server_chain.as_ref().map(|found| found.answer) {
+            Some(word) if word.is_broken() => Standing::Broken,
+            Some(ChainWord::Trusted) => Standing::Trusted,
+            _ if report.verdict.server_verified == ServerVerified::Yes => Standing::Trusted,
+            _ => Standing::Unknown,
+        };
+        let revocation = [(Purpose::Server, standing), (Purpose::Client, Standing::Unknown)]
+            .map(|(side, standing)| self.revocation(report, against, &lists, side, standing));
         // Before a handshake is completed nobody has proven to have the key of a certificate.
         let is_proven = report.is_established();
-        let server = report.server_certificate.as_deref().filter(|_| is_proven);
+        let is_real = is_proven && standing != Standing::Broken;
+        let server = report.server_certificate.as_deref().filter(|_| is_real);
         let newer = |facts| self.identities.note(facts, report.destination, against.at);
         let newer_elsewhere = server.and_then(newer);
         let client = report.client_certificate.as_deref().filter(|_| is_proven);
@@ -155,7 +160,7 @@ impl Chains {
         against: Against<'_>,
         lists: &[Arc<Revoked>],
         purpose: Purpose,
-        is_trusted: bool,
+        standing: Standing,
     ) -> Option<Revocation> {
         let Against { intents, trusts, at, .. } = against;
         let (facts, chain) = match purpose {
@@ -174,11 +179,11 @@ impl Chains {
         let digests = trusted.iter().map(|trust| trust.digest());
         let digests = digests.chain(lists.iter().map(|list| list.digest()));
         let digests = digests.chain(staple.map(Fingerprint::of)).collect();
-        let shown = Shown { facts, chain: chain.as_deref(), purpose, staple, is_trusted };
+        let shown = Shown { facts, chain: chain.as_deref(), purpose, staple, standing };
         let find = || revocation(shown, &trusted, lists, at);
         let key = ChainKey::of(facts);
         let found = self.revocations.find_or(
-            (purpose, is_trusted, digests),
+            (purpose, standing, digests),
             key,
             at,
             &mut self.budget,

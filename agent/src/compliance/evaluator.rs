@@ -12,6 +12,7 @@ mod unconfigured;
 mod unlist;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -34,7 +35,10 @@ use super::{
     wall_clock::WallClock,
 };
 use crate::compliance::state_file::StateFile;
-use hopsight_core::{model::Security, report::ConnectionReport};
+use hopsight_core::{
+    model::{Security, ServerVerified},
+    report::{ConnectionReport, Verdict},
+};
 use hopsight_export::{Exporter, metrics::drift::DriftBoard};
 use hopsight_identity::onward::OnwardFinder;
 use hopsight_posture::{
@@ -180,6 +184,7 @@ impl Evaluator {
             self.say(&asked, proxy.as_ref(), &known);
         let loaded_at = configured_at.map(UnixTime::as_secs_f64);
         let is_to_verify = intent.as_ref().is_some_and(|intent| intent.verify == Stated::Yes);
+        let report = &*with_verification_open(report, is_to_verify);
         // Of one upstream each server may be spoken to in a way of its own.
         let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
         let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
@@ -383,4 +388,17 @@ impl Evaluator {
             self.unshown = true;
         }
     }
+}
+
+/// nginx completes a handshake before it looks at what was verified, and then refuses: of what is to be
+/// verified only the last report tells that it was not.
+fn with_verification_open(
+    report: &ConnectionReport,
+    is_to_verify: bool,
+) -> Cow<'_, ConnectionReport> {
+    if report.is_final || !is_to_verify || report.verdict.server_verified != ServerVerified::No {
+        return Cow::Borrowed(report);
+    }
+    let verdict = Verdict { server_verified: ServerVerified::Unknown, ..report.verdict };
+    Cow::Owned(ConnectionReport { verdict, ..report.clone() })
 }

@@ -106,14 +106,16 @@ pub struct IssuerFacts {
 const SPIFFE: &str = "URI:spiffe://";
 
 impl CertificateFacts {
-    /// Its SPIFFE ID, of which it has one at most (X509-SVID section 2).
+    /// Its SPIFFE ID; `None` where it has several, as none may (X509-SVID section 2).
     #[must_use]
     pub fn spiffe_id(&self) -> Option<&str> {
         let is_one = |san: &&String| {
             let scheme = san.get(..SPIFFE.len());
             scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SPIFFE))
         };
-        self.sans.iter().find(is_one).and_then(|san| san.get("URI:".len()..))
+        let mut all = self.sans.iter().filter(is_one);
+        let first = all.next()?.get("URI:".len()..);
+        first.filter(|_| all.next().is_none())
     }
 
     /// What tells whose it is when it is renewed: its SPIFFE ID, its subject where it has none, and its
@@ -122,7 +124,11 @@ impl CertificateFacts {
     pub fn identity(&self) -> Cow<'_, str> {
         match self.spiffe_id() {
             Some(id) => id.into(),
-            None if self.subject.is_empty() => self.sans.join(", ").into(),
+            None if self.subject.is_empty() => {
+                let mut sans: Vec<_> = self.sans.iter().map(String::as_str).collect();
+                sans.sort_unstable();
+                sans.join(", ").into()
+            }
             None => self.subject.as_str().into(),
         }
     }

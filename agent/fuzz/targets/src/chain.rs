@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hopsight_core::tls::certificate::{Chain, MAX_ISSUERS, facts};
 use hopsight_posture::policy::{
     certificate::{
-        ChainWord, Purpose, RevocationSource, RevocationWord, Shown, Trust, presented, revocation,
+        ChainWord, Purpose, RevocationSource, RevocationWord, Shown, Standing, Trust, presented,
+        revocation,
     },
     time::UnixTime,
 };
@@ -42,7 +43,7 @@ pub fn chain(data: &[u8]) {
         chain: Some(&chain),
         purpose,
         staple: Some(&response),
-        is_trusted: true,
+        standing: Standing::Trusted,
     };
     let found = revocation(shown, &[Arc::new(trust)], &[], at);
     let now = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use hopsight_core::{
-    model::{Evidence, Timestamp},
+    model::{Evidence, ServerVerified, Timestamp},
     report::ConnectionReport,
     tls::{
         certificate_facts::{CertificateAbsence, CertificateFacts},
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::policy::certificate::{ChainWord, Revocation};
 
-/// Certificates kept per side: a server may have one per kind of key and per name. Beyond that the
-/// one that ends last is forgotten.
+/// Certificates kept per side: a server may have one per kind of key and per name. Beyond that one
+/// that was never accepted is forgotten, else the one that ends last.
 const MAX_CERTIFICATES: usize = 8;
 
 /// One certificate in use. Times are seconds since the Unix epoch.
@@ -69,7 +69,7 @@ impl CertificateInUse {
     }
 
     fn seen(&mut self, report: &ConnectionReport, found: &Found, now: Moment) {
-        self.accepted |= report.is_established();
+        self.accepted |= found.is_accepted;
         self.connections += u64::from(report.is_final);
         self.last_seen = now.unix_seconds;
         self.heard = now.monotonic;
@@ -113,6 +113,8 @@ pub struct Certificates {
 struct Found {
     chain: Option<ChainWord>,
     revocation: Option<Revocation>,
+    /// The handshake was completed, and neither side has the other's certificate still to look at.
+    is_accepted: bool,
 }
 
 /// One side's.
@@ -167,13 +169,18 @@ impl Certificates {
         now: Moment,
     ) -> [Option<Renewal>; 2] {
         let [revocation, client_revocation] = evaluation.revocation.clone();
-        let found = Found { chain: evaluation.chain, revocation };
+        // nginx completes a handshake before it looks at what it verified.
+        let has_verified =
+            !evaluation.is_to_verify || report.verdict.server_verified == ServerVerified::Yes;
+        let is_accepted = report.is_established() && (report.is_final || has_verified);
+        let found = Found { chain: evaluation.chain, revocation, is_accepted };
         let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
         let server = (server_certificate.as_ref(), *server_certificate_absent);
         let by_server = self.server.note(server, report, found, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
         let client = (client_certificate.as_ref(), *client_certificate_absent);
-        let found = Found { chain: evaluation.client_chain, revocation: client_revocation };
+        let found =
+            Found { chain: evaluation.client_chain, revocation: client_revocation, is_accepted };
         [by_server, self.client.note(client, report, found, now)]
     }
 
@@ -270,7 +277,7 @@ impl Side {
         let facts = if known.is_some() { facts.clone() } else { bounded(facts) };
         let known = known.or_else(|| at(all, &facts));
         let was_accepted = known.is_some_and(|at| all[at].accepted);
-        let renews = (report.is_established() && !was_accepted)
+        let renews = (found.is_accepted && !was_accepted)
             .then(|| renewed(all.iter().map(|seen| &*seen.facts), &facts, found.chain, now))
             .flatten();
         if let Some(known) = known.map(|at| &mut all[at]) {
@@ -284,7 +291,7 @@ impl Side {
             facts: facts.clone(),
             evidence: evidence(report),
             connections: report.is_final.into(),
-            accepted: report.is_established(),
+            accepted: found.is_accepted,
             first_seen: now.unix_seconds,
             last_seen: now.unix_seconds,
             chain: found.chain,
@@ -293,7 +300,7 @@ impl Side {
         });
         if all.len() > MAX_CERTIFICATES {
             let ends_last = |(_, seen): &(usize, &CertificateInUse)| {
-                (seen.facts.not_after, Reverse(seen.heard))
+                (!seen.accepted, seen.facts.not_after, Reverse(seen.heard))
             };
             if let Some((last, _)) = all.iter().enumerate().max_by_key(ends_last) {
                 // One that is not kept would be told with every connection.

@@ -40,7 +40,12 @@ pub(super) fn is_for_the_same(
         sans.sort();
         sans
     };
+    // Behind those that are kept there are others.
+    let are_all = |facts: &CertificateFacts| !facts.sans.iter().any(|san| san.starts_with('…'));
     one.subject == other.subject
+        && !chain.is_some_and(ChainWord::is_broken)
+        && are_all(one)
+        && are_all(other)
         && !one.identity().is_empty()
         && one.public_key == other.public_key
         && (one.issuer == other.issuer || chain == Some(ChainWord::Trusted))

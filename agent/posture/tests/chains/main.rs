@@ -14,7 +14,9 @@ use std::{fs, path::Path, process::Command, sync::Arc};
 
 use hopsight_core::tls::certificate::{self, Chain};
 use hopsight_posture::policy::{
-    certificate::{Purpose, RevocationWord, Revoked, Shown, Trust, presented, revocation},
+    certificate::{
+        Purpose, RevocationWord, Revoked, Shown, Standing, Trust, presented, revocation,
+    },
     time::UnixTime,
 };
 use hopsight_test_support::{Explained, not_run};
@@ -63,6 +65,12 @@ const DIFFERENCES: &[Difference] = &[
         0,
         "unknown",
         "webpki takes no CA's certificate in the place of an end entity's; OpenSSL does",
+    ),
+    (
+        "for any purpose",
+        26,
+        "unknown",
+        "Go takes any purpose for a server's, and which of the two the proxy is is not known here",
     ),
     (
         "a critical extension that nobody knows",
@@ -127,7 +135,7 @@ fn revoked(chain: &Chain, trust: Trust, made: &Made) -> &'static str {
         chain: Some(chain),
         purpose: Purpose::Server,
         staple: None,
-        is_trusted: false,
+        standing: Standing::Unknown,
     };
     let at = UnixTime::from_secs(made.at);
     let says = revocation(shown, &[trust.into()], &lists, at).says;

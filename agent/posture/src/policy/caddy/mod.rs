@@ -232,7 +232,7 @@ fn intent(tls: &Tls, at: &Place) -> TlsIntent {
     };
     let provider = tls.ca.as_ref();
     let files = provider.map_or(&[][..], |one| &one.pem_files).iter();
-    let authority = files.chain(&tls.root_ca_pem_files).next().cloned();
+    let authority = TlsIntent::ca_file(files.chain(&tls.root_ca_pem_files).cloned());
     let authority = authority
         .or_else(|| provider.map(|one| format!("store:{}", one.provider)))
         .or_else(|| (!tls.root_ca_pool.is_empty()).then(|| "data:".to_owned()));

@@ -26,7 +26,7 @@ pub use key::{KeyMatch, NoAnswer, key_matches};
 pub use presented::{ChainFinding, Purpose, presented};
 pub use revocation::{
     Revocation, RevocationFinding, RevocationReason, RevocationSource, RevocationWord, Shown,
-    revocation,
+    Standing, revocation,
 };
 pub use revoked::Revoked;
 pub use trust::{Trust, Trusts};
@@ -98,7 +98,13 @@ pub fn read(pem: &[u8]) -> Result<Vec<CertificateFacts>, CertificateError> {
 fn certificates(pem: &[u8]) -> Result<Vec<Pem>, CertificateError> {
     let mut out = Vec::new();
     for block in Pem::iter_from_buffer(pem) {
-        let block = block.map_err(|error| CertificateError::Pem(error.to_string()))?;
+        let mut block = block.map_err(|error| CertificateError::Pem(error.to_string()))?;
+        // OpenSSL writes behind the certificate what it is trusted for.
+        if block.label == "TRUSTED CERTIFICATE" {
+            let rest = X509Certificate::from_der(&block.contents).map(|(rest, _)| rest.len());
+            block.contents.truncate(block.contents.len() - rest.unwrap_or_default());
+            block.label = "CERTIFICATE".to_owned();
+        }
         if matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE") {
             if out.len() == MAX_CERTIFICATES {
                 return Err(CertificateError::TooMany);

@@ -10,6 +10,7 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 
 use super::{
     ChainWord, Trust,
+    requested::folded,
     trust::{Ca, has_unusual_key, may_sign, validity},
 };
 use crate::policy::time::UnixTime;
@@ -205,12 +206,20 @@ impl Verifier<'_> {
                 let ended = all.find(|(_, valid)| !valid.contains(&self.now));
                 outside_of_validity(&ended.map_or(subject, |(name, _)| name))
             }
+            // Go takes any use for this one, OpenSSL does not.
+            Error::RequiredEkuNotFoundContext(_) if self.any(allows_any_use) => {
+                (ChainWord::Unknown, "a certificate may be used for anything".to_owned())
+            }
             Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
                 wrong_usage(&subject)
             }
             Error::EndEntityUsedAsCa => (
                 ChainWord::WrongUsage,
                 format!("\"{subject}\" was issued by what may not issue certificates"),
+            ),
+            Error::NameConstraintViolation if self.any(has_unusual_constraints) => (
+                ChainWord::Unknown,
+                "a CA has constraints on names that are not followed".to_owned(),
             ),
             Error::NameConstraintViolation => (
                 ChainWord::NameConstraints,
@@ -237,7 +246,16 @@ impl Verifier<'_> {
                 let problem = format!("it leads to \"{subject}\", which is not trusted");
                 return (ChainWord::OtherCa, problem);
             }
-            if self.trust.cas.iter().any(|ca| ca.subject == missing) {
+            let namesakes =
+                || self.trust.cas.iter().filter(|ca| folded(&ca.subject) == folded(&missing));
+            // Whether names are the same that are written in two ways is for the proxy to say.
+            if namesakes().count() > 0
+                && namesakes().all(|ca| *ca.raw_subject != *current.issuer().as_raw())
+            {
+                let problem = "a CA has a name that is written in two ways".to_owned();
+                return (ChainWord::Unknown, problem);
+            }
+            if namesakes().count() > 0 {
                 let problem =
                     format!("\"{subject}\" was not signed by the trusted CA of that name");
                 return (ChainWord::NotSigned, problem);
@@ -261,6 +279,12 @@ impl Verifier<'_> {
         (ChainWord::Unknown, "its certificates name each other as issuers".to_owned())
     }
 
+    /// Whether any certificate that was sent or is trusted is so.
+    fn any(&self, is_so: impl Fn(&X509Certificate<'_>) -> bool) -> bool {
+        let is_trusted_so = |der| X509Certificate::from_der(der).is_ok_and(|(_, one)| is_so(&one));
+        self.certificates.iter().any(&is_so) || self.trust.ders().any(is_trusted_so)
+    }
+
     /// Whether a key may be to blame for a signature that seems wrong.
     fn has_unusual_key(&self) -> bool {
         self.certificates.iter().any(has_unusual_key)
@@ -279,6 +303,21 @@ impl Verifier<'_> {
             }
         })
     }
+}
+
+fn allows_any_use(certificate: &X509Certificate<'_>) -> bool {
+    certificate.extended_key_usage().ok().flatten().is_some_and(|usage| usage.value.any)
+}
+
+/// Whether it constrains names of other kinds than the verifier knows.
+fn has_unusual_constraints(certificate: &X509Certificate<'_>) -> bool {
+    let constraints = certificate.name_constraints().ok().flatten();
+    let all = constraints.iter().flat_map(|one| {
+        let trees = [&one.value.permitted_subtrees, &one.value.excluded_subtrees];
+        trees.into_iter().flatten().flatten()
+    });
+    all.into_iter()
+        .any(|tree| !matches!(tree.base, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
 }
 
 fn outside_of_validity(subject: &str) -> Refusal {

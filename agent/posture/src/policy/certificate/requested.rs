@@ -1,6 +1,7 @@
 //! Whether what a proxy presents leads to a CA that the upstream names in its request for it.
 
 use hopsight_core::{
+    model::Outcome,
     report::ConnectionReport,
     tls::{authorities::Authorities, certificate_facts::CertificateFacts},
 };
@@ -12,12 +13,13 @@ use super::ChainWord;
 #[must_use]
 pub fn leads(report: &ConnectionReport) -> Option<ChainWord> {
     let requested = report.requested_authorities.as_deref()?;
-    Some(by_name(report.client_certificate.as_deref()?, requested, report.is_established()))
+    let is_refused = report.is_final && report.verdict.outcome == Outcome::Rejected;
+    Some(by_name(report.client_certificate.as_deref()?, requested, is_refused))
 }
 
 /// One of those that were sent has to be of a CA that is named (RFC 8446 section 4.4.2.3). Whoever
-/// accepts it all the same may have a certificate that leads further than what was sent.
-fn by_name(shown: &CertificateFacts, requested: &Authorities, is_accepted: bool) -> ChainWord {
+/// does not refuse it may have a certificate that leads further than what was sent.
+fn by_name(shown: &CertificateFacts, requested: &Authorities, is_refused: bool) -> ChainWord {
     if requested.is_empty() {
         return ChainWord::Unknown;
     }
@@ -30,7 +32,7 @@ fn by_name(shown: &CertificateFacts, requested: &Authorities, is_accepted: bool)
     let issuers: Vec<_> = sent.iter().map(|(_, issuer)| folded(issuer)).collect();
     if requested.names().any(|name| issuers.contains(&folded(&name))) {
         ChainWord::Named
-    } else if is_whole && (ends_at_root || !is_accepted) {
+    } else if is_whole && (ends_at_root || is_refused) {
         ChainWord::OtherCa
     } else {
         ChainWord::Unknown
@@ -38,7 +40,7 @@ fn by_name(shown: &CertificateFacts, requested: &Authorities, is_accepted: bool)
 }
 
 /// A name as it is compared: neither case nor the number of spaces counts (RFC 5280 section 7.1).
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
@@ -52,7 +54,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::hops::testing::{certificate, rejected, report};
+    use crate::hops::testing::{certificate, early, rejected, report};
 
     /// The common name `name` as a distinguished name, DER encoded.
     fn distinguished(name: &str) -> Vec<u8> {
@@ -111,9 +113,10 @@ mod tests {
             let mut report = report(1, Security::Mtls);
             report.client_certificate = Some(shown.into());
             report.requested_authorities = requested;
-            let answers = [leads(&report), leads(&rejected(report))];
+            let not_yet = early(rejected(report.clone()));
+            let answers = [leads(&report), leads(&not_yet), leads(&rejected(report))];
             let answers = answers.map(|answer| answer.map(ChainWord::as_str));
-            assert_eq!(answers, [Some(accepted), Some(refused)], "{name}");
+            assert_eq!(answers, [Some(accepted), Some(accepted), Some(refused)], "{name}");
         }
     }
 }

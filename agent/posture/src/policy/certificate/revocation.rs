@@ -16,7 +16,7 @@ use webpki::{
 
 use super::{
     Purpose, Revoked, Trust,
-    revoked::List,
+    revoked::{List, in_force},
     staple::{Stapled, stapled},
 };
 use crate::policy::time::UnixTime;
@@ -43,6 +43,8 @@ vocabulary! {
         ListEnded => "list_ended",
         /// The list that has its issuer's name was not signed by it.
         ListNotSigned => "list_not_signed",
+        /// It does not lead to what is trusted, so that nobody knows whose lists speak of it.
+        ChainBroken => "chain_broken",
         /// The list, or the chain, is one that the verifier does not follow.
         NotFollowed => "not_followed",
         /// The OCSP response that came with it is not in force at that time.
@@ -107,8 +109,19 @@ pub struct Shown<'a> {
     pub purpose: Purpose,
     /// The OCSP response that came with it.
     pub staple: Option<&'a [u8]>,
-    /// It is known to lead to what the other side trusts.
-    pub is_trusted: bool,
+    /// Whether it leads to what the other side trusts.
+    pub standing: Standing,
+}
+
+/// Whether what was presented leads to what the other side trusts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It does.
+    Trusted,
+    /// Nobody knows.
+    Unknown,
+    /// It does not: whose lists speak of it nobody knows.
+    Broken,
 }
 
 /// Looks what was presented up in `lists`, and in the response that came with it, which has to be
@@ -127,13 +140,19 @@ pub fn revocation(
     let issuers = facts.issuers.iter().map(|issuer| &issuer.issuer);
     let names: Vec<_> = std::iter::once(&facts.issuer).chain(issuers).collect();
     let lists_of = lists.iter().flat_map(|lists| &lists.lists);
-    let mut relevant: Vec<&List> = lists_of.filter(|list| names.contains(&&list.issuer)).collect();
+    let is_relevant = |list: &&List| names.contains(&&list.issuer) && list.this_update <= now;
+    let mut relevant: Vec<&List> = lists_of.filter(is_relevant).collect();
     // Of several of one issuer the newest counts.
     relevant.sort_by_key(|list| std::cmp::Reverse(list.this_update));
     let verified = || trusts.iter().find_map(|trust| verified(shown, trust, &relevant, at));
-    let answer = verified().unwrap_or_else(|| by_name(facts, lists, &relevant, now));
-    let own = relevant.iter().find(|list| list.issuer == facts.issuer);
-    let revoked_at = lists.iter().find_map(|lists| revoked_at(facts, lists));
+    let answer = match verified().unwrap_or_else(|| by_name(facts, &relevant, now)) {
+        Ok(RevocationWord::Good) if shown.standing == Standing::Broken => {
+            Err(RevocationReason::ChainBroken)
+        }
+        answer => answer,
+    };
+    let own = relevant.iter().find(|list| list.issuer == facts.issuer && list.is_whole);
+    let revoked_at = revoked_at(facts, &relevant);
     let says = match answer {
         Ok(RevocationWord::Revoked) => Revocation {
             answer: RevocationWord::Revoked,
@@ -182,7 +201,7 @@ fn with_staple(
         found.stands.start.max(stands.start)..found.stands.end.min(stands.end)
     };
     let stapled = stapled(response, chain, trusts, now).and_then(|said| {
-        let counts = shown.is_trusted || said.answer != RevocationWord::Good;
+        let counts = shown.standing == Standing::Trusted || said.answer != RevocationWord::Good;
         if counts { Ok(said) } else { Err(RevocationReason::StapleNotTrusted) }
     });
     match stapled {
@@ -208,25 +227,28 @@ fn with_staple(
     }
 }
 
-/// When the certificate was revoked, or the first of those that were sent behind it.
-fn revoked_at(facts: &CertificateFacts, lists: &Revoked) -> Option<i64> {
-    let of_issuers = || facts.issuers.iter().find_map(|issuer| lists.revoked_at_of(issuer));
-    lists.revoked_at(facts).or_else(of_issuers)
+/// When the certificate was revoked, or the first of those that were sent behind it, by lists of which
+/// the newest come first.
+fn revoked_at(facts: &CertificateFacts, lists: &[&List]) -> Option<i64> {
+    let of_issuers = || {
+        let mut issuers = facts.issuers.iter();
+        issuers.find_map(|issuer| in_force(lists, &issuer.issuer, &issuer.serial))
+    };
+    in_force(lists, &facts.issuer, &facts.serial).or_else(of_issuers)
 }
 
 /// By the names of issuers alone.
 fn by_name(
     facts: &CertificateFacts,
-    lists: &[Arc<Revoked>],
     relevant: &[&List],
     now: i64,
 ) -> Result<RevocationWord, RevocationReason> {
-    let is_revoked = lists.iter().any(|lists| revoked_at(facts, lists).is_some());
-    if is_revoked {
+    if revoked_at(facts, relevant).is_some() {
         return Ok(RevocationWord::Revoked);
     }
-    let own = relevant.iter().find(|list| list.issuer == facts.issuer);
-    match own.ok_or(RevocationReason::NoList)?.next_update {
+    let mut own = relevant.iter().filter(|list| list.issuer == facts.issuer).peekable();
+    own.peek().ok_or(RevocationReason::NoList)?;
+    match own.find(|list| list.is_whole).ok_or(RevocationReason::NotFollowed)?.next_update {
         Some(next) if next <= now => Err(RevocationReason::ListEnded),
         _ => Ok(RevocationWord::Good),
     }

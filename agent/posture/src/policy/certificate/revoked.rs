@@ -1,17 +1,18 @@
 //! Certificates that a revocation list names (RFC 5280 section 5).
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use hopsight_core::tls::{
-    certificate::serial,
-    certificate_facts::{CertificateFacts, IssuerFacts},
-    fingerprint::Fingerprint,
+    certificate::serial, certificate_facts::CertificateFacts, fingerprint::Fingerprint,
     name::distinguished_name,
 };
 use x509_parser::{
+    extensions::X509Extension,
+    oid_registry::{OID_X509_EXT_DELTA_CRL_INDICATOR, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT},
     pem::Pem,
     prelude::FromDer as _,
     revocation_list::{CertificateRevocationList, RevokedCertificate},
+    x509::ReasonCode,
 };
 
 use super::CertificateError;
@@ -24,8 +25,6 @@ const MAX_REVOKED: usize = 65_536;
 /// list does so itself, and refuses the handshake under one that is not its issuer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// By issuer and serial number, when they were revoked, in seconds since the Unix epoch.
-    at: BTreeMap<(String, String), i64>,
     pub(super) lists: Vec<List>,
     digest: Fingerprint,
 }
@@ -34,6 +33,11 @@ pub struct Revoked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct List {
     pub(super) issuer: String,
+    /// By serial number, when they were revoked; `None` where one is not any more.
+    at: BTreeMap<String, Option<i64>>,
+    /// It speaks of all certificates of its issuer: it is no delta list, and not of one part of them (RFC
+    /// 5280 sections 5.2.4 and 5.2.5).
+    pub(super) is_whole: bool,
     pub(super) der: Box<[u8]>,
     pub(super) this_update: i64,
     /// When there is to be a newer one; absent where it does not say.
@@ -47,7 +51,7 @@ impl Revoked {
     /// When there is none, one cannot be parsed, or there are too many.
     pub fn read(file: &[u8]) -> Result<Self, CertificateError> {
         let digest = Fingerprint::of(file);
-        let mut revoked = Self { at: BTreeMap::new(), lists: Vec::new(), digest };
+        let mut revoked = Self { lists: Vec::new(), digest };
         let mut lists = 0;
         for block in Pem::iter_from_buffer(file) {
             let block = block.map_err(|error| CertificateError::Pem(error.to_string()))?;
@@ -65,8 +69,15 @@ impl Revoked {
     /// One certificate of this issuer, revoked then.
     #[cfg(test)]
     pub(in crate::policy) fn of(issuer: &str, serial: &str, at: i64) -> Self {
-        let at = [((issuer.to_owned(), serial.to_owned()), at)].into();
-        Self { at, lists: Vec::new(), digest: Fingerprint::of(serial.as_bytes()) }
+        let list = List {
+            issuer: issuer.to_owned(),
+            at: [(serial.to_owned(), Some(at))].into(),
+            is_whole: true,
+            der: Box::default(),
+            this_update: at,
+            next_update: None,
+        };
+        Self { lists: vec![list], digest: Fingerprint::of(serial.as_bytes()) }
     }
 
     fn add(&mut self, der: &[u8], position: usize) -> Result<(), CertificateError> {
@@ -74,15 +85,23 @@ impl Revoked {
         let (_, list) = CertificateRevocationList::from_der(der)
             .map_err(|error| malformed(error.to_string()))?;
         let issuer = distinguished_name(list.issuer());
-        if position > MAX_LISTS || self.at.len() + count(&list) > MAX_REVOKED {
+        let known: usize = self.lists.iter().map(|list| list.at.len()).sum();
+        if position > MAX_LISTS || known + count(&list) > MAX_REVOKED {
             return Err(CertificateError::TooManyRevoked);
         }
         let entry = |revoked: &RevokedCertificate<'_>| {
-            let key = (issuer.clone(), serial(revoked.raw_serial()));
-            (key, revoked.revocation_date.timestamp())
+            let is_removed = |(_, reason)| reason == ReasonCode::RemoveFromCRL;
+            let at = revoked.revocation_date.timestamp();
+            let is_revoked = !revoked.reason_code().is_some_and(is_removed);
+            (serial(revoked.raw_serial()), is_revoked.then_some(at))
         };
-        self.at.extend(list.iter_revoked_certificates().map(entry));
+        let is_of_a_part = |extension: &X509Extension<'_>| {
+            extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR
+                || extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT
+        };
         self.lists.push(List {
+            at: list.iter_revoked_certificates().map(entry).collect(),
+            is_whole: !list.extensions().iter().any(is_of_a_part),
             der: der.into(),
             this_update: list.last_update().timestamp(),
             next_update: list.next_update().map(|next| next.timestamp()),
@@ -106,13 +125,24 @@ impl Revoked {
     /// When this certificate was revoked, in seconds since the Unix epoch; `None` if it is not.
     #[must_use]
     pub fn revoked_at(&self, certificate: &CertificateFacts) -> Option<i64> {
-        self.at.get(&(certificate.issuer.clone(), certificate.serial.clone())).copied()
+        let mut lists: Vec<&List> = self.lists.iter().collect();
+        lists.sort_by_key(|list| Reverse(list.this_update));
+        in_force(&lists, &certificate.issuer, &certificate.serial)
     }
+}
 
-    /// The same of one that was sent behind it.
-    pub(super) fn revoked_at_of(&self, certificate: &IssuerFacts) -> Option<i64> {
-        self.at.get(&(certificate.issuer.clone(), certificate.serial.clone())).copied()
+/// When the certificate of this issuer with this number was revoked, by lists of which the newest come
+/// first: what its newest whole list says, and what is newer than that.
+pub(super) fn in_force(lists: &[&List], issuer: &str, serial: &str) -> Option<i64> {
+    for list in lists.iter().filter(|list| list.issuer == issuer) {
+        if let Some(at) = list.at.get(serial) {
+            return *at;
+        }
+        if list.is_whole {
+            return None;
+        }
     }
+    None
 }
 
 fn count(list: &CertificateRevocationList<'_>) -> usize {

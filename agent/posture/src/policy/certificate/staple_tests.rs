@@ -12,7 +12,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     Purpose, Revocation, RevocationReason as Reason, RevocationSource, RevocationWord as Word,
-    Shown, Trust, revocation, staple::stapled,
+    Shown, Standing, Trust, revocation, staple::stapled,
 };
 use crate::policy::time::UnixTime;
 
@@ -205,7 +205,7 @@ fn a_response_counts_for_the_certificate_of_who_is_trusted() {
         chain: Some(&chain),
         purpose: Purpose::Server,
         staple: Some(&staple),
-        is_trusted: true,
+        standing: Standing::Trusted,
     };
     let at = UnixTime::from_secs(THEN.try_into().unwrap());
     let found = revocation(shown, &trusts, &[], at);
@@ -214,7 +214,8 @@ fn a_response_counts_for_the_certificate_of_who_is_trusted() {
         Revocation { answer: Word::Good, reason: None, by, as_of: Some(THEN), revoked_at: None };
     assert_eq!(found.says, says);
     assert_eq!(found.stands, THEN..THEN + DAY);
-    let of_nobody = revocation(Shown { is_trusted: false, ..shown }, &trusts, &[], at).says;
+    let of_nobody =
+        revocation(Shown { standing: Standing::Unknown, ..shown }, &trusts, &[], at).says;
     assert_eq!(
         (of_nobody.answer, of_nobody.reason),
         (Word::Unknown, Some(Reason::StapleNotTrusted)),

@@ -31,6 +31,7 @@ pub type Trusts = BTreeMap<String, Arc<Trust>>;
 pub(super) struct Ca {
     der: CertificateDer<'static>,
     pub(super) subject: String,
+    pub(super) raw_subject: Box<[u8]>,
     /// When it is valid, in seconds since the Unix epoch.
     pub(super) valid: Range<i64>,
     pub(super) may_sign: bool,
@@ -98,6 +99,7 @@ impl Ca {
         let is_ca = certificate.version().0 == 0 || certificate.is_ca();
         Some(Self {
             subject: distinguished_name(certificate.subject()),
+            raw_subject: certificate.subject().as_raw().into(),
             valid: validity(&certificate),
             may_sign: is_ca && may_sign(&certificate),
             path_length: constraints

@@ -89,7 +89,7 @@ impl Assessor<'_> {
                 return Answer::Met;
             }
             Some(id) => format!("the upstream's certificate is for \"{id}\""),
-            None => "the upstream's certificate has no SPIFFE ID".to_owned(),
+            None => "the upstream's certificate has no SPIFFE ID, or several".to_owned(),
         };
         violated_by(Some(certificate), detail, None)
     }

@@ -69,7 +69,7 @@ impl Assessor<'_> {
         })
     }
 
-    /// Met where neither side has a certificate of which something is wrong, and all were seen.
+    /// Met where neither side has a certificate of which something is wrong, and all were kept.
     fn every_certificate_has(
         &self,
         allowed: &[String],
@@ -82,14 +82,15 @@ impl Assessor<'_> {
             (self.seen.client_certificate, self.certificate_place()),
             (self.seen.server_certificate, None),
         ];
+        let mut are_whole = true;
         for (facts, place) in sides {
-            if let Some(facts) = facts
-                && let Some(detail) = wrong(facts)
-            {
+            let Some(facts) = facts else { continue };
+            if let Some(detail) = wrong(facts) {
                 return violated_by(Some(facts), detail, place);
             }
+            are_whole &= facts.issuers.is_empty() || facts.issuers.len() + 1 >= facts.chain_length;
         }
-        self.all_certificates_seen()
+        if are_whole { self.all_certificates_seen() } else { Answer::Unknown }
     }
 
     pub(super) fn key_shared(&self) -> Answer {

@@ -56,6 +56,17 @@ pub struct TlsIntent {
 }
 
 impl TlsIntent {
+    /// The only one of these CA files. Several are words that are no file's path: what they hold together is
+    /// not read.
+    pub(crate) fn ca_file(files: impl Iterator<Item = String>) -> Option<String> {
+        let all: Vec<_> = files.collect();
+        match all.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            several => Some(format!("several:{}", several.join(","))),
+        }
+    }
+
     /// Whether a client certificate would be presented if the upstream asks.
     #[must_use]
     pub fn has_client_certificate(&self) -> Stated {

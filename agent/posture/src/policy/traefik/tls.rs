@@ -40,7 +40,8 @@ pub(super) fn by(transport: Option<&Transport>, at: &Place) -> TlsIntent {
         tls.certificate = Some(said(content(&first.cert_file), at));
         tls.certificate_key = Some(said(content(&first.key_file), at));
     }
-    let authority = transport.root_cas.first().map(|file| content(file).to_string());
+    let authority =
+        TlsIntent::ca_file(transport.root_cas.iter().map(|file| content(file).to_string()));
     tls.trusted_certificate = authority.map(|file| said(file, at));
     if !transport.server_name.is_empty() {
         tls.name = Some(said(Text::Literal(transport.server_name.clone()), at));
