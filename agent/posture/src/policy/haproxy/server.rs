@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
+    checks::Connection,
     error::{ConfigError, Problem},
     keywords,
     sections::Line,
@@ -182,10 +183,20 @@ impl Settings {
         tls
     }
 
-    /// TLS as health checks have it.
-    pub(super) fn health_check(&self, line: &Line, default_verify: bool) -> TlsIntent {
-        let name = self.check_sni.clone().or_else(|| self.verify_host.clone());
-        TlsIntent { name, sni: self.check_sni.clone(), ..self.common(line, default_verify) }
+    /// TLS as a connection of a health check has it.
+    pub(super) fn health_check(
+        &self,
+        line: &Line,
+        default_verify: bool,
+        connection: &Connection,
+    ) -> TlsIntent {
+        let by_rule = connection.sni.as_ref().zip(connection.line.as_ref());
+        let sni = match by_rule {
+            Some((name, rule)) => Some(said(rule, Text::from(name.as_str()))),
+            None => self.check_sni.clone().filter(|_| connection.is_default()),
+        };
+        let name = sni.clone().or_else(|| self.verify_host.clone());
+        TlsIntent { name, sni, ..self.common(line, default_verify) }
     }
 
     fn common(&self, line: &Line, default_verify: bool) -> TlsIntent {
