@@ -8,14 +8,16 @@ use std::{
 };
 
 use super::{look::Certificate, names::Names};
+use hopsight_core::model::Security;
 use hopsight_posture::{
     hops::labels,
     policy::{
         certificate::CertificateFinding,
-        intent::{Intent, Remark, ServerAddress, Target, UpstreamIntent},
+        intent::{Intent, Remark, Scheme, ServerAddress, Target, UpstreamIntent},
         lookup::{Found, UpstreamIndex},
         time::UnixTime,
     },
+    workload::istio::is_of_service,
 };
 
 /// The workers of one load do not all start at the same moment.
@@ -44,6 +46,8 @@ pub(super) struct Configuration {
     pub(super) loaded_at: Option<UnixTime>,
     /// It is known not to be what runs.
     pub(super) is_other: bool,
+    /// It shows which clusters a proxy of Istio has for Services.
+    has_service_clusters: bool,
     index: UpstreamIndex,
     /// The upstreams of each stable name, by the label that it makes.
     by_label: HashMap<Arc<str>, Vec<usize>>,
@@ -71,6 +75,7 @@ impl Configuration {
         Self {
             labels: addresses.chain(by_label.keys().cloned()).collect(),
             size: intent.size(),
+            has_service_clusters: intent.upstreams.iter().any(|one| is_of_service(name_of(one))),
             intent: Arc::new(intent),
             loaded_at: Some(loaded_at),
             is_other: false,
@@ -87,6 +92,22 @@ impl Configuration {
             Found::Several(several) => several,
             Found::None => Vec::new(),
         }
+    }
+
+    /// The clusters among these upstreams that may have opened a connection that is so protected, by
+    /// their names: one with TLS opens none in the clear. `None` where it does not show which clusters the
+    /// proxy has for Services.
+    pub(super) fn clusters(
+        &self,
+        found: &[usize],
+        to: SocketAddr,
+        security: Security,
+    ) -> Option<Vec<&str>> {
+        let may_have = |one: &&UpstreamIntent| {
+            security != Security::Plaintext || one.toward(to).scheme() != Scheme::Tls
+        };
+        let found = found.iter().map(|&at| self.upstream(at)).filter(may_have);
+        self.has_service_clusters.then(|| found.map(name_of).collect())
     }
 
     /// The upstreams of a label.
@@ -141,6 +162,14 @@ impl Configuration {
     /// Indexes the upstreams by what is known of their names.
     pub(super) fn name(&mut self, names: &Names) {
         self.index = UpstreamIndex::new(&self.intent, &|host| names.addresses(host));
+    }
+}
+
+/// The name of a group of servers; none of anything else.
+fn name_of(upstream: &UpstreamIntent) -> &str {
+    match &upstream.target {
+        Target::Group(name) => name,
+        Target::Address(_) | Target::Variable(_) => "",
     }
 }
 

@@ -16,6 +16,7 @@ use hopsight_posture::{
         status::StatusClaim,
         time::UnixTime,
     },
+    workload::leg::Through,
 };
 
 /// What is known of a connection besides what it said itself.
@@ -126,9 +127,14 @@ impl<'p> Named<'p> {
         let upstream = stable.or_else(in_cluster);
         // What objects of the cluster intend for the service goes before what the files say.
         let endpoint = remote.unwrap_or(report.destination);
+        let security = report.verdict.security;
+        let clusters =
+            configuration.and_then(|one| one.clusters(&found, report.destination, security));
+        let server_name = report.sni.as_deref();
+        let through = Through { clusters: clusters.as_deref(), server_name };
         let said = proxy
             .zip(service.as_ref())
-            .and_then(|(proxy, service)| proxies.said(proxy, service, endpoint));
+            .and_then(|(proxy, service)| proxies.said(proxy, service, endpoint, through));
         let (by_objects, claims) = said.map(|said| (said.intent, said.claims)).unzip();
         let intents = match (by_objects, configuration) {
             (Some(intent), _) => vec![Cow::Owned(intent)],

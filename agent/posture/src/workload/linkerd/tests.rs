@@ -1,6 +1,7 @@
 use super::{
     super::{
         istio::tests::{pod, words},
+        leg::Through,
         selector::Requirement,
         services::ServicePort,
     },
@@ -41,6 +42,7 @@ fn said(table: &LinkerdTable, container: &str, endpoint: &PodRecord) -> String {
         to: &to,
         address: "10.1.0.7:8443".parse().unwrap(),
         endpoint: Some(endpoint),
+        through: Through::default(),
     }))
 }
 
