@@ -19,6 +19,8 @@ mod kinds;
 #[cfg(feature = "kubernetes")]
 mod linkerd;
 #[cfg(feature = "kubernetes")]
+mod skipped;
+#[cfg(feature = "kubernetes")]
 mod status;
 #[cfg_attr(not(feature = "kubernetes"), path = "watch_absent.rs")]
 mod watch;

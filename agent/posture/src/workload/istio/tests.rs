@@ -37,6 +37,7 @@ pub(in super::super) fn pod(
         labels,
         addresses: Vec::new(),
         ports: vec![("tls".into(), 8443)],
+        skipped_ports: Vec::new(),
     }
 }
 

@@ -203,6 +203,22 @@ fn which_server_is_for_a_port() {
 }
 
 #[test]
+fn ports_that_the_proxy_does_not_take() {
+    let mut table = LinkerdTable::default();
+    table.servers.set(name("s"), Some(server("payments", 8443, Access::Identity)));
+    let by_server = "tls, certificate yes, verified yes, by Server shop/s";
+    for (case, skipped, expected) in [
+        ("none", vec![], by_server),
+        ("others", vec![25..=25, 9000..=9999], by_server),
+        ("this one", vec![8443..=8443], "nothing"),
+        ("one of many", vec![25..=25, 8000..=8999], "nothing"),
+    ] {
+        let endpoint = PodRecord { skipped_ports: skipped, ..payments() };
+        assert_eq!(said(&table, PROXY, &endpoint), expected, "{case}");
+    }
+}
+
+#[test]
 fn authorizations_of_old() {
     let identity = "tls, certificate yes, verified yes, by ServerAuthorization shop/a";
     let by_name = |of: &str| Ok(of.to_owned());
