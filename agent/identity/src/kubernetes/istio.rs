@@ -26,17 +26,21 @@ pub(super) struct Status {
     observed_generation: Option<Value>,
 }
 
-/// What the status says of the object as it is now: until istiod has looked at a change again, what it
-/// says is of the one before.
+/// What the status says of the object as it is now: nothing, if istiod has yet to say one of the things
+/// that it says of the object (`Unknown`), or said it of an older one. Where it does not say of which, an
+/// object that was changed may be another.
 fn conditions(meta: &ObjectMeta, status: Option<Status>) -> Conditions {
-    let Status { mut conditions, observed_generation } = status.unwrap_or_default();
+    let Status { conditions, observed_generation } = status.unwrap_or_default();
     // The API has them as text, objects as numbers.
     let number = |of: &Value| of.as_i64().or_else(|| of.as_str()?.parse().ok());
-    conditions.retain(|one| {
+    let is_now = |one: &Condition| {
         let observed = one.observed_generation.as_ref().or(observed_generation.as_ref());
-        observed.is_none_or(|observed| number(observed) == meta.generation)
-    });
-    known(&conditions, OF_ISTIO)
+        let observed = observed.map_or(Some(1), number);
+        let is_said = matches!(one.status.as_str(), "True" | "False");
+        is_said && (meta.generation.is_none() || observed == meta.generation)
+    };
+    let mut wanted = conditions.iter().filter(|one| OF_ISTIO.contains(&one.kind.as_str()));
+    if wanted.all(is_now) { known(&conditions, OF_ISTIO) } else { Conditions::default() }
 }
 
 /// In seconds after 1970; 0 where an object does not say.
@@ -260,6 +264,7 @@ mod tests {
             "observedGeneration": "2",
             "conditions": [
                 {"type": "PassedAnalysis", "status": "True", "observedGeneration": 2},
+                {"type": "Other", "status": "Unknown", "observedGeneration": 1},
                 {"type": "Reconciled", "status": "False", "message": "61/122 complete"},
             ],
             "validationMessages": [{"code": "IST0101", "level": "Error"}],
@@ -318,17 +323,27 @@ mod tests {
 
     #[test]
     fn a_status_is_of_one_generation() {
-        let good = |generation: Value| {
-            let conditions = json!([{"type": "Reconciled", "status": "True"}]);
-            let status = json!({"conditions": conditions, "observedGeneration": generation});
-            let metadata = json!({"name": "a", "namespace": "shop", "generation": 2});
+        let reconciled = |status: &str, of: Value| json!({"type": "Reconciled", "status": status, "observedGeneration": of});
+        let analysed =
+            || json!({"type": "PassedAnalysis", "status": "True", "observedGeneration": "2"});
+        let alone = || vec![json!({"type": "Reconciled", "status": "True"})];
+        let beside = |one: Value| vec![one, analysed()];
+        for (case, conditions, observed, generation, expected) in [
+            ("as text", alone(), json!("2"), 2, true),
+            ("as a number", alone(), json!(2), 2, true),
+            ("of an older one", alone(), json!("1"), 2, false),
+            ("of nobody knows which", alone(), Value::Null, 2, false),
+            ("of the only one", alone(), Value::Null, 1, true),
+            ("each of its own", beside(reconciled("True", json!(2))), Value::Null, 2, true),
+            ("one of an older one", beside(reconciled("True", json!(1))), json!(2), 2, false),
+            ("one not said yet", beside(reconciled("Unknown", json!(2))), json!(2), 2, false),
+            ("one that is not so", beside(reconciled("False", json!(2))), json!(2), 2, false),
+        ] {
+            let status = json!({"conditions": conditions, "observedGeneration": observed});
+            let metadata = json!({"name": "a", "namespace": "shop", "generation": generation});
             let one = json!({"metadata": metadata, "spec": {"host": "a"}, "status": status});
-            rule(serde_json::from_value(one).unwrap()).unwrap().conditions.are_good()
-        };
-        for (observed, expected) in
-            [(json!("2"), true), (json!(2), true), (Value::Null, true), (json!("1"), false)]
-        {
-            assert_eq!(good(observed.clone()), expected, "{observed}");
+            let found = rule(serde_json::from_value(one).unwrap()).unwrap();
+            assert_eq!(found.conditions.are_good(), expected, "{case}");
         }
     }
 
