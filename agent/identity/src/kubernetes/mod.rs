@@ -17,6 +17,8 @@ mod istio;
 #[cfg(feature = "kubernetes")]
 mod kinds;
 #[cfg(feature = "kubernetes")]
+mod lenient;
+#[cfg(feature = "kubernetes")]
 mod linkerd;
 #[cfg(feature = "kubernetes")]
 mod skipped;
