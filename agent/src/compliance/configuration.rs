@@ -13,7 +13,7 @@ use hopsight_posture::{
     hops::labels,
     policy::{
         certificate::CertificateFinding,
-        intent::{Intent, Remark, Scheme, ServerAddress, Target, UpstreamIntent},
+        intent::{Intent, Remark, Route, Scheme, ServerAddress, Target, Text, UpstreamIntent},
         lookup::{Found, UpstreamIndex},
         time::UnixTime,
     },
@@ -94,20 +94,12 @@ impl Configuration {
         }
     }
 
-    /// The clusters among these upstreams that may have opened a connection that is so protected, by
-    /// their names: one with TLS opens none in the clear. `None` where it does not show which clusters the
-    /// proxy has for Services.
-    pub(super) fn clusters(
-        &self,
-        found: &[usize],
-        to: SocketAddr,
-        security: Security,
-    ) -> Option<Vec<&str>> {
-        let may_have = |one: &&UpstreamIntent| {
-            security != Security::Plaintext || one.toward(to).scheme() != Scheme::Tls
-        };
-        let found = found.iter().map(|&at| self.upstream(at)).filter(may_have);
-        self.has_service_clusters.then(|| found.map(name_of).collect())
+    /// The clusters among these upstreams that may have opened a connection, by their names. `None` where
+    /// it does not show which clusters the proxy has for Services.
+    pub(super) fn clusters(&self, found: &[usize], seen: &Seen<'_>) -> Option<Vec<&str>> {
+        let found = found.iter().map(|&at| self.upstream(at));
+        let may_have = |one: &&UpstreamIntent| seen.may_be_of(one);
+        self.has_service_clusters.then(|| found.filter(may_have).map(name_of).collect())
     }
 
     /// The upstreams of a label.
@@ -165,6 +157,33 @@ impl Configuration {
     }
 }
 
+/// What was seen of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) to: SocketAddr,
+    pub(super) security: Security,
+    pub(super) server_name: Option<&'a str>,
+}
+
+impl Seen<'_> {
+    /// Whether an upstream is spoken to in this way: none with TLS in the clear, and with TLS only under
+    /// the server name that is sent.
+    fn may_be_of(&self, upstream: &UpstreamIntent) -> bool {
+        let shows = |route: &Route| match (route.scheme, self.security) {
+            (Scheme::Tls, Security::Plaintext) => false,
+            (Scheme::Tls, Security::Tls | Security::Mtls) => match route.sent_name() {
+                Some(Text::Literal(name)) => {
+                    self.server_name.is_some_and(|sent| sent.eq_ignore_ascii_case(name))
+                }
+                Some(Text::Variable(_)) => true,
+                None => self.server_name.is_none(),
+            },
+            _ => true,
+        };
+        upstream.toward(self.to).routes.iter().any(shows)
+    }
+}
+
 /// The name of a group of servers; none of anything else.
 fn name_of(upstream: &UpstreamIntent) -> &str {
     match &upstream.target {
@@ -176,4 +195,53 @@ fn name_of(upstream: &UpstreamIntent) -> &str {
 /// Whether a worker that started then runs another configuration than the one loaded at `loaded_at`.
 pub(super) fn began_before(started_at: UnixTime, loaded_at: UnixTime) -> bool {
     started_at + ONE_LOAD < loaded_at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hopsight_identity::envoy;
+
+    /// A bootstrap with a cluster of each of these names, whose TLS, if any, sends this name.
+    fn configuration(clusters: &[(&str, Option<&str>)]) -> Configuration {
+        let cluster = |(name, sni): &(&str, Option<&str>)| {
+            let kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+            let socket = sni.map_or(String::new(), |sni| {
+                format!(
+                    r#", "transport_socket": {{"name": "t", "typed_config":
+                    {{"@type": "type.googleapis.com/{kind}", "sni": "{sni}"}}}}"#
+                )
+            });
+            format!(r#"{{"name": "{name}", "type": "STATIC"{socket}}}"#)
+        };
+        let clusters: Vec<_> = clusters.iter().map(cluster).collect();
+        let text = format!(r#"{{"static_resources": {{"clusters": [{}]}}}}"#, clusters.join(","));
+        let intent = envoy::read_file(text.as_bytes(), "envoy.json").unwrap();
+        Configuration::new(intent, Vec::new(), UnixTime::default())
+    }
+
+    #[test]
+    fn clusters_are_those_that_speak_so() {
+        use Security::{Mtls, Plaintext, Tls, Unknown};
+        const CLEAR: &str = "outbound|80||a.shop.svc.cluster.local";
+        const NAMED: &str = "outbound|443||b.shop.svc.cluster.local";
+        const BARE: &str = "outbound|444||c.shop.svc.cluster.local";
+        let configuration =
+            configuration(&[(CLEAR, None), (NAMED, Some("b.test")), (BARE, Some(""))]);
+        for (case, security, server_name, expected) in [
+            ("in the clear", Plaintext, None, &[CLEAR][..]),
+            ("under its name", Mtls, Some("B.test"), &[CLEAR, NAMED]),
+            ("under another name", Tls, Some("d.test"), &[CLEAR]),
+            ("under none", Tls, None, &[CLEAR, BARE]),
+            ("nobody knows how", Unknown, None, &[CLEAR, NAMED, BARE]),
+        ] {
+            let seen = Seen { to: "10.0.0.1:443".parse().unwrap(), security, server_name };
+            let found = configuration.clusters(&[0, 1, 2], &seen);
+            assert_eq!(found.as_deref(), Some(expected), "{case}");
+        }
+        let seen =
+            Seen { to: "10.0.0.1:443".parse().unwrap(), security: Unknown, server_name: None };
+        let bootstrap = self::configuration(&[("xds-grpc", None)]);
+        assert_eq!(bootstrap.clusters(&[0], &seen), None, "a bootstrap shows no Services");
+    }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use super::{
-    configuration::{Configuration, began_before},
+    configuration::{Configuration, Seen, began_before},
     proxies::{Proxies, Proxy},
 };
 use hopsight_core::{model::canonical, report::ConnectionReport};
@@ -127,10 +127,9 @@ impl<'p> Named<'p> {
         let upstream = stable.or_else(in_cluster);
         // What objects of the cluster intend for the service goes before what the files say.
         let endpoint = remote.unwrap_or(report.destination);
-        let security = report.verdict.security;
-        let clusters =
-            configuration.and_then(|one| one.clusters(&found, report.destination, security));
-        let server_name = report.sni.as_deref();
+        let (to, server_name) = (report.destination, report.sni.as_deref());
+        let seen = Seen { to, security: report.verdict.security, server_name };
+        let clusters = configuration.and_then(|one| one.clusters(&found, &seen));
         let through = Through { clusters: clusters.as_deref(), server_name };
         let said = proxy
             .zip(service.as_ref())
