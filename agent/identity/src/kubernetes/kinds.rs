@@ -121,13 +121,13 @@ impl Taken {
                 self.unread.remove(&name);
                 let status = status.map(|Lenient(status)| status).transpose();
                 let status = status.unwrap_or_else(|error| {
-                    self.leave_out(&name, "status", error);
+                    self.leave_out(&name, "status", &error);
                     None
                 });
                 let one = match spec.0 {
                     Ok(spec) => kept(Object { types, metadata, spec, status }),
                     Err(error) => {
-                        self.leave_out(&name, "spec", error);
+                        self.leave_out(&name, "spec", &error);
                         None
                     }
                 };
@@ -146,7 +146,7 @@ impl Taken {
         self.told()
     }
 
-    fn leave_out(&mut self, name: &ObjectName, part: &str, error: String) {
+    fn leave_out(&mut self, name: &ObjectName, part: &str, error: &str) {
         if self.unread.len() < MAX_OBJECTS {
             self.unread.insert(name.clone(), format!("{part}: {error}"));
         }

@@ -247,8 +247,8 @@ impl<'a> Room<'a> {
 }
 
 async fn watch_services(client: &Client, tables: &SharedTables, board: &Board) {
-    let api: Api<convert::Service> = Api::all_with(client.clone(), &kind("", "v1", "Service"));
     const WHAT: &str = "services";
+    let api: Api<convert::Service> = Api::all_with(client.clone(), &kind("", "v1", "Service"));
     let (mut names, mut room) = (HashSet::new(), Room::new(WHAT, MAX_OBJECTS, board));
     follow(WHAT, api, watcher::Config::default(), board, |event| {
         let services = &mut tables.lock().services;
@@ -268,8 +268,8 @@ async fn watch_services(client: &Client, tables: &SharedTables, board: &Board) {
 }
 
 async fn watch_slices(client: &Client, tables: &SharedTables, board: &Board) {
-    let api: Api<EndpointSlice> = Api::all(client.clone());
     const WHAT: &str = "endpointslices";
+    let api: Api<EndpointSlice> = Api::all(client.clone());
     let (mut names, mut room) = (HashSet::new(), Room::new(WHAT, MAX_OBJECTS, board));
     follow(WHAT, api, watcher::Config::default(), board, |event| {
         let services = &mut tables.lock().services;

@@ -6,7 +6,7 @@ use super::{
     sections::Line,
     server::Settings,
 };
-use crate::policy::intent::Scheme;
+use crate::policy::intent::{Scheme, Setting, Text};
 
 /// Connections of one check that are taken. Each is there for each server.
 const MAX_CONNECTIONS: usize = 64;
@@ -48,6 +48,7 @@ struct Rules {
 
 /// One connection of a check.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "keywords, and what is known beside them")]
 pub(super) struct Connection {
     /// Where a rule says so; none where the check connects by itself.
     pub(super) line: Option<Line>,
@@ -56,7 +57,7 @@ pub(super) struct Connection {
     ssl: bool,
     pub(super) port: Option<String>,
     pub(super) address: Option<String>,
-    pub(super) sni: Option<String>,
+    sni: Option<String>,
     /// Something is sent or waited for.
     speaks: bool,
     /// What is not known.
@@ -105,9 +106,14 @@ impl Connection {
         Ok(out)
     }
 
-    /// Whether it is as the server line says.
-    pub(super) const fn is_default(&self) -> bool {
-        self.is_default
+    /// The name that it sends where a server line says `settings`.
+    pub(super) fn server_name(&self, settings: &Settings) -> Option<Setting<Text>> {
+        match (&self.sni, &self.line) {
+            (Some(name), Some(rule)) => {
+                Some(Setting { value: Text::from(name.as_str()), at: rule.at.clone() })
+            }
+            _ => settings.check_sni.clone().filter(|_| self.is_default),
+        }
     }
 
     /// How it speaks where a server line says `settings`; `None` where nothing crosses in the clear.
@@ -128,7 +134,9 @@ impl Rules {
     fn take(&mut self, line: &Line) -> Result<(), ConfigError> {
         if std::mem::take(&mut self.are_inherited) {
             if line.is_open {
-                self.connections.iter_mut().for_each(|one| one.is_open = true);
+                for one in &mut self.connections {
+                    one.is_open = true;
+                }
             } else {
                 self.connections.clear();
             }
@@ -146,7 +154,9 @@ impl Rules {
                 if self.connections.is_empty() {
                     self.connections.push(Connection::implicit(true));
                 }
-                self.connections.iter_mut().last().into_iter().for_each(|one| one.speaks = true);
+                if let Some(last) = self.connections.last_mut() {
+                    last.speaks = true;
+                }
             }
             _ => {}
         }
@@ -191,7 +201,9 @@ impl Checks {
                 all.push(Connection::implicit(speaks));
             }
             // HTTP has something to ask on each.
-            all.iter_mut().for_each(|one| one.speaks |= speaks);
+            for one in &mut all {
+                one.speaks |= speaks;
+            }
             all
         };
         if self.is_open {

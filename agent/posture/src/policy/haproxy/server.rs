@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    checks::Connection,
     error::{ConfigError, Problem},
     keywords,
     sections::Line,
@@ -183,18 +182,13 @@ impl Settings {
         tls
     }
 
-    /// TLS as a connection of a health check has it.
+    /// TLS as a connection of a health check has it that sends this name.
     pub(super) fn health_check(
         &self,
         line: &Line,
         default_verify: bool,
-        connection: &Connection,
+        sni: Option<Setting<Text>>,
     ) -> TlsIntent {
-        let by_rule = connection.sni.as_ref().zip(connection.line.as_ref());
-        let sni = match by_rule {
-            Some((name, rule)) => Some(said(rule, Text::from(name.as_str()))),
-            None => self.check_sni.clone().filter(|_| connection.is_default()),
-        };
         let name = sni.clone().or_else(|| self.verify_host.clone());
         TlsIntent { name, sni, ..self.common(line, default_verify) }
     }

@@ -177,7 +177,7 @@ fn health_check(
     if to == *server && scheme == traffic {
         return None;
     }
-    let tls = settings.health_check(line, walk.verifies, one);
+    let tls = settings.health_check(line, walk.verifies, one.server_name(settings));
     let directive =
         one.line.as_ref().map_or("check".to_owned(), |rule| format!("{} connect", rule.keyword()));
     let at = one.line.as_ref().unwrap_or(line);

@@ -189,14 +189,14 @@ mod tests {
             (&["TLSv1.2", "TLSv9"], None),
             (&[], None),
         ] {
-            let tls = TlsIntent { protocols: protocols(said), ..TlsIntent::default() };
+            let tls = TlsIntent { protocols: Some(protocols(said)), ..TlsIntent::default() };
             assert_eq!(tls.lowest_version(), expected, "{said:?}");
         }
         assert_eq!(TlsIntent::default().lowest_version(), None);
     }
 
-    fn protocols(said: &[&str]) -> Option<Setting<Vec<String>>> {
-        Some(at(said.iter().map(|&text| text.to_owned()).collect()))
+    fn protocols(said: &[&str]) -> Setting<Vec<String>> {
+        at(said.iter().map(|&text| text.to_owned()).collect())
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         ] {
             let command = |&(name, value): &(&str, &str)| at((name.to_owned(), value.to_owned()));
             let tls = TlsIntent {
-                protocols: said.and_then(protocols),
+                protocols: said.map(protocols),
                 conf_commands: commands.iter().map(command).collect(),
                 ..TlsIntent::default()
             };

@@ -227,6 +227,9 @@ fn ports_and_subsets_of_a_rule() {
 
 #[test]
 fn only_clusters_of_the_service_are_governed() {
+    const SNI: &str = "outbound_.443_._.payments.shop.svc.cluster.local";
+    const SNI_V1: &str = "outbound_.443_.v1_.payments.shop.svc.cluster.local";
+    const SNI_OTHER: &str = "outbound_.443_._.ledger.shop.svc.cluster.local";
     use TlsMode::{Disable, IstioMutual};
     let subset = Subset { name: "v1".to_owned(), policy: of_host(Disable), ..Subset::default() };
     let split = || DestinationRule {
@@ -246,9 +249,6 @@ fn only_clusters_of_the_service_are_governed() {
     let (open, open_peer) =
         (&*format!("{open}DestinationRule web/a"), &*format!("{open}PeerAuthentication shop/n"));
     let plaintext = &*format!("{PLAINTEXT}DestinationRule web/a");
-    const SNI: &str = "outbound_.443_._.payments.shop.svc.cluster.local";
-    const SNI_V1: &str = "outbound_.443_.v1_.payments.shop.svc.cluster.local";
-    const SNI_OTHER: &str = "outbound_.443_._.ledger.shop.svc.cluster.local";
     for (case, clusters, server_name, by_rule, by_strict) in [
         ("the host's", Some(vec![CLUSTER]), None, mutual, by_peer),
         ("a subset's", Some(vec![CLUSTER_V1]), None, plaintext, by_peer),
