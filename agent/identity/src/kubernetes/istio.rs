@@ -2,46 +2,20 @@
 
 use kube::api::{Object, ObjectMeta};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::status::{Condition, known};
+use super::status::{Status, current};
 use hopsight_posture::workload::{
     istio::{
         ClientTls, DestinationRule, PeerAuthentication, PeerMode, Subset, TlsMode, TrafficPolicy,
     },
     selector::Labels,
-    standing::{Conditions, OF_ISTIO},
+    standing::OF_ISTIO,
 };
 
 /// Entries of one list that are kept. Of an object that has more nothing is known.
 const MAX_ENTRIES: usize = 64;
 /// Bytes of one text that are kept; the same holds.
 const MAX_TEXT_BYTES: usize = 1024;
-
-/// The status of all its objects.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Status {
-    conditions: Vec<Condition>,
-    observed_generation: Option<Value>,
-}
-
-/// What the status says of the object as it is now: nothing, if istiod has yet to say one of the things
-/// that it says of the object (`Unknown`), or said it of an older one. Where it does not say of which, an
-/// object that was changed may be another.
-fn conditions(meta: &ObjectMeta, status: Option<Status>) -> Conditions {
-    let Status { conditions, observed_generation } = status.unwrap_or_default();
-    // The API has them as text, objects as numbers.
-    let number = |of: &Value| of.as_i64().or_else(|| of.as_str()?.parse().ok());
-    let is_now = |one: &Condition| {
-        let observed = one.observed_generation.as_ref().or(observed_generation.as_ref());
-        let observed = observed.map_or(Some(1), number);
-        let is_said = matches!(one.status.as_str(), "True" | "False");
-        is_said && (meta.generation.is_none() || observed == meta.generation)
-    };
-    let mut wanted = conditions.iter().filter(|one| OF_ISTIO.contains(&one.kind.as_str()));
-    if wanted.all(is_now) { known(&conditions, OF_ISTIO) } else { Conditions::default() }
-}
 
 /// In seconds after 1970; 0 where an object does not say.
 fn created_at(meta: &ObjectMeta) -> i64 {
@@ -125,7 +99,7 @@ pub(super) fn rule(rule: Rule) -> Option<DestinationRule> {
     let kept = DestinationRule {
         created_at: created_at(&rule.metadata),
         host,
-        conditions: conditions(&rule.metadata, rule.status),
+        conditions: current(&rule.metadata, rule.status, OF_ISTIO),
         ..DestinationRule::default()
     };
     let is_small = export_to.len() <= MAX_ENTRIES
@@ -224,7 +198,7 @@ pub(super) fn peer(peer: Peer) -> PeerAuthentication {
     let PeerSpec { selector, mtls, port_level_mtls } = peer.spec;
     let kept = PeerAuthentication {
         created_at: created_at(&peer.metadata),
-        conditions: conditions(&peer.metadata, peer.status),
+        conditions: current(&peer.metadata, peer.status, OF_ISTIO),
         ..PeerAuthentication::default()
     };
     if !are_few(&selector.match_labels) || port_level_mtls.len() > MAX_ENTRIES {
@@ -251,7 +225,7 @@ fn are_few(labels: &Labels) -> bool {
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -319,32 +293,6 @@ mod tests {
         assert_eq!(found.subsets[0].policy, TrafficPolicy::default());
         let tls = found.subsets[1].policy.tls.as_ref().unwrap();
         assert_eq!((tls.mode, tls.credential.as_deref()), (TlsMode::Simple, Some("client")));
-    }
-
-    #[test]
-    fn a_status_is_of_one_generation() {
-        let reconciled = |status: &str, of: Value| json!({"type": "Reconciled", "status": status, "observedGeneration": of});
-        let analysed =
-            || json!({"type": "PassedAnalysis", "status": "True", "observedGeneration": "2"});
-        let alone = || vec![json!({"type": "Reconciled", "status": "True"})];
-        let beside = |one: Value| vec![one, analysed()];
-        for (case, conditions, observed, generation, expected) in [
-            ("as text", alone(), json!("2"), 2, true),
-            ("as a number", alone(), json!(2), 2, true),
-            ("of an older one", alone(), json!("1"), 2, false),
-            ("of nobody knows which", alone(), Value::Null, 2, false),
-            ("of the only one", alone(), Value::Null, 1, true),
-            ("each of its own", beside(reconciled("True", json!(2))), Value::Null, 2, true),
-            ("one of an older one", beside(reconciled("True", json!(1))), json!(2), 2, false),
-            ("one not said yet", beside(reconciled("Unknown", json!(2))), json!(2), 2, false),
-            ("one that is not so", beside(reconciled("False", json!(2))), json!(2), 2, false),
-        ] {
-            let status = json!({"conditions": conditions, "observedGeneration": observed});
-            let metadata = json!({"name": "a", "namespace": "shop", "generation": generation});
-            let one = json!({"metadata": metadata, "spec": {"host": "a"}, "status": status});
-            let found = rule(serde_json::from_value(one).unwrap()).unwrap();
-            assert_eq!(found.conditions.are_good(), expected, "{case}");
-        }
     }
 
     #[test]

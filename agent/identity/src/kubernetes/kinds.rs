@@ -280,9 +280,9 @@ pub(super) async fn watch_meshes(client: &Client, tables: &SharedTables, board: 
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::status::Status, *};
 
-    fn rule(name: &str, spec: &Value, status: &Value) -> Written<istio::RuleSpec, istio::Status> {
+    fn rule(name: &str, spec: &Value, status: &Value) -> Written<istio::RuleSpec, Status> {
         let metadata = json!({"name": name, "namespace": "shop", "generation": 1});
         serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status}))
             .unwrap()
@@ -296,7 +296,7 @@ mod tests {
         let spec = json!({"host": "a"});
         assert_eq!(take(Event::Init), None);
         assert_eq!(take(Event::InitApply(rule("a", &spec, &good))), None);
-        let bare: Written<istio::RuleSpec, istio::Status> =
+        let bare: Written<istio::RuleSpec, Status> =
             serde_json::from_value(json!({"metadata": {"name": "d", "namespace": "shop"}}))
                 .unwrap();
         assert_eq!(take(Event::InitApply(bare)), None, "one that says nothing");

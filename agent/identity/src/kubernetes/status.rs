@@ -1,5 +1,6 @@
 //! Conditions of a status, as far as they are known.
 
+use kube::api::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,4 +27,66 @@ pub(super) fn known(conditions: &[Condition], wanted: &[&'static str]) -> Condit
         }
     };
     Conditions(wanted.iter().filter_map(known).collect())
+}
+
+/// A status as Istio writes it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Status {
+    conditions: Vec<Condition>,
+    observed_generation: Option<Value>,
+}
+
+/// What a status says of the object as it is now, by the conditions that are asked for: nothing, if the
+/// controller has yet to say one of those that it has there (`Unknown`), or said it of an older object.
+/// Where it does not say of which, an object that was changed may be another.
+pub(super) fn current(
+    meta: &ObjectMeta,
+    status: Option<Status>,
+    wanted: &[&'static str],
+) -> Conditions {
+    let Status { conditions, observed_generation } = status.unwrap_or_default();
+    // The API has them as text, objects as numbers.
+    let number = |of: &Value| of.as_i64().or_else(|| of.as_str()?.parse().ok());
+    let is_now = |one: &Condition| {
+        let observed = one.observed_generation.as_ref().or(observed_generation.as_ref());
+        let observed = observed.map_or(Some(1), number);
+        let is_said = matches!(one.status.as_str(), "True" | "False");
+        is_said && (meta.generation.is_none() || observed == meta.generation)
+    };
+    let mut asked = conditions.iter().filter(|one| wanted.contains(&one.kind.as_str()));
+    if asked.all(is_now) { known(&conditions, wanted) } else { Conditions::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use hopsight_posture::workload::standing::OF_ISTIO;
+
+    #[test]
+    fn a_status_is_of_one_generation() {
+        let reconciled = |status: &str, of: Value| json!({"type": "Reconciled", "status": status, "observedGeneration": of});
+        let analysed =
+            || json!({"type": "PassedAnalysis", "status": "True", "observedGeneration": "2"});
+        let alone = || vec![json!({"type": "Reconciled", "status": "True"})];
+        let beside = |one: Value| vec![one, analysed()];
+        for (case, conditions, observed, generation, expected) in [
+            ("as text", alone(), json!("2"), 2, true),
+            ("as a number", alone(), json!(2), 2, true),
+            ("of an older one", alone(), json!("1"), 2, false),
+            ("of nobody knows which", alone(), Value::Null, 2, false),
+            ("of the only one", alone(), Value::Null, 1, true),
+            ("each of its own", beside(reconciled("True", json!(2))), Value::Null, 2, true),
+            ("one of an older one", beside(reconciled("True", json!(1))), json!(2), 2, false),
+            ("one not said yet", beside(reconciled("Unknown", json!(2))), json!(2), 2, false),
+            ("one that is not so", beside(reconciled("False", json!(2))), json!(2), 2, false),
+        ] {
+            let status = json!({"conditions": conditions, "observedGeneration": observed});
+            let status = serde_json::from_value(status).unwrap();
+            let meta = ObjectMeta { generation: Some(generation), ..ObjectMeta::default() };
+            assert_eq!(current(&meta, status, OF_ISTIO).are_good(), expected, "{case}");
+        }
+    }
 }
