@@ -16,17 +16,24 @@ pub(super) struct Condition {
 }
 
 /// What is said by those of these conditions that are asked for. One of an older generation of the
-/// object is as good: what a controller has not looked at again is in force as it was.
+/// object is as good: what a controller has not looked at again is in force as it was. Where one is
+/// `Unknown` the controller has not come to an end: that something is so counts for nothing then.
 pub(super) fn known(conditions: &[Condition], wanted: &[&'static str]) -> Conditions {
-    let known = |kind: &&'static str| {
+    let said = |kind: &&'static str| {
         let condition = conditions.iter().find(|one| one.kind == **kind)?;
-        match condition.status.as_str() {
-            "True" => Some((*kind, true)),
-            "False" => Some((*kind, false)),
+        let is_true = match condition.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
             _ => None,
-        }
+        };
+        Some((*kind, is_true))
     };
-    Conditions(wanted.iter().filter_map(known).collect())
+    let all: Vec<_> = wanted.iter().filter_map(said).collect();
+    let is_open = all.iter().any(|(_, is_true)| is_true.is_none());
+    let counts = |(kind, is_true): (_, Option<bool>)| {
+        Some((kind, is_true.filter(|is_true| !is_open || !is_true)?))
+    };
+    Conditions(all.into_iter().filter_map(counts).collect())
 }
 
 /// A status as Istio writes it.
@@ -63,7 +70,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use hopsight_posture::workload::standing::OF_ISTIO;
+    use hopsight_posture::workload::standing::{OF_GATEWAY_API, OF_ISTIO};
+
+    #[test]
+    fn what_is_not_decided_promises_nothing() {
+        for (case, accepted, resolved, expected) in [
+            ("all is well", "True", "True", &[("Accepted", true), ("ResolvedRefs", true)][..]),
+            ("one is not", "True", "False", &[("Accepted", true), ("ResolvedRefs", false)]),
+            ("one is not decided", "True", "Unknown", &[]),
+            ("one is not decided, and one is not", "Unknown", "False", &[("ResolvedRefs", false)]),
+        ] {
+            let one = |kind: &str, status: &str| Condition {
+                kind: kind.to_owned(),
+                status: status.to_owned(),
+                observed_generation: None,
+            };
+            let conditions = [one("Accepted", accepted), one("ResolvedRefs", resolved)];
+            assert_eq!(known(&conditions, OF_GATEWAY_API).0, expected, "{case}");
+        }
+    }
 
     #[test]
     fn a_status_is_of_one_generation() {
