@@ -40,6 +40,8 @@ struct Script {
     watches: VecDeque<Reply>,
     /// Objects by the path of their kind, where it has any; other kinds it does not know.
     kinds: Option<BTreeMap<String, Vec<Value>>>,
+    /// How often a kind was removed.
+    removals: usize,
     requests: Vec<String>,
 }
 
@@ -97,6 +99,15 @@ impl StandIn {
             }
         });
         Ok(stand_in)
+    }
+
+    /// Knows the kind of this path no longer, and ends all watches.
+    pub fn remove(&self, path: &str) {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kinds) = &mut script.kinds {
+            kinds.remove(path);
+        }
+        script.removals += 1;
     }
 
     /// The lines of the requests so far.
@@ -162,7 +173,9 @@ fn serve(connection: &TcpStream, script: &Mutex<Script>, stop: &AtomicBool) -> i
             }
             Reply::Watch(events) => {
                 stream(out, &events)?;
-                while !stop.load(Ordering::Relaxed) {
+                let removals = || script.lock().unwrap_or_else(PoisonError::into_inner).removals;
+                let before = removals();
+                while !stop.load(Ordering::Relaxed) && removals() == before {
                     thread::sleep(Duration::from_millis(20));
                 }
                 return Ok(());

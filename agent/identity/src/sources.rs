@@ -14,7 +14,10 @@ use super::{
 };
 use crate::source_state::NameSourceState;
 use hopsight_posture::workload::{
-    cgroup::CgroupIdentity, leg::Said, pod::PodIdentity, services::ServicePort,
+    cgroup::CgroupIdentity,
+    leg::{Said, Through},
+    pod::PodIdentity,
+    services::ServicePort,
 };
 
 /// How long a process in a pod is left without a name while a source may still give it one.
@@ -126,10 +129,16 @@ impl PodSources {
     }
 
     /// What objects of the Kubernetes API say of the hop from a container to a Service, of which
-    /// `address` is an endpoint.
+    /// `address` is an endpoint, `through` that container.
     #[must_use]
-    pub fn said(&self, from: &PodIdentity, to: &ServicePort, address: SocketAddr) -> Option<Said> {
-        self.watch.as_ref()?.as_ref().ok()?.tables().said(from, to, address)
+    pub fn said(
+        &self,
+        from: &PodIdentity,
+        to: &ServicePort,
+        address: SocketAddr,
+        through: Through<'_>,
+    ) -> Option<Said> {
+        self.watch.as_ref()?.as_ref().ok()?.tables().said(from, to, address, through)
     }
 
     /// The state of the Kubernetes API, if it is to be asked.

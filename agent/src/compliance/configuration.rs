@@ -8,14 +8,16 @@ use std::{
 };
 
 use super::{look::Certificate, names::Names};
+use hopsight_core::model::Security;
 use hopsight_posture::{
     hops::labels,
     policy::{
         certificate::CertificateFinding,
-        intent::{Intent, Remark, ServerAddress, Target, UpstreamIntent},
+        intent::{Intent, Remark, Route, Scheme, ServerAddress, Target, Text, UpstreamIntent},
         lookup::{Found, UpstreamIndex},
         time::UnixTime,
     },
+    workload::istio::is_of_service,
 };
 
 /// The workers of one load do not all start at the same moment.
@@ -44,6 +46,8 @@ pub(super) struct Configuration {
     pub(super) loaded_at: Option<UnixTime>,
     /// It is known not to be what runs.
     pub(super) is_other: bool,
+    /// It shows which clusters a proxy of Istio has for Services.
+    has_service_clusters: bool,
     index: UpstreamIndex,
     /// The upstreams of each stable name, by the label that it makes.
     by_label: HashMap<Arc<str>, Vec<usize>>,
@@ -71,6 +75,7 @@ impl Configuration {
         Self {
             labels: addresses.chain(by_label.keys().cloned()).collect(),
             size: intent.size(),
+            has_service_clusters: intent.upstreams.iter().any(|one| is_of_service(name_of(one))),
             intent: Arc::new(intent),
             loaded_at: Some(loaded_at),
             is_other: false,
@@ -87,6 +92,14 @@ impl Configuration {
             Found::Several(several) => several,
             Found::None => Vec::new(),
         }
+    }
+
+    /// The clusters among these upstreams that may have opened a connection, by their names. `None` where
+    /// it does not show which clusters the proxy has for Services.
+    pub(super) fn clusters(&self, found: &[usize], seen: &Seen<'_>) -> Option<Vec<&str>> {
+        let found = found.iter().map(|&at| self.upstream(at));
+        let may_have = |one: &&UpstreamIntent| seen.may_be_of(one);
+        self.has_service_clusters.then(|| found.filter(may_have).map(name_of).collect())
     }
 
     /// The upstreams of a label.
@@ -144,7 +157,91 @@ impl Configuration {
     }
 }
 
+/// What was seen of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) to: SocketAddr,
+    pub(super) security: Security,
+    pub(super) server_name: Option<&'a str>,
+}
+
+impl Seen<'_> {
+    /// Whether an upstream is spoken to in this way: none with TLS in the clear, and with TLS only under
+    /// the server name that is sent.
+    fn may_be_of(&self, upstream: &UpstreamIntent) -> bool {
+        let shows = |route: &Route| match (route.scheme, self.security) {
+            (Scheme::Tls, Security::Plaintext) => false,
+            (Scheme::Tls, Security::Tls | Security::Mtls) => match route.sent_name() {
+                Some(Text::Literal(name)) => {
+                    self.server_name.is_some_and(|sent| sent.eq_ignore_ascii_case(name))
+                }
+                Some(Text::Variable(_)) => true,
+                None => self.server_name.is_none(),
+            },
+            _ => true,
+        };
+        upstream.toward(self.to).routes.iter().any(shows)
+    }
+}
+
+/// The name of a group of servers; none of anything else.
+fn name_of(upstream: &UpstreamIntent) -> &str {
+    match &upstream.target {
+        Target::Group(name) => name,
+        Target::Address(_) | Target::Variable(_) => "",
+    }
+}
+
 /// Whether a worker that started then runs another configuration than the one loaded at `loaded_at`.
 pub(super) fn began_before(started_at: UnixTime, loaded_at: UnixTime) -> bool {
     started_at + ONE_LOAD < loaded_at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hopsight_identity::envoy;
+
+    /// A bootstrap with a cluster of each of these names, whose TLS, if any, sends this name.
+    fn configuration(clusters: &[(&str, Option<&str>)]) -> Configuration {
+        let cluster = |(name, sni): &(&str, Option<&str>)| {
+            let kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+            let socket = sni.map_or(String::new(), |sni| {
+                format!(
+                    r#", "transport_socket": {{"name": "t", "typed_config":
+                    {{"@type": "type.googleapis.com/{kind}", "sni": "{sni}"}}}}"#
+                )
+            });
+            format!(r#"{{"name": "{name}", "type": "STATIC"{socket}}}"#)
+        };
+        let clusters: Vec<_> = clusters.iter().map(cluster).collect();
+        let text = format!(r#"{{"static_resources": {{"clusters": [{}]}}}}"#, clusters.join(","));
+        let intent = envoy::read_file(text.as_bytes(), "envoy.json").unwrap();
+        Configuration::new(intent, Vec::new(), UnixTime::default())
+    }
+
+    #[test]
+    fn clusters_are_those_that_speak_so() {
+        use Security::{Mtls, Plaintext, Tls, Unknown};
+        const CLEAR: &str = "outbound|80||a.shop.svc.cluster.local";
+        const NAMED: &str = "outbound|443||b.shop.svc.cluster.local";
+        const BARE: &str = "outbound|444||c.shop.svc.cluster.local";
+        let configuration =
+            configuration(&[(CLEAR, None), (NAMED, Some("b.test")), (BARE, Some(""))]);
+        for (case, security, server_name, expected) in [
+            ("in the clear", Plaintext, None, &[CLEAR][..]),
+            ("under its name", Mtls, Some("B.test"), &[CLEAR, NAMED]),
+            ("under another name", Tls, Some("d.test"), &[CLEAR]),
+            ("under none", Tls, None, &[CLEAR, BARE]),
+            ("nobody knows how", Unknown, None, &[CLEAR, NAMED, BARE]),
+        ] {
+            let seen = Seen { to: "10.0.0.1:443".parse().unwrap(), security, server_name };
+            let found = configuration.clusters(&[0, 1, 2], &seen);
+            assert_eq!(found.as_deref(), Some(expected), "{case}");
+        }
+        let seen =
+            Seen { to: "10.0.0.1:443".parse().unwrap(), security: Unknown, server_name: None };
+        let bootstrap = self::configuration(&[("xds-grpc", None)]);
+        assert_eq!(bootstrap.clusters(&[0], &seen), None, "a bootstrap shows no Services");
+    }
 }

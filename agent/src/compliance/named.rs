@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use super::{
-    configuration::{Configuration, began_before},
+    configuration::{Configuration, Seen, began_before},
     proxies::{Proxies, Proxy},
 };
 use hopsight_core::{model::canonical, report::ConnectionReport};
@@ -16,6 +16,7 @@ use hopsight_posture::{
         status::StatusClaim,
         time::UnixTime,
     },
+    workload::leg::Through,
 };
 
 /// What is known of a connection besides what it said itself.
@@ -126,9 +127,13 @@ impl<'p> Named<'p> {
         let upstream = stable.or_else(in_cluster);
         // What objects of the cluster intend for the service goes before what the files say.
         let endpoint = remote.unwrap_or(report.destination);
+        let (to, server_name) = (report.destination, report.sni.as_deref());
+        let seen = Seen { to, security: report.verdict.security, server_name };
+        let clusters = configuration.and_then(|one| one.clusters(&found, &seen));
+        let through = Through { clusters: clusters.as_deref(), server_name };
         let said = proxy
             .zip(service.as_ref())
-            .and_then(|(proxy, service)| proxies.said(proxy, service, endpoint));
+            .and_then(|(proxy, service)| proxies.said(proxy, service, endpoint, through));
         let (by_objects, claims) = said.map(|said| (said.intent, said.claims)).unzip();
         let intents = match (by_objects, configuration) {
             (Some(intent), _) => vec![Cow::Owned(intent)],

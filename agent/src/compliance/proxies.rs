@@ -28,7 +28,12 @@ use hopsight_identity::sources::{Lookup, PodSources};
 use hopsight_posture::{
     hops::labels,
     policy::{intent::UpstreamIntent, kind::ProxyKind, time::UnixTime},
-    workload::{cgroup::CgroupIdentity, leg::Said, pod::ProxyIdentity, services::ServicePort},
+    workload::{
+        cgroup::CgroupIdentity,
+        leg::{Said, Through},
+        pod::ProxyIdentity,
+        services::ServicePort,
+    },
 };
 use hopsight_system::{
     foreign::Lane,
@@ -298,15 +303,16 @@ impl Proxies {
     }
 
     /// What objects of the Kubernetes API say of the hop from a proxy to a Service, of which `address` is
-    /// an endpoint; it comes before what the data plane's own configuration says, which was made from
+    /// an endpoint, `through` that proxy; it comes before what the data plane's own configuration says, which was made from
     /// it.
     pub(super) fn said(
         &self,
         proxy: &Proxy,
         to: &ServicePort,
         address: SocketAddr,
+        through: Through<'_>,
     ) -> Option<Said> {
-        self.sources.said(proxy.pod()?, to, address)
+        self.sources.said(proxy.pod()?, to, address, through)
     }
 
     /// Records what has been read and looked up meanwhile.

@@ -6,7 +6,7 @@ use hopsight_identity::{
     kubernetes::{KubernetesOptions, Watch},
     source_state::NameSourceState,
 };
-use hopsight_posture::workload::cgroup::CgroupIdentity;
+use hopsight_posture::workload::{cgroup::CgroupIdentity, leg::Through};
 use hopsight_tests::{
     api_stand_in::{Reply, StandIn},
     wait::wait_until,
@@ -178,4 +178,83 @@ fn pods_stay_known_while_the_server_is_away() {
     wait_until("the pod", RECOVERY, || Ok(found(&watch, 'a'))).unwrap();
     wait_degraded(&watch, "etcd is sad").unwrap();
     assert_eq!(found(&watch, 'a').as_deref(), Some("edge nginx"));
+}
+
+/// A cluster with a sidecar in `web`, and two DestinationRules: one of a status that nobody knows.
+fn mesh() -> Vec<(&'static str, Vec<Value>)> {
+    let mut sidecar = pod("edge", 'a');
+    sidecar["status"]["containerStatuses"][0]["name"] = json!("istio-proxy");
+    let meta = |name: &str| json!({"name": name, "namespace": "web", "generation": 1});
+    let mut of_service = meta("payments-1");
+    of_service["labels"] = json!({"kubernetes.io/service-name": "payments"});
+    let rule = |name: &str, status: Value| {
+        let policy = json!({"tls": {"mode": "ISTIO_MUTUAL"}});
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+            "metadata": meta(name), "status": status,
+            "spec": {"host": name, "trafficPolicy": policy},
+        })
+    };
+    vec![
+        ("/api/v1/pods", vec![sidecar]),
+        (
+            "/api/v1/services",
+            vec![json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": meta("payments"),
+                "spec": {"clusterIP": "None", "ports": [{"port": 443}]},
+            })],
+        ),
+        (
+            "/apis/discovery.k8s.io/v1/endpointslices",
+            vec![json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": of_service, "addressType": "IPv4",
+                "endpoints": [{"addresses": ["10.1.0.7"]}], "ports": [{"port": 8443}],
+            })],
+        ),
+        (
+            RULES,
+            vec![
+                rule("payments", json!({"conditions": [{"type": "Reconciled", "status": "True"}]})),
+                rule("ledger", json!({"conditions": "none"})),
+            ],
+        ),
+    ]
+}
+
+const RULES: &str = "/apis/networking.istio.io/v1/destinationrules";
+
+#[test]
+fn an_object_of_another_shape_is_told_and_a_kind_that_is_removed_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let stand_in = StandIn::serving(mesh()).unwrap();
+    let options = KubernetesOptions {
+        kubeconfig: Some(stand_in.kubeconfig(dir.path()).unwrap()),
+        node: Some("node-a".into()),
+        mesh: true,
+        ..KubernetesOptions::default()
+    };
+    let watch = Watch::start(&options).unwrap();
+    let address = "10.1.0.7:8443".parse().unwrap();
+    let path = format!("/kubepods/pod{}/{}", uid('a'), "a".repeat(64));
+    let clusters = ["outbound|443||payments.web.svc.cluster.local"];
+    let through = Through { clusters: Some(&clusters), server_name: None };
+    let promised = || {
+        let sidecar = watch.tables().pod(&CgroupIdentity::of_path(&path))?;
+        let service = watch.tables().service(address)?;
+        let said = watch.tables().said(&sidecar, &service, address, through)?;
+        Some(said.claims.len())
+    };
+    wait_until("the rule beside it", RECOVERY, || Ok(promised().filter(|&all| all == 3)))
+        .unwrap_or_else(|error| panic!("{error:#}: {watch:?}"));
+    wait_degraded(&watch, "destinationrules: 1 cannot be read, such as web/ledger: status: ")
+        .unwrap_or_else(|error| panic!("{error:#}"));
+
+    stand_in.remove(RULES);
+    wait_until("the rules to be forgotten", RECOVERY, || Ok(promised().is_none().then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}: {watch:?}"));
+    wait_until("nothing to be left out", RECOVERY, || {
+        Ok(matches!(watch.state(), NameSourceState::Ready(_)).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {watch:?}"));
 }

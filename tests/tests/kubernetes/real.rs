@@ -9,7 +9,7 @@ use hopsight_identity::{
 };
 use hopsight_posture::{
     policy::intent::{Scheme, Stated, Text},
-    workload::{cgroup::CgroupIdentity, pod::PodIdentity, services::ServicePort},
+    workload::{cgroup::CgroupIdentity, leg::Through, pod::PodIdentity, services::ServicePort},
 };
 use hopsight_tests::{
     cluster::{self, Api, ControlPlane, NODE},
@@ -205,7 +205,7 @@ fn gateway(api: &Api, plane: &ControlPlane, pod: &PodIdentity) {
     let address: SocketAddr = "10.96.0.5:443".parse().unwrap();
     let (service, intent) = wait_until("the intent", CHANGE, || {
         let service: Option<Arc<ServicePort>> = watch.tables().service(address);
-        let said = |service| watch.tables().said(pod, service, address);
+        let said = |service| watch.tables().said(pod, service, address, Through::default());
         let intent = service.as_deref().and_then(said).map(|said| said.intent);
         Ok(service.zip(intent).filter(|(_, one)| one.client_certificate() == Stated::Yes))
     })

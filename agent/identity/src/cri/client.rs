@@ -127,6 +127,7 @@ fn pods(
             labels: sandbox.labels,
             addresses: Vec::new(),
             ports: Vec::new(),
+            skipped_ports: Vec::new(),
         });
     }
     table

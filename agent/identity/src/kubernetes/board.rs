@@ -17,6 +17,8 @@ struct Progress {
     what: &'static str,
     listed: bool,
     error: Option<(String, Instant)>,
+    /// What is not known of it although it was listed.
+    left_out: Option<String>,
 }
 
 /// The state of all of them.
@@ -27,7 +29,7 @@ impl Board {
     fn update(&self, what: &'static str, change: impl FnOnce(&mut Progress)) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = all.iter().position(|one| one.what == what).unwrap_or_else(|| {
-            all.push(Progress { what, listed: false, error: None });
+            all.push(Progress { what, listed: false, error: None, left_out: None });
             all.len() - 1
         });
         change(&mut all[at]);
@@ -63,6 +65,16 @@ impl Board {
         });
     }
 
+    /// What this watch cannot take of its objects, if anything.
+    pub fn leaves_out(&self, what: &'static str, left_out: Option<String>) {
+        self.update(what, |one| {
+            if let Some(words) = left_out.as_ref().filter(|_| one.left_out.is_none()) {
+                tracing::warn!(what, "Kubernetes API: {words}");
+            }
+            one.left_out = left_out;
+        });
+    }
+
     /// The state of the whole.
     pub fn state(&self, now: Instant) -> NameSourceState {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +86,7 @@ impl Board {
                 Some((error, at)) if recent(*at) || !one.listed => {
                     Some(format!("{}: {error}", one.what))
                 }
-                _ => None,
+                _ => one.left_out.as_ref().map(|words| format!("{}: {words}", one.what)),
             })
             .collect();
         if !problems.is_empty() {
@@ -85,5 +97,24 @@ impl Board {
         }
         let kinds: Vec<_> = all.iter().map(|one| one.what).collect();
         NameSourceState::Ready(format!("watching {}", kinds.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_told_until_it_is_not() {
+        let board = Board::default();
+        board.starts("servers");
+        board.works("servers");
+        let ready = NameSourceState::Ready("watching servers".to_owned());
+        assert_eq!(board.state(Instant::now()), ready);
+        board.leaves_out("servers", Some("one cannot be read".to_owned()));
+        let told = NameSourceState::Degraded("servers: one cannot be read".to_owned());
+        assert_eq!(board.state(Instant::now()), told);
+        board.leaves_out("servers", None);
+        assert_eq!(board.state(Instant::now()), ready);
     }
 }

@@ -10,6 +10,7 @@ use kube::{
 };
 use serde::Deserialize;
 
+use super::skipped;
 use hopsight_posture::workload::{
     pod::{Owner, PodSource, workload_of_owner},
     pods::{PodRecord, container_id, identity},
@@ -35,6 +36,14 @@ pub(super) type Pod = Object<PodSpec, PodStatus>;
 pub(super) struct PodSpec {
     host_network: bool,
     containers: Vec<ContainerSpec>,
+    init_containers: Vec<InitContainerSpec>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct InitContainerSpec {
+    name: String,
+    args: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -99,6 +108,9 @@ pub(super) fn pod(pod: Pod, wanted_labels: &[String]) -> Option<PodRecord> {
     let is_over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
     let has_own = !is_over && !pod.spec.host_network && labels.len() <= MAX_LABELS;
     let addresses = status.addresses.iter().filter_map(|one| one.ip.parse().ok());
+    let annotation = |key: &str| annotations.as_ref()?.get(key).map(String::as_str);
+    let init = pod.spec.init_containers.iter().map(|one| (&*one.name, &*one.args));
+    let skipped_ports = skipped::ports(annotation, init);
     let ports = pod.spec.containers.into_iter().flat_map(|container| container.ports);
     let statuses = status
         .containers
@@ -124,6 +136,7 @@ pub(super) fn pod(pod: Pod, wanted_labels: &[String]) -> Option<PodRecord> {
             .filter_map(|one| Some((one.name?, one.container_port)))
             .take(MAX_PORTS)
             .collect(),
+        skipped_ports,
     })
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn follow<K>(
 }
 
 /// The same for a kind that the server may not have: of its versions the first that is served is
-/// followed for as long as it is.
+/// followed for as long as it is. Of a kind that is no longer there are no objects.
 pub(super) async fn follow_served<K>(
     what: &'static str,
     versions: Vec<Api<K>>,
@@ -81,6 +81,8 @@ pub(super) async fn follow_served<K>(
             let config = watcher::Config::default();
             follow_until(what, api.clone(), config, board, is_absent, &mut take).await;
         }
+        take(Event::Init);
+        take(Event::InitDone);
         board.forget(what);
         tokio::time::sleep(ABSENT_FOR).await;
     }

@@ -1,12 +1,19 @@
 //! The kinds of objects that are kept by their names, all in the same way.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use futures_util::{
     FutureExt as _,
     future::{self, LocalBoxFuture},
 };
-use kube::{Api, Client, api::Object, runtime::watcher};
+use kube::{
+    Api, Client,
+    api::Object,
+    runtime::watcher::{self, Event},
+};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -14,9 +21,14 @@ use super::{
     board::Board,
     convert::{kind, name_of},
     follow::{Named, follow, follow_served, named},
-    gateway, istio, linkerd,
+    gateway, istio,
+    lenient::Lenient,
+    linkerd,
 };
-use hopsight_posture::workload::objects::Objects;
+use hopsight_posture::workload::{
+    objects::Objects,
+    services::{MAX_OBJECTS, ObjectName},
+};
 
 /// Whether every cluster that is asked has this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +56,7 @@ struct Kind<K, T> {
 
 impl<S, U, T> Kind<Object<S, U>, T>
 where
-    S: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    S: Clone + Default + DeserializeOwned + fmt::Debug + Send + 'static,
     U: Clone + Default + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     /// Keeps what there is of it, forever.
@@ -58,16 +70,13 @@ where
         T: 'a,
     {
         let Self { group, name, versions, what, presence, kept, table } = self;
-        let mut names = HashSet::new();
+        let mut taken = Taken::default();
         let take = move |event| {
-            let mut tables = tables.lock();
-            let objects = table(&mut tables);
-            match named(event, &mut names, |one: &Object<S, U>| name_of(&one.metadata)) {
-                Named::Set(name, one) => objects.set(name, kept(one)),
-                Named::Remove(name) => objects.set(name, None),
-                Named::Listed(names) => objects.retain(&names),
-                Named::Nothing => {}
-            }
+            let told = {
+                let mut tables = tables.lock();
+                taken.take(event, kept, table(&mut tables))
+            };
+            board.leaves_out(what, told);
         };
         let api = |version| Api::all_with(client.clone(), &kind(group, version, name));
         match presence {
@@ -81,6 +90,81 @@ where
             }
         }
     }
+}
+
+/// An object of which each part may have another shape than is known.
+type Written<S, U> = Object<Lenient<S>, Lenient<U>>;
+
+/// What was taken of one kind.
+#[derive(Default)]
+struct Taken {
+    /// Those of a listing under way.
+    names: HashSet<ObjectName>,
+    /// Those of which something cannot be read, and what.
+    unread: BTreeMap<ObjectName, String>,
+    /// There was no room for one, since the last listing began.
+    is_full: bool,
+}
+
+impl Taken {
+    /// Takes a change over, and says what is not known for it.
+    fn take<S: Clone, U: Clone, T>(
+        &mut self,
+        event: Event<Written<S, U>>,
+        kept: fn(Object<S, U>) -> Option<T>,
+        objects: &mut Objects<T>,
+    ) -> Option<String> {
+        self.is_full &= !matches!(event, Event::Init);
+        match named(event, &mut self.names, |one: &Written<S, U>| name_of(&one.metadata)) {
+            Named::Set(name, one) => {
+                let Object { types, metadata, spec, status } = one;
+                self.unread.remove(&name);
+                let status = status.map(|Lenient(status)| status).transpose();
+                let status = status.unwrap_or_else(|error| {
+                    self.leave_out(&name, "status", &error);
+                    None
+                });
+                let one = match spec.0 {
+                    Ok(spec) => kept(Object { types, metadata, spec, status }),
+                    Err(error) => {
+                        self.leave_out(&name, "spec", &error);
+                        None
+                    }
+                };
+                self.is_full |= !objects.set(name, one);
+            }
+            Named::Remove(name) => {
+                self.unread.remove(&name);
+                objects.set(name, None);
+            }
+            Named::Listed(names) => {
+                self.unread.retain(|name, _| names.contains(name));
+                objects.retain(&names);
+            }
+            Named::Nothing => {}
+        }
+        self.told()
+    }
+
+    fn leave_out(&mut self, name: &ObjectName, part: &str, error: &str) {
+        if self.unread.len() < MAX_OBJECTS {
+            self.unread.insert(name.clone(), format!("{part}: {error}"));
+        }
+    }
+
+    fn told(&self) -> Option<String> {
+        let unread = self.unread.first_key_value().map(|((namespace, name), error)| {
+            let count = self.unread.len();
+            format!("{count} cannot be read, such as {namespace}/{name}: {error}")
+        });
+        let full = self.is_full.then(|| too_many(MAX_OBJECTS));
+        unread.into_iter().chain(full).reduce(|one, other| format!("{one}; {other}"))
+    }
+}
+
+/// What is told of a kind with more objects than are kept.
+pub(super) fn too_many(limit: usize) -> String {
+    format!("there are more than {limit}, and the others are not known")
 }
 
 /// The Gateway API.
@@ -190,4 +274,63 @@ pub(super) async fn watch_meshes(client: &Client, tables: &SharedTables, board: 
         authorizations.watch(client, tables, board),
     ])
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::status::Status, *};
+
+    fn rule(name: &str, spec: &Value, status: &Value) -> Written<istio::RuleSpec, Status> {
+        let metadata = json!({"name": name, "namespace": "shop", "generation": 1});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status}))
+            .unwrap()
+    }
+
+    #[test]
+    fn one_of_another_shape_leaves_the_others_as_they_are() {
+        let (mut taken, mut rules) = (Taken::default(), Objects::default());
+        let good = json!({"conditions": [{"type": "Reconciled", "status": "True"}]});
+        let mut take = |event| taken.take(event, istio::rule, &mut rules);
+        let spec = json!({"host": "a"});
+        assert_eq!(take(Event::Init), None);
+        assert_eq!(take(Event::InitApply(rule("a", &spec, &good))), None);
+        let bare: Written<istio::RuleSpec, Status> =
+            serde_json::from_value(json!({"metadata": {"name": "d", "namespace": "shop"}}))
+                .unwrap();
+        assert_eq!(take(Event::InitApply(bare)), None, "one that says nothing");
+        let told = take(Event::InitApply(rule("b", &spec, &json!({"conditions": 7})))).unwrap();
+        assert!(told.starts_with("1 cannot be read, such as shop/b: status: "), "{told}");
+        let told = take(Event::InitApply(rule("c", &json!({"host": {}}), &good))).unwrap();
+        assert!(told.starts_with("2 cannot be read, such as shop/b: "), "{told}");
+        assert!(take(Event::InitDone).is_some());
+        assert_eq!(
+            take(Event::Apply(rule("b", &spec, &good))).map(|told| told.len() > 50),
+            Some(true)
+        );
+        assert_eq!(take(Event::Delete(rule("c", &spec, &good))), None);
+        let are_good = |name: &str| {
+            let of = ("shop".into(), name.into());
+            rules.get(&of).map(|rule| rule.conditions.are_good())
+        };
+        assert_eq!((are_good("a"), are_good("b"), are_good("c")), (Some(true), Some(true), None));
+    }
+
+    #[test]
+    fn a_kind_that_is_gone_has_no_objects_and_what_is_too_much_is_told() {
+        let (mut taken, mut all) = (Taken::default(), Objects::default());
+        let kept = |_: linkerd::AuthenticationObject| Some(());
+        let one = |number: usize| -> Written<linkerd::AuthenticationSpec, kube::api::NotUsed> {
+            let metadata = json!({"name": number.to_string(), "namespace": "shop"});
+            serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap()
+        };
+        for number in 0..=MAX_OBJECTS {
+            let told = taken.take(Event::Apply(one(number)), kept, &mut all);
+            assert_eq!(told.is_some(), number == MAX_OBJECTS, "{number}");
+        }
+        assert_eq!(taken.take(Event::Init, kept, &mut all), None);
+        taken.take(Event::InitDone, kept, &mut all);
+        assert_eq!(all.iter().count(), 0);
+    }
 }

@@ -18,22 +18,36 @@ use hopsight_posture::workload::{
     selector::{Labels, Requirement, Selector},
 };
 
-/// Entries of one list that are kept. What has more is not known.
+/// Entries of one list that are kept, and bytes of one text. What has more is not known.
 const MAX_ENTRIES: usize = 64;
+const MAX_TEXT_BYTES: usize = 1024;
 /// The API group of all these objects.
 pub(super) const GROUP: &str = "policy.linkerd.io";
+
+fn is_short(text: &str) -> bool {
+    text.len() <= MAX_TEXT_BYTES
+}
+
+fn are_few(labels: &Labels) -> bool {
+    labels.len() <= MAX_ENTRIES
+        && labels.iter().all(|(key, value)| is_short(key) && is_short(value))
+}
 
 fn selector(selector: LabelSelector) -> Selector {
     let labels = selector.match_labels.unwrap_or_default();
     let expressions = selector.match_expressions.unwrap_or_default();
-    if labels.len() > MAX_ENTRIES || expressions.len() > MAX_ENTRIES {
+    let are_small =
+        expressions.len() <= MAX_ENTRIES && expressions.iter().all(|one| is_short(&one.key));
+    if !are_few(&labels) || !are_small {
         let expressions = vec![(String::new(), Requirement::Other)];
         return Selector { expressions, ..Selector::default() };
     }
     let expression = |LabelSelectorRequirement { key, operator, values }| {
         let values = values.unwrap_or_default();
         let requirement = match operator.as_str() {
-            _ if values.len() > MAX_ENTRIES => Requirement::Other,
+            _ if values.len() > MAX_ENTRIES || !values.iter().all(|one| is_short(one)) => {
+                Requirement::Other
+            }
             "In" => Requirement::In(values),
             "NotIn" => Requirement::NotIn(values),
             "Exists" => Requirement::Exists,
@@ -59,13 +73,14 @@ pub(super) struct ServerSpec {
 pub(super) fn server(server: ServerObject) -> Server {
     let ServerSpec { pod_selector, port, access_policy } = server.spec;
     let labels = server.metadata.labels.unwrap_or_default();
-    let are_few = labels.len() <= MAX_ENTRIES;
+    let are_few = are_few(&labels);
     Server {
         labels: if are_few { labels } else { Labels::new() },
         pods: pod_selector.map(selector),
         port: port.and_then(|port| match port {
             IntOrString::Int(number) => u16::try_from(number).ok().map(ServerPort::Number),
-            IntOrString::String(name) => Some(ServerPort::Name(name)),
+            // No port has a longer one.
+            IntOrString::String(name) => is_short(&name).then_some(ServerPort::Name(name)),
         }),
         access: match access_policy.as_deref() {
             // Who is authorized by its labels is not known.
@@ -103,6 +118,10 @@ pub(super) fn policy(policy: PolicyObject) -> AuthorizationPolicy {
     let (namespace, _) = name_of(&policy.metadata);
     let PolicySpec { target_ref: target, required_authentication_refs: required } = policy.spec;
     let authentication = |one: Reference| match (one.group.as_str(), one.kind.as_str()) {
+        // Nothing has a longer name.
+        _ if !is_short(&one.name) || !is_short(one.namespace.as_deref().unwrap_or_default()) => {
+            Authentication::Other
+        }
         (GROUP, "MeshTLSAuthentication") => {
             let of = one.namespace.unwrap_or_else(|| namespace.clone());
             Authentication::MeshTls((of, one.name.into()))
@@ -112,6 +131,7 @@ pub(super) fn policy(policy: PolicyObject) -> AuthorizationPolicy {
     };
     AuthorizationPolicy {
         target: match (target.group.as_str(), target.kind.as_str()) {
+            _ if !is_short(&target.name) => AuthorizationTarget::Other,
             (GROUP, "Server") => AuthorizationTarget::Server(target.name),
             ("" | "core", "Namespace") => AuthorizationTarget::Namespace,
             _ => AuthorizationTarget::Other,
@@ -163,7 +183,12 @@ pub(super) fn authorization(one: AuthorizationObject) -> ServerAuthorization {
     let AuthorizationSpec { server, client } = one.spec;
     let is_identity = client.mesh_tls.is_some_and(|tls| !tls.unauthenticated_tls);
     ServerAuthorization {
-        server: server.name.ok_or_else(|| selector(server.selector.unwrap_or_default())),
+        server: match server.name {
+            Some(name) if is_short(&name) => Ok(name),
+            // It is none's.
+            Some(_) => Ok(String::new()),
+            None => Err(selector(server.selector.unwrap_or_default())),
+        },
         access: if is_identity && !client.unauthenticated {
             Access::Identity
         } else {
@@ -254,6 +279,15 @@ mod tests {
             let spec = json!({"server": {"name": "s"}, "client": client});
             assert_eq!(authorization(object(&spec)).access, expected, "{client}");
         }
+        let long = "a".repeat(MAX_TEXT_BYTES + 1);
+        let found = policy(object(&json!({"targetRef": {"kind": "Namespace", "name": long}})));
+        assert_eq!(found.target, AuthorizationTarget::Other, "a longer text than is kept");
+        let spec = json!({"server": {"name": long}, "client": {}});
+        assert_eq!(authorization(object(&spec)).server, Ok(String::new()));
+        let spec = json!({"podSelector": {"matchLabels": {"app": long}}, "port": long});
+        let found = server(object(&spec));
+        let selects = found.pods.unwrap().selects(&std::collections::BTreeMap::new());
+        assert_eq!((selects, found.port), (None, None));
         let spec = json!({"server": {"selector": {"matchLabels": {"app": "a"}}}, "client": {}});
         assert!(authorization(object(&spec)).server.is_err());
     }

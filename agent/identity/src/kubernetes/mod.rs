@@ -17,7 +17,11 @@ mod istio;
 #[cfg(feature = "kubernetes")]
 mod kinds;
 #[cfg(feature = "kubernetes")]
+mod lenient;
+#[cfg(feature = "kubernetes")]
 mod linkerd;
+#[cfg(feature = "kubernetes")]
+mod skipped;
 #[cfg(feature = "kubernetes")]
 mod status;
 #[cfg_attr(not(feature = "kubernetes"), path = "watch_absent.rs")]
@@ -37,7 +41,7 @@ use hopsight_posture::workload::{gateway::BackendRoute, objects::Objects};
 use hopsight_posture::workload::{
     gateway::GatewayTable,
     istio::IstioTable,
-    leg::{Leg, Said},
+    leg::{Leg, Said, Through},
     linkerd::LinkerdTable,
     pod::PodIdentity,
     pods::PodTable,
@@ -127,9 +131,16 @@ impl SharedTables {
         self.lock().services.find(address)
     }
 
-    /// What objects say of the hop from a container to a Service, of which `address` is an endpoint.
+    /// What objects say of the hop from a container to a Service, of which `address` is an endpoint,
+    /// `through` that container.
     #[must_use]
-    pub fn said(&self, from: &PodIdentity, to: &ServicePort, address: SocketAddr) -> Option<Said> {
+    pub fn said(
+        &self,
+        from: &PodIdentity,
+        to: &ServicePort,
+        address: SocketAddr,
+        through: Through<'_>,
+    ) -> Option<Said> {
         let tables = self.lock();
         let endpoint = address.ip();
         let leg = Leg {
@@ -138,6 +149,7 @@ impl SharedTables {
             to,
             address,
             endpoint: tables.pods.at(endpoint).or_else(|| tables.others.at(endpoint)),
+            through,
         };
         let by_gateway = tables.gateways.said(&leg);
         by_gateway.or_else(|| tables.istio.said(&leg)).or_else(|| tables.linkerd.said(&leg))

@@ -22,10 +22,13 @@ use super::{
     board::Board,
     convert::{self, kind, name_of},
     follow::{Named, follow, named},
-    kinds::{watch_gateway_api, watch_meshes},
+    kinds::{too_many, watch_gateway_api, watch_meshes},
 };
 use crate::source_state::NameSourceState;
-use hopsight_posture::workload::pods::PodTable;
+use hopsight_posture::workload::{
+    pods::{MAX_PODS, PodTable},
+    services::MAX_OBJECTS,
+};
 
 /// Pause between attempts to find the API server's address and credentials.
 const RETRY: Duration = Duration::from_secs(30);
@@ -181,17 +184,24 @@ async fn watch_pods(
     };
     let selector = format!("spec.nodeName{operator}{}", node_name(options));
     let mut listed = PodTable::default();
+    let mut room = Room::new(what, MAX_PODS, board);
     follow(what, api, watcher::Config::default().fields(&selector), board, |event| match event {
-        Event::Init => listed = PodTable::default(),
+        Event::Init => {
+            listed = PodTable::default();
+            room.begins();
+        }
         Event::InitApply(pod) => {
             if let Some(pod) = convert::pod(pod, &options.labels) {
-                listed.apply(pod);
+                room.had(listed.apply(pod));
             }
         }
-        Event::InitDone => *table(&mut tables.lock()) = std::mem::take(&mut listed),
+        Event::InitDone => {
+            *table(&mut tables.lock()) = std::mem::take(&mut listed);
+            room.ends();
+        }
         Event::Apply(pod) => {
             if let Some(pod) = convert::pod(pod, &options.labels) {
-                table(&mut tables.lock()).apply(pod);
+                room.had(table(&mut tables.lock()).apply(pod));
             }
         }
         Event::Delete(pod) => {
@@ -203,33 +213,74 @@ async fn watch_pods(
     .await;
 }
 
+/// Whether there is room for all objects of a kind, as far as they came since its last listing began.
+struct Room<'a> {
+    what: &'static str,
+    limit: usize,
+    board: &'a Board,
+    is_full: bool,
+}
+
+impl<'a> Room<'a> {
+    const fn new(what: &'static str, limit: usize, board: &'a Board) -> Self {
+        Self { what, limit, board, is_full: false }
+    }
+
+    /// A listing begins.
+    const fn begins(&mut self) {
+        self.is_full = false;
+    }
+
+    /// There was room for an object, or not.
+    fn had(&mut self, room: bool) {
+        if !room && !std::mem::replace(&mut self.is_full, true) {
+            self.board.leaves_out(self.what, Some(too_many(self.limit)));
+        }
+    }
+
+    /// A listing is complete.
+    fn ends(&self) {
+        if !self.is_full {
+            self.board.leaves_out(self.what, None);
+        }
+    }
+}
+
 async fn watch_services(client: &Client, tables: &SharedTables, board: &Board) {
+    const WHAT: &str = "services";
     let api: Api<convert::Service> = Api::all_with(client.clone(), &kind("", "v1", "Service"));
-    let mut names = HashSet::new();
-    follow("services", api, watcher::Config::default(), board, |event| {
+    let (mut names, mut room) = (HashSet::new(), Room::new(WHAT, MAX_OBJECTS, board));
+    follow(WHAT, api, watcher::Config::default(), board, |event| {
         let services = &mut tables.lock().services;
         match named(event, &mut names, |service: &convert::Service| name_of(&service.metadata)) {
             Named::Set(name, service) => {
-                services.set_service(name, Some(convert::service(service)));
+                room.had(services.set_service(name, Some(convert::service(service))));
             }
-            Named::Remove(name) => services.set_service(name, None),
-            Named::Listed(names) => services.retain_services(&names),
-            Named::Nothing => {}
+            Named::Remove(name) => drop(services.set_service(name, None)),
+            Named::Listed(names) => {
+                services.retain_services(&names);
+                room.ends();
+            }
+            Named::Nothing => room.begins(),
         }
     })
     .await;
 }
 
 async fn watch_slices(client: &Client, tables: &SharedTables, board: &Board) {
+    const WHAT: &str = "endpointslices";
     let api: Api<EndpointSlice> = Api::all(client.clone());
-    let mut names = HashSet::new();
-    follow("endpointslices", api, watcher::Config::default(), board, |event| {
+    let (mut names, mut room) = (HashSet::new(), Room::new(WHAT, MAX_OBJECTS, board));
+    follow(WHAT, api, watcher::Config::default(), board, |event| {
         let services = &mut tables.lock().services;
         match named(event, &mut names, |slice: &EndpointSlice| name_of(&slice.metadata)) {
-            Named::Set(name, slice) => services.set_slice(name, convert::slice(slice)),
-            Named::Remove(name) => services.set_slice(name, None),
-            Named::Listed(names) => services.retain_slices(&names),
-            Named::Nothing => {}
+            Named::Set(name, slice) => room.had(services.set_slice(name, convert::slice(slice))),
+            Named::Remove(name) => drop(services.set_slice(name, None)),
+            Named::Listed(names) => {
+                services.retain_slices(&names);
+                room.ends();
+            }
+            Named::Nothing => room.begins(),
         }
     })
     .await;

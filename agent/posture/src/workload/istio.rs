@@ -5,11 +5,13 @@
 //! What takes part beside them, and is not read: the mesh's own configuration (its root namespace is
 //! taken for `istio-system`, its domain for `cluster.local`), Sidecars and EnvoyFilters.
 
+mod cluster;
 mod peer;
 mod rule;
 #[cfg(test)]
 pub(super) mod tests;
 
+use self::{cluster::Governed, rule::Merged};
 use super::{
     leg::{self, Leg, Said, place},
     objects::Objects,
@@ -18,6 +20,7 @@ use super::{
 };
 use crate::policy::intent::{Place, Route, Scheme, Setting, Text, TlsIntent};
 
+pub use cluster::is_of_service;
 pub use peer::{PeerAuthentication, PeerMode};
 pub use rule::{ClientTls, DestinationRule, Subset, TlsMode, TrafficPolicy};
 
@@ -27,6 +30,8 @@ const PROXY: &str = "istio-proxy";
 const HELPERS: [&str; 3] = ["istio-init", "istio-validation", "enable-core-dump"];
 /// The namespace whose objects are for the whole mesh.
 const ROOT_NAMESPACE: &str = "istio-system";
+/// What the domain of Services is in all clusters of a set together.
+const DOMAIN_OF_ALL_CLUSTERS: &str = "clusterset.local";
 /// What pods that a proxy was put into are labelled with.
 const IN_MESH: (&str, &str) = ("security.istio.io/tlsMode", "istio");
 /// Class of the Gateways of ambient meshes, which speak otherwise.
@@ -49,20 +54,40 @@ pub struct IstioTable {
 type Way<'a> = (Route, &'a Conditions);
 
 impl IstioTable {
-    /// What is said of a hop; `None` where its proxy is not of the mesh, or nothing is said that would
-    /// decide how it speaks.
+    /// What is said of a hop; `None` where its proxy is not of the mesh, where the connection is not of a
+    /// cluster of the Service, or nothing is said that would decide how it speaks.
     #[must_use]
     pub fn said(&self, leg: &Leg<'_>) -> Option<Said> {
         let is_proxy = leg.from.container.as_deref() == Some(PROXY);
         if !is_proxy || is_labelled(leg, WAYPOINT) || leg.is_within_pod() {
             return None;
         }
-        let rule = self.rule(leg);
-        let Some(rule) = rule else {
-            let (route, conditions) = self.by_peer(leg)?;
-            return Some(said(leg, route, Vec::new(), conditions));
+        let governed = Governed::of(leg);
+        let subsets = match &governed {
+            Governed::By(subsets) => Some(subsets.as_slice()),
+            Governed::Unknown => None,
+            Governed::No => return None,
         };
-        let all: Vec<_> = rule.ways(leg).collect();
+        let rules = self.rules(leg);
+        let by_rule = rules.iter().map(|rule| self.by_rule(leg, rule, subsets));
+        let mut all: Vec<_> = by_rule.collect();
+        if all.is_empty() {
+            let by_peer = self.by_peer(leg);
+            all.push(by_peer.map(|(route, is)| said(leg, route, Vec::new(), is)));
+        }
+        let intent = |said: &Option<Said>| said.as_ref().map(|said| said.intent.clone());
+        let are_alike = all.iter().all(|one| intent(one) == intent(&all[0]));
+        if subsets.is_some() && are_alike {
+            return all.swap_remove(0);
+        }
+        // It is said, and not whether it is for this connection, or what comes of it.
+        let at = all.into_iter().flatten().next()?.intent.routes.swap_remove(0).at;
+        Some(Said { intent: leg::intent(leg.to, left_open(&at), Vec::new()), claims: Vec::new() })
+    }
+
+    /// What a rule says, of these subsets, or of any.
+    fn by_rule(&self, leg: &Leg<'_>, rule: &Merged<'_>, subsets: Option<&[&str]>) -> Option<Said> {
+        let all = rule.ways(leg, subsets);
         let mut ways = all.iter().map(|way| match way.tls {
             Some(tls) => Some((tls.route(leg, &way.at, way.is_for_workloads), way.conditions)),
             None => self.by_peer(leg),

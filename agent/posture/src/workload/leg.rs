@@ -23,6 +23,18 @@ pub struct Leg<'a> {
     pub address: SocketAddr,
     /// The pod there, if there is one that is known.
     pub endpoint: Option<&'a PodRecord>,
+    /// The way that it took inside of the proxy.
+    pub through: Through<'a>,
+}
+
+/// What is known of the way that a connection took inside of its proxy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Through<'a> {
+    /// The clusters that may have opened it, by their names in the proxy's own configuration; `None` where
+    /// nobody knows what clusters it has.
+    pub clusters: Option<&'a [&'a str]>,
+    /// The server name that was sent.
+    pub server_name: Option<&'a str>,
 }
 
 impl Leg<'_> {

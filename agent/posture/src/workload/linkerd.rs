@@ -109,14 +109,19 @@ pub struct LinkerdTable {
 
 impl LinkerdTable {
     /// What is said of a hop; `None` where its proxy or the pod that it goes to is not of the mesh, or
-    /// where there is no Server for which only mutual TLS will do.
+    /// where its proxy does not take the port, or there is no Server for which only mutual TLS will do.
     #[must_use]
     pub fn said(&self, leg: &Leg<'_>) -> Option<Said> {
         if leg.from.container.as_deref() != Some(PROXY) || leg.is_within_pod() {
             return None;
         }
         let endpoint = leg.endpoint.filter(|pod| pod.has_container(PROXY))?;
-        let (server, by) = self.required(endpoint, leg.address.port())?;
+        // What its proxy does not take, others send in the clear.
+        let port = leg.address.port();
+        if endpoint.skipped_ports.iter().any(|ports| ports.contains(&port)) {
+            return None;
+        }
+        let (server, by) = self.required(endpoint, port)?;
         let at = place(by.0, by.1);
         let (_, name) = server;
         let identity = format!("identity for Server {}/{name}", endpoint.identity.namespace);

@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::services::ObjectName;
-
-/// Objects of each kind kept at most.
-const MAX_OBJECTS: usize = 20_000;
+use super::services::{MAX_OBJECTS, ObjectName};
 
 /// What is kept of the objects of one kind, in the order of their names, so that an answer does not
 /// change by itself.
@@ -22,15 +19,17 @@ impl<T> Default for Objects<T> {
 }
 
 impl<T> Objects<T> {
-    /// Adds an object, or replaces or (with `None`) removes it. Beyond the bound none is added.
-    pub fn set(&mut self, name: ObjectName, object: Option<T>) {
+    /// Adds an object, or replaces or (with `None`) removes it. Says whether there was room for it:
+    /// beyond [`MAX_OBJECTS`] none is added.
+    pub fn set(&mut self, name: ObjectName, object: Option<T>) -> bool {
         match object {
             None => drop(self.0.remove(&name)),
             Some(object) if self.0.len() < MAX_OBJECTS || self.0.contains_key(&name) => {
                 self.0.insert(name, object);
             }
-            Some(_) => {}
+            Some(_) => return false,
         }
+        true
     }
 
     /// Forgets every object that is not among `names`: what a new listing does not have is gone.
@@ -77,7 +76,8 @@ mod tests {
         all.set(name("shop", "b"), None);
         assert_eq!(all.iter().count(), 0);
         for number in 0..=MAX_OBJECTS {
-            all.set(name("shop", &number.to_string()), Some(String::new()));
+            let has_room = all.set(name("shop", &number.to_string()), Some(String::new()));
+            assert_eq!(has_room, number < MAX_OBJECTS);
         }
         assert_eq!(all.iter().count(), MAX_OBJECTS);
         assert_eq!(all.get(&name("shop", &MAX_OBJECTS.to_string())), None);

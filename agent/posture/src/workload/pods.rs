@@ -1,6 +1,6 @@
 //! Pods, by what a cgroup path says of them, and by their addresses. Pure.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 use crate::workload::{
     cgroup::CgroupIdentity,
@@ -9,7 +9,7 @@ use crate::workload::{
 };
 
 /// Pods kept at most; a kubelet runs some hundred, and this is for small clusters.
-const MAX_PODS: usize = 10_000;
+pub const MAX_PODS: usize = 10_000;
 
 /// What is kept of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct PodRecord {
     pub addresses: Vec<IpAddr>,
     /// Ports of its containers that have names.
     pub ports: Vec<(Arc<str>, u16)>,
+    /// Ports that a mesh's proxy in it leaves to the program.
+    pub skipped_ports: Vec<RangeInclusive<u16>>,
 }
 
 impl PodRecord {
@@ -48,11 +50,11 @@ pub struct PodTable {
 }
 
 impl PodTable {
-    /// Adds a pod, or replaces what was known of it.
-    pub fn apply(&mut self, pod: PodRecord) {
+    /// Adds a pod, or replaces what was known of it. Says whether there was room for it.
+    pub fn apply(&mut self, pod: PodRecord) -> bool {
         self.remove(&pod.uid);
         if self.pods.len() >= MAX_PODS {
-            return;
+            return false;
         }
         let ids = pod.containers.iter().map(|(id, _)| id).chain(&pod.static_uid).cloned();
         let addresses = pod.addresses.iter().map(|one| one.to_canonical().to_string());
@@ -61,6 +63,7 @@ impl PodTable {
             self.aliases.insert(alias, pod.uid.clone());
         }
         self.pods.insert(pod.uid.clone(), pod);
+        true
     }
 
     /// Forgets a pod.
@@ -176,6 +179,7 @@ mod tests {
             labels: labels.into(),
             addresses: vec![ADDRESS.parse().unwrap()],
             ports: Vec::new(),
+            skipped_ports: Vec::new(),
         }
     }
 

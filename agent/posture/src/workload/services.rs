@@ -8,8 +8,8 @@ use std::{
 
 use hopsight_core::model::canonical;
 
-/// Services and slices kept at most: what this is for is a small cluster.
-const MAX_OBJECTS: usize = 20_000;
+/// Objects of each kind kept at most: what this is for is a small cluster.
+pub const MAX_OBJECTS: usize = 20_000;
 
 /// Namespace and name of an object.
 pub type ObjectName = (Arc<str>, Arc<str>);
@@ -68,16 +68,16 @@ pub struct ServiceTable {
 }
 
 impl ServiceTable {
-    /// Adds a Service, or replaces or (with `None`) removes it.
-    pub fn set_service(&mut self, name: ObjectName, service: Option<ServiceRecord>) {
-        set(&mut self.services, name, service);
+    /// Adds a Service, or replaces or (with `None`) removes it. Says whether there was room for it.
+    pub fn set_service(&mut self, name: ObjectName, service: Option<ServiceRecord>) -> bool {
         self.by_address = None;
+        set(&mut self.services, name, service)
     }
 
-    /// Adds an EndpointSlice, or replaces or (with `None`) removes it.
-    pub fn set_slice(&mut self, name: ObjectName, slice: Option<SliceRecord>) {
-        set(&mut self.slices, name, slice);
+    /// Adds an EndpointSlice, or replaces or (with `None`) removes it. Says whether there was room for it.
+    pub fn set_slice(&mut self, name: ObjectName, slice: Option<SliceRecord>) -> bool {
         self.by_address = None;
+        set(&mut self.slices, name, slice)
     }
 
     /// Forgets every Service that is not among `names`: what a new listing does not have is gone.
@@ -109,14 +109,15 @@ impl ServiceTable {
     }
 }
 
-fn set<T>(all: &mut HashMap<ObjectName, T>, name: ObjectName, value: Option<T>) {
+fn set<T>(all: &mut HashMap<ObjectName, T>, name: ObjectName, value: Option<T>) -> bool {
     match value {
         None => drop(all.remove(&name)),
         Some(value) if all.len() < MAX_OBJECTS || all.contains_key(&name) => {
             all.insert(name, value);
         }
-        Some(_) => {}
+        Some(_) => return false,
     }
+    true
 }
 
 fn index(

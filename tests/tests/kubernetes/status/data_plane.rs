@@ -20,7 +20,7 @@ pub(super) fn bootstrap(backends: &[Backend], pki: &Pki) -> Value {
     };
     let is_stream = |one: &&Backend| one.route == RouteKind::Tcp;
     let streams = backends.iter().filter(is_stream).map(|one| {
-        let config = json!({ "stat_prefix": one.name, "cluster": one.name });
+        let config = json!({ "stat_prefix": one.name, "cluster": one.cluster });
         listener(
             &one.name,
             one.front,
@@ -32,7 +32,7 @@ pub(super) fn bootstrap(backends: &[Backend], pki: &Pki) -> Value {
         .filter(|one| !is_stream(one))
         .map(|one| {
             let prefix = format!("/{}/", one.name);
-            json!({ "match": { "prefix": prefix }, "route": { "cluster": one.name } })
+            json!({ "match": { "prefix": prefix }, "route": { "cluster": one.cluster } })
         })
         .collect();
     let manager = json!({
@@ -55,8 +55,8 @@ pub(super) fn bootstrap(backends: &[Backend], pki: &Pki) -> Value {
             "explicit_http_config": { version: {} },
         });
         let mut cluster = json!({
-            "name": one.name, "type": "STATIC", "connect_timeout": "5s",
-            "load_assignment": { "cluster_name": one.name, "endpoints": [{ "lb_endpoints": [
+            "name": one.cluster, "type": "STATIC", "connect_timeout": "5s",
+            "load_assignment": { "cluster_name": one.cluster, "endpoints": [{ "lb_endpoints": [
                 { "endpoint": { "address": address(one.address) } },
             ] }] },
             "typed_extension_protocol_options": {

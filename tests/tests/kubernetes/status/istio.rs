@@ -24,6 +24,10 @@ const GOOD: &[(&str, &str)] = &[("Reconciled", "True"), ("PassedAnalysis", "True
 const ANALYSED: &[(&str, &str)] = &[("PassedAnalysis", "True")];
 const PROPAGATING: &[(&str, &str)] = &[("Reconciled", "False"), ("PassedAnalysis", "True")];
 
+/// Backends that the data plane has clusters of other names for.
+const BESIDE: &str = "beside";
+const BESIDE_STRICT: &str = "beside-strict";
+
 #[test]
 fn an_object_of_istio_that_says_otherwise_is_found() {
     use RouteKind::{Grpc, Http, Tcp};
@@ -73,6 +77,9 @@ fn an_object_of_istio_that_says_otherwise_is_found() {
         ("disabled", Http, Rule(mode("DISABLE")), GOOD, Plaintext, None),
         ("permissive", Http, Peer("PERMISSIVE"), ANALYSED, Plaintext, None),
         ("balanced", Http, of_balancing(), GOOD, Plaintext, None),
+        // Those that are no rule's: of the bootstrap's own cluster, and passed through.
+        (BESIDE, Http, own(), GOOD, Plaintext, None),
+        (BESIDE_STRICT, Tcp, Peer("STRICT"), GOOD, Plaintext, None),
     ];
     let healthy = [own(), credential(), at_port(), Peer("STRICT"), Peer("PERMISSIVE")];
     let routes = [Http, Grpc, Tcp];
@@ -81,7 +88,11 @@ fn an_object_of_istio_that_says_otherwise_is_found() {
         all.push((HEALTHY, routes[number % 3], said, GOOD, Mutual, None));
     }
     let told = (0..).zip(all).map(|(number, (name, route, said, status, speaks, blamed))| {
-        (Backend::new(block, number, name, route, speaks, blamed), (said, status))
+        let mut backend = Backend::new(block, number, name, route, speaks, blamed);
+        if ![BESIDE, BESIDE_STRICT].contains(&name) {
+            backend.cluster = format!("outbound|443||{}.shop.svc.cluster.local", backend.name);
+        }
+        (backend, (said, status))
     });
     let (backends, said): (Vec<_>, Vec<_>) = told.unzip();
     let run = Run {

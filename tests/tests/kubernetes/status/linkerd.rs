@@ -10,6 +10,8 @@ use super::{
 use crate::agent::PodCgroup;
 
 const GROUP: &str = "policy.linkerd.io";
+/// The backend whose proxy leaves its port to the program.
+const SKIPPED: &str = "skipped";
 
 #[test]
 fn clear_text_to_a_server_for_identities_is_found() {
@@ -33,6 +35,7 @@ fn clear_text_to_a_server_for_identities_is_found() {
         ),
         ("addresses", "deny", "NetworkAuthentication", Plaintext, None),
         ("whoever", "all-unauthenticated", "MeshTLSAuthentication", Plaintext, None),
+        (SKIPPED, "all-authenticated", "MeshTLSAuthentication", Plaintext, None),
     ];
     for _ in 0..HEALTHY_COUNT {
         all.push((HEALTHY, "deny", "MeshTLSAuthentication", Mutual, None));
@@ -78,6 +81,9 @@ fn objects(backends: &[Backend], said: &[(&str, &str)], pod: &PodCgroup) -> Obje
         let mut metadata = meta(&format!("{}-0", one.name));
         metadata["uid"] = json!(format!("uid-of-{}", one.name));
         metadata["labels"] = json!({ "app": one.name });
+        if one.name == SKIPPED {
+            metadata["annotations"] = json!({ "config.linkerd.io/skip-inbound-ports": "25,8443" });
+        }
         let port = json!({ "name": "tls", "containerPort": one.address.port() });
         json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": metadata,

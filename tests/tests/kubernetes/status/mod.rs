@@ -69,6 +69,8 @@ impl RouteKind {
 /// A Service, and what Envoy makes of what is said of it.
 struct Backend {
     name: String,
+    /// What the data plane calls it.
+    cluster: String,
     route: RouteKind,
     speaks: Speaks,
     /// The object that says otherwise than the wire shows.
@@ -87,8 +89,10 @@ impl Backend {
         speaks: Speaks,
         blamed: Option<&str>,
     ) -> Self {
+        let name = if name == HEALTHY { format!("{name}-{number}") } else { name.to_owned() };
         Self {
-            name: if name == HEALTHY { format!("{name}-{number}") } else { name.to_owned() },
+            cluster: name.clone(),
+            name,
             route,
             speaks,
             blamed: blamed.map(str::to_owned),

@@ -50,7 +50,7 @@ fn faults() -> Vec<Fault> {
     let (silence, length) = ("nothing for 1 s", "longer than 5 s");
     vec![
         ("it says 500 MB", Manner::Floods(500_000_000), "longer than 32 MiB"),
-        ("it nests", Manner::Says(nested), "understand"),
+        ("it nests", Manner::Says(nested), "nested"),
         ("it has many objects and no end", Manner::Says(many.replace("]}", "")), "understand"),
         ("it has too many objects", Manner::Says(many.repeat(2)), "more than"),
         ("it is no JSON", Manner::Says("<html>".to_owned()), "understand"),

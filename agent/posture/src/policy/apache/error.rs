@@ -51,6 +51,14 @@ pub enum Problem {
         /// What it needs.
         expected: &'static str,
     },
+    /// A setting of a server in a section that is for some of its requests.
+    #[error("{directive} is not allowed in {section}>, only in a server and in <Proxy>")]
+    NotAllowed {
+        /// The setting.
+        directive: String,
+        /// The section.
+        section: String,
+    },
     /// A value Apache does not accept.
     #[error("invalid value \"{value}\" for {directive}, it must be {expected}")]
     InvalidValue {

@@ -5,7 +5,7 @@ use std::{
     ops::Bound,
 };
 
-use super::{directive::Directive, settings::is_setting, ways::Way};
+use super::{directive::Directive, settings::first_setting, ways::Way};
 use crate::policy::glob;
 
 /// The sections of a server that say something of TLS, found by how the URLs begin that they are about:
@@ -27,7 +27,7 @@ impl<'a> Sections<'a> {
         let mut out = Self::default();
         for section in directives {
             let is_one = ["<proxy", "<proxymatch"].contains(&section.name.as_str());
-            if !is_one || !section.inside.iter().any(is_setting) {
+            if !is_one || first_setting(&section.inside).is_none() {
                 continue;
             }
             let position = out.all.len();

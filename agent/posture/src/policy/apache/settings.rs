@@ -31,8 +31,11 @@ impl Settings {
         given: &[u32],
         root: &Path,
     ) -> Result<(), ConfigError> {
-        for directive in directives.into_iter().filter(|one| is_setting(one)) {
-            if directive.holds(given) {
+        for directive in directives {
+            if !is_setting(directive) {
+                // A section in a section is for some of its requests.
+                self.perhaps(&directive.inside);
+            } else if directive.holds(given) {
                 self.take(directive, root)?;
             } else {
                 self.leave_open(directive, "in a condition that is not decided here");
@@ -52,7 +55,7 @@ impl Settings {
 
     /// Another section may count or not: whatever it says leaves open what counts.
     pub(super) fn perhaps(&mut self, directives: &[Directive]) {
-        if let Some(first) = directives.iter().find(|one| is_setting(one)) {
+        if let Some(first) = first_setting(directives) {
             self.leave_open(first, "in a section that is not for every request");
         }
     }
@@ -75,7 +78,7 @@ impl Settings {
                 let value = directive.argument(LEVELS)?;
                 // As a client it makes no difference whether a certificate is required: the upstream
                 // always has one, and a bad one is refused unless its issuer may be unknown.
-                tls.verify = match value {
+                tls.verify = match value.to_ascii_lowercase().as_str() {
                     "none" | "off" | "optional_no_ca" => Some(said(directive, false)),
                     "optional" | "require" | "on" => Some(said(directive, true)),
                     _ => return Err(directive.invalid(value, LEVELS)),
@@ -93,11 +96,13 @@ impl Settings {
             }
             "sslproxycarevocationcheck" => {
                 let expected = "none, leaf or chain";
-                self.checks_crl = match directive.words.first().map(String::as_str) {
-                    Some("none") => Some(false),
-                    Some("leaf" | "chain") => Some(true),
-                    Some(value) => return Err(directive.invalid(value, expected)),
-                    None => return Err(directive.arguments(expected)),
+                let Some(value) = directive.words.first() else {
+                    return Err(directive.arguments(expected));
+                };
+                self.checks_crl = match value.to_ascii_lowercase().as_str() {
+                    "none" => Some(false),
+                    "leaf" | "chain" => Some(true),
+                    _ => return Err(directive.invalid(value, expected)),
                 };
             }
             // One file with both.
@@ -162,6 +167,12 @@ impl Settings {
         }
         (tls, name.filter(|_| checks_name).cloned())
     }
+}
+
+/// The first of these settings, in sections as well.
+pub(super) fn first_setting(directives: &[Directive]) -> Option<&Directive> {
+    let own = |one| if is_setting(one) { Some(one) } else { first_setting(&one.inside) };
+    directives.iter().find_map(own)
 }
 
 /// Whether a directive is one of these settings.

@@ -90,6 +90,10 @@ impl<'a> ServerPart<'a> {
         for one in directives.iter().filter(is_about_tls) {
             Settings::check(one.inside.iter().chain([one]), root)?;
         }
+        let is_for_others = |one: &&Directive| one.name != "<virtualhost" && !is_section(one);
+        for section in directives.iter().filter(is_for_others) {
+            refuse_settings(section)?;
+        }
         Ok(Self {
             settings: directives.iter().filter(|one| is_setting(one)).collect(),
             sections: Sections::new(directives),
@@ -97,6 +101,18 @@ impl<'a> ServerPart<'a> {
             is_remote: directives.iter().any(|one| one.name.starts_with("proxyremote")),
         })
     }
+}
+
+/// Apache refuses settings in sections such as `<Location>`, and takes them in what is within `<Proxy>`.
+fn refuse_settings(section: &Directive) -> Result<(), ConfigError> {
+    for one in &section.inside {
+        if is_setting(one) && one.holds(&[]) {
+            let (directive, section) = (one.written.clone(), section.written.clone());
+            return Err(one.error(Problem::NotAllowed { directive, section }));
+        }
+        refuse_settings(one)?;
+    }
+    Ok(())
 }
 
 struct Upstreams<'a> {

@@ -3,15 +3,24 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+
+use super::any_case::AnyCase;
 
 /// A configuration.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Config {
     /// Its admin interface.
     pub admin: Option<Admin>,
     pub(super) apps: Apps,
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What is derived, which is no method of the trait.
+        Self::deserialize(AnyCase(deserializer))
+    }
 }
 
 /// The admin interface.

@@ -154,6 +154,11 @@ const CASES: &[Case] = &[
             "10.0.0.1:80 reverse_proxy plaintext -> 10.0.0.1:80",
         ],
     ),
+    (
+        "keys in another case, as Go takes them",
+        r#"{"handler":"reverse_proxy","Transport":{"protocol":"http","TLS":{"Insecure_S\u212aip_Verify":true,"\u017ferver_name":"app.internal"}},"UPSTREAMS":[{"Dial":"10.0.0.1:443"}]}"#,
+        &["10.0.0.1:443 reverse_proxy tls name=app.internal sni=app.internal GO -> 10.0.0.1:443"],
+    ),
     ("nothing to connect to", r#"{"handler":"static_response","body":"x"}"#, &[]),
     (
         "headers are no settings",
@@ -244,6 +249,38 @@ fn named_and_error_routes_are_read() {
     assert_eq!(intent.remarks.len(), 1);
     let first = &intent.upstreams[0];
     assert_eq!((first.scheme(), first.client_certificate()), (Scheme::Plaintext, Stated::No));
+}
+
+#[test]
+fn keys_of_maps_are_data() {
+    let server = r#"{"Routes":[{"handle":[{"handler":"reverse_proxy","upstreams":[{"dial":"10.0.0.N:80"}]}]}]}"#;
+    let text = format!(
+        r#"{{"APPS":{{"http":{{"Servers":{{"s":{},"S":{}}}}}}}}}"#,
+        server.replace('N', "1"),
+        server.replace('N', "2")
+    );
+    let places: Vec<_> =
+        intent_of(&text).upstreams.iter().map(|one| one.routes[0].at.to_string()).collect();
+    assert_eq!(
+        places,
+        ["apps/http/servers/S/routes/0/handle/0", "apps/http/servers/s/routes/0/handle/0"]
+    );
+}
+
+#[test]
+fn what_is_written_twice_is_refused() {
+    for (name, tls, is_read) in [
+        ("once", r#""Insecure_Skip_Verify":false"#, true),
+        ("in two cases", r#""insecure_skip_verify":false,"Insecure_Skip_Verify":true"#, false),
+        ("in one case", r#""insecure_skip_verify":false,"insecure_skip_verify":true"#, false),
+        ("something else", r#""a":1,"A":2"#, true),
+    ] {
+        let handler = format!(
+            r#"{{"handler":"reverse_proxy","transport":{{"protocol":"http","tls":{{{tls}}}}},"upstreams":[{{"dial":"10.0.0.1:443"}}]}}"#
+        );
+        let found = serde_json::from_str::<Config>(&configuration(&handler));
+        assert_eq!(found.is_ok(), is_read, "{name}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Context,
-    api::{Address, Cluster, LbEndpoint, Locality, Metadata, TransportSocket},
+    api::{Address, Cluster, Enumerated, LbEndpoint, Locality, Metadata, TransportSocket},
     tls, whole,
 };
 use crate::policy::intent::{
@@ -16,7 +16,7 @@ use crate::policy::intent::{
 };
 
 /// Discovery that brings other endpoints than those that are listed.
-const CHOSEN_AT_RUN_TIME: [&str; 1] = ["ORIGINAL_DST"];
+const CHOSEN_AT_RUN_TIME: (&str, i64) = ("ORIGINAL_DST", 4);
 /// Sockets around another one that are followed: the PROXY protocol, taps and statistics.
 const MAX_WRAPPED: usize = 4;
 
@@ -41,8 +41,10 @@ pub(super) fn upstream(cluster: &Cluster, context: &Context<'_>) -> UpstreamInte
             Some(Server { backup, resolve, ..Server::new(address, at.clone()) })
         })
         .collect();
+    let (name, number) = CHOSEN_AT_RUN_TIME;
+    let is_chosen_at_run_time = |kind: &Enumerated| kind.is(name, number);
     let is_open = cluster.custom.is_some()
-        || cluster.discovery.as_deref().is_some_and(|kind| CHOSEN_AT_RUN_TIME.contains(&kind))
+        || cluster.discovery.as_ref().is_some_and(is_chosen_at_run_time)
         || assignment.is_none()
         || servers.len() < endpoints.len();
     let routes = routes(cluster, context, &endpoints, &at);

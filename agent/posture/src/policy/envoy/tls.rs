@@ -3,21 +3,21 @@
 use super::{
     Context,
     api::{
-        Cluster, CommonTls, NameMatcher, SecretName, Source, TypedSocket, UpstreamHttp,
+        Cluster, CommonTls, Enumerated, NameMatcher, SecretName, Source, TypedSocket, UpstreamHttp,
         ValidationContext,
     },
 };
 use crate::policy::intent::{Place, Setting, Text, TlsIntent};
 
-/// In their order; what is said is the lowest.
-const VERSIONS: [(&str, &str); 4] = [
-    ("TLSv1_0", "TLSv1.0"),
-    ("TLSv1_1", "TLSv1.1"),
-    ("TLSv1_2", "TLSv1.2"),
-    ("TLSv1_3", "TLSv1.3"),
+/// In their order, with their numbers; what is said is the lowest.
+const VERSIONS: [(&str, i64, &str); 4] = [
+    ("TLSv1_0", 1, "TLSv1.0"),
+    ("TLSv1_1", 2, "TLSv1.1"),
+    ("TLSv1_2", 3, "TLSv1.2"),
+    ("TLSv1_3", 4, "TLSv1.3"),
 ];
-/// The lowest of a client that says none (`TLS_AUTO`).
-const DEFAULT_VERSION: &str = "TLSv1_2";
+/// Where that of a client begins that says none (`TLS_AUTO`).
+const BY_DEFAULT: usize = 2;
 
 /// What the context says.
 pub(super) fn intent(
@@ -61,12 +61,15 @@ fn said<T>(value: T, at: &Place) -> Setting<T> {
 }
 
 fn protocols(common: &CommonTls) -> Vec<String> {
-    let lowest = common.tls_params.tls_minimum_protocol_version.as_deref();
-    let lowest = lowest.filter(|version| *version != "TLS_AUTO").unwrap_or(DEFAULT_VERSION);
-    match VERSIONS.iter().position(|(name, _)| *name == lowest) {
-        Some(first) => VERSIONS[first..].iter().map(|(_, text)| (*text).to_owned()).collect(),
+    let lowest = common.tls_params.tls_minimum_protocol_version.as_ref();
+    let lowest = lowest.filter(|version| !version.is("TLS_AUTO", 0));
+    let position = |version: &Enumerated| {
+        VERSIONS.iter().position(|(name, number, _)| version.is(name, *number))
+    };
+    match lowest.map_or(Ok(BY_DEFAULT), |version| position(version).ok_or(version)) {
+        Ok(first) => VERSIONS[first..].iter().map(|(.., text)| (*text).to_owned()).collect(),
         // A version that is not known here: said as it is, and so with no known lowest.
-        None => vec![lowest.to_owned()],
+        Err(unknown) => vec![unknown.to_string()],
     }
 }
 
@@ -116,8 +119,8 @@ fn validation(tls: &mut TlsIntent, common: &CommonTls, context: &Context<'_>, at
         combined.map(|one| &one.default_validation_context).or(common.validation_context.as_ref());
     let from_secret = by_name.and_then(|name| context.validations.get(name.name.as_str()).copied());
     let contexts = || written.into_iter().chain(from_secret);
-    let accepts_all =
-        contexts().any(|one| one.trust_chain_verification.as_deref() == Some("ACCEPT_UNTRUSTED"));
+    let verifications = || contexts().filter_map(|one| one.trust_chain_verification.as_ref());
+    let accepts_all = verifications().any(|one| one.is("ACCEPT_UNTRUSTED", 1));
     let is_checked = contexts().any(checks);
     tls.verify = Some(said(is_checked && !accepts_all, at));
     if let Some(validator) = contexts().find_map(|one| one.custom_validator_config.as_ref()) {

@@ -2,10 +2,12 @@
 //!
 //! Covered: several files and directories, quotes, environment variables, conditions, `global`,
 //! `defaults` (by `from` as well), `default-server`, `server`, `server-template`, health checks that
-//! speak otherwise than traffic. Not evaluated: sample expressions, Lua, and what the runtime API
-//! changes. A keyword of a server that this reader does not know leaves open how it is spoken to.
+//! speak otherwise than traffic, the servers of `peers` and `ring`. Not evaluated: sample expressions,
+//! Lua, what other sections connect to, and what the runtime API changes. A keyword of a server that
+//! this reader does not know leaves open how it is spoken to.
 
 mod address;
+mod checks;
 mod condition;
 mod error;
 mod keywords;

@@ -182,10 +182,15 @@ impl Settings {
         tls
     }
 
-    /// TLS as health checks have it.
-    pub(super) fn health_check(&self, line: &Line, default_verify: bool) -> TlsIntent {
-        let name = self.check_sni.clone().or_else(|| self.verify_host.clone());
-        TlsIntent { name, sni: self.check_sni.clone(), ..self.common(line, default_verify) }
+    /// TLS as a connection of a health check has it that sends this name.
+    pub(super) fn health_check(
+        &self,
+        line: &Line,
+        default_verify: bool,
+        sni: Option<Setting<Text>>,
+    ) -> TlsIntent {
+        let name = sni.clone().or_else(|| self.verify_host.clone());
+        TlsIntent { name, sni, ..self.common(line, default_verify) }
     }
 
     fn common(&self, line: &Line, default_verify: bool) -> TlsIntent {

@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use super::{
     address::{self, Address},
+    checks::Checks,
     error::{ConfigError, Problem},
     sections::{Line, Section},
     server::{Bases, Settings},
@@ -18,7 +19,7 @@ use crate::policy::{
 struct Defaults {
     mode: Option<Mode>,
     server: Settings,
-    checks_speak: bool,
+    checks: Checks,
 }
 
 /// Whether haproxy reads what it passes on.
@@ -79,8 +80,7 @@ pub(super) struct Proxy {
     /// Of the `bind` lines in it.
     ended: Option<Ended>,
     pub(super) servers: Vec<Written>,
-    /// Health checks send something.
-    pub(super) checks_speak: bool,
+    pub(super) checks: Checks,
 }
 
 /// All sections, as far as they have been read.
@@ -95,6 +95,8 @@ pub(super) struct Walk<'a> {
     defaults: Option<Defaults>,
     named: HashMap<String, Defaults>,
     pub(super) proxies: Vec<Proxy>,
+    /// The servers of `peers` and `ring` sections.
+    pub(super) own: Vec<Written>,
     /// What leads to a backend, by its name.
     leads: HashMap<String, Ended>,
     /// Some frontend chooses its backend at run time.
@@ -112,6 +114,7 @@ impl<'a> Walk<'a> {
             defaults: None,
             named: HashMap::new(),
             proxies: Vec::new(),
+            own: Vec::new(),
             leads: HashMap::new(),
             leads_anywhere: false,
         }
@@ -125,6 +128,7 @@ impl<'a> Walk<'a> {
                 "defaults" => self.defaults(section)?,
                 "frontend" => self.frontend(section)?,
                 "backend" | "listen" => self.proxy(section)?,
+                "peers" | "ring" => self.own(section)?,
                 _ => {}
             }
         }
@@ -165,12 +169,18 @@ impl<'a> Walk<'a> {
 
     /// What is in force before the first line of a section.
     fn around(&self, section: &Section) -> Result<Defaults, ConfigError> {
-        let Some(from) = section.from() else {
-            let defaults = self.defaults.clone();
-            return Ok(defaults.unwrap_or_else(|| self.no_defaults()));
+        let known = match section.from() {
+            Some(from) => Some(
+                self.named
+                    .get(from)
+                    .ok_or_else(|| section.head.error(Problem::NoDefaults(from.to_owned())))?,
+            ),
+            None => self.defaults.as_ref(),
         };
-        let known = self.named.get(from).cloned();
-        known.ok_or_else(|| section.head.error(Problem::NoDefaults(from.to_owned())))
+        Ok(match known {
+            Some(known) => Defaults { checks: known.checks.inherited(), ..known.clone() },
+            None => self.no_defaults(),
+        })
     }
 
     fn no_defaults(&self) -> Defaults {
@@ -185,11 +195,10 @@ impl<'a> Walk<'a> {
         for line in &section.lines {
             match line.keyword() {
                 "mode" => defaults.mode = Some(Mode::of(line)?),
-                "option" if is_check(line) => defaults.checks_speak = true,
                 "default-server" => {
                     defaults.server.apply(line, &line.words[1..], &self.bases)?;
                 }
-                _ => {}
+                _ => defaults.checks.take(line)?,
             }
         }
         if let Some(name) = section.name() {
@@ -233,22 +242,39 @@ impl<'a> Walk<'a> {
             mode: around.mode,
             ended: (section.head.keyword() == "listen").then(|| ended(&section.lines)).flatten(),
             servers: Vec::new(),
-            checks_speak: around.checks_speak,
+            checks: around.checks,
         };
         let mut default = around.server;
         for line in &section.lines {
             match line.keyword() {
                 "mode" => proxy.mode = Some(Mode::of(line)?),
-                "option" if is_check(line) => proxy.checks_speak = true,
                 "disabled" if !line.is_open => return Ok(()),
                 "default-server" => default.apply(line, &line.words[1..], &self.bases)?,
                 "server" | "server-template" => proxy.servers.push(self.server(line, &default)?),
                 // `listen` may send what it takes to other backends.
                 "default_backend" | "use_backend" => self.lead(line, proxy.ended)?,
-                _ => {}
+                _ => proxy.checks.take(line)?,
             }
         }
         self.proxies.push(proxy);
+        Ok(())
+    }
+
+    /// A section whose servers haproxy itself has something to tell: what its tables learn, and logs.
+    fn own(&mut self, section: &Section) -> Result<(), ConfigError> {
+        let mut default = self.base.clone();
+        for line in &section.lines {
+            match (line.keyword(), line.words.len()) {
+                ("default-server", _) => default.apply(line, &line.words[1..], &self.bases)?,
+                // Without an address it is this haproxy, which `bind` has one for.
+                ("server" | "peer", ..3) => {}
+                ("server" | "peer", _) => {
+                    let written = self.server(line, &default)?;
+                    self.own.push(written);
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 
@@ -258,7 +284,7 @@ impl<'a> Walk<'a> {
             [keyword, _prefix, _count, address, rest @ ..] if keyword == "server-template" => {
                 (address, rest)
             }
-            [keyword, _name, address, rest @ ..] if keyword == "server" => (address, rest),
+            [keyword, _name, address, rest @ ..] if keyword != "server-template" => (address, rest),
             _ => {
                 let keyword = line.keyword().to_owned();
                 let expected = "a name and an address";
@@ -302,11 +328,6 @@ impl<'a> Walk<'a> {
             }
         }
     }
-}
-
-/// Whether an `option` makes health checks speak a protocol (`httpchk`, `mysql-check`, ...).
-fn is_check(line: &Line) -> bool {
-    line.words.get(1).is_some_and(|option| option.ends_with("chk") || option.ends_with("-check"))
 }
 
 /// What the `bind` lines say; `None` if there are none.

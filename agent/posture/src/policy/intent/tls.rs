@@ -107,10 +107,27 @@ impl TlsIntent {
     }
 
     /// The lowest protocol version that is said; `None` where none is, or one of them is not known.
+    ///
+    /// Of OpenSSL's commands `MinProtocol` leaves out what is below it, and lets in nothing;
+    /// `MaxProtocol` leaves the lowest as it is; `Protocol` may let in any.
     #[must_use]
     pub fn lowest_version(&self) -> Option<TlsVersion> {
-        let versions = self.protocols.as_ref()?.value.iter().map(|text| parse_version(text));
-        versions.collect::<Option<Vec<_>>>()?.into_iter().min()
+        let mut commands = self.conf_commands.iter().map(|command| &command.value);
+        if commands.clone().any(|(name, _)| name.eq_ignore_ascii_case("Protocol")) {
+            return None;
+        }
+        let least = commands.rfind(|(name, _)| name.eq_ignore_ascii_case("MinProtocol"));
+        let least = match least {
+            Some((_, version)) => parse_version(version)?,
+            None => TlsVersion(0),
+        };
+        let Some(protocols) = &self.protocols else {
+            // What nginx has by default begins with 1.2, or goes up to it at least.
+            return (least >= TlsVersion(0x0303)).then_some(least);
+        };
+        let versions = protocols.value.iter().map(|text| parse_version(text));
+        let versions = versions.collect::<Option<Vec<_>>>()?;
+        versions.into_iter().filter(|version| *version >= least).min()
     }
 
     /// What is not followed, `by` that, and may change everything.
@@ -183,10 +200,44 @@ mod tests {
             (&["TLSv1.2", "TLSv9"], None),
             (&[], None),
         ] {
-            let protocols = said.iter().map(|&text| text.to_owned()).collect();
-            let tls = TlsIntent { protocols: Some(at(protocols)), ..TlsIntent::default() };
+            let tls = TlsIntent { protocols: Some(protocols(said)), ..TlsIntent::default() };
             assert_eq!(tls.lowest_version(), expected, "{said:?}");
         }
         assert_eq!(TlsIntent::default().lowest_version(), None);
+    }
+
+    fn protocols(said: &[&str]) -> Setting<Vec<String>> {
+        at(said.iter().map(|&text| text.to_owned()).collect())
+    }
+
+    #[test]
+    fn commands_of_openssl_change_versions() {
+        let (old, both, newest) = (TlsVersion(0x0301), TlsVersion(0x0303), TlsVersion(0x0304));
+        for (said, commands, expected) in [
+            (Some(&["TLSv1.2", "TLSv1.3"][..]), &[("Protocol", "-ALL,TLSv1")][..], None),
+            (Some(&["TLSv1.2", "TLSv1.3"]), &[("protocol", "TLSv1.3")], None),
+            (Some(&["TLSv1", "TLSv1.3"]), &[("MinProtocol", "TLSv1.3")], Some(newest)),
+            (Some(&["TLSv1.2", "TLSv1.3"]), &[("minprotocol", "TLSv1")], Some(both)),
+            (Some(&["TLSv1", "TLSv1.2"]), &[("MaxProtocol", "TLSv1.2")], Some(old)),
+            (Some(&["TLSv1", "TLSv1.2"]), &[("MinProtocol", "None")], None),
+            // Nothing is left, and nothing will be spoken.
+            (Some(&["TLSv1.2"]), &[("MinProtocol", "TLSv1.3")], None),
+            (
+                Some(&["TLSv1", "TLSv1.3"]),
+                &[("MinProtocol", "TLSv1.3"), ("MinProtocol", "TLSv1")],
+                Some(old),
+            ),
+            (Some(&["TLSv1.2"]), &[("Options", "Bugs")], Some(both)),
+            (None, &[("MinProtocol", "TLSv1.2")], Some(both)),
+            (None, &[("MinProtocol", "TLSv1.1")], None),
+        ] {
+            let command = |&(name, value): &(&str, &str)| at((name.to_owned(), value.to_owned()));
+            let tls = TlsIntent {
+                protocols: said.map(protocols),
+                conf_commands: commands.iter().map(command).collect(),
+                ..TlsIntent::default()
+            };
+            assert_eq!(tls.lowest_version(), expected, "{said:?} {commands:?}");
+        }
     }
 }

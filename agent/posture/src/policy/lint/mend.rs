@@ -53,7 +53,7 @@ fn following(
     policy: &Policy,
 ) -> Vec<Rule> {
     // A health check has the settings of its server.
-    if rule != Rule::Plaintext || route.directive == "check" {
+    if rule != Rule::Plaintext || is_check(route) {
         return Vec::new();
     }
     let mut route = Route { scheme: Scheme::Tls, ..route.clone() };
@@ -80,6 +80,11 @@ fn following(
         }
     }
     found
+}
+
+/// Whether a route is that of a health check of haproxy's, by its server line or by a rule.
+fn is_check(route: &Route) -> bool {
+    route.directive == "check" || route.directive.ends_with("-check connect")
 }
 
 /// The authorities that the route names, or an example.
@@ -230,6 +235,9 @@ fn haproxy(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
     };
     Some(match rule {
         Rule::Plaintext if route.directive == "check" => vec!["check-ssl".to_owned()],
+        Rule::Plaintext if is_check(route) => {
+            vec![format!("# in the rule: {} ssl", route.directive)]
+        }
         // Which it does unless told otherwise, and then it needs authorities.
         Rule::Plaintext => ["ssl".to_owned()].into_iter().chain(verify()).collect(),
         Rule::ClientCertificateMissing => vec!["crt /etc/haproxy/client.pem".to_owned()],

@@ -59,6 +59,9 @@ fn mended(kind: ProxyKind, text: &str, mend: &str) -> String {
     if let Some(gone) = mend.strip_prefix("# without: ") {
         return text.replace(gone, "");
     }
+    if let Some(rule) = mend.strip_prefix("# in the rule: ") {
+        return text.replace(rule.trim_end_matches(" ssl"), rule);
+    }
     match kind {
         ProxyKind::Haproxy => {
             let words = mend.lines().last().unwrap();
@@ -152,6 +155,14 @@ fn snippets_mend_what_they_were_given_for() {
             never(version),
         ),
         ("haproxy third party", Haproxy, server(" ssl verify none crt /c.pem"), never(forbidden)),
+        (
+            "haproxy check in the clear",
+            Haproxy,
+            "backend app\n mode http\n option httpchk\n http-check connect\n server a \
+             10.0.0.1:443 ssl verify none check\n"
+                .to_owned(),
+            never(one_way),
+        ),
         ("apache in the clear", Apache, pass("http", ""), one_way.to_owned()),
         ("apache certificate", Apache, pass("https", "SSLProxyEngine on"), never(mutual)),
         ("apache verification", Apache, pass("https", "SSLProxyEngine on"), one_way.to_owned()),

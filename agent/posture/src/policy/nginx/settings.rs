@@ -71,6 +71,36 @@ impl Level {
     }
 }
 
+/// Takes over what OpenSSL's own commands (`SSL_CONF_cmd(3)`) set, which nginx gives it last: the ciphers
+/// are theirs; which certificate, and whether the upstream's is checked against what, they leave open.
+/// What they do to versions [`TlsIntent::lowest_version`] knows.
+pub(super) fn heed_commands(tls: &mut TlsIntent, family: Family) {
+    for Setting { value: (name, value), at } in &tls.conf_commands {
+        let by = || {
+            let value = format!("{}conf_command {name}", family.prefix());
+            Setting { value, at: at.clone() }
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "certificate" | "privatekey" => {
+                tls.certificate_by.get_or_insert_with(by);
+            }
+            // Where nginx checks, it asks for the result whatever the mode is.
+            "verifymode" if !matches!(&tls.verify, Some(Setting { value: true, .. })) => {
+                tls.verify_by.get_or_insert_with(by);
+            }
+            // In place of the file and of its list, not beside them.
+            "verifycafile" | "verifycapath" | "verifycastore" => {
+                tls.trusted_certificate = Some(by());
+                tls.crl = None;
+            }
+            "cipherstring" => {
+                tls.ciphers = Some(Setting { value: value.clone(), at: at.clone() });
+            }
+            _ => {}
+        }
+    }
+}
+
 fn split(name: &str) -> Option<(Family, &str)> {
     Family::ALL.into_iter().find_map(|family| Some((family, name.strip_prefix(family.prefix())?)))
 }

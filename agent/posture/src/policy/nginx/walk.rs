@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     error::{ConfigError, Problem},
-    settings::{Family, Level},
+    settings::{Family, Level, heed_commands},
     target::{self, BadUrl, Pass},
     tree::Directive,
     upstream::Groups,
@@ -155,13 +155,16 @@ impl<'a> Walk<'a> {
             Pass::Uwsgi => Some(Family::Uwsgi),
             Pass::Fastcgi | Pass::Scgi | Pass::Memcached => None,
         };
-        let tls = family.map(|family| level.tls(family).clone()).unwrap_or_default();
+        let mut tls = family.map(|family| level.tls(family).clone()).unwrap_or_default();
         // nginx prepares TLS wherever a variable might ask for it.
         let url = parse(pass, argument, directive)?;
         if let Some(family) = family
             && (url.scheme != Scheme::Plaintext || argument.contains('$'))
         {
             check(&tls, family)?;
+        }
+        if let Some(family) = family {
+            heed_commands(&mut tls, family);
         }
         for (target, scheme) in self.targets(pass, argument, url, directive)? {
             self.add(target, directive, scheme, tls.clone())?;
@@ -232,7 +235,7 @@ impl<'a> Walk<'a> {
         let proxy_ssl = stream_flag(directives, "proxy_ssl")?.unwrap_or(false);
         for server in directives.iter().filter(|directive| directive.name == "server") {
             let inside = server.inside()?;
-            let tls = level.inside(inside, self.conf_prefix)?.tls(Family::Proxy).clone();
+            let mut tls = level.inside(inside, self.conf_prefix)?.tls(Family::Proxy).clone();
             let proxy_ssl = stream_flag(inside, "proxy_ssl")?.unwrap_or(proxy_ssl);
             let mut passes = inside.iter().filter(|directive| directive.name == "proxy_pass");
             let Some(pass) = passes.next() else { continue };
@@ -244,9 +247,11 @@ impl<'a> Walk<'a> {
             if proxy_ssl {
                 check(&tls, Family::Proxy)?;
             }
-            let scheme = if proxy_ssl { Scheme::Tls } else { stream_scheme(inside) };
+            heed_commands(&mut tls, Family::Proxy);
             for (target, _) in self.targets(Pass::Stream, argument, url, pass)? {
-                self.add(target, pass, scheme, tls.clone())?;
+                for scheme in stream_schemes(inside, proxy_ssl) {
+                    self.add(target.clone(), pass, scheme, tls.clone())?;
+                }
             }
         }
         Ok(())
@@ -305,19 +310,25 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How a stream server without `proxy_ssl` speaks: what nginx decrypted goes on in the clear, the rest
-/// goes on as it came.
-fn stream_scheme(server: &[Directive]) -> Scheme {
-    let mut listens = server
-        .iter()
-        .filter(|directive| directive.name == "listen")
-        .map(|listen| listen.args.iter().any(|argument| argument == "ssl"));
-    let first = listens.next().unwrap_or(false);
-    match (first, listens.all(|ssl| ssl == first)) {
-        (true, true) => Scheme::Plaintext,
-        (false, true) => Scheme::Passthrough,
-        (_, false) => Scheme::Unknown,
-    }
+/// How a stream server speaks, by TCP and by UDP, as far as it listens to them. Datagrams go on as they
+/// came, whatever `proxy_ssl` says (`ngx_stream_proxy_init_upstream`); without it, what nginx decrypted
+/// goes on in the clear, and the rest as it came.
+fn stream_schemes(server: &[Directive], proxy_ssl: bool) -> Vec<Scheme> {
+    let listens = || server.iter().filter(|directive| directive.name == "listen");
+    let has = |listen: &Directive, word: &str| listen.args.iter().any(|argument| argument == word);
+    let by_udp = listens().any(|listen| has(listen, "udp"));
+    let mut by_tcp = listens().filter(|listen| !has(listen, "udp")).map(|one| has(one, "ssl"));
+    let first = by_tcp.next();
+    let all_alike = by_tcp.all(|ssl| Some(ssl) == first);
+    let tcp = match first {
+        // Without `listen` nginx refuses it.
+        None if by_udp => None,
+        _ if proxy_ssl => Some(Scheme::Tls),
+        _ if !all_alike => Some(Scheme::Unknown),
+        Some(true) => Some(Scheme::Plaintext),
+        _ => Some(Scheme::Passthrough),
+    };
+    tcp.into_iter().chain(by_udp.then_some(Scheme::Passthrough)).collect()
 }
 
 fn stream_flag(directives: &[Directive], name: &str) -> Result<Option<bool>, ConfigError> {

@@ -8,8 +8,10 @@ use super::{
         standing::Conditions,
     },
     IstioTable, ROOT_NAMESPACE, by_age,
+    cluster::is_host_of,
 };
 use crate::policy::intent::Place;
+use std::collections::HashSet;
 
 /// Domain of the cluster.
 const DOMAIN: &str = "cluster.local";
@@ -89,6 +91,7 @@ pub struct DestinationRule {
 }
 
 /// One way that a rule tells: without TLS settings it is left to the mesh.
+#[derive(Clone)]
 pub(super) struct RuleWay<'a> {
     pub(super) tls: Option<&'a ClientTls>,
     pub(super) at: Place,
@@ -108,8 +111,8 @@ pub(super) struct Merged<'a> {
 
 impl IstioTable {
     /// The rules that are for a hop: of the proxy's namespace, else of the Service's, else of the mesh;
-    /// there of the host that fits best.
-    pub(super) fn rule(&self, leg: &Leg<'_>) -> Option<Merged<'_>> {
+    /// there of the host that fits best. Several where it is not known which of them are one.
+    pub(super) fn rules(&self, leg: &Leg<'_>) -> Vec<Merged<'_>> {
         let proxy = &*leg.from.namespace;
         let is_root = proxy == ROOT_NAMESPACE;
         let places = [proxy, &*leg.to.namespace, ROOT_NAMESPACE];
@@ -132,32 +135,49 @@ impl IstioTable {
             let best: Vec<_> = best.map(|(_, name, rule)| (name, rule)).collect();
             (!best.is_empty()).then_some(best)
         });
-        merged(found.next()?, leg)
+        found.next().map_or_else(Vec::new, |rules| merged(rules, leg))
     }
 }
 
 /// Rules of one host, of one namespace, as one: the oldest that says something of the host, and the
 /// subsets of all.
+///
+/// A rule for the proxy goes before one for all proxies. Whether such rules are one with those of another
+/// selector depends on their age and on the release (`mergeDestinationRule` of Istio's `model`): then
+/// both readings are there.
 fn merged<'a>(
     mut rules: Vec<(&'a ObjectName, &'a DestinationRule)>,
     leg: &Leg<'_>,
-) -> Option<Merged<'a>> {
+) -> Vec<Merged<'a>> {
     rules.sort_by_key(by_age(|rule: &DestinationRule| rule.created_at));
     let labels = leg.pod.map(|pod| &pod.labels);
-    let selects = |(name, rule): &(&ObjectName, &DestinationRule)| match (&rule.workloads, labels) {
+    let selects = |(name, rule): &&(&ObjectName, &DestinationRule)| match (&rule.workloads, labels)
+    {
         (Some(wanted), Some(labels)) => name.0 == leg.from.namespace && includes(labels, wanted),
         _ => false,
     };
-    let is_for_workloads = rules.iter().any(selects);
-    rules.retain(|one| selects(one) || (!is_for_workloads && one.1.workloads.is_none()));
+    let selector = rules.iter().find(selects).and_then(|(_, rule)| rule.workloads.as_ref());
+    let (own, others): (Vec<_>, Vec<_>) =
+        rules.into_iter().partition(|(_, rule)| rule.workloads.as_ref() == selector);
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let together = (!others.is_empty()).then(|| [own.clone(), others].concat());
+    let all = std::iter::once(own).chain(together);
+    all.filter_map(|rules| one(&rules, selector.is_some())).collect()
+}
+
+fn one<'a>(
+    rules: &[(&'a ObjectName, &'a DestinationRule)],
+    is_for_workloads: bool,
+) -> Option<Merged<'a>> {
     let with_policy = rules.iter().find(|(_, rule)| rule.policy.is_some());
     let (name, rule) = with_policy.or(rules.first())?;
     let mut subsets: Vec<(&ObjectName, &DestinationRule, &Subset)> = Vec::new();
-    for (name, rule) in &rules {
-        for subset in &rule.subsets {
-            if !subsets.iter().any(|(.., known)| known.name == subset.name) {
-                subsets.push((name, rule, subset));
-            }
+    let mut known = HashSet::new();
+    for (name, rule) in rules {
+        for subset in rule.subsets.iter().filter(|one| known.insert(one.name.as_str())) {
+            subsets.push((name, rule, subset));
         }
     }
     Some(Merged {
@@ -170,21 +190,18 @@ fn merged<'a>(
 }
 
 impl<'a> Merged<'a> {
-    /// The ways to the endpoint of a leg, that of the host first.
-    pub(super) fn ways(&'a self, leg: &Leg<'_>) -> impl Iterator<Item = RuleWay<'a>> {
-        let (port, labels) = (leg.to.port, leg.endpoint.map(|pod| pod.labels.clone()));
+    /// The ways to the endpoint of a leg: by these subsets, of which one without a name is the host; or by
+    /// the host and every subset that may lead there.
+    pub(super) fn ways(&self, leg: &Leg<'_>, by: Option<&[&str]>) -> Vec<RuleWay<'a>> {
+        let (port, labels) = (leg.to.port, leg.endpoint.map(|pod| &pod.labels));
         let of_host = self.policy.and_then(|policy| policy.at(port, None));
-        let first = RuleWay {
+        let host = RuleWay {
             tls: of_host,
             at: self.at.clone(),
             is_for_workloads: self.is_for_workloads,
             conditions: self.conditions,
         };
-        let may_lead = move |subset: &Subset| {
-            labels.as_ref().is_none_or(|labels| includes(labels, &subset.labels))
-        };
-        let others = self.subsets.iter().filter(move |(.., subset)| may_lead(subset));
-        let others = others.filter_map(move |(name, rule, subset)| {
+        let own = |(name, rule, subset): &(&ObjectName, &'a DestinationRule, &'a Subset)| {
             let tls = subset.policy.at(port, of_host);
             // What says nothing of its own is the host's way.
             (tls != of_host).then(|| RuleWay {
@@ -193,8 +210,19 @@ impl<'a> Merged<'a> {
                 is_for_workloads: self.is_for_workloads,
                 conditions: &rule.conditions,
             })
-        });
-        std::iter::once(first).chain(others)
+        };
+        let Some(by) = by else {
+            let may_lead =
+                |subset: &Subset| labels.is_none_or(|labels| includes(labels, &subset.labels));
+            let others = self.subsets.iter().filter(|(.., subset)| may_lead(subset));
+            return std::iter::once(host).chain(others.filter_map(own)).collect();
+        };
+        let named = |wanted: &&str| {
+            let subset =
+                self.subsets.iter().find(|(.., one)| one.name.eq_ignore_ascii_case(wanted));
+            subset.and_then(own).unwrap_or_else(|| host.clone())
+        };
+        by.iter().map(named).collect()
     }
 }
 
@@ -228,9 +256,7 @@ fn specificity(host: &str, namespace: &str, to: &ServicePort) -> Option<(bool, u
         return format!("{name}{DOMAIN}").ends_with(end).then_some((false, end.len()));
     }
     let is_it = if host.contains('.') {
-        let domain = host.strip_prefix(&name).filter(|domain| !domain.is_empty());
-        // That of a set of clusters is another.
-        domain.is_some_and(|domain| domain != "clusterset.local")
+        is_host_of(host, to)
     } else {
         *host == *to.service && *namespace == *to.namespace
     };

@@ -5,6 +5,7 @@ use super::*;
 use crate::{
     policy::status::Promise,
     workload::{
+        leg::Through,
         pod::{PodIdentity, PodSource, Workload},
         pods::{PodRecord, identity},
         selector::Labels,
@@ -36,6 +37,7 @@ pub(in super::super) fn pod(
         labels,
         addresses: Vec::new(),
         ports: vec![("tls".into(), 8443)],
+        skipped_ports: Vec::new(),
     }
 }
 
@@ -66,6 +68,9 @@ struct Scene {
     from: PodIdentity,
     pod: Option<PodRecord>,
     endpoint: Option<PodRecord>,
+    /// What its data plane calls the clusters that lead there.
+    clusters: Option<Vec<&'static str>>,
+    server_name: Option<&'static str>,
 }
 
 impl Scene {
@@ -81,6 +86,8 @@ impl Scene {
             from: PodIdentity { container: Some(PROXY.into()), ..pod.identity.clone() },
             pod: Some(pod),
             endpoint: Some(endpoint),
+            clusters: Some(vec![CLUSTER]),
+            server_name: None,
         }
     }
 
@@ -111,6 +118,7 @@ impl Scene {
             to: &to,
             address: "10.1.0.7:8443".parse().unwrap(),
             endpoint: self.endpoint.as_ref(),
+            through: Through { clusters: self.clusters.as_deref(), server_name: self.server_name },
         })
     }
 }
@@ -137,6 +145,8 @@ fn peer(mode: PeerMode) -> PeerAuthentication {
 }
 
 const FQDN: &str = "payments.shop.svc.cluster.local";
+const CLUSTER: &str = "outbound|443||payments.shop.svc.cluster.local";
+const CLUSTER_V1: &str = "outbound|443|v1|payments.shop.svc.cluster.local";
 const MUTUAL: &str = "tls, certificate yes, verified yes, by ";
 const PLAINTEXT: &str = "plaintext, certificate no, verified no, by ";
 
@@ -209,7 +219,74 @@ fn ports_and_subsets_of_a_rule() {
         ("nothing of TLS", none(), vec![subset("v1", none())], "nothing".to_owned()),
     ] {
         let one = DestinationRule { policy: Some(policy), subsets, ..rule(FQDN, Disable) };
-        assert_eq!(words(Scene::new().rules(vec![("web", "a", one)]).said()), expected, "{case}");
+        let mut scene = Scene::new().rules(vec![("web", "a", one)]);
+        scene.clusters = Some(vec![CLUSTER, CLUSTER_V1]);
+        assert_eq!(words(scene.said()), expected, "{case}");
+    }
+}
+
+#[test]
+fn only_clusters_of_the_service_are_governed() {
+    const SNI: &str = "outbound_.443_._.payments.shop.svc.cluster.local";
+    const SNI_V1: &str = "outbound_.443_.v1_.payments.shop.svc.cluster.local";
+    const SNI_OTHER: &str = "outbound_.443_._.ledger.shop.svc.cluster.local";
+    use TlsMode::{Disable, IstioMutual};
+    let subset = Subset { name: "v1".to_owned(), policy: of_host(Disable), ..Subset::default() };
+    let split = || DestinationRule {
+        subsets: vec![subset.clone()],
+        conditions: good(),
+        ..rule(FQDN, IstioMutual)
+    };
+    let strict = || PeerAuthentication { conditions: good(), ..peer(PeerMode::Strict) };
+    let status = "Reconciled is True, PassedAnalysis is True of";
+    let promised = "has it: tls client_certificate verification";
+    let mutual =
+        &*format!("{MUTUAL}DestinationRule web/a, {status} DestinationRule web/a {promised}");
+    let by_peer = &*format!(
+        "{MUTUAL}PeerAuthentication shop/n, {status} PeerAuthentication shop/n {promised}"
+    );
+    let open = "unknown, certificate unknown, verified unknown, by ";
+    let (open, open_peer) =
+        (&*format!("{open}DestinationRule web/a"), &*format!("{open}PeerAuthentication shop/n"));
+    let plaintext = &*format!("{PLAINTEXT}DestinationRule web/a");
+    for (case, clusters, server_name, by_rule, by_strict) in [
+        ("the host's", Some(vec![CLUSTER]), None, mutual, by_peer),
+        ("a subset's", Some(vec![CLUSTER_V1]), None, plaintext, by_peer),
+        ("the host's, by its server name", None, Some(SNI), mutual, by_peer),
+        ("a subset's, by its server name", None, Some(SNI_V1), plaintext, by_peer),
+        ("another's, by its server name", None, Some(SNI_OTHER), "nothing", "nothing"),
+        (
+            "one of several, by its server name",
+            Some(vec![CLUSTER, CLUSTER_V1]),
+            Some(SNI),
+            mutual,
+            by_peer,
+        ),
+        ("the bootstrap's", Some(vec!["zipkin"]), None, "nothing", "nothing"),
+        ("none: it is passed through", Some(vec![]), None, "nothing", "nothing"),
+        (
+            "another Service's",
+            Some(vec!["outbound|443||ledger.shop.svc.cluster.local"]),
+            None,
+            "nothing",
+            "nothing",
+        ),
+        (
+            "another port's",
+            Some(vec!["outbound|80||payments.shop.svc.cluster.local"]),
+            None,
+            "nothing",
+            "nothing",
+        ),
+        ("nobody knows", None, None, open, open_peer),
+        ("nobody knows, with another server name", None, Some("payments.test"), open, open_peer),
+    ] {
+        let within = |scene: Scene| Scene { clusters: clusters.clone(), server_name, ..scene };
+        let scene = within(Scene::new().rules(vec![("web", "a", split())]));
+        assert_eq!(words(scene.said()), by_rule, "{case}: a rule");
+        let scene = within(Scene::new().peers(vec![("shop", "n", strict())]));
+        assert_eq!(words(scene.said()), by_strict, "{case}: a workload");
+        assert_eq!(words(within(Scene::new()).said()), "nothing", "{case}: nothing");
     }
 }
 

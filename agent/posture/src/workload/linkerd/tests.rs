@@ -1,6 +1,7 @@
 use super::{
     super::{
         istio::tests::{pod, words},
+        leg::Through,
         selector::Requirement,
         services::ServicePort,
     },
@@ -41,6 +42,7 @@ fn said(table: &LinkerdTable, container: &str, endpoint: &PodRecord) -> String {
         to: &to,
         address: "10.1.0.7:8443".parse().unwrap(),
         endpoint: Some(endpoint),
+        through: Through::default(),
     }))
 }
 
@@ -197,6 +199,22 @@ fn which_server_is_for_a_port() {
         ),
     ] {
         assert_eq!(of(server, policies), expected, "{case}");
+    }
+}
+
+#[test]
+fn ports_that_the_proxy_does_not_take() {
+    let mut table = LinkerdTable::default();
+    table.servers.set(name("s"), Some(server("payments", 8443, Access::Identity)));
+    let by_server = "tls, certificate yes, verified yes, by Server shop/s";
+    for (case, skipped, expected) in [
+        ("none", vec![], by_server),
+        ("others", vec![25..=25, 9000..=9999], by_server),
+        ("this one", vec![8443..=8443], "nothing"),
+        ("one of many", vec![25..=25, 8000..=8999], "nothing"),
+    ] {
+        let endpoint = PodRecord { skipped_ports: skipped, ..payments() };
+        assert_eq!(said(&table, PROXY, &endpoint), expected, "{case}");
     }
 }
 

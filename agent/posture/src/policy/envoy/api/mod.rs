@@ -6,9 +6,9 @@
 mod listener;
 mod socket;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 pub(super) use self::{
     listener::{FilterChain, Listener},
@@ -133,7 +133,7 @@ pub(super) struct DynamicResources {
 pub(super) struct Cluster {
     pub(super) name: String,
     #[serde(rename = "type")]
-    pub(super) discovery: Option<String>,
+    pub(super) discovery: Option<Enumerated>,
     /// Discovery by an extension.
     #[serde(rename = "cluster_type", alias = "clusterType")]
     pub(super) custom: Option<IgnoredAny>,
@@ -245,6 +245,52 @@ pub(super) struct Metadata {
 pub(super) struct Filters {
     #[serde(rename = "envoy.transport_socket_match")]
     pub(super) transport_socket_match: BTreeMap<String, Scalar>,
+}
+
+/// A value of an enumeration, by its name or its number.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Enumerated {
+    Name(String),
+    Number(i64),
+}
+
+impl Enumerated {
+    /// Whether it is the value of this name and number. Envoy takes names in any case
+    /// (`case_insensitive_enum_parsing`), and protobuf takes numbers that stand in quotes.
+    pub(super) fn is(&self, name: &str, number: i64) -> bool {
+        match self {
+            Self::Number(value) => *value == number,
+            Self::Name(text) => {
+                text.eq_ignore_ascii_case(name) || text.trim().parse() == Ok(number)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Enumerated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Enumerated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(f64),
+            Name(String),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Name(name) => Self::Name(name),
+            // Protobuf takes `1.0` as well.
+            #[expect(clippy::cast_possible_truncation, reason = "what is too great is no value")]
+            Written::Number(number) => Self::Number(number as i64),
+        })
+    }
 }
 
 /// A value that can be compared.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::Scalar;
+use super::{Enumerated, Scalar};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -69,7 +69,7 @@ pub(in crate::policy::envoy) struct CommonTls {
 #[serde(default)]
 pub(in crate::policy::envoy) struct TlsParams {
     #[serde(alias = "tlsMinimumProtocolVersion")]
-    pub(in crate::policy::envoy) tls_minimum_protocol_version: Option<String>,
+    pub(in crate::policy::envoy) tls_minimum_protocol_version: Option<Enumerated>,
     #[serde(alias = "cipherSuites")]
     pub(in crate::policy::envoy) cipher_suites: Vec<String>,
 }
@@ -124,7 +124,7 @@ pub(in crate::policy::envoy) struct ValidationContext {
     pub(in crate::policy::envoy) verify_certificate_spki: Vec<IgnoredAny>,
     pub(in crate::policy::envoy) crl: Option<Source>,
     #[serde(alias = "trustChainVerification")]
-    pub(in crate::policy::envoy) trust_chain_verification: Option<String>,
+    pub(in crate::policy::envoy) trust_chain_verification: Option<Enumerated>,
     #[serde(alias = "customValidatorConfig")]
     pub(in crate::policy::envoy) custom_validator_config: Option<Named>,
     #[serde(alias = "maxVerifyDepth")]

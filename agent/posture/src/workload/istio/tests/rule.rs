@@ -160,6 +160,38 @@ fn rules_for_some_proxies() {
             ],
             format!("{MUTUAL}DestinationRule shop/b"),
         ),
+        (
+            "for it, without a word on TLS, beside one for all",
+            vec![
+                ("web", "a", DestinationRule { policy: None, ..some("edge", Disable) }),
+                ("web", "b", rule(FQDN, IstioMutual)),
+            ],
+            "unknown, certificate unknown, verified unknown, by DestinationRule web/b".to_owned(),
+        ),
+        (
+            "for others with a word on TLS, beside one for all without",
+            vec![
+                ("web", "a", some("other", Disable)),
+                ("web", "b", DestinationRule { policy: None, ..rule(FQDN, Disable) }),
+            ],
+            "unknown, certificate unknown, verified unknown, by DestinationRule web/a".to_owned(),
+        ),
+        (
+            "two for it, of which the older counts",
+            vec![
+                ("web", "a", DestinationRule { created_at: 2, ..some("edge", Disable) }),
+                (
+                    "web",
+                    "b",
+                    DestinationRule {
+                        created_at: 1,
+                        workloads: Some(labels(&[])),
+                        ..rule(FQDN, IstioMutual)
+                    },
+                ),
+            ],
+            format!("{mutual}b"),
+        ),
     ] {
         assert_eq!(words(Scene::new().rules(rules).said()), expected, "{case}");
     }
