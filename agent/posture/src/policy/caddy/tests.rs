@@ -47,7 +47,7 @@ const CASES: &[Case] = &[
         "authorities of a provider",
         r#"{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{"ca":{"provider":"file","pem_files":["/etc/caddy/ca.pem"]}}},"upstreams":[{"dial":"10.0.0.1:443"}]}"#,
         &[
-            "10.0.0.1:443 reverse_proxy tls verify ca=several:/etc/caddy/ca.pem,/etc/caddy/other.pem name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443",
+            "10.0.0.1:443 reverse_proxy tls verify ca=/etc/caddy/ca.pem name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443",
         ],
     ),
     (
@@ -187,7 +187,7 @@ const CASES: &[Case] = &[
         "two authorities",
         r#"{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{"root_ca_pem_files":["/etc/caddy/ca.pem","/etc/caddy/other.pem"]}},"upstreams":[{"dial":"10.0.0.1:443"}]}"#,
         &[
-            "10.0.0.1:443 reverse_proxy tls verify ca=/etc/caddy/ca.pem name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443",
+            "10.0.0.1:443 reverse_proxy tls verify ca=several:/etc/caddy/ca.pem,/etc/caddy/other.pem name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443",
         ],
     ),
     (
