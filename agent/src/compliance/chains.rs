@@ -124,10 +124,9 @@ impl Chains {
             .map(|(side, standing)| self.revocation(report, against, &lists, side, standing));
         // Before a handshake is completed nobody has proven to have the key of a certificate.
         let is_proven = report.is_established();
-        let is_real = is_proven && standing != Standing::Broken;
-        let server = report.server_certificate.as_deref().filter(|_| is_real);
+        let server = report.server_certificate.as_deref().filter(|_| is_proven);
         let newer = |facts| self.identities.note(facts, report.destination, against.at);
-        let newer_elsewhere = server.and_then(newer);
+        let newer_elsewhere = server.filter(|_| standing != Standing::Broken).and_then(newer);
         let client = report.client_certificate.as_deref().filter(|_| is_proven);
         let key_shared_with = [server, client].map(|facts| self.keys.note(facts?, against.at));
         Found { server_chain, revocation, key_shared_with, newer_elsewhere }
