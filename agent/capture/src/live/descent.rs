@@ -90,6 +90,7 @@ type Executable = (u32, u32, u64);
 #[derive(Clone, Copy, Debug)]
 struct Opener {
     key: ProcessKey,
+    parent: u32,
     began: Timestamp,
     /// Since when it is followed.
     noted: Timestamp,
@@ -149,6 +150,7 @@ impl Openers {
         let noted = monotonic_now();
         let opener = Opener {
             key: ProcessKey { pid, start_ticks: stat.start_ticks },
+            parent: stat.parent,
             began: stat.began_at(),
             noted,
             may_have_forked: later(opened, TICK) < noted,
@@ -210,11 +212,10 @@ impl Openers {
         for _ in 0..MAX_PARENTS {
             let may_be_of = |born, link| self.may_have_made((pid, own), born, lives, link);
             let executed = lives.executed_at(pid).filter(|at| later(*at, TICK) >= began);
-            if let Some(made) =
-                made.filter(|made| executed.is_some_and(|at| later(at, TICK) > *made))
-            {
+            let executed_after = |made| executed.is_some_and(|at| later(at, TICK) > made);
+            if made.is_some_and(executed_after) {
                 // Its child may be of what it ran before.
-                return of(parents, may_be_of(made, Link::Executed));
+                return of(parents, may_be_of(began, Link::Executed));
             }
             // Of one that is older than the watch nobody knows what it had before.
             if executed.is_some() || began < since {
@@ -257,6 +258,7 @@ impl Openers {
         };
         let may_have = |opener: &Opener| {
             opener.key.pid != pid
+                && opener.parent != pid
                 && is_own(opener.executable)
                 && opener.began <= later(began, TICK)
                 && may_until(opener.until(lives))
@@ -273,7 +275,7 @@ impl Openers {
 enum Link {
     /// Its parent runs, and is of its executable.
     Child,
-    /// The same, but the parent has executed that since, or just before.
+    /// It is the parent of one, and has executed the same since, or just before.
     Executed,
     /// Its parent is another program.
     Orphan,

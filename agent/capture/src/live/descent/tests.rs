@@ -137,7 +137,8 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
     let executable = executable(child);
     // Above the largest number that Linux assigns: it has ended.
     let key = ProcessKey { pid: 1 << 23, start_ticks: 0 };
-    let other = |noted| Opener { key, began: before, noted, may_have_forked: false, executable };
+    let other =
+        |noted| Opener { key, parent: 0, began: before, noted, may_have_forked: false, executable };
     let life = |forked, ended| Life { forked, ended };
     let cases = [
         ("it ended before", other(before), life(Some(before), Some(before)), true),
@@ -179,16 +180,17 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
     let start_ticks = Stat::read(ours).expect("it runs").start_ticks;
     let running = Opener { key: ProcessKey { pid: ours, start_ticks }, ..other(before) };
     let cases = [
-        (executed, Some(before), NOBODY),
-        (after, Some(before), Descent::Unknown),
-        (after, None, NOBODY),
+        (executed, Some(before), 0, NOBODY),
+        (after, Some(before), 0, Descent::Unknown),
+        (after, Some(before), pid, NOBODY),
+        (after, None, 0, NOBODY),
     ];
-    for (executed, forked, want) in cases {
+    for (executed, forked, parent, want) in cases {
         let mut lives = Said::default();
         lives.executed.insert(pid, executed);
         lives.lives.insert(ours, life(forked, None));
         let mut openers = Openers::default();
-        openers.known.insert(ours, running);
+        openers.known.insert(ours, Opener { parent, ..running });
         let got = descent(&openers, &lives, child, before);
         assert_eq!(got, want, "executed {executed:?}, its child began {began:?}, {forked:?}");
     }
