@@ -55,10 +55,10 @@ pub static PROCESSES: HashMap<u32, Comm> = HashMap::with_max_entries(16_384, 0);
 #[map]
 pub static EXECUTED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Processes that have opened connections, put in by the agent, with when their last thread ended; 0
-/// while they run.
+/// Processes that have opened connections, put in by the agent, with when they last made a process or a
+/// thread, and when their main thread ended (`bpf_ktime_get_ns`); 0 for what they have not since.
 #[map]
-pub static OPENERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
+pub static OPENERS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Counts per [`Lost`].
 #[map]

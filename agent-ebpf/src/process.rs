@@ -55,13 +55,33 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// A thread ends; the last one of a process says when that did.
+/// A process makes another one, or a thread (`kernel_clone`): it runs here itself.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn process_fork(_ctx: RawTracePointContext) -> i32 {
+    if let Some(life) = OPENERS.get_ptr_mut(current_process()) {
+        // SAFETY: map look-ups return valid, aligned pointers; the agent can do with an older value. The
+        // clock is only read.
+        unsafe { (&raw mut (*life)[0]).write_volatile(bpf_ktime_get_ns()) };
+    }
+    0
+}
+
+/// A main thread ends. Others of its process may go on: whether they do is the agent's to find.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    if let Some(ended) = OPENERS.get_ptr_mut(current_process()) {
-        // SAFETY: map look-ups return valid, aligned pointers; the agent reads the value whole. The clock
-        // is only read.
-        unsafe { ended.write_volatile(bpf_ktime_get_ns()) };
+    let process = current_process();
+    if bpf_get_current_pid_tgid() as u32 != process {
+        return 0;
+    }
+    if let Some(life) = OPENERS.get_ptr_mut(process) {
+        // SAFETY: as above.
+        unsafe {
+            let ended = &raw mut (*life)[1];
+            // Once: another process may have its number by now.
+            if ended.read_volatile() == 0 {
+                ended.write_volatile(bpf_ktime_get_ns());
+            }
+        }
     }
     0
 }

@@ -90,19 +90,20 @@ fn header(captured: u32) -> Header {
     }
 }
 
-/// Delivers a record without bytes.
+/// Delivers a record without bytes. False if it is lost.
 #[inline(always)]
-pub fn record(body: Library) {
+pub fn record(body: Library) -> bool {
     if !is_within_rate(body.tgid, What::Other, size_of::<Chunk<0>>() as u64) {
         add(LibraryCount::Limited, 1);
-        return;
+        return false;
     }
     let Some(mut entry) = LIBRARY_EVENTS.reserve::<Chunk<0>>(0) else {
         add(LibraryCount::Lost, 1);
-        return;
+        return false;
     };
     entry.write(Chunk { header: header(0), body, data: [] });
     entry.submit(0);
+    true
 }
 
 /// Delivers a record with `len` bytes of the process's memory at `data`, [`TRANSCRIPT_CAP`] at most

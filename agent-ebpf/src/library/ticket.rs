@@ -4,7 +4,12 @@
 //! a message like all others. A server may send as many as it likes, and what they take of a process's
 //! rate is taken from the names of other servers' sessions: each connection has a budget of its own.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::uprobe, programs::ProbeContext};
+use aya_ebpf::{
+    helpers::bpf_ktime_get_ns,
+    macros::{map, uprobe},
+    maps::HashMap,
+    programs::ProbeContext,
+};
 use hopsight_abi::{Library, LibraryCount, Observation, Part, Stack};
 
 use super::{
@@ -22,6 +27,10 @@ const AT_ONCE: u32 = 72 << 10;
 
 /// And how many more it may deliver with each second that passes.
 const PER_SECOND: u32 = 4 << 10;
+
+/// Processes of which a ticket was lost and no record could say so: the agent takes them out.
+#[map]
+static UNTOLD: HashMap<u32, u8> = HashMap::with_max_entries(1_024, 0);
 
 /// libssl calls `EVP_Digest(ticket, length, ...)`.
 #[uprobe]
@@ -69,7 +78,10 @@ pub fn deliver(body: Library, data: u64) {
     };
     if !is_told {
         let observation = Observation::TicketLost as u8;
-        emit::record(Library { observation, tgid, ssl, ..Library::default() });
+        if !emit::record(Library { observation, tgid, ssl, ..Library::default() }) {
+            // Of more processes at once than it holds the loss is only counted.
+            let _ = UNTOLD.insert(tgid, 0, 0);
+        }
     }
 }
 

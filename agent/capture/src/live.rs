@@ -21,7 +21,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 pub use options::{LiveOptions, running};
-use order::{Waiting, is_readable, read};
+use order::{Waiting, is_readable, read, take_untold};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     io::Errno,
@@ -69,6 +69,7 @@ impl Waker {
 pub struct LiveSource {
     ring: RingBuf<MapData>,
     library_ring: RingBuf<MapData>,
+    untold: BpfHashMap<MapData, u32, u8>,
     /// Events of `ring` that wait for those of `library_ring`.
     waiting: Waiting,
     /// What was read before anybody polled.
@@ -203,6 +204,7 @@ impl LiveSource {
         let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             library_ring: loader::take_map(&mut ebpf, "LIBRARY_EVENTS")?,
+            untold: loader::take_map(&mut ebpf, "UNTOLD")?,
             waiting: Waiting::default(),
             early: Vec::new(),
             done: loader::take_map(&mut ebpf, "DONE")?,
@@ -316,6 +318,8 @@ impl LiveSource {
         let adopted = self.adoption.as_ref().map(Adoption::take).unwrap_or_default();
         any |= !adopted.is_empty();
         out.splice(first..first, adopted);
+        // After the beginnings of their processes, and before who may offer what was lost.
+        out.splice(first..first, take_untold(&mut self.untold));
         let beginnings = self.beginnings.as_mut().map(|all| all.of(&out[first..]));
         out.splice(first..first, beginnings.unwrap_or_default());
         any

@@ -28,11 +28,12 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 pub const NETWORK_PROGRAMS: [&str; 5] = ["egress", "ingress", "sock_ops", "connect4", "connect6"];
 
 /// Programs that note watched processes whose threads take other names, and which program is of which
-/// process since when and until when, with the tracepoint of each. The agent does without them where the
-/// kernel refuses: it looks at the processes every few seconds.
-pub const PROCESS_PROGRAMS: [(&str, &str); 3] = [
+/// process since when and until when, and whether that makes others, with the tracepoint of each. The
+/// agent does without them where the kernel refuses: it looks at the processes every few seconds.
+pub const PROCESS_PROGRAMS: [(&str, &str); 4] = [
     ("task_rename", "task_rename"),
     ("process_exec", "sched_process_exec"),
+    ("process_fork", "sched_process_fork"),
     ("process_exit", "sched_process_exit"),
 ];
 

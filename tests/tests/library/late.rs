@@ -9,11 +9,12 @@ use std::{
 };
 
 use hopsight_capture::{LibraryEvidence, LiveSource, Source as _};
-use hopsight_core::model::LibraryObservation;
+use hopsight_core::model::{LibraryEvent, LibraryObservation};
 use hopsight_tests::process::own_name;
 
 use crate::support::{
-    Authority, count, library_events, library_events_until, possible, source, wait_evidence,
+    Authority, count, library_events, library_events_until, possible, source, source_with,
+    wait_evidence,
 };
 
 /// Takes the name of its first argument; every line that it is given is a statement to execute.
@@ -99,6 +100,53 @@ fn a_library_that_is_loaded_late_is_found() {
     assert_eq!(places(&source), 2 * first, "the same library twice");
 }
 
+/// To listen as a server whose key is in this directory.
+fn serve(directory: &Path) -> String {
+    let here = directory.display();
+    format!(
+        "c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.minimum_version = ssl.TLSVersion.TLSv1_3; \
+         c.load_cert_chain('{here}/server.pem', '{here}/server.key'); \
+         k = ssl._create_unverified_context(); \
+         l = socket.create_server(('127.0.0.1', 0)); \
+         answer = lambda s: (s.sendall(b'x'), s.recv(1)); \
+         serve = lambda: answer(c.wrap_socket(l.accept()[0], server_side=True))"
+    )
+}
+
+/// To connect to that server, which gives so many tickets.
+fn connect(tickets: usize) -> String {
+    format!(
+        "c.num_tickets = {tickets}; t = threading.Thread(target=serve); t.start(); \
+         s = k.wrap_socket(socket.create_connection(l.getsockname())); s.recv(1); s.close(); \
+         t.join()"
+    )
+}
+
+#[test]
+fn a_ticket_is_told_to_be_lost_though_the_ring_buffer_is_full() {
+    if !possible("a_ticket_is_told_to_be_lost_though_the_ring_buffer_is_full", &["python3"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    Authority::new(directory.path(), "ca").issue("server", vec!["upstream.test".to_owned()]);
+    let name = own_name("full");
+    let mut process = Obeying::start(&name);
+    let mut source = source_with(&name, |options| options.load.ring_bytes = 64 << 10);
+    let pid = process.process.id();
+    wait_evidence(&mut source, pid, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
+    process.tell(&serve(directory.path()));
+    // Nobody reads meanwhile, and what a connection may deliver holds them all.
+    process.tell(&connect(200));
+    let events = library_events(&mut source, &[pid]);
+    assert!(count(&source, "lost") > 150, "they found room");
+    let lost = |event: &&LibraryEvent| event.observation == LibraryObservation::TicketLost;
+    let untold = events.iter().filter(lost).filter(|event| event.ssl == 0);
+    assert_eq!(untold.count(), 1, "of the process, as no record could say of which connection");
+    process.tell(&connect(2));
+    let events = library_events(&mut source, &[pid]);
+    assert_eq!(events.iter().filter(lost).count(), 0, "once");
+}
+
 #[test]
 fn a_connection_has_a_budget_for_its_tickets() {
     const FLOOD: usize = 2_000;
@@ -112,25 +160,11 @@ fn a_connection_has_a_budget_for_its_tickets() {
     let mut source = source(&name);
     let pid = process.process.id();
     wait_evidence(&mut source, pid, |evidence| matches!(evidence, LibraryEvidence::Library(_)));
-    let here = directory.path().display();
-    process.tell(&format!(
-        "c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.minimum_version = ssl.TLSVersion.TLSv1_3; \
-         c.load_cert_chain('{here}/server.pem', '{here}/server.key'); \
-         k = ssl._create_unverified_context(); \
-         l = socket.create_server(('127.0.0.1', 0)); \
-         answer = lambda s: (s.sendall(b'x'), s.recv(1)); \
-         serve = lambda: answer(c.wrap_socket(l.accept()[0], server_side=True))"
-    ));
-    let is_ticket = |event: &hopsight_core::model::LibraryEvent| {
+    process.tell(&serve(directory.path()));
+    let is_ticket = |event: &LibraryEvent| {
         matches!(event.observation, LibraryObservation::TicketReceived { .. })
     };
-    let mut connect = |tickets: usize| {
-        process.tell(&format!(
-            "c.num_tickets = {tickets}; t = threading.Thread(target=serve); t.start(); \
-             s = k.wrap_socket(socket.create_connection(l.getsockname())); s.recv(1); s.close(); \
-             t.join()"
-        ));
-    };
+    let mut connect = |tickets| process.tell(&connect(tickets));
     connect(FLOOD);
     let events = library_events(&mut source, &[pid]);
     let received = events.iter().filter(|event| is_ticket(event)).count();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopsight_core::model::{Event, Origin, Timestamp};
+use hopsight_core::model::{Descent, Event, Origin, Timestamp};
 use hopsight_system::{clock::monotonic_now, process::Stat};
 
 use super::descent::{Lives, Openers};
@@ -47,12 +47,12 @@ impl<L: Lives> Beginnings<L> {
     /// A process was found that may have opened connections before it was watched.
     pub(super) fn found_late(&mut self, pid: u32) {
         if let Ok(stat) = Stat::read(pid) {
-            self.note(pid, &stat);
+            self.note(pid, &stat, monotonic_now());
         }
     }
 
-    /// Whether that is news.
-    fn note(&mut self, pid: u32, stat: &Stat) -> bool {
+    /// It opened a connection then, or may have; answers whether that is news.
+    fn note(&mut self, pid: u32, stat: &Stat, opened: Timestamp) -> bool {
         if self.known.len() >= MAX_PROCESSES {
             // Of all that run by now nothing is known any more.
             self.known.clear();
@@ -61,7 +61,7 @@ impl<L: Lives> Beginnings<L> {
         }
         let is_new = self.known.insert(pid, stat.start_ticks) != Some(stat.start_ticks);
         if is_new {
-            self.openers.insert(pid, stat, &mut self.lives, monotonic_now());
+            self.openers.insert(pid, stat, &mut self.lives, opened);
         }
         is_new
     }
@@ -71,7 +71,7 @@ impl<L: Lives> Beginnings<L> {
         if self.fresh_at.elapsed() > FRESH || self.looked_at.len() >= MAX_PROCESSES {
             self.looked_at.clear();
             self.fresh_at = Instant::now();
-            self.openers.forget_ended(&self.lives, monotonic_now());
+            self.openers.forget_ended(&self.lives);
         }
         let opened = events.iter().filter_map(|event| match event {
             Event::Opened { origin: Origin::Process(process), at, .. } => Some((process.pid, *at)),
@@ -79,19 +79,41 @@ impl<L: Lives> Beginnings<L> {
         });
         let mut beginnings = Vec::new();
         for (pid, opened_at) in opened {
-            if !self.looked_at.insert(pid) {
+            // Once one has ended, another may have its number.
+            let is_fresh = !self.looked_at.insert(pid);
+            if is_fresh && self.lives.noted(pid).is_some_and(|life| life.ended.is_none()) {
                 continue;
             }
-            // One that is gone stays a process of which that is not known.
-            let Ok(stat) = Stat::read(pid) else { continue };
+            let Ok(stat) = Stat::read(pid) else {
+                beginnings.extend(self.gone(pid, opened_at));
+                continue;
+            };
             let at = stat.began_at();
-            // Later than its connection, it is another one.
-            if self.note(pid, &stat) && self.since <= at && at <= opened_at {
+            let had_another = self.known.contains_key(&pid);
+            if !self.note(pid, &stat, opened_at) {
+                continue;
+            }
+            if self.since <= at && at <= opened_at {
                 let descent = self.openers.descent(pid, &stat, &self.lives, self.since);
                 beginnings.push(Event::Began { pid, descent, at });
+            } else if had_another {
+                // Later than its connection, it is not who opened that: both are one to who goes by numbers.
+                beginnings.push(Event::Began { pid, descent: Descent::Unknown, at });
             }
         }
         beginnings
+    }
+
+    /// One that is gone opened a connection then. Unless it is the one that was known by its number,
+    /// nobody knows what it had.
+    fn gone(&mut self, pid: u32, opened_at: Timestamp) -> Option<Event> {
+        self.known.get(&pid)?;
+        let ended = self.lives.noted(pid).map(|life| life.ended);
+        if ended.is_some_and(|ended| ended.is_none_or(|ended| opened_at <= ended)) {
+            return None;
+        }
+        self.known.remove(&pid);
+        Some(Event::Began { pid, descent: Descent::Unknown, at: opened_at })
     }
 }
 
@@ -100,10 +122,12 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use hopsight_core::model::{Beginning, ConnectionId, Descent, Process};
+    use crate::live::descent::Life;
+    use hopsight_core::model::{Beginning, ConnectionId, Process};
 
     /// Nothing is known of them.
-    struct Unseen;
+    #[derive(Clone, Copy, Default)]
+    struct Unseen(Life);
 
     impl Lives for Unseen {
         fn executed_at(&self, _pid: u32) -> Option<Timestamp> {
@@ -112,8 +136,8 @@ mod tests {
 
         fn follow(&mut self, _pid: u32) {}
 
-        fn ended_at(&self, _pid: u32) -> Option<Timestamp> {
-            None
+        fn noted(&self, _pid: u32) -> Option<Life> {
+            Some(self.0)
         }
     }
 
@@ -129,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_what_began_under_the_watch_is_told_and_once() {
-        let mut beginnings = Beginnings::from_now(Unseen);
+        let mut beginnings = Beginnings::from_now(Unseen::default());
         // The kernel tells beginnings to the clock tick.
         let tick = Duration::from_millis(20);
         std::thread::sleep(tick);
@@ -146,7 +170,8 @@ mod tests {
         beginnings.looked_at.clear();
         assert_eq!(beginnings.of(&[opened(pid, monotonic_now())]), [], "looked at again");
 
-        let mut late = Beginnings { since: Timestamp(0), ..Beginnings::from_now(Unseen) };
+        let mut late =
+            Beginnings { since: Timestamp(0), ..Beginnings::from_now(Unseen::default()) };
         late.found_late(pid);
         assert_eq!(
             late.of(&[opened(pid, monotonic_now())]),
@@ -156,8 +181,42 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
 
-        let mut beginnings = Beginnings { since: Timestamp(0), ..Beginnings::from_now(Unseen) };
+        let mut beginnings =
+            Beginnings { since: Timestamp(0), ..Beginnings::from_now(Unseen::default()) };
         let before = opened(std::process::id(), Timestamp(1));
         assert_eq!(beginnings.of(&[before]), [], "another had its number");
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_of_another_process() {
+        let spawned = || Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut beginnings =
+            Beginnings { since: Timestamp(0), ..Beginnings::from_now(Unseen::default()) };
+        let mut child = spawned();
+        let pid = child.id();
+        assert_eq!(beginnings.of(&[opened(pid, monotonic_now())]).len(), 1);
+        let told = |of: Vec<Event>| match of[..] {
+            [] => None,
+            [Event::Began { pid: of, ref descent, .. }] if of == pid => Some(descent.clone()),
+            _ => panic!("{of:?}"),
+        };
+        // As if another one had begun with its number since.
+        *beginnings.known.get_mut(&pid).unwrap() += 1;
+        assert_eq!(told(beginnings.of(&[opened(pid, monotonic_now())])), None, "nothing ended");
+        beginnings.lives.0.ended = Some(monotonic_now());
+        assert!(told(beginnings.of(&[opened(pid, monotonic_now())])).is_some(), "within moments");
+        *beginnings.known.get_mut(&pid).unwrap() += 1;
+        let early = told(beginnings.of(&[opened(pid, Timestamp(1))]));
+        assert_eq!(early, Some(Descent::Unknown), "the connection is one of who had it before");
+
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let ended = monotonic_now();
+        beginnings.lives.0.ended = Some(ended);
+        assert_eq!(told(beginnings.of(&[opened(pid, ended)])), None, "its own, looked at late");
+        let after = opened(pid, Timestamp(ended.0 + 1));
+        let other = told(beginnings.of(std::slice::from_ref(&after)));
+        assert_eq!(other, Some(Descent::Unknown), "one that is gone, too");
+        assert_eq!(told(beginnings.of(&[after])), None, "told before");
     }
 }

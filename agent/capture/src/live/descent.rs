@@ -2,9 +2,7 @@
 //! and one that is executed begins with nothing.
 
 use std::{
-    collections::HashMap,
-    fs,
-    hash::{BuildHasher as _, RandomState},
+    collections::{HashMap, hash_map::Entry},
     time::Duration,
 };
 
@@ -13,7 +11,11 @@ use aya::{
     maps::{HashMap as BpfHashMap, MapData},
 };
 use hopsight_core::model::{Descent, Timestamp};
-use hopsight_system::process::Stat;
+use hopsight_system::{
+    clock::monotonic_now,
+    process::{ProcessKey, Stat},
+};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::loader;
 
@@ -31,16 +33,25 @@ const MAX_EXECUTABLES: usize = 4_096;
 pub(super) trait Lives {
     /// When it last began to run another program, if that was seen.
     fn executed_at(&self, pid: u32) -> Option<Timestamp>;
-    /// Notes from now on when it ends.
+    /// Notes from now on what becomes of it.
     fn follow(&mut self, pid: u32);
-    /// When it ended since; `None` where that was not seen.
-    fn ended_at(&self, pid: u32) -> Option<Timestamp>;
+    /// What was noted since; `None` where it was not followed, or was forgotten.
+    fn noted(&self, pid: u32) -> Option<Life>;
+}
+
+/// What became of a process since it was followed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Life {
+    /// When it last made a process, or a thread.
+    pub forked: Option<Timestamp>,
+    /// When its main thread ended; others may go on.
+    pub ended: Option<Timestamp>,
 }
 
 /// [`Lives`] as the programs of the kernel note them.
 pub(super) struct Noted {
     executed: BpfHashMap<MapData, u32, u64>,
-    openers: BpfHashMap<MapData, u32, u64>,
+    openers: BpfHashMap<MapData, u32, [u64; 2]>,
 }
 
 impl Noted {
@@ -60,57 +71,106 @@ impl Lives for Noted {
     }
 
     fn follow(&mut self, pid: u32) {
-        // One that is not there has no end, and is taken to go on.
-        let _ = self.openers.insert(pid, 0, 0);
+        // Of one that is not there nothing is known, and it is looked at instead.
+        let _ = self.openers.insert(pid, [0, 0], 0);
     }
 
-    fn ended_at(&self, pid: u32) -> Option<Timestamp> {
-        self.openers.get(&pid, 0).ok().filter(|at| *at > 0).map(Timestamp)
+    fn noted(&self, pid: u32) -> Option<Life> {
+        let noted = self.openers.get(&pid, 0).ok()?;
+        let [forked, ended] = noted.map(|at| (at > 0).then_some(Timestamp(at)));
+        Some(Life { forked, ended })
     }
 }
 
-/// A file that is executed: a hash of its path. It is the same of whoever goes on with it, and the file
-/// system, which may be a stranger's, is not asked.
-type Executable = u64;
+/// A file that is executed: its file system and its number there. It is the same of whoever goes on with
+/// it, wherever the file was moved to or what has its place by now.
+type Executable = (u32, u32, u64);
 
 /// A process that has opened connections.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Opener {
+    key: ProcessKey,
+    parent: u32,
     began: Timestamp,
+    /// Since when it is followed.
+    noted: Timestamp,
+    /// It may have made others before.
+    may_have_forked: bool,
     /// `None` where it cannot be read: it may be any.
     executable: Option<Executable>,
+}
+
+/// Until when a process could hand sessions down.
+#[derive(Clone, Copy, Debug, Default)]
+struct Until {
+    /// It ran.
+    ran: Timestamp,
+    /// It ran and may have made others, as far as it was followed.
+    made: Timestamp,
+}
+
+/// A moment that has not come.
+const NEVER: Timestamp = Timestamp(u64::MAX);
+
+impl Opener {
+    fn until(&self, lives: &impl Lives) -> Until {
+        let noted = lives.noted(self.key.pid);
+        // Its main thread may have ended before the others.
+        let has_ended = noted.is_none_or(|life| life.ended.is_some()) && !self.key.is_running();
+        let now = Some(monotonic_now());
+        let Life { forked, ended } = noted.unwrap_or(Life { forked: now, ended: now });
+        let ran = ended.max(forked).filter(|_| has_ended).unwrap_or(NEVER);
+        let has_forked = forked.is_some() || self.may_have_forked;
+        Until { ran, made: if has_forked { ran } else { self.noted } }
+    }
 }
 
 /// The processes that have opened connections, and may have handed sessions down.
 #[derive(Debug, Default)]
 pub(super) struct Openers {
-    hash: RandomState,
     known: HashMap<u32, Opener>,
-    /// Until when those of an executable ran that are not known any more.
-    gone: HashMap<Executable, Timestamp>,
+    /// The latest of those of an executable that have ended.
+    gone: HashMap<Executable, Until>,
     /// The same of those whose executable is not known, or was forgotten.
-    gone_of_any: Timestamp,
+    gone_of_any: Until,
 }
 
 impl Openers {
-    /// This process opens a connection, or may have opened some.
-    pub(super) fn insert(&mut self, pid: u32, stat: &Stat, lives: &mut impl Lives, now: Timestamp) {
-        self.forget(pid, lives, now);
+    /// This process opened a connection then, or may have opened some.
+    pub(super) fn insert(
+        &mut self,
+        pid: u32,
+        stat: &Stat,
+        lives: &mut impl Lives,
+        opened: Timestamp,
+    ) {
+        // Another had its number.
+        self.forget(pid, lives);
         lives.follow(pid);
-        let executable = self.executable(pid);
-        self.known.insert(pid, Opener { began: stat.began_at(), executable });
+        let noted = monotonic_now();
+        let opener = Opener {
+            key: ProcessKey { pid, start_ticks: stat.start_ticks },
+            parent: stat.parent,
+            began: stat.began_at(),
+            noted,
+            may_have_forked: later(opened, TICK) < noted,
+            executable: executable(pid),
+        };
         // It may have ended before that was noted.
-        if Stat::read(pid).ok().is_none_or(|again| again.start_ticks != stat.start_ticks) {
-            self.forget(pid, lives, now);
+        let is_running = opener.key.is_running();
+        self.known.insert(pid, opener);
+        if !is_running {
+            self.forget(pid, lives);
         }
     }
 
-    /// Forgets those that have ended, but for when that was.
-    pub(super) fn forget_ended(&mut self, lives: &impl Lives, now: Timestamp) {
-        let ended = |pid: &&u32| lives.ended_at(**pid).is_some();
-        let ended: Vec<u32> = self.known.keys().filter(ended).copied().collect();
+    /// Forgets those that have ended, but for what they may have made.
+    pub(super) fn forget_ended(&mut self, lives: &impl Lives) {
+        let ended = |opener: &&Opener| opener.until(lives).ran != NEVER;
+        let ended: Vec<u32> =
+            self.known.values().filter(ended).map(|opener| opener.key.pid).collect();
         for pid in ended {
-            self.forget(pid, lives, now);
+            self.forget(pid, lives);
         }
     }
 
@@ -118,22 +178,22 @@ impl Openers {
     pub(super) fn clear(&mut self, now: Timestamp) {
         self.known.clear();
         self.gone.clear();
-        self.gone_of_any = now;
+        self.gone_of_any = Until { ran: now, made: now };
     }
 
-    fn forget(&mut self, pid: u32, lives: &impl Lives, now: Timestamp) {
-        let Some(Opener { executable, .. }) = self.known.remove(&pid) else { return };
-        // Another has its number: it has ended.
-        let ended = lives.ended_at(pid).unwrap_or(now);
-        match executable {
-            Some(executable)
-                if self.gone.len() < MAX_EXECUTABLES || self.gone.contains_key(&executable) =>
-            {
-                let until = self.gone.entry(executable).or_default();
-                *until = ended.max(*until);
-            }
-            _ => self.gone_of_any = ended.max(self.gone_of_any),
-        }
+    fn forget(&mut self, pid: u32, lives: &impl Lives) {
+        let Some(opener) = self.known.remove(&pid) else { return };
+        let until = opener.until(lives);
+        // Another has its number: it has ended, though that was not seen.
+        let now = monotonic_now();
+        let is_full = self.gone.len() >= MAX_EXECUTABLES;
+        let known = match opener.executable.map(|executable| self.gone.entry(executable)) {
+            Some(Entry::Occupied(known)) => known.into_mut(),
+            Some(Entry::Vacant(free)) if !is_full => free.insert(Until::default()),
+            _ => &mut self.gone_of_any,
+        };
+        known.ran = until.ran.min(now).max(known.ran);
+        known.made = until.made.min(now).max(known.made);
     }
 
     /// Whose memory this process began with, which began while somebody watched, since `since`.
@@ -144,60 +204,94 @@ impl Openers {
         lives: &impl Lives,
         since: Timestamp,
     ) -> Descent {
-        let own = self.executable(pid);
+        let own = executable(pid);
         let (mut pid, mut began, mut parent) = (pid, stat.began_at(), stat.parent);
         let mut parents = Vec::new();
+        // When its child began, of one of the parents.
+        let mut made: Option<Timestamp> = None;
         for _ in 0..MAX_PARENTS {
-            let is_executed = lives.executed_at(pid).is_some_and(|at| later(at, TICK) >= began);
+            let may_be_of = |born, link| self.may_have_made((pid, own), born, lives, link);
+            let executed = lives.executed_at(pid).filter(|at| later(*at, TICK) >= began);
+            let executed_after = |made| executed.is_some_and(|at| later(at, TICK) > made);
+            if made.is_some_and(executed_after) {
+                // Its child may be of what it ran before.
+                return of(parents, may_be_of(began, Link::Executed));
+            }
             // Of one that is older than the watch nobody knows what it had before.
-            if is_executed || began < since {
+            if executed.is_some() || began < since {
                 return Descent::From(parents);
             }
             let above = Stat::read(parent).ok().filter(|_| parent > 1);
-            let Some(above) = above.filter(|_| own.is_some() && self.executable(parent) == own)
-            else {
+            let Some(above) = above.filter(|_| own.is_some() && executable(parent) == own) else {
                 // It was executed before it had this name, or this is not who made it.
-                return if self.may_have_made(pid, own, began, lives) {
-                    Descent::Unknown
-                } else {
-                    Descent::From(parents)
-                };
+                return of(parents, may_be_of(began, Link::Orphan));
             };
+            // Who made it may have ended, and left it to this one.
+            if may_be_of(began, Link::Child) {
+                return Descent::Unknown;
+            }
             if self.known.contains_key(&parent) {
                 parents.push(parent);
             }
+            made = Some(began);
             (pid, began, parent) = (parent, above.began_at(), above.parent);
         }
         Descent::Unknown
     }
 
-    /// Whether one that has opened connections may have made a process of this executable then.
+    /// Whether another one that has opened connections may have made this process, of this executable, then.
     fn may_have_made(
         &self,
-        pid: u32,
-        own: Option<Executable>,
+        (pid, own): (u32, Option<Executable>),
         began: Timestamp,
         lives: &impl Lives,
+        link: Link,
     ) -> bool {
-        let ran_until = |until: Timestamp| later(until, TICK) >= began;
         let is_own = |other: Option<Executable>| own.is_none() || other.is_none() || own == other;
-        let may_have = |(other, opener): (&u32, &Opener)| {
-            *other != pid
+        let may_until = |Until { ran, made }: Until| {
+            let until = match link {
+                Link::Orphan => ran,
+                Link::Child if ran == NEVER => return false,
+                Link::Child | Link::Executed => made,
+            };
+            until > Timestamp(0) && later(until, TICK) >= began
+        };
+        let may_have = |opener: &Opener| {
+            opener.key.pid != pid
+                && opener.parent != pid
                 && is_own(opener.executable)
                 && opener.began <= later(began, TICK)
-                && lives.ended_at(*other).is_none_or(ran_until)
+                && may_until(opener.until(lives))
         };
-        let gone = match own {
-            Some(own) => self.gone.get(&own).copied().unwrap_or_default(),
-            None => self.gone.values().copied().max().unwrap_or_default(),
-        };
-        [gone, self.gone_of_any].into_iter().any(|until| until > Timestamp(0) && ran_until(until))
-            || self.known.iter().any(may_have)
+        let mut gone = self.gone.iter().filter(|(executable, _)| is_own(Some(**executable)));
+        may_until(self.gone_of_any)
+            || gone.any(|(_, until)| may_until(*until))
+            || self.known.values().any(may_have)
     }
+}
 
-    fn executable(&self, pid: u32) -> Option<Executable> {
-        Some(self.hash.hash_one(fs::read_link(format!("/proc/{pid}/exe")).ok()?))
-    }
+/// What is known of who made a process.
+#[derive(Clone, Copy)]
+enum Link {
+    /// Its parent runs, and is of its executable.
+    Child,
+    /// It is the parent of one, and has executed the same since, or just before.
+    Executed,
+    /// Its parent is another program.
+    Orphan,
+}
+
+/// What it descends from by what is known, or may not.
+fn of(parents: Vec<u32>, may_be_of_others: bool) -> Descent {
+    if may_be_of_others { Descent::Unknown } else { Descent::From(parents) }
+}
+
+/// What this process runs, as far as the kernel knows without asking the file system, which may be a
+/// stranger's.
+fn executable(pid: u32) -> Option<Executable> {
+    let file = format!("/proc/{pid}/exe");
+    let file = statx(CWD, file, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+    Some((file.stx_dev_major, file.stx_dev_minor, file.stx_ino))
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {
@@ -205,100 +299,4 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::{BufRead as _, BufReader},
-        process::{Child, Command, Stdio},
-    };
-
-    use hopsight_system::clock::monotonic_now;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Said {
-        executed: HashMap<u32, Timestamp>,
-        ended: HashMap<u32, Timestamp>,
-    }
-
-    impl Lives for Said {
-        fn executed_at(&self, pid: u32) -> Option<Timestamp> {
-            self.executed.get(&pid).copied()
-        }
-
-        fn follow(&mut self, pid: u32) {
-            self.ended.remove(&pid);
-        }
-
-        fn ended_at(&self, pid: u32) -> Option<Timestamp> {
-            self.ended.get(&pid).copied()
-        }
-    }
-
-    /// A shell that goes on with a copy of itself, whose number it writes, and with it until a line comes.
-    fn shell(script: &str) -> (Child, u32) {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut shell = shell.spawn().expect("sh");
-        let mut line = String::new();
-        BufReader::new(shell.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
-        (shell, line.trim().parse().expect("a number"))
-    }
-
-    #[test]
-    fn what_is_forked_goes_on_with_what_its_parents_had() {
-        // Beginnings are known to the clock tick.
-        let before = Timestamp(monotonic_now().0 - 1_000_000_000);
-        // The copy waits for a program of its own.
-        let (mut parent, child) = shell("(sleep 5; :) & echo $!; read line");
-        let (mut gone, orphan) = shell("(sleep 5; :) & echo $!; exec 1>&-; exit");
-        gone.wait().expect("it ends");
-        let descent = |openers: &Openers, lives: &Said, pid, since| {
-            let stat = Stat::read(pid).expect("it runs");
-            openers.descent(pid, &stat, lives, since)
-        };
-        let mut lives = Said::default();
-        let mut openers = Openers::default();
-        let nobody = Descent::From(vec![]);
-        assert_eq!(descent(&openers, &lives, child, before), nobody, "nobody opens connections");
-        assert_eq!(descent(&openers, &lives, orphan, before), nobody, "nobody opened any");
-
-        let (shell, executed) = (parent.id(), monotonic_now());
-        let stat = Stat::read(shell).expect("it runs");
-        openers.insert(shell, &stat, &mut lives, executed);
-        lives.executed.insert(shell, stat.began_at());
-        assert_eq!(descent(&openers, &lives, child, before), Descent::From(vec![shell]));
-        assert_eq!(descent(&openers, &lives, orphan, before), Descent::Unknown, "may be its child");
-        lives.executed.insert(orphan, monotonic_now());
-        assert_eq!(descent(&openers, &lives, orphan, before), nobody, "it is another program now");
-        lives.executed.remove(&orphan);
-        assert_eq!(
-            descent(&openers, &lives, orphan, monotonic_now()),
-            nobody,
-            "older than the watch"
-        );
-
-        // One that had ended by then has made nobody.
-        lives.ended.insert(shell, Timestamp(before.0 - 1_000_000_000));
-        assert_eq!(descent(&openers, &lives, orphan, before), nobody);
-        openers.forget_ended(&lives, monotonic_now());
-        assert!(openers.known.is_empty());
-        assert_eq!(descent(&openers, &lives, orphan, before), nobody, "forgotten");
-        lives.ended.clear();
-        openers.insert(shell, &stat, &mut lives, executed);
-        lives.ended.insert(shell, monotonic_now());
-        openers.forget_ended(&lives, monotonic_now());
-        assert_eq!(descent(&openers, &lives, orphan, before), Descent::Unknown, "it ran then");
-        openers.clear(Timestamp(0));
-        assert_eq!(descent(&openers, &lives, orphan, before), nobody);
-        openers.clear(monotonic_now());
-        assert_eq!(
-            descent(&openers, &lives, orphan, before),
-            Descent::Unknown,
-            "all are forgotten"
-        );
-
-        drop(parent.stdin.take());
-        parent.wait().expect("it ends");
-    }
-}
+mod tests;

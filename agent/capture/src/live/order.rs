@@ -11,13 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{HashMap, MapData, RingBuf};
 use hopsight_abi::{Observation, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::debug;
 
 use crate::{decode::append_events, stats::Received};
-use hopsight_core::model::Event;
+use hopsight_core::model::{Event, LibraryEvent, LibraryObservation};
+use hopsight_system::clock::monotonic_now;
 
 /// Records handled per call of [`read`], so that a poll stays short and its events few.
 const BATCH: usize = 1024;
@@ -89,6 +90,18 @@ pub fn read(
         }
     }
     true
+}
+
+/// Takes out the processes of which a ticket was lost and no record could say so, and says it.
+pub fn take_untold(untold: &mut HashMap<MapData, u32, u8>) -> Vec<Event> {
+    let processes: Vec<u32> = untold.keys().flatten().collect();
+    let tell = |pid| {
+        // Nobody else takes it out.
+        let _ = untold.remove(&pid);
+        let observation = LibraryObservation::TicketLost;
+        Event::Library(LibraryEvent { at: monotonic_now(), pid, ssl: 0, observation })
+    };
+    processes.into_iter().map(tell).collect()
 }
 
 /// Whether a ring buffer holds a record, written or only reserved.
