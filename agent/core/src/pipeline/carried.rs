@@ -40,7 +40,12 @@ mod uses;
 use std::{sync::Arc, time::Duration};
 
 pub use self::{full::Full, sessions::HandshakeKey};
-use self::{sessions::Sessions, unnamed::Unnamed, unseen::Blindness, unshown::Unshown};
+use self::{
+    sessions::{Claim, Sessions},
+    unnamed::Unnamed,
+    unseen::Blindness,
+    unshown::Unshown,
+};
 use super::{
     connection::Connection,
     owners::Owners,
@@ -151,7 +156,7 @@ impl FullHandshakes {
     /// was too long ago, or before the process was looked into.
     pub fn receive_astray(&mut self, process: u32, ticket: SessionName, at: Timestamp) {
         if self.unshown.is_long_read(process, at) {
-            self.sessions.leave_unsettled(process, ticket);
+            self.sessions.leave_unsettled(process, Claim::Unknown, ticket);
         }
     }
 

@@ -15,6 +15,17 @@ pub type HandshakeKey = (u32, [u8; 32]);
 /// of which most clients keep the newest.
 const MAX_TICKETS: usize = 8;
 
+/// In which handshake a ticket was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is not known in which.
+    Unknown,
+    /// In this one.
+    Of(HandshakeKey),
+    /// In several: a server made it up.
+    Disputed,
+}
+
 /// A connection whose tickets the library shows.
 #[derive(Debug, Default)]
 struct Given {
@@ -40,7 +51,7 @@ pub struct Sessions {
     given: Bounded<HandshakeKey, Given>,
     /// Tickets that were shown, and whose: of handshakes that are not decided, or of which it is not
     /// known what they rest on.
-    unsettled: Bounded<SessionName, u32>,
+    unsettled: Bounded<SessionName, (u32, Claim)>,
     /// Processes of whose handshakes sessions were forgotten to make room.
     forgotten: Bounded<u32, ()>,
     /// Programs whose library shows tickets: a session of theirs that has no name here began before
@@ -72,9 +83,14 @@ impl Sessions {
         self.unsettled.entries.contains_key(&name)
     }
 
-    /// The server gave this process a ticket, and it is not known, or not yet, in which handshake.
-    pub fn leave_unsettled(&mut self, process: u32, ticket: SessionName) {
-        if let Some(process) = self.unsettled.insert(ticket, process) {
+    /// The server gave this process a ticket, and it is not known, or not yet, what its handshake rests
+    /// on, if that is known itself.
+    pub fn leave_unsettled(&mut self, process: u32, claim: Claim, ticket: SessionName) {
+        let claim = match self.unsettled.entries.get(&ticket) {
+            Some((_, known)) if *known != Claim::Unknown && *known != claim => Claim::Disputed,
+            _ => claim,
+        };
+        if let Some((process, _)) = self.unsettled.insert(ticket, (process, claim)) {
             self.forgotten.insert(process, ());
         }
     }
@@ -83,7 +99,17 @@ impl Sessions {
     /// else or was of another process, one of the two is made up by whoever gave the name: then it rests
     /// on none.
     pub fn name(&mut self, name: SessionName, full: Arc<Full>) {
-        self.unsettled.take(&name);
+        self.name_by(None, name, full);
+    }
+
+    /// The same of a ticket that was given in the connection of this handshake.
+    fn name_by(&mut self, by: Option<HandshakeKey>, name: SessionName, full: Arc<Full>) {
+        let is_its_own = match self.unsettled.take(&name) {
+            None | Some((_, Claim::Unknown)) => true,
+            Some((_, Claim::Of(handshake))) => by == Some(handshake),
+            Some((_, Claim::Disputed)) => false,
+        };
+        let full = if is_its_own { full } else { Arc::new(full.disputed()) };
         let known = match self.superseded.entries.get_mut(&name) {
             Some(known) => Some(known),
             None => self.current.entries.get_mut(&name),
@@ -117,10 +143,10 @@ impl Sessions {
             self.showing.insert(program, ());
         }
         let Some(full) = given.full.clone() else {
-            self.leave_unsettled(handshake.0, ticket);
+            self.leave_unsettled(handshake.0, Claim::Of(handshake), ticket);
             return;
         };
-        self.name(ticket, full);
+        self.name_by(Some(handshake), ticket, full);
         if let Some(before) = before {
             self.supersede(before);
         }
@@ -145,7 +171,7 @@ impl Sessions {
         self.showing.insert(program, ());
         let Some(full) = full else { return true };
         for ticket in older.iter().chain([newest]) {
-            self.name(*ticket, full.clone());
+            self.name_by(Some(handshake), *ticket, full.clone());
         }
         for before in older.iter().copied().chain(resumed) {
             self.supersede(before);

@@ -69,7 +69,7 @@ fn take(sessions: &mut Sessions, steps: &[Step]) {
 fn every_ticket_of_a_chain_rests_on_its_first_handshake() {
     use ClientAuth::{NotRequested, Presented};
     use Step::{Begins, Gives, Resumes, Unseen};
-    let cases: [(&str, &[Step], u32, Option<ClientAuth>); 8] = [
+    let cases: [(&str, &[Step], u32, Option<ClientAuth>); 10] = [
         ("given after", &[Begins(1, Presented), Gives(1, 10)], 10, Some(Presented)),
         ("given before", &[Gives(1, 10), Begins(1, Presented)], 10, Some(Presented)),
         ("not given", &[Begins(1, Presented)], 10, None),
@@ -106,6 +106,18 @@ fn every_ticket_of_a_chain_rests_on_its_first_handshake() {
             Some(NotRequested),
         ),
         ("of what nobody saw begin", &[Resumes(1, 10), Gives(1, 20)], 20, None),
+        (
+            "of what nobody saw begin, and of another",
+            &[Resumes(1, 10), Gives(1, 20), Begins(2, Presented), Gives(2, 20)],
+            20,
+            None,
+        ),
+        (
+            "of another that is not decided",
+            &[Gives(1, 20), Gives(2, 20), Begins(2, Presented)],
+            20,
+            None,
+        ),
         ("of what nobody knows", &[Gives(1, 10), Unseen(1)], 10, None),
     ];
     for (name, steps, asked, expected) in cases {
