@@ -136,14 +136,8 @@ pub(super) struct Openers {
 }
 
 impl Openers {
-    /// This process opened a connection then, or may have opened some.
-    pub(super) fn insert(
-        &mut self,
-        pid: u32,
-        stat: &Stat,
-        lives: &mut impl Lives,
-        opened: Timestamp,
-    ) {
+    /// This process opened a connection at `at`, or may have opened some.
+    pub(super) fn insert(&mut self, pid: u32, stat: &Stat, lives: &mut impl Lives, at: Timestamp) {
         // Another had its number.
         self.forget(pid, lives);
         lives.follow(pid);
@@ -153,7 +147,7 @@ impl Openers {
             parent: stat.parent,
             began: stat.began_at(),
             noted,
-            may_have_forked: later(opened, TICK) < noted,
+            may_have_forked: later(at, TICK) < noted,
             executable: executable(pid),
         };
         // It may have ended before that was noted.
