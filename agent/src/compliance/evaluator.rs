@@ -188,8 +188,7 @@ impl Evaluator {
         // Of one upstream each server may be spoken to in a way of its own.
         let toward: Vec<_> = intents.iter().map(|one| one.toward(report.destination)).collect();
         let toward: Vec<&UpstreamIntent> = toward.iter().map(AsRef::as_ref).collect();
-        let trusts = trusts.unwrap_or_default();
-        let (on_disk, at) = (on_disk.as_ref(), since);
+        let (on_disk, at, trusts) = (on_disk.as_ref(), since, trusts.unwrap_or_default());
         let against = Against { intents: &toward, trusts: &trusts, on_disk, at };
         let found = self.chains.look(report, against);
         let workers_since = proxy.as_ref().and_then(|proxy| self.proxies.workers_since(proxy));

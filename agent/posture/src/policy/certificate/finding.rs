@@ -119,8 +119,6 @@ impl CertificateFinding {
 fn chain_words(chain: &Chain) -> (ChainWord, Option<String>) {
     match chain {
         Chain::Trusted { .. } => (ChainWord::Trusted, None),
-        // What the proxy trusts of others need not be what others trust of it.
-        Chain::Incomplete { .. } => (ChainWord::Unknown, None),
         Chain::NotSigned { subject } => (
             ChainWord::NotSigned,
             Some(format!("\"{subject}\" was not signed by the issuer it names")),
@@ -128,7 +126,8 @@ fn chain_words(chain: &Chain) -> (ChainWord, Option<String>) {
         Chain::NotValidNow { subject } => {
             (ChainWord::NotValidNow, Some(format!("\"{subject}\" is outside of its validity")))
         }
-        Chain::Unsupported { .. } => (ChainWord::Unknown, None),
+        // What the proxy trusts of others need not be what others trust of it.
+        Chain::Incomplete { .. } | Chain::Unsupported { .. } => (ChainWord::Unknown, None),
     }
 }
 

@@ -103,7 +103,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<Pem>, CertificateError> {
         if block.label == "TRUSTED CERTIFICATE" {
             let rest = X509Certificate::from_der(&block.contents).map(|(rest, _)| rest.len());
             block.contents.truncate(block.contents.len() - rest.unwrap_or_default());
-            block.label = "CERTIFICATE".to_owned();
+            "CERTIFICATE".clone_into(&mut block.label);
         }
         if matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE") {
             if out.len() == MAX_CERTIFICATES {
