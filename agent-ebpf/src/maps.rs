@@ -55,10 +55,14 @@ pub static PROCESSES: HashMap<u32, Comm> = HashMap::with_max_entries(16_384, 0);
 #[map]
 pub static EXECUTED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Processes that have opened connections, put in by the agent, with when they last made a process or a
-/// thread, and when their main thread ended (`bpf_ktime_get_ns`); 0 for what they have not since.
+/// Processes that have opened connections, put in by the agent, with when their main thread ended
+/// (`bpf_ktime_get_ns`); 0 until then.
 #[map]
-pub static OPENERS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(16_384, 0);
+pub static OPENERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Processes that have made others, or threads, with when they last did (`bpf_ktime_get_ns`).
+#[map]
+pub static FORKED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Counts per [`Lost`].
 #[map]

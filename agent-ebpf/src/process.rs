@@ -16,7 +16,7 @@ use hopsight_abi::config_flags;
 use crate::{
     connect::current_comm,
     library,
-    maps::{EXECUTED, NAMES, OPENERS, PROCESSES, config},
+    maps::{EXECUTED, FORKED, NAMES, OPENERS, PROCESSES, config},
 };
 
 /// `BPF_ANY`.
@@ -58,11 +58,8 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
 /// A process makes another one, or a thread (`kernel_clone`): it runs here itself.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(_ctx: RawTracePointContext) -> i32 {
-    if let Some(life) = OPENERS.get_ptr_mut(current_process()) {
-        // SAFETY: map look-ups return valid, aligned pointers; the agent can do with an older value. The
-        // clock is only read.
-        unsafe { (&raw mut (*life)[0]).write_volatile(bpf_ktime_get_ns()) };
-    }
+    // SAFETY: reads a clock.
+    let _ = FORKED.insert(current_process(), unsafe { bpf_ktime_get_ns() }, ANY);
     0
 }
 
@@ -73,10 +70,10 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     if bpf_get_current_pid_tgid() as u32 != process {
         return 0;
     }
-    if let Some(life) = OPENERS.get_ptr_mut(process) {
-        // SAFETY: as above.
+    if let Some(ended) = OPENERS.get_ptr_mut(process) {
+        // SAFETY: map look-ups return valid, aligned pointers; the agent reads the value whole. The clock
+        // is only read.
         unsafe {
-            let ended = &raw mut (*life)[1];
             // Once: another process may have its number by now.
             if ended.read_volatile() == 0 {
                 ended.write_volatile(bpf_ktime_get_ns());

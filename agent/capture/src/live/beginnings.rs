@@ -47,11 +47,11 @@ impl<L: Lives> Beginnings<L> {
     /// A process was found that may have opened connections before it was watched.
     pub(super) fn found_late(&mut self, pid: u32) {
         if let Ok(stat) = Stat::read(pid) {
-            self.note(pid, &stat, monotonic_now());
+            self.note(pid, &stat, stat.began_at());
         }
     }
 
-    /// It opened a connection then, or may have; answers whether that is news.
+    /// It opened its first connection then, or later; answers whether that is news.
     fn note(&mut self, pid: u32, stat: &Stat, opened: Timestamp) -> bool {
         if self.known.len() >= MAX_PROCESSES {
             // Of all that run by now nothing is known any more.

@@ -39,10 +39,10 @@ pub(super) trait Lives {
     fn noted(&self, pid: u32) -> Option<Life>;
 }
 
-/// What became of a process since it was followed.
+/// What became of a process that is followed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Life {
-    /// When it last made a process, or a thread.
+    /// When it last made a process, or a thread, since processes are watched.
     pub forked: Option<Timestamp>,
     /// When its main thread ended; others may go on.
     pub ended: Option<Timestamp>,
@@ -51,7 +51,8 @@ pub(super) struct Life {
 /// [`Lives`] as the programs of the kernel note them.
 pub(super) struct Noted {
     executed: BpfHashMap<MapData, u32, u64>,
-    openers: BpfHashMap<MapData, u32, [u64; 2]>,
+    forked: BpfHashMap<MapData, u32, u64>,
+    openers: BpfHashMap<MapData, u32, u64>,
 }
 
 impl Noted {
@@ -60,8 +61,11 @@ impl Noted {
     /// # Errors
     /// When they are not there.
     pub(super) fn take(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
-        let executed = loader::take_map(ebpf, "EXECUTED")?;
-        Ok(Self { executed, openers: loader::take_map(ebpf, "OPENERS")? })
+        Ok(Self {
+            executed: loader::take_map(ebpf, "EXECUTED")?,
+            forked: loader::take_map(ebpf, "FORKED")?,
+            openers: loader::take_map(ebpf, "OPENERS")?,
+        })
     }
 }
 
@@ -72,13 +76,13 @@ impl Lives for Noted {
 
     fn follow(&mut self, pid: u32) {
         // Of one that is not there nothing is known, and it is looked at instead.
-        let _ = self.openers.insert(pid, [0, 0], 0);
+        let _ = self.openers.insert(pid, 0, 0);
     }
 
     fn noted(&self, pid: u32) -> Option<Life> {
-        let noted = self.openers.get(&pid, 0).ok()?;
-        let [forked, ended] = noted.map(|at| (at > 0).then_some(Timestamp(at)));
-        Some(Life { forked, ended })
+        let ended = self.openers.get(&pid, 0).ok()?;
+        let forked = self.forked.get(&pid, 0).ok().map(Timestamp);
+        Some(Life { forked, ended: (ended > 0).then_some(Timestamp(ended)) })
     }
 }
 
@@ -92,10 +96,8 @@ struct Opener {
     key: ProcessKey,
     parent: u32,
     began: Timestamp,
-    /// Since when it is followed.
-    noted: Timestamp,
-    /// It may have made others before.
-    may_have_forked: bool,
+    /// When it first opened one, at the earliest.
+    opened: Timestamp,
     /// `None` where it cannot be read: it may be any.
     executable: Option<Executable>,
 }
@@ -105,7 +107,7 @@ struct Opener {
 struct Until {
     /// It ran.
     ran: Timestamp,
-    /// It ran and may have made others, as far as it was followed.
+    /// It ran, if it has made others since it opened a connection.
     made: Timestamp,
 }
 
@@ -120,8 +122,8 @@ impl Opener {
         let now = Some(monotonic_now());
         let Life { forked, ended } = noted.unwrap_or(Life { forked: now, ended: now });
         let ran = ended.max(forked).filter(|_| has_ended).unwrap_or(NEVER);
-        let has_forked = forked.is_some() || self.may_have_forked;
-        Until { ran, made: if has_forked { ran } else { self.noted } }
+        let has_forked = forked.is_some_and(|forked| forked >= self.opened);
+        Until { ran, made: if has_forked { ran } else { Timestamp::default() } }
     }
 }
 
@@ -136,18 +138,22 @@ pub(super) struct Openers {
 }
 
 impl Openers {
-    /// This process opened a connection at `at`, or may have opened some.
-    pub(super) fn insert(&mut self, pid: u32, stat: &Stat, lives: &mut impl Lives, at: Timestamp) {
+    /// This process opened its first connection at `opened`, or later.
+    pub(super) fn insert(
+        &mut self,
+        pid: u32,
+        stat: &Stat,
+        lives: &mut impl Lives,
+        opened: Timestamp,
+    ) {
         // Another had its number.
         self.forget(pid, lives);
         lives.follow(pid);
-        let noted = monotonic_now();
         let opener = Opener {
             key: ProcessKey { pid, start_ticks: stat.start_ticks },
             parent: stat.parent,
             began: stat.began_at(),
-            noted,
-            may_have_forked: later(at, TICK) < noted,
+            opened,
             executable: executable(pid),
         };
         // It may have ended before that was noted.

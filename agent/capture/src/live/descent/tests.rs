@@ -137,20 +137,13 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
     let executable = executable(child);
     // Above the largest number that Linux assigns: it has ended.
     let key = ProcessKey { pid: 1 << 23, start_ticks: 0 };
-    let other =
-        |noted| Opener { key, parent: 0, began: before, noted, may_have_forked: false, executable };
+    let other = |opened| Opener { key, parent: 0, began: before, opened, executable };
     let life = |forked, ended| Life { forked, ended };
     let cases = [
         ("it ended before", other(before), life(Some(before), Some(before)), true),
-        ("it made nobody since it was noted", other(before), life(None, Some(after)), true),
-        ("it was noted after", other(after), life(None, Some(after)), false),
+        ("it made nobody", other(before), life(None, Some(after)), true),
         ("it made others", other(before), life(Some(before), Some(after)), false),
-        (
-            "it may have",
-            Opener { may_have_forked: true, ..other(before) },
-            life(None, Some(after)),
-            false,
-        ),
+        ("it had made others before", other(began), life(Some(before), Some(after)), true),
         (
             "it runs other files",
             Opener { executable: Some((0, 0, 0)), ..other(before) },

@@ -106,7 +106,8 @@ impl Sessions {
     fn name_by(&mut self, by: Option<HandshakeKey>, name: SessionName, full: Arc<Full>) {
         let is_its_own = match self.unsettled.take(&name) {
             None | Some((_, Claim::Unknown)) => true,
-            Some((_, Claim::Of(handshake))) => by == Some(handshake),
+            // Up to TLS 1.2 the library shows what the wire names as well.
+            Some((_, Claim::Of(handshake))) => by.is_none_or(|by| by == handshake),
             Some((_, Claim::Disputed)) => false,
         };
         let full = if is_its_own { full } else { Arc::new(full.disputed()) };
