@@ -15,7 +15,7 @@ use hopsight_export::{
 };
 use hopsight_posture::hops::table::HopLimits;
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, VERDICT},
     case,
     loopback::free_socket,
     nginx::{self, Nginx, utf8},
@@ -142,8 +142,12 @@ fn exported(protocol: Protocol, topology: &Topology, rotel: &Rotel) {
     });
     let dropped = agent.metric("hopsight_event_output_dropped_total", &["output=\"otlp\""]);
     assert_eq!(dropped.unwrap(), Some(0.0));
-    let sent = agent.metric("hopsight_otlp_metric_exports_total", &["result=\"sent\""]);
-    assert!(sent.unwrap() > Some(0.0));
+    // The collector notes what it got before it answers.
+    wait_until("an export that was answered", VERDICT, || {
+        let sent = agent.metric("hopsight_otlp_metric_exports_total", &["result=\"sent\""])?;
+        Ok((sent > Some(0.0)).then_some(()))
+    })
+    .unwrap();
 }
 
 fn in_the_clear(url: &str) -> Endpoint {
