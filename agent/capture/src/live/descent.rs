@@ -138,13 +138,13 @@ pub(super) struct Openers {
 }
 
 impl Openers {
-    /// This process opened its first connection at `opened`, or later.
+    /// This process opened its first connection at `since`, or later.
     pub(super) fn insert(
         &mut self,
         pid: u32,
         stat: &Stat,
         lives: &mut impl Lives,
-        opened: Timestamp,
+        since: Timestamp,
     ) {
         // Another had its number.
         self.forget(pid, lives);
@@ -153,7 +153,7 @@ impl Openers {
             key: ProcessKey { pid, start_ticks: stat.start_ticks },
             parent: stat.parent,
             began: stat.began_at(),
-            opened,
+            opened: since,
             executable: executable(pid),
         };
         // It may have ended before that was noted.
