@@ -3,7 +3,10 @@
 use kube::api::{Object, ObjectMeta};
 use serde::Deserialize;
 
-use super::status::{Status, current};
+use super::{
+    small::{MAX_ENTRIES, are_few, is_short},
+    status::{Status, current},
+};
 use hopsight_posture::workload::{
     istio::{
         ClientTls, DestinationRule, PeerAuthentication, PeerMode, Subset, TlsMode, TrafficPolicy,
@@ -11,11 +14,6 @@ use hopsight_posture::workload::{
     selector::Labels,
     standing::OF_ISTIO,
 };
-
-/// Entries of one list that are kept. Of an object that has more nothing is known.
-const MAX_ENTRIES: usize = 64;
-/// Bytes of one text that are kept; the same holds.
-const MAX_TEXT_BYTES: usize = 1024;
 
 /// In seconds after 1970; 0 where an object does not say.
 fn created_at(meta: &ObjectMeta) -> i64 {
@@ -211,15 +209,6 @@ pub(super) fn peer(peer: Peer) -> PeerAuthentication {
         ports: port_level_mtls.iter().filter_map(port).collect(),
         ..kept
     }
-}
-
-fn is_short(text: &str) -> bool {
-    text.len() <= MAX_TEXT_BYTES
-}
-
-fn are_few(labels: &Labels) -> bool {
-    labels.len() <= MAX_ENTRIES
-        && labels.iter().all(|(key, value)| is_short(key) && is_short(value))
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use k8s_openapi::apimachinery::pkg::{
 use kube::api::{NotUsed, Object};
 use serde::Deserialize;
 
-use super::convert::name_of;
+use super::{
+    convert::name_of,
+    small::{MAX_ENTRIES, are_few, is_short},
+};
 use hopsight_posture::workload::{
     linkerd::{
         Access, Authentication, AuthorizationPolicy, AuthorizationTarget, Server,
@@ -18,20 +21,8 @@ use hopsight_posture::workload::{
     selector::{Labels, Requirement, Selector},
 };
 
-/// Entries of one list that are kept, and bytes of one text. What has more is not known.
-const MAX_ENTRIES: usize = 64;
-const MAX_TEXT_BYTES: usize = 1024;
 /// The API group of all these objects.
 pub(super) const GROUP: &str = "policy.linkerd.io";
-
-fn is_short(text: &str) -> bool {
-    text.len() <= MAX_TEXT_BYTES
-}
-
-fn are_few(labels: &Labels) -> bool {
-    labels.len() <= MAX_ENTRIES
-        && labels.iter().all(|(key, value)| is_short(key) && is_short(value))
-}
 
 fn selector(selector: LabelSelector) -> Selector {
     let labels = selector.match_labels.unwrap_or_default();
@@ -202,7 +193,7 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::small::MAX_TEXT_BYTES, *};
 
     fn object<T: DeserializeOwned>(spec: &Value) -> T {
         let metadata = json!({"name": "a", "namespace": "shop", "labels": {"app": "a"}});

@@ -23,6 +23,8 @@ mod linkerd;
 #[cfg(feature = "kubernetes")]
 mod skipped;
 #[cfg(feature = "kubernetes")]
+mod small;
+#[cfg(feature = "kubernetes")]
 mod status;
 #[cfg_attr(not(feature = "kubernetes"), path = "watch_absent.rs")]
 mod watch;
