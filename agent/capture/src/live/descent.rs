@@ -263,10 +263,11 @@ impl Openers {
                 && opener.began <= later(began, TICK)
                 && may_until(opener.until(lives))
         };
-        let mut gone = self.gone.iter().filter(|(executable, _)| is_own(Some(**executable)));
-        may_until(self.gone_of_any)
-            || gone.any(|(_, until)| may_until(*until))
-            || self.known.values().any(may_have)
+        let gone_may_have = match own {
+            Some(own) => self.gone.get(&own).is_some_and(|until| may_until(*until)),
+            None => self.gone.values().any(|until| may_until(*until)),
+        };
+        may_until(self.gone_of_any) || gone_may_have || self.known.values().any(may_have)
     }
 }
 
