@@ -124,13 +124,17 @@ impl CertificateFacts {
     pub fn identity(&self) -> Cow<'_, str> {
         match self.spiffe_id() {
             Some(id) => id.into(),
-            None if self.subject.is_empty() => {
-                let mut sans: Vec<_> = self.sans.iter().map(String::as_str).collect();
-                sans.sort_unstable();
-                sans.join(", ").into()
-            }
+            None if self.subject.is_empty() => self.sorted_sans().join(", ").into(),
             None => self.subject.as_str().into(),
         }
+    }
+
+    /// Its alternative names in an order that is the same whatever theirs is.
+    #[must_use]
+    pub fn sorted_sans(&self) -> Vec<&str> {
+        let mut sans: Vec<_> = self.sans.iter().map(String::as_str).collect();
+        sans.sort_unstable();
+        sans
     }
 
     /// The share of its lifetime that is left at `now` (seconds since the Unix epoch), from 1 to less

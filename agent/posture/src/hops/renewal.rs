@@ -35,21 +35,16 @@ pub(super) fn is_for_the_same(
     other: &CertificateFacts,
     chain: Option<ChainWord>,
 ) -> bool {
-    let sorted = |facts: &CertificateFacts| {
-        let mut sans = facts.sans.clone();
-        sans.sort();
-        sans
-    };
     // Behind those that are kept there are others.
     let are_all = |facts: &CertificateFacts| !facts.sans.iter().any(|san| san.starts_with('…'));
     one.subject == other.subject
         && !chain.is_some_and(ChainWord::is_broken)
         && are_all(one)
         && are_all(other)
-        && !one.identity().is_empty()
+        && !(one.subject.is_empty() && one.sans.is_empty())
         && one.public_key == other.public_key
         && (one.issuer == other.issuer || chain == Some(ChainWord::Trusted))
-        && sorted(one) == sorted(other)
+        && one.sorted_sans() == other.sorted_sans()
 }
 
 /// The one of these that a new certificate stands in the place of by now.
