@@ -246,16 +246,15 @@ impl Verifier<'_> {
                 let problem = format!("it leads to \"{subject}\", which is not trusted");
                 return (ChainWord::OtherCa, problem);
             }
-            let namesakes =
-                || self.trust.cas.iter().filter(|ca| folded(&ca.subject) == folded(&missing));
-            // Whether names are the same that are written in two ways is for the proxy to say.
-            if namesakes().count() > 0
-                && namesakes().all(|ca| *ca.raw_subject != *current.issuer().as_raw())
-            {
-                let problem = "a CA has a name that is written in two ways".to_owned();
-                return (ChainWord::Unknown, problem);
-            }
-            if namesakes().count() > 0 {
+            let wanted = folded(&missing);
+            let mut namesakes =
+                self.trust.cas.iter().filter(|ca| folded(&ca.subject) == wanted).peekable();
+            if namesakes.peek().is_some() {
+                // Whether names are the same that are written in two ways is for the proxy to say.
+                if namesakes.all(|ca| *ca.raw_subject != *current.issuer().as_raw()) {
+                    let problem = "a CA has a name that is written in two ways".to_owned();
+                    return (ChainWord::Unknown, problem);
+                }
                 let problem =
                     format!("\"{subject}\" was not signed by the trusted CA of that name");
                 return (ChainWord::NotSigned, problem);
