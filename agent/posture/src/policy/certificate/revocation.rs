@@ -16,7 +16,7 @@ use webpki::{
 
 use super::{
     Purpose, Revoked, Trust,
-    revoked::{List, in_force},
+    revoked::{List, in_force, newest_first},
     staple::{Stapled, stapled},
 };
 use crate::policy::time::UnixTime;
@@ -141,9 +141,8 @@ pub fn revocation(
     let names: Vec<_> = std::iter::once(&facts.issuer).chain(issuers).collect();
     let lists_of = lists.iter().flat_map(|lists| &lists.lists);
     let is_relevant = |list: &&List| names.contains(&&list.issuer) && list.this_update <= now;
-    let mut relevant: Vec<&List> = lists_of.filter(is_relevant).collect();
     // Of several of one issuer the newest counts.
-    relevant.sort_by_key(|list| std::cmp::Reverse(list.this_update));
+    let relevant = newest_first(lists_of.filter(is_relevant));
     let verified = || trusts.iter().find_map(|trust| verified(shown, trust, &relevant, at));
     let answer = match verified().unwrap_or_else(|| by_name(facts, &relevant, now)) {
         Ok(RevocationWord::Good) if shown.standing == Standing::Broken => {

@@ -125,10 +125,16 @@ impl Revoked {
     /// When this certificate was revoked, in seconds since the Unix epoch; `None` if it is not.
     #[must_use]
     pub fn revoked_at(&self, certificate: &CertificateFacts) -> Option<i64> {
-        let mut lists: Vec<&List> = self.lists.iter().collect();
-        lists.sort_by_key(|list| Reverse(list.this_update));
+        let lists = newest_first(self.lists.iter());
         in_force(&lists, &certificate.issuer, &certificate.serial)
     }
+}
+
+/// Lists in the order in which they count.
+pub(super) fn newest_first<'a>(lists: impl Iterator<Item = &'a List>) -> Vec<&'a List> {
+    let mut lists: Vec<_> = lists.collect();
+    lists.sort_by_key(|list| Reverse(list.this_update));
+    lists
 }
 
 /// When the certificate of this issuer with this number was revoked, by lists of which the newest come
