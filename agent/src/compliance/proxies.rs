@@ -303,8 +303,8 @@ impl Proxies {
     }
 
     /// What objects of the Kubernetes API say of the hop from a proxy to a Service, of which `address` is
-    /// an endpoint, `through` that proxy; it comes before what the data plane's own configuration says, which was made from
-    /// it.
+    /// an endpoint, `through` that proxy; it comes before what the data plane's own configuration says,
+    /// which was made from it.
     pub(super) fn said(
         &self,
         proxy: &Proxy,

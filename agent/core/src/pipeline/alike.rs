@@ -60,7 +60,7 @@ pub(super) fn learn(
     report: &ConnectionReport,
     at: Timestamp,
 ) {
-    let is_established = report.verdict.outcome == Outcome::Established;
+    let is_established = report.is_established();
     let flight = flight_of(connection, full_handshakes.owners()).filter(|_| is_established);
     match (&flight, report.verdict.client_auth) {
         (Some((key, CertificateFlight::Doubted(length))), ClientAuth::Unknown) => {

@@ -123,7 +123,7 @@ impl TlsIntent {
         };
         let Some(protocols) = &self.protocols else {
             // What nginx has by default begins with 1.2, or goes up to it at least.
-            return (least >= TlsVersion(0x0303)).then_some(least);
+            return (least >= TlsVersion::TLS12).then_some(least);
         };
         let versions = protocols.value.iter().map(|text| parse_version(text));
         let versions = versions.collect::<Option<Vec<_>>>()?;
