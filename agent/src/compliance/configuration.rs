@@ -9,6 +9,7 @@ use std::{
 
 use super::{look::Certificate, names::Names};
 use hopsight_core::model::Security;
+use hopsight_identity::reading::is_newer;
 use hopsight_posture::{
     hops::labels,
     policy::{
@@ -36,6 +37,11 @@ impl Generation {
     pub(super) const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// That of the one loaded before, if there was one.
+    pub(super) const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 /// One configuration as it was loaded.
@@ -44,6 +50,8 @@ pub(super) struct Configuration {
     pub(super) intent: Arc<Intent>,
     /// When it was first loaded: loading it again without a change does not make it another.
     pub(super) loaded_at: Option<UnixTime>,
+    /// When its files had been changed by then.
+    pub(super) changed_at: Option<UnixTime>,
     /// It is known not to be what runs.
     pub(super) is_other: bool,
     /// It shows which clusters a proxy of Istio has for Services.
@@ -78,11 +86,20 @@ impl Configuration {
             has_service_clusters: intent.upstreams.iter().any(|one| is_of_service(name_of(one))),
             intent: Arc::new(intent),
             loaded_at: Some(loaded_at),
+            changed_at: None,
             is_other: false,
             index: UpstreamIndex::default(),
             by_label,
             certificates,
         }
+    }
+
+    /// Whether a worker that started then runs an older one: it began well before this was loaded, or
+    /// before the files said this.
+    pub(super) fn is_newer_than(&self, started_at: UnixTime) -> bool {
+        let Some(loaded_at) = self.loaded_at else { return false };
+        began_before(started_at, loaded_at)
+            || self.changed_at.is_some_and(|changed_at| is_newer(changed_at, started_at))
     }
 
     /// The upstreams a connection may belong to.
@@ -201,6 +218,24 @@ pub(super) fn began_before(started_at: UnixTime, loaded_at: UnixTime) -> bool {
 mod tests {
     use super::*;
     use hopsight_identity::envoy;
+
+    #[test]
+    fn a_worker_runs_what_was_there_when_it_started() {
+        let at = |seconds: f64| UnixTime::from_secs_f64(1_000.0 + seconds);
+        for (case, started_at, loaded_at, expected) in [
+            ("with the load", 0.0, Some(0.0), false),
+            ("beside the newest of the load", -0.4, Some(0.0), false),
+            ("as the files were changed", -0.51, Some(0.0), false),
+            ("before the files were changed", -0.6, Some(0.0), true),
+            ("long before", -9.0, Some(0.0), true),
+            ("nobody knows when it was loaded", -9.0, None, false),
+        ] {
+            let mut configuration = configuration(&[]);
+            configuration.loaded_at = loaded_at.map(at);
+            configuration.changed_at = loaded_at.map(|_| at(-0.5));
+            assert_eq!(configuration.is_newer_than(at(started_at)), expected, "{case}");
+        }
+    }
 
     /// A bootstrap with a cluster of each of these names, whose TLS, if any, sends this name.
     fn configuration(clusters: &[(&str, Option<&str>)]) -> Configuration {

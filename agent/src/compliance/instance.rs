@@ -164,6 +164,14 @@ impl Instance {
         self.generation
     }
 
+    /// The configuration of a worker that started then.
+    pub(super) fn generation_of(&self, started_at: UnixTime) -> Generation {
+        match &self.previous {
+            Some(_) if self.current.is_newer_than(started_at) => self.generation.before(),
+            _ => self.generation,
+        }
+    }
+
     /// The configuration of a worker that started with this one.
     pub(super) fn configuration(&self, generation: Generation) -> &Configuration {
         match &self.previous {
@@ -319,6 +327,7 @@ impl Instance {
             Ok(Says::InForce(intent, certificates)) => {
                 let mut loaded = Configuration::new(intent, certificates, seen.loaded_at);
                 loaded.is_other = seen.is_loaded == Some(false);
+                loaded.changed_at = seen.changed_at;
                 if is_guess {
                     // Changed after the load, perhaps while it was read: nobody knows since when.
                     loaded.loaded_at = None;
@@ -375,6 +384,7 @@ impl Instance {
             // The workers of one load do not all start at the same moment.
             if !was_guess {
                 loaded.loaded_at = self.current.loaded_at;
+                loaded.changed_at = self.current.changed_at;
             }
             self.current = loaded;
             return;

@@ -3,7 +3,8 @@
 //! A master starts workers for two reasons: it has loaded its files, or a worker has died, which it
 //! replaces by one with the configuration that it loaded long ago. Both look the same but for this: a
 //! master that loads its files reads them, and otherwise it reads nothing. The kernel counts what it
-//! has read.
+//! has read. What was read is loaded once: Apache starts more workers in the seconds after a load,
+//! and they run what the first ones do.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(super) struct Loads {
     read: Option<u64>,
     /// When that was looked at.
     looked_at: u64,
-    /// Between which looks it has read.
+    /// Between which looks it has read, and no worker is known to have been started by that.
     readings: Vec<(u64, u64)>,
 }
 
@@ -59,7 +60,7 @@ impl Loads {
         (self.read, self.looked_at) = (read, now);
     }
 
-    /// So were its workers, after that: the newest began at `newest`.
+    /// So were its workers, when it had read no more than that: the newest began at `newest`.
     pub(super) fn note_newest(&mut self, newest: u64) -> Began {
         if newest <= self.newest {
             return Began::Before;
@@ -72,6 +73,7 @@ impl Loads {
             Began::Unknown
         } else if self.readings.iter().any(was_then) {
             self.loaded = newest;
+            self.readings.clear();
             Began::ByLoad
         } else {
             Began::Again
@@ -160,6 +162,22 @@ mod tests {
                     Reads,
                     Starts,
                     Look,
+                    LookAtWorkers(ByLoad),
+                ],
+            ),
+            (
+                "spare ones after a reload",
+                &[
+                    Passes(9),
+                    Look,
+                    Reads,
+                    Starts,
+                    LookAtWorkers(ByLoad),
+                    Passes(1),
+                    Starts,
+                    LookAtWorkers(Again),
+                    Reads,
+                    Starts,
                     LookAtWorkers(ByLoad),
                 ],
             ),

@@ -25,6 +25,9 @@ use hopsight_posture::policy::{
 };
 use hopsight_system::process::{ProcessFacts, bytes_read, since_boot, ticks_now};
 
+/// Most often that a configuration is read in one look because it, or its master, was at work.
+const MAX_READS: usize = 3;
+
 /// What is looked at, and what was known of it before.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
@@ -128,9 +131,11 @@ impl Question {
         let root = ForeignRoot::of_process(self.master.key.pid)?;
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
         let is_as_known = !self.read_anyway && !self.kind.is_asked() && is_known()?;
-        let reading = if is_as_known { None } else { Some(configured.read()?) };
-        // After the workers were looked at: whoever has started one by then has read its files.
-        let (loads, began) = self.loads(reading.as_ref().and_then(|reading| reading.newest));
+        let (reading, read) = match is_as_known {
+            true => (None, self.bytes_read()),
+            false => self.read(&configured)?,
+        };
+        let (loads, began) = self.loads(reading.as_ref().and_then(|reading| reading.newest), read);
         let seen = reading.map(|reading| self.judge(&configured, reading, loads.as_ref(), began));
         let intent = match seen.as_ref().map(|seen| &seen.says) {
             Some(Ok(Says::InForce(intent, _))) => intent,
@@ -140,12 +145,38 @@ impl Question {
         Ok(Look { configured, seen, loads, disk, took: began_at.elapsed() })
     }
 
-    /// What is known of the loads of a proxy that replaces its workers, and why its newest worker was started if that is new.
-    fn loads(&self, newest: Option<u64>) -> (Option<Loads>, Option<Began>) {
+    /// Reads the configuration while its files stay as they are and the master reads nothing itself, if
+    /// that can be had, and says how much that has read: whatever it loaded by then, it has started the
+    /// workers for.
+    fn read(&self, configured: &Configured) -> anyhow::Result<(Option<Reading>, Option<u64>)> {
+        let mut read = self.bytes_read();
+        let mut changed_at = None;
+        for _ in 1..MAX_READS {
+            let since = UnixTime::from(SystemTime::now());
+            let reading = configured.read()?;
+            let by_now = self.bytes_read();
+            let is_settled = reading.changed_at.is_none_or(|at| is_newer(since, at))
+                || changed_at == Some(reading.changed_at);
+            if by_now == read && is_settled {
+                return Ok((Some(reading), read));
+            }
+            (read, changed_at) = (by_now, Some(reading.changed_at));
+        }
+        Ok((Some(configured.read()?), self.bytes_read()))
+    }
+
+    /// What the master of a proxy has read that replaces its workers.
+    fn bytes_read(&self) -> Option<u64> {
+        self.kind.replaces_workers().then(|| bytes_read(self.master.key.pid)).flatten()
+    }
+
+    /// What is known of the loads of a proxy that replaces its workers, and why its newest worker was
+    /// started if that is new, when the master had `read` so much.
+    fn loads(&self, newest: Option<u64>, read: Option<u64>) -> (Option<Loads>, Option<Began>) {
         if !self.kind.replaces_workers() {
             return (None, None);
         }
-        let (read, now) = (bytes_read(self.master.key.pid), ticks_now());
+        let now = ticks_now();
         let Some(mut loads) = self.loads.clone() else {
             return (newest.map(|newest| Loads::first(newest, read, now)), None);
         };

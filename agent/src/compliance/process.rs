@@ -65,12 +65,11 @@ pub(super) enum Runs {
 }
 
 impl Runs {
-    /// What a worker of this proxy runs that is there now.
-    pub(super) fn of(instance: &Instance) -> Self {
-        if instance.kind().is_asked() {
-            Self::Newest
-        } else {
-            Self::Generation(instance.generation())
+    /// What a worker of this proxy runs that is there now, and started then.
+    pub(super) fn of(instance: &Instance, started_at: Option<UnixTime>) -> Self {
+        match started_at {
+            Some(started_at) => Self::Generation(instance.generation_of(started_at)),
+            None => Self::Newest,
         }
     }
 }

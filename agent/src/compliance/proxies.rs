@@ -218,10 +218,11 @@ impl Proxies {
             Some(pod) => labels::label(&pod.workload_name()),
             None => self.own_label(process, Asker { owner: &owner, main: main_key }),
         };
-        let worker = main.map(|(kind, main, of_main)| Worker {
-            master: main.key,
-            runs: self.runs(kind, main, of_main, &label, readers),
-            started_at: (!kind.is_asked()).then_some(facts.started_at),
+        let worker = main.map(|(kind, main, of_main)| {
+            let started_at = (!kind.is_asked()).then_some(facts.started_at);
+            let master = main.key;
+            let runs = self.runs(kind, main, of_main, &label, started_at, readers);
+            Worker { master, runs, started_at }
         });
         let identity = Arc::new(ProxyIdentity { cgroup: facts.cgroup, kubernetes });
         let key = facts.key;
@@ -235,6 +236,7 @@ impl Proxies {
         master: ProcessFacts,
         whose: Lane,
         label: &Arc<str>,
+        started_at: Option<UnixTime>,
         readers: &Readers,
     ) -> Runs {
         let key = master.key;
@@ -250,7 +252,7 @@ impl Proxies {
         }
         match self.instances.get_mut(&key) {
             Some(instance) => match instance.look(readers) {
-                look if instance.has_looked(look) => Runs::of(instance),
+                look if instance.has_looked(look) => Runs::of(instance, started_at),
                 look => Runs::KnownAfter(look),
             },
             None => Runs::Generation(Generation::default()),
@@ -341,7 +343,7 @@ impl Proxies {
                     && worker.master == *master
                     && instance.has_looked(look)
                 {
-                    worker.runs = Runs::of(instance);
+                    worker.runs = Runs::of(instance, worker.started_at);
                 }
             }
         }

@@ -41,7 +41,7 @@ pub(crate) fn beginning(dir: &Path) -> String {
     let mut text = format!(
         "ServerRoot {dir}\nServerName proxy.test\nPidFile {dir}/apache.pid\n\
          DefaultRuntimeDir {dir}\nErrorLog {dir}/apache.log\nUser www-data\nGroup www-data\n\
-         GracefulShutdownTimeout 1\nStartServers 1\n"
+         GracefulShutdownTimeout 1\nStartServers 1\nMinSpareThreads 1\n"
     );
     for name in MODULES {
         text += &format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n");
@@ -97,7 +97,7 @@ fn apache_is_read_and_its_reload_is_drift() {
     write(&path, &configuration(&scene, false));
     let pending = || agent.metric("hopsight_proxy_config_pending_reload{", &["apache2"]);
     wait_until("the change to be pending", CHANGE, || Ok(pending()?.filter(|&is| is > 0.5)))
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", agent.daemon.log()));
     let hop = scene.wait(&agent, "the hop to be as before", is_mutual_by_intent);
     assert_eq!(blamed(&hop, REMOVED), None);
 
