@@ -191,11 +191,11 @@ impl Evaluator {
         let (on_disk, at, trusts) = (on_disk.as_ref(), since, trusts.unwrap_or_default());
         let against = Against { intents: &toward, trusts: &trusts, on_disk, at };
         let found = self.chains.look(report, against);
-        let workers_since = proxy.as_ref().and_then(|proxy| self.proxies.workers_since(proxy));
+        let workers = proxy.as_ref().and_then(|proxy| self.proxies.workers(proxy));
         let record = |exporter: &Exporter, compliance| {
             let evaluation = Evaluation {
                 loaded_at,
-                workers_since: workers_since.map(UnixTime::as_secs_f64),
+                workers,
                 is_to_verify,
                 compliance,
                 onward: onward.cloned(),

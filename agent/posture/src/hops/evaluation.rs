@@ -6,15 +6,23 @@ use crate::policy::{
     drift::Compliance,
 };
 
+/// When workers of a proxy started, seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Workers {
+    /// The one that opened the connection.
+    pub own: f64,
+    /// The oldest of those that run, and of it.
+    pub oldest: f64,
+}
+
 /// What is known of a connection beside its report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
     /// When the configuration was loaded that the connection was opened with, seconds since the
     /// Unix epoch; absent where that is not known.
     pub loaded_at: Option<f64>,
-    /// When the oldest worker started of the proxy that opened it, of those that run, seconds since the
-    /// Unix epoch; absent where that is not known.
-    pub workers_since: Option<f64>,
+    /// The workers of the proxy that opened it; absent where nothing is known of them.
+    pub workers: Option<Workers>,
     /// The configuration that the connection was opened with checks the upstream's certificate on every
     /// route.
     pub is_to_verify: bool,

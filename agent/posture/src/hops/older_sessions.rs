@@ -37,6 +37,10 @@ pub struct OlderSessions {
     /// When the newest connection was opened that resumed one, on the same clock.
     #[serde(skip)]
     opened_at: Timestamp,
+    /// When the youngest worker started that resumed one, or that connection was opened where nobody
+    /// knows.
+    #[serde(skip)]
+    workers_until: f64,
 }
 
 impl OlderSessions {
@@ -51,8 +55,8 @@ impl OlderSessions {
         now.since(self.heard) >= stands_for
     }
 
-    /// What is known of them after a report. Where all workers started after the last of them was resumed
-    /// there was a reload, even if the configuration has not changed.
+    /// What is known of them after a report. Where all workers started after those that resumed them there
+    /// was a reload, even if the configuration has not changed.
     pub(super) fn after(
         known: Option<Self>,
         report: &ConnectionReport,
@@ -74,22 +78,26 @@ impl OlderSessions {
                 },
                 heard: now.monotonic,
                 opened_at: report.opened_at,
+                workers_until: 0.0,
             };
             let known = known.unwrap_or_else(new);
+            let own = evaluation.workers.map(|workers| workers.own);
+            let worker = own.unwrap_or_else(|| now.wall(report.opened_at));
             return Some(Self {
                 last_seen: now.unix_seconds,
                 connections: known.connections + 1,
                 unseen: report.unseen.unwrap_or(known.unseen),
                 heard: now.monotonic,
                 opened_at: known.opened_at.max(report.opened_at),
+                workers_until: known.workers_until.max(worker),
                 ..known
             });
         }
         known.filter(|known| {
-            let opened_at = now.wall(known.opened_at);
-            let is_newer = |at: &Option<f64>| at.is_some_and(|at| at > opened_at);
+            let Evaluation { loaded_at, workers, .. } = evaluation;
             let is_over = now.monotonic.since(known.heard).as_secs() >= OVER_AFTER_SECONDS
-                || [evaluation.loaded_at, evaluation.workers_since].iter().any(is_newer);
+                || loaded_at.is_some_and(|at| at > now.wall(known.opened_at))
+                || workers.is_some_and(|workers| workers.oldest > known.workers_until);
             !is_over
         })
     }
@@ -113,7 +121,10 @@ mod tests {
     use hopsight_core::model::Security;
 
     use super::*;
-    use crate::hops::testing::{at, early, report};
+    use crate::hops::{
+        evaluation::Workers,
+        testing::{at, early, report},
+    };
 
     #[test]
     fn they_go_on_until_a_reload_or_until_they_are_silent() {
@@ -125,7 +136,9 @@ mod tests {
         let mutual = || report(20, Security::Mtls);
         let none = Evaluation::default;
         let loaded = |at| Evaluation { loaded_at: Some(at), ..none() };
-        let workers = |at| Evaluation { workers_since: Some(at), ..loaded(1.0) };
+        let of_worker =
+            |own, oldest| Evaluation { workers: Some(Workers { own, oldest }), ..loaded(1.0) };
+        let workers = |at| of_worker(at, at);
         let cases = [
             ("none", vec![(mutual(), none(), 10.0)], None),
             ("one", vec![(unseen(9), none(), 10.0)], Some((10.0, 1))),
@@ -146,6 +159,25 @@ mod tests {
                 "an older worker",
                 vec![(unseen(9), none(), 10.0), (mutual(), workers(5.0), 20.0)],
                 Some((10.0, 1)),
+            ),
+            (
+                "an older worker that has ended by now",
+                vec![
+                    (unseen(9), of_worker(5.0, 5.0), 10.0),
+                    (mutual(), of_worker(15.0, 5.0), 15.5),
+                    (unseen(16), of_worker(5.0, 5.0), 16.0),
+                    (mutual(), of_worker(15.0, 15.0), 20.0),
+                ],
+                None,
+            ),
+            (
+                "a younger worker goes on",
+                vec![
+                    (unseen(9), of_worker(5.0, 5.0), 10.0),
+                    (unseen(16), of_worker(15.0, 5.0), 16.0),
+                    (mutual(), of_worker(15.0, 15.0), 20.0),
+                ],
+                Some((10.0, 2)),
             ),
             (
                 "a long connection that ends after the reload",

@@ -15,7 +15,10 @@ use crate::compliance::{
     users::{HopKey, KeptUsers},
 };
 use hopsight_core::model::{Origin, Process, Timestamp};
-use hopsight_posture::{hops::labels, policy::time::UnixTime};
+use hopsight_posture::{
+    hops::{evaluation::Workers, labels},
+    policy::time::UnixTime,
+};
 use hopsight_system::process::{ProcessKey, ticks_now, ticks_of};
 
 /// What outlives the agent of the proxies.
@@ -83,11 +86,12 @@ impl Proxies {
         [oldest, worker.started_at].into_iter().flatten().any(|began| began_before(began, since))
     }
 
-    /// When the oldest worker of the same proxy began, of those that run.
-    pub(in crate::compliance) fn workers_since(&self, proxy: &Proxy) -> Option<UnixTime> {
+    /// When the process began, and the oldest worker of the same proxy, of those that run.
+    pub(in crate::compliance) fn workers(&self, proxy: &Proxy) -> Option<Workers> {
         let worker = proxy.worker?;
-        let oldest = self.oldest.get(&worker.master).copied();
-        oldest.min(Some(worker.started_at?))
+        let own = worker.started_at?;
+        let oldest = own.min(*self.oldest.get(&worker.master)?);
+        Some(Workers { own: own.as_secs_f64(), oldest: oldest.as_secs_f64() })
     }
 
     /// Whether one proxy alone uses a hop by now, and all of it that runs began with the configuration
