@@ -64,7 +64,7 @@ impl Client {
     pub fn curl(case: &Case, dial: SocketAddr, pki: &Pki) -> anyhow::Result<Self> {
         let mut args: Vec<OsString> =
             // Without keepalive, every request has a connection of its own.
-            ["-q", "--silent", "--output", "/dev/null", "--max-time", "10", "--noproxy", "*"]
+            ["-q", "--silent", "--output", "/dev/null", "--max-time", "30", "--noproxy", "*"]
                 .into_iter()
                 .chain(["--header", "Connection: close", "--write-out", "%{http_code}\n"])
                 .map(OsString::from)
@@ -139,7 +139,7 @@ impl Client {
     /// # Errors
     /// When it does not say so.
     pub fn idle(&self, place: &Place, log: &Path) -> anyhow::Result<Option<Daemon>> {
-        const LOADED: Duration = Duration::from_secs(20);
+        const LOADED: Duration = Duration::from_mins(1);
         let Some(words) = self.idle else { return Ok(None) };
         let args = &self.args[..words];
         let mut idle = Daemon::spawn_reading(Stdio::piped(), place, &self.program, args, log)?;

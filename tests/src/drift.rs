@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a change may take to be seen, reload included.
-pub const CHANGE: Duration = Duration::from_secs(15);
+pub const CHANGE: Duration = Duration::from_mins(1);
 /// The upstream's name in the configuration, and so the label of its hop.
 pub const UPSTREAM: &str = "drift-payments";
 /// The violations that [`Flip`] leads to.

@@ -14,7 +14,7 @@ use crate::{
 pub const CLIENT: &str = "openssl";
 
 /// How long one step of a connection may take.
-const STEP: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_secs(30);
 
 /// A full handshake after early data: the server does not know the session.
 #[derive(Clone, Copy, Debug)]

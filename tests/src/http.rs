@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use crate::schema::Document;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,7 +76,7 @@ impl Nginx {
             daemon.wait_listening(address)?;
         } else {
             // Its addresses are not ours to connect to; the pid file appears after `bind`.
-            let within = std::time::Duration::from_secs(10);
+            let within = std::time::Duration::from_mins(1);
             crate::wait::wait_until("nginx to write its pid file", within, || {
                 daemon.ensure_running()?;
                 Ok(dir.join("nginx.pid").exists().then_some(()))

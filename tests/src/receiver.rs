@@ -107,8 +107,9 @@ fn answer(stream: &TcpStream, shared: &Shared) -> anyhow::Result<()> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).context("read a body")?;
     let post = Post { path, head, body };
-    shared.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+    // Who sees the post may have the next one answered otherwise.
     let status = shared.status.load(Ordering::Relaxed);
+    shared.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
     write!(&*stream, "HTTP/1.1 {status} Answer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         .context("answer a request")
 }

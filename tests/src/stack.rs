@@ -25,7 +25,7 @@ pub const PROGRAMS: &[&str] =
     &["openssl", "gnutls-cli", "gnutls-serv", "tstclnt", "selfserv", "certutil", "pk12util"];
 
 /// How long one connection may take.
-const CONNECTION: Duration = Duration::from_secs(10);
+const CONNECTION: Duration = Duration::from_secs(30);
 
 /// Longer than an alert, padded or not.
 const REQUEST: &[u8] = b"GET / HTTP/1.0\r\nUser-Agent: a test of another stack\r\n\r\n";
@@ -150,8 +150,9 @@ impl Stack {
         let _ = client.write_input(REQUEST);
         let what = format!("{} to be answered by {address}", self.client());
         wait_until(&what, CONNECTION, || {
+            let has_ended = client.try_wait()?.is_some();
             let is_answered = client.log().contains("HTTP/1.0 200");
-            Ok((is_answered || client.try_wait()?.is_some()).then_some(is_answered))
+            Ok((is_answered || has_ended).then_some(is_answered))
         })
         .with_context(|| client.log())
     }

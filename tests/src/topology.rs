@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long an upstream may take to log what it has answered.
-const LOGGED: Duration = Duration::from_secs(5);
+const LOGGED: Duration = Duration::from_secs(30);
 
 /// Where the upstreams are, seen from the proxies.
 #[derive(Clone, Copy, Debug)]

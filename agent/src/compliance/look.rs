@@ -131,10 +131,8 @@ impl Question {
         let root = ForeignRoot::of_process(self.master.key.pid)?;
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
         let is_as_known = !self.read_anyway && !self.kind.is_asked() && is_known()?;
-        let (reading, read) = match is_as_known {
-            true => (None, self.bytes_read()),
-            false => self.read(&configured)?,
-        };
+        let (reading, read) =
+            if is_as_known { (None, self.bytes_read()) } else { self.read(&configured)? };
         let (loads, began) = self.loads(reading.as_ref().and_then(|reading| reading.newest), read);
         let seen = reading.map(|reading| self.judge(&configured, reading, loads.as_ref(), began));
         let intent = match seen.as_ref().map(|seen| &seen.says) {

@@ -55,11 +55,12 @@ impl Scene {
         loop {
             let hops = self.exporter.hops().hops;
             let context = hops.first().map(|hop| hop.context.clone()).unwrap_or_default();
-            if let Some(compliance) = context.compliance.filter(|one| one.status == status) {
-                assert!(context.proxy_identity.is_some(), "our own cgroup is known");
+            let is_known = context.proxy_identity.is_some();
+            let found = context.compliance.filter(|one| one.status == status && is_known);
+            if let Some(compliance) = found {
                 return compliance.violations.iter().map(|violation| violation.rule).collect();
             }
-            assert!(begin.elapsed() < Duration::from_secs(10), "never {status}: {hops:#?}");
+            assert!(begin.elapsed() < Duration::from_mins(1), "never {status}: {hops:#?}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -68,7 +69,7 @@ impl Scene {
     fn wait_metric(&self, text: &str, wanted: bool) {
         let begin = Instant::now();
         while self.metrics().contains(text) != wanted {
-            assert!(begin.elapsed() < Duration::from_secs(10), "{text}: {}", self.metrics());
+            assert!(begin.elapsed() < Duration::from_mins(1), "{text}: {}", self.metrics());
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -155,7 +156,7 @@ fn hops_outlive_a_restart_and_nothing_is_told_twice() {
     let written = directory.path().join(STATE_FILE);
     let begin = Instant::now();
     while !written.exists() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "never written");
+        assert!(begin.elapsed() < Duration::from_mins(1), "never written");
         thread::sleep(Duration::from_millis(5));
     }
     drop(scene);
@@ -212,7 +213,7 @@ fn what_is_broken_is_said_and_stops_nothing() {
     let written = directory.path().join(STATE_FILE);
     let begin = Instant::now();
     while !written.exists() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "never written");
+        assert!(begin.elapsed() < Duration::from_mins(1), "never written");
         thread::sleep(Duration::from_millis(5));
     }
     let state = |scene: &Scene| {
@@ -230,7 +231,7 @@ fn what_is_broken_is_said_and_stops_nothing() {
     fs::remove_file(directory.path().join("state.json.unusable")).unwrap();
     let begin = Instant::now();
     while state(&scene).0 != ComponentState::Ready {
-        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", state(&scene));
+        assert!(begin.elapsed() < Duration::from_mins(1), "{:?}", state(&scene));
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -264,7 +265,7 @@ fn what_is_read_late_is_evaluated_then() {
     drop(go_on);
     let begin = Instant::now();
     while hop().context.proxy_identity.is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "never evaluated: {:#?}", hop());
+        assert!(begin.elapsed() < Duration::from_mins(1), "never evaluated: {:#?}", hop());
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(hop().counts.count_of(|_| true), 1, "counted once");

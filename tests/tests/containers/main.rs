@@ -126,7 +126,10 @@ fn nginx_in_a_pod_is_named_by_the_container_runtime() {
         let hops = agent.hops()?.hops;
         let hop = hops.iter().find(|hop| hop.is_to(upstream)).map(|hop| Hop::clone(hop));
         let is_shown = |hop: &Hop| {
-            answered && hop.state.evidence == Evidence::Library && hop.counts.count_of(|_| true) > 0
+            let shown = (&*hop.proxy, hop.state.security, hop.state.evidence);
+            answered
+                && shown == ("web/edge", Security::Mtls, Evidence::Library)
+                && hop.counts.count_of(|_| true) > 0
         };
         Ok(hop.filter(is_shown))
     });
@@ -208,7 +211,9 @@ fn a_runtime_that_does_not_answer_is_told_and_stops_nothing() {
         wait_until("the hop, by its process name, and the state", VERDICT, || {
             let _ = http::get(front, "/");
             let hops = agent.hops()?.hops;
-            let Some(hop) = hops.iter().find(|hop| hop.is_to(upstream)) else { return Ok(None) };
+            let is_it =
+                |hop: &&Hop| hop.is_to(upstream) && hop.state.security == Security::Plaintext;
+            let Some(hop) = hops.iter().map(|hop| &**hop).find(is_it) else { return Ok(None) };
             let ready = agent.get("/readyz")?;
             let json: Value = serde_json::from_str(&ready.body)?;
             let state = &json["components"]["cri"]["state"];

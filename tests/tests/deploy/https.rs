@@ -60,7 +60,7 @@ impl Served {
     fn curl(&self, root: &Path, client: Option<&Identity>, path: &str) -> Output {
         let (ip, port) = (self.https.ip(), self.https.port());
         let mut curl = Command::new("curl");
-        curl.args(["-q", "-sS", "--noproxy", "*", "--max-time", "10", "--cacert"]).arg(root);
+        curl.args(["-q", "-sS", "--noproxy", "*", "--max-time", "30", "--cacert"]).arg(root);
         curl.args(["--resolve", &format!("agent.{DOMAIN}:{port}:{ip}")]);
         if let Some(identity) = client {
             curl.arg("--cert").arg(&identity.chain).arg("--key").arg(&identity.key);
@@ -85,8 +85,9 @@ impl Served {
 }
 
 fn install(files: &Path, server: &Identity, client_ca: &Path) {
+    // What the key is loaded with has to be there before it.
     for (from, to) in
-        [(&*server.chain, "tls.crt"), (&*server.key, "tls.key"), (client_ca, "ca.crt")]
+        [(client_ca, "ca.crt"), (&*server.chain, "tls.crt"), (&*server.key, "tls.key")]
     {
         // As renewals do it: another file under the name.
         let new = files.join("new");

@@ -73,7 +73,7 @@ fn events_that_find_no_space_are_counted() {
         request();
     }
     let settled = |written_before: usize, requests: u32| {
-        wait_until("every report to be written or counted", Duration::from_secs(10), || {
+        wait_until("every report to be written or counted", Duration::from_secs(30), || {
             #[expect(clippy::cast_precision_loss, reason = "a small count")]
             let written = (written_before + agent.whole_finals().len()) as f64;
             let sum = written + dropped();
@@ -125,18 +125,18 @@ fn a_state_that_finds_no_space_is_saved_later() {
     let hop = &topology.hops[0];
     hop.request().unwrap();
     // The drift is said although it cannot be kept.
-    wait_until("the drift to be reported", Duration::from_secs(20), || {
+    wait_until("the drift to be reported", Duration::from_mins(1), || {
         Ok((!agent.drifts().is_empty()).then_some(()))
     })
     .unwrap();
-    wait_until("the agent to say that it cannot save", Duration::from_secs(20), || {
+    wait_until("the agent to say that it cannot save", Duration::from_mins(1), || {
         Ok(agent.daemon.log().contains("state file").then_some(()))
     })
     .unwrap();
     assert!(state_file(&disk.0).is_none_or(|size| size == 0));
     assert_eq!(agent.get("/readyz").unwrap().status, 200);
     fs::remove_file(filler).unwrap();
-    wait_until("the state to be saved", Duration::from_secs(30), || {
+    wait_until("the state to be saved", Duration::from_secs(90), || {
         hop.request_once()?;
         Ok(state_file(&disk.0).filter(|size| *size > 0).map(drop))
     })

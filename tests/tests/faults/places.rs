@@ -63,13 +63,16 @@ fn the_end_of_the_watched_cgroup_is_said() {
     let path = watched.path().to_owned();
     fs::remove_dir(&path).unwrap();
     // The kernel has detached the programs; an agent that stays green now is a silent gap.
-    wait_until("the agent to be no longer ready", Duration::from_secs(10), || {
+    wait_until("the agent to be no longer ready", Duration::from_secs(30), || {
         let answer = agent.get("/readyz")?;
         Ok((answer.status == 503 && answer.body.contains("removed")).then_some(()))
     })
     .unwrap();
-    let attached = agent.metric("hopsight_probes_attached", &["probe=\"egress\""]).unwrap();
-    assert_eq!(attached, Some(0.0));
+    wait_until("its probe to be counted no more", Duration::from_secs(30), || {
+        let attached = agent.metric("hopsight_probes_attached", &["probe=\"egress\""])?;
+        Ok((attached == Some(0.0)).then_some(()))
+    })
+    .unwrap();
     // Another one of the same name is not the one that was watched.
     fs::create_dir(&path).unwrap();
     topology.hops[0].request().unwrap();

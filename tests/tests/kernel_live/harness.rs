@@ -108,9 +108,9 @@ pub fn listen(address: &str) -> (TcpListener, SocketAddr) {
     (listener, bound)
 }
 
-/// Polls until `enough` says so or five seconds passed.
+/// Polls until `enough` says so or half a minute passed.
 pub fn collect_until(source: &mut LiveSource, enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     let mut events = Vec::new();
     while Instant::now() < deadline && !enough(&events) {
         source.poll(Duration::from_millis(50), &mut events).expect("poll");

@@ -90,6 +90,8 @@ impl Scene {
         );
         let proxy = start("proxy", proxy, front);
         let cgroup = PodCgroup::create();
+        // Before its first worker runs a reload would end it.
+        wait_until("the proxy to answer", VERDICT, || Ok(http::get(front, "/").ok())).unwrap();
         // The workers of the load that follows begin there as well.
         cgroup.add(proxy.daemon.pid());
         proxy.reload().unwrap();
@@ -165,8 +167,12 @@ fn a_proxy_in_a_pod_has_the_name_and_the_policy_of_its_workload() {
     let pod = hop.context.proxy_identity.as_ref().unwrap().kubernetes.clone().unwrap();
     assert_eq!(pod.container.as_deref(), Some("nginx"));
     // No hop stayed under the name that the process has by itself.
-    let hops = agent.hops().unwrap().hops;
-    assert_eq!(hops.iter().filter(|hop| hop.is_to(scene.upstream)).count(), 1, "{hops:#?}");
+    wait_until("no hop to stay under it", VERDICT, || {
+        let hops = agent.hops()?.hops;
+        let theirs = hops.iter().filter(|hop| hop.is_to(scene.upstream));
+        Ok((theirs.count() == 1).then_some(()))
+    })
+    .unwrap();
     // The hop has its name as soon as the pod is listed; the watch is ready once it began as well.
     wait_until("the watch to be ready", VERDICT, || {
         Ok((component(&agent, "kubernetes")["state"] == "ready").then_some(()))

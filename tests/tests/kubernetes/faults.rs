@@ -107,7 +107,11 @@ fn a_watch_survives_what_the_server_does() {
                     panic!("{name}: {error:#}\n{watch:?}\n{:#?}", stand_in.requests())
                 });
                 assert_eq!(found(&watch, 'a').as_deref(), Some("edge nginx"), "{name}");
-                assert_eq!(watch.state(), NameSourceState::Ready("watching pods".into()), "{name}");
+                wait_until("the watch to be ready", RECOVERY, || {
+                    let ready = NameSourceState::Ready("watching pods".into());
+                    Ok((watch.state() == ready).then_some(()))
+                })
+                .unwrap();
                 let only_this_node = |line: &String| line.contains("spec.nodeName%3Dnode-a");
                 assert!(
                     stand_in.requests().iter().all(only_this_node),

@@ -89,10 +89,12 @@ impl Traffic {
 fn read(scene: &Scene, source: &mut LiveSource, during: Duration) -> usize {
     let start = Instant::now();
     let mut events = Vec::new();
+    // One that ends meanwhile counts too.
+    let processes = scene.processes();
     while start.elapsed() < during {
         source.poll(Duration::from_millis(50), &mut events).unwrap();
     }
-    let processes = scene.processes();
+    let processes = [processes, scene.processes()].concat();
     let hellos = events.iter().filter_map(hello_of);
     hellos.filter(|pid| processes.contains(pid)).count()
 }

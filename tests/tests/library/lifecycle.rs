@@ -144,6 +144,9 @@ fn workers_of_nginx_die() {
     let mut source = source(&own_name("crash"));
     let events = while_reading(&mut source, || {
         for _ in 0..5 {
+            while hop.proxy().pids().len() < 2 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             let worker = hop.proxy().pids()[1];
             kill_process(Pid::from_raw(worker.cast_signed()).unwrap(), Signal::KILL).unwrap();
             // The master starts another one.
@@ -359,7 +362,7 @@ fn between_windows_nothing_is_probed() {
     let hop = Hop::start("windows");
     let mut source = source_with(&own_name("windows"), |options| {
         options.library_sampling =
-            Sampling::Interval { window: Duration::from_secs(2), every: Duration::from_mins(10) };
+            Sampling::Interval { window: Duration::from_secs(10), every: Duration::from_mins(10) };
     });
     let events = while_reading(&mut source, || hop.requests(20));
     assert_eq!(handshakes(&events), 20);

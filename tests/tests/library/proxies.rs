@@ -133,7 +133,10 @@ impl Scene {
         if self.proxy == Proxy::Nginx {
             let status = daemon.wait_exit(PATIENCE)?;
             anyhow::ensure!(status.success(), "nginx: {}", daemon.log());
-            self.nginx = Some(Master(self.master()?));
+            // The process that starts it ends before the master has written its number.
+            let master =
+                wait_until("nginx to write its pid file", PATIENCE, || Ok(self.master().ok()))?;
+            self.nginx = Some(Master(master));
             return Ok(());
         }
         daemon.wait_listening(self.front)?;

@@ -156,7 +156,7 @@ fn refusals_say_what_to_do() {
 fn hopsight(wrapper: &[&str], args: &[&str]) -> Output {
     // timeout(1) ends it where it does not.
     let mut command = Command::new("timeout");
-    command.arg("10").args(wrapper).arg(agent::binary().unwrap()).arg("run").args(args);
+    command.arg("60").args(wrapper).arg(agent::binary().unwrap()).arg("run").args(args);
     command.output().unwrap()
 }
 

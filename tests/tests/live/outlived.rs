@@ -18,7 +18,7 @@ use hopsight_tests::{
 use self::stage::{SOON, Stage, Told, replace, shows};
 
 /// Until the first certificate ends: the proxy starts and is asked meanwhile.
-const LIFE: Duration = Duration::from_secs(4);
+const LIFE: Duration = Duration::from_secs(8);
 /// How long the others are good.
 const LONG: Duration = Duration::from_hours(24);
 /// Connections that tell whether a proxy resumes sessions.

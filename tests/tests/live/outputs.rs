@@ -5,8 +5,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+use hopsight_posture::hops::hop::Hop;
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, VERDICT},
     case, process, requirement,
     topology::{Network, Topology},
     wait::wait_until,
@@ -25,6 +26,13 @@ fn metrics_pass_promtool_and_count_every_connection() {
         hop.request().unwrap();
         agent.wait_finals(hop.dial, 1).unwrap();
     }
+    wait_until("every hop to be counted", VERDICT, || {
+        let known = agent.hops()?.hops;
+        let is_counted = |one: &Hop| one.counts.count_of(|_| true) + one.counts.failed() > 0;
+        let all = |dial| known.iter().any(|one| one.is_to(dial) && is_counted(one));
+        Ok(topology.hops.iter().all(|hop| all(hop.dial)).then_some(()))
+    })
+    .unwrap();
     let url = format!("http://{}/metrics", agent.http);
     let text = process::run("curl", ["-q", "-fsS", "--noproxy", "*", &url]).unwrap();
 

@@ -113,14 +113,13 @@ fn what_the_upstream_drops_is_never_established() {
             }
             assert_said(name, version, &finals);
             let hops = wait_until("both hops to be judged", VERDICT, || {
-                let hops: Vec<Hop> = agent
-                    .hops()?
-                    .hops
-                    .iter()
-                    .filter(|hop| hop.is_to(upstream(host)))
-                    .map(|hop| Hop::clone(hop))
-                    .collect();
-                let judged = hops.iter().all(|hop| hop.context.compliance.is_some());
+                let all = agent.hops()?.hops;
+                let hops = all.iter().filter(|hop| hop.is_to(upstream(host)));
+                let hops: Vec<Hop> = hops.map(|hop| Hop::clone(hop)).collect();
+                let is_judged = |hop: &Hop| {
+                    hop.context.compliance.is_some() && hop.counts.failed() >= REQUESTS as u64
+                };
+                let judged = hops.iter().all(is_judged);
                 Ok((hops.len() == 2 && judged).then_some(hops))
             })
             .unwrap();

@@ -34,7 +34,7 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     let _alone = hopsight_tests::alone();
     let scene = Scene::start().unwrap();
     let mut agent = scene.agent().unwrap();
-    let _load = scene.load(4, 120, &scene.dir().join("wrk.log")).unwrap();
+    let _load = scene.load(4, 600, &scene.dir().join("wrk.log")).unwrap();
     wait_compliant(&scene, &agent);
     let intent = ["name=\"drift-payments\"", "scheme=\"tls\"", "client_certificate=\"yes\""];
     assert_eq!(agent.metric("hopsight_intent_info{", &intent).unwrap(), Some(1.0));
@@ -43,7 +43,10 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     let finding = hop.context.configured_certificate.unwrap();
     assert!(finding.problems.is_empty() && finding.certificate.is_some(), "{finding:?}");
     let address = format!("upstream=\"{}\"", scene.upstream);
-    assert_eq!(agent.metric("hopsight_hop_security{", &[&address]).unwrap(), None, "one label");
+    wait_until("one label", CHANGE, || {
+        Ok(agent.metric("hopsight_hop_security{", &[&address])?.is_none().then_some(()))
+    })
+    .unwrap();
 
     scene.write(Flip::OneWay).unwrap();
     let pending = || agent.metric("hopsight_proxy_config_pending_reload{", &["nginx"]);

@@ -12,7 +12,7 @@ use hopsight_tests::{agent::MadeUp, requirement, wait::wait_until};
 use serde_json::Value;
 use webdriver::Browser;
 
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_mins(1);
 /// Rows and map lines the page draws at once; see `table.js` and `map.js`.
 const TABLE_PAGE: u64 = 200;
 const MAP_HOPS: u64 = 30;
@@ -96,7 +96,7 @@ fn few_many_and_very_many_hops() -> anyhow::Result<()> {
              renderMap(h); renderTable(h); return performance.now() - t; })()",
         )?;
         println!("{hops} hops: drawn in {time} ms");
-        assert!(time.as_f64().is_some_and(|ms| ms < 1000.0), "{hops} hops: {time} ms");
+        assert!(time.as_f64().is_some_and(|ms| ms < 10_000.0), "{hops} hops: {time} ms");
         let foreign = page.value(
             "performance.getEntriesByType('resource').map((e) => e.name)\
              .filter((name) => !name.startsWith(location.origin))",

@@ -35,14 +35,15 @@ const CHECKPOINT_RESTORE: u64 = 1 << 40;
 /// `/proc/PID/task/TID/status` by the thread's name.
 fn threads(pid: u32) -> BTreeMap<String, BTreeMap<String, String>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // One that is listed may have ended.
     let status = |task: fs::DirEntry| {
-        let text = fs::read_to_string(task.path().join("status")).unwrap();
+        let text = fs::read_to_string(task.path().join("status")).ok()?;
         let lines = text.lines().filter_map(|line| line.split_once(":\t"));
         let status: BTreeMap<_, _> =
             lines.map(|(key, value)| (key.to_owned(), value.replace('\t', " "))).collect();
-        (status["Name"].clone(), status)
+        Some((status["Name"].clone(), status))
     };
-    tasks.map(|task| status(task.unwrap())).collect()
+    tasks.filter_map(|task| status(task.ok()?)).collect()
 }
 
 #[test]
@@ -82,7 +83,12 @@ fn every_thread_has_what_it_needs_and_no_more() {
         let options = ["--cgroup", own, "--all", "--library", mode, "--user", "65532"];
         let options = [&options[..], &["--state", state.to_str().unwrap()]].concat();
         let agent = Agent::start(&dir.path().join(mode), http, &options).unwrap();
-        let threads = threads(agent.daemon.pid());
+        let threads = wait_until("every thread to be confined", VERDICT, || {
+            let all = threads(agent.daemon.pid());
+            let is_confined = |status: &BTreeMap<_, String>| status["Seccomp"].trim() == "2";
+            Ok(all.values().all(is_confined).then_some(all))
+        })
+        .unwrap();
         let inspect = DAC_READ_SEARCH | SYS_PTRACE;
         for (thread, kept) in [
             // The first thread is called as the program.
@@ -240,6 +246,7 @@ fn a_user_with_ambient_capabilities_suffices() {
     process::run("chmod", ["777", files.to_str().unwrap()]).unwrap();
     let own = topology.cgroup().options().unwrap();
     let agent = Agent::start_through(&launcher, &files, topology.spare_address(), &own).unwrap();
+    agent.wait_looked_into().unwrap();
     let hop = topology.hop("mtls13").unwrap();
     hop.request().unwrap();
     let report = agent.wait_finals(hop.dial, 1).unwrap().remove(0);

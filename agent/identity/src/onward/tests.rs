@@ -96,7 +96,7 @@ fn one_namespace_leaves_room_for_answers_to_others() {
     assert_eq!(pending, MAX_OF_ONE);
     let begin = Instant::now();
     while find(ours, 0).is_pending() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "no answer");
+        assert!(begin.elapsed() < Duration::from_mins(1), "no answer");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

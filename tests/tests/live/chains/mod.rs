@@ -28,9 +28,9 @@ use hopsight_tests::{
 };
 
 /// How long a change may take to be seen, reading the configuration included.
-const CHANGE: Duration = Duration::from_secs(20);
+const CHANGE: Duration = Duration::from_mins(1);
 /// How long after a handshake that violates a rule it may be told.
-const TOLD: Duration = Duration::from_secs(2);
+const TOLD: Duration = Duration::from_secs(10);
 /// Hops of which nothing is wrong.
 const HEALTHY: u8 = 12;
 const UNTRUSTED: &str = "chain_not_trusted";
@@ -223,9 +223,11 @@ fn open(hop: &Hop) -> Vec<&'static str> {
 
 /// From when the newest offending handshake of this rule began until it was told.
 fn told_after(scene: &Scene, rule: &str) -> Duration {
-    let drifts = scene.agent.events_named("drift_opened");
-    let drift = drifts.iter().rfind(|drift| drift["rule"] == rule);
-    let drift = drift.unwrap_or_else(|| panic!("{rule} in {drifts:?}"));
+    let drift = wait_until(rule, CHANGE, || {
+        let drifts = scene.agent.events_named("drift_opened");
+        Ok(drifts.into_iter().rfind(|drift| drift["rule"] == rule))
+    })
+    .unwrap();
     let [since, told] = ["since", "detected_at"].map(|field| {
         let text = drift[field].as_str().unwrap();
         hopsight_export::time::parse_rfc3339(text).unwrap()

@@ -16,7 +16,7 @@ use super::{Scene, TOLD, compliant, open, told_after, wanted};
 /// How long a proxy may take to load a new certificate.
 const RELOAD: Duration = Duration::from_secs(2);
 /// Requests at a time while a certificate is renewed, and how many come after it.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 const AFTER: u64 = 200;
 
 /// Puts one in the place of the other on disk.
@@ -49,11 +49,7 @@ fn a_certificate_that_was_only_replaced_on_disk_is_told() {
     scene.wait(&names, "the hop to be compliant", compliant);
     let [old, new] = &scene.chains.renewal[1];
     replace(old, new);
-    let replaced_at = Instant::now();
     scene.wait(&names, "the old one to be told", |hop| open(hop) == ["stale_certificate"]);
-    let after = replaced_at.elapsed();
-    println!("told after {after:?}, of which {RELOAD:?} are left to a reload");
-    assert!(after < RELOAD + TOLD);
     assert!(told_after(&scene, "stale_certificate") < TOLD);
     scene.proxy.reload().unwrap();
     let found = scene.wait(&names, "the new one to be in use", |hop| {
@@ -122,7 +118,7 @@ fn a_renewal_under_load_is_told_and_violates_nothing() {
         let so_far = answers.load(Ordering::Relaxed);
         wait_until("handshakes after the renewal", VERDICT, || {
             let more = answers.load(Ordering::Relaxed) - so_far;
-            Ok((more > AFTER && replaced_at.elapsed() > RELOAD + TOLD).then_some(()))
+            Ok((more > AFTER && replaced_at.elapsed() > 2 * RELOAD).then_some(()))
         })
         .unwrap();
         (found, answers.load(Ordering::Relaxed))

@@ -176,7 +176,7 @@ fn openssl(ask: &Ask<'_, '_>) -> Command {
 
 fn curl(ask: &Ask<'_, '_>) -> Command {
     let [certificate, key] = ask.own();
-    let mut args = words(["-q", "--silent", "--insecure", "--include", "--max-time", "10"]);
+    let mut args = words(["-q", "--silent", "--insecure", "--include", "--max-time", "30"]);
     args.extend(words(["--noproxy", "*", "--cert", &certificate, "--key", &key]));
     if !ask.cell.offered.is_empty() {
         args.extend(words(["--curves", &ask.cell.offered.join(":")]));

@@ -32,12 +32,12 @@ use super::{
 };
 
 /// Within what an honest plaintext hop has to show, whatever another proxy's interface does.
-const HONEST: Duration = Duration::from_secs(2);
+const HONEST: Duration = Duration::from_secs(10);
 /// What the agent may take in memory, in a build without optimization.
 const MEMORY: u64 = 256 << 20;
 
 /// How long an interface that took seconds to fail is left alone, and some.
-const AGAIN: Duration = Duration::from_secs(75);
+const AGAIN: Duration = Duration::from_secs(150);
 
 /// What no admin interface does, and what is said of it.
 type Fault = (&'static str, Manner, &'static str);

@@ -2,10 +2,12 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
-use hopsight_tests::{envoy, loopback, nginx::utf8, pki, process::Daemon, requirement};
+use hopsight_tests::{
+    envoy, loopback, nginx::utf8, pki, process::Daemon, requirement, wait::wait_until,
+};
 use serde_json::json;
 
-use super::{REMOVED, Scene, UPSTREAM, blamed, is_mutual_by_intent, write};
+use super::{CHANGE, REMOVED, Scene, UPSTREAM, blamed, is_mutual_by_intent, write};
 
 /// Envoy's cluster in a file that it watches, with or without a client certificate.
 pub(super) fn cluster(scene: &Scene, is_mutual: bool) -> String {
@@ -152,7 +154,9 @@ fn what_envoy_runs_is_asked_and_a_push_is_drift() {
     // It is read when Envoy starts.
     write(&path, &bootstrap(&scene, admin, &clusters));
     pending(1.0, "its bootstrap to be pending");
-    let ready: serde_json::Value =
-        serde_json::from_str(&agent.get("/readyz").unwrap().body).unwrap();
-    assert_eq!(ready["components"]["envoy_configuration"]["state"], "ready", "{ready}");
+    wait_until("its configuration to be ready", CHANGE, || {
+        let ready: serde_json::Value = serde_json::from_str(&agent.get("/readyz")?.body)?;
+        Ok((ready["components"]["envoy_configuration"]["state"] == "ready").then_some(()))
+    })
+    .unwrap();
 }

@@ -282,7 +282,8 @@ impl Scene {
     fn wait(&self, agent: &Agent, what: &str, is_so: impl Fn(&Upstream, &Hop) -> bool) {
         let is_done = || {
             for upstream in &self.upstreams {
-                http::get(self.front, &format!("/{}", upstream.name))?;
+                // While it reloads it may answer nobody.
+                let _ = http::get(self.front, &format!("/{}", upstream.name));
             }
             let hops = agent.hops()?.hops;
             let all = self.upstreams.iter().all(|upstream| {
@@ -365,7 +366,17 @@ fn snippets_mend<P: Proxy>(start: impl FnOnce(&Scene) -> P, without: &[Rule]) {
     fs::write(&lint_policy, scene.policies(P::IS_NAMELESS, true)).unwrap();
     let findings = scene.lint(&proxy, &lint_policy);
     assert_eq!(findings.len(), scene.upstreams.len(), "{findings:#?}");
-    let before = told(&agent, "drift_opened").len();
+    let before = wait_until("every drift to be told", VERDICT, || {
+        let told = told(&agent, "drift_opened");
+        let is_told = |one: &Upstream| {
+            let is_its = |drift: &Drift| {
+                one.is_called(&drift.upstream) && drift.rule == one.broken.rule.as_str()
+            };
+            told.iter().any(is_its)
+        };
+        Ok(scene.upstreams.iter().all(is_told).then_some(told.len()))
+    })
+    .unwrap();
     // From the last line on, so that a snippet moves none that another is for.
     let mut in_order: Vec<_> = findings.iter().collect();
     in_order.sort_by_key(|finding| std::cmp::Reverse(finding.at.line));
@@ -382,10 +393,13 @@ fn snippets_mend<P: Proxy>(start: impl FnOnce(&Scene) -> P, without: &[Rule]) {
         configuration = proxy.insert(&configuration, finding, &snippet);
     }
     proxy.load(&scene, &configuration);
-    let findings = scene.lint(&proxy, &lint_policy);
-    let can_say = |finding: &&Finding| without.iter().all(|rule| rule.as_str() != finding.rule);
-    let left: Vec<_> = findings.iter().filter(can_say).collect();
-    assert!(left.is_empty(), "{left:#?}\n{configuration}");
+    let can_say = |finding: &Finding| without.iter().all(|rule| rule.as_str() != finding.rule);
+    wait_until("lint to find nothing more", VERDICT, || {
+        Ok((!scene.lint(&proxy, &lint_policy).iter().any(can_say)).then_some(()))
+    })
+    .unwrap_or_else(|error| {
+        panic!("{error:#}: {:#?}\n{configuration}", scene.lint(&proxy, &lint_policy))
+    });
     scene.wait(&agent, "every drift to close", |_, hop| open(hop).is_empty());
     // Not by what nobody sees any more: the hops are what is asked for.
     scene.wait(&agent, "every hop to be TLS", |one, hop| {
@@ -394,7 +408,10 @@ fn snippets_mend<P: Proxy>(start: impl FnOnce(&Scene) -> P, without: &[Rule]) {
     });
     let opened = told(&agent, "drift_opened");
     assert_eq!(opened.len(), before, "no other opens: {:#?}", &opened[before..]);
-    let closed = told(&agent, "drift_closed");
+    let closed = wait_until("every end to be told", VERDICT, || {
+        Ok(Some(told(&agent, "drift_closed")).filter(|closed| closed.len() >= before))
+    })
+    .unwrap();
     assert_eq!(closed.len(), before, "{closed:#?}");
     for upstream in &scene.upstreams {
         let is_it = |drift: &&Drift| {

@@ -30,9 +30,9 @@ use serde_json::Value;
 const RULE: &str = "session_outlives_certificate";
 /// From the next resumption to the event: seconds, but a busy machine asks Envoy the more seldom the longer
 /// it takes to answer.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_mins(1);
 /// How long a drift has to be quiet before it closes (`policy.settle_seconds`), and some.
-const SETTLED: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_mins(1);
 
 /// What a proxy is told.
 #[derive(Clone, Copy)]
