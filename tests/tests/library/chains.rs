@@ -245,10 +245,10 @@ fn without_a_library_a_session_is_known_by_its_lengths() {
         return;
     }
     let outcome = run(false).unwrap_or_else(|error| panic!("{error:#}"));
-    // LIMITS.md names what may be left open: some 3 of 100 in quiet, and half on a machine that is so
-    // busy that workers come and go before they are looked at.
+    // LIMITS.md names what may be left open: some 3 of 100 in quiet, and 10 on a machine that is so busy
+    // that workers come and go before they are looked at.
     assert!(outcome.wrong.is_empty(), "{outcome:#?}");
-    assert!(outcome.unknown() * 4 <= outcome.resumed() * 3, "{outcome:#?}");
+    assert!(outcome.unknown() * 4 <= outcome.resumed(), "{outcome:#?}");
 }
 
 #[test]
