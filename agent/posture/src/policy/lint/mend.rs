@@ -2,12 +2,15 @@
 //! does not name are examples, `NAME` stands for a name in the upstream's certificate, and `TRANSPORT` for
 //! one of Traefik's.
 
+mod nginx;
+
 use std::net::IpAddr;
 
+use self::nginx::quoted;
 use super::judge::{Answer, Judge, RULES};
 use crate::policy::{
     drift::Rule,
-    intent::{Route, Scheme, Setting, Target, Text, TlsIntent, UpstreamIntent},
+    intent::{Route, Scheme, Setting, Text, UpstreamIntent},
     kind::ProxyKind,
     rules::{Policy, parse_version},
 };
@@ -22,7 +25,7 @@ pub(super) fn snippet(
     policy: &Policy,
 ) -> Option<String> {
     let pieces = |rule| match kind {
-        ProxyKind::Nginx => nginx(rule, upstream, route, policy),
+        ProxyKind::Nginx => nginx::pieces(rule, upstream, route, policy),
         ProxyKind::Haproxy => haproxy(rule, route, policy),
         ProxyKind::Envoy => envoy(rule, policy),
         ProxyKind::Caddy => caddy(rule, route),
@@ -121,7 +124,8 @@ fn allows_only_below(route: &Route, minimum: TlsVersion) -> bool {
 /// What is written, as it stands in the configuration.
 fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
     match kind {
-        ProxyKind::Nginx | ProxyKind::Apache => pieces,
+        ProxyKind::Apache => pieces,
+        ProxyKind::Nginx => nginx::frame(pieces, route),
         ProxyKind::Haproxy => {
             let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
             let at = format!("# at the end of the line of server {}:", address.join(" "));
@@ -152,78 +156,6 @@ fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
             head.into_iter().chain(settings).collect()
         }
     }
-}
-
-fn nginx(
-    rule: Rule,
-    upstream: &UpstreamIntent,
-    route: &Route,
-    policy: &Policy,
-) -> Option<Vec<String>> {
-    // The module's directives begin as its pass directive does.
-    let (module, scheme) = match route.directive.as_str() {
-        "proxy_pass" => ("proxy", "https"),
-        "grpc_pass" => ("grpc", "grpcs"),
-        "uwsgi_pass" => ("uwsgi", "suwsgi"),
-        _ => {
-            let what = route.directive.trim_end_matches("_pass");
-            return Some(vec![format!(
-                "# {what} knows no TLS: let a proxy at the upstream end it, and use proxy_pass https://"
-            )]);
-        }
-    };
-    Some(match rule {
-        Rule::Plaintext if route.scheme == Scheme::Passthrough => vec!["proxy_ssl on;".to_owned()],
-        Rule::Plaintext => {
-            let target = match &upstream.target {
-                Target::Variable(expression) => match expression.split_once("://") {
-                    Some((_, after)) => after.to_owned(),
-                    None => expression.clone(),
-                },
-                target => target.to_string(),
-            };
-            vec![format!("{module}_pass {scheme}://{target};")]
-        }
-        Rule::ClientCertificateMissing => vec![
-            format!("{module}_ssl_certificate /etc/nginx/client.pem;"),
-            format!("{module}_ssl_certificate_key /etc/nginx/client.key;"),
-        ],
-        Rule::UpstreamNotVerified => {
-            let ca = authorities(route, "/etc/nginx/upstream-ca.pem");
-            let mut lines = vec![
-                format!("{module}_ssl_verify on;"),
-                format!("{module}_ssl_trusted_certificate {};", quoted(ca)),
-            ];
-            if lacks_name(route) {
-                lines.push(format!("{module}_ssl_name NAME;"));
-            }
-            lines
-        }
-        Rule::VersionBelowMinimum => {
-            vec![format!("{module}_ssl_protocols {};", versions(policy.min_version?).join(" "))]
-        }
-        Rule::ThirdPartyCertificate => {
-            let TlsIntent { certificate, certificate_key, .. } = &route.tls;
-            let without = |what: &str, setting: &Option<Setting<Text>>| {
-                let value = &setting.as_ref()?.value;
-                Some(format!("# without: {module}_ssl_{what} {};", quoted(&value.to_string())))
-            };
-            let both =
-                [without("certificate", certificate), without("certificate_key", certificate_key)];
-            // 1.22 takes the empty name for a file.
-            let inherited = format!(
-                "# where others need what is inherited: {module}_ssl_certificate \"\"; (nginx 1.22 refuses it)"
-            );
-            both.into_iter().flatten().chain([inherited]).collect()
-        }
-        _ => return None,
-    })
-}
-
-/// A word of nginx's, in quotes where it needs them.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+".contains(c);
-    if word.chars().all(is_plain) { word.to_owned() } else { format!("{word:?}") }
 }
 
 /// Words of the line of a server.
