@@ -128,7 +128,14 @@ fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
         ProxyKind::Nginx => nginx::frame(pieces, route),
         ProxyKind::Haproxy => {
             let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
-            let at = format!("# at the end of the line of server {}:", address.join(" "));
+            let address = address.join(" ");
+            let at = match route.directive.as_str() {
+                "dispatch" | "option transparent" => format!(
+                    "# a line \"server NAME {address}\" in place of {}, and at its end:",
+                    route.directive
+                ),
+                _ => format!("# at the end of the line of server {address}:"),
+            };
             vec![at, pieces.join(" ")]
         }
         ProxyKind::Envoy => {
