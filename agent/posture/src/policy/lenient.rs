@@ -6,11 +6,15 @@ use std::fmt;
 use serde::{
     Deserializer,
     de::{
-        DeserializeSeed, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
+        DeserializeSeed, IgnoredAny, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
         value::{Error as NoError, MapDeserializer, SeqDeserializer},
     },
     forward_to_deserialize_any,
 };
+use serde_saphyr::Tagged;
+
+/// The tag of members that Envoy passes over, whatever is in them.
+const PASSED_OVER: &str = "!ignore";
 
 /// Reads a value and what is inside of it. What is written twice, in one case or in two, is refused: Go
 /// takes the last, or both one over the other, by what it is.
@@ -29,7 +33,7 @@ enum Names {
 }
 
 impl<D> Lenient<D> {
-    /// Fields are found by their very names (protobuf).
+    /// Fields are found by their very names (protobuf), and members with the tag `!ignore` are none.
     pub(super) fn as_written(inner: D) -> Self {
         Self { inner, names: Names::AsWritten, fields: &[] }
     }
@@ -222,7 +226,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        if self.fields.is_empty() || matches!(self.names, Names::AsWritten) {
+        if matches!(self.names, Names::AsWritten) {
+            while let Some(Tagged(key, tag)) = self.members.next_key::<Tagged<String>>()? {
+                if tag.as_deref() != Some(PASSED_OVER) {
+                    return seed.deserialize(key.into_deserializer()).map(Some);
+                }
+                self.members.next_value::<IgnoredAny>()?;
+            }
+            return Ok(None);
+        }
+        if self.fields.is_empty() {
             return self.members.next_key_seed(seed);
         }
         let Some(key) = self.members.next_key::<String>()? else { return Ok(None) };
