@@ -3,6 +3,7 @@
 //! one of Traefik's.
 
 mod nginx;
+mod traefik;
 
 use std::net::IpAddr;
 
@@ -30,7 +31,7 @@ pub(super) fn snippet(
         ProxyKind::Envoy => envoy(rule, policy),
         ProxyKind::Caddy => caddy(rule, route),
         ProxyKind::Apache => apache(rule, route, policy),
-        ProxyKind::Traefik => traefik(rule, route, policy),
+        ProxyKind::Traefik => traefik::pieces(rule, route, policy),
     };
     let mut all = pieces(rule)?;
     for next in following(kind, rule, upstream, route, policy) {
@@ -157,11 +158,7 @@ fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
             let tls = pieces.join(", ");
             vec![format!("\"transport\": {{ \"protocol\": \"http\", \"tls\": {{ {tls} }} }}")]
         }
-        ProxyKind::Traefik => {
-            let head = ["http:", "  serversTransports:", "    TRANSPORT:"].map(str::to_owned);
-            let settings = pieces.into_iter().map(|line| format!("      {line}"));
-            head.into_iter().chain(settings).collect()
-        }
+        ProxyKind::Traefik => traefik::frame(pieces, route),
     }
 }
 
@@ -268,10 +265,20 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
         let depth = route.tls.verify_depth.is_none().then(|| "SSLProxyVerifyDepth 3".to_owned());
         ["SSLProxyVerify require".to_owned(), file].into_iter().chain(depth)
     };
+    let (scheme, directive) = route.directive.split_once(' ').unwrap_or(("", &route.directive));
+    let by_tls = match scheme {
+        "" => "https",
+        "ws" => "wss",
+        "h2c" => "h2",
+        scheme => {
+            let instead = "let a proxy at the upstream end it, and use https://";
+            return Some(vec![format!("# {scheme} knows no TLS: {instead}")]);
+        }
+    };
     Some(match rule {
         Rule::Plaintext => {
             let on = "SSLProxyEngine On".to_owned();
-            let scheme = format!("# and in the line of {}: https://", route.directive);
+            let scheme = format!("# and in the line of {directive}: {by_tls}://");
             [on].into_iter().chain(verify()).chain([scheme]).collect()
         }
         // The upstream asks for certificates of certain issuers: those in between have to be known.
@@ -289,35 +296,6 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
             let certificate = route.tls.certificate.as_ref()?;
             vec![format!("# without: SSLProxyMachineCertificateFile {}", certificate.value)]
         }
-        _ => return None,
-    })
-}
-
-/// Settings of a transport, in YAML; services name it as `serversTransport: TRANSPORT`.
-fn traefik(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
-    let authorities = || {
-        let is_named = route.tls.trusted_certificate.is_some();
-        let ca = (!is_named).then(|| "rootCAs: [/etc/traefik/upstream-ca.pem]".to_owned());
-        let name = lacks_name(route).then(|| "serverName: NAME".to_owned());
-        ca.into_iter().chain(name)
-    };
-    Some(match rule {
-        // Which it checks unless told otherwise.
-        Rule::Plaintext => authorities().chain(["# and in the url: https://".to_owned()]).collect(),
-        Rule::ClientCertificateMissing => vec![
-            "certificates:".to_owned(),
-            "  - { certFile: /etc/traefik/client.pem, keyFile: /etc/traefik/client.key }"
-                .to_owned(),
-        ],
-        Rule::UpstreamNotVerified => {
-            ["insecureSkipVerify: false".to_owned()].into_iter().chain(authorities()).collect()
-        }
-        // The lowest alone it does not take.
-        Rule::VersionBelowMinimum => {
-            let lowest = if policy.min_version?.0 > 0x0303 { "13" } else { "12" };
-            vec![format!("minVersion: VersionTLS{lowest}"), "maxVersion: VersionTLS13".to_owned()]
-        }
-        Rule::ThirdPartyCertificate => vec!["certificates: []".to_owned()],
         _ => return None,
     })
 }

@@ -32,6 +32,10 @@ use super::intent::{
 /// Bytes that the routes of a configuration may take in memory.
 const MAX_SIZE: usize = 24 << 20;
 
+/// What leads to servers.
+const HTTP: &str = "loadBalancer";
+const TCP: &str = "tcp loadBalancer";
+
 /// What the parts of a dynamic configuration say, each with the name of its file.
 ///
 /// # Errors
@@ -131,18 +135,18 @@ impl<'a> Reader<'a> {
         self.declare(name);
         for server in &balancer.servers {
             let Some(url) = url(&server.url) else {
-                self.unknown_server(name, &server.url, at)?;
+                self.unknown_server(HTTP, name, &server.url, at)?;
                 continue;
             };
             let weight = server.weight.unwrap_or(1);
-            self.server(name, "loadBalancer", &url, weight, &tls, at)?;
+            self.server(name, HTTP, &url, weight, &tls, at)?;
             if let Some(check) = &balancer.health_check
                 && let Some(checked) = checked(check, &url)
             {
                 self.alone_at("healthCheck", &checked, tls.clone(), at)?;
             }
         }
-        self.end(name, at)
+        self.end(HTTP, name, at)
     }
 
     fn tcp(
@@ -159,17 +163,17 @@ impl<'a> Reader<'a> {
             match address(&server.address, None) {
                 Some((host, address)) => {
                     let url = Url { scheme, host, address };
-                    self.server(name, "loadBalancer", &url, 1, &tls, at)?;
+                    self.server(name, TCP, &url, 1, &tls, at)?;
                     if let Some(check) = &balancer.health_check
                         && let Some(checked) = checked_by_tcp(check, server.tls, &url)
                     {
-                        self.alone_at("healthCheck", &checked, tls.clone(), at)?;
+                        self.alone_at("tcp healthCheck", &checked, tls.clone(), at)?;
                     }
                 }
-                None => self.unknown_server(name, &server.address, at)?,
+                None => self.unknown_server(TCP, name, &server.address, at)?,
             }
         }
-        self.end(name, at)
+        self.end(TCP, name, at)
     }
 
     /// TLS by the transport of this name.
@@ -238,23 +242,29 @@ impl<'a> Reader<'a> {
     }
 
     /// A server whose address cannot be read.
-    fn unknown_server(&mut self, name: &str, text: &str, at: &Place) -> Result<(), Fault> {
+    fn unknown_server(
+        &mut self,
+        directive: &str,
+        name: &str,
+        text: &str,
+        at: &Place,
+    ) -> Result<(), Fault> {
         let position = self.declare(name);
         self.intent.upstreams[position].listing = Servers::Dynamic;
         let mut tls = TlsIntent::default();
         tls.leave_open(&said(text.to_owned(), at));
-        let (scheme, directive) = (Scheme::Unknown, "loadBalancer".to_owned());
+        let (scheme, directive) = (Scheme::Unknown, directive.to_owned());
         let (at, only) = (at.clone(), Vec::new());
         self.add(position, Route { directive, at, only, scheme, tls, default_name: None })
     }
 
     /// A service without servers leads nowhere yet.
-    fn end(&mut self, name: &str, at: &Place) -> Result<(), Fault> {
+    fn end(&mut self, directive: &str, name: &str, at: &Place) -> Result<(), Fault> {
         let position = self.declare(name);
         if self.intent.upstreams[position].routes.is_empty() {
             let text = || format!("service \"{name}\" has no server");
             remark(&mut self.intent.remarks, at, text);
-            return self.unknown_server(name, "no server", at);
+            return self.unknown_server(directive, name, "no server", at);
         }
         Ok(())
     }
