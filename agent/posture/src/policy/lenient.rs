@@ -177,7 +177,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
         let Self { visitor, names, fields } = self;
-        visitor.visit_map(Members { members, names, fields })
+        visitor.visit_map(Members { inner: members, names, fields })
     }
 }
 
@@ -213,7 +213,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<A> {
 }
 
 struct Members<A> {
-    members: A,
+    inner: A,
     names: Names,
     /// None of a map, whose keys are data.
     fields: &'static [&'static str],
@@ -227,24 +227,24 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
         if matches!(self.names, Names::AsWritten) {
-            while let Some(Tagged(key, tag)) = self.members.next_key::<Tagged<String>>()? {
+            while let Some(Tagged(key, tag)) = self.inner.next_key::<Tagged<String>>()? {
                 if tag.as_deref() != Some(PASSED_OVER) {
                     return seed.deserialize(key.into_deserializer()).map(Some);
                 }
-                self.members.next_value::<IgnoredAny>()?;
+                self.inner.next_value::<IgnoredAny>()?;
             }
             return Ok(None);
         }
         if self.fields.is_empty() {
-            return self.members.next_key_seed(seed);
+            return self.inner.next_key_seed(seed);
         }
-        let Some(key) = self.members.next_key::<String>()? else { return Ok(None) };
+        let Some(key) = self.inner.next_key::<String>()? else { return Ok(None) };
         let field = self.fields.iter().find(|field| is_field(field, &key));
         seed.deserialize(field.map_or(&*key, |field| field).into_deserializer()).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.members.next_value_seed(Later { seed, names: self.names })
+        self.inner.next_value_seed(Later { seed, names: self.names })
     }
 }
 

@@ -49,8 +49,7 @@ pub(super) fn upstream(cluster: &Cluster, context: &Context<'_>) -> Option<Upstr
         let of = |locality| move |endpoint| (locality, endpoint);
         localities.iter().flat_map(move |locality| locality.lb_endpoints.iter().map(of(locality)))
     };
-    let leads_out =
-        |(_, one): &(&Locality, &LbEndpoint)| one.endpoint.address.envoy_internal_address.is_none();
+    let leads_out = |(_, one): &(&Locality, &LbEndpoint)| one.endpoint.address.internal.is_none();
     let endpoints: Vec<(&Locality, &LbEndpoint)> = all().filter(leads_out).collect();
     if endpoints.is_empty() && all().next().is_some() {
         return None;

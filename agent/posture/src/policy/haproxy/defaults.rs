@@ -9,6 +9,8 @@ pub(super) struct Defaults {
     pub(super) server: Settings,
     pub(super) checks: Checks,
     pub(super) disabled: bool,
+    /// `balance` says how servers are chosen, and then `dispatch` counts for nothing.
+    pub(super) balanced: bool,
     /// `option transparent`.
     pub(super) transparent: Option<Line>,
 }
@@ -26,13 +28,14 @@ impl Defaults {
             self.transparent.take().or(before.and_then(|one| one.transparent.clone()));
     }
 
-    /// Takes in whether sections are in use; says whether the line was about that.
+    /// Takes in whether sections are in use, and their servers; says whether the line was about that.
     pub(super) fn switch(&mut self, line: &Line) -> bool {
         let is_option = |words: &[String]| words == ["option", "transparent"];
         match line.keyword() {
             // What perhaps is switched off is in use.
             "disabled" => self.disabled |= !line.is_open,
             "enabled" => self.disabled = false,
+            "balance" => self.balanced |= !line.is_open,
             "option" if is_option(&line.words) => self.transparent = Some(line.clone()),
             "no" if is_option(&line.words[1..]) => {
                 if !line.is_open {

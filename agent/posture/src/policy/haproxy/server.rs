@@ -164,7 +164,7 @@ impl Settings {
             "port" => self.check_port = Some(value.to_owned()),
             // Any address is that of the server.
             "addr" => {
-                self.check_address = Some(value.to_owned()).filter(|host| !address::is_any(host))
+                self.check_address = Some(value.to_owned()).filter(|host| !address::is_any(host));
             }
             "weight" => self.weight = value.parse().ok(),
             "resolvers" => self.resolve = true,

@@ -263,6 +263,7 @@ impl<'a> Walk<'a> {
         if around.disabled {
             return Ok(());
         }
+        let dispatch = dispatch.filter(|_| !around.balanced);
         if let Some(line) = dispatch.or(around.transparent.as_ref()).filter(|_| !is_passed_on) {
             proxy.servers.push(self.without_server(line)?);
         }

@@ -158,7 +158,7 @@ fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
             let tls = pieces.join(", ");
             vec![format!("\"transport\": {{ \"protocol\": \"http\", \"tls\": {{ {tls} }} }}")]
         }
-        ProxyKind::Traefik => traefik::frame(pieces, route),
+        ProxyKind::Traefik => traefik::frame(&pieces, route),
     }
 }
 

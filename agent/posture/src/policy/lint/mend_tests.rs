@@ -162,6 +162,43 @@ fn envoy_with(socket: &str) -> String {
     )
 }
 
+/// What Traefik speaks to beside HTTP services: each with what is required of it.
+fn beside_services_of_http() -> [(&'static str, ProxyKind, String, String); 5] {
+    let (one_way, mutual) = ("require = \"tls\"".to_owned(), "require = \"mtls\"".to_owned());
+    [
+        (
+            "traefik in the clear by TCP",
+            ProxyKind::Traefik,
+            traefik_tcp_with("tls: false", ""),
+            mutual.clone(),
+        ),
+        (
+            "traefik verification by TCP",
+            ProxyKind::Traefik,
+            traefik_tcp_with("tls: true", "        insecureSkipVerify: true\n"),
+            one_way.clone(),
+        ),
+        (
+            "traefik asks in the clear",
+            ProxyKind::Traefik,
+            traefik_asks_with("http://a.internal/", ""),
+            mutual.clone(),
+        ),
+        (
+            "traefik asks without a certificate",
+            ProxyKind::Traefik,
+            traefik_asks_with("https://a.internal/", "          ca: ca.pem\n"),
+            mutual.clone(),
+        ),
+        (
+            "traefik asks without verification",
+            ProxyKind::Traefik,
+            traefik_asks_with("https://a.internal/", "          insecureSkipVerify: true\n"),
+            one_way.clone(),
+        ),
+    ]
+}
+
 #[test]
 fn snippets_mend_what_they_were_given_for() {
     use ProxyKind::{Apache, Caddy, Envoy, Haproxy, Traefik};
@@ -230,36 +267,6 @@ fn snippets_mend_what_they_were_given_for() {
             never(forbidden),
         ),
         (
-            "traefik in the clear by TCP",
-            Traefik,
-            traefik_tcp_with("tls: false", ""),
-            mutual.to_owned(),
-        ),
-        (
-            "traefik verification by TCP",
-            Traefik,
-            traefik_tcp_with("tls: true", "        insecureSkipVerify: true\n"),
-            one_way.to_owned(),
-        ),
-        (
-            "traefik asks in the clear",
-            Traefik,
-            traefik_asks_with("http://a.internal/", ""),
-            mutual.to_owned(),
-        ),
-        (
-            "traefik asks without a certificate",
-            Traefik,
-            traefik_asks_with("https://a.internal/", "          ca: ca.pem\n"),
-            mutual.to_owned(),
-        ),
-        (
-            "traefik asks without verification",
-            Traefik,
-            traefik_asks_with("https://a.internal/", "          insecureSkipVerify: true\n"),
-            one_way.to_owned(),
-        ),
-        (
             "haproxy without a server",
             Haproxy,
             "backend app\n mode http\n dispatch 10.0.0.1:443\n".to_owned(),
@@ -268,7 +275,10 @@ fn snippets_mend_what_they_were_given_for() {
         ("apache by a WebSocket", Apache, pass("ws", ""), one_way.to_owned()),
         ("caddy in the clear", Caddy, caddy_with(""), one_way.to_owned()),
         ("envoy in the clear", Envoy, envoy_with(""), never(one_way)),
-    ] {
+    ]
+    .into_iter()
+    .chain(beside_services_of_http())
+    {
         let before = findings(kind, &text, &policy);
         assert_eq!(before.len(), 1, "{name}: {before:?}");
         assert_eq!(before[0].state, State::Violation, "{name}");

@@ -265,8 +265,8 @@ pub struct Address {
     /// A socket in the file system.
     pub pipe: Option<Pipe>,
     /// A listener of the same Envoy.
-    #[serde(alias = "envoyInternalAddress")]
-    pub(super) envoy_internal_address: Option<Passed>,
+    #[serde(rename = "envoy_internal_address", alias = "envoyInternalAddress")]
+    pub(super) internal: Option<Passed>,
 }
 
 /// IP address or host name, and port.

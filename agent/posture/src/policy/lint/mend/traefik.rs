@@ -69,7 +69,7 @@ pub(super) fn pieces(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<S
 }
 
 /// Puts them where they stand.
-pub(super) fn frame(pieces: Vec<String>, route: &Route) -> Vec<String> {
+pub(super) fn frame(pieces: &[String], route: &Route) -> Vec<String> {
     let head: &[&str] = match of(route) {
         Of::Http => &["http:", "serversTransports:", "TRANSPORT:"],
         Of::Tcp => &["tcp:", "serversTransports:", "TRANSPORT:", "tls:"],
