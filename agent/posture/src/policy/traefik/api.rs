@@ -10,6 +10,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
+use super::written::{flag, words};
 use crate::policy::lenient::Lenient;
 
 /// Structures whose fields are found in any case, as Traefik finds them: what is derived is no method of
@@ -148,6 +149,7 @@ pub(super) struct HttpServer {
 #[serde(default)]
 pub(super) struct TcpServer {
     pub(super) address: String,
+    #[serde(deserialize_with = "flag")]
     pub(super) tls: bool,
 }
 
@@ -210,14 +212,16 @@ impl<'de> Deserialize<'de> for RouterTls {
 #[serde(default, rename_all = "camelCase", remote = "Self")]
 pub(super) struct Transport {
     pub(super) server_name: String,
+    #[serde(deserialize_with = "flag")]
     pub(super) insecure_skip_verify: bool,
-    #[serde(rename = "rootCAs")]
+    #[serde(rename = "rootCAs", deserialize_with = "words")]
     pub(super) root_cas: Vec<String>,
     pub(super) certificates: Vec<Certificate>,
     #[serde(rename = "peerCertURI")]
     pub(super) peer_cert_uri: String,
     pub(super) min_version: String,
     pub(super) max_version: String,
+    #[serde(deserialize_with = "words")]
     pub(super) cipher_suites: Vec<String>,
     pub(super) spiffe: Option<Passed>,
     /// Whatever else is said: what is not known may change everything.
@@ -261,6 +265,7 @@ pub(super) struct ClientTls {
     pub(super) ca: String,
     pub(super) cert: String,
     pub(super) key: String,
+    #[serde(deserialize_with = "flag")]
     pub(super) insecure_skip_verify: bool,
 }
 

@@ -9,6 +9,7 @@ mod api;
 mod start;
 mod tls;
 mod url;
+mod written;
 
 #[cfg(test)]
 mod tests;
