@@ -38,9 +38,10 @@ const DEFAULT_PORT: u16 = 8080;
 const ENDINGS: [&str; 3] = ["toml", "yaml", "yml"];
 /// Where files begin with a template.
 const TEMPLATE: &[u8] = b"{{";
-/// Nesting of directories of the file provider, and files in them.
+/// Nesting of directories of the file provider, files in them, and all names there.
 const MAX_DEPTH: usize = 16;
 const MAX_FILES: usize = 1_000;
+const MAX_NAMES: usize = 20_000;
 
 /// A running Traefik.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,8 +250,8 @@ impl Files {
             let named = Some(&provider.filename).filter(|name| !name.is_empty());
             named.map(|name| directory.join(name)).into_iter().collect()
         } else {
-            let mut found = Vec::new();
-            below(files, &directory.join(&provider.directory), 0, &mut found)?;
+            let (mut found, mut names) = (Vec::new(), 0);
+            below(files, &directory.join(&provider.directory), 0, &mut names, &mut found)?;
             found
         };
         let mut parts = Vec::new();
@@ -268,21 +269,36 @@ fn below(
     files: &dyn ConfigFiles,
     directory: &Path,
     depth: usize,
+    names: &mut usize,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), Fault> {
-    let listed = files.glob(&directory.join("*"));
-    for path in listed.map_err(|error| fault(directory, 0, error.to_string()))? {
-        let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        if ENDINGS.contains(&ending) {
+    let mut listed = Vec::new();
+    for pattern in ["*", ".*"] {
+        let matched = files.glob(&directory.join(pattern));
+        listed.extend(matched.map_err(|error| fault(directory, 0, error.to_string()))?);
+    }
+    // Of two files that say the same the first counts.
+    listed.sort();
+    *names += listed.len();
+    if *names > MAX_NAMES {
+        return Err(fault(directory, 0, format!("more than {MAX_NAMES} files and directories")));
+    }
+    for path in listed {
+        if ENDINGS.iter().any(|ending| has_ending(&path, ending)) {
             found.push(path);
-        } else if ending.is_empty() && depth < MAX_DEPTH {
-            below(files, &path, depth + 1, found)?;
+        } else if depth < MAX_DEPTH {
+            below(files, &path, depth + 1, names, found)?;
         }
         if found.len() > MAX_FILES {
             return Err(fault(directory, 0, format!("more than {MAX_FILES} files")));
         }
     }
     Ok(())
+}
+
+/// Whether a file is of a kind, in whatever case its name says so.
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
 }
 
 /// What a file says: a dynamic configuration, or a static one with the files that it names.
@@ -325,7 +341,7 @@ fn parse<T: DeserializeOwned + Default>(path: &Path, content: &[u8]) -> Result<T
     if text.trim().is_empty() {
         return Ok(T::default());
     }
-    if path.extension() == Some(OsStr::new("toml")) {
+    if has_ending(path, "toml") {
         return toml::from_str(text).map_err(|error| {
             let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
             let line = before.matches('\n').count() + 1;

@@ -102,6 +102,15 @@ fn files_are_dynamic_or_lead_to_those_that_are() {
             ],
             &["app", "other"],
         ),
+        (
+            "in any case, hidden, and behind a dot",
+            &[
+                ("traefik.YML", "Providers: { FILE: { Directory: /sub } }"),
+                ("sub/.a.YAML", YAML),
+                ("sub/conf.d/b.TOML", TOML),
+            ],
+            &["app", "other"],
+        ),
         ("nothing", &[("a.yaml", "")], &[]),
     ] {
         let intent = read_one(files).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -118,7 +118,8 @@ impl fmt::Display for Text {
 /// haproxy, a transport socket of Envoy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The directive (`proxy_pass`, `grpc_pass`, `server`, ...).
+    /// The directive (`proxy_pass`, `grpc_pass`, `server`, ...), behind what decides how it is mended
+    /// (`stream proxy_pass`, `if proxy_pass`).
     pub directive: String,
     /// Where it stands.
     pub at: Place,

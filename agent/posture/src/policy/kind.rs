@@ -73,7 +73,13 @@ impl ProxyKind {
         if OF_ENVOY.iter().any(|word| content.contains(word)) {
             return Some(Self::Envoy);
         }
-        let begins = |line: &str| OF_TRAEFIK.iter().any(|begin| line.starts_with(begin));
+        // Which are found in any case.
+        let begins = |line: &str| {
+            let has = |begin: &&str| {
+                line.get(..begin.len()).is_some_and(|start| start.eq_ignore_ascii_case(begin))
+            };
+            OF_TRAEFIK.iter().any(|begin| has(begin))
+        };
         if content.lines().any(begins) {
             return Some(Self::Traefik);
         }
@@ -122,6 +128,7 @@ mod tests {
             ("ProxyPass / https://10.0.0.1/\n", Some(ProxyKind::Apache)),
             ("# a\nhttp:\n  services: {}\n", Some(ProxyKind::Traefik)),
             ("[http.services.app]\n", Some(ProxyKind::Traefik)),
+            ("HTTP:\n  Services: {}\n", Some(ProxyKind::Traefik)),
             ("entryPoints: {}\nproviders:\n  file: {}\n", Some(ProxyKind::Traefik)),
             (":80 {\n\treverse_proxy 10.0.0.1:80\n}\n", Some(ProxyKind::Caddy)),
             ("hello\n", None),

@@ -18,6 +18,7 @@ pub mod haproxy;
 pub mod identities;
 pub mod intent;
 pub mod kind;
+mod lenient;
 pub mod lint;
 pub mod lookup;
 pub mod nginx;

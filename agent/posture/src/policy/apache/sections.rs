@@ -167,6 +167,7 @@ mod tests {
             ("<proxy", &[], "http://a.internal/", Fit::None),
         ] {
             let way = Way {
+                is_on: true,
                 directive: &pass,
                 url: url::parse(url, None).unwrap(),
                 text: url.to_owned(),
@@ -201,6 +202,7 @@ mod tests {
         let bare = [directive("<proxy", &["https://a.internal/"])];
         let pass = directive("proxypass", &[]);
         let way = Way {
+            is_on: true,
             directive: &pass,
             url: url::parse("https://a.internal/b", None).unwrap(),
             text: String::new(),

@@ -152,8 +152,12 @@ impl Settings {
         let is_address = name
             .and_then(Text::literal)
             .is_some_and(|name| name.parse::<std::net::IpAddr>().is_ok());
-        let checks_name =
-            self.checks_name.unwrap_or(true) || self.checks_common_name.unwrap_or(true);
+        // Either switched off is no check, unless the other is switched on.
+        let checks_name = match (self.checks_name, self.checks_common_name) {
+            (Some(true), _) => true,
+            (Some(false), common) => common == Some(true),
+            (None, common) => common != Some(false),
+        };
         tls.server_name = Some(said(route, !is_address));
         if !checks_name && !is_address {
             tls.sni = name.map(|name| said(route, name.clone()));

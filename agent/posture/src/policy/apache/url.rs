@@ -41,6 +41,17 @@ const SCHEMES: [(&str, Scheme, u16); 11] = [
     ("ftp", Scheme::Plaintext, 21),
 ];
 
+impl Url {
+    /// Its scheme, if it speaks in the clear and is another than `http`.
+    pub(super) fn other_scheme(&self) -> Option<&'static str> {
+        let spoken = self.text.rsplit_once('|').map_or(&*self.text, |(_, spoken)| spoken);
+        let (scheme, _) = spoken.split_once("://")?;
+        let is_it = |(name, ..): &&(&str, Scheme, u16)| name.eq_ignore_ascii_case(scheme);
+        let (name, spoken, _) = SCHEMES.iter().find(is_it)?;
+        (*spoken == Scheme::Plaintext && *name != "http").then_some(*name)
+    }
+}
+
 /// Reads a URL; a `$1` in it begins with a slash if the pattern that it is of does. `Err` for what
 /// Apache does not accept.
 pub(super) fn parse(text: &str, pattern: Option<&str>) -> Result<Url, ()> {

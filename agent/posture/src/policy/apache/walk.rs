@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    balancers::{self, Balancers},
+    balancers::{self, Balancers, Member},
     directive::Directive,
     error::{ConfigError, Problem},
     sections::{Fit, Sections, fit},
@@ -49,12 +49,12 @@ pub(super) fn upstreams(
     };
     let inherited = Inherited::default().after(tree);
     let main_ways = ways::all(tree, Inherited::default())?;
-    out.server(None, &[], main_ways.iter())?;
-    let all_inherit_rules = says(tree, "rewriteoptions", "inherit");
+    out.server(None, &[], main_ways.iter().filter(|way| way.is_on))?;
     for host in tree.iter().filter(|one| one.name == "<virtualhost") {
         let own = ServerPart::new(&host.inside, &out.root)?;
         let ways = ways::all(&host.inside, inherited)?;
-        let inherits_rules = all_inherit_rules || says(&host.inside, "rewriteoptions", "inherit");
+        let inherits_rules =
+            inherited.after(&host.inside).rewrites && ways::inherits_rules(tree, &host.inside);
         let inherits_passes = !says(&host.inside, "proxypassinherit", "off");
         let of_main = main_ways.iter().filter(|way| match way.reach {
             Reach::Passes => inherits_passes,
@@ -62,7 +62,11 @@ pub(super) fn upstreams(
             Reach::Rules => inherits_rules,
             Reach::Own => false,
         });
-        out.server(Some(&own), &host.conditions, of_main.chain(&ways))?;
+        out.server(
+            Some(&own),
+            &host.conditions,
+            of_main.chain(ways.iter().filter(|way| way.is_on)),
+        )?;
     }
     out.end();
     Ok((out.found, out.remarks))
@@ -100,6 +104,13 @@ impl<'a> ServerPart<'a> {
             balancers: balancers::all(directives)?,
             is_remote: directives.iter().any(|one| one.name.starts_with("proxyremote")),
         })
+    }
+}
+
+impl ServerPart<'_> {
+    /// The members of a balancer, if it has any.
+    fn members(&self, name: &str) -> Option<&[Member<'_>]> {
+        self.balancers.get(name).map(Vec::as_slice).filter(|all| !all.is_empty())
     }
 }
 
@@ -216,10 +227,15 @@ impl Upstreams<'_> {
                 self.add(target, Vec::new(), Servers::Dynamic, route, settings)
             }
             To::Balancer(name) => {
-                let own = host.and_then(|host| host.balancers.get(name));
-                let members = own.or_else(|| self.main.balancers.get(name));
+                let own = host.and_then(|host| host.members(name));
+                let of_main = self.main.members(name);
                 let target = Target::Group(name.clone());
-                let Some(members) = members.filter(|members| !members.is_empty()) else {
+                if of_main.is_some() && own.is_some() {
+                    remark(&mut self.remarks, &way.directive.at, || {
+                        format!("balancer \"{name}\" is that of the main server, not the one here")
+                    });
+                }
+                let Some(members) = of_main.or(own) else {
                     let text = || format!("balancer \"{name}\" has no member here");
                     remark(&mut self.remarks, &way.directive.at, text);
                     let route = route(&way.url, way.directive, None);
@@ -316,8 +332,9 @@ fn route(
     if url.scheme == Scheme::Unknown {
         tls.leave_open(&Setting { value: way.text.clone(), at: way.directive.at.clone() });
     }
+    let within = url.other_scheme().map_or_else(String::new, |scheme| format!("{scheme} "));
     Route {
-        directive: directive.written.clone(),
+        directive: format!("{within}{}", directive.written),
         at: directive.at.clone(),
         only: only.into_iter().collect(),
         scheme: url.scheme,

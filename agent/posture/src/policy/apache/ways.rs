@@ -28,6 +28,8 @@ pub(super) struct Way<'a> {
     /// How it is written.
     pub(super) text: String,
     pub(super) reach: Reach,
+    /// The server that it stands in uses it: a rewrite rule where the engine is off is for others alone.
+    pub(super) is_on: bool,
     /// The name of the upstream is that of the request (`ProxyPreserveHost`).
     pub(super) preserves_host: bool,
 }
@@ -74,6 +76,35 @@ impl Inherited {
     }
 }
 
+/// Whether a virtual host may have the rewrite rules of the main server (`config_server_merge` of
+/// `mod_rewrite`), where its engine is on.
+pub(super) fn inherits_rules(main: &[Directive], host: &[Directive]) -> bool {
+    // One that says nothing of rewriting rewrites nothing.
+    if !host.iter().any(|one| one.name.starts_with("rewrite")) {
+        return false;
+    }
+    let options = |directives| options(directives).map(|(word, _)| word);
+    // Its own options take the place of all that the main server has.
+    let (own, is_sure) = (options(host).count() > 0, self::options(host).any(|(_, sure)| sure));
+    let counted = |directives| {
+        let sure = self::options(directives).filter(|(_, is_sure)| *is_sure);
+        sure.map(|(word, _)| word).any(|word| word.eq_ignore_ascii_case("ignoreinherit"))
+    };
+    let is = |names: [&'static str; 2]| {
+        move |word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word))
+    };
+    let takes = is(["inherit", "inheritbefore"]);
+    let takes_it = options(host).any(takes) || (!is_sure && options(main).any(takes));
+    let is_given = options(main).any(is(["inheritdown", "inheritdownbefore"]));
+    takes_it || (is_given && !counted(if own { host } else { main }))
+}
+
+/// The words of `RewriteOptions`, and whether they count whatever is not decided.
+fn options(directives: &[Directive]) -> impl Iterator<Item = (&str, bool)> {
+    let all = directives.iter().filter(|one| one.name == "rewriteoptions");
+    all.flat_map(|one| one.words.iter().map(|word| (word.as_str(), one.conditions.is_empty())))
+}
+
 /// The last value of a switch; on where an undecided condition could switch it on.
 fn switch(directives: &[Directive], name: &str) -> Option<bool> {
     let all = || directives.iter().filter(|one| one.name == name);
@@ -113,7 +144,8 @@ fn collect<'a>(
             continue;
         };
         let reach = if around.in_section { Reach::Sections } else { reach };
-        out.push(Way { directive, url, text, reach, preserves_host });
+        let is_on = rewrites || reach != Reach::Rules;
+        out.push(Way { directive, url, text, reach, is_on, preserves_host });
     }
     Ok(())
 }
@@ -148,7 +180,9 @@ fn way(
         ("proxypass" | "proxypassmatch", _) => {
             return Err(directive.arguments("a path, where no section has one, and a URL"));
         }
-        ("rewriterule", [pattern, to, flags, ..]) if rewrites && passes_on(flags) => {
+        ("rewriterule", [pattern, to, flags, ..])
+            if (rewrites || !in_section) && passes_on(flags) =>
+        {
             // What is no URL became one elsewhere.
             let pattern = pattern.trim_start_matches('!');
             match url::parse(to, Some(pattern)) {

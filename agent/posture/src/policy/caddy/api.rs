@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use super::any_case::AnyCase;
+use crate::policy::lenient::Lenient;
 
 /// A configuration.
 #[derive(Debug, Default, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Config {
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // What is derived, which is no method of the trait.
-        Self::deserialize(AnyCase(deserializer))
+        Self::deserialize(Lenient::any_case(deserializer))
     }
 }
 

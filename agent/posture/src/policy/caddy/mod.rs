@@ -5,7 +5,6 @@
 //! the transports `http` and `fastcgi`. Not evaluated: placeholders, dynamic upstreams, and transports
 //! of other modules, which are `unknown`. A Caddyfile is not read: Caddy itself makes JSON of it.
 
-mod any_case;
 mod api;
 
 #[cfg(test)]

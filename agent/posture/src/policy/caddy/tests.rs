@@ -159,6 +159,11 @@ const CASES: &[Case] = &[
         r#"{"handler":"reverse_proxy","Transport":{"protocol":"http","TLS":{"Insecure_S\u212aip_Verify":true,"\u017ferver_name":"app.internal"}},"UPSTREAMS":[{"Dial":"10.0.0.1:443"}]}"#,
         &["10.0.0.1:443 reverse_proxy tls name=app.internal sni=app.internal GO -> 10.0.0.1:443"],
     ),
+    (
+        "null, which is as if it were not said",
+        r#"{"handler":"reverse_proxy","handle_response":null,"transport":{"protocol":"http","tls":{"insecure_skip_verify":null,"except_ports":null,"server_name":null}},"upstreams":[{"dial":"10.0.0.1:443"}]}"#,
+        &["10.0.0.1:443 reverse_proxy tls verify name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443"],
+    ),
     ("nothing to connect to", r#"{"handler":"static_response","body":"x"}"#, &[]),
     (
         "headers are no settings",

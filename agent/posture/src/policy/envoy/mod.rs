@@ -8,6 +8,7 @@
 
 mod api;
 mod cluster;
+mod matches;
 mod passed_on;
 mod tls;
 
@@ -77,7 +78,7 @@ pub fn running(dump: &ConfigDump) -> Result<Running, Fault> {
         let all = dump.configs.iter();
         all.flat_map(|one| one.static_clusters.iter().chain(&one.dynamic_active_clusters))
     };
-    let mut intent = intent(dumped().map(|one| &one.cluster), &context)?;
+    let mut intent = intent(dumped().map(|one| &one.cluster), context)?;
     let warming = dump.configs.iter().map(|one| one.dynamic_warming_clusters.len()).sum();
     if warming > 0 {
         let text = || format!("{warming} clusters are warming and not in force yet");
@@ -96,7 +97,12 @@ pub fn bootstrap(bootstrap: &Bootstrap, name: &str) -> Result<Intent, Fault> {
     for listener in &bootstrap.static_resources.listeners {
         context.passed_on.add(listener);
     }
-    let mut intent = intent(bootstrap.static_resources.clusters.iter(), &context)?;
+    for secret in &bootstrap.static_resources.secrets {
+        if let Some(validation) = &secret.validation_context {
+            context.validations.insert(&secret.name, validation);
+        }
+    }
+    let mut intent = intent(bootstrap.static_resources.clusters.iter(), context)?;
     if bootstrap.dynamic_resources.as_ref().is_some_and(|one| one.cds_config.is_some()) {
         let text = || "more clusters come at run time (cds_config)".to_owned();
         remark(&mut intent.remarks, &whole(name), text);
@@ -105,16 +111,23 @@ pub fn bootstrap(bootstrap: &Bootstrap, name: &str) -> Result<Intent, Fault> {
 }
 
 fn intent<'a>(
-    clusters: impl Iterator<Item = &'a Cluster>,
-    context: &Context<'a>,
+    clusters: impl Iterator<Item = &'a Cluster> + Clone,
+    mut context: Context<'a>,
 ) -> Result<Intent, Fault> {
     let mut intent = Intent::default();
     let mut endpoints = 0;
-    for cluster in clusters {
+    for cluster in clusters.clone() {
+        if let Some(others) = cluster::consists_of(cluster) {
+            context.passed_on.hand_on(&cluster.name, others);
+        }
+    }
+    // Nobody connects to a cluster that consists of others, nor out of Envoy to its own listeners.
+    let is_own = |cluster: &&Cluster| cluster::consists_of(cluster).is_none();
+    for cluster in clusters.filter(is_own) {
         if intent.upstreams.len() == MAX_CLUSTERS {
             return Err(too_much("clusters", MAX_CLUSTERS));
         }
-        let upstream = cluster::upstream(cluster, context);
+        let Some(upstream) = cluster::upstream(cluster, &context) else { continue };
         endpoints += upstream.servers.len();
         if endpoints > MAX_ENDPOINTS {
             return Err(too_much("endpoints", MAX_ENDPOINTS));

@@ -21,11 +21,23 @@ impl PassedOn {
                 Some(_) => Scheme::Unknown,
             };
             for cluster in clusters(chain) {
-                let known = self.0.entry(cluster.to_owned()).or_insert(scheme);
-                if *known != scheme {
-                    *known = Scheme::Unknown;
-                }
+                self.lead(cluster, scheme);
             }
+        }
+    }
+
+    /// What leads to a cluster leads to those that it consists of.
+    pub(super) fn hand_on<'a>(&mut self, cluster: &str, others: impl Iterator<Item = &'a str>) {
+        let Some(&scheme) = self.0.get(cluster) else { return };
+        for other in others {
+            self.lead(other, scheme);
+        }
+    }
+
+    fn lead(&mut self, cluster: &str, scheme: Scheme) {
+        let known = self.0.entry(cluster.to_owned()).or_insert(scheme);
+        if *known != scheme {
+            *known = Scheme::Unknown;
         }
     }
 

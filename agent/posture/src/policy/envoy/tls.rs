@@ -97,6 +97,10 @@ fn certificate(tls: &mut TlsIntent, common: &CommonTls, at: &Place) {
     if let Some(first) = common.tls_certificates.first() {
         tls.certificate = source(first.certificate_chain.as_ref()).map(|text| said(text, at));
         tls.certificate_key = source(first.private_key.as_ref()).map(|text| said(text, at));
+        if let Some(both) = source(first.pkcs12.as_ref()) {
+            tls.certificate = Some(said(both.clone(), at));
+            tls.certificate_key = Some(said(both, at));
+        }
     } else if let Some(first) = common.tls_certificate_sds_secret_configs.first() {
         tls.certificate = Some(said(Text::Literal(secret(first)), at));
     }
@@ -127,9 +131,9 @@ fn validation(tls: &mut TlsIntent, common: &CommonTls, context: &Context<'_>, at
         tls.verify_by = Some(said(validator.name.clone(), at));
     } else if let Some(name) = by_name
         && from_secret.is_none()
-        && !is_checked
+        && !accepts_all
     {
-        // The secret has not been shown: whether it names an authority is not known.
+        // The secret has not been shown: whether it names an authority, or accepts any, is not known.
         tls.verify_by = Some(said(secret(name), at));
     }
     let authority = contexts().find_map(|one| source(one.trusted_ca.as_ref()));

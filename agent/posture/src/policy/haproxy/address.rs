@@ -50,14 +50,18 @@ pub(super) fn parse(text: &str) -> Option<Address> {
         return (!rest.is_empty()).then_some(Address::Open);
     };
     let port: u16 = port.parse().ok()?;
-    let is_any = matches!(host, "" | "*" | "0.0.0.0" | "::");
-    if is_any || port == 0 {
+    if is_any(host) || port == 0 {
         return Some(Address::Open);
     }
     Some(Address::Known(match host.parse::<IpAddr>() {
         Ok(ip) => ServerAddress::Ip(SocketAddr::new(ip, port)),
         Err(_) => ServerAddress::Host(host.to_owned(), port),
     }))
+}
+
+/// Whether a host is no particular one.
+pub(super) fn is_any(host: &str) -> bool {
+    matches!(host, "" | "*" | "0.0.0.0" | "::")
 }
 
 #[cfg(test)]

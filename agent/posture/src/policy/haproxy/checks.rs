@@ -132,6 +132,11 @@ impl Connection {
 
 impl Rules {
     fn take(&mut self, line: &Line) -> Result<(), ConfigError> {
+        let rule = line.words.get(1).map(String::as_str);
+        // These two are no rules.
+        if matches!(rule, Some("disable-on-404" | "send-state")) {
+            return Ok(());
+        }
         if std::mem::take(&mut self.are_inherited) {
             if line.is_open {
                 for one in &mut self.connections {
@@ -141,7 +146,7 @@ impl Rules {
                 self.connections.clear();
             }
         }
-        match line.words.get(1).map(String::as_str) {
+        match rule {
             Some("connect") => {
                 if self.connections.len() == MAX_CONNECTIONS {
                     let what = "connections of one health check";
@@ -170,6 +175,11 @@ impl Checks {
         let mut out = self.clone();
         (out.http.are_inherited, out.tcp.are_inherited) = (true, true);
         out
+    }
+
+    /// It is not known whether what is said counts.
+    pub(super) fn leave_open(&mut self) {
+        self.is_open = true;
     }
 
     /// Takes over a line; others than those about checks say nothing.

@@ -9,6 +9,7 @@
 mod address;
 mod checks;
 mod condition;
+mod defaults;
 mod error;
 mod keywords;
 mod reference;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
+    address,
     error::{ConfigError, Problem},
     keywords,
     sections::Line,
@@ -86,7 +87,7 @@ impl Settings {
         Ok(())
     }
 
-    fn leave_open(&mut self, line: &Line, by: &str) {
+    pub(super) fn leave_open(&mut self, line: &Line, by: &str) {
         self.open.get_or_insert_with(|| said(line, by.to_owned()));
     }
 
@@ -161,7 +162,10 @@ impl Settings {
                 }
             }
             "port" => self.check_port = Some(value.to_owned()),
-            "addr" => self.check_address = Some(value.to_owned()),
+            // Any address is that of the server.
+            "addr" => {
+                self.check_address = Some(value.to_owned()).filter(|host| !address::is_any(host));
+            }
             "weight" => self.weight = value.parse().ok(),
             "resolvers" => self.resolve = true,
             "socks4" => self.by_socks = true,
@@ -172,7 +176,7 @@ impl Settings {
     }
 
     /// TLS as traffic has it. `default_verify` is `ssl-server-verify`, in force at `line`.
-    pub(super) fn traffic(&self, line: &Line, default_verify: bool) -> TlsIntent {
+    pub(super) fn traffic(&self, line: &Line, default_verify: Option<bool>) -> TlsIntent {
         let mut tls = TlsIntent {
             // The name that is sent is the one that is checked; `verifyhost` only where none is.
             name: self.tls.sni.clone().or_else(|| self.verify_host.clone()),
@@ -186,16 +190,22 @@ impl Settings {
     pub(super) fn health_check(
         &self,
         line: &Line,
-        default_verify: bool,
+        default_verify: Option<bool>,
         sni: Option<Setting<Text>>,
     ) -> TlsIntent {
         let name = sni.clone().or_else(|| self.verify_host.clone());
         TlsIntent { name, sni, ..self.common(line, default_verify) }
     }
 
-    fn common(&self, line: &Line, default_verify: bool) -> TlsIntent {
+    fn common(&self, line: &Line, default_verify: Option<bool>) -> TlsIntent {
         let mut tls = self.tls.clone();
-        tls.verify.get_or_insert_with(|| said(line, default_verify));
+        match default_verify {
+            Some(is_on) => _ = tls.verify.get_or_insert_with(|| said(line, is_on)),
+            None if tls.verify.is_none() && tls.verify_by.is_none() => {
+                tls.verify_by = Some(said(line, "ssl-server-verify".to_owned()));
+            }
+            None => {}
+        }
         tls.protocols = self.versions.said();
         if let Some(open) = &self.open {
             tls.leave_open(open);

@@ -39,7 +39,7 @@ pub(super) fn upstreams(walk: &Walk<'_>) -> Result<Vec<UpstreamIntent>, ConfigEr
 struct Upstreams {
     found: Vec<UpstreamIntent>,
     /// Positions of those that no client's requests go to, by their address.
-    alone: HashMap<ServerAddress, usize>,
+    alone: HashMap<Target, usize>,
     /// Bytes that the routes take.
     size: usize,
 }
@@ -83,7 +83,8 @@ impl Upstreams {
         self.found.push(upstream);
         let at = self.found.len() - 1;
         for (to, route) in checks {
-            let position = if own.contains(&to) { at } else { self.position(&to, &route) };
+            let is_own = matches!(&to, Target::Address(address) if own.contains(address));
+            let position = if is_own { at } else { self.position(to, &route) };
             self.found[position].routes.push(route);
         }
         Ok(())
@@ -95,25 +96,25 @@ impl Upstreams {
         let Some(to) = &written.address else { return Ok(()) };
         let route = traffic(walk, written, Scheme::Plaintext)?;
         self.take_size(&route)?;
-        let position = self.position(to, &route);
+        let position = self.position(Target::Address(to.clone()), &route);
         self.found[position].routes.push(route);
         Ok(())
     }
 
     /// The upstream for an address that no client's requests go to.
-    fn position(&mut self, to: &ServerAddress, route: &Route) -> usize {
-        if let Some(&known) = self.alone.get(to) {
-            return known;
-        }
-        self.found.push(UpstreamIntent {
-            target: Target::Address(to.clone()),
-            servers: vec![Server::new(to.clone(), route.at.clone())],
-            listing: Servers::Listed,
-            routes: Vec::new(),
-            by_variable: Arc::default(),
-        });
-        self.alone.insert(to.clone(), self.found.len() - 1);
-        self.found.len() - 1
+    fn position(&mut self, to: Target, route: &Route) -> usize {
+        let Self { alone, found, .. } = self;
+        *alone.entry(to.clone()).or_insert_with(|| {
+            let (servers, listing) = match &to {
+                Target::Address(to) => {
+                    (vec![Server::new(to.clone(), route.at.clone())], Servers::Listed)
+                }
+                Target::Group(_) | Target::Variable(_) => (Vec::new(), Servers::Dynamic),
+            };
+            let (routes, by_variable) = (Vec::new(), Arc::default());
+            found.push(UpstreamIntent { target: to, servers, listing, routes, by_variable });
+            found.len() - 1
+        })
     }
 
     fn take_size(&mut self, route: &Route) -> Result<(), ConfigError> {
@@ -142,7 +143,12 @@ fn traffic(
     if scheme == Scheme::Tls {
         check(&tls, line)?;
     }
-    let directive = if line.keyword() == "peer" { "peer" } else { "server" };
+    let directive = match line.keyword() {
+        "peer" => "peer",
+        "dispatch" => "dispatch",
+        "option" | "no" => "option transparent",
+        _ => "server",
+    };
     Ok(route(directive, line, address.clone(), scheme, tls))
 }
 
@@ -150,38 +156,79 @@ fn traffic(
 /// traffic.
 fn health_check(
     walk: &Walk<'_>,
-    Written { line, settings, address }: &Written,
+    written: &Written,
     traffic: Scheme,
     one: &Connection,
-) -> Option<(ServerAddress, Route)> {
-    let server = address.as_ref().filter(|_| settings.check)?;
-    let (host, own_port) = match server {
-        ServerAddress::Ip(address) => (address.ip().to_string(), address.port()),
-        ServerAddress::Host(host, port) => (host.clone(), *port),
-        ServerAddress::Unix(_) => return None,
+) -> Option<(Target, Route)> {
+    let Written { line, settings, address } = written;
+    let scheme = one.scheme(settings).filter(|_| settings.check)?;
+    let to = match checked(walk, written, one) {
+        None if scheme == traffic => return None,
+        None => match address {
+            Some(address) => Target::Address(address.clone()),
+            None => Target::Variable(host(written)),
+        },
+        Some(Target::Address(to)) if Some(&to) == address.as_ref() && scheme == traffic => {
+            return None;
+        }
+        Some(to) => to,
     };
-    // Each is the rule's, else the check's, else the server's; an address may have a port with it.
-    let rule = one.address.as_deref().map(split);
-    let check = settings.check_address.as_deref().map(split);
-    let host = rule.or(check).map_or(&*host, |(host, _)| host);
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let beside_rule = rule.and_then(|(_, port)| port);
-    let beside_check = check.and_then(|(_, port)| port);
-    let port = one.port.as_deref().or(beside_rule).or(settings.check_port.as_deref());
-    let port = port.or(beside_check).map_or_else(|| own_port.to_string(), str::to_owned);
-    let to = match address::parse(&walk.environment.expand(&format!("{host}:{port}"))) {
-        Some(Address::Known(to)) => to,
-        Some(Address::Open) | None => return None,
-    };
-    let scheme = one.scheme(settings)?;
-    if to == *server && scheme == traffic {
-        return None;
-    }
     let tls = settings.health_check(line, walk.verifies, one.server_name(settings));
     let directive =
         one.line.as_ref().map_or("check".to_owned(), |rule| format!("{} connect", rule.keyword()));
     let at = one.line.as_ref().unwrap_or(line);
-    Some((to.clone(), route(&directive, at, Some(to), scheme, tls)))
+    let only = match &to {
+        Target::Address(to) => Some(to.clone()),
+        Target::Group(_) | Target::Variable(_) => None,
+    };
+    Some((to, route(&directive, at, only, scheme, tls)))
+}
+
+/// Where a connection of a check goes, if something else is said than where the server is.
+fn checked(walk: &Walk<'_>, written: &Written, one: &Connection) -> Option<Target> {
+    // Each is the rule's, else the check's, else the server's; an address may have a port with it.
+    let rule = one.address.as_deref().map(split);
+    let check = written.settings.check_address.as_deref().map(split);
+    let named = rule.or(check).map(|(host, _)| host).filter(|host| !address::is_any(host));
+    let beside = |said: Option<(_, Option<_>)>| said.and_then(|(_, port)| port);
+    let port = one.port.as_deref().or(beside(rule));
+    let port = port.or(written.settings.check_port.as_deref()).or(beside(check));
+    if named.is_none() && port.is_none() {
+        return None;
+    }
+    let own_port = match &written.address {
+        Some(ServerAddress::Ip(address)) => Some(address.port().to_string()),
+        Some(ServerAddress::Host(_, port)) => Some(port.to_string()),
+        Some(ServerAddress::Unix(_)) | None => None,
+    };
+    let host = named.map_or_else(|| host(written), str::to_owned);
+    let is_known =
+        |to: &Option<Address>| matches!(to, Some(Address::Known(ServerAddress::Unix(_))));
+    let text = match port.map(str::to_owned).or(own_port) {
+        // A socket has no port.
+        _ if is_known(&address::parse(&host)) => host,
+        Some(port) if host.contains(':') => format!("[{host}]:{port}"),
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    };
+    Some(match address::parse(&walk.environment.expand(&text)) {
+        Some(Address::Known(to)) => Target::Address(to),
+        Some(Address::Open) | None => Target::Variable(text),
+    })
+}
+
+/// The host of a server, as far as it is known.
+fn host(written: &Written) -> String {
+    match &written.address {
+        Some(ServerAddress::Ip(address)) => address.ip().to_string(),
+        Some(ServerAddress::Host(host, _)) => host.clone(),
+        Some(ServerAddress::Unix(path)) => format!("unix@{}", path.display()),
+        None => {
+            let words = &written.line.words;
+            let at = if words[0] == "server-template" { 3 } else { 2 };
+            words.get(at).map_or_else(String::new, |word| split(word).0.to_owned())
+        }
+    }
 }
 
 /// An address, and the port that stands with it.

@@ -48,7 +48,9 @@ impl Versions {
     pub(super) fn said(&self) -> Option<Setting<Vec<String>>> {
         let at = self.at.clone()?.at;
         let highest = self.highest.unwrap_or(VERSIONS.len() - 1);
-        let allowed = |version: &usize| !self.excluded[*version];
+        // Beside bounds haproxy ignores what is excluded, and warns of it.
+        let is_bounded = self.lowest.is_some() || self.highest.is_some();
+        let allowed = |version: &usize| is_bounded || !self.excluded[*version];
         let value: Vec<_> = (self.lowest.unwrap_or(0)..=highest).filter(allowed).collect();
         let is_known =
             self.lowest.is_some() || value.first().is_some_and(|&low| low >= SURELY_BY_DEFAULT);
@@ -73,7 +75,10 @@ mod tests {
             (&["force-tlsv12"], Some("TLSv1.2")),
             (&["no-tlsv10"], None),
             (&["no-sslv3", "no-tlsv10", "no-tlsv11"], Some("TLSv1.2 TLSv1.3")),
-            (&["TLSv1.0", "no-tlsv11"], Some("TLSv1.0 TLSv1.2 TLSv1.3")),
+            (&["TLSv1.0", "no-tlsv11"], Some("TLSv1.0 TLSv1.1 TLSv1.2 TLSv1.3")),
+            (&["no-tlsv12", "TLSv1.2"], Some("TLSv1.2 TLSv1.3")),
+            (&["force-tlsv12", "no-tlsv12"], Some("TLSv1.2")),
+            (&["no-sslv3", "no-tlsv10", "no-tlsv11", "max TLSv1.2"], None),
         ] {
             let mut versions = Versions::default();
             for keyword in keywords {

@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path};
 use super::{
     address::{self, Address},
     checks::Checks,
+    defaults::Defaults,
     error::{ConfigError, Problem},
     sections::{Line, Section},
     server::{Bases, Settings},
@@ -13,14 +14,6 @@ use crate::policy::{
     environment::Environment,
     intent::{Scheme, ServerAddress},
 };
-
-/// What a `defaults` section says.
-#[derive(Clone, Default)]
-struct Defaults {
-    mode: Option<Mode>,
-    server: Settings,
-    checks: Checks,
-}
 
 /// Whether haproxy reads what it passes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,8 +80,8 @@ pub(super) struct Proxy {
 pub(super) struct Walk<'a> {
     pub(super) environment: &'a Environment,
     bases: Bases,
-    /// `ssl-server-verify`.
-    pub(super) verifies: bool,
+    /// `ssl-server-verify`, if that is decided.
+    pub(super) verifies: Option<bool>,
     /// `ssl-default-server-options`.
     base: Settings,
     /// Those of the newest `defaults` section.
@@ -109,7 +102,7 @@ impl<'a> Walk<'a> {
         Self {
             environment,
             bases,
-            verifies: true,
+            verifies: Some(true),
             base: Settings::default(),
             defaults: None,
             named: HashMap::new(),
@@ -144,7 +137,7 @@ impl<'a> Walk<'a> {
                 }
                 "ssl-server-verify" => {
                     let expected = "\"none\" or \"required\"";
-                    self.verifies = match line.argument(expected)? {
+                    let said = match line.argument(expected)? {
                         "none" => false,
                         "required" => true,
                         value => {
@@ -153,6 +146,8 @@ impl<'a> Walk<'a> {
                             return Err(line.error(problem));
                         }
                     };
+                    let is_sure = !line.is_open || self.verifies == Some(said);
+                    self.verifies = is_sure.then_some(said);
                 }
                 "ssl-default-server-options" => {
                     self.base.apply(line, &line.words[1..], &self.bases)?;
@@ -198,8 +193,12 @@ impl<'a> Walk<'a> {
                 "default-server" => {
                     defaults.server.apply(line, &line.words[1..], &self.bases)?;
                 }
+                _ if defaults.switch(line) => {}
                 _ => defaults.checks.take(line)?,
             }
+        }
+        if section.head.is_open {
+            defaults.perhaps(&section.head, self.defaults.as_ref());
         }
         if let Some(name) = section.name() {
             self.named.insert(name.to_owned(), defaults.clone());
@@ -236,28 +235,51 @@ impl<'a> Walk<'a> {
             let keyword = section.head.keyword().to_owned();
             return Err(section.head.error(Problem::Arguments { keyword, expected: "a name" }));
         };
-        let around = self.around(section)?;
+        let mut around = self.around(section)?;
         let mut proxy = Proxy {
             name: name.to_owned(),
             mode: around.mode,
             ended: (section.head.keyword() == "listen").then(|| ended(&section.lines)).flatten(),
             servers: Vec::new(),
-            checks: around.checks,
+            checks: std::mem::take(&mut around.checks),
         };
-        let mut default = around.server;
+        let mut default = around.server.clone();
+        let (mut dispatch, mut is_passed_on) = (None, false);
         for line in &section.lines {
             match line.keyword() {
                 "mode" => proxy.mode = Some(Mode::of(line)?),
-                "disabled" if !line.is_open => return Ok(()),
+                "dispatch" => dispatch = Some(line),
                 "default-server" => default.apply(line, &line.words[1..], &self.bases)?,
                 "server" | "server-template" => proxy.servers.push(self.server(line, &default)?),
                 // `listen` may send what it takes to other backends.
-                "default_backend" | "use_backend" => self.lead(line, proxy.ended)?,
+                "default_backend" | "use_backend" => {
+                    is_passed_on |= line.keyword() == "default_backend";
+                    self.lead(line, proxy.ended)?;
+                }
+                _ if around.switch(line) => {}
                 _ => proxy.checks.take(line)?,
             }
         }
+        if around.disabled {
+            return Ok(());
+        }
+        let dispatch = dispatch.filter(|_| !around.balanced);
+        if let Some(line) = dispatch.or(around.transparent.as_ref()).filter(|_| !is_passed_on) {
+            proxy.servers.push(self.without_server(line)?);
+        }
         self.proxies.push(proxy);
         Ok(())
+    }
+
+    /// What is connected to without a server: one address (`dispatch`), or where the client meant to go.
+    fn without_server(&self, line: &Line) -> Result<Written, ConfigError> {
+        let mut settings = Settings::default();
+        settings.apply(line, &[], &self.bases)?;
+        let address = match line.keyword() {
+            "dispatch" => self.address(line, line.argument("an address with a port")?)?,
+            _ => None,
+        };
+        Ok(Written { line: line.clone(), settings, address })
     }
 
     /// A section whose servers haproxy itself has something to tell: what its tables learn, and logs.

@@ -2,12 +2,16 @@
 //! does not name are examples, `NAME` stands for a name in the upstream's certificate, and `TRANSPORT` for
 //! one of Traefik's.
 
+mod nginx;
+mod traefik;
+
 use std::net::IpAddr;
 
+use self::nginx::quoted;
 use super::judge::{Answer, Judge, RULES};
 use crate::policy::{
     drift::Rule,
-    intent::{Route, Scheme, Setting, Target, Text, TlsIntent, UpstreamIntent},
+    intent::{Route, Scheme, Setting, Text, UpstreamIntent},
     kind::ProxyKind,
     rules::{Policy, parse_version},
 };
@@ -22,12 +26,12 @@ pub(super) fn snippet(
     policy: &Policy,
 ) -> Option<String> {
     let pieces = |rule| match kind {
-        ProxyKind::Nginx => nginx(rule, upstream, route, policy),
+        ProxyKind::Nginx => nginx::pieces(rule, upstream, route, policy),
         ProxyKind::Haproxy => haproxy(rule, route, policy),
         ProxyKind::Envoy => envoy(rule, policy),
         ProxyKind::Caddy => caddy(rule, route),
         ProxyKind::Apache => apache(rule, route, policy),
-        ProxyKind::Traefik => traefik(rule, route, policy),
+        ProxyKind::Traefik => traefik::pieces(rule, route, policy),
     };
     let mut all = pieces(rule)?;
     for next in following(kind, rule, upstream, route, policy) {
@@ -121,10 +125,18 @@ fn allows_only_below(route: &Route, minimum: TlsVersion) -> bool {
 /// What is written, as it stands in the configuration.
 fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
     match kind {
-        ProxyKind::Nginx | ProxyKind::Apache => pieces,
+        ProxyKind::Apache => pieces,
+        ProxyKind::Nginx => nginx::frame(pieces, route),
         ProxyKind::Haproxy => {
             let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
-            let at = format!("# at the end of the line of server {}:", address.join(" "));
+            let address = address.join(" ");
+            let at = match route.directive.as_str() {
+                "dispatch" | "option transparent" => format!(
+                    "# a line \"server NAME {address}\" in place of {}, and at its end:",
+                    route.directive
+                ),
+                _ => format!("# at the end of the line of server {address}:"),
+            };
             vec![at, pieces.join(" ")]
         }
         ProxyKind::Envoy => {
@@ -146,84 +158,8 @@ fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
             let tls = pieces.join(", ");
             vec![format!("\"transport\": {{ \"protocol\": \"http\", \"tls\": {{ {tls} }} }}")]
         }
-        ProxyKind::Traefik => {
-            let head = ["http:", "  serversTransports:", "    TRANSPORT:"].map(str::to_owned);
-            let settings = pieces.into_iter().map(|line| format!("      {line}"));
-            head.into_iter().chain(settings).collect()
-        }
+        ProxyKind::Traefik => traefik::frame(&pieces, route),
     }
-}
-
-fn nginx(
-    rule: Rule,
-    upstream: &UpstreamIntent,
-    route: &Route,
-    policy: &Policy,
-) -> Option<Vec<String>> {
-    // The module's directives begin as its pass directive does.
-    let (module, scheme) = match route.directive.as_str() {
-        "proxy_pass" => ("proxy", "https"),
-        "grpc_pass" => ("grpc", "grpcs"),
-        "uwsgi_pass" => ("uwsgi", "suwsgi"),
-        _ => {
-            let what = route.directive.trim_end_matches("_pass");
-            return Some(vec![format!(
-                "# {what} knows no TLS: let a proxy at the upstream end it, and use proxy_pass https://"
-            )]);
-        }
-    };
-    Some(match rule {
-        Rule::Plaintext if route.scheme == Scheme::Passthrough => vec!["proxy_ssl on;".to_owned()],
-        Rule::Plaintext => {
-            let target = match &upstream.target {
-                Target::Variable(expression) => match expression.split_once("://") {
-                    Some((_, after)) => after.to_owned(),
-                    None => expression.clone(),
-                },
-                target => target.to_string(),
-            };
-            vec![format!("{module}_pass {scheme}://{target};")]
-        }
-        Rule::ClientCertificateMissing => vec![
-            format!("{module}_ssl_certificate /etc/nginx/client.pem;"),
-            format!("{module}_ssl_certificate_key /etc/nginx/client.key;"),
-        ],
-        Rule::UpstreamNotVerified => {
-            let ca = authorities(route, "/etc/nginx/upstream-ca.pem");
-            let mut lines = vec![
-                format!("{module}_ssl_verify on;"),
-                format!("{module}_ssl_trusted_certificate {};", quoted(ca)),
-            ];
-            if lacks_name(route) {
-                lines.push(format!("{module}_ssl_name NAME;"));
-            }
-            lines
-        }
-        Rule::VersionBelowMinimum => {
-            vec![format!("{module}_ssl_protocols {};", versions(policy.min_version?).join(" "))]
-        }
-        Rule::ThirdPartyCertificate => {
-            let TlsIntent { certificate, certificate_key, .. } = &route.tls;
-            let without = |what: &str, setting: &Option<Setting<Text>>| {
-                let value = &setting.as_ref()?.value;
-                Some(format!("# without: {module}_ssl_{what} {};", quoted(&value.to_string())))
-            };
-            let both =
-                [without("certificate", certificate), without("certificate_key", certificate_key)];
-            // 1.22 takes the empty name for a file.
-            let inherited = format!(
-                "# where others need what is inherited: {module}_ssl_certificate \"\"; (nginx 1.22 refuses it)"
-            );
-            both.into_iter().flatten().chain([inherited]).collect()
-        }
-        _ => return None,
-    })
-}
-
-/// A word of nginx's, in quotes where it needs them.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+".contains(c);
-    if word.chars().all(is_plain) { word.to_owned() } else { format!("{word:?}") }
 }
 
 /// Words of the line of a server.
@@ -329,10 +265,20 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
         let depth = route.tls.verify_depth.is_none().then(|| "SSLProxyVerifyDepth 3".to_owned());
         ["SSLProxyVerify require".to_owned(), file].into_iter().chain(depth)
     };
+    let (scheme, directive) = route.directive.split_once(' ').unwrap_or(("", &route.directive));
+    let by_tls = match scheme {
+        "" => "https",
+        "ws" => "wss",
+        "h2c" => "h2",
+        scheme => {
+            let instead = "let a proxy at the upstream end it, and use https://";
+            return Some(vec![format!("# {scheme} knows no TLS: {instead}")]);
+        }
+    };
     Some(match rule {
         Rule::Plaintext => {
             let on = "SSLProxyEngine On".to_owned();
-            let scheme = format!("# and in the line of {}: https://", route.directive);
+            let scheme = format!("# and in the line of {directive}: {by_tls}://");
             [on].into_iter().chain(verify()).chain([scheme]).collect()
         }
         // The upstream asks for certificates of certain issuers: those in between have to be known.
@@ -350,35 +296,6 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
             let certificate = route.tls.certificate.as_ref()?;
             vec![format!("# without: SSLProxyMachineCertificateFile {}", certificate.value)]
         }
-        _ => return None,
-    })
-}
-
-/// Settings of a transport, in YAML; services name it as `serversTransport: TRANSPORT`.
-fn traefik(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
-    let authorities = || {
-        let is_named = route.tls.trusted_certificate.is_some();
-        let ca = (!is_named).then(|| "rootCAs: [/etc/traefik/upstream-ca.pem]".to_owned());
-        let name = lacks_name(route).then(|| "serverName: NAME".to_owned());
-        ca.into_iter().chain(name)
-    };
-    Some(match rule {
-        // Which it checks unless told otherwise.
-        Rule::Plaintext => authorities().chain(["# and in the url: https://".to_owned()]).collect(),
-        Rule::ClientCertificateMissing => vec![
-            "certificates:".to_owned(),
-            "  - { certFile: /etc/traefik/client.pem, keyFile: /etc/traefik/client.key }"
-                .to_owned(),
-        ],
-        Rule::UpstreamNotVerified => {
-            ["insecureSkipVerify: false".to_owned()].into_iter().chain(authorities()).collect()
-        }
-        // The lowest alone it does not take.
-        Rule::VersionBelowMinimum => {
-            let lowest = if policy.min_version?.0 > 0x0303 { "13" } else { "12" };
-            vec![format!("minVersion: VersionTLS{lowest}"), "maxVersion: VersionTLS13".to_owned()]
-        }
-        Rule::ThirdPartyCertificate => vec!["certificates: []".to_owned()],
         _ => return None,
     })
 }

@@ -63,6 +63,10 @@ fn mended(kind: ProxyKind, text: &str, mend: &str) -> String {
         return text.replace(rule.trim_end_matches(" ssl"), rule);
     }
     match kind {
+        ProxyKind::Haproxy if mend.contains("in place of dispatch") => {
+            let words = mend.lines().last().unwrap();
+            text.replace("dispatch 10.0.0.1:443", &format!("server NAME 10.0.0.1:443 {words}"))
+        }
         ProxyKind::Haproxy => {
             let words = mend.lines().last().unwrap();
             let first = words.split(' ').next().unwrap();
@@ -79,9 +83,12 @@ fn mended(kind: ProxyKind, text: &str, mend: &str) -> String {
         }
         ProxyKind::Apache => {
             let lines: Vec<&str> = mend.lines().filter(|line| !line.starts_with('#')).collect();
-            let scheme = if mend.contains("# and in the line of") { "https://" } else { "" };
-            let text =
-                if scheme.is_empty() { text.to_owned() } else { text.replace("http://", scheme) };
+            let scheme =
+                mend.lines().find_map(|line| line.strip_prefix("# and in the line of ProxyPass: "));
+            let text = match scheme {
+                Some(scheme) => text.replace("http://", scheme).replace("ws://", scheme),
+                None => text.to_owned(),
+            };
             let is_set = |line: &&str| {
                 let name = line.split(' ').next();
                 !lines.iter().any(|new| new.split(' ').next() == name)
@@ -90,9 +97,16 @@ fn mended(kind: ProxyKind, text: &str, mend: &str) -> String {
             [lines.join("\n"), kept.join("\n")].join("\n")
         }
         ProxyKind::Traefik => {
-            let settings: Vec<&str> = mend.lines().skip(3).collect();
+            let head = match mend {
+                _ if mend.starts_with("tcp:") => 4,
+                _ if mend.contains("forwardAuth:") => 5,
+                _ => 3,
+            };
+            let settings: Vec<&str> = mend.lines().skip(head).collect();
             let scheme = if mend.contains("https://") { "https://" } else { "http://" };
             let kept = text.replace("http://", scheme);
+            let by_tls = mend.contains("# and in the line of its server: tls: true");
+            let kept = if by_tls { kept.replace("tls: false", "tls: true") } else { kept };
             let is_set = |line: &&str| {
                 let name = line.split(':').next();
                 !settings.iter().any(|new| new.split(':').next() == name)
@@ -119,6 +133,20 @@ fn traefik_with(scheme: &str, settings: &str) -> String {
     )
 }
 
+fn traefik_tcp_with(server: &str, settings: &str) -> String {
+    format!(
+        "tcp:\n  routers:\n    app: {{ service: app, tls: {{}} }}\n  services:\n    app:\n      loadBalancer:\n        \
+         serversTransport: NAME\n        servers: [{{ address: '10.0.0.1:443', {server} }}]\n  \
+         serversTransports:\n    NAME:\n      tls:\n        serverName: app.internal\n{settings}"
+    )
+}
+
+fn traefik_asks_with(address: &str, settings: &str) -> String {
+    format!(
+        "http:\n  middlewares:\n    asked:\n      forwardAuth:\n        address: {address}\n        tls:\n{settings}"
+    )
+}
+
 fn caddy_with(transport: &str) -> String {
     format!(
         "{{\"apps\":{{\"http\":{{\"servers\":{{\"s\":{{\"routes\":[{{\"handle\":[{{{transport}\
@@ -132,6 +160,43 @@ fn envoy_with(socket: &str) -> String {
          endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 10.0.0.1, \
          port_value: 443 }} }} }} }}] }}]\n{socket}"
     )
+}
+
+/// What Traefik speaks to beside HTTP services: each with what is required of it.
+fn beside_services_of_http() -> [(&'static str, ProxyKind, String, String); 5] {
+    let (one_way, mutual) = ("require = \"tls\"".to_owned(), "require = \"mtls\"".to_owned());
+    [
+        (
+            "traefik in the clear by TCP",
+            ProxyKind::Traefik,
+            traefik_tcp_with("tls: false", ""),
+            mutual.clone(),
+        ),
+        (
+            "traefik verification by TCP",
+            ProxyKind::Traefik,
+            traefik_tcp_with("tls: true", "        insecureSkipVerify: true\n"),
+            one_way.clone(),
+        ),
+        (
+            "traefik asks in the clear",
+            ProxyKind::Traefik,
+            traefik_asks_with("http://a.internal/", ""),
+            mutual.clone(),
+        ),
+        (
+            "traefik asks without a certificate",
+            ProxyKind::Traefik,
+            traefik_asks_with("https://a.internal/", "          ca: ca.pem\n"),
+            mutual.clone(),
+        ),
+        (
+            "traefik asks without verification",
+            ProxyKind::Traefik,
+            traefik_asks_with("https://a.internal/", "          insecureSkipVerify: true\n"),
+            one_way.clone(),
+        ),
+    ]
 }
 
 #[test]
@@ -201,9 +266,19 @@ fn snippets_mend_what_they_were_given_for() {
             traefik_with("https", "      certificates: [{ certFile: a, keyFile: b }]\n"),
             never(forbidden),
         ),
+        (
+            "haproxy without a server",
+            Haproxy,
+            "backend app\n mode http\n dispatch 10.0.0.1:443\n".to_owned(),
+            never(one_way),
+        ),
+        ("apache by a WebSocket", Apache, pass("ws", ""), one_way.to_owned()),
         ("caddy in the clear", Caddy, caddy_with(""), one_way.to_owned()),
         ("envoy in the clear", Envoy, envoy_with(""), never(one_way)),
-    ] {
+    ]
+    .into_iter()
+    .chain(beside_services_of_http())
+    {
         let before = findings(kind, &text, &policy);
         assert_eq!(before.len(), 1, "{name}: {before:?}");
         assert_eq!(before[0].state, State::Violation, "{name}");

@@ -149,6 +149,42 @@ fn a_snippet_mends_what_it_was_given_for() {
 }
 
 #[test]
+fn a_snippet_says_where_it_stands() {
+    let inside = "require = \"tls\"";
+    for (name, configuration, expected) in [
+        (
+            "a stream that ends TLS",
+            "stream { server { listen 1 ssl; proxy_pass 10.0.0.1:1; } }",
+            &["proxy_ssl on;", "proxy_ssl_verify on;"][..],
+        ),
+        (
+            "in an if",
+            "http { server { location / { if ($arg_a) { proxy_pass http://a.internal; } } } }",
+            &[
+                "proxy_pass https://a.internal:80;",
+                "# in the location around it (\"if\" and \"limit_except\" take none of these):",
+                "proxy_ssl_verify on;",
+            ],
+        ),
+        (
+            "by a variable",
+            "http { map $host $b { default http://a.internal; } server { location / { proxy_pass $b; } } }",
+            &[
+                "proxy_ssl_verify on;",
+                "proxy_ssl_trusted_certificate /etc/nginx/upstream-ca.pem;",
+                "# in proxy_pass, or in the value of its variable that leads to a.internal:80: https://",
+            ],
+        ),
+    ] {
+        let policy = document(&format!("[[policies]]\nname = \"all\"\n{inside}"));
+        let lint = lint(&read_one(configuration).unwrap(), &policy, NGINX, now());
+        let mend = lint.findings[0].mend.clone().unwrap();
+        let lines: Vec<_> = mend.lines().take(expected.len()).collect();
+        assert_eq!(lines, expected, "{name}");
+    }
+}
+
+#[test]
 fn which_policy_applies_may_depend_on_an_address() {
     let policy = "[[policies]]\nname = \"inside\"\nmatch.cidr = \"10.0.0.0/8\"\nrequire = \"mtls\"\n\
                   verify_upstream = \"never\"\n[[policies]]\nname = \"rest\"\nrequire = \"tls\"\nverify_upstream = \"never\"\n";

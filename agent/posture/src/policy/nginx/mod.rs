@@ -10,6 +10,7 @@
 //! What is on disk need not be what the running nginx has loaded.
 
 mod error;
+mod lua;
 mod settings;
 mod target;
 mod token;

@@ -119,7 +119,7 @@ fn our_words(content: &[u8]) -> Vec<String> {
             End::File => return out,
             End::CloseBrace => continue,
             End::OpenBrace if statement.words[0].ends_with("_by_lua_block") => {
-                tokenizer.skip_lua().unwrap();
+                tokenizer.lua().unwrap();
             }
             End::OpenBrace | End::Semicolon => {}
         }

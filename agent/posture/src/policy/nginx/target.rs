@@ -90,7 +90,7 @@ fn path_variable(text: &str) -> Option<usize> {
             Some(braced) => braced.split('}').next(),
             None => after.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next(),
         };
-        name.is_some_and(|name| PATH_VARIABLES.contains(&name))
+        name.is_some_and(|name| PATH_VARIABLES.iter().any(|path| path.eq_ignore_ascii_case(name)))
     };
     text.match_indices('$').find(is_path).map(|(at, _)| at)
 }
@@ -134,7 +134,8 @@ pub(super) fn parse(pass: Pass, argument: &str) -> Result<Url, BadUrl> {
 /// What an expression with variables says between its scheme and its path.
 pub(super) fn authority(expression: &str) -> &str {
     let rest = expression.split_once("://").map_or(expression, |(_, rest)| rest);
-    let paths = PATH_VARIABLES.iter().filter_map(|name| rest.find(name));
+    let lower = rest.to_ascii_lowercase();
+    let paths = PATH_VARIABLES.iter().filter_map(|name| lower.find(name));
     let end = paths.chain(rest.find(['/', '?'])).min().unwrap_or(rest.len());
     &rest[..end]
 }

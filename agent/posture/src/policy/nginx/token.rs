@@ -89,11 +89,12 @@ impl<'a> Tokenizer<'a> {
         }
     }
 
-    /// Skips the body of a block of Lua code, whose `{` was just read, up to and including its `}`.
+    /// The body of a block of Lua code, whose `{` was just read; its `}` is read along.
     ///
     /// The module that brings `*_by_lua_block` reads the body with a lexer of its own: braces
     /// count, except inside Lua strings and comments.
-    pub(super) fn skip_lua(&mut self) -> Result<(), Problem> {
+    pub(super) fn lua(&mut self) -> Result<&[u8], Problem> {
+        let begin = self.at;
         let mut depth = 1_u32;
         while let Some(byte) = self.next() {
             match byte {
@@ -101,7 +102,7 @@ impl<'a> Tokenizer<'a> {
                 b'}' => {
                     depth -= 1;
                     if depth == 0 {
-                        return Ok(());
+                        return Ok(&self.bytes[begin..self.at - 1]);
                     }
                 }
                 b'"' | b'\'' => self.skip_lua_string(byte),
@@ -323,7 +324,7 @@ mod tests {
         ] {
             let source = format!("{body}}} after;");
             let mut tokenizer = Tokenizer::new(source.as_bytes());
-            tokenizer.skip_lua().unwrap();
+            tokenizer.lua().unwrap();
             assert_eq!(tokenizer.statement().unwrap().words, ["after"], "{body}");
         }
     }

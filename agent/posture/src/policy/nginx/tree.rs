@@ -1,6 +1,7 @@
 //! The directive tree of a configuration, includes expanded in place.
 
 use std::{
+    borrow::Cow,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -29,6 +30,7 @@ const MAX_DEPTH: usize = 48;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Directive {
     pub(super) name: String,
+    /// The last one of a block of Lua is its code.
     pub(super) args: Vec<String>,
     pub(super) at: Place,
     pub(super) block: Option<Vec<Directive>>,
@@ -153,19 +155,24 @@ impl<'a> TreeReader<'a> {
                     return Err(ConfigError { place: at, problem });
                 }
             }
+            let mut words = statement.words;
             let block = match statement.end {
                 End::File if nesting == 0 => return Ok(out),
                 End::File => return Err(file.error(Problem::EndOfFile { open_quote: None })),
                 End::CloseBrace if nesting > 0 => return Ok(out),
                 End::CloseBrace => return Err(file.error(Problem::Unexpected { found: '}' })),
                 End::Semicolon => None,
-                End::OpenBrace if is_lua(&statement.words) => {
-                    file.tokenizer.skip_lua().map_err(|problem| file.error(problem))?;
+                End::OpenBrace if is_lua(&words) => {
+                    let code = file.tokenizer.lua().map(String::from_utf8_lossy);
+                    match code.map(Cow::into_owned) {
+                        Ok(code) => words.push(code),
+                        Err(problem) => return Err(file.error(problem)),
+                    }
                     Some(Vec::new())
                 }
                 End::OpenBrace => Some(self.block(file, nesting + 1)?),
             };
-            let mut words = statement.words.into_iter();
+            let mut words = words.into_iter();
             let name = words.next().unwrap_or_default();
             let mut directive = Directive { name, args: words.collect(), at, block };
             match directive.name.as_str() {

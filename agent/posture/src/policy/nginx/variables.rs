@@ -1,9 +1,10 @@
 //! Variables of which the configuration itself says every value: those of `map` and `set`, where no
-//! value is made of other variables. What is set in any other way may be anything.
+//! value is made of other variables. What is set in any other way may be anything. Names count in any
+//! case, as they do for nginx.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::tree::Directive;
+use super::{lua, tree::Directive};
 
 /// Values of one variable that are followed; with more it may be anything.
 const MAX_VALUES: usize = 64;
@@ -13,7 +14,12 @@ const MAX_DEPTH: usize = 64;
 
 /// What each variable may be; `None` is anything.
 #[derive(Debug, Default)]
-pub(super) struct Variables(HashMap<String, Option<BTreeSet<String>>>);
+pub(super) struct Variables {
+    /// By their names in lower case.
+    values: HashMap<String, Option<BTreeSet<String>>>,
+    /// Some program may set any of them.
+    all_are_open: bool,
+}
 
 impl Variables {
     /// Those that are set in `http` or `stream`.
@@ -28,6 +34,14 @@ impl Variables {
             // Of `location`, `if`, `server_name` and `rewrite`.
             for variable in std::iter::once(name).chain(args).flat_map(|text| captures(text)) {
                 self.may_be(&format!("${variable}"), "$");
+            }
+            match lua::set_by(name, args) {
+                lua::Sets::Any => self.all_are_open = true,
+                lua::Sets::These(names) => {
+                    for name in names {
+                        self.may_be(&format!("${name}"), "$");
+                    }
+                }
             }
             match (name.as_str(), args.as_slice(), block) {
                 ("set", [variable, value], _) => self.may_be(variable, value),
@@ -63,7 +77,8 @@ impl Variables {
 
     fn may_be(&mut self, variable: &str, value: &str) {
         let Some(name) = variable.strip_prefix('$') else { return };
-        let values = self.0.entry(name.to_owned()).or_insert_with(|| Some(BTreeSet::new()));
+        let values =
+            self.values.entry(name.to_ascii_lowercase()).or_insert_with(|| Some(BTreeSet::new()));
         if let Some(known) = values {
             known.insert(value.to_owned());
             if value.contains('$') || known.len() > MAX_VALUES {
@@ -77,7 +92,8 @@ impl Variables {
     pub(super) fn expand(&self, argument: &str) -> Option<Vec<String>> {
         let begin = argument.find('$')?;
         let (name, rest) = split_name(&argument[begin + 1..])?;
-        let values = self.0.get(name)?.as_ref()?;
+        let known = self.values.get(&name.to_ascii_lowercase()).filter(|_| !self.all_are_open);
+        let values = known?.as_ref()?;
         let before = &argument[..begin];
         Some(values.iter().map(|value| format!("{before}{value}{rest}")).collect())
     }

@@ -133,7 +133,7 @@ impl<'a> Walk<'a> {
                         );
                     }
                     passes.push(name);
-                    self.http_pass(pass, directive, &level)?;
+                    self.http_pass(pass, directive, context, &level)?;
                     continue;
                 }
             };
@@ -146,6 +146,7 @@ impl<'a> Walk<'a> {
         &mut self,
         pass: Pass,
         directive: &Directive,
+        context: Context,
         level: &Level,
     ) -> Result<(), ConfigError> {
         let argument = directive.argument()?;
@@ -166,8 +167,12 @@ impl<'a> Walk<'a> {
         if let Some(family) = family {
             heed_commands(&mut tls, family);
         }
+        let is_open = matches!(url.host, target::Host::Variable(_));
+        let within = if context == Context::Conditional { "if " } else { "" };
         for (target, scheme) in self.targets(pass, argument, url, directive)? {
-            self.add(target, directive, scheme, tls.clone())?;
+            let is_value = is_open && !matches!(target, Target::Variable(_));
+            let within = if is_value { "variable " } else { within };
+            self.add(target, (within, directive), scheme, tls.clone())?;
         }
         Ok(())
     }
@@ -250,7 +255,7 @@ impl<'a> Walk<'a> {
             heed_commands(&mut tls, Family::Proxy);
             for (target, _) in self.targets(Pass::Stream, argument, url, pass)? {
                 for scheme in stream_schemes(inside, proxy_ssl) {
-                    self.add(target.clone(), pass, scheme, tls.clone())?;
+                    self.add(target.clone(), ("stream ", pass), scheme, tls.clone())?;
                 }
             }
         }
@@ -260,19 +265,20 @@ impl<'a> Walk<'a> {
     fn add(
         &mut self,
         target: Target,
-        pass: &Directive,
+        (within, pass): (&str, &Directive),
         scheme: Scheme,
         mut tls: TlsIntent,
     ) -> Result<(), ConfigError> {
         let default_name = target::default_name(&target);
         // Spelled out, nginx's default for `proxy_ssl_name` is this variable.
         if let Some(Setting { value, .. }) = &mut tls.name
-            && *value == Text::Variable("$proxy_host".to_owned())
+            && let Text::Variable(expression) = value
+            && expression.eq_ignore_ascii_case("$proxy_host")
         {
             *value = default_name.clone();
         }
         let route = Route {
-            directive: pass.name.clone(),
+            directive: format!("{within}{}", pass.name),
             at: pass.at.clone(),
             only: Vec::new(),
             scheme,

@@ -3,13 +3,48 @@
 
 #![expect(clippy::zero_sized_map_values, reason = "serde gathers what is left in maps")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use super::written::{flag, words};
+use crate::policy::lenient::Lenient;
+
+/// Structures whose fields are found in any case, as Traefik finds them: what is derived is no method of
+/// the trait.
+macro_rules! in_any_case {
+    ($($structure:ident: $fields:expr,)*) => {$(
+        impl<'de> Deserialize<'de> for $structure {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::deserialize(Lenient::with_fields(deserializer, $fields))
+            }
+        }
+    )*};
+}
+
+in_any_case! {
+    Static: &[],
+    Dynamic: &[],
+    Providers: &["file"],
+    Transport: &[
+        "serverName",
+        "insecureSkipVerify",
+        "rootCAs",
+        "certificates",
+        "peerCertURI",
+        "minVersion",
+        "maxVersion",
+        "cipherSuites",
+        "spiffe",
+    ],
+}
 
 /// The configuration that Traefik is started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct Static {
     /// Where the dynamic configuration comes from.
     pub providers: Providers,
@@ -25,7 +60,7 @@ pub struct Static {
 
 /// Providers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Providers {
     /// Files.
     pub file: Option<FileProvider>,
@@ -64,7 +99,7 @@ pub struct EntryPoint {
 
 /// A dynamic configuration, or a part of it in a file of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Dynamic {
     pub(super) http: Http,
     pub(super) tcp: Tcp,
@@ -114,6 +149,7 @@ pub(super) struct HttpServer {
 #[serde(default)]
 pub(super) struct TcpServer {
     pub(super) address: String,
+    #[serde(deserialize_with = "flag")]
     pub(super) tls: bool,
 }
 
@@ -122,6 +158,9 @@ pub(super) struct TcpServer {
 #[serde(default)]
 pub(super) struct HealthCheck {
     pub(super) scheme: String,
+    pub(super) mode: String,
+    /// What TCP servers are sent.
+    pub(super) send: String,
     pub(super) port: u16,
 }
 
@@ -132,30 +171,57 @@ pub(super) struct TcpRouter {
     pub(super) tls: Option<RouterTls>,
 }
 
-/// `true`, or what it consists of.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum RouterTls {
-    Is(bool),
-    Of {
-        #[serde(default)]
-        passthrough: bool,
-    },
+/// Whether a router ends the TLS that comes in: `true`, or what it consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RouterTls {
+    pub(super) is_ended: bool,
+}
+
+impl<'de> Deserialize<'de> for RouterTls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl<'de> Visitor<'de> for Written {
+            type Value = RouterTls;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or what TLS consists of")
+            }
+
+            fn visit_bool<E>(self, is_ended: bool) -> Result<RouterTls, E> {
+                Ok(RouterTls { is_ended })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RouterTls, A::Error> {
+                let mut is_ended = true;
+                while let Some(key) = map.next_key::<String>()? {
+                    if key.eq_ignore_ascii_case("passthrough") {
+                        is_ended = !map.next_value::<bool>()?;
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(RouterTls { is_ended })
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
 }
 
 /// `serversTransport`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub(super) struct Transport {
     pub(super) server_name: String,
+    #[serde(deserialize_with = "flag")]
     pub(super) insecure_skip_verify: bool,
-    #[serde(rename = "rootCAs")]
+    #[serde(rename = "rootCAs", deserialize_with = "words")]
     pub(super) root_cas: Vec<String>,
     pub(super) certificates: Vec<Certificate>,
     #[serde(rename = "peerCertURI")]
     pub(super) peer_cert_uri: String,
     pub(super) min_version: String,
     pub(super) max_version: String,
+    #[serde(deserialize_with = "words")]
     pub(super) cipher_suites: Vec<String>,
     pub(super) spiffe: Option<Passed>,
     /// Whatever else is said: what is not known may change everything.
@@ -199,6 +265,7 @@ pub(super) struct ClientTls {
     pub(super) ca: String,
     pub(super) cert: String,
     pub(super) key: String,
+    #[serde(deserialize_with = "flag")]
     pub(super) insecure_skip_verify: bool,
 }
 
@@ -207,7 +274,7 @@ pub(super) struct ClientTls {
 pub(super) struct Passed;
 
 impl<'de> Deserialize<'de> for Passed {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
 }

@@ -9,12 +9,13 @@ mod api;
 mod start;
 mod tls;
 mod url;
+mod written;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -22,7 +23,7 @@ pub use api::{Dynamic, FileProvider, Static};
 
 use self::{
     api::{HttpServer, LoadBalancer, RouterTls, TcpRouter, TcpServer, TcpTransport, Transport},
-    url::{Url, address, checked, url},
+    url::{Url, address, checked, checked_by_tcp, url},
 };
 use super::intent::{
     Fault, Intent, Place, Route, Scheme, Server, ServerAddress, Servers, Setting, Target, Text,
@@ -32,31 +33,30 @@ use super::intent::{
 /// Bytes that the routes of a configuration may take in memory.
 const MAX_SIZE: usize = 24 << 20;
 
+/// What leads to servers.
+const HTTP: &str = "loadBalancer";
+const TCP: &str = "tcp loadBalancer";
+
 /// What the parts of a dynamic configuration say, each with the name of its file.
 ///
 /// # Errors
 /// More servers than are taken.
 pub fn read(started: &Static, parts: &[(Arc<str>, Dynamic)]) -> Result<Intent, Fault> {
     let mut out = Reader::new(started, parts);
-    for (file, part) in parts {
-        for (name, service) in &part.http.services {
-            if let Some(balancer) = &service.load_balancer {
-                let at = place(file, &format!("http.services.{name}"));
-                out.http(name, balancer, &at)?;
-            }
+    for (at, name, service) in counted(parts, "http.services", |part| &part.http.services) {
+        if let Some(balancer) = &service.load_balancer {
+            out.http(name, balancer, &at)?;
         }
-        for (name, service) in &part.tcp.services {
-            if let Some(balancer) = &service.load_balancer {
-                let at = place(file, &format!("tcp.services.{name}"));
-                out.tcp(name, balancer, &at)?;
-            }
+    }
+    for (at, name, service) in counted(parts, "tcp.services", |part| &part.tcp.services) {
+        if let Some(balancer) = &service.load_balancer {
+            out.tcp(name, balancer, &at)?;
         }
-        for (name, middleware) in &part.http.middlewares {
-            if let Some(asked) = &middleware.forward_auth {
-                let at = place(file, &format!("http.middlewares.{name}"));
-                let tls = |_: &Reader<'_>| tls::of_client(asked.tls.as_ref(), &at);
-                out.alone("forwardAuth", &asked.address, &at, tls)?;
-            }
+    }
+    for (at, _, one) in counted(parts, "http.middlewares", |part| &part.http.middlewares) {
+        if let Some(asked) = &one.forward_auth {
+            let tls = |_: &Reader<'_>| tls::of_client(asked.tls.as_ref(), &at);
+            out.alone("forwardAuth", &asked.address, &at, tls)?;
         }
     }
     for other in started.providers.others.keys() {
@@ -70,11 +70,25 @@ pub fn read(started: &Static, parts: &[(Arc<str>, Dynamic)]) -> Result<Intent, F
 /// with its provider.
 #[must_use]
 pub fn server_urls(parts: &[(Arc<str>, Dynamic)]) -> BTreeMap<String, Vec<String>> {
-    let services = parts.iter().flat_map(|(_, part)| &part.http.services);
-    let balanced = services.filter_map(|(name, one)| Some((name, one.load_balancer.as_ref()?)));
+    let services = counted(parts, "http.services", |part| &part.http.services).into_iter();
+    let balanced = services.filter_map(|(_, name, one)| Some((name, one.load_balancer.as_ref()?)));
     let urls =
         |one: &LoadBalancer<HttpServer>| one.servers.iter().map(|it| it.url.clone()).collect();
     balanced.map(|(name, balancer)| (format!("{name}@file"), urls(balancer))).collect()
+}
+
+/// Everything of one kind, each with its place and name: of those that several files name alike Traefik
+/// takes the first.
+fn counted<'a, T>(
+    parts: &'a [(Arc<str>, Dynamic)],
+    kind: &str,
+    of: impl Fn(&'a Dynamic) -> &'a BTreeMap<String, T>,
+) -> Vec<(Place, &'a str, &'a T)> {
+    let mut seen = HashSet::new();
+    let all = parts.iter().flat_map(|(file, part)| of(part).iter().map(move |one| (file, one)));
+    all.filter(|(_, (name, _))| seen.insert(name.as_str()))
+        .map(|(file, (name, one))| (place(file, &format!("{kind}.{name}")), name.as_str(), one))
+        .collect()
 }
 
 fn place(file: &str, path: &str) -> Place {
@@ -102,17 +116,12 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(started: &'a Static, parts: &'a [(Arc<str>, Dynamic)]) -> Self {
-        let (mut transports, mut tcp_transports) = (HashMap::new(), HashMap::new());
-        for (file, part) in parts {
-            for (name, transport) in &part.http.servers_transports {
-                let at = place(file, &format!("http.serversTransports.{name}"));
-                transports.insert(name.as_str(), (transport, at));
-            }
-            for (name, transport) in &part.tcp.servers_transports {
-                let at = place(file, &format!("tcp.serversTransports.{name}"));
-                tcp_transports.insert(name.as_str(), (transport, at));
-            }
-        }
+        let of_http = |part: &'a Dynamic| &part.http.servers_transports;
+        let transports = counted(parts, "http.serversTransports", of_http).into_iter();
+        let transports = transports.map(|(at, name, one)| (name, (one, at))).collect();
+        let of_tcp = |part: &'a Dynamic| &part.tcp.servers_transports;
+        let tcp_transports = counted(parts, "tcp.serversTransports", of_tcp).into_iter();
+        let tcp_transports = tcp_transports.map(|(at, name, one)| (name, (one, at))).collect();
         let (intent, known) = (Intent::default(), HashMap::new());
         Self { started, parts, transports, tcp_transports, intent, known, size: 0 }
     }
@@ -127,18 +136,18 @@ impl<'a> Reader<'a> {
         self.declare(name);
         for server in &balancer.servers {
             let Some(url) = url(&server.url) else {
-                self.unknown_server(name, &server.url, at)?;
+                self.unknown_server(HTTP, name, &server.url, at)?;
                 continue;
             };
             let weight = server.weight.unwrap_or(1);
-            self.server(name, "loadBalancer", &url, weight, &tls, at)?;
+            self.server(name, HTTP, &url, weight, &tls, at)?;
             if let Some(check) = &balancer.health_check
                 && let Some(checked) = checked(check, &url)
             {
                 self.alone_at("healthCheck", &checked, tls.clone(), at)?;
             }
         }
-        self.end(name, at)
+        self.end(HTTP, name, at)
     }
 
     fn tcp(
@@ -155,56 +164,44 @@ impl<'a> Reader<'a> {
             match address(&server.address, None) {
                 Some((host, address)) => {
                     let url = Url { scheme, host, address };
-                    self.server(name, "loadBalancer", &url, 1, &tls, at)?;
+                    self.server(name, TCP, &url, 1, &tls, at)?;
+                    if let Some(check) = &balancer.health_check
+                        && let Some(checked) = checked_by_tcp(check, server.tls, &url)
+                    {
+                        self.alone_at("tcp healthCheck", &checked, tls.clone(), at)?;
+                    }
                 }
-                None => self.unknown_server(name, &server.address, at)?,
+                None => self.unknown_server(TCP, name, &server.address, at)?,
             }
         }
-        self.end(name, at)
+        self.end(TCP, name, at)
     }
 
     /// TLS by the transport of this name.
     fn http_tls(&self, name: &str, at: &Place) -> TlsIntent {
-        let name = name.strip_suffix("@file").unwrap_or(name);
-        if ["", "default", "default@internal"].contains(&name) {
-            // One that is called so takes the place of the one in the static configuration.
-            let own = self.transports.get("default").filter(|_| name == "default");
-            return match (own, &self.started.servers_transport) {
-                (Some((transport, at)), _) => tls::by(Some(transport), at),
-                (None, of_all) => tls::by(of_all.as_ref(), &of_start("serversTransport")),
-            };
-        }
-        match self.transports.get(name) {
-            Some((transport, at)) => tls::by(Some(transport), at),
-            None => unknown_transport(name, at),
-        }
+        let of_all = self.started.servers_transport.as_ref();
+        let of_all = || tls::by(of_all, &of_start("serversTransport"));
+        transport(&self.transports, name, at, of_all, |one, at| tls::by(Some(one), at))
     }
 
     fn tcp_tls(&self, name: &str, at: &Place) -> TlsIntent {
-        let name = name.strip_suffix("@file").unwrap_or(name);
-        if ["", "default", "default@internal"].contains(&name) {
-            let of_all = self.started.tcp_servers_transport.as_ref();
-            let of_all = of_all.and_then(|transport| transport.tls.as_ref());
-            return tls::by(of_all, &of_start("tcpServersTransport"));
-        }
-        match self.tcp_transports.get(name) {
-            Some((transport, at)) => tls::by(transport.tls.as_ref(), at),
-            None => unknown_transport(name, at),
-        }
+        let of_all = self.started.tcp_servers_transport.as_ref();
+        let of_all = of_all.and_then(|transport| transport.tls.as_ref());
+        let of_all = || tls::by(of_all, &of_start("tcpServersTransport"));
+        transport(&self.tcp_transports, name, at, of_all, |one, at| tls::by(one.tls.as_ref(), at))
     }
 
     /// How a TCP server without TLS of its own is spoken to: in the clear where Traefik ended the TLS
     /// that came in, else as it came.
     fn passed_on(&self, service: &str) -> Scheme {
-        let routers = self.parts.iter().flat_map(|(_, part)| part.tcp.routers.values());
+        let routers = counted(self.parts, "tcp.routers", |part| &part.tcp.routers);
+        let routers = routers.into_iter().map(|(.., router)| router);
         let name = |router: &&TcpRouter| {
             router.service.strip_suffix("@file").unwrap_or(&router.service) == service
         };
         let schemes = routers.filter(name).map(|router| match &router.tls {
-            Some(RouterTls::Is(true) | RouterTls::Of { passthrough: false }) => Scheme::Plaintext,
-            Some(RouterTls::Is(false) | RouterTls::Of { passthrough: true }) | None => {
-                Scheme::Passthrough
-            }
+            Some(RouterTls { is_ended: true }) => Scheme::Plaintext,
+            Some(RouterTls { is_ended: false }) | None => Scheme::Passthrough,
         });
         schemes
             .reduce(|one, other| if one == other { one } else { Scheme::Unknown })
@@ -246,23 +243,29 @@ impl<'a> Reader<'a> {
     }
 
     /// A server whose address cannot be read.
-    fn unknown_server(&mut self, name: &str, text: &str, at: &Place) -> Result<(), Fault> {
+    fn unknown_server(
+        &mut self,
+        directive: &str,
+        name: &str,
+        text: &str,
+        at: &Place,
+    ) -> Result<(), Fault> {
         let position = self.declare(name);
         self.intent.upstreams[position].listing = Servers::Dynamic;
         let mut tls = TlsIntent::default();
         tls.leave_open(&said(text.to_owned(), at));
-        let (scheme, directive) = (Scheme::Unknown, "loadBalancer".to_owned());
+        let (scheme, directive) = (Scheme::Unknown, directive.to_owned());
         let (at, only) = (at.clone(), Vec::new());
         self.add(position, Route { directive, at, only, scheme, tls, default_name: None })
     }
 
     /// A service without servers leads nowhere yet.
-    fn end(&mut self, name: &str, at: &Place) -> Result<(), Fault> {
+    fn end(&mut self, directive: &str, name: &str, at: &Place) -> Result<(), Fault> {
         let position = self.declare(name);
         if self.intent.upstreams[position].routes.is_empty() {
             let text = || format!("service \"{name}\" has no server");
             remark(&mut self.intent.remarks, at, text);
-            return self.unknown_server(name, "no server", at);
+            return self.unknown_server(directive, name, "no server", at);
         }
         Ok(())
     }
@@ -312,10 +315,25 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn unknown_transport(name: &str, at: &Place) -> TlsIntent {
-    let mut tls = TlsIntent::default();
-    tls.leave_open(&said(format!("serversTransport {name}"), at));
-    tls
+/// TLS by the transport of this name, or by the one of the static configuration.
+fn transport<T>(
+    known: &HashMap<&str, (&T, Place)>,
+    name: &str,
+    at: &Place,
+    of_all: impl Fn() -> TlsIntent,
+    by: impl Fn(&T, &Place) -> TlsIntent,
+) -> TlsIntent {
+    let name = name.strip_suffix("@file").unwrap_or(name);
+    match known.get(name).filter(|_| !name.is_empty()) {
+        // One that is called `default` takes the place of the one in the static configuration.
+        Some((transport, at)) => by(transport, at),
+        None if ["", "default", "default@internal"].contains(&name) => of_all(),
+        None => {
+            let mut tls = TlsIntent::default();
+            tls.leave_open(&said(format!("serversTransport {name}"), at));
+            tls
+        }
+    }
 }
 
 fn route(

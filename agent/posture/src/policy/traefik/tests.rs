@@ -80,6 +80,53 @@ fn servers_are_compared_with_those_that_the_api_shows() {
 }
 
 #[test]
+fn of_two_files_that_say_the_same_the_first_counts() {
+    let service = |scheme: &str| {
+        format!(
+            "http: {{services: {{app: {{loadBalancer: {{serversTransport: m, servers: [{{url: '{scheme}://10.0.0.1:1'}}]}}}}}}}}"
+        )
+    };
+    let transport = |said: &str| format!("http: {{serversTransports: {{m: {{{said}}}}}}}");
+    let asked = |scheme: &str| {
+        format!(
+            "http: {{middlewares: {{a: {{forwardAuth: {{address: '{scheme}://10.0.0.1:1'}}}}}}}}"
+        )
+    };
+    let router = |said: &str| {
+        format!(
+            "tcp: {{routers: {{r: {{service: db, tls: {{{said}}}}}}}, services: {{db: {{loadBalancer: {{servers: [{{address: '10.0.0.1:1'}}]}}}}}}}}"
+        )
+    };
+    for (name, parts, expected) in [
+        (
+            "a transport",
+            [service("https"), transport("insecureSkipVerify: true"), transport("serverName: a")],
+            "app loadBalancer tls name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:1",
+        ),
+        (
+            "a service",
+            [service("http"), service("https"), transport("serverName: a")],
+            "app loadBalancer plaintext -> 10.0.0.1:1",
+        ),
+        (
+            "a middleware",
+            [asked("http"), asked("https"), String::from("{}")],
+            "10.0.0.1:1 forwardAuth plaintext -> 10.0.0.1:1",
+        ),
+        (
+            "a router",
+            [router("passthrough: false"), router("passthrough: true"), String::from("{}")],
+            "db tcp loadBalancer plaintext -> 10.0.0.1:1",
+        ),
+    ] {
+        let parts = ["a", "b", "c"].into_iter().zip(&parts);
+        let parts: Vec<_> = parts.map(|(file, text)| (file.into(), parse(file, text))).collect();
+        let intent = read(&Static::default(), &parts).unwrap();
+        assert_eq!(routes(&intent), [expected.replace(" GO ", &format!(" {GO} "))], "{name}");
+    }
+}
+
+#[test]
 fn what_is_read_is_bounded() {
     let name = "a".repeat(4 << 20);
     let servers: Vec<_> =

@@ -55,7 +55,8 @@ pub(super) fn by(transport: Option<&Transport>, at: &Place) -> TlsIntent {
     tls.protocols = versions.map(|versions| said(versions, at));
     let suites = &transport.cipher_suites;
     tls.ciphers = (!suites.is_empty()).then(|| said(suites.join(":"), at));
-    let unknown = transport.more.keys().find(|key| !OTHERS.contains(&key.as_str()));
+    let is_other = |key: &str| OTHERS.iter().any(|other| other.eq_ignore_ascii_case(key));
+    let unknown = transport.more.keys().find(|key| !is_other(key));
     // A transport whose versions it does not like Traefik replaces by its default, and goes on.
     let is_replaced = tls.protocols.is_none().then_some("minVersion");
     let open = transport.spiffe.map(|_| "spiffe").or(is_replaced);

@@ -55,17 +55,32 @@ pub(super) fn address(text: &str, default_port: Option<u16>) -> Option<(String, 
 
 /// Where health checks go, if they speak otherwise than traffic.
 pub(super) fn checked(check: &HealthCheck, traffic: &Url) -> Option<Url> {
-    let scheme = match check.scheme.as_str() {
-        "http" => Scheme::Plaintext,
-        "https" => Scheme::Tls,
+    let scheme = match (check.mode.as_str(), check.scheme.as_str()) {
+        // Those of gRPC are in the clear, or fail before they connect.
+        ("grpc", "" | "http" | "h2c") | (_, "http" | "h2c") => Scheme::Plaintext,
+        ("grpc", _) => return None,
+        (_, "https") => Scheme::Tls,
         _ => traffic.scheme,
     };
+    other(scheme, check.port, traffic)
+}
+
+/// The same of a TCP server, which is spoken to as traffic is; what has no TLS may send nothing at all.
+pub(super) fn checked_by_tcp(check: &HealthCheck, is_tls: bool, traffic: &Url) -> Option<Url> {
+    match (is_tls, check.send.is_empty()) {
+        (true, _) => other(Scheme::Tls, check.port, traffic),
+        (false, true) => None,
+        (false, false) => other(Scheme::Plaintext, check.port, traffic),
+    }
+}
+
+fn other(scheme: Scheme, port: u16, traffic: &Url) -> Option<Url> {
     let with = |port: u16| match &traffic.address {
         ServerAddress::Ip(address) => ServerAddress::Ip(SocketAddr::new(address.ip(), port)),
         ServerAddress::Host(host, _) => ServerAddress::Host(host.clone(), port),
         ServerAddress::Unix(path) => ServerAddress::Unix(path.clone()),
     };
-    let address = if check.port == 0 { traffic.address.clone() } else { with(check.port) };
+    let address = if port == 0 { traffic.address.clone() } else { with(port) };
     let is_other = scheme != traffic.scheme || address != traffic.address;
     is_other.then(|| Url { scheme, host: traffic.host.clone(), address })
 }

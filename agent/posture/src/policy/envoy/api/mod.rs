@@ -5,10 +5,13 @@
 
 mod listener;
 mod socket;
+mod value;
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
+
+use crate::policy::lenient::Lenient;
 
 pub(super) use self::{
     listener::{FilterChain, Listener},
@@ -16,6 +19,7 @@ pub(super) use self::{
         CommonTls, NameMatcher, Named, SecretName, SocketMatch, Source, TransportSocket,
         TypedSocket, ValidationContext,
     },
+    value::{Enumerated, Passed, Scalar},
 };
 
 /// An answer to `/config_dump?include_eds`.
@@ -80,13 +84,14 @@ pub(super) struct DumpedSecret {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Secret {
+    pub(super) name: String,
     #[serde(alias = "validationContext")]
     pub(super) validation_context: Option<ValidationContext>,
 }
 
 /// A bootstrap file.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Bootstrap {
     /// Where the admin interface is, if there is one.
     pub admin: Option<Admin>,
@@ -94,6 +99,13 @@ pub struct Bootstrap {
     pub(super) static_resources: StaticResources,
     #[serde(alias = "dynamicResources")]
     pub(super) dynamic_resources: Option<DynamicResources>,
+}
+
+impl<'de> Deserialize<'de> for Bootstrap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What is derived, which is no method of the trait.
+        Self::deserialize(Lenient::as_written(deserializer))
+    }
 }
 
 /// The admin interface.
@@ -110,6 +122,7 @@ impl Bootstrap {
         self.admin = over.admin.or(self.admin.take());
         self.static_resources.clusters.extend(over.static_resources.clusters);
         self.static_resources.listeners.extend(over.static_resources.listeners);
+        self.static_resources.secrets.extend(over.static_resources.secrets);
         self.dynamic_resources = over.dynamic_resources.or(self.dynamic_resources.take());
     }
 }
@@ -119,6 +132,7 @@ impl Bootstrap {
 pub(super) struct StaticResources {
     pub(super) clusters: Vec<Cluster>,
     pub(super) listeners: Vec<Listener>,
+    pub(super) secrets: Vec<Secret>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -136,7 +150,7 @@ pub(super) struct Cluster {
     pub(super) discovery: Option<Enumerated>,
     /// Discovery by an extension.
     #[serde(rename = "cluster_type", alias = "clusterType")]
-    pub(super) custom: Option<IgnoredAny>,
+    pub(super) custom: Option<Extension>,
     #[serde(alias = "loadAssignment")]
     pub(super) load_assignment: Option<LoadAssignment>,
     #[serde(alias = "edsClusterConfig")]
@@ -145,8 +159,47 @@ pub(super) struct Cluster {
     pub(super) transport_socket: Option<TransportSocket>,
     #[serde(alias = "transportSocketMatches")]
     pub(super) transport_socket_matches: Vec<SocketMatch>,
+    /// What chooses among these in another way.
+    #[serde(alias = "transportSocketMatcher")]
+    pub(super) transport_socket_matcher: Option<IgnoredAny>,
+    #[serde(alias = "healthChecks")]
+    pub(super) health_checks: Vec<HealthCheck>,
     #[serde(alias = "typedExtensionProtocolOptions")]
     pub(super) typed_extension_protocol_options: BTreeMap<String, ProtocolOptions>,
+}
+
+/// What stands for a cluster that is not Envoy's own, and for one that consists of others.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Extension {
+    pub(super) name: String,
+    #[serde(alias = "typedConfig")]
+    pub(super) typed_config: Option<TypedCluster>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TypedCluster {
+    #[serde(rename = "@type")]
+    pub(super) type_url: String,
+    /// A list of names, of the one kind that is looked at.
+    pub(super) clusters: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HealthCheck {
+    /// What it says of itself in place of what an endpoint says.
+    #[serde(rename = "transport_socket_match_criteria", alias = "transportSocketMatchCriteria")]
+    pub(super) criteria: Option<Criteria>,
+    #[serde(alias = "tcpHealthCheck")]
+    pub(super) tcp_health_check: Option<TcpHealthCheck>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TcpHealthCheck {
+    pub(super) send: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -211,6 +264,9 @@ pub struct Address {
     pub socket_address: Option<SocketAddress>,
     /// A socket in the file system.
     pub pipe: Option<Pipe>,
+    /// A listener of the same Envoy.
+    #[serde(rename = "envoy_internal_address", alias = "envoyInternalAddress")]
+    pub(super) internal: Option<Passed>,
 }
 
 /// IP address or host name, and port.
@@ -244,61 +300,8 @@ pub(super) struct Metadata {
 #[serde(default)]
 pub(super) struct Filters {
     #[serde(rename = "envoy.transport_socket_match")]
-    pub(super) transport_socket_match: BTreeMap<String, Scalar>,
+    pub(super) transport_socket_match: Criteria,
 }
 
-/// A value of an enumeration, by its name or its number.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Enumerated {
-    Name(String),
-    Number(i64),
-}
-
-impl Enumerated {
-    /// Whether it is the value of this name and number. Envoy takes names in any case
-    /// (`case_insensitive_enum_parsing`), and protobuf takes numbers that stand in quotes.
-    pub(super) fn is(&self, name: &str, number: i64) -> bool {
-        match self {
-            Self::Number(value) => *value == number,
-            Self::Name(text) => {
-                text.eq_ignore_ascii_case(name) || text.trim().parse() == Ok(number)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Enumerated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => name.fmt(f),
-            Self::Number(number) => number.fmt(f),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Enumerated {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(f64),
-            Name(String),
-        }
-        Ok(match Written::deserialize(deserializer)? {
-            Written::Name(name) => Self::Name(name),
-            // Protobuf takes `1.0` as well.
-            #[expect(clippy::cast_possible_truncation, reason = "what is too great is no value")]
-            Written::Number(number) => Self::Number(number as i64),
-        })
-    }
-}
-
-/// A value that can be compared.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Scalar {
-    Bool(bool),
-    Number(f64),
-    Text(String),
-    Other(IgnoredAny),
-}
+/// Values by which transport sockets are chosen.
+pub(super) type Criteria = BTreeMap<String, Scalar>;

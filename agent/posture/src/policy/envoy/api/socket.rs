@@ -1,16 +1,14 @@
 //! Transport sockets and what they say of TLS.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Enumerated, Scalar};
+use super::{Criteria, Enumerated};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::policy::envoy) struct SocketMatch {
     #[serde(rename = "match")]
-    pub(in crate::policy::envoy) criteria: BTreeMap<String, Scalar>,
+    pub(in crate::policy::envoy) criteria: Criteria,
     #[serde(alias = "transportSocket")]
     pub(in crate::policy::envoy) transport_socket: Option<TransportSocket>,
 }
@@ -81,6 +79,8 @@ pub(in crate::policy::envoy) struct TlsCertificate {
     pub(in crate::policy::envoy) certificate_chain: Option<Source>,
     #[serde(alias = "privateKey")]
     pub(in crate::policy::envoy) private_key: Option<Source>,
+    /// Both in one.
+    pub(in crate::policy::envoy) pkcs12: Option<Source>,
 }
 
 /// Where data comes from; data that stands in the configuration itself is not kept.

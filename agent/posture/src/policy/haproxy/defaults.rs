@@ -1,0 +1,49 @@
+//! What `defaults` sections say.
+
+use super::{checks::Checks, sections::Line, server::Settings, walk::Mode};
+
+/// What a `defaults` section says.
+#[derive(Clone, Default)]
+pub(super) struct Defaults {
+    pub(super) mode: Option<Mode>,
+    pub(super) server: Settings,
+    pub(super) checks: Checks,
+    pub(super) disabled: bool,
+    /// `balance` says how servers are chosen, and then `dispatch` counts for nothing.
+    pub(super) balanced: bool,
+    /// `option transparent`.
+    pub(super) transparent: Option<Line>,
+}
+
+impl Defaults {
+    /// What there is of a section that perhaps is none, behind what counts without it.
+    pub(super) fn perhaps(&mut self, head: &Line, before: Option<&Self>) {
+        self.server.leave_open(head, "a defaults section in a condition that is not decided here");
+        self.checks.leave_open();
+        if before.and_then(|before| before.mode) != self.mode {
+            self.mode = Some(Mode::Unknown);
+        }
+        self.disabled = false;
+        self.transparent =
+            self.transparent.take().or(before.and_then(|one| one.transparent.clone()));
+    }
+
+    /// Takes in whether sections are in use, and their servers; says whether the line was about that.
+    pub(super) fn switch(&mut self, line: &Line) -> bool {
+        let is_option = |words: &[String]| words == ["option", "transparent"];
+        match line.keyword() {
+            // What perhaps is switched off is in use.
+            "disabled" => self.disabled |= !line.is_open,
+            "enabled" => self.disabled = false,
+            "balance" => self.balanced |= !line.is_open,
+            "option" if is_option(&line.words) => self.transparent = Some(line.clone()),
+            "no" if is_option(&line.words[1..]) => {
+                if !line.is_open {
+                    self.transparent = None;
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+}
