@@ -119,17 +119,7 @@ mod tests {
             ),
             (
                 "nobody looked at the workers for long",
-                &[
-                    Passes(9),
-                    Look,
-                    Reads,
-                    Starts,
-                    Passes(1),
-                    Look,
-                    Passes(99),
-                    Look,
-                    LookAtWorkers(ByLoad),
-                ],
+                &[Passes(9), Look, Reads, Starts, Look, Passes(99), Look, LookAtWorkers(ByLoad)],
             ),
             ("a worker died", &[Passes(9), Look, Starts, Passes(1), LookAtWorkers(Again)]),
             (
@@ -167,19 +157,7 @@ mod tests {
             ),
             (
                 "spare ones after a reload",
-                &[
-                    Passes(9),
-                    Look,
-                    Reads,
-                    Starts,
-                    LookAtWorkers(ByLoad),
-                    Passes(1),
-                    Starts,
-                    LookAtWorkers(Again),
-                    Reads,
-                    Starts,
-                    LookAtWorkers(ByLoad),
-                ],
+                &[Look, Reads, Starts, LookAtWorkers(ByLoad), Starts, LookAtWorkers(Again)],
             ),
             (
                 "a worker died, then nothing",
