@@ -78,7 +78,7 @@ impl ProxyKind {
             let has = |begin: &&str| {
                 line.get(..begin.len()).is_some_and(|start| start.eq_ignore_ascii_case(begin))
             };
-            OF_TRAEFIK.iter().any(|begin| has(begin))
+            OF_TRAEFIK.iter().any(has)
         };
         if content.lines().any(begins) {
             return Some(Self::Traefik);
