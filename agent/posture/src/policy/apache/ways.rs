@@ -121,7 +121,7 @@ fn switch(directives: &[Directive], given: &[u32], name: &str) -> Option<bool> {
     if all().any(|one| !one.holds(given) && is_on(one)) {
         return Some(true);
     }
-    all().filter(|one| one.holds(given)).next_back().map(is_on)
+    all().rfind(|one| one.holds(given)).map(is_on)
 }
 
 fn is_section(directive: &Directive) -> bool {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use super::{
     address::{self, Address},
     checks::Checks,
-    defaults::Defaults,
+    defaults::{Defaults, Mode},
     error::{ConfigError, Problem},
     sections::{Line, Section},
     server::{Bases, Settings},
@@ -14,26 +14,6 @@ use crate::policy::{
     environment::Environment,
     intent::{Scheme, ServerAddress},
 };
-
-/// Whether haproxy reads what it passes on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// `http`, and others in which what is sent is haproxy's own.
-    Own,
-    Tcp,
-    Unknown,
-}
-
-impl Mode {
-    fn of(line: &Line) -> Result<Self, ConfigError> {
-        let mode = line.argument("a mode such as \"http\"")?;
-        Ok(match mode {
-            _ if line.is_open || mode.contains('$') => Self::Unknown,
-            "tcp" => Self::Tcp,
-            _ => Self::Own,
-        })
-    }
-}
 
 /// Whether what comes in was TLS that haproxy ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
