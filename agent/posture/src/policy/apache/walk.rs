@@ -47,14 +47,14 @@ pub(super) fn upstreams(
         size: 0,
         steps: 0,
     };
-    let inherited = Inherited::default().after(tree);
-    let main_ways = ways::all(tree, Inherited::default())?;
+    let inherited = Inherited::default().after(tree, &[]);
+    let main_ways = ways::all(tree, &[], Inherited::default())?;
     out.server(None, &[], main_ways.iter().filter(|way| way.is_on))?;
     for host in tree.iter().filter(|one| one.name == "<virtualhost") {
         let own = ServerPart::new(&host.inside, &out.root)?;
-        let ways = ways::all(&host.inside, inherited)?;
-        let inherits_rules =
-            inherited.after(&host.inside).rewrites && ways::inherits_rules(tree, &host.inside);
+        let ways = ways::all(&host.inside, &host.conditions, inherited)?;
+        let inherits_rules = inherited.after(&host.inside, &host.conditions).rewrites
+            && ways::inherits_rules(tree, host);
         let inherits_passes = !says(&host.inside, "proxypassinherit", "off");
         let of_main = main_ways.iter().filter(|way| match way.reach {
             Reach::Passes => inherits_passes,

@@ -42,14 +42,16 @@ struct Around {
     preserves_host: bool,
 }
 
-/// All ways in the directives of a server. `rewrites` is whether the rewrite engine is on around it.
-pub(super) fn all(
-    directives: &[Directive],
+/// All ways in the directives of a server that stands in the conditions `given`.
+pub(super) fn all<'a>(
+    directives: &'a [Directive],
+    given: &[u32],
     inherited: Inherited,
-) -> Result<Vec<Way<'_>>, ConfigError> {
+) -> Result<Vec<Way<'a>>, ConfigError> {
     let mut out = Vec::new();
     let Inherited { rewrites, preserves_host } = inherited;
-    collect(directives, Around { in_section: false, rewrites, preserves_host }, &mut out)?;
+    let around = Around { in_section: false, rewrites, preserves_host };
+    collect(directives, given, around, &mut out)?;
     // A section that keeps the name of the request may be about any of them.
     if says_so_inside(directives) {
         for way in &mut out {
@@ -67,52 +69,59 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// What these directives leave in force.
-    pub(super) fn after(self, directives: &[Directive]) -> Self {
+    /// What these directives leave in force where the conditions `given` hold.
+    pub(super) fn after(self, directives: &[Directive], given: &[u32]) -> Self {
+        let switch = |name| switch(directives, given, name);
         Self {
-            rewrites: switch(directives, "rewriteengine").unwrap_or(self.rewrites),
-            preserves_host: switch(directives, "proxypreservehost").unwrap_or(self.preserves_host),
+            rewrites: switch("rewriteengine").unwrap_or(self.rewrites),
+            preserves_host: switch("proxypreservehost").unwrap_or(self.preserves_host),
         }
     }
 }
 
 /// Whether a virtual host may have the rewrite rules of the main server (`config_server_merge` of
 /// `mod_rewrite`), where its engine is on.
-pub(super) fn inherits_rules(main: &[Directive], host: &[Directive]) -> bool {
+pub(super) fn inherits_rules(main: &[Directive], host: &Directive) -> bool {
+    let (host, given) = (&host.inside, &*host.conditions);
     // One that says nothing of rewriting rewrites nothing.
     if !host.iter().any(|one| one.name.starts_with("rewrite")) {
         return false;
     }
-    let options = |directives| options(directives).map(|(word, _)| word);
+    let all = |directives| options(directives, given).map(|(word, _)| word);
+    let sure = |directives| options(directives, given).filter(|(_, is_sure)| *is_sure);
     // Its own options take the place of all that the main server has.
-    let (own, is_sure) = (options(host).count() > 0, self::options(host).any(|(_, sure)| sure));
-    let counted = |directives| {
-        let sure = self::options(directives).filter(|(_, is_sure)| *is_sure);
-        sure.map(|(word, _)| word).any(|word| word.eq_ignore_ascii_case("ignoreinherit"))
-    };
+    let (has_own, is_sure) = (all(host).next().is_some(), sure(host).next().is_some());
     let is = |names: [&'static str; 2]| {
         move |word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word))
     };
     let takes = is(["inherit", "inheritbefore"]);
-    let takes_it = options(host).any(takes) || (!is_sure && options(main).any(takes));
-    let is_given = options(main).any(is(["inheritdown", "inheritdownbefore"]));
-    takes_it || (is_given && !counted(if own { host } else { main }))
+    let takes_it = all(host).any(takes) || (!is_sure && all(main).any(takes));
+    let is_given = all(main).any(is(["inheritdown", "inheritdownbefore"]));
+    let ignores = sure(if has_own { host } else { main })
+        .any(|(word, _)| word.eq_ignore_ascii_case("ignoreinherit"));
+    takes_it || (is_given && !ignores)
 }
 
-/// The words of `RewriteOptions`, and whether they count whatever is not decided.
-fn options(directives: &[Directive]) -> impl Iterator<Item = (&str, bool)> {
+/// The words of `RewriteOptions`, and whether they count where the conditions `given` hold.
+fn options<'a>(
+    directives: &'a [Directive],
+    given: &[u32],
+) -> impl Iterator<Item = (&'a str, bool)> {
     let all = directives.iter().filter(|one| one.name == "rewriteoptions");
-    all.flat_map(|one| one.words.iter().map(|word| (word.as_str(), one.conditions.is_empty())))
+    all.flat_map(|one| {
+        let is_sure = one.holds(given);
+        one.words.iter().map(move |word| (word.as_str(), is_sure))
+    })
 }
 
-/// The last value of a switch; on where an undecided condition could switch it on.
-fn switch(directives: &[Directive], name: &str) -> Option<bool> {
+/// The last value of a switch; on where an undecided condition could switch it on, or off.
+fn switch(directives: &[Directive], given: &[u32], name: &str) -> Option<bool> {
     let all = || directives.iter().filter(|one| one.name == name);
     let is_on = |one: &Directive| one.words.first().is_some_and(|it| it.eq_ignore_ascii_case("on"));
-    if all().any(|one| !one.conditions.is_empty() && is_on(one)) {
+    if all().any(|one| !one.holds(given) && is_on(one)) {
         return Some(true);
     }
-    all().next_back().map(is_on)
+    all().rfind(|one| one.holds(given)).map(is_on)
 }
 
 fn is_section(directive: &Directive) -> bool {
@@ -122,22 +131,23 @@ fn is_section(directive: &Directive) -> bool {
 
 fn says_so_inside(directives: &[Directive]) -> bool {
     directives.iter().filter(|one| is_section(one)).any(|section| {
-        switch(&section.inside, "proxypreservehost") == Some(true)
+        switch(&section.inside, &section.conditions, "proxypreservehost") == Some(true)
             || says_so_inside(&section.inside)
     })
 }
 
 fn collect<'a>(
     directives: &'a [Directive],
+    given: &[u32],
     around: Around,
     out: &mut Vec<Way<'a>>,
 ) -> Result<(), ConfigError> {
     let inherited = Inherited { rewrites: around.rewrites, preserves_host: around.preserves_host };
-    let Inherited { rewrites, preserves_host } = inherited.after(directives);
+    let Inherited { rewrites, preserves_host } = inherited.after(directives, given);
     for directive in directives {
         if is_section(directive) {
             let inside = Around { in_section: true, rewrites, preserves_host };
-            collect(&directive.inside, inside, out)?;
+            collect(&directive.inside, &directive.conditions, inside, out)?;
             continue;
         }
         let Some((url, text, reach)) = way(directive, around.in_section, rewrites)? else {

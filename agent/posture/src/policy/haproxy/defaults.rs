@@ -2,26 +2,6 @@
 
 use super::{checks::Checks, error::ConfigError, sections::Line, server::Settings};
 
-/// Whether haproxy reads what it passes on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// `http`, and others in which what is sent is haproxy's own.
-    Own,
-    Tcp,
-    Unknown,
-}
-
-impl Mode {
-    pub(super) fn of(line: &Line) -> Result<Self, ConfigError> {
-        let mode = line.argument("a mode such as \"http\"")?;
-        Ok(match mode {
-            _ if line.is_open || mode.contains('$') => Self::Unknown,
-            "tcp" => Self::Tcp,
-            _ => Self::Own,
-        })
-    }
-}
-
 /// What a `defaults` section says.
 #[derive(Clone, Default)]
 pub(super) struct Defaults {
@@ -65,5 +45,25 @@ impl Defaults {
             _ => return false,
         }
         true
+    }
+}
+
+/// Whether haproxy reads what it passes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// `http`, and others in which what is sent is haproxy's own.
+    Own,
+    Tcp,
+    Unknown,
+}
+
+impl Mode {
+    pub(super) fn of(line: &Line) -> Result<Self, ConfigError> {
+        let mode = line.argument("a mode such as \"http\"")?;
+        Ok(match mode {
+            _ if line.is_open || mode.contains('$') => Self::Unknown,
+            "tcp" => Self::Tcp,
+            _ => Self::Own,
+        })
     }
 }
