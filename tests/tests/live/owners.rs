@@ -238,9 +238,10 @@ fn another_proxy_of_the_label_ends_nothing_of_one_that_runs_on() {
     assert_eq!(closed(&agent), 0, "{:?}", agent.drifts());
 
     // Nor does it when its master has ended, whose workers go on.
-    let before = hop.counts.count_of(|_| true);
+    let of_bad = |hop: &Hop| hop.counts.count_of(|one| one.security == Security::Tls);
+    let before = of_bad(&hop);
     scene.wait(&agent, bad, "nginx", "the bad one to be seen again", |hop| {
-        is_bad(hop) && hop.counts.count_of(|_| true) > before
+        is_bad(hop) && of_bad(hop) > before
     });
     let workers = workers(scene.proxies[bad].nginx.daemon.pid());
     scene.proxies[bad].nginx.daemon.signal(Signal::KILL).unwrap();
