@@ -5,11 +5,22 @@ use std::collections::BTreeMap;
 /// The environment of the process that reads a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// `None` is a variable of which the value is not known.
-    values: BTreeMap<String, Option<String>>,
+    values: BTreeMap<String, Held>,
     /// Whether a variable that is not among them is not set; else nothing is known of it.
     is_complete: bool,
 }
+
+/// What a variable holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Held {
+    Value(String),
+    Nothing,
+    Unknown,
+}
+
+/// How the names begin of what haproxy sets for itself, in some of its processes and before or after it
+/// reads: what one of them holds says nothing about that.
+const OWN: &str = "HAPROXY_";
 
 /// What is known of one variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +34,8 @@ impl Environment {
     /// The environment of a process, which is known.
     #[must_use]
     pub fn of_process(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        let values = values.into_iter().map(|(name, value)| (name, Some(value)));
+        let others = values.into_iter().filter(|(name, _)| !name.starts_with(OWN));
+        let values = others.map(|(name, value)| (name, Held::Value(value)));
         Self { values: values.collect(), is_complete: true }
     }
 
@@ -35,9 +47,10 @@ impl Environment {
 
     pub(super) fn get(&self, name: &str) -> Variable<'_> {
         match self.values.get(name) {
-            Some(Some(value)) => Variable::Set(value),
-            None if self.is_complete => Variable::Unset,
-            Some(None) | None => Variable::Unknown,
+            Some(Held::Value(value)) => Variable::Set(value),
+            Some(Held::Nothing) => Variable::Unset,
+            None if self.is_complete && !name.starts_with(OWN) => Variable::Unset,
+            Some(Held::Unknown) | None => Variable::Unknown,
         }
     }
 
@@ -45,31 +58,37 @@ impl Environment {
     pub(super) fn set(&mut self, name: &str, value: &str, only_if_unset: bool) {
         let value = match self.get(name) {
             Variable::Set(_) if only_if_unset => return,
-            Variable::Unknown if only_if_unset => None,
-            _ => Some(value.to_owned()),
+            Variable::Unknown if only_if_unset => Held::Unknown,
+            _ => Held::Value(value.to_owned()),
         };
         self.values.insert(name.to_owned(), value);
     }
 
     /// Forgets what is known of a variable.
     pub(super) fn forget(&mut self, name: &str) {
-        self.values.insert(name.to_owned(), None);
+        self.values.insert(name.to_owned(), Held::Unknown);
+    }
+
+    /// Forgets what is known of all variables but these.
+    pub(super) fn forget_all_but(&mut self, names: &[String]) {
+        self.values.retain(|name, _| names.contains(name));
+        self.is_complete = false;
     }
 
     /// Takes a variable away.
     pub(super) fn unset(&mut self, name: &str) {
-        if self.is_complete {
-            self.values.remove(name);
-        } else {
-            // That it is not set looks like an empty one, but to `defined()` of haproxy, which then says
-            // yes.
-            self.values.insert(name.to_owned(), Some(String::new()));
-        }
+        self.values.insert(name.to_owned(), Held::Nothing);
     }
 
     /// Takes all but these away.
     pub(super) fn keep(&mut self, names: &[String]) {
         self.values.retain(|name, _| names.contains(name));
+        if !self.is_complete {
+            for name in names {
+                self.values.entry(name.clone()).or_insert(Held::Unknown);
+            }
+            self.is_complete = true;
+        }
     }
 }
 
@@ -89,6 +108,23 @@ mod tests {
         }
         assert_eq!([known.get("A"), known.get("B")], [Variable::Set("1"), Variable::Set("2")]);
         assert_eq!([unknown.get("A"), unknown.get("B")], [Variable::Unknown; 2]);
-        assert_eq!([known.get("C"), unknown.get("C")], [Variable::Unset, Variable::Set("")]);
+        assert_eq!([known.get("C"), unknown.get("C")], [Variable::Unset; 2]);
+        let names = ["A".to_owned(), "D".to_owned()];
+        known.forget_all_but(&names);
+        unknown.keep(&names);
+        assert_eq!([known.get("A"), known.get("B")], [Variable::Set("1"), Variable::Unknown]);
+        assert_eq!(["A", "D"].map(|name| unknown.get(name)), [Variable::Unknown; 2]);
+        assert_eq!(["B", "E"].map(|name| unknown.get(name)), [Variable::Unset; 2]);
+    }
+
+    #[test]
+    fn what_haproxy_sets_for_itself_is_not_known() {
+        let of = |name: &str| [(name.to_owned(), "1".to_owned())];
+        let mut environment = Environment::of_process(of("HAPROXY_MWORKER"));
+        for name in ["HAPROXY_MWORKER", "HAPROXY_LOCALPEER"] {
+            assert_eq!(environment.get(name), Variable::Unknown, "{name}");
+        }
+        environment.set("HAPROXY_MWORKER", "2", false);
+        assert_eq!(environment.get("HAPROXY_MWORKER"), Variable::Set("2"));
     }
 }

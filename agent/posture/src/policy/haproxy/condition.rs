@@ -116,7 +116,12 @@ fn decide_term(term: &str, environment: &Environment) -> Option<bool> {
         _ => {}
     }
     let (name, arguments) = term.strip_suffix(')')?.split_once('(')?;
-    let arguments: Vec<_> = arguments.split(',').map(str::trim).collect();
+    // haproxy keeps spaces, and has ways to quote: both are left open.
+    let is_open = |one: char| one.is_whitespace() || matches!(one, '\\' | '"' | '\'');
+    if arguments.contains(is_open) {
+        return None;
+    }
+    let arguments: Vec<_> = arguments.split(',').collect();
     // A variable that is not known was left as it is.
     let known = || arguments.iter().all(|argument| !argument.contains('$'));
     match (name, arguments.as_slice()) {
@@ -150,7 +155,9 @@ mod tests {
             ("defined(A)", Some(true)),
             ("!defined(A) || defined(B)", Some(false)),
             ("streq(a,a)", Some(true)),
-            ("strneq(a, a)", Some(false)),
+            ("strneq(a,a)", Some(false)),
+            ("strneq(a, a)", None),
+            ("defined(A )", None),
             ("streq(${NO},a)", None),
             ("feature(OPENSSL)", None),
             ("feature(OPENSSL) && false", Some(false)),

@@ -216,13 +216,17 @@ impl<'a> SectionReader<'a> {
     fn set_environment(&mut self, line: &Line) {
         let environment = &mut self.environment;
         match (line.keyword(), &line.words[1..]) {
-            ("setenv" | "presetenv" | "unsetenv", [name, ..]) if line.is_open => {
-                environment.forget(name);
+            ("setenv" | "presetenv", [name, ..]) if line.is_open => environment.forget(name),
+            ("unsetenv", names) if line.is_open => {
+                for name in names {
+                    environment.forget(name);
+                }
             }
+            ("resetenv", names) if line.is_open => environment.forget_all_but(names),
             ("setenv", [name, value, ..]) => environment.set(name, value, false),
             ("presetenv", [name, value, ..]) => environment.set(name, value, true),
             ("unsetenv", names) => names.iter().for_each(|name| environment.unset(name)),
-            ("resetenv", names) if !line.is_open => environment.keep(names),
+            ("resetenv", names) => environment.keep(names),
             _ => {}
         }
     }

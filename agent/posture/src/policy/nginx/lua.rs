@@ -12,8 +12,9 @@ const BEFORE: [&str; 7] = [
 ];
 /// The same in other languages, from files.
 const OTHERS: [&str; 4] = ["js_access", "js_content", "js_preread", "perl"];
-/// How code brings in other code, which is not read.
-const BRINGS_IN: [&str; 5] = ["require", "dofile", "loadfile", "loadstring", "load("];
+/// How code brings in other code, which is not read, reaches `ngx` under another name, or asks for a
+/// subrequest, which may be given variables.
+const BRINGS_IN: [&str; 7] = ["require", "dofile", "load", "_G", "_ENV", "getfenv", "ngx.location"];
 /// What begins the name of a variable.
 const VARIABLE: &str = "ngx.var";
 
@@ -50,13 +51,21 @@ pub(super) fn set_by<'a>(directive: &str, args: &'a [String]) -> Sets<'a> {
             let is_name = |one: char| one.is_ascii_alphanumeric() || one == '_';
             let end = after.find(|one| !is_name(one)).unwrap_or(after.len());
             let rest = after[end..].trim_start();
+            if end == 0 || rest.starts_with("--") {
+                // What it is called stands further on, or what becomes of it behind a comment.
+                return Sets::Any;
+            }
             // One of several on the left side is followed by a comma.
             if rest.starts_with(',') || (rest.starts_with('=') && !rest.starts_with("==")) {
                 names.push(&after[..end]);
             }
         }
         // The table around them, under another name.
-        let alone = |(at, word): (usize, &str)| !code[at + word.len()..].starts_with(['.', '_']);
+        let alone = |(at, word): (usize, &str)| {
+            let after = &code[at + word.len()..];
+            let member = after.strip_prefix('.').unwrap_or_default();
+            !after.starts_with('_') && !member.starts_with(|one: char| one.is_ascii_alphabetic())
+        };
         if code.match_indices("ngx").any(alone) {
             return Sets::Any;
         }
@@ -82,6 +91,12 @@ mod tests {
             ("access_by_lua_block", "local v = ngx.var; v.backend = 1", Sets::Any),
             ("access_by_lua_block", "local n = ngx; n.var.backend = 1", Sets::Any),
             ("access_by_lua_block", "require('router').go()", Sets::Any),
+            ("access_by_lua_block", "ngx. var.backend = 1", Sets::Any),
+            ("access_by_lua_block", "ngx.var. backend = 1", Sets::Any),
+            ("access_by_lua_block", "ngx.var.backend --[[c]] = 1", Sets::Any),
+            ("access_by_lua_block", "load [[x]]", Sets::Any),
+            ("access_by_lua_block", "_G['n' .. 'gx'].var.backend = 1", Sets::Any),
+            ("content_by_lua_block", "ngx.location.capture('/', o)", Sets::Any),
             ("content_by_lua_file", "/a.lua", Sets::Any),
             ("js_content", "main.go", Sets::Any),
             ("log_by_lua_block", "ngx.var.backend = 1", Sets::These(vec![])),

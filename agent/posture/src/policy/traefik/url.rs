@@ -55,7 +55,8 @@ pub(super) fn address(text: &str, default_port: Option<u16>) -> Option<(String, 
 
 /// Where health checks go, if they speak otherwise than traffic.
 pub(super) fn checked(check: &HealthCheck, traffic: &Url) -> Option<Url> {
-    let scheme = match (check.mode.as_str(), check.scheme.as_str()) {
+    let scheme = check.scheme.to_ascii_lowercase();
+    let scheme = match (check.mode.as_str(), scheme.as_str()) {
         // Those of gRPC are in the clear, or fail before they connect.
         ("grpc", "" | "http" | "h2c") | (_, "http" | "h2c") => Scheme::Plaintext,
         ("grpc", _) => return None,
