@@ -8,6 +8,8 @@ pub struct Environment {
     values: BTreeMap<String, Held>,
     /// Whether a variable that is not among them is not set; else nothing is known of it.
     is_complete: bool,
+    /// How the names begin of which only what the configuration sets is known.
+    own: Option<&'static str>,
 }
 
 /// What a variable holds.
@@ -17,10 +19,6 @@ enum Held {
     Nothing,
     Unknown,
 }
-
-/// How the names begin of what haproxy sets for itself, in some of its processes and before or after it
-/// reads: what one of them holds says nothing about that.
-const OWN: &str = "HAPROXY_";
 
 /// What is known of one variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +32,8 @@ impl Environment {
     /// The environment of a process, which is known.
     #[must_use]
     pub fn of_process(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        let others = values.into_iter().filter(|(name, _)| !name.starts_with(OWN));
-        let values = others.map(|(name, value)| (name, Held::Value(value)));
-        Self { values: values.collect(), is_complete: true }
+        let values = values.into_iter().map(|(name, value)| (name, Held::Value(value)));
+        Self { values: values.collect(), is_complete: true, own: None }
     }
 
     /// That of whoever will start with a file that was only found: nothing is known of it.
@@ -45,13 +42,24 @@ impl Environment {
         Self::default()
     }
 
+    /// Forgets what is known of the variables whose names begin so: the proxy sets them for itself, in
+    /// some of its processes and before or after it reads, so that what one holds says nothing.
+    pub(super) fn forget_own(&mut self, begin: &'static str) {
+        self.values.retain(|name, _| !name.starts_with(begin));
+        self.own = Some(begin);
+    }
+
     pub(super) fn get(&self, name: &str) -> Variable<'_> {
         match self.values.get(name) {
             Some(Held::Value(value)) => Variable::Set(value),
             Some(Held::Nothing) => Variable::Unset,
-            None if self.is_complete && !name.starts_with(OWN) => Variable::Unset,
+            None if self.is_complete && !self.is_own(name) => Variable::Unset,
             Some(Held::Unknown) | None => Variable::Unknown,
         }
+    }
+
+    fn is_own(&self, name: &str) -> bool {
+        self.own.is_some_and(|begin| name.starts_with(begin))
     }
 
     /// Gives a variable a value, or only if it has none.
@@ -118,9 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn what_haproxy_sets_for_itself_is_not_known() {
+    fn what_a_proxy_sets_for_itself_is_not_known() {
         let of = |name: &str| [(name.to_owned(), "1".to_owned())];
         let mut environment = Environment::of_process(of("HAPROXY_MWORKER"));
+        environment.forget_own("HAPROXY_");
         for name in ["HAPROXY_MWORKER", "HAPROXY_LOCALPEER"] {
             assert_eq!(environment.get(name), Variable::Unknown, "{name}");
         }

@@ -106,7 +106,8 @@ pub(super) struct SectionReader<'a> {
 }
 
 impl<'a> SectionReader<'a> {
-    pub(super) fn new(files: &'a dyn ConfigFiles, environment: Environment) -> Self {
+    pub(super) fn new(files: &'a dyn ConfigFiles, mut environment: Environment) -> Self {
+        environment.forget_own("HAPROXY_");
         Self {
             files,
             environment,
