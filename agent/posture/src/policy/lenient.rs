@@ -20,9 +20,22 @@ const PASSED_OVER: &str = "!ignore";
 /// takes the last, or both one over the other, by what it is.
 pub(super) struct Lenient<D> {
     inner: D,
+    rules: Rules,
+}
+
+/// How what is inside of a value is read.
+#[derive(Clone, Copy)]
+struct Rules {
     names: Names,
-    /// Of a structure that serde reads as a map (`flatten`).
+    /// Of a structure, which serde may read as a map (`flatten`); none of a map, whose keys are data.
     fields: &'static [&'static str],
+}
+
+impl Rules {
+    /// Of what is inside of a member or an element.
+    fn inside(self) -> Self {
+        Self { fields: &[], ..self }
+    }
 }
 
 /// How the names of fields are compared.
@@ -35,7 +48,7 @@ enum Names {
 impl<D> Lenient<D> {
     /// Fields are found by their very names (protobuf), and members with the tag `!ignore` are none.
     pub(super) fn as_written(inner: D) -> Self {
-        Self { inner, names: Names::AsWritten, fields: &[] }
+        Self { inner, rules: Rules { names: Names::AsWritten, fields: &[] } }
     }
 
     /// Fields are found in any case (Go's `encoding/json`, and what Traefik reads its files with).
@@ -45,7 +58,7 @@ impl<D> Lenient<D> {
 
     /// The same for a structure that gathers what it does not know: it has these fields.
     pub(super) fn with_fields(inner: D, fields: &'static [&'static str]) -> Self {
-        Self { inner, names: Names::AnyCase, fields }
+        Self { inner, rules: Rules { names: Names::AnyCase, fields } }
     }
 }
 
@@ -73,8 +86,8 @@ macro_rules! empty_if_null {
                     inner.$method(self.0)
                 }
             }
-            let Self { inner, names, fields } = self;
-            inner.deserialize_option(OrNull(Inside { visitor, names, fields }))
+            let Self { inner, rules } = self;
+            inner.deserialize_option(OrNull(Inside { visitor, rules }))
         }
     )*};
 }
@@ -83,13 +96,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let Self { inner, names, fields } = self;
-        inner.deserialize_any(Inside { visitor, names, fields })
+        let Self { inner, rules } = self;
+        inner.deserialize_any(Inside { visitor, rules })
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let Self { inner, names, fields } = self;
-        inner.deserialize_option(Inside { visitor, names, fields })
+        let Self { inner, rules } = self;
+        inner.deserialize_option(Inside { visitor, rules })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -98,7 +111,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        Self { fields, ..self }.deserialize_map(visitor)
+        let rules = Rules { fields, ..self.rules };
+        Self { rules, ..self }.deserialize_map(visitor)
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -120,11 +134,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
     }
 }
 
-/// What is inside of a value: of a structure with these fields, or of anything else.
+/// What is inside of a value.
 struct Inside<V> {
     visitor: V,
-    names: Names,
-    fields: &'static [&'static str],
+    rules: Rules,
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
@@ -167,66 +180,57 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let Self { visitor, names, fields } = self;
-        visitor.visit_some(Lenient { inner, names, fields })
+        self.visitor.visit_some(Lenient { inner, rules: self.rules })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_seq(Elements { elements, names: self.names })
+        self.visitor.visit_seq(Inner { inner: elements, rules: self.rules })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
-        let Self { visitor, names, fields } = self;
-        visitor.visit_map(Members { inner: members, names, fields })
+        self.visitor.visit_map(Inner { inner: members, rules: self.rules })
     }
 }
 
 /// A value that is read later.
 struct Later<S> {
     seed: S,
-    names: Names,
+    rules: Rules,
 }
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Later<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        let Self { seed, names } = self;
-        seed.deserialize(Lenient { inner, names, fields: &[] })
+        self.seed.deserialize(Lenient { inner, rules: self.rules.inside() })
     }
 }
 
-struct Elements<A> {
-    elements: A,
-    names: Names,
+/// The elements or the members of a value.
+struct Inner<A> {
+    inner: A,
+    rules: Rules,
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Inner<A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.elements.next_element_seed(Later { seed, names: self.names })
+        self.inner.next_element_seed(Later { seed, rules: self.rules })
     }
 }
 
-struct Members<A> {
-    inner: A,
-    names: Names,
-    /// None of a map, whose keys are data.
-    fields: &'static [&'static str],
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Inner<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        if matches!(self.names, Names::AsWritten) {
+        if matches!(self.rules.names, Names::AsWritten) {
             while let Some(Tagged(key, tag)) = self.inner.next_key::<Tagged<String>>()? {
                 if tag.as_deref() != Some(PASSED_OVER) {
                     return seed.deserialize(key.into_deserializer()).map(Some);
@@ -235,16 +239,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
             }
             return Ok(None);
         }
-        if self.fields.is_empty() {
+        if self.rules.fields.is_empty() {
             return self.inner.next_key_seed(seed);
         }
         let Some(key) = self.inner.next_key::<String>()? else { return Ok(None) };
-        let field = self.fields.iter().find(|field| is_field(field, &key));
+        let field = self.rules.fields.iter().find(|field| is_field(field, &key));
         seed.deserialize(field.map_or(&*key, |field| field).into_deserializer()).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(Later { seed, names: self.names })
+        self.inner.next_value_seed(Later { seed, rules: self.rules })
     }
 }
 
