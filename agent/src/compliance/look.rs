@@ -131,8 +131,12 @@ impl Question {
         let root = ForeignRoot::of_process(self.master.key.pid)?;
         let is_known = || anyhow::Ok(configured.changed_at(&self.known.files)? == self.changed_at);
         let is_as_known = !self.read_anyway && !self.kind.is_asked() && is_known()?;
-        let (reading, read) =
-            if is_as_known { (None, self.bytes_read()) } else { self.read(&configured)? };
+        let (reading, read) = if is_as_known {
+            (None, self.bytes_read())
+        } else {
+            let (reading, read) = self.read(&configured)?;
+            (Some(reading), read)
+        };
         let (loads, began) = self.loads(reading.as_ref().and_then(|reading| reading.newest), read);
         let seen = reading.map(|reading| self.judge(&configured, reading, loads.as_ref(), began));
         let intent = match seen.as_ref().map(|seen| &seen.says) {
@@ -146,7 +150,7 @@ impl Question {
     /// Reads the configuration while its files stay as they are and the master reads nothing itself, if
     /// that can be had, and says how much that has read: whatever it loaded by then, it has started the
     /// workers for.
-    fn read(&self, configured: &Configured) -> anyhow::Result<(Option<Reading>, Option<u64>)> {
+    fn read(&self, configured: &Configured) -> anyhow::Result<(Reading, Option<u64>)> {
         let mut read = self.bytes_read();
         let mut changed_at = None;
         for _ in 1..MAX_READS {
@@ -156,11 +160,11 @@ impl Question {
             let is_settled = reading.changed_at.is_none_or(|at| is_newer(since, at))
                 || changed_at == Some(reading.changed_at);
             if by_now == read && is_settled {
-                return Ok((Some(reading), read));
+                return Ok((reading, read));
             }
             (read, changed_at) = (by_now, Some(reading.changed_at));
         }
-        Ok((Some(configured.read()?), self.bytes_read()))
+        Ok((configured.read()?, self.bytes_read()))
     }
 
     /// What the master of a proxy has read that replaces its workers.

@@ -156,6 +156,11 @@ impl Upstream {
     fn is_called(&self, label: &str) -> bool {
         self.name == label || self.address.to_string() == label
     }
+
+    /// Whether this drift is of what is broken of it.
+    fn has(&self, drift: &Drift) -> bool {
+        self.is_called(&drift.upstream) && drift.rule == self.broken.rule.as_str()
+    }
 }
 
 /// Upstreams, one for each rule, and what proxies need to reach them.
@@ -368,12 +373,7 @@ fn snippets_mend<P: Proxy>(start: impl FnOnce(&Scene) -> P, without: &[Rule]) {
     assert_eq!(findings.len(), scene.upstreams.len(), "{findings:#?}");
     let before = wait_until("every drift to be told", VERDICT, || {
         let told = told(&agent, "drift_opened");
-        let is_told = |one: &Upstream| {
-            let is_its = |drift: &Drift| {
-                one.is_called(&drift.upstream) && drift.rule == one.broken.rule.as_str()
-            };
-            told.iter().any(is_its)
-        };
+        let is_told = |one: &Upstream| told.iter().any(|drift| one.has(drift));
         Ok(scene.upstreams.iter().all(is_told).then_some(told.len()))
     })
     .unwrap();
@@ -414,10 +414,7 @@ fn snippets_mend<P: Proxy>(start: impl FnOnce(&Scene) -> P, without: &[Rule]) {
     .unwrap();
     assert_eq!(closed.len(), before, "{closed:#?}");
     for upstream in &scene.upstreams {
-        let is_it = |drift: &&Drift| {
-            upstream.is_called(&drift.upstream) && drift.rule == upstream.broken.rule.as_str()
-        };
-        let end = closed.iter().find(is_it).map(|drift| &*drift.end);
+        let end = closed.iter().find(|drift| upstream.has(drift)).map(|drift| &*drift.end);
         assert_eq!(end, Some("remediated"), "{}: {closed:#?}", upstream.name);
     }
 }
