@@ -16,6 +16,7 @@ fn main() -> anyhow::Result<()> {
     }
     let root_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../agent-ebpf");
     println!("cargo:rerun-if-env-changed={TOOLCHAIN_VARIABLE}");
+    share_what_is_built()?;
     let named = env::var(TOOLCHAIN_VARIABLE).ok();
     let toolchain = named.as_deref().map_or(Toolchain::Nightly, Toolchain::Custom);
     aya_build::build_ebpf(
@@ -23,4 +24,17 @@ fn main() -> anyhow::Result<()> {
         toolchain,
     )
     .context("build the kernel programs (run `cargo xtask setup` first)")
+}
+
+/// Lets the cargo that aya-build runs keep its intermediate files beside those of the cargo that runs
+/// us: `cargo test`, `cargo clippy` and others run this script each in a folder of its own, and would
+/// each compile `core` and the kernel programs anew.
+#[expect(unsafe_code, reason = "aya-build takes no environment for the cargo that it runs")]
+fn share_what_is_built() -> anyhow::Result<()> {
+    let out_dir = env::var_os("OUT_DIR").context("OUT_DIR is not set")?;
+    // target/debug/build/hopsight-capture-HASH/out
+    let target = Path::new(&out_dir).ancestors().nth(4).context("find the target folder")?;
+    // SAFETY: no other thread runs yet.
+    unsafe { env::set_var("CARGO_BUILD_BUILD_DIR", target.join("ebpf")) };
+    Ok(())
 }
