@@ -330,6 +330,9 @@ pub enum Event {
 pub enum Descent {
     /// That of these processes, the nearest first: they are its parent, and those above.
     From(Vec<u32>),
+    /// Of nobody, but it was made just after this one had ended, by the same parent: it goes on in its
+    /// place, with the memory that processes of the parent share.
+    InPlaceOf(u32),
     /// It may be that of a process which has ended by now, or is no ancestor any more.
     Unknown,
 }

@@ -2,7 +2,7 @@
 //! and one that is executed begins with nothing.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     time::Duration,
 };
 
@@ -111,6 +111,13 @@ struct Until {
     made: Timestamp,
 }
 
+/// How long after one has ended a process begins in its place, at most.
+const IN_PLACE: Duration = Duration::from_secs(2);
+
+/// Most children of a parent, and most parents, of which it is remembered that they have ended.
+const MAX_ENDED: usize = 16;
+const MAX_ENDED_OF: usize = 4_096;
+
 /// A moment that has not come.
 const NEVER: Timestamp = Timestamp(u64::MAX);
 
@@ -135,6 +142,8 @@ pub(super) struct Openers {
     gone: HashMap<Executable, Until>,
     /// The same of those whose executable is not known, or was forgotten.
     gone_of_any: Until,
+    /// The last that have ended, by their parent, and when they did.
+    ended: HashMap<u32, VecDeque<(u32, Timestamp)>>,
 }
 
 impl Openers {
@@ -178,6 +187,7 @@ impl Openers {
     pub(super) fn clear(&mut self, now: Timestamp) {
         self.known.clear();
         self.gone.clear();
+        self.ended.clear();
         self.gone_of_any = Until { ran: now, made: now };
     }
 
@@ -186,6 +196,13 @@ impl Openers {
         let until = opener.until(lives);
         // Another has its number: it has ended, though that was not seen.
         let now = monotonic_now();
+        if self.ended.len() < MAX_ENDED_OF || self.ended.contains_key(&opener.parent) {
+            let ended = self.ended.entry(opener.parent).or_default();
+            ended.push_back((pid, until.ran.min(now)));
+            if ended.len() > MAX_ENDED {
+                ended.pop_front();
+            }
+        }
         let is_full = self.gone.len() >= MAX_EXECUTABLES;
         let known = match opener.executable.map(|executable| self.gone.entry(executable)) {
             Some(Entry::Occupied(known)) => known.into_mut(),
@@ -204,6 +221,32 @@ impl Openers {
         lives: &impl Lives,
         since: Timestamp,
     ) -> Descent {
+        let descent = self.inherited(pid, stat, lives, since);
+        match self.before_it(pid, stat, lives) {
+            Some(other) if descent == Descent::default() => Descent::InPlaceOf(other),
+            _ => descent,
+        }
+    }
+
+    /// Who ended just before its parent made this process, which is what the parent is itself.
+    fn before_it(&self, pid: u32, stat: &Stat, lives: &impl Lives) -> Option<u32> {
+        let (began, parent) = (stat.began_at(), stat.parent);
+        let is_executed = lives.executed_at(pid).is_some_and(|at| later(at, TICK) >= began);
+        if is_executed || parent <= 1 {
+            return None;
+        }
+        let children = self.known.values().filter(|opener| opener.parent == parent);
+        let ended = children.map(|opener| (opener.key.pid, opener.until(lives).ran));
+        let before = self.ended.get(&parent).into_iter().flatten().copied();
+        let is_in_place = |&(other, ended): &(u32, Timestamp)| {
+            other != pid && ended <= later(began, TICK) && began.since(ended) <= IN_PLACE
+        };
+        let found = ended.chain(before).filter(is_in_place).max_by_key(|(_, ended)| *ended);
+        found.map(|(other, _)| other)
+    }
+
+    /// The parents whose memory it began with.
+    fn inherited(&self, pid: u32, stat: &Stat, lives: &impl Lives, since: Timestamp) -> Descent {
         let own = executable(pid);
         let (mut pid, mut began, mut parent) = (pid, stat.began_at(), stat.parent);
         let mut parents = Vec::new();

@@ -2,8 +2,8 @@
 //!
 //! The workers of one proxy may share their sessions, those of two generations of it do not: a reload
 //! or a restart begins with none. Processes of a program that began together are one generation. One
-//! that begins among others that go on belongs to these (a worker was started in place of another), and
-//! one whose parent opens connections itself may have inherited its sessions. Where a generation goes on
+//! that begins among others that go on, or just after one has ended, belongs to these (a worker was started
+//! in place of another), and one whose parent opens connections itself may have inherited its sessions. Where a generation goes on
 //! after the next has begun, these were none: a worker in place of another, which was busy at once, or
 //! two proxies of one program. The same goes for a generation beside which processes go on that nobody
 //! saw begin. Nothing but a name answers for the sessions of their processes then, nor for those of a
@@ -66,8 +66,7 @@ impl Program {
 #[derive(Debug)]
 struct Member {
     began: Timestamp,
-    /// Those it descends from that have opened connections, the nearest first.
-    parents: Box<[u32]>,
+    descent: Descent,
     /// Once it has opened a connection, or where nothing but a name answers for it.
     owner: Option<Owner>,
     /// It has opened another connection since it was last about to be forgotten.
@@ -131,13 +130,10 @@ impl Owners {
         let known = self.members.entries.get(&pid);
         let is_new = known.is_none_or(|known| apart(known.began, at) > ONE_BEGINNING);
         if is_new {
-            let (parents, owner) = match descent {
-                Descent::From(parents) => (parents.into(), None),
-                Descent::Unknown => (Box::default(), Some(Owner::Mixed(pid))),
-            };
+            let owner = (descent == Descent::Unknown).then_some(Owner::Mixed(pid));
             let in_use = |member: &mut Member| std::mem::take(&mut member.is_in_use);
             self.forgot_processes |= self.members.make_room_among(in_use);
-            let member = Member { began: at, parents, owner, is_in_use: false };
+            let member = Member { began: at, descent, owner, is_in_use: false };
             self.members.insert(pid, member);
             self.others.take(&pid);
         }
@@ -151,8 +147,12 @@ impl Owners {
             if member.owner.is_some() {
                 member.is_in_use = true;
             } else {
-                let (began, parents) = (member.began, std::mem::take(&mut member.parents));
-                let owner = self.inherited(pid, &parents);
+                let (began, descent) = (member.began, std::mem::take(&mut member.descent));
+                let owner = match descent {
+                    Descent::From(parents) => self.inherited(pid, &parents),
+                    Descent::InPlaceOf(other) => self.taken_over(process, other),
+                    Descent::Unknown => Some(Owner::Mixed(pid)),
+                };
                 let owner = owner.unwrap_or_else(|| self.assign(process, began, at));
                 if let Some(member) = self.members.entries.get_mut(&pid) {
                     member.owner = Some(owner);
@@ -199,6 +199,21 @@ impl Owners {
     fn inherited(&self, pid: u32, parents: &[u32]) -> Option<Owner> {
         let of_parent = self.members.entries.get(parents.first()?).and_then(|member| member.owner);
         Some(of_parent.filter(|owner| owner.is_whole()).unwrap_or(Owner::Mixed(pid)))
+    }
+
+    /// Whose it is that goes on in place of another one, unless a generation has begun since.
+    fn taken_over(&self, process: &Process, other: u32) -> Option<Owner> {
+        let other = self.members.entries.get(&other);
+        let instance = self.instances.entries.get(&Program::of(process));
+        let newest = instance.and_then(|instance| instance.newest.as_ref());
+        match (other.and_then(|other| other.owner), newest) {
+            (Some(owner @ Owner::Generation(number)), newest) => {
+                newest.is_some_and(|newest| newest.number == number).then_some(owner)
+            }
+            (_, Some(newest)) if other.is_none_or(|other| newest.began > other.began) => None,
+            // What the other one shared, nobody saw begin.
+            _ => Some(Owner::Mixed(process.pid)),
+        }
     }
 
     /// Whose it is that began then and opens its first connection.

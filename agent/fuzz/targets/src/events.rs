@@ -272,7 +272,8 @@ impl<'a> Decoder<'a> {
                 let descent = match first >> 2 & 3 {
                     0 => Descent::default(),
                     1 => Descent::Unknown,
-                    parent => Descent::From(vec![u32::from(parent)]),
+                    2 => Descent::From(vec![2]),
+                    other => Descent::InPlaceOf(u32::from(other)),
                 };
                 Event::Began { pid: u32::from(first & 3), descent, at }
             }

@@ -189,3 +189,39 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
     }
     shell.end();
 }
+
+#[test]
+fn what_is_made_just_after_another_has_ended_is_in_its_place() {
+    let shell = Shell::with_child();
+    let (pid, child) = (shell.pid(), shell.copy);
+    let began = Stat::read(child).expect("it runs").began_at();
+    let before = |seconds: u64| Timestamp(began.0 - seconds * 1_000_000_000);
+    let executable = executable(child);
+    // Above the largest number that Linux assigns: it has ended.
+    let other = 1 << 23;
+    let key = ProcessKey { pid: other, start_ticks: 0 };
+    let in_place = Descent::InPlaceOf(other);
+    let cases = [
+        ("at once", pid, before(1), None, in_place.clone()),
+        ("long after", pid, before(3), None, NOBODY),
+        ("another parent's", pid + 1, before(1), None, NOBODY),
+        ("it is another program", pid, before(1), Some(later(began, TICK)), NOBODY),
+    ];
+    for (case, parent, ended, executed, want) in cases {
+        for is_forgotten in [false, true] {
+            let mut lives = Said::default();
+            lives.lives.insert(other, Life { forked: None, ended: Some(ended) });
+            lives.executed.extend(executed.map(|at| (child, at)));
+            let mut openers = Openers::default();
+            let (began, opened) = (before(9), before(9));
+            openers.known.insert(other, Opener { key, parent, began, opened, executable });
+            if is_forgotten {
+                openers.forget_ended(&lives);
+                assert!(openers.known.is_empty(), "{case}");
+            }
+            let got = descent(&openers, &lives, child, before(9));
+            assert_eq!(got, want, "{case}, forgotten: {is_forgotten}");
+        }
+    }
+    shell.end();
+}

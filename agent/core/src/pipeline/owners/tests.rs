@@ -1,7 +1,7 @@
 //! Whose sessions are whose.
 
 use Owner::{Generation as G, Mixed as M, Process as P};
-use Step::{Began, Forked, Opens, Orphaned};
+use Step::{Began, Forked, InPlaceOf, Opens, Orphaned};
 
 use super::*;
 
@@ -14,6 +14,8 @@ enum Step {
     Forked(u32, u32, u64),
     /// By one that has ended.
     Orphaned(u32, u64),
+    /// Just after another had ended, by the parent of both.
+    InPlaceOf(u32, u32, u64),
     Opens(u32, u64),
 }
 
@@ -67,6 +69,50 @@ const CASES: &[Case] = &[
         "a worker in place of another that is busy at once",
         &[Began(1, 10), Opens(1, 50), Began(2, 60), Opens(2, 61), Opens(1, 75)],
         &[(1, M(1)), (2, M(2))],
+    ),
+    (
+        "the only worker ends, and another begins",
+        &[Began(1, 10), Opens(1, 50), InPlaceOf(2, 1, 90), Opens(2, 95)],
+        &[(1, G(1)), (2, G(1))],
+    ),
+    (
+        "one of two quiet workers ends, and another begins",
+        &[
+            Began(1, 10),
+            Began(2, 10),
+            Opens(1, 50),
+            Opens(2, 50),
+            InPlaceOf(3, 1, 90),
+            Opens(3, 95),
+        ],
+        &[(2, G(1)), (3, G(1))],
+    ),
+    (
+        "one in place of a worker older than the watch",
+        &[Opens(1, 20), InPlaceOf(2, 1, 60), Opens(2, 90)],
+        &[(1, P(1)), (2, M(2))],
+    ),
+    (
+        "one in place of one whose sessions are not known",
+        &[Orphaned(1, 10), Opens(1, 20), InPlaceOf(2, 1, 60), Opens(2, 90)],
+        &[(2, M(2))],
+    ),
+    (
+        "a worker older than the watch ends just before the next reload",
+        &[Opens(1, 20), Began(2, 50), Opens(2, 55), InPlaceOf(3, 1, 90), Opens(3, 95)],
+        &[(2, G(1)), (3, G(2))],
+    ),
+    (
+        "a worker of before a reload ends just before the next",
+        &[
+            Began(1, 10),
+            Opens(1, 20),
+            Began(2, 50),
+            Opens(2, 55),
+            InPlaceOf(3, 1, 90),
+            Opens(3, 95),
+        ],
+        &[(2, G(2)), (3, G(3))],
     ),
     (
         "and another one after that",
@@ -128,6 +174,9 @@ fn who_shares_sessions() {
                 Began(pid, tenths) => drop(owners.began(pid, from(&[]), at(tenths))),
                 Forked(pid, parent, tenths) => {
                     owners.began(pid, from(&[parent]), at(tenths));
+                }
+                InPlaceOf(pid, other, tenths) => {
+                    owners.began(pid, Descent::InPlaceOf(other), at(tenths));
                 }
                 Orphaned(pid, tenths) => {
                     owners.began(pid, Descent::Unknown, at(tenths));
