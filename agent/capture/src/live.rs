@@ -9,7 +9,10 @@ use std::{
     collections::HashMap,
     io::ErrorKind,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, mpsc::RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,7 +24,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 pub use options::{LiveOptions, running};
-use order::{Waiting, is_readable, read, take_untold};
+use order::{Untold, Waiting, is_readable, read};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     io::Errno,
@@ -69,7 +72,7 @@ impl Waker {
 pub struct LiveSource {
     ring: RingBuf<MapData>,
     library_ring: RingBuf<MapData>,
-    untold: BpfHashMap<MapData, u32, u8>,
+    untold: Untold,
     /// Events of `ring` that wait for those of `library_ring`.
     waiting: Waiting,
     /// What was read before anybody polled.
@@ -187,10 +190,11 @@ impl LiveSource {
         });
         let follows = follows.is_ok() || options.load.watched == Watched::All;
         let received = Arc::<Received>::default();
+        let (pauses, paused) = mpsc::channel();
+        let LiveOptions { library_sampling: sampling, rustls, .. } = options;
         // Their programs may need all maps.
-        let probes = options
-            .library
-            .then(|| LibraryProbes::load(&mut ebpf, options.library_sampling, options.rustls));
+        let load = || LibraryProbes::load(&mut ebpf, sampling, rustls, pauses);
+        let probes = options.library.then(load);
         let beginnings =
             follows.then(|| Noted::take(&mut ebpf).map(Beginnings::from_now)).transpose()?;
         let stats = StatsHandle::new(
@@ -204,7 +208,7 @@ impl LiveSource {
         let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             library_ring: loader::take_map(&mut ebpf, "LIBRARY_EVENTS")?,
-            untold: loader::take_map(&mut ebpf, "UNTOLD")?,
+            untold: Untold { lost: loader::take_map(&mut ebpf, "UNTOLD")?, paused },
             waiting: Waiting::default(),
             early: Vec::new(),
             done: loader::take_map(&mut ebpf, "DONE")?,
@@ -319,7 +323,7 @@ impl LiveSource {
         any |= !adopted.is_empty();
         out.splice(first..first, adopted);
         // After the beginnings of their processes, and before who may offer what was lost.
-        out.splice(first..first, take_untold(&mut self.untold));
+        out.splice(first..first, self.untold.take());
         let beginnings = self.beginnings.as_mut().map(|all| all.of(&out[first..]));
         out.splice(first..first, beginnings.unwrap_or_default());
         any

@@ -285,6 +285,7 @@ pub fn line(events: &[LibraryEvent]) -> String {
         LibraryObservation::NeverVerified => "never-verified".to_owned(),
         LibraryObservation::TicketReceived { .. } => "ticket".to_owned(),
         LibraryObservation::TicketLost => "ticket-lost".to_owned(),
+        LibraryObservation::WatchPaused => "paused".to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -99,8 +99,7 @@ impl ProbedFile {
 
     /// The places where probes are attached now, by the stack they are for.
     pub fn attached(&self) -> impl Iterator<Item = Stack> {
-        let is_attached = matches!(self.probes, Probes::Attached(_));
-        let points = if is_attached { self.points() } else { &[] };
+        let points = if self.is_attached() { self.points() } else { &[] };
         points.iter().map(|point| point.hook.stack())
     }
 
@@ -127,15 +126,16 @@ impl ProbedFile {
         self.points().iter().any(|point| point.hook.part() == part)
     }
 
-    /// Takes the probes away for a while, if they are in place; answers whether they were.
-    pub fn take_out(&mut self, misfires: u64) -> bool {
-        let is_attached = matches!(self.probes, Probes::Attached(_));
-        if is_attached {
-            let detail = format!("{misfires} hits that showed no handshake: taken out");
-            warn!(role = ?self.role, "the probes of a file: {detail}");
-            self.probes = Probes::TakenOut(detail, Instant::now());
-        }
-        is_attached
+    /// Whether its probes are in place.
+    pub const fn is_attached(&self) -> bool {
+        matches!(self.probes, Probes::Attached(_))
+    }
+
+    /// Takes the probes away for a while.
+    pub fn take_out(&mut self, misfires: u64) {
+        let detail = format!("{misfires} hits that showed no handshake: taken out");
+        warn!(role = ?self.role, "the probes of a file: {detail}");
+        self.probes = Probes::TakenOut(detail, Instant::now());
     }
 
     /// Takes the probes away until [`Self::resume`].

@@ -32,6 +32,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
     },
     time::{Duration, Instant},
 };
@@ -88,6 +89,7 @@ pub struct LibraryProbes {
     /// Of [`ENDS_BETWEEN_SCANS`].
     ends_left: u32,
     told: Told,
+    pauses: Sender<u32>,
     /// Probes are in place.
     open: bool,
 }
@@ -113,8 +115,10 @@ impl WatchedProcess {
 impl LibraryProbes {
     /// Gives the programs of the probes to the kernel. Nothing is attached yet. Where the kernel
     /// refuses, every process will say so; the rest of the agent works without.
+    ///
+    /// `pauses` takes the processes whose libraries are not watched for a while, before that begins.
     #[must_use]
-    pub fn load(ebpf: &mut Ebpf, sampling: Sampling, rustls: Rustls) -> Self {
+    pub fn load(ebpf: &mut Ebpf, sampling: Sampling, rustls: Rustls, pauses: Sender<u32>) -> Self {
         let programs = attach::load(ebpf).unwrap_or_else(|error| {
             warn!("TLS 1.3 hops will be inferred, not seen inside their TLS library: {error:#}");
             attach::Programs::ByAya
@@ -132,6 +136,7 @@ impl LibraryProbes {
             ends: Ends::default(),
             ends_left: ENDS_BETWEEN_SCANS,
             told: Told::default(),
+            pauses,
             open: true,
         }
     }
@@ -224,11 +229,16 @@ impl LibraryProbes {
                 if whose != Lane::User(0) && self.processes.values().any(is_other) {
                     continue;
                 }
-                if file.take_out(misfires) {
-                    // Their evidence has changed.
-                    let users = self.processes.values_mut().filter(|user| is_user(user));
-                    users.for_each(|user| user.mapped = None);
+                if !file.is_attached() {
+                    continue;
                 }
+                let is_user = |user: &(&u32, &mut WatchedProcess)| user.1.files.contains(&key);
+                for (pid, user) in self.processes.iter_mut().filter(is_user) {
+                    let _ = self.pauses.send(*pid);
+                    // Its evidence has changed.
+                    user.mapped = None;
+                }
+                file.take_out(misfires);
             }
         }
     }
@@ -241,6 +251,12 @@ impl LibraryProbes {
         self.open = open;
         if open {
             attach::forget_connections(ebpf);
+        } else {
+            let watched = self.processes.iter().filter(|(_, process)| process.has_library());
+            for (pid, _) in watched {
+                // Where nobody listens, nothing is watched any more.
+                let _ = self.pauses.send(*pid);
+            }
         }
         for file in self.files.values_mut() {
             if open {

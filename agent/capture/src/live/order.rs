@@ -8,6 +8,7 @@
 
 use std::{
     os::fd::AsFd as _,
+    sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
 
@@ -92,16 +93,31 @@ pub fn read(
     true
 }
 
-/// Takes out the processes of which a ticket was lost and no record could say so, and says it.
-pub fn take_untold(untold: &mut HashMap<MapData, u32, u8>) -> Vec<Event> {
-    let processes: Vec<u32> = untold.keys().flatten().collect();
-    let tell = |pid| {
-        // Nobody else takes it out.
-        let _ = untold.remove(&pid);
-        let observation = LibraryObservation::TicketLost;
-        Event::Library(LibraryEvent { at: monotonic_now(), pid, ssl: 0, observation })
-    };
-    processes.into_iter().map(tell).collect()
+/// What no record could say of the tickets of processes.
+#[derive(Debug)]
+pub struct Untold {
+    /// Those of which one was lost.
+    pub lost: HashMap<MapData, u32, u8>,
+    /// Those whose library is not watched for a while.
+    pub paused: Receiver<u32>,
+}
+
+impl Untold {
+    /// Takes it out, and says it.
+    pub fn take(&mut self) -> Vec<Event> {
+        let tell = |pid, observation| {
+            Event::Library(LibraryEvent { at: monotonic_now(), pid, ssl: 0, observation })
+        };
+        let paused = self.paused.try_iter().map(|pid| tell(pid, LibraryObservation::WatchPaused));
+        let mut events: Vec<_> = paused.collect();
+        let lost: Vec<u32> = self.lost.keys().flatten().collect();
+        for pid in lost {
+            // Nobody else takes it out.
+            let _ = self.lost.remove(&pid);
+            events.push(tell(pid, LibraryObservation::TicketLost));
+        }
+        events
+    }
 }
 
 /// Whether a ring buffer holds a record, written or only reserved.

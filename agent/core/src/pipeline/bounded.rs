@@ -52,6 +52,11 @@ impl<K: Clone + Ord, V> Bounded<K, V> {
         self.entries.len() >= self.max
     }
 
+    /// Whether this one takes the place of another one.
+    pub fn has_no_room_for(&self, key: &K) -> bool {
+        self.is_full() && !self.entries.contains_key(key)
+    }
+
     /// Makes room for one more before it is needed, but for what is still `in_use`: that is asked of the
     /// oldest, which then counts as new. Whether something was forgotten.
     pub fn make_room_among(&mut self, mut in_use: impl FnMut(&mut V) -> bool) -> bool {

@@ -165,6 +165,11 @@ impl FullHandshakes {
         self.blindness.ticket_lost(pid);
     }
 
+    /// The library of this process shows nothing for a while.
+    pub fn watch_paused(&mut self, pid: u32) {
+        self.unshown.pause(self.owners.of(pid));
+    }
+
     /// Why the full handshake of a session is not known that this one resumes.
     #[must_use]
     pub fn why_unseen(&self, origin: &Origin) -> Unseen {
@@ -215,10 +220,12 @@ impl FullHandshakes {
                     let first = || self.rests_on(&key, basis, taken, Some(process), at).ok();
                     let full = full.clone().or_else(first);
                     let resumed = taken.map(|taken| taken.name);
-                    if self.sessions.rest(handshake, process, resumed, full.clone()) {
+                    let is_shown = self.sessions.rest(handshake, process, resumed, full.clone());
+                    let full = full.unwrap_or_else(|| Arc::new(disputed));
+                    if is_shown {
                         self.unshown.show(key.owner, handshake);
+                        self.unshown.begin_shown(key.owner, &full);
                     } else if may_begin {
-                        let full = full.unwrap_or_else(|| Arc::new(disputed));
                         self.unshown.begin(handshake, key.owner, ticket, full);
                     }
                 }

@@ -207,6 +207,9 @@ impl Pipeline {
             Event::Library(event) if event.observation == LibraryObservation::TicketLost => {
                 self.full_handshakes.ticket_lost(event.pid);
             }
+            Event::Library(event) if event.observation == LibraryObservation::WatchPaused => {
+                self.full_handshakes.watch_paused(event.pid);
+            }
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);
                 if let LibraryObservation::TicketReceived { name } = event.observation {

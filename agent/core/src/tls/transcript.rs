@@ -147,6 +147,7 @@ impl Transcript {
             LibraryObservation::TlsError { .. }
             | LibraryObservation::TicketReceived { .. }
             | LibraryObservation::TicketLost
+            | LibraryObservation::WatchPaused
             | LibraryObservation::ClientConnectionMade
             | LibraryObservation::TranscriptUpdate { .. } => {}
         }

@@ -49,6 +49,12 @@ impl Full {
         outcome == Outcome::Established && client_auth != ClientAuth::Unknown
     }
 
+    /// What it says of the client's certificate, if it may speak.
+    #[must_use]
+    pub fn certain_client_auth(&self) -> ClientAuth {
+        if self.is_certain() { self.verdict.client_auth } else { ClientAuth::Unknown }
+    }
+
     /// Whether the other may be this handshake, said again and better, or says the same of a session.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {

@@ -3,6 +3,8 @@
 //! A proxy shakes hands as soon as it runs, and its library is looked into a moment later. A session
 //! that a process offers, and whose ticket nobody showed, began in one of its handshakes from before, if
 //! all sessions of its owner were seen to begin. What such a handshake showed is inferred from the wire.
+//! Once the library was not watched for a while, it may also have begun in a handshake of which one ticket
+//! was shown, and another not.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -33,13 +35,9 @@ struct Begun {
 }
 
 impl Begun {
-    fn client_auth(&self) -> ClientAuth {
-        if self.full.is_certain() { self.full.verdict.client_auth } else { ClientAuth::Unknown }
-    }
-
     fn kind(&self) -> (Option<u32>, Option<u16>, ClientAuth, Evidence) {
         let Full { process, verdict, .. } = &*self.full;
-        (*process, self.record, self.client_auth(), verdict.evidence)
+        (*process, self.record, self.full.certain_client_auth(), verdict.evidence)
     }
 
     /// Whether its ticket may be an identity of this length.
@@ -83,6 +81,12 @@ pub struct Unshown {
     owners: Bounded<Owner, OfOwner>,
     /// One was forgotten to make room.
     has_forgotten: bool,
+    /// What the handshakes showed of which a ticket was shown.
+    shown: Bounded<Owner, Vec<ClientAuth>>,
+    has_forgotten_shown: bool,
+    /// Owners whose libraries were not always watched.
+    paused: Bounded<Owner, ()>,
+    has_forgotten_paused: bool,
     /// Since when the library of each process shows handshakes.
     read: Bounded<u32, Timestamp>,
 }
@@ -90,7 +94,15 @@ pub struct Unshown {
 impl Unshown {
     /// Remembers those of at most `max` owners.
     pub fn new(max: usize) -> Self {
-        Self { owners: Bounded::new(max), has_forgotten: false, read: Bounded::new(max) }
+        Self {
+            owners: Bounded::new(max),
+            has_forgotten: false,
+            shown: Bounded::new(max),
+            has_forgotten_shown: false,
+            paused: Bounded::new(max),
+            has_forgotten_paused: false,
+            read: Bounded::new(max),
+        }
     }
 
     /// A handshake may have begun a session that rests on `full`, with a ticket in this record. Said
@@ -105,7 +117,7 @@ impl Unshown {
         if !owner.is_whole() {
             return;
         }
-        self.has_forgotten |= self.owners.is_full() && !self.owners.entries.contains_key(&owner);
+        self.has_forgotten |= self.owners.has_no_room_for(&owner);
         let known = self.owners.entry(owner);
         let begun = Begun { record, full };
         if let Some((_, known)) = known.waiting.iter_mut().find(|(known, _)| *known == handshake) {
@@ -122,8 +134,30 @@ impl Unshown {
 
     /// A ticket of this handshake, of this owner, was shown.
     pub fn show(&mut self, owner: Owner, handshake: HandshakeKey) {
-        if let Some(known) = self.owners.entries.get_mut(&owner) {
-            known.waiting.retain(|(known, _)| *known != handshake);
+        let Some(known) = self.owners.entries.get_mut(&owner) else { return };
+        let at = known.waiting.iter().position(|(known, _)| *known == handshake);
+        if let Some((_, begun)) = at.and_then(|at| known.waiting.remove(at)) {
+            self.begin_shown(owner, &begun.full);
+        }
+    }
+
+    /// A handshake of which a ticket was shown rests on `full`.
+    pub fn begin_shown(&mut self, owner: Owner, full: &Full) {
+        if !owner.is_whole() {
+            return;
+        }
+        self.has_forgotten_shown |= self.shown.has_no_room_for(&owner);
+        let shown = self.shown.entry(owner);
+        if !shown.contains(&full.certain_client_auth()) {
+            shown.push(full.certain_client_auth());
+        }
+    }
+
+    /// The library of this owner is not watched for a while.
+    pub fn pause(&mut self, owner: Owner) {
+        if owner.is_whole() {
+            self.has_forgotten_paused |= self.paused.has_no_room_for(&owner);
+            self.paused.insert(owner, ());
         }
     }
 
@@ -157,8 +191,16 @@ impl Unshown {
         let all = || known.kinds.iter().chain(waiting.clone()).filter(|one| one.may_be(identity));
         let unread = all().filter(|one| one.is_unread_of(process));
         let found = unread.max_by_key(|one| one.full.at)?;
-        let client_auth = found.client_auth();
-        let is_certain = client_auth != ClientAuth::Unknown;
-        (is_certain && all().all(|one| one.client_auth() == client_auth)).then_some(&found.full)
+        let client_auth = found.full.certain_client_auth();
+        let is_like_it = all().all(|one| one.full.certain_client_auth() == client_auth);
+        let is_certain = client_auth != ClientAuth::Unknown && is_like_it;
+        (is_certain && self.shown_is_like(owner, client_auth)).then_some(&found.full)
+    }
+
+    /// Whether what was shown speaks for this as well, as far as another ticket of it may not have been.
+    fn shown_is_like(&self, owner: Owner, client_auth: ClientAuth) -> bool {
+        let is_paused = self.has_forgotten_paused || self.paused.entries.contains_key(&owner);
+        let mut shown = self.shown.entries.get(&owner).into_iter().flatten();
+        !is_paused || (!self.has_forgotten_shown && shown.all(|shown| *shown == client_auth))
     }
 }

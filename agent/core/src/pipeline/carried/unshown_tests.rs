@@ -241,3 +241,38 @@ fn a_handshake_of_another_process_of_the_owner_is_no_source() {
         assert_eq!(carried.map(|full| full.verdict.client_auth), expected, "{}", process.pid);
     }
 }
+
+#[test]
+fn what_was_shown_counts_as_well_once_the_library_was_not_watched() {
+    use ClientAuth::{NotRequested, Presented};
+    let process = process();
+    let origin = Origin::Process(process.clone());
+    let before = Begun(1, "a", Presented, 714, Shown::Nothing);
+    let shown = |client_auth| Begun(1, "a", client_auth, 714, Shown::MessagesAndTicket);
+    let unseen = Err(Reason::ResumedUnseen);
+    for (name, pauses_after, shown, expected) in [
+        ("always watched", None, shown(NotRequested), Ok(Presented)),
+        ("not watched after it", Some(2), shown(NotRequested), unseen),
+        ("not watched before it", Some(0), shown(NotRequested), unseen),
+        ("not watched after what is alike", Some(2), shown(Presented), Ok(Presented)),
+    ] {
+        let mut handshakes = FullHandshakes::new(100, DAY);
+        handshakes.began(process.pid, Descent::default(), Timestamp(0));
+        handshakes.opens(&origin, Timestamp(1));
+        for (at, begun) in (0..).zip([&before, &shown]) {
+            if pauses_after == Some(at) {
+                handshakes.watch_paused(process.pid);
+            }
+            begun.happen(&mut handshakes, at);
+        }
+        if pauses_after == Some(2) {
+            handshakes.watch_paused(process.pid);
+        }
+        let taken = Identity { name: SessionName::of(b"not shown").unwrap(), length: 672 };
+        let key = own(1, "a");
+        let session =
+            Session::Unnamed { key, basis: Basis::Session, taken: Some(taken), ticket: None };
+        let carried = handshakes.carry(&session, &origin, Outcome::Established, Timestamp(HOUR));
+        assert_eq!(carried.map(|full| full.verdict.client_auth), expected, "{name}");
+    }
+}
