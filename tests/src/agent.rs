@@ -25,6 +25,9 @@ use crate::{
 const START: Duration = Duration::from_mins(1);
 /// How long it may take from a request to its verdict, on a machine with much else to do.
 pub const VERDICT: Duration = Duration::from_secs(30);
+/// How long a change of a proxy may take to be seen: a reload or a restart, the reading of its
+/// configuration, and the next connections.
+pub const CHANGE: Duration = Duration::from_mins(1);
 
 /// A running `hopsight run`.
 #[derive(Debug)]
@@ -253,6 +256,21 @@ impl Agent {
             .lines()
             .find(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
         Ok(found.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
+    }
+
+    /// Waits until what lies on disk for the proxy of this label is not loaded, or is.
+    ///
+    /// # Errors
+    /// When it is not so within [`CHANGE`].
+    pub fn wait_pending(&self, proxy: &str, is_pending: bool) -> anyhow::Result<()> {
+        let what = if is_pending { "a configuration to be pending" } else { "none to be pending" };
+        let label = format!("proxy=\"{proxy}\"");
+        let wanted = if is_pending { 1.0 } else { 0.0 };
+        wait_until(what, CHANGE, || {
+            let value = self.metric("hopsight_proxy_config_pending_reload{", &[&label])?;
+            Ok((value == Some(wanted)).then_some(()))
+        })
+        .with_context(|| format!("the agent says:\n{}", self.daemon.log()))
     }
 
     /// The final reports of connections to `upstream`.

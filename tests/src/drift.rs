@@ -4,7 +4,6 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -12,7 +11,7 @@ use hopsight_posture::hops::hop::Hop;
 use serde_json::Value;
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, CHANGE},
     cgroup::Cgroup,
     loopback::Loopback,
     nginx::{self, Nginx, utf8},
@@ -22,8 +21,6 @@ use crate::{
     wait::wait_until,
 };
 
-/// How long a change may take to be seen, reload included.
-pub const CHANGE: Duration = Duration::from_mins(1);
 /// The upstream's name in the configuration, and so the label of its hop.
 pub const UPSTREAM: &str = "drift-payments";
 /// The violations that [`Flip`] leads to.

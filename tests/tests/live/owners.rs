@@ -6,7 +6,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 use hopsight_core::model::Security;
 use hopsight_posture::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, CHANGE},
     cgroup::Cgroup,
     http,
     loopback::Loopback,
@@ -18,8 +18,6 @@ use hopsight_tests::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a change may take to be seen, restart included.
-const CHANGE: Duration = Duration::from_mins(1);
 /// Connections of a good proxy, which take longer than it takes until what is out of use is gone.
 const MANY: u64 = 12;
 const POLICY: &str = "[[policies]]\nmatch.upstream = \"payments\"\nrequire = \"mtls\"\n\
@@ -172,16 +170,6 @@ fn closed(agent: &Agent) -> usize {
     drifts.iter().filter(|drift| drift["event"] == "drift_closed").count()
 }
 
-/// Waits for a configuration to be there that was not loaded.
-fn wait_pending(agent: &Agent) {
-    wait_until("a reload to be pending", CHANGE, || {
-        let labels = ["proxy=\"nginx\""];
-        let pending = agent.metric("hopsight_proxy_config_pending_reload", &labels)?;
-        Ok((pending == Some(1.0)).then_some(()))
-    })
-    .unwrap();
-}
-
 #[test]
 fn a_label_stays_with_its_owner_over_a_restart_of_the_agent() {
     if !requirement::met("a_label_stays_with_its_owner_over_a_restart_of_the_agent", &["nginx"]) {
@@ -280,7 +268,7 @@ fn a_worker_that_was_started_again_has_loaded_nothing() {
     scene.use_for_a_while(&agent, proxy);
     let hop = Scene::hop(&agent, "nginx").unwrap();
     assert!(is_bad(&hop), "{hop:#?}");
-    wait_pending(&agent);
+    agent.wait_pending("nginx", true).unwrap();
 
     scene.proxies[proxy].nginx.reload().unwrap();
     scene.wait(&agent, proxy, "nginx", "the drift to close with a reload", is_good);
@@ -317,7 +305,7 @@ fn a_file_that_was_taken_away_is_not_taken_for_loaded() {
     let hop = Scene::hop(&agent, "nginx").unwrap();
     assert!(is_bad(&hop), "{hop:#?}");
     assert_eq!(closed(&agent), 0, "{:?}", agent.drifts());
-    wait_pending(&agent);
+    agent.wait_pending("nginx", true).unwrap();
 
     scene.proxies[proxy].nginx.reload().unwrap();
     scene.wait(&agent, proxy, "nginx", "the drift to close with a reload", is_good);

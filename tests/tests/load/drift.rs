@@ -6,8 +6,8 @@ use std::fs;
 use hopsight_core::model::Security;
 use hopsight_posture::policy::drift::Compliance;
 use hopsight_tests::{
-    agent::{Agent, VERDICT},
-    drift::{CHANGE, Flip, MISSING, PLAINTEXT, Scene, UPSTREAM, seconds_between},
+    agent::{Agent, CHANGE, VERDICT},
+    drift::{Flip, MISSING, PLAINTEXT, Scene, UPSTREAM, seconds_between},
     requirement,
     wait::wait_until,
 };
@@ -49,14 +49,12 @@ fn a_change_of_configuration_is_drift_until_it_is_mended() {
     .unwrap();
 
     scene.write(Flip::OneWay).unwrap();
-    let pending = || agent.metric("hopsight_proxy_config_pending_reload{", &["nginx"]);
-    wait_until("the change to be pending", CHANGE, || Ok(pending()?.filter(|&is| is > 0.5)))
-        .unwrap();
+    agent.wait_pending("nginx", true).unwrap();
     let violation = "hopsight_policy_violation";
     assert_eq!(scene.value(&agent, violation, MISSING).unwrap(), None);
     scene.proxy.reload().unwrap();
     scene.wait_violation(&agent, MISSING, 1.0).unwrap();
-    wait_until("nothing to be pending", CHANGE, || Ok(pending()?.filter(|&is| is == 0.0))).unwrap();
+    agent.wait_pending("nginx", false).unwrap();
 
     scene.flip(Flip::Plaintext).unwrap();
     scene.wait_violation(&agent, PLAINTEXT, 1.0).unwrap();

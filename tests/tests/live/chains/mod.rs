@@ -16,7 +16,7 @@ use std::{
 use crate::inventory::inventory;
 use hopsight_posture::{hops::hop::Hop, policy::drift::Compliance};
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, CHANGE},
     cgroup::Cgroup,
     http,
     loopback::Loopback,
@@ -27,8 +27,6 @@ use hopsight_tests::{
     wait::wait_until,
 };
 
-/// How long a change may take to be seen, reading the configuration included.
-const CHANGE: Duration = Duration::from_mins(1);
 /// How long after a handshake that violates a rule it may be told.
 const TOLD: Duration = Duration::from_secs(10);
 /// Hops of which nothing is wrong.

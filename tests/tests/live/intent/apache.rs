@@ -95,9 +95,7 @@ fn apache_is_read_and_its_reload_is_drift() {
 
     // On disk, and not loaded.
     write(&path, &configuration(&scene, false));
-    let pending = || agent.metric("hopsight_proxy_config_pending_reload{", &["apache2"]);
-    wait_until("the change to be pending", CHANGE, || Ok(pending()?.filter(|&is| is > 0.5)))
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", agent.daemon.log()));
+    agent.wait_pending("apache2", true).unwrap();
     let hop = scene.wait(&agent, "the hop to be as before", is_mutual_by_intent);
     assert_eq!(blamed(&hop, REMOVED), None);
 
@@ -105,7 +103,7 @@ fn apache_is_read_and_its_reload_is_drift() {
     proxy.signal(Signal::USR1).unwrap();
     let hop = scene.wait(&agent, "the drift to open", |hop| blamed(hop, REMOVED).is_some());
     assert_eq!(blamed(&hop, REMOVED), Some(at()));
-    wait_until("nothing to be pending", CHANGE, || Ok(pending()?.filter(|&is| is == 0.0))).unwrap();
+    agent.wait_pending("apache2", false).unwrap();
 
     write(&path, &configuration(&scene, true));
     proxy.signal(Signal::USR1).unwrap();

@@ -77,15 +77,11 @@ fn what_caddy_runs_is_asked_and_a_push_is_drift() {
     scene.wait(&agent, "the drift to close", |hop| {
         blamed(hop, REMOVED).is_none() && is_mutual_by_intent(hop)
     });
-    let pending = |wanted, what: &str| {
-        let of = || agent.metric("hopsight_proxy_config_pending_reload{", &["caddy"]);
-        scene.wait(&agent, what, |_| of().unwrap() == Some(wanted));
-    };
-    pending(0.0, "nothing to be pending");
+    agent.wait_pending("caddy", false).unwrap();
     save(false);
-    pending(1.0, "what is on disk to be pending");
+    agent.wait_pending("caddy", true).unwrap();
     let hop = scene.wait(&agent, "the hop to be mutual", is_mutual_by_intent);
     assert_eq!(blamed(&hop, REMOVED), None, "what is not loaded is no drift");
     push(false);
-    pending(0.0, "it to be loaded");
+    agent.wait_pending("caddy", false).unwrap();
 }

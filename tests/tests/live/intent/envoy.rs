@@ -146,14 +146,10 @@ fn what_envoy_runs_is_asked_and_a_push_is_drift() {
     scene.wait(&agent, "the drift to close", |hop| {
         blamed(hop, REMOVED).is_none() && is_mutual_by_intent(hop)
     });
-    let pending = |wanted, what: &str| {
-        let of = || agent.metric("hopsight_proxy_config_pending_reload{", &["envoy"]);
-        scene.wait(&agent, what, |_| of().unwrap() == Some(wanted));
-    };
-    pending(0.0, "nothing to be pending");
+    agent.wait_pending("envoy", false).unwrap();
     // It is read when Envoy starts.
     write(&path, &bootstrap(&scene, admin, &clusters));
-    pending(1.0, "its bootstrap to be pending");
+    agent.wait_pending("envoy", true).unwrap();
     wait_until("its configuration to be ready", CHANGE, || {
         let ready: serde_json::Value = serde_json::from_str(&agent.get("/readyz")?.body)?;
         Ok((ready["components"]["envoy_configuration"]["state"] == "ready").then_some(()))

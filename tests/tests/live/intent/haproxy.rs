@@ -44,9 +44,7 @@ fn haproxy_is_read_and_its_reload_is_drift() {
 
     // On disk, and not loaded.
     write(&path, &haproxy(&scene, false));
-    let pending = || agent.metric("hopsight_proxy_config_pending_reload{", &["haproxy"]);
-    wait_until("the change to be pending", CHANGE, || Ok(pending()?.filter(|&is| is > 0.5)))
-        .unwrap();
+    agent.wait_pending("haproxy", true).unwrap();
     let hop = scene.wait(&agent, "the hop to be as before", is_mutual_by_intent);
     assert_eq!(blamed(&hop, REMOVED), None);
 
@@ -54,7 +52,7 @@ fn haproxy_is_read_and_its_reload_is_drift() {
     let hop = scene.wait(&agent, "the drift to open", |hop| blamed(hop, REMOVED).is_some());
     let expected = format!("{}:{}", path.display(), line_of(&path, "server a"));
     assert_eq!(blamed(&hop, REMOVED), Some(expected));
-    wait_until("nothing to be pending", CHANGE, || Ok(pending()?.filter(|&is| is == 0.0))).unwrap();
+    agent.wait_pending("haproxy", false).unwrap();
 
     write(&path, &haproxy(&scene, true));
     proxy.signal(Signal::USR2).unwrap();

@@ -8,7 +8,7 @@ mod envoy;
 mod haproxy;
 mod traefik;
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path};
 
 use hopsight_core::model::Security;
 use hopsight_posture::{
@@ -16,7 +16,7 @@ use hopsight_posture::{
     policy::intent::{Scheme, Stated},
 };
 use hopsight_tests::{
-    agent::Agent,
+    agent::{Agent, CHANGE},
     cgroup::Cgroup,
     http,
     loopback::Loopback,
@@ -26,8 +26,6 @@ use hopsight_tests::{
     wait::wait_until,
 };
 
-/// How long a change may take to be seen, reload included.
-const CHANGE: Duration = Duration::from_mins(1);
 /// The upstream's name in the configurations.
 const UPSTREAM: &str = "intent-payments";
 /// What is violated without a client certificate, where only the configuration asks for one.
