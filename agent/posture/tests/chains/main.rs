@@ -73,6 +73,36 @@ const DIFFERENCES: &[Difference] = &[
         "Go takes any purpose for a server's, and which of the two the proxy is is not known here",
     ),
     (
+        "the common name beside others",
+        62,
+        "unknown",
+        "haproxy and Apache take it, OpenSSL does not",
+    ),
+    (
+        "for gated cryptography",
+        0,
+        "unknown",
+        "OpenSSL takes Server Gated Cryptography for a server's purpose, Go does not",
+    ),
+    (
+        "its issuer is spelled otherwise",
+        0,
+        "unknown",
+        "webpki takes a name in other letters for another, OpenSSL for the same",
+    ),
+    (
+        "the issuer of the intermediate is spelled otherwise",
+        0,
+        "unknown",
+        "webpki takes a name in other letters for another, OpenSSL for the same",
+    ),
+    (
+        "a namesake of its issuer is spelled otherwise",
+        7,
+        "incomplete",
+        "who did not sign is no issuer under another spelling of the name, whatever OpenSSL tries",
+    ),
+    (
         "a critical extension that nobody knows",
         34,
         "unknown",

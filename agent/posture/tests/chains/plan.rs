@@ -57,6 +57,8 @@ pub struct Plan {
     pub params: Vec<CertificateParams>,
     /// Of this one another key signed, whose CA has the issuer's name.
     pub signed_by_a_namesake: Option<usize>,
+    /// This one has its issuer's name in other letters, which are the same name (RFC 5280 section 7.1).
+    pub issuer_spelled_otherwise: Option<usize>,
     pub trusted: Trusted,
     pub sent: Sent,
     pub name: Option<&'static str>,
@@ -101,6 +103,7 @@ impl Plan {
             params,
             lists: Vec::new(),
             signed_by_a_namesake: None,
+            issuer_spelled_otherwise: None,
             trusted: Trusted::Root,
             sent: Sent::All,
             name: Some(NAME),
@@ -131,11 +134,16 @@ impl Plan {
             let own = key();
             let certificate = match issuers.last() {
                 None => params.self_signed(&own),
-                Some(_) if self.signed_by_a_namesake == Some(level) => {
-                    let namesake = Issuer::new(self.params[level - 1].clone(), key());
-                    params.signed_by(&own, &namesake)
+                Some(issuer) => {
+                    let (mut above, another) = (self.params[level - 1].clone(), key());
+                    if self.issuer_spelled_otherwise == Some(level) {
+                        above.distinguished_name =
+                            named(&format!("ca  {}", level - 1)).distinguished_name;
+                    }
+                    let is_by_another = self.signed_by_a_namesake == Some(level);
+                    let signer = if is_by_another { &another } else { issuer.key() };
+                    params.signed_by(&own, &Issuer::from_params(&above, signer))
                 }
-                Some(issuer) => params.signed_by(&own, issuer),
             };
             all.push(certificate.unwrap());
             issuers.push(Issuer::new(params.clone(), own));

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use hopsight_core::tls::{fingerprint::Fingerprint, name::distinguished_name};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::anchor_from_trusted_cert;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, public_key::PublicKey};
+use x509_parser::{
+    certificate::X509Certificate, prelude::FromDer as _, public_key::PublicKey,
+    x509::SubjectPublicKeyInfo,
+};
 
 use super::{CertificateError, certificates};
 
@@ -82,7 +85,7 @@ impl Trust {
 
     /// Each of them, DER encoded.
     pub(super) fn ders(&self) -> impl Iterator<Item = &[u8]> {
-        self.cas.iter().map(|ca| &*ca.der)
+        self.cas.iter().map(Ca::der)
     }
 
     /// Whether this very certificate is one of them.
@@ -92,11 +95,17 @@ impl Trust {
 }
 
 impl Ca {
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     fn of(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let constraints = certificate.basic_constraints().ok().flatten();
         // One of X.509 version 1 has no extensions to say so with.
-        let is_ca = certificate.version().0 == 0 || certificate.is_ca();
+        let is_ca = certificate.version().0 == 0
+            || certificate.is_ca()
+            || is_ca_by_usage_alone(&certificate);
         Some(Self {
             subject: distinguished_name(certificate.subject()),
             raw_subject: certificate.subject().as_raw().into(),
@@ -125,9 +134,22 @@ pub(super) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
-/// Whether its key is RSA of a size that ring refuses, as if signatures by it were wrong.
+/// Whether nothing but the use of its key says that it is a CA, which is enough for OpenSSL where it is
+/// trusted.
+pub(super) fn is_ca_by_usage_alone(certificate: &X509Certificate<'_>) -> bool {
+    let usage = certificate.key_usage().ok().flatten();
+    certificate.basic_constraints().is_ok_and(|constraints| constraints.is_none())
+        && usage.is_some_and(|usage| usage.value.key_cert_sign())
+}
+
+/// Whether its key is one that nothing can be verified with here.
 pub(super) fn has_unusual_key(certificate: &X509Certificate<'_>) -> bool {
-    match certificate.public_key().parsed() {
+    is_unusual(certificate.public_key())
+}
+
+/// Whether a key is RSA of a size that ring refuses, as if signatures by it were wrong.
+pub(super) fn is_unusual(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    match key.parsed() {
         Ok(PublicKey::RSA(key)) => !(2_048..=8_192).contains(&key.key_size()),
         _ => false,
     }
