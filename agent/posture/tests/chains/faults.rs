@@ -178,6 +178,13 @@ pub const FAULTS: &[Fault] = &[
     ("its issuer has no list", 0, |plan| lists(plan, Listed::Absent)),
     ("the list of its issuer has ended", 0, |plan| lists(plan, Listed::Ended)),
     ("the list is a namesake's", 0, |plan| lists(plan, Listed::ByANamesake)),
+    ("it is revoked, and a namesake's list is newer", 0, |plan| {
+        lists(plan, Listed::RevokingBesideANamesake);
+    }),
+    ("it is revoked by a list that is spelled otherwise", 0, |plan| {
+        lists(plan, Listed::RevokingSpelledOtherwise);
+    }),
+    ("the list of its issuer is of other certificates", 0, |plan| lists(plan, Listed::OfAPart)),
     ("its issuer is revoked", 1, |plan| {
         lists(plan, Listed::Empty);
         let above = plan.lists.len() - 2;

@@ -6,6 +6,7 @@ mod configured;
 mod expected;
 mod finding;
 mod key;
+mod listed;
 mod named;
 mod presented;
 mod refused;
