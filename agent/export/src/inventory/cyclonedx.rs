@@ -241,7 +241,7 @@ impl Bill {
             "group" if name.starts_with("MLKEM") => "kem",
             "group" if is_post_quantum(name) => "combiner",
             "group" => "key-agree",
-            "key" if name.starts_with("rsa") && name != "rsa-pss" => "pke",
+            "key" if name.starts_with("rsa") && !name.starts_with("rsa-pss") => "pke",
             _ => "signature",
         };
         self.component(&reference, |_| {
