@@ -96,6 +96,18 @@ pub const FAULTS: &[Fault] = &[
         plan.leaf().extended_key_usages = vec![Purpose::Other(vec![2, 16, 840, 1, 113_730, 4, 1])];
     }),
     ("for no purpose that is said", 0, |plan| plan.leaf().extended_key_usages = Vec::new()),
+    ("the root is for clients", 0, |plan| {
+        plan.root().extended_key_usages = vec![Purpose::ClientAuth];
+    }),
+    ("the leaf is for clients and is trusted", 0, |plan| {
+        plan.leaf().extended_key_usages = vec![Purpose::ClientAuth];
+        plan.trusted = Trusted::Leaf;
+    }),
+    ("the common name alone, which is not permitted", 1, |plan| {
+        plan.leaf().subject_alt_names = Vec::new();
+        plan.leaf().distinguished_name.push(DnType::CommonName, NAME);
+        plan.issuer().name_constraints = Some(permits(&["example.org"], &[]));
+    }),
     ("the issuer is for clients", 1, |plan| {
         plan.issuer().extended_key_usages = vec![Purpose::ClientAuth];
     }),

@@ -80,6 +80,12 @@ const DIFFERENCES: &[Difference] = &[
         "haproxy and Apache take it, OpenSSL does not",
     ),
     (
+        "the common name alone, which is not permitted",
+        47,
+        "unknown",
+        "webpki holds no common name to constraints, OpenSSL does and Go takes none",
+    ),
+    (
         "for gated cryptography",
         0,
         "unknown",

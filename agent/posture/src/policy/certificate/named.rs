@@ -35,6 +35,13 @@ pub(super) fn is_for(
     is_common_name(own, name)
 }
 
+/// Whether it is for the name of a host otherwise than by its common name.
+pub(super) fn has_dns_names(own: &X509Certificate<'_>) -> bool {
+    let sans = own.subject_alternative_name().ok().flatten();
+    let mut sans = sans.iter().flat_map(|sans| &sans.value.general_names);
+    sans.any(|san| matches!(san, GeneralName::DNSName(_)))
+}
+
 /// Whether its common name is this one.
 pub(super) fn is_common_name(own: &X509Certificate<'_>, name: &str) -> bool {
     let mut common = own.subject().iter_common_name();

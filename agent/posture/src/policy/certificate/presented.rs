@@ -10,9 +10,12 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     ChainWord, Trust,
-    named::{is_common_name, is_for},
-    refused::{MAX_NAME, Refusal, is_self_issued, name_of, outside_of_validity, wrong_usage},
-    trust::{Ca, may_sign, validity},
+    named::{has_dns_names, is_common_name, is_for},
+    refused::{
+        MAX_NAME, Refusal, has_constraints, is_self_issued, name_of, outside_of_validity,
+        wrong_usage,
+    },
+    trust::{Ca, is_for_side, may_sign, validity},
 };
 use crate::policy::time::UnixTime;
 
@@ -107,9 +110,18 @@ impl Verifier<'_> {
         // A certificate that is trusted itself needs nobody to vouch for it.
         if !self.trust.has(&der) {
             self.leads_to_trust(&end_entity).map_err(|error| self.refused(&error))?;
+        } else if !is_for_side(own, self.purpose) {
+            return Err(self.refused(&Error::EmptyEkuExtension));
         }
         let fits = |name: &String| is_for(own, &end_entity, name);
         if self.names.is_empty() || self.names.iter().any(fits) {
+            // OpenSSL holds a common name to them where there is no DNS name.
+            if !self.names.is_empty() && !has_dns_names(own) && self.any_issuer(has_constraints) {
+                let problem =
+                    "a CA is for certain names, and its certificate has a common name alone"
+                        .to_owned();
+                return Err((ChainWord::Unknown, problem));
+            }
             return Ok(());
         }
         // haproxy and Apache take it beside DNS names, OpenSSL and Go do not.
@@ -177,6 +189,9 @@ impl Verifier<'_> {
         }
         if !ca.may_sign {
             return Err(Error::EndEntityUsedAsCa);
+        }
+        if !ca.is_for_side(self.purpose) {
+            return Err(Error::EmptyEkuExtension);
         }
         if ca.path_length.is_some_and(|most| below > most) {
             return Err(Error::PathLenConstraintViolated);

@@ -133,6 +133,15 @@ impl Verifier<'_> {
             && !self.trust.cas.iter().any(|ca| folded(&ca.subject) == wanted)
     }
 
+    /// Whether one that may have issued any of those that were sent, by its name, is so.
+    pub(super) fn any_issuer(&self, is_so: impl Fn(&X509Certificate<'_>) -> bool) -> bool {
+        let has_issued = |one: &X509Certificate<'_>| {
+            let mut sent = self.certificates.iter();
+            sent.any(|sent| sent.issuer().as_raw() == one.subject().as_raw())
+        };
+        self.any(|one| has_issued(one) && is_so(one))
+    }
+
     /// Whether any certificate that was sent or is trusted is so.
     fn any(&self, is_so: impl Fn(&X509Certificate<'_>) -> bool) -> bool {
         let is_trusted_so = |der| X509Certificate::from_der(der).is_ok_and(|(_, one)| is_so(&one));
@@ -154,6 +163,11 @@ fn allows_more(certificate: &X509Certificate<'_>) -> bool {
     usage.is_some_and(|usage| {
         usage.value.any || usage.value.other.iter().any(|other| GATED.contains(other))
     })
+}
+
+/// Whether it is a CA for certain names only.
+pub(super) fn has_constraints(certificate: &X509Certificate<'_>) -> bool {
+    certificate.name_constraints().map_or(true, |constraints| constraints.is_some())
 }
 
 /// Whether it constrains names of other kinds than the verifier knows.

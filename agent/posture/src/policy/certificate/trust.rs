@@ -10,7 +10,7 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use super::{CertificateError, certificates};
+use super::{CertificateError, Purpose, certificates};
 
 /// The CA certificates of one file.
 ///
@@ -38,6 +38,8 @@ pub(super) struct Ca {
     /// When it is valid, in seconds since the Unix epoch.
     pub(super) valid: Range<i64>,
     pub(super) may_sign: bool,
+    /// For which sides of TLS what is below it may be: `extKeyUsage` counts there as well for OpenSSL and Go.
+    purposes: [bool; 2],
     /// CAs below it at most that are not self-issued.
     pub(super) path_length: Option<usize>,
     /// Its key is one that nothing can be verified with here.
@@ -99,6 +101,10 @@ impl Ca {
         &self.der
     }
 
+    pub(super) const fn is_for_side(&self, side: Purpose) -> bool {
+        self.purposes[side as usize]
+    }
+
     fn of(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let constraints = certificate.basic_constraints().ok().flatten();
@@ -111,6 +117,8 @@ impl Ca {
             raw_subject: certificate.subject().as_raw().into(),
             valid: validity(&certificate),
             may_sign: is_ca && may_sign(&certificate),
+            purposes: [Purpose::Server, Purpose::Client]
+                .map(|side| is_for_side(&certificate, side)),
             path_length: constraints
                 .and_then(|constraints| constraints.value.path_len_constraint)
                 .and_then(|length| usize::try_from(length).ok()),
@@ -132,6 +140,15 @@ pub(super) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
         Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
         Err(_) => false,
     }
+}
+
+/// Whether `extKeyUsage` lets it be for this side of TLS: it does where it is absent.
+pub(super) fn is_for_side(certificate: &X509Certificate<'_>, side: Purpose) -> bool {
+    let Ok(usage) = certificate.extended_key_usage() else { return false };
+    usage.is_none_or(|usage| match side {
+        Purpose::Server => usage.value.any || usage.value.server_auth,
+        Purpose::Client => usage.value.any || usage.value.client_auth,
+    })
 }
 
 /// Whether nothing but the use of its key says that it is a CA, which is enough for OpenSSL where it is
