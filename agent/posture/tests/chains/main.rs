@@ -24,7 +24,7 @@ use rcgen::{Certificate, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384
 
 use self::{
     faults::FAULTS,
-    plan::{Made, Plan},
+    plan::{Made, Plan, Sent, Trusted},
 };
 
 /// Kinds of keys, and how many intermediates their chains have.
@@ -225,6 +225,26 @@ fn chains_lead_where_openssl_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(compared >= 200, "{compared} chains are too few");
     explained.assert_none_is_stale();
+}
+
+/// As `openssl req -x509` makes them: it is a CA's.
+#[test]
+fn what_signed_itself_leads_elsewhere() {
+    let mut plan = Plan::of(0);
+    (plan.sent, plan.trusted, plan.name) = (Sent::WithTheRoot, Trusted::Stranger, None);
+    plan.root().key_usages = Vec::new();
+    let mut made = plan.make(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+    made.presented.remove(0);
+    let directory = tempfile::tempdir().unwrap();
+    if Command::new("openssl").arg("version").output().is_ok() {
+        assert_eq!(openssl(directory.path(), &made), 18);
+    }
+    let end_entity = Box::from(&**made.presented[0].der());
+    let chain = Chain { end_entity, length: 1, ..Chain::default() };
+    let trust = Trust::read(pem(&made.trusted).as_bytes()).unwrap();
+    let at = UnixTime::from_secs(made.at);
+    let found = presented(&chain, &trust, &[], Purpose::Server, at);
+    assert_eq!(found.answer.as_str(), "other_ca", "{found:?}");
 }
 
 /// A signature that cannot be checked is no wrong one.

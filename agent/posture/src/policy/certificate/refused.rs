@@ -116,7 +116,7 @@ impl Verifier<'_> {
                 && folded(&distinguished_name(one.subject())) == wanted
                 && has_signed(one, certificate) != Some(false)
         };
-        let namesakes = self.trust.cas.iter().filter(|ca| folded(&ca.subject) == wanted);
+        let namesakes = self.trust.cas.iter().filter(|ca| ca.folded == wanted);
         let namesakes = namesakes.take(MAX_NAMESAKES).map(Ca::der);
         let is_by_one =
             |der| X509Certificate::from_der(der).is_ok_and(|(_, ca)| may_have_signed(&ca));
@@ -130,7 +130,7 @@ impl Verifier<'_> {
         let mut sent = self.certificates[1..].iter().map(|one| distinguished_name(one.subject()));
         is_self_issued(own)
             && !sent.any(|name| folded(&name) == wanted)
-            && !self.trust.cas.iter().any(|ca| folded(&ca.subject) == wanted)
+            && !self.trust.cas.iter().any(|ca| ca.folded == wanted)
     }
 
     /// Whether one that may have issued any of those that were sent, by its name, is so.

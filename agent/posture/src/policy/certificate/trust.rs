@@ -10,7 +10,7 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use super::{CertificateError, Purpose, certificates};
+use super::{CertificateError, Purpose, certificates, requested::folded};
 
 /// The CA certificates of one file.
 ///
@@ -34,6 +34,8 @@ pub type Trusts = BTreeMap<String, Arc<Trust>>;
 pub(super) struct Ca {
     der: CertificateDer<'static>,
     pub(super) subject: String,
+    /// The same, as names are compared.
+    pub(super) folded: String,
     pub(super) raw_subject: Box<[u8]>,
     /// When it is valid, in seconds since the Unix epoch.
     pub(super) valid: Range<i64>,
@@ -112,8 +114,10 @@ impl Ca {
         let is_ca = certificate.version().0 == 0
             || certificate.is_ca()
             || is_ca_by_usage_alone(&certificate);
+        let subject = distinguished_name(certificate.subject());
         Some(Self {
-            subject: distinguished_name(certificate.subject()),
+            folded: folded(&subject),
+            subject,
             raw_subject: certificate.subject().as_raw().into(),
             valid: validity(&certificate),
             may_sign: is_ca && may_sign(&certificate),
@@ -142,12 +146,13 @@ pub(super) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
-/// Whether `extKeyUsage` lets it be for this side of TLS: it does where it is absent.
+/// Whether `extKeyUsage` lets it be for this side of TLS: it does where it is absent. Any use is not this one
+/// for OpenSSL.
 pub(super) fn is_for_side(certificate: &X509Certificate<'_>, side: Purpose) -> bool {
     let Ok(usage) = certificate.extended_key_usage() else { return false };
     usage.is_none_or(|usage| match side {
-        Purpose::Server => usage.value.any || usage.value.server_auth,
-        Purpose::Client => usage.value.any || usage.value.client_auth,
+        Purpose::Server => usage.value.server_auth,
+        Purpose::Client => usage.value.client_auth,
     })
 }
 
