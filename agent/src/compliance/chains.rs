@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) server_chain: Option<Arc<ChainFinding>>,
     /// Whether the upstream's certificate and the proxy's are revoked.
     pub(super) revocation: [Option<Revocation>; 2],
+    /// In a full handshake, nobody has lists and no response came along.
+    pub(super) is_unlisted: bool,
     /// Another identity with the key of the upstream's certificate, and of the proxy's.
     pub(super) key_shared_with: [Option<Box<str>>; 2],
     /// Who presents a newer certificate of the upstream's identity.
@@ -122,6 +124,8 @@ impl Chains {
         };
         let revocation = [(Purpose::Server, standing), (Purpose::Client, Standing::Unknown)]
             .map(|(side, standing)| self.revocation(report, against, &lists, side, standing));
+        let has_staple = report.server_staple.is_some();
+        let is_unlisted = lists.is_empty() && !has_staple && report.resumed == Some(false);
         // Before a handshake is completed nobody has proven to have the key of a certificate.
         let is_proven = report.is_established();
         let server = report.server_certificate.as_deref().filter(|_| is_proven);
@@ -129,7 +133,7 @@ impl Chains {
         let newer_elsewhere = server.filter(|_| standing != Standing::Broken).and_then(newer);
         let client = report.client_certificate.as_deref().filter(|_| is_proven);
         let key_shared_with = [server, client].map(|facts| self.keys.note(facts?, against.at));
-        Found { server_chain, revocation, key_shared_with, newer_elsewhere }
+        Found { server_chain, revocation, is_unlisted, key_shared_with, newer_elsewhere }
     }
 
     fn server_chain(

@@ -202,6 +202,7 @@ impl Evaluator {
                 chain: found.server_chain.as_ref().map(|found| found.answer),
                 client_chain: requested::leads(report),
                 revocation: found.revocation.clone(),
+                is_unlisted: found.is_unlisted,
             };
             let now = hopsight_system::clock::now();
             if is_told {

@@ -6,7 +6,9 @@ use x509_parser::{
     asn1_rs::{Oid, Tag, oid},
     extensions::GeneralName,
     objects::{oid_registry, oid2sn},
+    oid_registry::OID_PKCS1_RSASSAPSS,
     prelude::*,
+    signature_algorithm::RsaSsaPssParams,
 };
 
 use super::{
@@ -280,6 +282,7 @@ fn address(bytes: &[u8]) -> String {
     }
 }
 
+/// What it is signed with. RSA-PSS may be with any hash, which its parameters say (RFC 4055 section 3.1).
 fn signature(certificate: &X509Certificate<'_>) -> String {
     const ED25519: Oid<'_> = oid!(1.3.101.112);
     const ED448: Oid<'_> = oid!(1.3.101.113);
@@ -288,6 +291,17 @@ fn signature(certificate: &X509Certificate<'_>) -> String {
         "ed25519".to_owned()
     } else if *algorithm == ED448 {
         "ed448".to_owned()
+    } else if *algorithm == OID_PKCS1_RSASSAPSS {
+        let parameters = certificate.signature_algorithm.parameters.as_ref();
+        let parameters = parameters.and_then(|one| RsaSsaPssParams::try_from(one).ok());
+        let hash = parameters.map(|one| match one.hash_algorithm_oid().to_id_string().as_str() {
+            "1.3.14.3.2.26" => "sha1".to_owned(),
+            "2.16.840.1.101.3.4.2.1" => "sha256".to_owned(),
+            "2.16.840.1.101.3.4.2.2" => "sha384".to_owned(),
+            "2.16.840.1.101.3.4.2.3" => "sha512".to_owned(),
+            other => other.to_owned(),
+        });
+        format!("rsassa-pss-{}", hash.unwrap_or_else(|| "unknown".to_owned()))
     } else {
         let dotted = algorithm.to_id_string();
         // Those of keys whose identifier says it all are signatures' as well.

@@ -1,12 +1,12 @@
 //! Names of public keys: algorithm and size, or the curve.
 
 use x509_parser::{
-    asn1_rs::{Any, Oid, Tag},
-    public_key::PublicKey,
+    asn1_rs::{Any, FromDer as _, Oid, Tag},
+    public_key::{PublicKey, RSAPublicKey},
     x509::SubjectPublicKeyInfo,
 };
 
-/// What a key is, such as `rsa2048`, `p256`, `ed25519`, `sm2`; a dotted object identifier where
+/// What a key is, such as `rsa2048`, `rsa-pss2048`, `p256`, `ed25519`, `sm2`; a dotted object identifier where
 /// there is no name here.
 #[must_use]
 pub fn public_key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
@@ -15,9 +15,21 @@ pub fn public_key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
         Ok(PublicKey::EC(point)) => curve_name(key.algorithm.parameters.as_ref(), point.key_size()),
         _ => {
             let algorithm = key.algorithm.algorithm.to_id_string();
-            algorithm_name(&algorithm).map_or(algorithm, str::to_owned)
+            match algorithm_name(&algorithm) {
+                Some(RSA_PSS) => RSA_PSS.to_owned() + &rsa_bits(key).unwrap_or_default(),
+                name => name.map_or(algorithm, str::to_owned),
+            }
         }
     }
+}
+
+/// A key of RSA that is for signatures of this kind alone, which is one of RSA's all the same (RFC 4055
+/// section 1.2).
+const RSA_PSS: &str = "rsa-pss";
+
+fn rsa_bits(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
+    let (_, rsa) = RSAPublicKey::from_der(&key.subject_public_key.data).ok()?;
+    Some(bits(rsa.modulus).to_string())
 }
 
 /// Bits of an unsigned number.
@@ -71,7 +83,7 @@ pub(super) fn algorithm_name(dotted: &str) -> Option<&'static str> {
     Some(match dotted {
         "1.2.156.10197.1.301" => "sm2",
         "1.2.840.10040.4.1" => "dsa",
-        "1.2.840.113549.1.1.10" => "rsa-pss",
+        "1.2.840.113549.1.1.10" => RSA_PSS,
         "1.2.643.2.2.19" => "gost2001",
         "1.2.643.7.1.1.1.1" => "gost2012-256",
         "1.2.643.7.1.1.1.2" => "gost2012-512",

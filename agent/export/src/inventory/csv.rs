@@ -94,7 +94,7 @@ fn certificate(line: &CertificateLine) -> [String; OF_CERTIFICATES] {
         known(&line.issuer),
         known(&line.serial),
         line.sha256.as_ref().map(ToString::to_string).unwrap_or_default(),
-        text(&line.sans.join(" ")),
+        text(&line.names(" ")),
         known(&line.spiffe_id),
         known(&line.not_before),
         known(&line.not_after),

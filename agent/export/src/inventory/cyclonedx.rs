@@ -138,10 +138,7 @@ impl Bill {
         let usage = line.key_usage.as_ref();
         let purposes = line.extended_key_usage.as_ref();
         let extensions = [
-            extension(
-                "subjectAlternativeName",
-                (!line.sans.is_empty()).then(|| line.sans.join(", ")),
-            ),
+            extension("subjectAlternativeName", (!line.sans.is_empty()).then(|| line.names(", "))),
             extension(
                 "keyUsage",
                 words(usage.map(|all| all.iter().map(|one| one.as_str()).collect())),
@@ -244,7 +241,7 @@ impl Bill {
             "group" if name.starts_with("MLKEM") => "kem",
             "group" if is_post_quantum(name) => "combiner",
             "group" => "key-agree",
-            "key" if name.starts_with("rsa") && name != "rsa-pss" => "pke",
+            "key" if name.starts_with("rsa") && !name.starts_with("rsa-pss") => "pke",
             _ => "signature",
         };
         self.component(&reference, |_| {

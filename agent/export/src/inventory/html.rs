@@ -133,7 +133,7 @@ fn certificates(out: &mut String, lines: &[CertificateLine], now: f64) {
             Text(&line.role.as_str().replace('_', " ")),
             Text(&text(&line.subject)),
             Text(&text(&line.issuer)),
-            Text(&line.sans.join(" ")),
+            Text(&line.names(" ")),
             chain(line),
             Text(&text(&line.public_key)),
             Text(&text(&line.signature)),

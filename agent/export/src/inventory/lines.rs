@@ -16,13 +16,13 @@ use hopsight_core::{
 };
 use hopsight_posture::{
     hops::{
-        certificates::CertificateInUse,
         hop::Hop,
         labels::{MAX_LABEL_BYTES, MAX_SANS, MAX_TEXT_BYTES, printable},
     },
-    policy::certificate::{ChainWord, Revocation, RevocationWord},
+    policy::certificate::{ChainWord, RevocationWord},
 };
 
+use super::merged::merged;
 use crate::time;
 
 vocabulary! {
@@ -214,33 +214,16 @@ pub(super) fn certificates(source: &str, hop: &Hop) -> Vec<CertificateLine> {
     lines
 }
 
-/// The same certificates together, in the order of their first.
-fn merged<'s>(all: impl Iterator<Item = &'s CertificateInUse>) -> Vec<CertificateInUse> {
-    let mut merged: Vec<CertificateInUse> = Vec::new();
-    for one in all {
-        match merged.iter_mut().find(|known| known.facts == one.facts) {
-            Some(known) => {
-                known.connections += one.connections;
-                known.evidence = known.evidence.max(one.evidence);
-                known.first_seen = known.first_seen.min(one.first_seen);
-                known.last_seen = known.last_seen.max(one.last_seen);
-                // One bad server is what counts.
-                if known.chain.is_none_or(|answer| !answer.is_broken()) && one.chain.is_some() {
-                    known.chain = one.chain;
-                }
-                let is_revoked = |says: &Revocation| says.answer == RevocationWord::Revoked;
-                if !known.revocation.as_deref().is_some_and(is_revoked) && one.revocation.is_some()
-                {
-                    known.revocation.clone_from(&one.revocation);
-                }
-            }
-            None => merged.push(one.clone()),
-        }
-    }
-    merged
-}
-
 impl CertificateLine {
+    /// Its subject alternative names in one text, with this between them; its first character stands as
+    /// `\\` and two digits inside of a name.
+    pub(super) fn names(&self, separator: &str) -> String {
+        let first = separator.chars().next().unwrap_or(' ');
+        let escaped = format!("\\{:02X}", u32::from(first));
+        let names = self.sans.iter().map(|san| san.replace(first, &escaped));
+        names.collect::<Vec<_>>().join(separator)
+    }
+
     fn none(hop: &HopName, role: Role, absent: Option<CertificateAbsence>, used: Use) -> Self {
         Self {
             hop: hop.clone(),

@@ -6,6 +6,7 @@ pub(crate) mod csv;
 mod cyclonedx;
 pub(crate) mod html;
 mod lines;
+mod merged;
 
 use serde::Serialize;
 

@@ -130,6 +130,7 @@ fn every_hop_has_lines_and_says_what_is_not_known() {
 fn a_table_has_the_same_columns_in_every_line_and_no_formulas() {
     let mut inventory = inventory();
     inventory.certificates[2].subject = Some("=cmd|' /C calc'!A0".into());
+    inventory.certificates[2].sans = vec!["DNS:a".into(), "URI:x DNS:b, DNS:c".into()];
     let csv = inventory.csv().unwrap();
     let mut reader = ::csv::Reader::from_reader(csv.as_bytes());
     let headings = reader.headers().unwrap().clone();
@@ -138,6 +139,8 @@ fn a_table_has_the_same_columns_in_every_line_and_no_formulas() {
     assert_eq!(rows.len(), inventory.certificates.len() + inventory.cryptography.len());
     assert_eq!(&rows[0][column("sha256")], Fingerprint::of(b"payments").to_string());
     assert_eq!(&rows[2][column("subject")], "'=cmd|' /C calc'!A0");
+    assert_eq!(&rows[2][column("sans")], "DNS:a URI:x\\20DNS:b,\\20DNS:c", "two names");
+    assert_eq!(inventory.certificates[2].names(", "), "DNS:a, URI:x DNS:b\\2C DNS:c");
     let used = rows.last().unwrap();
     assert_eq!((&used[column("kind")], &used[column("post_quantum")]), ("cryptography", "unknown"));
 }

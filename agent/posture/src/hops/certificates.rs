@@ -78,6 +78,9 @@ impl CertificateInUse {
         if is_told || self.chain.is_none() {
             self.chain = found.chain;
         }
+        if found.is_unlisted {
+            self.revocation = None;
+        }
         if let Some(says) = &found.revocation
             && self.revocation.as_deref() != Some(says)
         {
@@ -113,6 +116,7 @@ pub struct Certificates {
 struct Found {
     chain: Option<ChainWord>,
     revocation: Option<Revocation>,
+    is_unlisted: bool,
     /// The handshake was completed, and neither side has the other's certificate still to look at.
     is_accepted: bool,
 }
@@ -173,14 +177,19 @@ impl Certificates {
         let has_verified =
             !evaluation.is_to_verify || report.verdict.server_verified == ServerVerified::Yes;
         let is_accepted = report.is_established() && (report.is_final || has_verified);
-        let found = Found { chain: evaluation.chain, revocation, is_accepted };
+        let is_unlisted = evaluation.is_unlisted;
+        let found = Found { chain: evaluation.chain, revocation, is_unlisted, is_accepted };
         let ConnectionReport { server_certificate, server_certificate_absent, .. } = report;
         let server = (server_certificate.as_ref(), *server_certificate_absent);
         let by_server = self.server.note(server, report, found, now);
         let ConnectionReport { client_certificate, client_certificate_absent, .. } = report;
         let client = (client_certificate.as_ref(), *client_certificate_absent);
-        let found =
-            Found { chain: evaluation.client_chain, revocation: client_revocation, is_accepted };
+        let found = Found {
+            chain: evaluation.client_chain,
+            revocation: client_revocation,
+            is_unlisted,
+            is_accepted,
+        };
         [by_server, self.client.note(client, report, found, now)]
     }
 
@@ -327,80 +336,4 @@ impl Side {
 }
 
 #[cfg(test)]
-mod tests {
-    use hopsight_core::model::Security;
-
-    use super::*;
-    use crate::hops::testing::{at, certificate, rejected, report};
-
-    #[test]
-    fn a_renewal_is_noted_with_what_was_left() {
-        let named = |name: &str, not_before: i64, not_after| CertificateFacts {
-            not_before,
-            serial: not_before.to_string(),
-            ..certificate(name, not_after)
-        };
-        let with = |change: fn(&mut CertificateFacts), mut facts: CertificateFacts| {
-            change(&mut facts);
-            facts
-        };
-        let issued_elsewhere = |facts: &mut CertificateFacts| facts.issuer = "CN=Other".into();
-        let of_nobody = |facts: &mut CertificateFacts| {
-            facts.subject.clear();
-            facts.sans.clear();
-        };
-        let (trusted, not_trusted) = (Some(ChainWord::Trusted), Some(ChainWord::OtherCa));
-        let mut certificates = Certificates::default();
-        for (name, facts, chain, is_refused, now, expected) in [
-            ("the first", named("a", 100, 1_000), None, false, 200, None),
-            ("another subject", named("b", 150, 1_000), None, false, 210, None),
-            ("a newer one", named("a", 300, 2_000), None, false, 400, Some(("100", 600.0))),
-            ("one that is refused", named("a", 400, 3_000), None, true, 2_000, None),
-            ("accepted later", named("a", 400, 3_000), None, false, 2_001, Some(("300", -1.0))),
-            ("the first again", named("a", 100, 1_000), None, false, 2_002, None),
-            (
-                "with other names",
-                with(|facts| facts.sans = vec!["DNS:c".into()], named("a", 500, 3_000)),
-                None,
-                false,
-                2_003,
-                None,
-            ),
-            (
-                "of another CA",
-                with(issued_elsewhere, named("a", 501, 3_000)),
-                not_trusted,
-                false,
-                2_004,
-                None,
-            ),
-            (
-                "of another that is trusted",
-                with(issued_elsewhere, named("a", 502, 3_000)),
-                trusted,
-                false,
-                2_005,
-                Some(("501", 995.0)),
-            ),
-            ("of nobody", with(of_nobody, named("a", 100, 4_000)), None, false, 2_006, None),
-            ("of nobody else", with(of_nobody, named("a", 200, 4_000)), None, false, 2_007, None),
-        ] {
-            let mut report = ConnectionReport {
-                server_certificate: Some(facts.into()),
-                ..report(1, Security::Tls)
-            };
-            if is_refused {
-                report = rejected(report);
-            }
-            let evaluation = Evaluation { chain, ..Evaluation::default() };
-            let [told, _] = certificates.record(&report, &evaluation, at(f64::from(now)));
-            let [server, _] = certificates.in_use();
-            let facts = report.server_certificate.as_ref();
-            let seen = server.iter().find(|seen| Some(&seen.facts) == facts).unwrap();
-            let renews = seen.renews.as_ref();
-            let renews = renews.map(|renewed| (renewed.serial.as_str(), renewed.seconds_left));
-            assert_eq!(renews, expected, "{name}");
-            assert_eq!(told.map(|(facts, _)| facts), facts.filter(|_| expected.is_some()).cloned());
-        }
-    }
-}
+mod tests;

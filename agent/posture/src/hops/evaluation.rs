@@ -39,4 +39,7 @@ pub struct Evaluation {
     /// Whether the certificates are revoked that the upstream and the proxy presented; absent where
     /// nobody looked.
     pub revocation: [Option<Revocation>; 2],
+    /// In a full handshake, nobody has lists and no response came along: what was told of revocation before
+    /// rests on nothing any more.
+    pub is_unlisted: bool,
 }

@@ -59,41 +59,51 @@ impl Keys {
     }
 }
 
-/// The newest certificates that were seen, by what they are for: subject, alternative names, issuer
-/// and kind of key.
+/// Servers whose certificates are remembered, and certificates that one of them has renewed.
+const MAX_SERVERS: usize = 16_384;
+
+/// Which certificates servers present, by what these are for: subject, alternative names, issuer and kind
+/// of key. Servers that are issued certificates one by one, or make them, have none older than others.
 #[derive(Debug, Default)]
 pub struct Identities {
-    newest: HashMap<Fingerprint, (i64, Newer)>,
+    /// The newest of each, and when it begins.
+    newest: HashMap<(Fingerprint, SocketAddr), (Fingerprint, i64)>,
+    /// Who has a newer one than this.
+    renewed: HashMap<Fingerprint, Newer>,
 }
 
 impl Identities {
-    /// Takes in what `server` presented `at` that time. Who has presented a newer one for longer than
-    /// a roll-out takes, if anybody has.
+    /// Takes in what `server` presented `at` that time. Who had presented the same one, and presents a newer
+    /// one for longer than a roll-out takes, if anybody does.
     pub fn note(
         &mut self,
         facts: &CertificateFacts,
         server: SocketAddr,
         at: UnixTime,
     ) -> Option<Newer> {
-        let CertificateFacts { subject, issuer, sans, public_key, .. } = facts;
+        let own = facts.sha256?;
+        let CertificateFacts { subject, issuer, sans, public_key, not_before, .. } = facts;
         let text = format!("{:?}", (subject, issuer, sans, public_key));
-        let identity = Fingerprint::of(text.as_bytes());
-        let own = (facts.not_before, Newer { server, since: at });
-        match self.newest.get(&identity) {
-            Some((newest, newer)) if facts.not_before < *newest => {
-                let is_rolled_out = at.since(newer.since) > ROLL_OUT && newer.server != server;
-                return is_rolled_out.then_some(*newer);
+        let key = (Fingerprint::of(text.as_bytes()), server);
+        match self.newest.get_mut(&key) {
+            Some((newest, begins)) if *not_before > *begins => {
+                if self.renewed.len() >= MAX_SERVERS {
+                    self.renewed.clear();
+                }
+                self.renewed.entry(*newest).or_insert(Newer { server, since: at });
+                (*newest, *begins) = (own, *not_before);
             }
-            Some((newest, _)) if facts.not_before == *newest => {}
-            known => {
-                if known.is_none() && self.newest.len() >= MAX_IDENTITIES {
+            Some(_) => {}
+            None => {
+                if self.newest.len() >= MAX_SERVERS {
                     // Those in use are back with the next handshakes.
                     self.newest.clear();
                 }
-                self.newest.insert(identity, own);
+                self.newest.insert(key, (own, *not_before));
             }
         }
-        None
+        let newer = self.renewed.get(&own).filter(|newer| newer.server != server)?;
+        (at.since(newer.since) > ROLL_OUT).then_some(*newer)
     }
 }
 
@@ -126,21 +136,32 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_an_identity_is_known_after_a_while() {
-        let of = |name: &str, not_before| CertificateFacts {
+    fn who_was_left_out_of_a_renewal_is_known_after_a_while() {
+        // Those of a name, each with its own content.
+        let of = |name: &str, not_before: i64, serial: u8| CertificateFacts {
             not_before,
+            sha256: Some(Fingerprint::of(&[name.as_bytes(), &[serial]].concat())),
             ..certificate(name, 2_000_000_000)
         };
         let server = |last: u8| SocketAddr::from(([10, 0, 0, last], 443));
         let mut identities = Identities::default();
         for (case, facts, last, seconds, expected) in [
-            ("the first", of("a", 100), 1, 0, None),
-            ("a newer one elsewhere", of("a", 200), 2, 10, None),
-            ("the old one soon after", of("a", 100), 1, 3_600, None),
-            ("the old one after an hour", of("a", 100), 1, 3_611, Some(2)),
-            ("the new one still", of("a", 200), 2, 3_612, None),
-            ("another identity", of("b", 50), 1, 3_613, None),
-            ("both at one server", of("a", 100), 2, 3_614, None),
+            ("the first", of("a", 100, 1), 1, 0, None),
+            ("the same elsewhere", of("a", 100, 1), 2, 5, None),
+            ("a newer one there", of("a", 200, 2), 2, 10, None),
+            ("the old one soon after", of("a", 100, 1), 1, 3_600, None),
+            ("the old one after an hour", of("a", 100, 1), 1, 3_611, Some(2)),
+            ("the new one still", of("a", 200, 2), 2, 3_612, None),
+            ("another identity", of("b", 50, 1), 1, 3_613, None),
+            ("both at one server", of("a", 100, 1), 2, 3_614, None),
+            ("one that is newer still", of("a", 300, 3), 2, 3_615, None),
+            ("the old one still", of("a", 100, 1), 1, 3_616, Some(2)),
+            ("renewed as well", of("a", 200, 2), 1, 3_617, None),
+            ("one of its own", of("c", 100, 1), 1, 0, None),
+            ("a newer one that is another's own", of("c", 200, 2), 2, 10, None),
+            ("its own, after an hour", of("c", 100, 1), 1, 4_000, None),
+            ("that of the other renewed", of("c", 300, 3), 2, 4_001, None),
+            ("its own still", of("c", 100, 1), 1, 9_000, None),
         ] {
             let newer = identities.note(&facts, server(last), UnixTime::from_secs(seconds));
             let found = newer.map(|newer| newer.server);

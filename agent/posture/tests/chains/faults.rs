@@ -54,6 +54,16 @@ pub const FAULTS: &[Fault] = &[
     ("signed by a namesake of its issuer", 0, |plan| {
         plan.signed_by_a_namesake = Some(plan.params.len() - 1);
     }),
+    ("its issuer is spelled otherwise", 0, |plan| {
+        plan.issuer_spelled_otherwise = Some(plan.params.len() - 1);
+    }),
+    ("the issuer of the intermediate is spelled otherwise", 1, |plan| {
+        plan.issuer_spelled_otherwise = Some(1);
+    }),
+    ("a namesake of its issuer is spelled otherwise", 1, |plan| {
+        plan.issuer_spelled_otherwise = Some(plan.params.len() - 1);
+        plan.signed_by_a_namesake = Some(plan.params.len() - 1);
+    }),
     ("the intermediate is signed by a namesake", 1, |plan| plan.signed_by_a_namesake = Some(1)),
     ("the leaf has ended", 0, |plan| plan.leaf().not_after = date_time_ymd(2026, 2, 1)),
     ("the leaf has not begun", 0, |plan| plan.leaf().not_before = date_time_ymd(2026, 12, 1)),
@@ -74,12 +84,30 @@ pub const FAULTS: &[Fault] = &[
         plan.leaf().subject_alt_names = dns(&["a.test"]);
         plan.leaf().distinguished_name.push(DnType::CommonName, NAME);
     }),
+    ("a wildcard in a label", 0, |plan| {
+        plan.leaf().subject_alt_names = dns(&["p*.upstream.test"]);
+    }),
     ("for clients", 0, |plan| plan.leaf().extended_key_usages = vec![Purpose::ClientAuth]),
     ("for both sides", 0, |plan| {
         plan.leaf().extended_key_usages = vec![Purpose::ClientAuth, Purpose::ServerAuth];
     }),
     ("for any purpose", 0, |plan| plan.leaf().extended_key_usages = vec![Purpose::Any]),
+    ("for gated cryptography", 0, |plan| {
+        plan.leaf().extended_key_usages = vec![Purpose::Other(vec![2, 16, 840, 1, 113_730, 4, 1])];
+    }),
     ("for no purpose that is said", 0, |plan| plan.leaf().extended_key_usages = Vec::new()),
+    ("the root is for clients", 0, |plan| {
+        plan.root().extended_key_usages = vec![Purpose::ClientAuth];
+    }),
+    ("the leaf is for clients and is trusted", 0, |plan| {
+        plan.leaf().extended_key_usages = vec![Purpose::ClientAuth];
+        plan.trusted = Trusted::Leaf;
+    }),
+    ("the common name alone, which is not permitted", 1, |plan| {
+        plan.leaf().subject_alt_names = Vec::new();
+        plan.leaf().distinguished_name.push(DnType::CommonName, NAME);
+        plan.issuer().name_constraints = Some(permits(&["example.org"], &[]));
+    }),
     ("the issuer is for clients", 1, |plan| {
         plan.issuer().extended_key_usages = vec![Purpose::ClientAuth];
     }),
@@ -99,6 +127,11 @@ pub const FAULTS: &[Fault] = &[
         plan.root().key_usages = vec![KeyUsagePurpose::CrlSign];
     }),
     ("the root is no CA", 0, |plan| plan.root().is_ca = IsCa::ExplicitNoCa),
+    ("the root does not say that it is a CA", 0, |plan| plan.root().is_ca = IsCa::NoCa),
+    ("its issuer does not say that it is a CA, and is trusted", 1, |plan| {
+        plan.issuer().is_ca = IsCa::NoCa;
+        plan.trusted = Trusted::Issuer;
+    }),
     ("the root's key is for anything", 0, |plan| plan.root().key_usages = Vec::new()),
     ("the leaf is a CA", 0, |plan| plan.leaf().is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
     ("the root allows no CA below itself", 0, |plan| {
@@ -157,6 +190,13 @@ pub const FAULTS: &[Fault] = &[
     ("its issuer has no list", 0, |plan| lists(plan, Listed::Absent)),
     ("the list of its issuer has ended", 0, |plan| lists(plan, Listed::Ended)),
     ("the list is a namesake's", 0, |plan| lists(plan, Listed::ByANamesake)),
+    ("it is revoked, and a namesake's list is newer", 0, |plan| {
+        lists(plan, Listed::RevokingBesideANamesake);
+    }),
+    ("it is revoked by a list that is spelled otherwise", 0, |plan| {
+        lists(plan, Listed::RevokingSpelledOtherwise);
+    }),
+    ("the list of its issuer is of other certificates", 0, |plan| lists(plan, Listed::OfAPart)),
     ("its issuer is revoked", 1, |plan| {
         lists(plan, Listed::Empty);
         let above = plan.lists.len() - 2;

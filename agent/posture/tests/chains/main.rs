@@ -24,7 +24,7 @@ use rcgen::{Certificate, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384
 
 use self::{
     faults::FAULTS,
-    plan::{Made, Plan},
+    plan::{Made, Plan, Sent, Trusted},
 };
 
 /// Kinds of keys, and how many intermediates their chains have.
@@ -50,6 +50,7 @@ const NUMBERS: &[(u32, &[&str])] = &[
     (24, &["wrong_usage"]),
     (25, &["too_long"]),
     (26, &["wrong_usage"]),
+    (44, &["not_followed"]),
     (47, &["name_constraints"]),
     (48, &["name_constraints"]),
     (62, &["wrong_name"]),
@@ -71,6 +72,42 @@ const DIFFERENCES: &[Difference] = &[
         26,
         "unknown",
         "Go takes any purpose for a server's, and which of the two the proxy is is not known here",
+    ),
+    (
+        "the common name beside others",
+        62,
+        "unknown",
+        "haproxy and Apache take it, OpenSSL does not",
+    ),
+    (
+        "the common name alone, which is not permitted",
+        47,
+        "unknown",
+        "webpki holds no common name to constraints, OpenSSL does and Go takes none",
+    ),
+    (
+        "for gated cryptography",
+        0,
+        "unknown",
+        "OpenSSL takes Server Gated Cryptography for a server's purpose, Go does not",
+    ),
+    (
+        "its issuer is spelled otherwise",
+        0,
+        "unknown",
+        "webpki takes a name in other letters for another, OpenSSL for the same",
+    ),
+    (
+        "the issuer of the intermediate is spelled otherwise",
+        0,
+        "unknown",
+        "webpki takes a name in other letters for another, OpenSSL for the same",
+    ),
+    (
+        "a namesake of its issuer is spelled otherwise",
+        7,
+        "incomplete",
+        "who did not sign is no issuer under another spelling of the name, whatever OpenSSL tries",
     ),
     (
         "a critical extension that nobody knows",
@@ -190,6 +227,26 @@ fn chains_lead_where_openssl_says() {
     explained.assert_none_is_stale();
 }
 
+/// As `openssl req -x509` makes them: it is a CA's.
+#[test]
+fn what_signed_itself_leads_elsewhere() {
+    let mut plan = Plan::of(0);
+    (plan.sent, plan.trusted, plan.name) = (Sent::WithTheRoot, Trusted::Stranger, None);
+    plan.root().key_usages = Vec::new();
+    let mut made = plan.make(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+    made.presented.remove(0);
+    let directory = tempfile::tempdir().unwrap();
+    if Command::new("openssl").arg("version").output().is_ok() {
+        assert_eq!(openssl(directory.path(), &made), 18);
+    }
+    let end_entity = Box::from(&**made.presented[0].der());
+    let chain = Chain { end_entity, length: 1, ..Chain::default() };
+    let trust = Trust::read(pem(&made.trusted).as_bytes()).unwrap();
+    let at = UnixTime::from_secs(made.at);
+    let found = presented(&chain, &trust, &[], Purpose::Server, at);
+    assert_eq!(found.answer.as_str(), "other_ca", "{found:?}");
+}
+
 /// A signature that cannot be checked is no wrong one.
 #[test]
 fn keys_that_nothing_can_be_verified_with_are_told_as_such() {
@@ -219,4 +276,55 @@ fn keys_that_nothing_can_be_verified_with_are_told_as_such() {
     let at = UnixTime::from_secs(begin.try_into().unwrap());
     let found = presented(&chain, &trust, &[], Purpose::Server, at);
     assert_eq!(found.answer.as_str(), "unknown", "{found:?}");
+}
+
+/// As OpenSSL writes them where nobody asks for extensions: in version 1, without a number.
+#[test]
+fn lists_without_extensions_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        let command = command.current_dir(directory.path()).args(arguments.split(' '));
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    if !openssl("version") {
+        not_run("lists without extensions", "the openssl command is not installed");
+        return;
+    }
+    let settings = "[ca]\ndefault_ca = own\n[own]\ndatabase = index\ndefault_md = sha256\n";
+    let settings = format!("{settings}default_crl_days = 9\n");
+    for (name, content) in [("settings", settings.as_str()), ("index", "")] {
+        fs::write(directory.path().join(name), content).unwrap();
+    }
+    let ca = "-config settings -cert ca.pem -keyfile ca.key";
+    for make in [
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=Old -days 9",
+        "req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf",
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -set_serial 2 -days 8 -out leaf.pem",
+        "x509 -in leaf.pem -outform der -out leaf.der",
+        &format!("ca {ca} -gencrl -out good.pem"),
+        &format!("ca {ca} -revoke leaf.pem"),
+        &format!("ca {ca} -gencrl -out revoked.pem"),
+    ] {
+        assert!(openssl(make), "openssl {make}");
+    }
+    let file = |name: &str| fs::read(directory.path().join(name)).unwrap();
+    let chain = Chain { end_entity: file("leaf.der").into(), length: 1, ..Chain::default() };
+    let facts = certificate::facts(&chain).unwrap();
+    let trusted = [Arc::new(Trust::read(&file("ca.pem")).unwrap())];
+    let at = UnixTime::from_secs(u64::try_from(facts.not_before).unwrap() + 86_400);
+    for (list, expected) in
+        [("good.pem", RevocationWord::Good), ("revoked.pem", RevocationWord::Revoked)]
+    {
+        let lists = [Arc::new(Revoked::read(&file(list)).unwrap())];
+        let shown = Shown {
+            facts: &facts,
+            chain: Some(&chain),
+            purpose: Purpose::Server,
+            staple: None,
+            standing: Standing::Trusted,
+        };
+        let says = revocation(shown, &trusted, &lists, at).says;
+        assert_eq!(says.answer, expected, "{list}: {says:?}");
+    }
 }

@@ -1,9 +1,10 @@
 //! Chains made for every run, each with one thing about it that is not ordinary.
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
+    CrlDistributionPoint, CrlIssuingDistributionPoint, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+    RevokedCertParams, SerialNumber, SigningKey, date_time_ymd,
 };
 
 /// When the handshakes are.
@@ -50,6 +51,12 @@ pub enum Listed {
     Ended,
     /// Another key signed it.
     ByANamesake,
+    /// There are two: it names the certificate, and a newer one that another key signed does not.
+    RevokingBesideANamesake,
+    /// It names the certificate, and spells the CA's name otherwise.
+    RevokingSpelledOtherwise,
+    /// It is of the certificates that name its place.
+    OfAPart,
 }
 
 /// A chain before it is signed: the root first, the leaf last.
@@ -57,6 +64,8 @@ pub struct Plan {
     pub params: Vec<CertificateParams>,
     /// Of this one another key signed, whose CA has the issuer's name.
     pub signed_by_a_namesake: Option<usize>,
+    /// This one has its issuer's name in other letters, which are the same name (RFC 5280 section 7.1).
+    pub issuer_spelled_otherwise: Option<usize>,
     pub trusted: Trusted,
     pub sent: Sent,
     pub name: Option<&'static str>,
@@ -101,6 +110,7 @@ impl Plan {
             params,
             lists: Vec::new(),
             signed_by_a_namesake: None,
+            issuer_spelled_otherwise: None,
             trusted: Trusted::Root,
             sent: Sent::All,
             name: Some(NAME),
@@ -131,28 +141,24 @@ impl Plan {
             let own = key();
             let certificate = match issuers.last() {
                 None => params.self_signed(&own),
-                Some(_) if self.signed_by_a_namesake == Some(level) => {
-                    let namesake = Issuer::new(self.params[level - 1].clone(), key());
-                    params.signed_by(&own, &namesake)
+                Some(issuer) => {
+                    let (mut above, another) = (self.params[level - 1].clone(), key());
+                    if self.issuer_spelled_otherwise == Some(level) {
+                        above.distinguished_name = in_other_letters(&above.distinguished_name);
+                    }
+                    let is_by_another = self.signed_by_a_namesake == Some(level);
+                    let signer = if is_by_another { &another } else { issuer.key() };
+                    params.signed_by(&own, &Issuer::from_params(&above, signer))
                 }
-                Some(issuer) => params.signed_by(&own, issuer),
             };
             all.push(certificate.unwrap());
             issuers.push(Issuer::new(params.clone(), own));
         }
-        let lists = self.lists.iter().zip(&issuers).enumerate().filter_map(|(level, listed)| {
-            let (listed, issuer) = listed;
-            let namesake = || Issuer::new(self.params[level].clone(), key());
-            let child = self.params[level + 1].serial_number.clone().unwrap();
-            match listed {
-                Listed::Absent => None,
-                Listed::Empty => Some(list(issuer, None, 2036)),
-                Listed::Revoking => Some(list(issuer, Some(child), 2036)),
-                Listed::RevokingAnother => Some(list(issuer, Some(7_u64.into()), 2036)),
-                Listed::Ended => Some(list(issuer, None, 2026)),
-                Listed::ByANamesake => Some(list(&namesake(), None, 2036)),
-            }
-        });
+        let lists =
+            self.lists.iter().zip(&issuers).enumerate().flat_map(|(level, (listed, issuer))| {
+                let child = self.params[level + 1].serial_number.clone();
+                lists(*listed, &self.params[level], issuer, child, &key)
+            });
         let (lists, has_lists) = (lists.collect(), !self.lists.is_empty());
         let stranger = |params: CertificateParams| {
             let key = key();
@@ -189,22 +195,87 @@ impl Plan {
     }
 }
 
-fn list(issuer: &Issuer<'_, KeyPair>, revoked: Option<SerialNumber>, ends: i32) -> String {
-    let revoked = revoked.map(|serial_number| RevokedCertParams {
-        serial_number,
-        revocation_time: date_time_ymd(2026, 1, 15),
-        reason_code: None,
-        invalidity_date: None,
-    });
-    let params = CertificateRevocationListParams {
-        this_update: date_time_ymd(2026, 1, 20),
-        next_update: date_time_ymd(ends, 2, 1),
-        crl_number: SerialNumber::from(1_u64),
-        issuing_distribution_point: None,
-        revoked_certs: revoked.into_iter().collect(),
-        key_identifier_method: KeyIdMethod::Sha256,
+/// The lists of a CA with these parameters, which has signed the certificate with the number `child`.
+fn lists(
+    listed: Listed,
+    params: &CertificateParams,
+    issuer: &Issuer<'_, KeyPair>,
+    child: Option<SerialNumber>,
+    key: impl Fn() -> KeyPair,
+) -> Vec<String> {
+    let namesake = || Issuer::new(params.clone(), key());
+    let of = |scope| CrlIssuingDistributionPoint {
+        distribution_point: CrlDistributionPoint { uris: vec!["http://ca.test/list".to_owned()] },
+        scope,
     };
-    params.signed_by(issuer).unwrap().pem().unwrap()
+    let empty = List::default();
+    let revoking = List { revoked: child, ..List::default() };
+    match listed {
+        Listed::Absent => Vec::new(),
+        Listed::Empty => vec![empty.signed(issuer)],
+        Listed::Revoking => vec![revoking.signed(issuer)],
+        Listed::RevokingAnother => {
+            vec![List { revoked: Some(7_u64.into()), ..empty }.signed(issuer)]
+        }
+        Listed::Ended => vec![List { ends: 2026, ..empty }.signed(issuer)],
+        Listed::ByANamesake => vec![empty.signed(&namesake())],
+        Listed::RevokingBesideANamesake => {
+            let newer = List { day: 25, ..List::default() };
+            vec![newer.signed(&namesake()), revoking.signed(issuer)]
+        }
+        Listed::RevokingSpelledOtherwise => {
+            let mut params = params.clone();
+            params.distinguished_name = in_other_letters(&params.distinguished_name);
+            vec![revoking.signed(&Issuer::from_params(&params, issuer.key()))]
+        }
+        Listed::OfAPart => vec![List { part: Some(of(None)), ..empty }.signed(issuer)],
+    }
+}
+
+/// The same name (RFC 5280 section 7.1) in other letters.
+fn in_other_letters(name: &DistinguishedName) -> DistinguishedName {
+    let mut other = DistinguishedName::new();
+    for (kind, value) in name.iter() {
+        let DnValue::Utf8String(text) = value else { unreachable!("names are in UTF-8") };
+        other.push(kind.clone(), text.to_lowercase().replace(' ', "  "));
+    }
+    other
+}
+
+/// What is particular of a list.
+struct List {
+    revoked: Option<SerialNumber>,
+    /// When it begins, in January of 2026, and the year in which it ends.
+    day: u8,
+    ends: i32,
+    part: Option<CrlIssuingDistributionPoint>,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { revoked: None, day: 20, ends: 2036, part: None }
+    }
+}
+
+impl List {
+    /// In PEM.
+    fn signed<S: SigningKey>(self, issuer: &Issuer<'_, S>) -> String {
+        let revoked = self.revoked.map(|serial_number| RevokedCertParams {
+            serial_number,
+            revocation_time: date_time_ymd(2026, 1, 15),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, self.day),
+            next_update: date_time_ymd(self.ends, 2, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: self.part,
+            revoked_certs: revoked.into_iter().collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(issuer).unwrap().pem().unwrap()
+    }
 }
 
 pub fn named(common_name: &str) -> CertificateParams {

@@ -40,7 +40,12 @@ fn key(algorithm: &str, parameters: &[u8], key: &[u8]) -> Vec<u8> {
 
 /// A certificate with these parts; its signature is none.
 fn certificate(subject: &[u8], key: &[u8], sans: &[u8]) -> Vec<u8> {
-    let signature = sequence(&[oid("1.2.840.10045.4.3.2")]);
+    signed_with(&sequence(&[oid("1.2.840.10045.4.3.2")]), subject, key, sans)
+}
+
+/// One that says that it is signed with this.
+fn signed_with(signature: &[u8], subject: &[u8], key: &[u8], sans: &[u8]) -> Vec<u8> {
+    let signature = signature.to_vec();
     let validity = sequence(&[der(0x17, b"260101000000Z"), der(0x17, b"270101000000Z")]);
     let alternative = sequence(&[sequence(&[oid("2.5.29.17"), der(4, &der(0x30, sans))])]);
     let body = sequence(&[
@@ -142,6 +147,8 @@ fn keys_are_called_by_their_curve() {
         (EC, vec![], vec![4; 65], "ec-unnamed-256"),
         ("1.2.840.113549.1.1.1", der(5, &[]), rsa(&[&[0][..], &[0x80; 256]].concat()), "rsa2048"),
         ("1.2.840.113549.1.1.1", der(5, &[]), rsa(&[0x40; 256]), "rsa2047"),
+        ("1.2.840.113549.1.1.10", vec![], rsa(&[0x40; 256]), "rsa-pss2047"),
+        ("1.2.840.113549.1.1.10", vec![], vec![7], "rsa-pss"),
         ("1.3.101.112", vec![], vec![1; 32], "ed25519"),
         ("1.3.101.113", vec![], vec![1; 57], "ed448"),
         ("2.16.840.1.101.3.4.3.18", vec![], vec![1; 1952], "mldsa65"),
@@ -150,6 +157,25 @@ fn keys_are_called_by_their_curve() {
     ] {
         let der = certificate(&name(0x0c, b"x"), &key(algorithm, &parameters, &value), b"");
         assert_eq!(facts_of(der).unwrap().public_key, shown);
+    }
+}
+
+#[test]
+fn signatures_are_called_by_their_hash() {
+    let pss = |parameters: &[u8]| sequence(&[oid("1.2.840.113549.1.1.10"), parameters.to_vec()]);
+    let with_hash = |hash: &str| pss(&sequence(&[der(0xa0, &sequence(&[oid(hash)]))]));
+    for (algorithm, shown) in [
+        (sequence(&[oid("1.2.840.10045.4.3.2")]), "ecdsa-with-SHA256"),
+        (with_hash("2.16.840.1.101.3.4.2.1"), "rsassa-pss-sha256"),
+        (with_hash("2.16.840.1.101.3.4.2.3"), "rsassa-pss-sha512"),
+        (with_hash("2.16.840.1.101.3.4.2.9"), "rsassa-pss-2.16.840.1.101.3.4.2.9"),
+        (pss(&sequence(&[])), "rsassa-pss-sha1"),
+        (pss(&[]), "rsassa-pss-unknown"),
+        (sequence(&[oid("1.3.101.112")]), "ed25519"),
+        (sequence(&[oid("1.2.3.4")]), "1.2.3.4"),
+    ] {
+        let der = signed_with(&algorithm, &name(0x0c, b"x"), &p256(), b"");
+        assert_eq!(facts_of(der).unwrap().signature, shown);
     }
 }
 

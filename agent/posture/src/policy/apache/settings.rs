@@ -9,6 +9,8 @@ use crate::policy::intent::{Setting, Text, TlsIntent};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     tls: TlsIntent,
+    /// A directory of CA certificates, which count beside those of the file.
+    authorities: Option<Setting<String>>,
     engine: Option<bool>,
     checks_name: Option<bool>,
     checks_common_name: Option<bool>,
@@ -88,9 +90,10 @@ impl Settings {
                 let depth = directive.argument("a number")?.parse().ok();
                 tls.verify_depth = depth.map(|depth| said(directive, depth));
             }
-            "sslproxycacertificatefile" | "sslproxycacertificatepath" => {
+            "sslproxycacertificatefile" => {
                 tls.trusted_certificate = Some(said(directive, file()?));
             }
+            "sslproxycacertificatepath" => self.authorities = Some(said(directive, file()?)),
             "sslproxycarevocationfile" | "sslproxycarevocationpath" => {
                 self.crl = Some(said(directive, file()?));
             }
@@ -163,6 +166,12 @@ impl Settings {
             tls.sni = name.map(|name| said(route, name.clone()));
         }
         tls.crl = self.crl.clone().filter(|_| self.checks_crl == Some(true));
+        let authorities = [tls.trusted_certificate.take(), self.authorities.clone()];
+        let mut authorities = authorities.into_iter().flatten().peekable();
+        tls.trusted_certificate = authorities.peek().map(|first| first.at.clone()).and_then(|at| {
+            let value = TlsIntent::ca_file(authorities.map(|one| one.value))?;
+            Some(Setting { value, at })
+        });
         // It asks for no session that it had before.
         tls.session_reuse = Some(said(route, false));
         if let Some(open) = &self.open {

@@ -2,9 +2,13 @@
 //! and revocation).
 
 use hopsight_core::tls::name::distinguished_name;
-use x509_parser::{certificate::X509Certificate, error::X509Error, public_key::PublicKey};
+use x509_parser::certificate::X509Certificate;
 
-use super::{CertificateError, certificates, parsed};
+use super::{
+    CertificateError, certificates, parsed,
+    signature::has_signed,
+    trust::{is_ca_by_usage_alone, validity},
+};
 use crate::policy::time::UnixTime;
 
 /// Certificates between the first one and the CA at most, as a guard against loops.
@@ -26,7 +30,8 @@ pub enum Chain {
         /// The issuer that neither the chain nor the CAs have.
         missing: String,
     },
-    /// An issuer of the right name did not sign it (the CA's key was changed, or it is another CA).
+    /// An issuer of the right name that stands beside it did not sign it (the CA's key was changed, or it
+    /// is another CA).
     NotSigned {
         /// Subject of the certificate whose signature does not fit.
         subject: String,
@@ -36,7 +41,8 @@ pub enum Chain {
         /// Its subject.
         subject: String,
     },
-    /// A certificate in it uses a signature algorithm this check does not know.
+    /// A certificate in it is signed in a way that this check does not know, or by what does not say that
+    /// it is a CA.
     Unsupported {
         /// Its subject.
         subject: String,
@@ -59,43 +65,32 @@ pub fn chain(chain_pem: &[u8], ca_pem: &[u8], now: UnixTime) -> Result<Chain, Ce
         if cas.iter().any(|ca| ca.as_raw() == current.as_raw()) {
             return Ok(Chain::Trusted { ca: distinguished_name(current.subject()) });
         }
-        match issuer(current, &cas) {
-            Issuer::Found(ca) if !valid_at(ca, now) => {
-                return Ok(Chain::NotValidNow { subject: distinguished_name(ca.subject()) });
-            }
-            Issuer::Found(ca) => {
+        let unsupported = || Chain::Unsupported { subject: distinguished_name(current.subject()) };
+        match (issuer(current, &cas, now), issuer(current, &own[1..], now)) {
+            (Issuer::Found(ca), _) if valid_at(ca, now) => {
                 return Ok(Chain::Trusted { ca: distinguished_name(ca.subject()) });
             }
-            Issuer::Unsupported => {
-                return Ok(Chain::Unsupported { subject: distinguished_name(current.subject()) });
+            (_, Issuer::Found(next)) if valid_at(next, now) => current = next,
+            (Issuer::Found(ended), _) | (_, Issuer::Found(ended)) => {
+                return Ok(Chain::NotValidNow { subject: distinguished_name(ended.subject()) });
             }
-            from_cas @ (Issuer::NameOnly | Issuer::Absent) => {
-                match (issuer(current, &own[1..]), from_cas) {
-                    (Issuer::Found(next), _) => current = next,
-                    (Issuer::Unsupported, _) => {
-                        return Ok(Chain::Unsupported {
-                            subject: distinguished_name(current.subject()),
-                        });
-                    }
-                    (Issuer::NameOnly, _) | (_, Issuer::NameOnly) => {
-                        return Ok(Chain::NotSigned {
-                            subject: distinguished_name(current.subject()),
-                        });
-                    }
-                    _ => break,
-                }
+            (Issuer::Unsupported, _) | (_, Issuer::Unsupported) => return Ok(unsupported()),
+            (_, Issuer::NameOnly) => {
+                return Ok(Chain::NotSigned { subject: distinguished_name(current.subject()) });
             }
+            // The CA that it is to lead to may have the name of one in the file.
+            (Issuer::NameOnly | Issuer::Absent, Issuer::Absent) => break,
         }
     }
     Ok(Chain::Incomplete { missing: distinguished_name(current.issuer()) })
 }
 
 enum Issuer<'a, 'der> {
-    /// It has the name, may sign and did.
+    /// It has the name, may sign and did; one that is valid where there is one.
     Found(&'a X509Certificate<'der>),
     /// One has the name and did not sign.
     NameOnly,
-    /// One has the name; whether it signed cannot be told.
+    /// One has the name; whether it signed, or may, cannot be told.
     Unsupported,
     Absent,
 }
@@ -103,6 +98,7 @@ enum Issuer<'a, 'der> {
 fn issuer<'a, 'der>(
     certificate: &X509Certificate<'_>,
     candidates: &'a [X509Certificate<'der>],
+    now: UnixTime,
 ) -> Issuer<'a, 'der> {
     let mut answer = Issuer::Absent;
     let named = candidates
@@ -111,31 +107,24 @@ fn issuer<'a, 'der>(
         .filter(|issuer| issuer.as_raw() != certificate.as_raw());
     for (tried, issuer) in named.enumerate() {
         if tried == MAX_NAMESAKES {
-            return Issuer::Unsupported;
+            return if matches!(answer, Issuer::Found(_)) { answer } else { Issuer::Unsupported };
         }
         // A CA of X.509 version 1 has no extensions to say so with.
         let may_sign = issuer.is_ca() || issuer.version().0 == 0;
-        match certificate.verify_signature(Some(issuer.public_key())) {
-            Ok(()) if may_sign => return Issuer::Found(issuer),
-            Err(X509Error::SignatureUnsupportedAlgorithm) => answer = Issuer::Unsupported,
-            Err(_) if has_short_rsa_key(issuer) => answer = Issuer::Unsupported,
-            Ok(()) | Err(_) if matches!(answer, Issuer::Absent) => answer = Issuer::NameOnly,
-            Ok(()) | Err(_) => {}
+        match has_signed(issuer, certificate) {
+            Some(true) if may_sign && valid_at(issuer, now) => return Issuer::Found(issuer),
+            Some(true) if may_sign => answer = Issuer::Found(issuer),
+            None if !matches!(answer, Issuer::Found(_)) => answer = Issuer::Unsupported,
+            Some(true) if matches!(answer, Issuer::Absent) && is_ca_by_usage_alone(issuer) => {
+                answer = Issuer::Unsupported;
+            }
+            Some(_) if matches!(answer, Issuer::Absent) => answer = Issuer::NameOnly,
+            Some(_) | None => {}
         }
     }
     answer
 }
 
-/// ring refuses RSA keys below 2048 bits as if the signature were wrong.
-fn has_short_rsa_key(issuer: &X509Certificate<'_>) -> bool {
-    match issuer.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) => key.key_size() < 2048,
-        _ => false,
-    }
-}
-
 fn valid_at(certificate: &X509Certificate<'_>, now: UnixTime) -> bool {
-    let at = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let validity = certificate.validity();
-    (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&at)
+    validity(certificate).contains(&i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }

@@ -6,10 +6,14 @@ mod configured;
 mod expected;
 mod finding;
 mod key;
+mod listed;
+mod named;
 mod presented;
+mod refused;
 pub mod requested;
 mod revocation;
 mod revoked;
+mod signature;
 mod staple;
 #[cfg(test)]
 mod staple_tests;

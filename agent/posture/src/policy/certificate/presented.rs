@@ -3,22 +3,24 @@
 
 use std::{ops::Range, time::Duration};
 
-use hopsight_core::tls::{certificate::Chain, name::distinguished_name};
-use rustls_pki_types::{CertificateDer, ServerName};
+use hopsight_core::tls::certificate::Chain;
+use rustls_pki_types::CertificateDer;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, VerifiedPath};
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     ChainWord, Trust,
-    requested::folded,
-    trust::{Ca, has_unusual_key, may_sign, validity},
+    named::{has_dns_names, is_common_name, is_for},
+    refused::{
+        MAX_NAME, Refusal, has_constraints, is_self_issued, name_of, outside_of_validity,
+        wrong_usage,
+    },
+    trust::{Ca, is_for_side, may_sign, validity},
 };
 use crate::policy::time::UnixTime;
 
 /// Longest certificate that is verified, in bytes.
 const MAX_DER: usize = 16 * 1024;
-/// Characters of a name in a message.
-const MAX_NAME: usize = 200;
 
 /// What a certificate is presented for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,17 +85,16 @@ pub fn presented(
     ChainFinding { answer, problem, stands: verifier.stands() }
 }
 
-type Refusal = (ChainWord, String);
-
-struct Verifier<'a> {
-    chain: &'a Chain,
-    trust: &'a Trust,
+/// What is asked of a chain.
+pub(super) struct Verifier<'a> {
+    pub(super) chain: &'a Chain,
+    pub(super) trust: &'a Trust,
     names: &'a [String],
     purpose: Purpose,
     at: UnixTime,
-    now: i64,
+    pub(super) now: i64,
     /// The end entity's first.
-    certificates: &'a [X509Certificate<'a>],
+    pub(super) certificates: &'a [X509Certificate<'a>],
 }
 
 impl Verifier<'_> {
@@ -109,10 +110,24 @@ impl Verifier<'_> {
         // A certificate that is trusted itself needs nobody to vouch for it.
         if !self.trust.has(&der) {
             self.leads_to_trust(&end_entity).map_err(|error| self.refused(&error))?;
+        } else if !is_for_side(own, self.purpose) {
+            return Err(self.refused(&Error::EmptyEkuExtension));
         }
         let fits = |name: &String| is_for(own, &end_entity, name);
         if self.names.is_empty() || self.names.iter().any(fits) {
+            // OpenSSL holds a common name to them where there is no DNS name.
+            if !self.names.is_empty() && !has_dns_names(own) && self.any_issuer(has_constraints) {
+                let problem =
+                    "a CA is for certain names, and its certificate has a common name alone"
+                        .to_owned();
+                return Err((ChainWord::Unknown, problem));
+            }
             return Ok(());
+        }
+        // haproxy and Apache take it beside DNS names, OpenSSL and Go do not.
+        if self.names.iter().any(|name| is_common_name(own, name)) {
+            let problem = format!("only the common name of \"{subject}\" is for it");
+            return Err((ChainWord::Unknown, problem));
         }
         let names = self.names.join("\", \"");
         let names: String = names.chars().take(MAX_NAME).collect();
@@ -175,6 +190,9 @@ impl Verifier<'_> {
         if !ca.may_sign {
             return Err(Error::EndEntityUsedAsCa);
         }
+        if !ca.is_for_side(self.purpose) {
+            return Err(Error::EmptyEkuExtension);
+        }
         if ca.path_length.is_some_and(|most| below > most) {
             return Err(Error::PathLenConstraintViolated);
         }
@@ -195,101 +213,6 @@ impl Verifier<'_> {
         if is_allowed { Ok(()) } else { Err(wrong_usage(subject)) }
     }
 
-    fn refused(&self, error: &Error) -> Refusal {
-        let subject = name_of(&self.certificates[0]);
-        match error {
-            Error::UnknownIssuer => self.ends_early(),
-            Error::CertExpired { .. } | Error::CertNotValidYet { .. } => {
-                let presented = self.certificates.iter().map(|one| (name_of(one), validity(one)));
-                let trusted = self.trust.cas.iter().map(|ca| (cut(&ca.subject), ca.valid.clone()));
-                let mut all = presented.chain(trusted);
-                let ended = all.find(|(_, valid)| !valid.contains(&self.now));
-                outside_of_validity(&ended.map_or(subject, |(name, _)| name))
-            }
-            // Go takes any use for this one, OpenSSL does not.
-            Error::RequiredEkuNotFoundContext(_) if self.any(allows_any_use) => {
-                (ChainWord::Unknown, "a certificate may be used for anything".to_owned())
-            }
-            Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
-                wrong_usage(&subject)
-            }
-            Error::EndEntityUsedAsCa => (
-                ChainWord::WrongUsage,
-                format!("\"{subject}\" was issued by what may not issue certificates"),
-            ),
-            Error::NameConstraintViolation if self.any(has_unusual_constraints) => (
-                ChainWord::Unknown,
-                "a CA has constraints on names that are not followed".to_owned(),
-            ),
-            Error::NameConstraintViolation => (
-                ChainWord::NameConstraints,
-                format!("a CA may not issue certificates for the names of \"{subject}\""),
-            ),
-            Error::PathLenConstraintViolated => (
-                ChainWord::TooLong,
-                format!("there are more CAs above \"{subject}\" than one allows"),
-            ),
-            Error::InvalidSignatureForPublicKey if !self.has_unusual_key() => (
-                ChainWord::NotSigned,
-                "a certificate was not signed by the issuer it names".to_owned(),
-            ),
-            _ => (ChainWord::Unknown, format!("it cannot be followed: {error}")),
-        }
-    }
-
-    /// Where the chain ends before a CA that is trusted.
-    fn ends_early(&self) -> Refusal {
-        let mut current = &self.certificates[0];
-        for _ in 0..self.certificates.len() {
-            let (subject, missing) = (name_of(current), distinguished_name(current.issuer()));
-            if is_self_issued(current) {
-                let problem = format!("it leads to \"{subject}\", which is not trusted");
-                return (ChainWord::OtherCa, problem);
-            }
-            let wanted = folded(&missing);
-            let mut namesakes =
-                self.trust.cas.iter().filter(|ca| folded(&ca.subject) == wanted).peekable();
-            if namesakes.peek().is_some() {
-                // Whether names are the same that are written in two ways is for the proxy to say.
-                if namesakes.all(|ca| *ca.raw_subject != *current.issuer().as_raw()) {
-                    let problem = "a CA has a name that is written in two ways".to_owned();
-                    return (ChainWord::Unknown, problem);
-                }
-                let problem =
-                    format!("\"{subject}\" was not signed by the trusted CA of that name");
-                return (ChainWord::NotSigned, problem);
-            }
-            let is_next =
-                |one: &&X509Certificate<'_>| one.subject().as_raw() == current.issuer().as_raw();
-            match self.certificates[1..].iter().find(is_next) {
-                Some(next) => current = next,
-                None if !self.chain.is_whole() => {
-                    return (ChainWord::Unknown, "the chain is longer than is kept".to_owned());
-                }
-                None => {
-                    let missing = cut(&missing);
-                    let problem = format!(
-                        "its chain ends before a trusted CA: \"{missing}\" is neither sent nor trusted"
-                    );
-                    return (ChainWord::Incomplete, problem);
-                }
-            }
-        }
-        (ChainWord::Unknown, "its certificates name each other as issuers".to_owned())
-    }
-
-    /// Whether any certificate that was sent or is trusted is so.
-    fn any(&self, is_so: impl Fn(&X509Certificate<'_>) -> bool) -> bool {
-        let is_trusted_so = |der| X509Certificate::from_der(der).is_ok_and(|(_, one)| is_so(&one));
-        self.certificates.iter().any(&is_so) || self.trust.ders().any(is_trusted_so)
-    }
-
-    /// Whether a key may be to blame for a signature that seems wrong.
-    fn has_unusual_key(&self) -> bool {
-        self.certificates.iter().any(has_unusual_key)
-            || self.trust.cas.iter().any(|ca| ca.has_unusual_key)
-    }
-
     /// The times around `now` in which no certificate begins or ends.
     fn stands(&self) -> Range<i64> {
         let presented = self.certificates.iter().map(validity);
@@ -302,75 +225,4 @@ impl Verifier<'_> {
             }
         })
     }
-}
-
-fn allows_any_use(certificate: &X509Certificate<'_>) -> bool {
-    certificate.extended_key_usage().ok().flatten().is_some_and(|usage| usage.value.any)
-}
-
-/// Whether it constrains names of other kinds than the verifier knows.
-fn has_unusual_constraints(certificate: &X509Certificate<'_>) -> bool {
-    let constraints = certificate.name_constraints().ok().flatten();
-    let all = constraints.iter().flat_map(|one| {
-        let trees = [&one.value.permitted_subtrees, &one.value.excluded_subtrees];
-        trees.into_iter().flatten().flatten()
-    });
-    all.into_iter()
-        .any(|tree| !matches!(tree.base, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
-}
-
-fn outside_of_validity(subject: &str) -> Refusal {
-    (ChainWord::NotValidNow, format!("\"{subject}\" was outside of its validity"))
-}
-
-fn wrong_usage(subject: &str) -> Refusal {
-    (ChainWord::WrongUsage, format!("\"{subject}\" may not be used for this side of TLS"))
-}
-
-fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
-    certificate.subject().as_raw() == certificate.issuer().as_raw()
-}
-
-fn name_of(certificate: &X509Certificate<'_>) -> String {
-    cut(&distinguished_name(certificate.subject()))
-}
-
-fn cut(name: &str) -> String {
-    name.chars().take(MAX_NAME).collect()
-}
-
-/// Whether the certificate is for this name. Where it names no DNS name or address at all, its common
-/// name counts, as it does for OpenSSL: whoever does not take that refuses by itself.
-fn is_for(own: &X509Certificate<'_>, end_entity: &EndEntityCert<'_>, name: &str) -> bool {
-    if ServerName::try_from(name)
-        .is_ok_and(|name| end_entity.verify_is_valid_for_subject_name(&name).is_ok())
-    {
-        return true;
-    }
-    let sans = own.subject_alternative_name().ok().flatten();
-    let sans = || sans.iter().flat_map(|sans| &sans.value.general_names);
-    // Envoy asks for names of these kinds as well.
-    let is_it = |san: &GeneralName<'_>| matches!(san, GeneralName::URI(one) | GeneralName::RFC822Name(one) if *one == name);
-    if sans().any(is_it) {
-        return true;
-    }
-    let mut dns = sans().filter_map(|san| match san {
-        GeneralName::DNSName(name) => Some(*name),
-        _ => None,
-    });
-    if let Some(first) = dns.next() {
-        // What is no name of a host, such as one with an underscore, may still be written there.
-        return std::iter::once(first).chain(dns).any(|san| covers(san, name));
-    }
-    let mut common = own.subject().iter_common_name();
-    common.any(|common| common.as_str().is_ok_and(|common| covers(common, name)))
-}
-
-/// Whether a name in a certificate is this one, or stands for it by a `*` as its first label.
-fn covers(san: &str, name: &str) -> bool {
-    let by_wildcard = || {
-        let (san, (label, rest)) = (san.strip_prefix("*.")?, name.split_once('.')?);
-        Some(!label.is_empty() && san.contains('.') && san.eq_ignore_ascii_case(rest))
-    };
-    san.eq_ignore_ascii_case(name) || by_wildcard().unwrap_or(false)
 }

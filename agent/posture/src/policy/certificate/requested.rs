@@ -13,9 +13,14 @@ use super::ChainWord;
 #[must_use]
 pub fn leads(report: &ConnectionReport) -> Option<ChainWord> {
     let requested = report.requested_authorities.as_deref()?;
-    let is_refused = report.is_final && report.verdict.outcome == Outcome::Rejected;
+    // One that has ended or is revoked is refused as well, whoever issued it.
+    let is_of_nobody = report.alert.as_ref().is_some_and(|alert| alert.code == UNKNOWN_CA);
+    let is_refused = report.is_final && report.verdict.outcome == Outcome::Rejected && is_of_nobody;
     Some(by_name(report.client_certificate.as_deref()?, requested, is_refused))
 }
+
+/// The alert of who knows no CA that issued a certificate (RFC 8446 section 6.2).
+const UNKNOWN_CA: u8 = 48;
 
 /// One of those that were sent has to be of a CA that is named (RFC 8446 section 4.4.2.3). Whoever
 /// does not refuse it may have a certificate that leads further than what was sent.
@@ -114,9 +119,12 @@ mod tests {
             report.client_certificate = Some(shown.into());
             report.requested_authorities = requested;
             let not_yet = early(rejected(report.clone()));
-            let answers = [leads(&report), leads(&not_yet), leads(&rejected(report))];
+            let mut ended = rejected(report.clone());
+            ended.alert.as_mut().expect("an alert").code = 45;
+            let answers = [&report, &not_yet, &ended, &rejected(report.clone())].map(leads);
             let answers = answers.map(|answer| answer.map(ChainWord::as_str));
-            assert_eq!(answers, [Some(accepted), Some(accepted), Some(refused)], "{name}");
+            let expected = [accepted, accepted, accepted, refused].map(Some);
+            assert_eq!(answers, expected, "{name}");
         }
     }
 }

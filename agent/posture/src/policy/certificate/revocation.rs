@@ -8,15 +8,12 @@ use hopsight_core::{
 };
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use webpki::{
-    ALL_VERIFICATION_ALGS, BorrowedCertRevocationList, CertRevocationList, EndEntityCert, Error,
-    ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
-    UnknownStatusPolicy,
-};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 
 use super::{
     Purpose, Revoked, Trust,
-    revoked::{List, in_force, newest_first},
+    listed::{Asked, Said, by_name, by_signature},
+    revoked::{List, newest_first},
     staple::{Stapled, stapled},
 };
 use crate::policy::time::UnixTime;
@@ -37,7 +34,7 @@ vocabulary! {
 vocabulary! {
     /// Why nobody can tell whether a certificate is revoked.
     RevocationReason {
-        /// There is no list of its issuer.
+        /// There is no list of its issuer, or none that has begun.
         NoList => "no_list",
         /// The list of its issuer should have been replaced by a newer one.
         ListEnded => "list_ended",
@@ -137,44 +134,46 @@ pub fn revocation(
 ) -> RevocationFinding {
     let now = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
     let facts = shown.facts;
-    let issuers = facts.issuers.iter().map(|issuer| &issuer.issuer);
-    let names: Vec<_> = std::iter::once(&facts.issuer).chain(issuers).collect();
-    let lists_of = lists.iter().flat_map(|lists| &lists.lists);
-    let is_relevant = |list: &&List| names.contains(&&list.issuer) && list.this_update <= now;
+    let presented = Asked::all(facts, shown.chain);
+    let is_relevant = |list: &&List| presented.iter().any(|asked| asked.has_issuer_of(list));
+    let relevant: Vec<_> =
+        lists.iter().flat_map(|lists| &lists.lists).filter(is_relevant).collect();
     // Of several of one issuer the newest counts.
-    let relevant = newest_first(lists_of.filter(is_relevant));
-    let verified = || trusts.iter().find_map(|trust| verified(shown, trust, &relevant, at));
-    let answer = match verified().unwrap_or_else(|| by_name(facts, &relevant, now)) {
-        Ok(RevocationWord::Good) if shown.standing == Standing::Broken => {
-            Err(RevocationReason::ChainBroken)
-        }
-        answer => answer,
+    let begun = newest_first(relevant.iter().copied().filter(|list| list.this_update <= now));
+    let path = || trusts.iter().find_map(|trust| path(shown, trust, at));
+    let found = match (!begun.is_empty()).then(path).flatten() {
+        Some(path) => by_signature(&path, &begun),
+        None => by_name(&presented, &begun),
     };
-    let own = relevant.iter().find(|list| list.issuer == facts.issuer && list.is_whole);
-    let revoked_at = revoked_at(facts, &relevant);
-    let says = match answer {
-        Ok(RevocationWord::Revoked) => Revocation {
-            answer: RevocationWord::Revoked,
-            reason: None,
-            by: Some(RevocationSource::List),
-            as_of: relevant.first().map(|list| list.this_update),
-            revoked_at,
-        },
-        Ok(answer) => {
-            let as_of = own.map(|list| list.this_update);
-            let by = Some(RevocationSource::List);
-            Revocation { answer, reason: None, by, as_of, revoked_at: None }
-        }
-        Err(reason) => Revocation {
-            answer: RevocationWord::Unknown,
-            reason: Some(reason),
-            by: None,
-            as_of: own.map(|list| list.this_update),
-            revoked_at: None,
-        },
+    let ended = |list: &List| list.next_update.is_some_and(|next| next <= now);
+    let by_list = |answer, list: &List, revoked_at| Revocation {
+        answer,
+        reason: None,
+        by: Some(RevocationSource::List),
+        as_of: Some(list.this_update),
+        revoked_at,
     };
-    let ends = relevant.iter().filter_map(|list| list.next_update);
-    let stands = ends.chain([facts.not_after]).fold(i64::MIN..i64::MAX, |stands, turn| {
+    let unknown = |reason, as_of| Revocation {
+        answer: RevocationWord::Unknown,
+        reason: Some(reason),
+        by: None,
+        as_of,
+        revoked_at: None,
+    };
+    let says = match found {
+        Ok(Said { list, revoked_at: at @ Some(_) }) => by_list(RevocationWord::Revoked, list, at),
+        Ok(Said { list, .. }) if ended(list) => {
+            unknown(RevocationReason::ListEnded, Some(list.this_update))
+        }
+        Ok(Said { list, .. }) if shown.standing == Standing::Broken => {
+            unknown(RevocationReason::ChainBroken, Some(list.this_update))
+        }
+        Ok(Said { list, .. }) => by_list(RevocationWord::Good, list, None),
+        Err(reason) => unknown(reason, None),
+    };
+    let begins = relevant.iter().map(|list| list.this_update);
+    let turns = begins.chain(relevant.iter().filter_map(|list| list.next_update));
+    let stands = turns.chain([facts.not_after]).fold(i64::MIN..i64::MAX, |stands, turn| {
         if turn <= now {
             stands.start.max(turn)..stands.end
         } else {
@@ -226,86 +225,24 @@ fn with_staple(
     }
 }
 
-/// When the certificate was revoked, or the first of those that were sent behind it, by lists of which
-/// the newest come first.
-fn revoked_at(facts: &CertificateFacts, lists: &[&List]) -> Option<i64> {
-    let of_issuers = || {
-        let mut issuers = facts.issuers.iter();
-        issuers.find_map(|issuer| in_force(lists, &issuer.issuer, &issuer.serial))
-    };
-    in_force(lists, &facts.issuer, &facts.serial).or_else(of_issuers)
-}
-
-/// By the names of issuers alone.
-fn by_name(
-    facts: &CertificateFacts,
-    relevant: &[&List],
-    now: i64,
-) -> Result<RevocationWord, RevocationReason> {
-    if revoked_at(facts, relevant).is_some() {
-        return Ok(RevocationWord::Revoked);
-    }
-    let mut own = relevant.iter().filter(|list| list.issuer == facts.issuer).peekable();
-    own.peek().ok_or(RevocationReason::NoList)?;
-    match own.find(|list| list.is_whole).ok_or(RevocationReason::NotFollowed)?.next_update {
-        Some(next) if next <= now => Err(RevocationReason::ListEnded),
-        _ => Ok(RevocationWord::Good),
-    }
-}
-
-/// With the signatures of the lists; `None` where the chain does not lead to `trust`.
-fn verified(
-    shown: Shown<'_>,
-    trust: &Trust,
-    relevant: &[&List],
-    at: UnixTime,
-) -> Option<Result<RevocationWord, RevocationReason>> {
+/// How the chain leads to a CA in `trust`: each certificate signed the one before it. `None` where it
+/// does not.
+fn path(shown: Shown<'_>, trust: &Trust, at: UnixTime) -> Option<Vec<Vec<u8>>> {
     let chain = shown.chain?;
     let der = CertificateDer::from(&*chain.end_entity);
     let end_entity = EndEntityCert::try_from(&der).ok()?;
     let issuers: Vec<_> = chain.issuers.iter().map(|der| CertificateDer::from(&**der)).collect();
-    let ders = relevant.iter().map(|list| &*list.der);
-    let read = ders.filter_map(|der| BorrowedCertRevocationList::from_der(der).ok());
-    let lists: Vec<_> = read.map(CertRevocationList::from).collect();
-    let lists: Vec<_> = lists.iter().collect();
     let time = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs()));
-    let verify = |depth, unknown, expiration| {
-        let usage = match shown.purpose {
-            Purpose::Server => KeyUsage::server_auth(),
-            Purpose::Client => KeyUsage::client_auth(),
-        };
-        let options = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            let options = options.with_depth(depth).with_status_policy(unknown);
-            options.with_expiration_policy(expiration).build()
-        });
-        let (anchors, algorithms) = (&trust.anchors, ALL_VERIFICATION_ALGS);
-        let path =
-            end_entity.verify_for_usage(algorithms, anchors, &issuers, time, usage, options, None);
-        path.map(|_| ())
+    let usage = match shown.purpose {
+        Purpose::Server => KeyUsage::server_auth(),
+        Purpose::Client => KeyUsage::client_auth(),
     };
-    let in_all =
-        verify(RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore);
-    match in_all {
-        Ok(()) if lists.is_empty() => return Some(Err(RevocationReason::NoList)),
-        Ok(()) => {}
-        Err(Error::CertRevoked) => return Some(Ok(RevocationWord::Revoked)),
-        Err(Error::InvalidCrlSignatureForPublicKey | Error::IssuerNotCrlSigner) => {
-            return Some(Err(RevocationReason::ListNotSigned));
-        }
-        Err(Error::UnsupportedCrlSignatureAlgorithmContext(_)) => {
-            return Some(Err(RevocationReason::NotFollowed));
-        }
-        Err(_) => return None,
-    }
-    let of_its_issuer = verify(
-        RevocationCheckDepth::EndEntity,
-        UnknownStatusPolicy::Deny,
-        ExpirationPolicy::Enforce,
-    );
-    Some(match of_its_issuer {
-        Ok(()) => Ok(RevocationWord::Good),
-        Err(Error::UnknownRevocationStatus) => Err(RevocationReason::NoList),
-        Err(Error::CrlExpired { .. }) => Err(RevocationReason::ListEnded),
-        Err(_) => Err(RevocationReason::NotFollowed),
-    })
+    let (anchors, algorithms) = (&trust.anchors, ALL_VERIFICATION_ALGS);
+    let path = end_entity.verify_for_usage(algorithms, anchors, &issuers, time, usage, None, None);
+    let path = path.ok()?;
+    let between = path.intermediate_certificates().map(|one| one.der().to_vec());
+    let ends = anchors.iter().zip(trust.ders());
+    let end = ends.into_iter().find_map(|(anchor, der)| (anchor == path.anchor()).then_some(der));
+    let own = std::iter::once(chain.end_entity.to_vec());
+    Some(own.chain(between).chain([end?.to_vec()]).collect())
 }

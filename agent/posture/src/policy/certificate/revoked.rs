@@ -7,7 +7,7 @@ use hopsight_core::tls::{
     name::distinguished_name,
 };
 use x509_parser::{
-    extensions::X509Extension,
+    extensions::{IssuingDistributionPoint, ParsedExtension, X509Extension},
     oid_registry::{OID_X509_EXT_DELTA_CRL_INDICATOR, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT},
     pem::Pem,
     prelude::FromDer as _,
@@ -15,7 +15,11 @@ use x509_parser::{
     x509::ReasonCode,
 };
 
-use super::CertificateError;
+use super::{
+    CertificateError,
+    listed::{Asked, says},
+    requested::folded,
+};
 
 /// Most lists of one file that are read, and most certificates that they name together.
 const MAX_LISTS: usize = 64;
@@ -32,16 +36,45 @@ pub struct Revoked {
 /// One of them. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct List {
+    /// As names are compared.
     pub(super) issuer: String,
+    /// Which key of its issuer signed it, where it says so.
+    pub(super) key_id: Option<Box<[u8]>>,
     /// By serial number, when they were revoked; `None` where one is not any more.
-    at: BTreeMap<String, Option<i64>>,
-    /// It speaks of all certificates of its issuer: it is no delta list, and not of one part of them (RFC
-    /// 5280 sections 5.2.4 and 5.2.5).
-    pub(super) is_whole: bool,
+    pub(super) at: BTreeMap<String, Option<i64>>,
+    pub(super) scope: Scope,
     pub(super) der: Box<[u8]>,
     pub(super) this_update: i64,
     /// When there is to be a newer one; absent where it does not say.
     pub(super) next_update: Option<i64>,
+}
+
+/// Of which certificates of its issuer a list tells whether they are revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    All,
+    /// Of those that are no CA's.
+    EndEntities,
+    /// Of those that are a CA's.
+    Authorities,
+    /// Only those that it names: it is a delta list, or of a part of them (RFC 5280 sections 5.2.4 and
+    /// 5.2.5).
+    Named,
+    /// Of none: it names certificates of other issuers, or has to be understood in a way that is not
+    /// known here.
+    Nothing,
+}
+
+impl List {
+    /// Whether who is not named by it is not revoked.
+    pub(super) const fn is_of_all(&self, are_authorities: bool) -> bool {
+        match self.scope {
+            Scope::All => true,
+            Scope::EndEntities => !are_authorities,
+            Scope::Authorities => are_authorities,
+            Scope::Named | Scope::Nothing => false,
+        }
+    }
 }
 
 impl Revoked {
@@ -70,9 +103,10 @@ impl Revoked {
     #[cfg(test)]
     pub(in crate::policy) fn of(issuer: &str, serial: &str, at: i64) -> Self {
         let list = List {
-            issuer: issuer.to_owned(),
+            issuer: folded(issuer),
+            key_id: None,
             at: [(serial.to_owned(), Some(at))].into(),
-            is_whole: true,
+            scope: Scope::All,
             der: Box::default(),
             this_update: at,
             next_update: None,
@@ -84,7 +118,6 @@ impl Revoked {
         let malformed = |problem: String| CertificateError::MalformedList { position, problem };
         let (_, list) = CertificateRevocationList::from_der(der)
             .map_err(|error| malformed(error.to_string()))?;
-        let issuer = distinguished_name(list.issuer());
         let known: usize = self.lists.iter().map(|list| list.at.len()).sum();
         if position > MAX_LISTS || known + count(&list) > MAX_REVOKED {
             return Err(CertificateError::TooManyRevoked);
@@ -95,17 +128,16 @@ impl Revoked {
             let is_revoked = !revoked.reason_code().is_some_and(is_removed);
             (serial(revoked.raw_serial()), is_revoked.then_some(at))
         };
-        let is_of_a_part = |extension: &X509Extension<'_>| {
-            extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR
-                || extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT
-        };
+        let scope = scope(&list);
+        let named = list.iter_revoked_certificates().filter(|_| scope != Scope::Nothing);
         self.lists.push(List {
-            at: list.iter_revoked_certificates().map(entry).collect(),
-            is_whole: !list.extensions().iter().any(is_of_a_part),
+            issuer: folded(&distinguished_name(list.issuer())),
+            key_id: key_id(list.extensions()),
+            at: named.map(entry).collect(),
+            scope,
             der: der.into(),
             this_update: list.last_update().timestamp(),
             next_update: list.next_update().map(|next| next.timestamp()),
-            issuer,
         });
         Ok(())
     }
@@ -126,7 +158,7 @@ impl Revoked {
     #[must_use]
     pub fn revoked_at(&self, certificate: &CertificateFacts) -> Option<i64> {
         let lists = newest_first(self.lists.iter());
-        in_force(&lists, &certificate.issuer, &certificate.serial)
+        says(&lists, &Asked::of(certificate), |_| Some(true)).ok()?.revoked_at
     }
 }
 
@@ -137,18 +169,64 @@ pub(super) fn newest_first<'a>(lists: impl Iterator<Item = &'a List>) -> Vec<&'a
     lists
 }
 
-/// When the certificate of this issuer with this number was revoked, by lists of which the newest come
-/// first: what its newest whole list says, and what is newer than that.
-pub(super) fn in_force(lists: &[&List], issuer: &str, serial: &str) -> Option<i64> {
-    for list in lists.iter().filter(|list| list.issuer == issuer) {
-        if let Some(at) = list.at.get(serial) {
-            return *at;
-        }
-        if list.is_whole {
-            return None;
-        }
+/// Of which certificates a list tells. Whoever does not know a critical extension may not go by it (RFC
+/// 5280 sections 5.2 and 5.3).
+fn scope(list: &CertificateRevocationList<'_>) -> Scope {
+    let is_known = |extension: &X509Extension<'_>| {
+        !extension.critical
+            || matches!(
+                extension.parsed_extension(),
+                ParsedExtension::IssuingDistributionPoint(_)
+                    | ParsedExtension::AuthorityKeyIdentifier(_)
+                    | ParsedExtension::CRLNumber(_)
+                    | ParsedExtension::ReasonCode(_)
+                    | ParsedExtension::InvalidityDate(_)
+            )
+            || extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR
+    };
+    let mut all = list
+        .extensions()
+        .iter()
+        .chain(list.iter_revoked_certificates().flat_map(|one| one.extensions()));
+    if !all.all(is_known) {
+        return Scope::Nothing;
     }
-    None
+    let mut scope = Scope::All;
+    for extension in list.extensions() {
+        if extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR {
+            scope = Scope::Named;
+        }
+        if extension.oid != OID_X509_EXT_ISSUER_DISTRIBUTION_POINT {
+            continue;
+        }
+        scope = match extension.parsed_extension() {
+            ParsedExtension::IssuingDistributionPoint(point) => narrowed(scope, point),
+            _ => Scope::Nothing,
+        };
+    }
+    scope
+}
+
+fn narrowed(scope: Scope, point: &IssuingDistributionPoint<'_>) -> Scope {
+    let is_of_a_part = point.distribution_point.is_some()
+        || point.only_some_reasons.is_some()
+        || point.only_contains_attribute_certs;
+    match (point.only_contains_user_certs, point.only_contains_ca_certs) {
+        _ if point.indirect_crl => Scope::Nothing,
+        _ if is_of_a_part || scope != Scope::All => Scope::Named,
+        (false, false) => Scope::All,
+        (true, false) => Scope::EndEntities,
+        (false, true) => Scope::Authorities,
+        (true, true) => Scope::Named,
+    }
+}
+
+/// The key of an issuer, as these extensions name it.
+pub(super) fn key_id(extensions: &[X509Extension<'_>]) -> Option<Box<[u8]>> {
+    extensions.iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => Some(id.key_identifier.as_ref()?.0.into()),
+        _ => None,
+    })
 }
 
 fn count(list: &CertificateRevocationList<'_>) -> usize {

@@ -10,13 +10,12 @@ use x509_ocsp::{
     SingleResponse,
 };
 use x509_parser::{
-    asn1_rs::{Any, BitString, FromDer},
+    asn1_rs::{Any, FromDer},
     certificate::X509Certificate,
-    verify::verify_signature,
     x509::AlgorithmIdentifier,
 };
 
-use super::{RevocationReason, RevocationWord, Trust, trust::validity};
+use super::{RevocationReason, RevocationWord, Trust, signature::Signed, trust::validity};
 
 /// The one kind of response there is.
 const BASIC: &str = "1.3.6.1.5.5.7.48.1.1";
@@ -139,22 +138,16 @@ fn is_signed(basic: &[u8], issuer: &X509Certificate<'_>, now: i64) -> bool {
 }
 
 fn signed(basic: &[u8], issuer: &X509Certificate<'_>, now: i64) -> Option<bool> {
-    let (_, whole) = Any::from_der(basic).ok()?;
-    let (rest, _) = Any::from_der(whole.data).ok()?;
-    let content = whole.data.get(..whole.data.len() - rest.len())?;
-    let (rest, algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
-    let (rest, signature) = BitString::from_der(rest).ok()?;
-    if has_collisions(&algorithm) {
+    let response = Signed::read(basic)?;
+    if has_collisions(&response.algorithm) {
         return Some(false);
     }
-    let is_by = |signer: &X509Certificate<'_>| {
-        verify_signature(signer.public_key(), &algorithm, &signature, content).is_ok()
-    };
+    let is_by = |signer: &X509Certificate<'_>| response.is_by(signer.public_key()) == Some(true);
     if is_by(issuer) {
         return Some(true);
     }
     // [0] EXPLICIT SEQUENCE OF Certificate
-    let (_, tagged) = Any::from_der(rest).ok()?;
+    let (_, tagged) = Any::from_der(response.rest).ok()?;
     let (_, mut list) = Any::from_der(tagged.data).ok()?;
     for _ in 0..MAX_TRIED {
         let (rest, delegate) = X509Certificate::from_der(list.data).ok()?;

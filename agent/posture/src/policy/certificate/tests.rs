@@ -90,6 +90,14 @@ fn chains_are_followed() {
     let mut old = params("old");
     old.not_after = date_time_ymd(2026, 2, 1);
     let old = old.signed_by(&key, &root).unwrap();
+    let ended = |name: &str| {
+        let mut params = params(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = date_time_ymd(2026, 2, 1);
+        params
+    };
+    let ended_root = ended("Root").self_signed(root.key()).unwrap();
+    let ended_middle = ended("Middle").signed_by(middle.key(), &root).unwrap();
     let not_a_ca = {
         let issuer =
             CertifiedIssuer::signed_by(params("Leafy"), KeyPair::generate().unwrap(), &root)
@@ -123,7 +131,26 @@ fn chains_are_followed() {
             "a CA of the same name",
             direct.pem(),
             same_name.pem(),
+            Chain::Incomplete { missing: "O=Example, CN=Root".to_owned() },
+        ),
+        (
+            "a CA of the same name beside it",
+            direct.pem() + &same_name.pem(),
+            other.pem(),
             Chain::NotSigned { subject: "O=Example, CN=direct".to_owned() },
+        ),
+        ("a CA that was renewed", direct.pem(), ended_root.pem() + &root.pem(), trusted("Root")),
+        (
+            "a CA that was to be renewed",
+            direct.pem(),
+            ended_root.pem(),
+            Chain::NotValidNow { subject: "O=Example, CN=Root".to_owned() },
+        ),
+        (
+            "an intermediate that was renewed",
+            through.pem() + &ended_middle.pem() + &middle.pem(),
+            root.pem(),
+            trusted("Root"),
         ),
         (
             "expired",

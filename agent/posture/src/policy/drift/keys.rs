@@ -54,18 +54,20 @@ impl Assessor<'_> {
         })
     }
 
-    /// The signature of a root, which is the last, is nobody's: it is trusted by itself.
+    /// The signature of a root, wherever it was sent, is nobody's: it is trusted by itself.
     pub(super) fn certificate_signature_not_allowed(&self) -> Answer {
         let allowed = &self.policy.allowed_certificate_signatures;
         self.every_certificate_has(allowed, |facts| {
-            let own = (&facts.subject, &facts.issuer, &facts.signature);
+            let is_alone = facts.issuers.is_empty();
+            let own = (&facts.subject, &facts.issuer, &facts.signature, is_alone);
             let issuers =
-                facts.issuers.iter().map(|one| (&one.subject, &one.issuer, &one.signature));
-            let mut all: Vec<_> = std::iter::once(own).chain(issuers).collect();
-            all.pop_if(|(subject, issuer, _)| subject == issuer);
-            all.into_iter()
-                .find(|(.., signed)| !allowed.iter().any(|pattern| glob::matches(pattern, signed)))
-                .map(|(subject, _, signed)| format!("\"{subject}\" is signed with {signed}"))
+                facts.issuers.iter().map(|one| (&one.subject, &one.issuer, &one.signature, true));
+            std::iter::once(own)
+                .chain(issuers)
+                .filter(|(subject, issuer, _, may_be_root)| !may_be_root || subject != issuer)
+                .map(|(subject, _, signed, _)| (subject, signed))
+                .find(|(_, signed)| !allowed.iter().any(|pattern| glob::matches(pattern, signed)))
+                .map(|(subject, signed)| format!("\"{subject}\" is signed with {signed}"))
         })
     }
 

@@ -45,6 +45,13 @@ fn what_certificates_are_made_of_is_asked_of_both_sides() {
     let good = of("p256", "ecdsa-with-SHA256", "rsa4096");
     let weak = of("rsa1024", "sha1WithRSAEncryption", "p256");
     let of_a_weak_ca = of("p256", "ecdsa-with-SHA256", "rsa1024");
+    let mut before_another = good.clone();
+    let another = IssuerFacts {
+        subject: "CN=Sub".into(),
+        signature: "ecdsa-with-SHA384".into(),
+        ..(*good.issuers[0]).clone()
+    };
+    before_another.issuers.push(another.into());
     for (case, policies, verdict, server, client, expected) in [
         ("good keys", &keys, MUTUAL, Some(&good), Some(&good), "compliant"),
         ("the upstream's", &keys, MUTUAL, Some(&weak), Some(&good), KEY),
@@ -52,6 +59,7 @@ fn what_certificates_are_made_of_is_asked_of_both_sides() {
         ("a CA's", &keys, ONE_WAY, Some(&of_a_weak_ca), None, KEY),
         ("one that nobody saw", &keys, MUTUAL, Some(&good), None, "unknown"),
         ("good signatures", &signed, MUTUAL, Some(&good), Some(&good), "compliant"),
+        ("a root before another", &signed, ONE_WAY, Some(&before_another), None, "compliant"),
         ("a signature", &signed, MUTUAL, Some(&good), Some(&weak), SIGNATURE),
         ("an issuer", &issuers, ONE_WAY, Some(&good), None, "compliant"),
         ("another issuer", &others, ONE_WAY, Some(&good), None, ISSUER),

@@ -150,7 +150,7 @@ fn apply(
             tls.trusted_certificate = Some(said(directive, file(directive.argument()?)));
         }
         "crl" => tls.crl = Some(said(directive, file(directive.argument()?))),
-        "name" => tls.name = Some(said(directive, text(directive.argument()?))),
+        "name" => tls.name = Some(said(directive, text(without_port(directive.argument()?)))),
         "server_name" => tls.server_name = Some(said(directive, directive.flag()?)),
         "ciphers" => tls.ciphers = Some(said(directive, directive.argument()?.to_owned())),
         "session_reuse" => tls.session_reuse = Some(said(directive, directive.flag()?)),
@@ -166,6 +166,16 @@ fn apply(
         _ => {}
     }
     Ok(())
+}
+
+/// A name without the port that nginx leaves out of it (`ngx_http_upstream_ssl_name`).
+fn without_port(name: &str) -> &str {
+    let after = if name.starts_with('[') { name.find(']') } else { None }.unwrap_or_default();
+    let is_open = name.contains('$');
+    match name[after..].find(':').filter(|_| !is_open) {
+        Some(at) => &name[..after + at],
+        None => name,
+    }
 }
 
 fn add_protocols(
