@@ -7,9 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::policy::{
-    apache, caddy, environment::Environment, envoy, files::ConfigFiles, haproxy, traefik,
-};
+use crate::policy::{apache, caddy, envoy, files::ConfigFiles, haproxy, traefik};
 
 const NEVER: &str = "verify_upstream = \"never\"";
 
@@ -30,8 +28,8 @@ fn read(kind: ProxyKind, text: &str) -> Intent {
     let path = PathBuf::from("/etc/a.conf");
     match kind {
         ProxyKind::Haproxy => {
-            let environment = Environment::unknown();
-            haproxy::read(&OneFile(text), &[path], Path::new("/"), environment).unwrap()
+            let start = haproxy::Start::of_files(vec![path], "/".into());
+            haproxy::read(&OneFile(text), &start).unwrap()
         }
         ProxyKind::Apache => apache::read(&OneFile(text), &apache::Start::of_file(path)).unwrap(),
         ProxyKind::Traefik => {
