@@ -17,7 +17,7 @@ use super::{
     ways::{self, Inherited, Reach, Way},
 };
 use crate::policy::intent::{
-    Place, Remark, Route, Scheme, Server, ServerAddress, Servers, Setting, Target, Text,
+    Place, Remark, Route, RouteKind, Scheme, Server, ServerAddress, Servers, Setting, Target, Text,
     UpstreamIntent, remark,
 };
 
@@ -332,13 +332,14 @@ fn route(
     if url.scheme == Scheme::Unknown {
         tls.leave_open(&Setting { value: way.text.clone(), at: way.directive.at.clone() });
     }
-    let within = url.other_scheme().map_or_else(String::new, |scheme| format!("{scheme} "));
+    let kind = match url.other_scheme() {
+        Some(scheme) => RouteKind::Protocol(scheme.to_owned()),
+        None => RouteKind::Plain,
+    };
     Route {
-        directive: format!("{within}{}", directive.written),
-        at: directive.at.clone(),
+        kind,
         only: only.into_iter().collect(),
-        scheme: url.scheme,
-        tls,
         default_name,
+        ..Route::new(&directive.written, directive.at.clone(), url.scheme, tls)
     }
 }

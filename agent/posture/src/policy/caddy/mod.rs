@@ -26,6 +26,8 @@ use super::intent::{
 
 /// Bytes that the routes of a configuration may take in memory.
 const MAX_SIZE: usize = 24 << 20;
+/// Settings of TLS that say nothing about who is spoken to, and how.
+const OTHERS: [&str; 3] = ["curves", "handshake_timeout", "renegotiation"];
 /// Nesting of routes in handlers.
 const MAX_DEPTH: usize = 48;
 
@@ -116,14 +118,7 @@ impl Walk {
             Target::Variable(expression) => Some(Text::Variable(expression.clone())),
             Target::Group(_) | Target::Address(ServerAddress::Unix(_)) => None,
         };
-        let route = Route {
-            directive: handler.name.clone(),
-            at: at.clone(),
-            only: Vec::new(),
-            scheme,
-            tls,
-            default_name,
-        };
+        let route = Route { default_name, ..Route::new(&handler.name, at.clone(), scheme, tls) };
         self.size += route.size();
         if self.size > MAX_SIZE {
             let text = format!("there are more than {MAX_SIZE} bytes of routes");
@@ -232,11 +227,11 @@ fn intent(tls: &Tls, at: &Place) -> TlsIntent {
     };
     let provider = tls.ca.as_ref();
     let files = provider.map_or(&[][..], |one| &one.pem_files).iter();
-    let authority = TlsIntent::ca_file(files.chain(&tls.root_ca_pem_files).cloned());
+    let authority = TlsIntent::one_file(files.chain(&tls.root_ca_pem_files).cloned());
     let authority = authority
         .or_else(|| provider.map(|one| format!("store:{}", one.provider)))
         .or_else(|| (!tls.root_ca_pool.is_empty()).then(|| "data:".to_owned()));
-    TlsIntent {
+    let mut intent = TlsIntent {
         certificate,
         certificate_key: written(&tls.client_certificate_key_file),
         // Go verifies chain and name unless it is told not to; by the machine's authorities where no
@@ -249,5 +244,9 @@ fn intent(tls: &Tls, at: &Place) -> TlsIntent {
         protocols: Some(said(vec!["TLSv1.2".to_owned(), "TLSv1.3".to_owned()], at)),
         session_reuse: Some(said(false, at)),
         ..TlsIntent::default()
+    };
+    if let Some(by) = tls.more.keys().find(|key| !OTHERS.contains(&key.to_lowercase().as_str())) {
+        intent.leave_open(&said(by.clone(), at));
     }
+    intent
 }

@@ -160,6 +160,16 @@ fn envoy_with(socket: &str) -> String {
     )
 }
 
+#[test]
+fn a_snippet_of_a_match_says_where_it_stands() {
+    let socket = "    transport_socket_matches:\n    - name: all\n      match: {}\n";
+    let found = findings(ProxyKind::Envoy, &envoy_with(socket), "require = \"mtls\"");
+    let mend = found[0].mend.as_deref().unwrap();
+    let at = "# in the member of transport_socket_matches that 10.0.0.1:443 is spoken to by:\n";
+    assert!(mend.starts_with(at), "{mend}");
+    assert!(mend.contains("tls_certificates"), "{mend}");
+}
+
 /// What Traefik speaks to beside HTTP services: each with what is required of it.
 fn beside_services_of_http() -> [(&'static str, ProxyKind, String, String); 5] {
     let (one_way, mutual) = ("require = \"tls\"".to_owned(), "require = \"mtls\"".to_owned());
