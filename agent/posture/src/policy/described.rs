@@ -34,12 +34,12 @@ pub(super) fn refused_as_said<F: AsRef<[u8]>>(
 
 /// The directive of a route, behind what else decides how it is mended.
 pub(super) fn directive(route: &Route) -> String {
-    let kind = match &route.kind {
-        RouteKind::Plain => return route.directive.clone(),
+    let kind = match route.kind {
+        RouteKind::Plain if route.protocol.is_empty() => return route.directive.clone(),
+        RouteKind::Plain => &route.protocol,
         RouteKind::Stream => "stream",
         RouteKind::Conditional => "if",
         RouteKind::ByVariable => "variable",
-        RouteKind::Protocol(name) => name,
     };
     format!("{kind} {}", route.directive)
 }

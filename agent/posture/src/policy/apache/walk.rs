@@ -17,7 +17,7 @@ use super::{
     ways::{self, Inherited, Reach, Way},
 };
 use crate::policy::intent::{
-    Place, Remark, Route, RouteKind, Scheme, Server, ServerAddress, Servers, Setting, Target, Text,
+    Place, Remark, Route, Scheme, Server, ServerAddress, Servers, Setting, Target, Text,
     UpstreamIntent, remark,
 };
 
@@ -332,12 +332,8 @@ fn route(
     if url.scheme == Scheme::Unknown {
         tls.leave_open(&Setting { value: way.text.clone(), at: way.directive.at.clone() });
     }
-    let kind = match url.other_scheme() {
-        Some(scheme) => RouteKind::Protocol(scheme.to_owned()),
-        None => RouteKind::Plain,
-    };
     Route {
-        kind,
+        protocol: url.other_scheme().unwrap_or_default().to_owned(),
         only: only.into_iter().collect(),
         default_name,
         ..Route::new(&directive.written, directive.at.clone(), url.scheme, tls)

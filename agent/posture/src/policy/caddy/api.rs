@@ -88,6 +88,25 @@ pub(super) struct Handler {
     pub(super) upstreams: Vec<Upstream>,
     pub(super) dynamic_upstreams: Option<IgnoredAny>,
     pub(super) transport: Option<Box<Transport>>,
+    pub(super) health_checks: HealthChecks,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HealthChecks {
+    pub(super) active: Active,
+}
+
+/// Checks of health that are requests of their own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Active {
+    pub(super) path: String,
+    pub(super) uri: String,
+    /// Where they go, if not where requests do.
+    pub(super) port: u16,
+    /// The same, as a whole.
+    pub(super) upstream: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

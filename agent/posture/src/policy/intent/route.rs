@@ -2,10 +2,37 @@
 
 use std::net::SocketAddr;
 
-use hopsight_core::model::canonical;
+use hopsight_core::{model::canonical, vocabulary};
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Scheme, ServerAddress, Text, TlsIntent};
+
+vocabulary! {
+    /// What decides how a route is mended, beside its directive.
+    RouteKind {
+        /// Nothing does.
+        Plain => "plain",
+        /// It carries streams of bytes (`stream` of nginx, `tcp` of Traefik).
+        Stream => "stream",
+        /// It stands in an `if` or a `limit_except` of nginx, which take no settings.
+        Conditional => "conditional",
+        /// A value of a variable leads there.
+        ByVariable => "by_variable",
+    }
+}
+
+impl Default for RouteKind {
+    fn default() -> Self {
+        Self::Plain
+    }
+}
+
+impl RouteKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+    fn is_plain(&self) -> bool {
+        *self == Self::Plain
+    }
+}
 
 /// One way of the configuration to an upstream: nginx's `proxy_pass` and its kin, a `server` of
 /// haproxy, a transport socket of Envoy.
@@ -16,6 +43,10 @@ pub struct Route {
     /// What else decides how it is mended.
     #[serde(default, skip_serializing_if = "RouteKind::is_plain")]
     pub kind: RouteKind,
+    /// What it speaks that is not HTTP, by the name of its URL's scheme (`fcgi`, `ws`), where that
+    /// decides how it is mended as well.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
     /// What stands behind the address in its URL, where what mends it has to say it again.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uri: String,
@@ -33,35 +64,13 @@ pub struct Route {
     pub default_name: Option<Text>,
 }
 
-/// What decides how a route is mended, beside its directive.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RouteKind {
-    /// Nothing does.
-    #[default]
-    Plain,
-    /// It carries streams of bytes (`stream` of nginx, `tcp` of Traefik).
-    Stream,
-    /// It stands in an `if` or a `limit_except` of nginx, which take no settings.
-    Conditional,
-    /// A value of a variable leads there.
-    ByVariable,
-    /// It speaks something else than HTTP, by the name of the URL's scheme (`fcgi`, `ws`).
-    Protocol(String),
-}
-
-impl RouteKind {
-    fn is_plain(&self) -> bool {
-        *self == Self::Plain
-    }
-}
-
 impl Route {
     /// A route to all servers of an upstream, about which no more is said.
     pub(crate) fn new(directive: &str, at: Place, scheme: Scheme, tls: TlsIntent) -> Self {
         Self {
             directive: directive.to_owned(),
             kind: RouteKind::Plain,
+            protocol: String::new(),
             uri: String::new(),
             at,
             only: Vec::new(),

@@ -11,7 +11,7 @@ use self::nginx::quoted;
 use super::judge::{Answer, Judge, RULES};
 use crate::policy::{
     drift::Rule,
-    intent::{Route, RouteKind, Scheme, Setting, Text, UpstreamIntent},
+    intent::{Route, Scheme, Setting, Text, UpstreamIntent},
     kind::ProxyKind,
     rules::{Policy, parse_version},
 };
@@ -276,16 +276,14 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
         let depth = route.tls.verify_depth.is_none().then(|| "SSLProxyVerifyDepth 3".to_owned());
         ["SSLProxyVerify require".to_owned(), file].into_iter().chain(depth)
     };
-    let by_tls = match &route.kind {
-        RouteKind::Protocol(scheme) => match scheme.as_str() {
-            "ws" => "wss",
-            "h2c" => "h2",
-            scheme => {
-                let instead = "let a proxy at the upstream end it, and use https://";
-                return Some(vec![format!("# {scheme} knows no TLS: {instead}")]);
-            }
-        },
-        _ => "https",
+    let by_tls = match route.protocol.as_str() {
+        "" => "https",
+        "ws" => "wss",
+        "h2c" => "h2",
+        scheme => {
+            let instead = "let a proxy at the upstream end it, and use https://";
+            return Some(vec![format!("# {scheme} knows no TLS: {instead}")]);
+        }
     };
     Some(match rule {
         Rule::Plaintext => {

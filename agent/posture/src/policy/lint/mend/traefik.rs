@@ -16,7 +16,7 @@ enum Of {
 }
 
 fn of(route: &Route) -> Of {
-    match (route.directive.as_str(), &route.kind) {
+    match (route.directive.as_str(), route.kind) {
         ("forwardAuth", _) => Of::ForwardAuth,
         (_, RouteKind::Stream) => Of::Tcp,
         _ => Of::Http,
