@@ -16,7 +16,6 @@ use super::{
 };
 use hopsight_posture::policy::{
     apache as core_apache,
-    environment::Environment,
     files::ConfigFiles,
     haproxy as core_haproxy,
     intent::{Fault, Intent},
@@ -68,9 +67,9 @@ pub fn read_files(
             core_nginx::read(files, first).map_err(Fault::from)
         }
         ProxyKind::Haproxy => {
-            let directory = first.parent().unwrap_or(first);
-            let environment = Environment::unknown();
-            core_haproxy::read(files, sources, directory, environment).map_err(Fault::from)
+            let directory = first.parent().unwrap_or(first).to_owned();
+            let start = core_haproxy::Start::of_files(sources.to_vec(), directory);
+            core_haproxy::read(files, &start).map_err(Fault::from)
         }
         ProxyKind::Apache => {
             anyhow::ensure!(
@@ -151,7 +150,7 @@ impl Configured {
     pub fn sources(&self) -> Vec<PathBuf> {
         match self {
             Self::Nginx(nginx) => vec![nginx.main_file.clone()],
-            Self::Haproxy(haproxy) => haproxy.sources.clone(),
+            Self::Haproxy(haproxy) => haproxy.start.sources.clone(),
             Self::Envoy(envoy) => envoy.sources(),
             Self::Caddy(caddy) => caddy.sources(),
             Self::Apache(apache) => vec![apache.start.file.clone()],

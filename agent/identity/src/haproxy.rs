@@ -1,11 +1,7 @@
 //! Running haproxy instances: their main process, the files they were started with, and whether what
 //! is on disk is what they are running.
 
-use std::{
-    ffi::OsStr,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsStr, fs, path::Path};
 
 use anyhow::Context as _;
 
@@ -15,7 +11,10 @@ use super::{
     reading::{ReadFrom, Reading},
     workers,
 };
-use hopsight_posture::policy::{environment::Environment, haproxy, intent::Fault};
+use hopsight_posture::policy::{
+    haproxy::{self, Start},
+    intent::Fault,
+};
 use hopsight_system::process::{ProcessFacts, ProcessKey, since_boot};
 
 /// The command line options that decide about the configuration (`haproxy(1)`).
@@ -25,6 +24,8 @@ pub struct CommandLine {
     pub files: Vec<String>,
     /// `-C`: where relative names begin.
     pub directory: Option<String>,
+    /// `-dV`: servers that say nothing of it are not verified.
+    pub verifies_nobody: bool,
 }
 
 impl CommandLine {
@@ -40,6 +41,8 @@ impl CommandLine {
                 }
                 "-f" => out.files.extend(words.next().map(str::to_owned)),
                 "-C" => out.directory = words.next().map(str::to_owned),
+                // What follows these two letters haproxy passes over.
+                debug if debug.starts_with("-dV") => out.verifies_nobody = true,
                 // Options that take the next word; process numbers after `-sf` begin with no dash.
                 "-p" | "-n" | "-N" | "-m" | "-L" | "-S" | "-x" => drop(words.next()),
                 _ => {}
@@ -54,11 +57,8 @@ impl CommandLine {
 pub struct HaproxyInstance {
     /// Its master process, or the only one.
     pub main: ProcessKey,
-    /// What it was told to read, as paths in its root, in their order.
-    pub sources: Vec<PathBuf>,
-    /// Where relative names begin.
-    directory: PathBuf,
-    environment: Environment,
+    /// What it was told, with paths in its root.
+    pub start: Start,
 }
 
 /// Whether a process runs haproxy.
@@ -94,8 +94,9 @@ impl HaproxyInstance {
         };
         let sources: Vec<_> = command.files.iter().map(|file| directory.join(file)).collect();
         anyhow::ensure!(!sources.is_empty(), "process {pid} was started with no -f");
-        let environment = environment::of_process(pid);
-        Ok(Self { main: facts.key, sources, directory, environment })
+        let (environment, verifies) = (environment::of_process(pid), !command.verifies_nobody);
+        let start = Start { sources, directory, environment, verifies };
+        Ok(Self { main: facts.key, start })
     }
 
     /// Reads the configuration as haproxy would.
@@ -105,11 +106,10 @@ impl HaproxyInstance {
     pub fn read(&self) -> anyhow::Result<Reading> {
         let files = ForeignRoot::of_process(self.main.pid)?;
         let newest = self.newest_start()?;
-        let intent =
-            haproxy::read(&files, &self.sources, &self.directory, self.environment.clone());
+        let intent = haproxy::read(&files, &self.start);
         let changed_at = match &intent {
             Ok(intent) => {
-                let read = intent.files.iter().chain(&self.sources);
+                let read = intent.files.iter().chain(&self.start.sources);
                 read.filter_map(|file| files.changed_at(file).ok()).max()
             }
             Err(_) => None,
@@ -155,6 +155,15 @@ mod tests {
             let command = CommandLine::parse(&words);
             assert_eq!(command.files, files, "{arguments}");
             assert_eq!(command.directory.as_deref(), directory, "{arguments}");
+        }
+        for (arguments, expected) in [
+            ("haproxy -W -dV -f a.cfg", true),
+            ("haproxy -dVb -f a.cfg", true),
+            ("haproxy -dbV -f a.cfg", false),
+            ("haproxy -V -d -p -dV -f a.cfg", false),
+        ] {
+            let words: Vec<_> = arguments.split(' ').map(str::to_owned).collect();
+            assert_eq!(CommandLine::parse(&words).verifies_nobody, expected, "{arguments}");
         }
     }
 }

@@ -7,7 +7,11 @@ use hopsight::preflight::State as Met;
 use hopsight_core::health::ComponentState;
 use hopsight_posture::{
     audit::refusal::RefusalKind,
-    policy::{intent::Scheme, kind::ProxyKind, lint::State as Found},
+    policy::{
+        intent::{RouteKind, Scheme},
+        kind::ProxyKind,
+        lint::State as Found,
+    },
 };
 use hopsight_tests::{agent, schema::Document};
 use serde_json::{Value, json};
@@ -30,6 +34,7 @@ fn words_are_those_of_the_code() {
         ("requirement", "state", words!(Met)),
         ("intent", "proxy", words!(ProxyKind)),
         ("route", "scheme", words!(Scheme)),
+        ("route", "kind", words!(RouteKind)),
         ("finding", "state", words!(Found)),
         ("refusal", "kind", words!(RefusalKind)),
     ] {
@@ -63,7 +68,7 @@ fn commands_print_what_their_schemas_say() {
         unix:/run/app; server app:1 backup; }\nserver {\nlocation / {\nproxy_pass \
         https://payments; proxy_ssl_certificate $c; proxy_ssl_certificate_key /k; \
         proxy_ssl_protocols TLSv1.2; proxy_ssl_conf_command Options PrioritizeChaCha; }\n\
-        location /a { proxy_pass http://$x; } } }\n";
+        location /a { if ($a) { proxy_pass http://$x/a; } } } }\n";
     let policy = "[[policies]]\nrequire = \"mtls\"\nmin_version = \"1.3\"\n\
         [[exempt]]\nmatch.upstream = \"payments\"\nrules = [\"version_below_minimum\"]\n\
         until = 2099-01-01\nreason = \"old\"\nowner = \"us\"\n";

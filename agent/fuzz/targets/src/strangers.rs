@@ -47,8 +47,9 @@ pub fn haproxy_conf(data: &[u8]) {
     }
     let variable = ("A".to_owned(), String::from_utf8_lossy(data).into_owned());
     for environment in [Environment::unknown(), Environment::of_process([variable])] {
-        let sources = [PathBuf::from("/etc/haproxy/haproxy.cfg")];
-        match haproxy::read(&OneFile(data), &sources, Path::new("/"), environment) {
+        let sources = vec!["/etc/haproxy/haproxy.cfg".into()];
+        let start = haproxy::Start::of_files(sources, "/".into());
+        match haproxy::read(&OneFile(data), &haproxy::Start { environment, ..start }) {
             Ok(intent) => assert!(intent.upstreams.iter().all(|one| !one.routes.is_empty())),
             Err(error) => assert!(!error.to_string().is_empty()),
         }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::intent::{Intent, Route, Scheme, Servers, Stated, Text, UpstreamIntent};
+use super::intent::{Intent, Route, RouteKind, Scheme, Servers, Stated, Text, UpstreamIntent};
 
 /// The lines of a fixture that begin with `marker`.
 pub(super) fn said(fixture: &str, marker: &str) -> Vec<String> {
@@ -32,13 +32,25 @@ pub(super) fn refused_as_said<F: AsRef<[u8]>>(
     broken.map(judge).count()
 }
 
+/// The directive of a route, behind what else decides how it is mended.
+pub(super) fn directive(route: &Route) -> String {
+    let kind = match route.kind {
+        RouteKind::Plain if route.protocol.is_empty() => return route.directive.clone(),
+        RouteKind::Plain => &route.protocol,
+        RouteKind::Stream => "stream",
+        RouteKind::Conditional => "if",
+        RouteKind::ByVariable => "variable",
+    };
+    format!("{kind} {}", route.directive)
+}
+
 /// One route in the words of the fixtures: only what is said, in a fixed order.
 fn describe(upstream: &UpstreamIntent, route: &Route) -> String {
     let text = |text: &Text| match text {
         Text::Literal(value) => value.clone(),
         Text::Variable(value) => format!("{value}(variable)"),
     };
-    let mut out = format!("{} {} {}", upstream.target, route.directive, route.scheme);
+    let mut out = format!("{} {} {}", upstream.target, directive(route), route.scheme);
     if matches!(route.scheme, Scheme::Tls | Scheme::Unknown) {
         let tls = &route.tls;
         let mut add = |key: &str, value: Option<String>| {

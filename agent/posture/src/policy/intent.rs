@@ -1,6 +1,7 @@
 //! What a configuration says about the hops of a proxy, whatever kind of configuration it is.
 
 mod remark;
+mod route;
 mod tls;
 
 use std::{borrow::Cow, fmt, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -9,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use remark::remark;
 pub use remark::{ConfigError, Fault, Remark};
+pub use route::{Route, RouteKind};
 pub use tls::TlsIntent;
 
-use hopsight_core::{model::canonical, vocabulary};
+use hopsight_core::vocabulary;
 
 vocabulary! {
     /// How a proxy is configured to speak to an upstream.
@@ -111,75 +113,6 @@ impl fmt::Display for Text {
         match self {
             Self::Literal(value) | Self::Variable(value) => f.write_str(value),
         }
-    }
-}
-
-/// One way of the configuration to an upstream: nginx's `proxy_pass` and its kin, a `server` of
-/// haproxy, a transport socket of Envoy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    /// The directive (`proxy_pass`, `grpc_pass`, `server`, ...), behind what decides how it is mended
-    /// (`stream proxy_pass`, `if proxy_pass`).
-    pub directive: String,
-    /// Where it stands.
-    pub at: Place,
-    /// The servers of the upstream that it is for; all of them if empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub only: Vec<ServerAddress>,
-    /// How it speaks.
-    pub scheme: Scheme,
-    /// TLS settings in force there; meaningful unless the scheme is plaintext or passthrough.
-    pub tls: TlsIntent,
-    /// Name the upstream's certificate is checked for if `tls.name` says none; absent where it is
-    /// checked for none then.
-    pub default_name: Option<Text>,
-}
-
-impl Route {
-    /// About how many bytes it takes in memory.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        let TlsIntent { certificate, certificate_key, trusted_certificate, crl, name, sni, .. } =
-            &self.tls;
-        let names = self.tls.other_names.iter().map(|name| size_of_val(name) + name.value.len());
-        let texts = [certificate, certificate_key, name, sni].into_iter().flatten();
-        let files = [trusted_certificate, crl, &self.tls.ciphers].into_iter().flatten();
-        let commands = &self.tls.conf_commands;
-        size_of::<Self>()
-            + self.directive.len()
-            + size_of_val(self.only.as_slice())
-            + self.default_name.as_ref().map_or(0, Text::len)
-            + names.sum::<usize>()
-            + texts.map(|setting| setting.value.len()).sum::<usize>()
-            + files.map(|setting| setting.value.len()).sum::<usize>()
-            + commands.iter().map(|one| size_of_val(one) + one.value.1.len()).sum::<usize>()
-    }
-
-    /// The name the upstream's certificate is checked for; further ones are in
-    /// [`TlsIntent::other_names`].
-    #[must_use]
-    pub fn expected_name(&self) -> Option<&Text> {
-        self.tls.name.as_ref().map(|setting| &setting.value).or(self.default_name.as_ref())
-    }
-
-    /// The name that is sent as SNI.
-    #[must_use]
-    pub fn sent_name(&self) -> Option<&Text> {
-        match &self.tls.sni {
-            Some(sni) => Some(&sni.value),
-            None if self.tls.sends_server_name() => self.expected_name(),
-            None => None,
-        }
-    }
-
-    /// Whether it may lead to this address: that of a host name may be any.
-    fn may_lead_to(&self, address: SocketAddr) -> bool {
-        self.only.is_empty()
-            || self.only.iter().any(|server| match server {
-                ServerAddress::Ip(ip) => canonical(*ip) == canonical(address),
-                ServerAddress::Host(_, port) => *port == address.port(),
-                ServerAddress::Unix(_) => false,
-            })
     }
 }
 

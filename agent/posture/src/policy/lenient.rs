@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{
         DeserializeSeed, IgnoredAny, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
         value::{Error as NoError, MapDeserializer, SeqDeserializer},
@@ -15,6 +15,16 @@ use serde_saphyr::Tagged;
 
 /// The tag of members that Envoy passes over, whatever is in them.
 const PASSED_OVER: &str = "!ignore";
+
+/// A value of which only matters that it is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Passed;
+
+impl<'de> Deserialize<'de> for Passed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
 
 /// Reads a value and what is inside of it. What is written twice, in one case or in two, is refused: Go
 /// takes the last, or both one over the other, by what it is.
@@ -45,6 +55,19 @@ enum Names {
     AnyCase,
 }
 
+/// Structures that are read so, each with how. (They are derived with `remote = "Self"`: what is derived
+/// is no method of the trait then.)
+macro_rules! leniently {
+    ($($structure:ident: $how:expr,)*) => {$(
+        impl<'de> serde::Deserialize<'de> for $structure {
+            fn deserialize<D: serde::Deserializer<'de>>(inner: D) -> Result<Self, D::Error> {
+                Self::deserialize($how(inner))
+            }
+        }
+    )*};
+}
+pub(super) use leniently;
+
 impl<D> Lenient<D> {
     /// Fields are found by their very names (protobuf), and members with the tag `!ignore` are none.
     pub(super) fn as_written(inner: D) -> Self {
@@ -53,12 +76,12 @@ impl<D> Lenient<D> {
 
     /// Fields are found in any case (Go's `encoding/json`, and what Traefik reads its files with).
     pub(super) fn any_case(inner: D) -> Self {
-        Self::with_fields(inner, &[])
+        Self { inner, rules: Rules { names: Names::AnyCase, fields: &[] } }
     }
 
-    /// The same for a structure that gathers what it does not know: it has these fields.
-    pub(super) fn with_fields(inner: D, fields: &'static [&'static str]) -> Self {
-        Self { inner, rules: Rules { names: Names::AnyCase, fields } }
+    /// The same for a structure that gathers what it does not know (`flatten`): it has these fields.
+    pub(super) fn with_fields(fields: &'static [&'static str]) -> impl FnOnce(D) -> Self {
+        move |inner| Self { inner, rules: Rules { names: Names::AnyCase, fields } }
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn place(kind: &str, (namespace, name): &ObjectName) -> Place {
 
 /// The route that an object makes.
 pub(super) fn route(kind: &str, at: Place, scheme: Scheme, tls: TlsIntent) -> Route {
-    Route { directive: kind.to_owned(), at, only: Vec::new(), scheme, tls, default_name: None }
+    Route::new(kind, at, scheme, tls)
 }
 
 /// The client certificate that a mesh gives the proxy, which is checked as well as the upstream's.

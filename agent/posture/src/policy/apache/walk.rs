@@ -332,13 +332,10 @@ fn route(
     if url.scheme == Scheme::Unknown {
         tls.leave_open(&Setting { value: way.text.clone(), at: way.directive.at.clone() });
     }
-    let within = url.other_scheme().map_or_else(String::new, |scheme| format!("{scheme} "));
     Route {
-        directive: format!("{within}{}", directive.written),
-        at: directive.at.clone(),
+        protocol: url.other_scheme().unwrap_or_default().to_owned(),
         only: only.into_iter().collect(),
-        scheme: url.scheme,
-        tls,
         default_name,
+        ..Route::new(&directive.written, directive.at.clone(), url.scheme, tls)
     }
 }

@@ -1,11 +1,13 @@
 //! What is read of Caddy's configuration (its JSON structure: apps/http): the fields that say how an
 //! upstream is spoken to. Everything else is passed over unread.
 
+#![expect(clippy::zero_sized_map_values, reason = "serde gathers what is left in maps")]
+
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, de::IgnoredAny};
 
-use crate::policy::lenient::Lenient;
+use crate::policy::lenient::{Lenient, Passed, leniently};
 
 /// A configuration.
 #[derive(Debug, Default, Deserialize)]
@@ -16,11 +18,19 @@ pub struct Config {
     pub(super) apps: Apps,
 }
 
-impl<'de> Deserialize<'de> for Config {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // What is derived, which is no method of the trait.
-        Self::deserialize(Lenient::any_case(deserializer))
-    }
+leniently! {
+    Config: Lenient::any_case,
+    Tls: Lenient::with_fields(&[
+        "ca",
+        "root_ca_pool",
+        "root_ca_pem_files",
+        "client_certificate_file",
+        "client_certificate_key_file",
+        "client_certificate_automate",
+        "insecure_skip_verify",
+        "server_name",
+        "except_ports",
+    ]),
 }
 
 /// The admin interface.
@@ -78,6 +88,25 @@ pub(super) struct Handler {
     pub(super) upstreams: Vec<Upstream>,
     pub(super) dynamic_upstreams: Option<IgnoredAny>,
     pub(super) transport: Option<Box<Transport>>,
+    pub(super) health_checks: HealthChecks,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HealthChecks {
+    pub(super) active: Active,
+}
+
+/// Checks of health that are requests of their own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Active {
+    pub(super) path: String,
+    pub(super) uri: String,
+    /// Where they go, if not where requests do.
+    pub(super) port: u16,
+    /// The same, as a whole.
+    pub(super) upstream: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,7 +123,7 @@ pub(super) struct Transport {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct Tls {
     pub(super) ca: Option<Provider>,
     pub(super) root_ca_pool: Vec<IgnoredAny>,
@@ -105,6 +134,9 @@ pub(super) struct Tls {
     pub(super) insecure_skip_verify: bool,
     pub(super) server_name: String,
     pub(super) except_ports: Vec<String>,
+    /// Whatever else is said: what is not known may change everything.
+    #[serde(flatten)]
+    pub(super) more: BTreeMap<String, Passed>,
 }
 
 /// Where authorities come from.

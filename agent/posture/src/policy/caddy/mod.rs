@@ -26,6 +26,8 @@ use super::intent::{
 
 /// Bytes that the routes of a configuration may take in memory.
 const MAX_SIZE: usize = 24 << 20;
+/// Settings of TLS that say nothing about who is spoken to, and how.
+const OTHERS: [&str; 3] = ["curves", "handshake_timeout", "renegotiation"];
 /// Nesting of routes in handlers.
 const MAX_DEPTH: usize = 48;
 
@@ -98,15 +100,26 @@ impl Walk {
         let at = place(path);
         for upstream in &handler.upstreams {
             let target = target(&upstream.dial);
-            self.add(target, handler, &at)?;
+            let checked = checked(handler, &target).filter(|checked| *checked != target);
+            self.add(&handler.name, target, handler, &at)?;
+            if let Some(checked) = checked {
+                self.add("health_checks", checked, handler, &at)?;
+            }
         }
         if handler.dynamic_upstreams.is_some() {
-            self.add(Target::Variable(format!("dynamic_upstreams of {path}")), handler, &at)?;
+            let target = Target::Variable(format!("dynamic_upstreams of {path}"));
+            self.add(&handler.name, target, handler, &at)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, target: Target, handler: &Handler, at: &Place) -> Result<(), Fault> {
+    fn add(
+        &mut self,
+        directive: &str,
+        target: Target,
+        handler: &Handler,
+        at: &Place,
+    ) -> Result<(), Fault> {
         let (scheme, tls) = spoken(handler, &target, at);
         let default_name = match &target {
             Target::Address(ServerAddress::Ip(address)) => {
@@ -116,14 +129,7 @@ impl Walk {
             Target::Variable(expression) => Some(Text::Variable(expression.clone())),
             Target::Group(_) | Target::Address(ServerAddress::Unix(_)) => None,
         };
-        let route = Route {
-            directive: handler.name.clone(),
-            at: at.clone(),
-            only: Vec::new(),
-            scheme,
-            tls,
-            default_name,
-        };
+        let route = Route { default_name, ..Route::new(directive, at.clone(), scheme, tls) };
         self.size += route.size();
         if self.size > MAX_SIZE {
             let text = format!("there are more than {MAX_SIZE} bytes of routes");
@@ -172,6 +178,26 @@ fn target(dial: &str) -> Target {
         Ok(ip) => ServerAddress::Ip(SocketAddr::new(ip, port)),
         Err(_) => ServerAddress::Host(host.to_owned(), port),
     })
+}
+
+/// Where the health of an upstream is checked; `None` where it is not, or where it is.
+fn checked(handler: &Handler, upstream: &Target) -> Option<Target> {
+    let active = &handler.health_checks.active;
+    let is_on = !(active.path.is_empty() && active.uri.is_empty() && active.port == 0);
+    if is_on && !active.upstream.is_empty() {
+        return Some(target(&active.upstream));
+    }
+    match upstream {
+        _ if active.port == 0 => None,
+        Target::Address(ServerAddress::Ip(address)) => {
+            let address = SocketAddr::new(address.ip(), active.port);
+            Some(Target::Address(ServerAddress::Ip(address)))
+        }
+        Target::Address(ServerAddress::Host(host, _)) => {
+            Some(Target::Address(ServerAddress::Host(host.clone(), active.port)))
+        }
+        Target::Address(ServerAddress::Unix(_)) | Target::Group(_) | Target::Variable(_) => None,
+    }
 }
 
 fn port(target: &Target) -> Option<u16> {
@@ -232,11 +258,11 @@ fn intent(tls: &Tls, at: &Place) -> TlsIntent {
     };
     let provider = tls.ca.as_ref();
     let files = provider.map_or(&[][..], |one| &one.pem_files).iter();
-    let authority = TlsIntent::ca_file(files.chain(&tls.root_ca_pem_files).cloned());
+    let authority = TlsIntent::one_file(files.chain(&tls.root_ca_pem_files).cloned());
     let authority = authority
         .or_else(|| provider.map(|one| format!("store:{}", one.provider)))
         .or_else(|| (!tls.root_ca_pool.is_empty()).then(|| "data:".to_owned()));
-    TlsIntent {
+    let mut intent = TlsIntent {
         certificate,
         certificate_key: written(&tls.client_certificate_key_file),
         // Go verifies chain and name unless it is told not to; by the machine's authorities where no
@@ -249,5 +275,9 @@ fn intent(tls: &Tls, at: &Place) -> TlsIntent {
         protocols: Some(said(vec!["TLSv1.2".to_owned(), "TLSv1.3".to_owned()], at)),
         session_reuse: Some(said(false, at)),
         ..TlsIntent::default()
+    };
+    if let Some(by) = tls.more.keys().find(|key| !OTHERS.contains(&key.to_lowercase().as_str())) {
+        intent.leave_open(&said(by.clone(), at));
     }
+    intent
 }

@@ -176,6 +176,14 @@ const CASES: &[Case] = &[
         &["10.0.0.1:80 reverse_proxy plaintext -> 10.0.0.1:80"],
     ),
     (
+        "checks of health elsewhere",
+        r#"{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{"insecure_skip_verify":true,"except_ports":["8080"]}},"health_checks":{"active":{"port":8080}},"upstreams":[{"dial":"10.0.0.1:443"}]}"#,
+        &[
+            "10.0.0.1:443 reverse_proxy tls name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443",
+            "10.0.0.1:8080 health_checks plaintext -> 10.0.0.1:8080",
+        ],
+    ),
+    (
         "the same server again",
         r#"{"handler":"subroute","routes":[{"handle":[{"handler":"reverse_proxy","upstreams":[{"dial":"10.0.0.1:80"}]}]},{"handle":[{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{}},"upstreams":[{"dial":"10.0.0.1:80"}]}]}]}"#,
         &[
@@ -205,13 +213,22 @@ const CASES: &[Case] = &[
 ];
 
 /// Handlers of modules that Caddy here does not have.
-const OTHERS: &[Case] = &[(
-    "a transport of another module",
-    r#"{"handler":"reverse_proxy","transport":{"protocol":"other"},"upstreams":[{"dial":"10.0.0.1:443"}]}"#,
-    &[
-        "10.0.0.1:443 reverse_proxy unknown cert-by=transport other verify-by=transport other name=10.0.0.1 -> 10.0.0.1:443",
-    ],
-)];
+const OTHERS: &[Case] = &[
+    (
+        "a transport of another module",
+        r#"{"handler":"reverse_proxy","transport":{"protocol":"other"},"upstreams":[{"dial":"10.0.0.1:443"}]}"#,
+        &[
+            "10.0.0.1:443 reverse_proxy unknown cert-by=transport other verify-by=transport other name=10.0.0.1 -> 10.0.0.1:443",
+        ],
+    ),
+    (
+        "a setting that is new",
+        r#"{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{"Curves":["x25519"],"magic":1}},"upstreams":[{"dial":"10.0.0.1:443"}]}"#,
+        &[
+            "10.0.0.1:443 reverse_proxy tls cert-by=magic verify-by=magic name=10.0.0.1 sni=10.0.0.1 GO -> 10.0.0.1:443",
+        ],
+    ),
+];
 
 fn configuration(handler: &str) -> String {
     format!(

@@ -55,7 +55,7 @@ pub enum NotConfigured {
 }
 
 /// How the names of what is in no file begin.
-const NOT_A_FILE: [&str; 5] = ["data:", "engine:", "store:", "sds:", "automate:"];
+const NOT_A_FILE: [&str; 6] = ["data:", "engine:", "store:", "sds:", "automate:", "several:"];
 
 /// Looks at the client certificate of a route. The private key is read, compared and dropped only
 /// if `read_key` is set.

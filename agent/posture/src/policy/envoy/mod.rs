@@ -3,7 +3,7 @@
 //!
 //! Covered: static and dynamic clusters, endpoints, `transport_socket` and `transport_socket_matches`,
 //! TLS contexts with files, inline data and secrets by name (SDS), validation contexts, `auto_sni`,
-//! and what a `tcp_proxy` passes on. Not evaluated: routes, and what an extension that is not Envoy's
+//! and what a `tcp_proxy` passes on. Not evaluated: conditions of routes, and what an extension that is not Envoy's
 //! own does; a transport socket that is not known is `unknown`.
 
 mod api;
@@ -15,7 +15,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 pub use api::{Address, Admin, Bootstrap, ConfigDump, Pipe, SocketAddress};
 
@@ -23,7 +23,7 @@ use self::{
     api::{Cluster, LoadAssignment, ValidationContext},
     passed_on::PassedOn,
 };
-use super::intent::{Fault, Intent, Place, remark};
+use super::intent::{Fault, Intent, Place, Server, Servers, Target, UpstreamIntent, remark};
 
 /// Clusters and endpoints of one configuration that are taken.
 const MAX_CLUSTERS: usize = 50_000;
@@ -71,7 +71,10 @@ pub fn running(dump: &ConfigDump) -> Result<Running, Fault> {
         let listeners = dumped.static_listeners.iter().map(|one| &one.listener);
         let active = dumped.dynamic_listeners.iter().filter_map(|one| one.active_state.as_ref());
         for listener in listeners.chain(active.map(|state| &state.listener)) {
-            context.passed_on.add(listener);
+            context.passed_on.add(listener, true);
+        }
+        for routes in [&dumped.static_route_configs, &dumped.dynamic_route_configs] {
+            context.passed_on.name(routes, true);
         }
     }
     let dumped = || {
@@ -95,7 +98,7 @@ pub fn running(dump: &ConfigDump) -> Result<Running, Fault> {
 pub fn bootstrap(bootstrap: &Bootstrap, name: &str) -> Result<Intent, Fault> {
     let mut context = Context::default();
     for listener in &bootstrap.static_resources.listeners {
-        context.passed_on.add(listener);
+        context.passed_on.add(listener, false);
     }
     for secret in &bootstrap.static_resources.secrets {
         if let Some(validation) = &secret.validation_context {
@@ -115,7 +118,7 @@ fn intent<'a>(
     mut context: Context<'a>,
 ) -> Result<Intent, Fault> {
     let mut intent = Intent::default();
-    let mut endpoints = 0;
+    let (mut endpoints, mut elsewhere) = (0, Vec::new());
     for cluster in clusters.clone() {
         if let Some(others) = cluster::consists_of(cluster) {
             context.passed_on.hand_on(&cluster.name, others);
@@ -127,12 +130,32 @@ fn intent<'a>(
         if intent.upstreams.len() == MAX_CLUSTERS {
             return Err(too_much("clusters", MAX_CLUSTERS));
         }
-        let Some(upstream) = cluster::upstream(cluster, &context) else { continue };
+        let Some((upstream, checks)) = cluster::upstream(cluster, &context) else { continue };
         endpoints += upstream.servers.len();
         if endpoints > MAX_ENDPOINTS {
             return Err(too_much("endpoints", MAX_ENDPOINTS));
         }
         intent.upstreams.push(upstream);
+        elsewhere.extend(checks);
+    }
+    // Where nothing but checks leads the address is what it is called.
+    let mut known = HashMap::new();
+    for check in elsewhere {
+        let Some(address) = check.only.first().cloned() else { continue };
+        let position = *known.entry(address.clone()).or_insert(intent.upstreams.len());
+        if position == intent.upstreams.len() {
+            intent.upstreams.push(UpstreamIntent {
+                target: Target::Address(address.clone()),
+                servers: vec![Server::new(address, check.at.clone())],
+                listing: Servers::Listed,
+                routes: Vec::new(),
+                by_variable: Arc::default(),
+            });
+        }
+        let routes = &mut intent.upstreams[position].routes;
+        if !routes.contains(&check) {
+            routes.push(check);
+        }
     }
     Ok(intent)
 }

@@ -1,41 +1,70 @@
 //! Which clusters get bytes that Envoy passes on without reading them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::api::{FilterChain, Listener};
+use super::api::{Listener, Mentions};
 use crate::policy::intent::Scheme;
 
 /// The clusters that a `tcp_proxy` leads to, and how they are spoken to without TLS of their own.
 #[derive(Debug, Default)]
-pub(super) struct PassedOn(HashMap<String, Scheme>);
+pub(super) struct PassedOn {
+    led: HashMap<String, Scheme>,
+    /// What else names clusters: it speaks to them itself.
+    named: HashSet<String>,
+    /// Requests may be led to any.
+    is_open: bool,
+}
 
 impl PassedOn {
-    /// Takes in what a listener leads to.
-    pub(super) fn add(&mut self, listener: &Listener) {
+    /// Takes in what a listener leads to. Where all of Envoy is known, so are routes that it has from
+    /// elsewhere.
+    pub(super) fn add(&mut self, listener: &Listener, is_all_known: bool) {
+        // What comes in there another part of Envoy has sent, in whatever way.
+        let is_internal =
+            listener.internal_listener.is_some() || listener.address.internal.is_some();
         for chain in listener.filter_chains.iter().chain(&listener.default_filter_chain) {
             // TLS that Envoy has ended goes on in the clear.
             let scheme = match &chain.transport_socket {
+                _ if is_internal => Scheme::Unknown,
                 None => Scheme::Passthrough,
                 Some(socket) if socket.name.contains("raw_buffer") => Scheme::Passthrough,
                 Some(socket) if socket.name.contains("tls") => Scheme::Plaintext,
                 Some(_) => Scheme::Unknown,
             };
-            for cluster in clusters(chain) {
-                self.lead(cluster, scheme);
+            for filter in chain.filters.iter().filter_map(|filter| filter.typed_config.as_ref()) {
+                if filter.type_url.ends_with(".TcpProxy") {
+                    let scheme = if filter.is_tunneled { Scheme::Unknown } else { scheme };
+                    for cluster in &filter.names {
+                        self.lead(cluster, scheme);
+                    }
+                } else {
+                    self.name(filter, is_all_known);
+                }
             }
         }
     }
 
+    /// Takes in what speaks to clusters itself: routes, and filters that are no `tcp_proxy`.
+    pub(super) fn name(&mut self, mentions: &Mentions, is_all_known: bool) {
+        self.named.extend(mentions.names.iter().cloned());
+        self.is_open |= mentions.is_open || mentions.is_discovered && !is_all_known;
+    }
+
     /// What leads to a cluster leads to those that it consists of.
     pub(super) fn hand_on<'a>(&mut self, cluster: &str, others: impl Iterator<Item = &'a str>) {
-        let Some(&scheme) = self.0.get(cluster) else { return };
+        let (led, is_named) = (self.led.get(cluster).copied(), self.named.contains(cluster));
         for other in others {
-            self.lead(other, scheme);
+            if let Some(scheme) = led {
+                self.lead(other, scheme);
+            }
+            if is_named {
+                self.named.insert(other.to_owned());
+            }
         }
     }
 
     fn lead(&mut self, cluster: &str, scheme: Scheme) {
-        let known = self.0.entry(cluster.to_owned()).or_insert(scheme);
+        let known = self.led.entry(cluster.to_owned()).or_insert(scheme);
         if *known != scheme {
             *known = Scheme::Unknown;
         }
@@ -43,15 +72,12 @@ impl PassedOn {
 
     /// How a cluster without TLS is spoken to.
     pub(super) fn scheme(&self, cluster: &str) -> Scheme {
-        self.0.get(cluster).copied().unwrap_or(Scheme::Plaintext)
+        let own = Scheme::Plaintext;
+        match self.led.get(cluster).copied().unwrap_or(own) {
+            other if other != own && (self.is_open || self.named.contains(cluster)) => {
+                Scheme::Unknown
+            }
+            scheme => scheme,
+        }
     }
-}
-
-fn clusters(chain: &FilterChain) -> impl Iterator<Item = &str> {
-    let filters = chain.filters.iter().filter_map(|filter| filter.typed_config.as_ref());
-    let proxies = filters.filter(|filter| filter.type_url.ends_with(".TcpProxy"));
-    proxies.flat_map(|proxy| {
-        let weighted = proxy.weighted_clusters.iter().flat_map(|one| &one.clusters);
-        proxy.cluster.as_deref().into_iter().chain(weighted.map(|one| one.name.as_str()))
-    })
 }

@@ -95,6 +95,30 @@ fn filters_of_other_kinds_do_not_disturb() {
 }
 
 #[test]
+fn routes_from_elsewhere_lead_to_clusters_too() {
+    let routes = |cluster: &str| {
+        format!(
+            r#"{{"dynamic_route_configs": [{{"route_config": {{"virtual_hosts": [{{"routes":
+            [{{"route": {{"weighted_clusters": {{"clusters": [{{"name": "{cluster}"}}]}}}}}}]}}]}}}}]}}"#
+        )
+    };
+    for (name, more, expected) in [
+        ("none", "{}".to_owned(), Scheme::Passthrough),
+        ("to another", routes("b"), Scheme::Passthrough),
+        ("to it", routes("a"), Scheme::Unknown),
+    ] {
+        let text = format!(
+            r#"{{"configs": [{{"static_clusters": [{{"cluster": {{"name": "a"}}}}]}}, {{"dynamic_listeners":
+            [{{"active_state": {{"listener": {{"filter_chains": [{{"filters": [{{"typed_config": {{"cluster":
+            "a", "@type": "x.v3.TcpProxy"}}}}, {{"typed_config": {{"@type": "x.v3.HttpConnectionManager",
+            "rds": {{"route_config_name": "r"}}}}}}]}}]}}}}}}]}}, {more}]}}"#
+        );
+        let running = running(&serde_json::from_str(&text).unwrap()).unwrap();
+        assert_eq!(running.intent.upstreams[0].scheme(), expected, "{name}");
+    }
+}
+
+#[test]
 fn no_prefix_of_an_answer_panics() {
     let text = fixture("config_dump.json");
     for (end, _) in text.char_indices() {

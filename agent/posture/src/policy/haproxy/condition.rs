@@ -25,23 +25,40 @@ enum Branch {
     NotYet,
     /// One has counted before, or what is around does not.
     Over,
-    /// It is not known which counts.
-    Open,
+    /// It is not known which counts; this is the branch of that number.
+    Open(usize),
 }
 
 /// The blocks around a line.
 #[derive(Debug, Default)]
-pub(super) struct Conditions(Vec<Branch>);
+pub(super) struct Conditions {
+    around: Vec<Branch>,
+    /// Numbers that were given to branches.
+    open: usize,
+}
 
 impl Conditions {
     pub(super) fn counts(&self) -> Counts {
-        if self.0.iter().any(|branch| matches!(branch, Branch::NotYet | Branch::Over)) {
+        if self.around.iter().any(|branch| matches!(branch, Branch::NotYet | Branch::Over)) {
             Counts::No
-        } else if self.0.contains(&Branch::Open) {
+        } else if self.open_branch().is_some() {
             Counts::Perhaps
         } else {
             Counts::Yes
         }
+    }
+
+    /// The innermost branch around a line of which it is not known whether it counts.
+    pub(super) fn open_branch(&self) -> Option<usize> {
+        self.around.iter().rev().find_map(|branch| match branch {
+            Branch::Open(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// Whether a line stands in that branch.
+    pub(super) fn is_in(&self, branch: usize) -> bool {
+        self.around.contains(&Branch::Open(branch))
     }
 
     /// Takes in a line; says whether it belonged to a condition.
@@ -51,23 +68,26 @@ impl Conditions {
         environment: &Environment,
     ) -> Result<bool, Problem> {
         let Some((keyword, condition)) = words.split_first() else { return Ok(false) };
+        self.open += 1;
+        let open = Branch::Open(self.open);
         let branch = || match decide(&condition.join(" "), environment) {
             Some(true) => Branch::Taken,
             Some(false) => Branch::NotYet,
-            None => Branch::Open,
+            None => open,
         };
-        let (counts, depth) = (self.counts(), self.0.len());
-        match (keyword.as_str(), self.0.last_mut()) {
+        let (counts, depth) = (self.counts(), self.around.len());
+        match (keyword.as_str(), self.around.last_mut()) {
             (".if", _) if depth == MAX_DEPTH => {
                 return Err(Problem::TooMuch { what: "nested conditions", limit: MAX_DEPTH });
             }
-            (".if", _) if counts == Counts::No => self.0.push(Branch::Over),
-            (".if", _) => self.0.push(branch()),
+            (".if", _) if counts == Counts::No => self.around.push(Branch::Over),
+            (".if", _) => self.around.push(branch()),
             (".elif" | ".else", Some(last @ Branch::Taken)) => *last = Branch::Over,
             (".elif", Some(last @ Branch::NotYet)) => *last = branch(),
             (".else", Some(last @ Branch::NotYet)) => *last = Branch::Taken,
-            (".elif" | ".else", Some(Branch::Over | Branch::Open)) => {}
-            (".endif", Some(_)) => drop(self.0.pop()),
+            (".elif" | ".else", Some(last @ Branch::Open(_))) => *last = open,
+            (".elif" | ".else", Some(Branch::Over)) => {}
+            (".endif", Some(_)) => drop(self.around.pop()),
             (".elif", None) => return Err(Problem::Condition(".elif")),
             (".else", None) => return Err(Problem::Condition(".else")),
             (".endif", None) => return Err(Problem::Condition(".endif")),
@@ -78,7 +98,7 @@ impl Conditions {
 
     /// The end of a file.
     pub(super) fn end(&self) -> Result<(), Problem> {
-        if self.0.is_empty() { Ok(()) } else { Err(Problem::Condition(".if")) }
+        if self.around.is_empty() { Ok(()) } else { Err(Problem::Condition(".if")) }
     }
 }
 

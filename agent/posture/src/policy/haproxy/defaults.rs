@@ -11,6 +11,8 @@ pub(super) struct Defaults {
     pub(super) disabled: bool,
     /// `balance` says how servers are chosen, and then `dispatch` counts for nothing.
     pub(super) balanced: bool,
+    /// Something beside `balance` may choose a server.
+    pub(super) chooses: bool,
     /// `option transparent`.
     pub(super) transparent: Option<Line>,
 }
@@ -24,6 +26,7 @@ impl Defaults {
             self.mode = Some(Mode::Unknown);
         }
         self.disabled = false;
+        self.chooses |= before.is_some_and(|before| before.chooses);
         self.transparent =
             self.transparent.take().or(before.and_then(|one| one.transparent.clone()));
     }
@@ -36,6 +39,7 @@ impl Defaults {
             "disabled" => self.disabled |= !line.is_open,
             "enabled" => self.disabled = false,
             "balance" => self.balanced |= !line.is_open,
+            "cookie" | "stick" | "use-server" | "persist" => self.chooses = true,
             "option" if is_option(&line.words) => self.transparent = Some(line.clone()),
             "no" if is_option(&line.words[1..]) => {
                 if !line.is_open {

@@ -23,31 +23,56 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use error::{ConfigError, Problem};
 
-use super::{environment::Environment, files::ConfigFiles, intent::Intent};
+use super::{
+    environment::Environment,
+    files::ConfigFiles,
+    intent::{Intent, Place, remark},
+};
 
-/// Reads the configuration that consists of these `sources` (absolute: what `-f` names, files or
-/// directories), in their order. Relative names in it begin at `directory`, where haproxy was
-/// started.
+/// How haproxy is started, as far as that decides what its configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// What `-f` names: files or directories, absolute, in their order.
+    pub sources: Vec<PathBuf>,
+    /// Where relative names in them begin.
+    pub directory: PathBuf,
+    /// The environment it finds.
+    pub environment: Environment,
+    /// Whether servers that say nothing of it are verified, unless `ssl-server-verify` says so: `-dV`
+    /// switches that off.
+    pub verifies: bool,
+}
+
+impl Start {
+    /// That of files of which nothing else is known.
+    #[must_use]
+    pub fn of_files(sources: Vec<PathBuf>, directory: PathBuf) -> Self {
+        Self { sources, directory, environment: Environment::unknown(), verifies: true }
+    }
+}
+
+/// Reads the configuration of a haproxy that is started like this.
 ///
 /// # Errors
 /// Where haproxy would refuse the files too: with the place and what is wrong there. The caller
 /// keeps the last good intent.
-pub fn read(
-    files: &dyn ConfigFiles,
-    sources: &[PathBuf],
-    directory: &Path,
-    environment: Environment,
-) -> Result<Intent, ConfigError> {
-    let mut reader = sections::SectionReader::new(files, environment);
-    for source in sources {
+pub fn read(files: &dyn ConfigFiles, start: &Start) -> Result<Intent, ConfigError> {
+    let mut reader = sections::SectionReader::new(files, start.environment.clone());
+    for source in &start.sources {
         reader.argument(source)?;
     }
-    let mut walk = walk::Walk::new(reader.environment(), directory);
+    let mut walk = walk::Walk::new(reader.environment(), start);
     walk.sections(&reader.sections)?;
     let upstreams = upstream::upstreams(&walk)?;
+    if !start.verifies {
+        let file =
+            start.sources.first().map_or_else(String::new, |file| file.display().to_string());
+        let text = || "started with -dV: servers without \"verify\" are not verified".to_owned();
+        remark(&mut reader.remarks, &Place { file: file.into(), line: 0 }, text);
+    }
     Ok(Intent { upstreams, files: reader.read, remarks: reader.remarks })
 }

@@ -78,6 +78,8 @@ pub(super) struct Section {
     /// Its first line: what it is and how it is called.
     pub(super) head: Line,
     pub(super) lines: Vec<Line>,
+    /// The branch of a condition that it begins in, if that is not decided.
+    branch: Option<usize>,
 }
 
 impl Section {
@@ -180,15 +182,7 @@ impl<'a> SectionReader<'a> {
             last = number;
             let faulty = |problem| ConfigError { place: at(number), problem };
             let words = words::split(line, &self.environment).map_err(faulty)?;
-            self.lines += 1;
-            self.words += words.len();
-            for (what, count, limit) in
-                [("lines", self.lines, MAX_LINES), ("words", self.words, MAX_WORDS)]
-            {
-                if count > limit {
-                    return Err(too_much(number, what, limit));
-                }
-            }
+            self.count(&words).map_err(faulty)?;
             if words.is_empty() || conditions.take(&words, &self.environment).map_err(faulty)? {
                 continue;
             }
@@ -197,21 +191,42 @@ impl<'a> SectionReader<'a> {
                 Counts::Perhaps => true,
                 Counts::No => continue,
             };
-            self.line(Line { words, at: at(number), is_open });
+            self.line(Line { words, at: at(number), is_open }, &conditions).map_err(faulty)?;
         }
         conditions.end().map_err(|problem| ConfigError { place: at(last), problem })
     }
 
-    fn line(&mut self, line: Line) {
+    fn count(&mut self, words: &[String]) -> Result<(), Problem> {
+        self.lines += 1;
+        self.words += words.len();
+        let counts = [("lines", self.lines, MAX_LINES), ("words", self.words, MAX_WORDS)];
+        match counts.into_iter().find(|(_, count, limit)| count > limit) {
+            Some((what, _, limit)) => Err(Problem::TooMuch { what, limit }),
+            None => Ok(()),
+        }
+    }
+
+    fn line(&mut self, mut line: Line, conditions: &Conditions) -> Result<(), Problem> {
         if KINDS.contains(&line.keyword()) {
-            self.sections.push(Section { head: line, lines: Vec::new() });
-            return;
+            let branch = conditions.open_branch();
+            self.sections.push(Section { head: line, lines: Vec::new(), branch });
+            return Ok(());
         }
         self.set_environment(&line);
-        // What stands before the first section haproxy refuses; nothing here depends on it.
-        if let Some(section) = self.sections.last_mut() {
-            section.lines.push(line);
+        // A section that begins in a branch that has ended may not be there: then the line is of one
+        // before it. What stands before the first section haproxy refuses; nothing here depends on it.
+        for position in (0..self.sections.len()).rev() {
+            let branch = self.sections[position].branch;
+            let is_sure = branch.is_none_or(|branch| conditions.is_in(branch));
+            if is_sure {
+                self.sections[position].lines.push(line);
+                break;
+            }
+            line.is_open = true;
+            self.count(&line.words)?;
+            self.sections[position].lines.push(line.clone());
         }
+        Ok(())
     }
 
     fn set_environment(&mut self, line: &Line) {

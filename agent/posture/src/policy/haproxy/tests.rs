@@ -1,6 +1,7 @@
 //! Configurations in `fixtures/haproxy` with what they mean, written by hand in their first lines:
 //! `#>` one route each and `#?` one remark each, or `#!` the error. `#--- name` begins another file
-//! of the same directory. `#- newer` says that haproxy 2.6 does not know them.
+//! of the same directory. `#- newer` says that haproxy 2.6 does not know them, `#- -dV` how it is
+//! started.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +44,12 @@ impl Memory {
     }
 
     fn read_all(&self, environment: Environment) -> Result<Intent, ConfigError> {
-        read(self, &self.sources(), Path::new(DIRECTORY), environment)
+        self.read_as(environment, true)
+    }
+
+    fn read_as(&self, environment: Environment, verifies: bool) -> Result<Intent, ConfigError> {
+        let start = Start::of_files(self.sources(), DIRECTORY.into());
+        read(self, &Start { environment, verifies, ..start })
     }
 }
 
@@ -87,15 +93,19 @@ fn fixtures() -> Vec<(String, String)> {
     out
 }
 
+/// Whether haproxy is started with `-dV`.
+fn is_lax(fixture: &str) -> bool {
+    !said(fixture, "#- -dV").is_empty()
+}
+
 #[test]
 fn configurations_mean_what_they_say() {
     let mut good = 0;
     for (name, fixture) in fixtures().iter().filter(|(name, _)| !name.starts_with("broken")) {
         let is_known = said(fixture, "#- unknown-environment").is_empty();
         let environment = if is_known { environment() } else { Environment::unknown() };
-        let intent = Memory::from_fixture(fixture).read_all(environment).unwrap_or_else(|error| {
-            panic!("{name}: {error}");
-        });
+        let intent = Memory::from_fixture(fixture).read_as(environment, !is_lax(fixture));
+        let intent = intent.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(routes(&intent), said(fixture, "#>"), "{name}");
         let remark = |one: &Remark| format!("{}: {}", one.at, one.text);
         let remarks: Vec<_> = intent.remarks.iter().map(remark).collect();
@@ -198,6 +208,9 @@ fn haproxy_says(fixture: &str) -> Option<String> {
     haproxy.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     // What the reader is not told, and haproxy has.
     haproxy.env("PEM", "client.pem");
+    if is_lax(fixture) {
+        haproxy.arg("-dV");
+    }
     for source in memory.sources() {
         haproxy.arg("-f").arg(directory.path().join(source.strip_prefix(DIRECTORY).unwrap()));
     }

@@ -246,14 +246,8 @@ fn route(
     scheme: Scheme,
     tls: TlsIntent,
 ) -> Route {
-    Route {
-        directive: directive.to_owned(),
-        at: line.at.clone(),
-        only: only.into_iter().collect(),
-        scheme,
-        tls,
-        default_name: None,
-    }
+    let only = only.into_iter().collect();
+    Route { only, ..Route::new(directive, line.at.clone(), scheme, tls) }
 }
 
 /// What haproxy demands of a server's TLS settings before it starts.

@@ -1,8 +1,9 @@
 //! From sections to proxies: what is in force at each `server` line.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use super::{
+    Start,
     address::{self, Address},
     checks::Checks,
     defaults::{Defaults, Mode},
@@ -77,12 +78,12 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(environment: &'a Environment, directory: &Path) -> Self {
-        let bases = Bases { directory: directory.to_owned(), ca: None, certificates: None };
+    pub(super) fn new(environment: &'a Environment, start: &Start) -> Self {
+        let bases = Bases { directory: start.directory.clone(), ca: None, certificates: None };
         Self {
             environment,
             bases,
-            verifies: Some(true),
+            verifies: Some(start.verifies),
             base: Settings::default(),
             defaults: None,
             named: HashMap::new(),
@@ -245,6 +246,10 @@ impl<'a> Walk<'a> {
         }
         let dispatch = dispatch.filter(|_| !around.balanced);
         if let Some(line) = dispatch.or(around.transparent.as_ref()).filter(|_| !is_passed_on) {
+            if !(line.is_open || around.chooses) {
+                // Nobody connects to its servers but their checks.
+                proxy.servers.retain(|server| server.settings.check);
+            }
             proxy.servers.push(self.without_server(line)?);
         }
         self.proxies.push(proxy);

@@ -56,9 +56,9 @@ pub struct TlsIntent {
 }
 
 impl TlsIntent {
-    /// The only one of these CA files. Several are words that are no file's path: what they hold together is
+    /// The only one of these files. Several are words that are no file's path: what they hold together is
     /// not read.
-    pub(crate) fn ca_file(files: impl Iterator<Item = String>) -> Option<String> {
+    pub(crate) fn one_file(files: impl Iterator<Item = String>) -> Option<String> {
         let all: Vec<_> = files.collect();
         match all.as_slice() {
             [] => None,

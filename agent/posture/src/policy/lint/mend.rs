@@ -152,7 +152,18 @@ fn frame(kind: ProxyKind, pieces: Vec<String>, route: &Route) -> Vec<String> {
             let own = own.into_iter().map(|line| format!("    {line}"));
             let begin = (!common.is_empty()).then(|| "    common_tls_context:".to_owned());
             let common = common.into_iter().map(|line| format!("      {line}"));
-            head.map(str::to_owned).into_iter().chain(own).chain(begin).chain(common).collect()
+            let head = head.map(str::to_owned).into_iter();
+            let framed = head.chain(own).chain(begin).chain(common);
+            if route.directive != "transport_socket_matches" {
+                return framed.collect();
+            }
+            // The one of the cluster is for endpoints that nothing there is chosen for.
+            let address: Vec<_> = route.only.iter().map(ToString::to_string).collect();
+            let at = format!(
+                "# in the member of transport_socket_matches that {} is spoken to by:",
+                address.join(", ")
+            );
+            [at].into_iter().chain(framed).collect()
         }
         ProxyKind::Caddy => {
             let tls = pieces.join(", ");
@@ -265,8 +276,7 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
         let depth = route.tls.verify_depth.is_none().then(|| "SSLProxyVerifyDepth 3".to_owned());
         ["SSLProxyVerify require".to_owned(), file].into_iter().chain(depth)
     };
-    let (scheme, directive) = route.directive.split_once(' ').unwrap_or(("", &route.directive));
-    let by_tls = match scheme {
+    let by_tls = match route.protocol.as_str() {
         "" => "https",
         "ws" => "wss",
         "h2c" => "h2",
@@ -278,7 +288,7 @@ fn apache(rule: Rule, route: &Route, policy: &Policy) -> Option<Vec<String>> {
     Some(match rule {
         Rule::Plaintext => {
             let on = "SSLProxyEngine On".to_owned();
-            let scheme = format!("# and in the line of {directive}: {by_tls}://");
+            let scheme = format!("# and in the line of {}: {by_tls}://", route.directive);
             [on].into_iter().chain(verify()).chain([scheme]).collect()
         }
         // The upstream asks for certificates of certain issuers: those in between have to be known.

@@ -7,9 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::policy::{
-    apache, caddy, environment::Environment, envoy, files::ConfigFiles, haproxy, traefik,
-};
+use crate::policy::{apache, caddy, envoy, files::ConfigFiles, haproxy, traefik};
 
 const NEVER: &str = "verify_upstream = \"never\"";
 
@@ -30,8 +28,8 @@ fn read(kind: ProxyKind, text: &str) -> Intent {
     let path = PathBuf::from("/etc/a.conf");
     match kind {
         ProxyKind::Haproxy => {
-            let environment = Environment::unknown();
-            haproxy::read(&OneFile(text), &[path], Path::new("/"), environment).unwrap()
+            let start = haproxy::Start::of_files(vec![path], "/".into());
+            haproxy::read(&OneFile(text), &start).unwrap()
         }
         ProxyKind::Apache => apache::read(&OneFile(text), &apache::Start::of_file(path)).unwrap(),
         ProxyKind::Traefik => {
@@ -160,6 +158,16 @@ fn envoy_with(socket: &str) -> String {
          endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 10.0.0.1, \
          port_value: 443 }} }} }} }}] }}]\n{socket}"
     )
+}
+
+#[test]
+fn a_snippet_of_a_match_says_where_it_stands() {
+    let socket = "    transport_socket_matches:\n    - name: all\n      match: {}\n";
+    let found = findings(ProxyKind::Envoy, &envoy_with(socket), "require = \"mtls\"");
+    let mend = found[0].mend.as_deref().unwrap();
+    let at = "# in the member of transport_socket_matches that 10.0.0.1:443 is spoken to by:\n";
+    assert!(mend.starts_with(at), "{mend}");
+    assert!(mend.contains("tls_certificates"), "{mend}");
 }
 
 /// What Traefik speaks to beside HTTP services: each with what is required of it.

@@ -123,6 +123,11 @@ fn a_snippet_mends_what_it_was_given_for() {
             "require = \"tls\"\nverify_upstream = \"never\"\nmin_version = \"1.2\"",
         ),
         (
+            "versions of a command",
+            "proxy_pass https://app; proxy_ssl_protocols TLSv1; proxy_ssl_conf_command MaxProtocol TLSv1.1;",
+            "require = \"tls\"\nverify_upstream = \"never\"\nmin_version = \"1.2\"",
+        ),
+        (
             "third party",
             "proxy_pass https://app; proxy_ssl_certificate c.pem; proxy_ssl_certificate_key c.key;",
             "require = \"tls\"\nverify_upstream = \"never\"\nclient_certificate = \"forbidden\"",
@@ -165,6 +170,16 @@ fn a_snippet_says_where_it_stands() {
                 "# in the location around it (\"if\" and \"limit_except\" take none of these):",
                 "proxy_ssl_verify on;",
             ],
+        ),
+        (
+            "with a URI",
+            "http { server { location /a/ { proxy_pass http://a.internal:8080/b/; } } }",
+            &["proxy_pass https://a.internal:8080/b/;", "proxy_ssl_verify on;"],
+        ),
+        (
+            "with the URI of the request",
+            "http { server { location /a/ { proxy_pass 'http://a.internal:8080$request_uri x'; } } }",
+            &["proxy_pass \"https://a.internal:8080$request_uri x\";", "proxy_ssl_verify on;"],
         ),
         (
             "by a variable",

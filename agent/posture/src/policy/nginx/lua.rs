@@ -27,12 +27,26 @@ pub(super) enum Sets<'a> {
     These(Vec<&'a str>),
 }
 
+/// Whether code may leave functions behind that others call by their names, and that set variables.
+pub(super) fn defines(directive: &str, args: &[String]) -> bool {
+    let is_before_all = ["init_by_lua", "init_worker_by_lua"];
+    let reaches =
+        |code: &String| code.contains("ngx") || BRINGS_IN.iter().any(|word| code.contains(word));
+    is_before_all.iter().any(|begin| directive.starts_with(begin))
+        && (directive.ends_with("_file") || args.iter().any(reaches))
+}
+
+/// Whether a directive has Lua code that runs before a request is passed on.
+pub(super) fn is_before(directive: &str) -> bool {
+    BEFORE.iter().any(|begin| directive.starts_with(begin))
+}
+
 /// What the code of a directive may set; what it is given and sets by name is an argument of its own.
 pub(super) fn set_by<'a>(directive: &str, args: &'a [String]) -> Sets<'a> {
     if OTHERS.contains(&directive) {
         return Sets::Any;
     }
-    if !BEFORE.iter().any(|begin| directive.starts_with(begin)) {
+    if !is_before(directive) {
         return Sets::These(Vec::new());
     }
     if directive.ends_with("_file") {
@@ -76,6 +90,19 @@ pub(super) fn set_by<'a>(directive: &str, args: &'a [String]) -> Sets<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_code_leaves_behind() {
+        for (directive, code, expected) in [
+            ("init_by_lua_block", "function go() ngx.var.backend = 1 end", true),
+            ("init_worker_by_lua_block", "router = require 'router'", true),
+            ("init_by_lua_file", "/a.lua", true),
+            ("init_by_lua", "limit = 3", false),
+            ("access_by_lua_block", "function go() ngx.var.backend = 1 end", false),
+        ] {
+            assert_eq!(defines(directive, &[code.to_owned()]), expected, "{directive} {code}");
+        }
+    }
 
     #[test]
     fn what_code_may_set() {

@@ -121,14 +121,27 @@ pub(super) fn parse(pass: Pass, argument: &str) -> Result<Url, BadUrl> {
             _ => Ok(Url { scheme, host: Host::Unix(path.to_owned()) }),
         };
     }
-    let ends = [path_variable(rest), rest.find(['/', '?'])];
-    let end = ends.into_iter().flatten().min().unwrap_or(rest.len());
-    let authority = &rest[..end];
+    let authority = &rest[..end_of_authority(rest)];
     if authority.contains('$') {
         return variable(scheme);
     }
     let (host, port) = split_port(authority)?;
     Ok(Url { scheme, host: Host::Named { host: host.to_owned(), port, default_port } })
+}
+
+fn end_of_authority(rest: &str) -> usize {
+    let ends = [path_variable(rest), rest.find(['/', '?'])];
+    ends.into_iter().flatten().min().unwrap_or(rest.len())
+}
+
+/// What an argument says behind the address.
+pub(super) fn uri(argument: &str) -> &str {
+    let rest = argument.split_once("://").map_or(argument, |(_, rest)| rest);
+    let end = match rest.strip_prefix("unix:") {
+        Some(path) => path.find(':').map_or(rest.len(), |at| "unix:".len() + at),
+        None => end_of_authority(rest),
+    };
+    &rest[end..]
 }
 
 /// What an expression with variables says between its scheme and its path.
@@ -240,6 +253,22 @@ mod tests {
             (Stream, "$name", variable(Passthrough, "$name")),
         ] {
             assert_eq!(parse(pass, argument), expected, "{pass:?} {argument}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_address() {
+        for (argument, expected) in [
+            ("http://app", ""),
+            ("http://app/", "/"),
+            ("https://app:8443/a?b=c", "/a?b=c"),
+            ("http://app$request_uri", "$request_uri"),
+            ("http://[::1]:80/a", "/a"),
+            ("http://unix:/run/a.sock", ""),
+            ("http://unix:/run/a.sock:/a/", ":/a/"),
+            ("app:50051", ""),
+        ] {
+            assert_eq!(uri(argument), expected, "{argument}");
         }
     }
 }

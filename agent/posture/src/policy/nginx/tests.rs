@@ -94,7 +94,7 @@ fn describe(upstream: &UpstreamIntent, route: &Route, first: bool) -> String {
         Text::Literal(value) => value.clone(),
         Text::Variable(value) => format!("{value}(variable)"),
     };
-    let mut out = format!("{} {} {}", upstream.target, route.directive, route.scheme);
+    let mut out = format!("{} {} {}", upstream.target, described::directive(route), route.scheme);
     if matches!(route.scheme, Scheme::Tls | Scheme::Unknown) {
         let tls = &route.tls;
         let mut add = |key: &str, value: Option<String>| {

@@ -19,6 +19,10 @@ pub(super) struct Variables {
     values: HashMap<String, Option<BTreeSet<String>>>,
     /// Some program may set any of them.
     all_are_open: bool,
+    /// There is code that may call what other code has left behind.
+    calls: bool,
+    /// There is code that leaves something behind.
+    is_called: bool,
 }
 
 impl Variables {
@@ -26,6 +30,7 @@ impl Variables {
     pub(super) fn read(directives: &[Directive]) -> Self {
         let mut all = Self::default();
         all.look(directives, MAX_DEPTH);
+        all.all_are_open |= all.calls && all.is_called;
         all
     }
 
@@ -35,6 +40,8 @@ impl Variables {
             for variable in std::iter::once(name).chain(args).flat_map(|text| captures(text)) {
                 self.may_be(&format!("${variable}"), "$");
             }
+            self.calls |= lua::is_before(name);
+            self.is_called |= lua::defines(name, args);
             match lua::set_by(name, args) {
                 lua::Sets::Any => self.all_are_open = true,
                 lua::Sets::These(names) => {

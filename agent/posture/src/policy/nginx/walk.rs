@@ -11,8 +11,8 @@ use super::{
     variables::{Variables, may_become},
 };
 use crate::policy::intent::{
-    Remark, Route, Scheme, Server, Servers, Setting, Target, Text, TlsIntent, UpstreamIntent,
-    remark,
+    Remark, Route, RouteKind, Scheme, Server, Servers, Setting, Target, Text, TlsIntent,
+    UpstreamIntent, remark,
 };
 
 /// Bytes that the routes of a configuration may take in memory, each of which has the settings that
@@ -168,11 +168,13 @@ impl<'a> Walk<'a> {
             heed_commands(&mut tls, family);
         }
         let is_open = matches!(url.host, target::Host::Variable(_));
-        let within = if context == Context::Conditional { "if " } else { "" };
         for (target, scheme) in self.targets(pass, argument, url, directive)? {
-            let is_value = is_open && !matches!(target, Target::Variable(_));
-            let within = if is_value { "variable " } else { within };
-            self.add(target, (within, directive), scheme, tls.clone())?;
+            let kind = match context {
+                _ if is_open && !matches!(target, Target::Variable(_)) => RouteKind::ByVariable,
+                Context::Conditional => RouteKind::Conditional,
+                _ => RouteKind::Plain,
+            };
+            self.add(target, (kind, directive), scheme, tls.clone())?;
         }
         Ok(())
     }
@@ -255,7 +257,7 @@ impl<'a> Walk<'a> {
             heed_commands(&mut tls, Family::Proxy);
             for (target, _) in self.targets(Pass::Stream, argument, url, pass)? {
                 for scheme in stream_schemes(inside, proxy_ssl) {
-                    self.add(target.clone(), ("stream ", pass), scheme, tls.clone())?;
+                    self.add(target.clone(), (RouteKind::Stream, pass), scheme, tls.clone())?;
                 }
             }
         }
@@ -265,7 +267,7 @@ impl<'a> Walk<'a> {
     fn add(
         &mut self,
         target: Target,
-        (within, pass): (&str, &Directive),
+        (kind, pass): (RouteKind, &Directive),
         scheme: Scheme,
         mut tls: TlsIntent,
     ) -> Result<(), ConfigError> {
@@ -278,12 +280,10 @@ impl<'a> Walk<'a> {
             *value = default_name.clone();
         }
         let route = Route {
-            directive: format!("{within}{}", pass.name),
-            at: pass.at.clone(),
-            only: Vec::new(),
-            scheme,
-            tls,
+            kind,
+            uri: target::uri(pass.argument()?).to_owned(),
             default_name: Some(default_name),
+            ..Route::new(&pass.name, pass.at.clone(), scheme, tls)
         };
         self.size += route.size();
         if self.size > MAX_SIZE {

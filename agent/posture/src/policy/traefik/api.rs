@@ -3,33 +3,19 @@
 
 #![expect(clippy::zero_sized_map_values, reason = "serde gathers what is left in maps")]
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
+use serde::Deserialize;
 
-use super::written::{flag, words};
-use crate::policy::lenient::Lenient;
+use super::written::{flag, number, words};
+use crate::policy::lenient::{Lenient, Passed, leniently};
 
-/// Structures whose fields are found in any case, as Traefik finds them: what is derived is no method of
-/// the trait.
-macro_rules! in_any_case {
-    ($($structure:ident: $fields:expr,)*) => {$(
-        impl<'de> Deserialize<'de> for $structure {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Self::deserialize(Lenient::with_fields(deserializer, $fields))
-            }
-        }
-    )*};
-}
-
-in_any_case! {
-    Static: &[],
-    Dynamic: &[],
-    Providers: &["file"],
-    Transport: &[
+leniently! {
+    Static: Lenient::any_case,
+    Dynamic: Lenient::any_case,
+    Providers: Lenient::with_fields(&["file"]),
+    TcpTransport: Lenient::with_fields(&["tls"]),
+    Transport: Lenient::with_fields(&[
         "serverName",
         "insecureSkipVerify",
         "rootCAs",
@@ -39,7 +25,7 @@ in_any_case! {
         "maxVersion",
         "cipherSuites",
         "spiffe",
-    ],
+    ]),
 }
 
 /// The configuration that Traefik is started with.
@@ -142,6 +128,7 @@ pub(super) struct LoadBalancer<S> {
 #[serde(default)]
 pub(super) struct HttpServer {
     pub(super) url: String,
+    #[serde(deserialize_with = "number")]
     pub(super) weight: Option<u32>,
 }
 
@@ -161,7 +148,8 @@ pub(super) struct HealthCheck {
     pub(super) mode: String,
     /// What TCP servers are sent.
     pub(super) send: String,
-    pub(super) port: u16,
+    #[serde(deserialize_with = "number")]
+    pub(super) port: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -177,36 +165,6 @@ pub(super) struct RouterTls {
     pub(super) is_ended: bool,
 }
 
-impl<'de> Deserialize<'de> for RouterTls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
-        impl<'de> Visitor<'de> for Written {
-            type Value = RouterTls;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true, false, or what TLS consists of")
-            }
-
-            fn visit_bool<E>(self, is_ended: bool) -> Result<RouterTls, E> {
-                Ok(RouterTls { is_ended })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RouterTls, A::Error> {
-                let mut is_ended = true;
-                while let Some(key) = map.next_key::<String>()? {
-                    if key.eq_ignore_ascii_case("passthrough") {
-                        is_ended = !map.next_value::<bool>()?;
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(RouterTls { is_ended })
-            }
-        }
-        deserializer.deserialize_any(Written)
-    }
-}
-
 /// `serversTransport`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
@@ -216,7 +174,7 @@ pub(super) struct Transport {
     pub(super) insecure_skip_verify: bool,
     #[serde(rename = "rootCAs", deserialize_with = "words")]
     pub(super) root_cas: Vec<String>,
-    pub(super) certificates: Vec<Certificate>,
+    pub(super) certificates: Certificates,
     #[serde(rename = "peerCertURI")]
     pub(super) peer_cert_uri: String,
     pub(super) min_version: String,
@@ -231,9 +189,20 @@ pub(super) struct Transport {
 
 /// Of `tcp.serversTransports`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct TcpTransport {
     pub(super) tls: Option<Transport>,
+    /// As of [`Transport`].
+    #[serde(flatten)]
+    pub(super) more: BTreeMap<String, Passed>,
+}
+
+/// Client certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Certificates {
+    pub(super) listed: Vec<Certificate>,
+    /// They are no list: Traefik takes that, and makes certificates of it that are none.
+    pub(super) is_other: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -267,14 +236,4 @@ pub(super) struct ClientTls {
     pub(super) key: String,
     #[serde(deserialize_with = "flag")]
     pub(super) insecure_skip_verify: bool,
-}
-
-/// A value of which only matters that it is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Passed;
-
-impl<'de> Deserialize<'de> for Passed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
 }

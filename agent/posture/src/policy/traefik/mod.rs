@@ -26,16 +26,18 @@ use self::{
     url::{Url, address, checked, checked_by_tcp, url},
 };
 use super::intent::{
-    Fault, Intent, Place, Route, Scheme, Server, ServerAddress, Servers, Setting, Target, Text,
-    TlsIntent, UpstreamIntent, remark,
+    Fault, Intent, Place, Route, RouteKind, Scheme, Server, ServerAddress, Servers, Setting,
+    Stated, Target, Text, TlsIntent, UpstreamIntent, remark,
 };
 
 /// Bytes that the routes of a configuration may take in memory.
 const MAX_SIZE: usize = 24 << 20;
 
-/// What leads to servers.
-const HTTP: &str = "loadBalancer";
-const TCP: &str = "tcp loadBalancer";
+/// What leads to servers, and of what kind its routes are.
+type Led = (&'static str, RouteKind);
+
+const HTTP: Led = ("loadBalancer", RouteKind::Plain);
+const TCP: Led = ("loadBalancer", RouteKind::Stream);
 
 /// What the parts of a dynamic configuration say, each with the name of its file.
 ///
@@ -144,7 +146,7 @@ impl<'a> Reader<'a> {
             if let Some(check) = &balancer.health_check
                 && let Some(checked) = checked(check, &url)
             {
-                self.alone_at("healthCheck", &checked, tls.clone(), at)?;
+                self.alone_at(("healthCheck", RouteKind::Plain), &checked, tls.clone(), at)?;
             }
         }
         self.end(HTTP, name, at)
@@ -159,6 +161,13 @@ impl<'a> Reader<'a> {
         let tls = self.tcp_tls(&balancer.servers_transport, at);
         let passed_on = self.passed_on(name);
         self.declare(name);
+        let is_refused = tls.verifies() == Stated::Yes && tls.name.is_none();
+        if is_refused && balancer.servers.iter().any(|server| server.tls) {
+            let text = || {
+                format!("service \"{name}\": by TLS Traefik connects to nobody without serverName")
+            };
+            remark(&mut self.intent.remarks, at, text);
+        }
         for server in &balancer.servers {
             let scheme = if server.tls { Scheme::Tls } else { passed_on };
             match address(&server.address, None) {
@@ -168,7 +177,8 @@ impl<'a> Reader<'a> {
                     if let Some(check) = &balancer.health_check
                         && let Some(checked) = checked_by_tcp(check, server.tls, &url)
                     {
-                        self.alone_at("tcp healthCheck", &checked, tls.clone(), at)?;
+                        let by = ("healthCheck", RouteKind::Stream);
+                        self.alone_at(by, &checked, tls.clone(), at)?;
                     }
                 }
                 None => self.unknown_server(TCP, name, &server.address, at)?,
@@ -186,9 +196,8 @@ impl<'a> Reader<'a> {
 
     fn tcp_tls(&self, name: &str, at: &Place) -> TlsIntent {
         let of_all = self.started.tcp_servers_transport.as_ref();
-        let of_all = of_all.and_then(|transport| transport.tls.as_ref());
-        let of_all = || tls::by(of_all, &of_start("tcpServersTransport"));
-        transport(&self.tcp_transports, name, at, of_all, |one, at| tls::by(one.tls.as_ref(), at))
+        let of_all = || tls::by_tcp(of_all, &of_start("tcpServersTransport"));
+        transport(&self.tcp_transports, name, at, of_all, |one, at| tls::by_tcp(Some(one), at))
     }
 
     /// How a TCP server without TLS of its own is spoken to: in the clear where Traefik ended the TLS
@@ -229,7 +238,7 @@ impl<'a> Reader<'a> {
     fn server(
         &mut self,
         name: &str,
-        directive: &str,
+        by: Led,
         url: &Url,
         weight: u32,
         tls: &TlsIntent,
@@ -239,13 +248,13 @@ impl<'a> Reader<'a> {
         let server = Server { weight, ..Server::new(url.address.clone(), at.clone()) };
         self.intent.upstreams[position].servers.push(server);
         let only = vec![url.address.clone()];
-        self.add(position, route(directive, at, only, url, tls.clone()))
+        self.add(position, route(by, at, only, url, tls.clone()))
     }
 
     /// A server whose address cannot be read.
     fn unknown_server(
         &mut self,
-        directive: &str,
+        (directive, kind): Led,
         name: &str,
         text: &str,
         at: &Place,
@@ -254,18 +263,17 @@ impl<'a> Reader<'a> {
         self.intent.upstreams[position].listing = Servers::Dynamic;
         let mut tls = TlsIntent::default();
         tls.leave_open(&said(text.to_owned(), at));
-        let (scheme, directive) = (Scheme::Unknown, directive.to_owned());
-        let (at, only) = (at.clone(), Vec::new());
-        self.add(position, Route { directive, at, only, scheme, tls, default_name: None })
+        let route = Route::new(directive, at.clone(), Scheme::Unknown, tls);
+        self.add(position, Route { kind, ..route })
     }
 
     /// A service without servers leads nowhere yet.
-    fn end(&mut self, directive: &str, name: &str, at: &Place) -> Result<(), Fault> {
+    fn end(&mut self, by: Led, name: &str, at: &Place) -> Result<(), Fault> {
         let position = self.declare(name);
         if self.intent.upstreams[position].routes.is_empty() {
             let text = || format!("service \"{name}\" has no server");
             remark(&mut self.intent.remarks, at, text);
-            return self.unknown_server(directive, name, "no server", at);
+            return self.unknown_server(by, name, "no server", at);
         }
         Ok(())
     }
@@ -273,31 +281,25 @@ impl<'a> Reader<'a> {
     /// Somebody who is asked beside the services.
     fn alone(
         &mut self,
-        directive: &str,
+        directive: &'static str,
         text: &str,
         at: &Place,
         tls: impl Fn(&Self) -> TlsIntent,
     ) -> Result<(), Fault> {
         match url(text) {
-            Some(url) => self.alone_at(directive, &url, tls(self), at),
+            Some(url) => self.alone_at((directive, RouteKind::Plain), &url, tls(self), at),
             None => Ok(()),
         }
     }
 
-    fn alone_at(
-        &mut self,
-        directive: &str,
-        url: &Url,
-        tls: TlsIntent,
-        at: &Place,
-    ) -> Result<(), Fault> {
+    fn alone_at(&mut self, by: Led, url: &Url, tls: TlsIntent, at: &Place) -> Result<(), Fault> {
         let target = Target::Address(url.address.clone());
         let position = self.position(target, Servers::Listed);
         let upstream = &mut self.intent.upstreams[position];
         if upstream.servers.is_empty() {
             upstream.servers.push(Server::new(url.address.clone(), at.clone()));
         }
-        self.add(position, route(directive, at, Vec::new(), url, tls))
+        self.add(position, route(by, at, Vec::new(), url, tls))
     }
 
     fn add(&mut self, position: usize, route: Route) -> Result<(), Fault> {
@@ -337,13 +339,14 @@ fn transport<T>(
 }
 
 fn route(
-    directive: &str,
+    (directive, kind): Led,
     at: &Place,
     only: Vec<ServerAddress>,
     url: &Url,
     tls: TlsIntent,
 ) -> Route {
-    let default_name = Some(Text::Literal(url.host.clone()));
-    let (directive, at, scheme) = (directive.to_owned(), at.clone(), url.scheme);
-    Route { directive, at, only, scheme, tls, default_name }
+    // Over TCP the address is no name.
+    let is_named = kind != RouteKind::Stream;
+    let default_name = is_named.then(|| Text::Literal(url.host.clone()));
+    Route { kind, only, default_name, ..Route::new(directive, at.clone(), url.scheme, tls) }
 }

@@ -2,8 +2,9 @@
 
 use super::{
     Static,
-    api::{Api, EntryPoint, FileProvider, Passed, Transport},
+    api::{Api, EntryPoint, FileProvider, Transport},
 };
+use crate::policy::lenient::Passed;
 
 impl Static {
     /// Takes in one option, by its path with dots in any case (`providers.file.filename`).

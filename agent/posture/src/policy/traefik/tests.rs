@@ -116,7 +116,7 @@ fn of_two_files_that_say_the_same_the_first_counts() {
         (
             "a router",
             [router("passthrough: false"), router("passthrough: true"), String::from("{}")],
-            "db tcp loadBalancer plaintext -> 10.0.0.1:1",
+            "db stream loadBalancer plaintext -> 10.0.0.1:1",
         ),
     ] {
         let parts = ["a", "b", "c"].into_iter().zip(&parts);

@@ -1,10 +1,15 @@
 //! How a transport speaks TLS.
 
+use std::collections::BTreeMap;
+
 use super::{
-    api::{ClientTls, Transport},
+    api::{Certificate, ClientTls, TcpTransport, Transport},
     said,
 };
-use crate::policy::intent::{Place, Text, TlsIntent};
+use crate::policy::{
+    intent::{Place, Text, TlsIntent},
+    lenient::Passed,
+};
 
 /// Settings of a transport that say nothing about TLS.
 const OTHERS: [&str; 9] = [
@@ -35,36 +40,64 @@ fn of_go(is_verified: bool, at: &Place) -> TlsIntent {
 /// TLS by a transport; `None` is the one that nobody changed.
 pub(super) fn by(transport: Option<&Transport>, at: &Place) -> TlsIntent {
     let Some(transport) = transport else { return of_go(true, at) };
-    let mut tls = of_go(!transport.insecure_skip_verify, at);
-    if let Some(first) = transport.certificates.first() {
-        tls.certificate = Some(said(content(&first.cert_file), at));
-        tls.certificate_key = Some(said(content(&first.key_file), at));
+    // A URI is asked for beside a name, or where nothing else is checked: then the chain is as well.
+    let is_uri_alone = transport.insecure_skip_verify && !transport.peer_cert_uri.is_empty();
+    let mut tls = of_go(!transport.insecure_skip_verify || is_uri_alone, at);
+    let certificates = &transport.certificates.listed;
+    // Of several it is the upstream's choice which it is shown; one that cannot be loaded is left out.
+    let files = |of: fn(&Certificate) -> &str| {
+        let files =
+            TlsIntent::one_file(certificates.iter().map(|one| content(of(one)).to_string()));
+        files.map(|file| said(Text::Literal(file), at))
+    };
+    tls.certificate = files(|one| &one.cert_file);
+    tls.certificate_key = files(|one| &one.key_file);
+    if transport.certificates.is_other {
+        tls.certificate_by = Some(said("certificates".to_owned(), at));
     }
     let authority =
-        TlsIntent::ca_file(transport.root_cas.iter().map(|file| content(file).to_string()));
+        TlsIntent::one_file(transport.root_cas.iter().map(|file| content(file).to_string()));
     tls.trusted_certificate = authority.map(|file| said(file, at));
     if !transport.server_name.is_empty() {
         tls.name = Some(said(Text::Literal(transport.server_name.clone()), at));
     }
-    if !transport.peer_cert_uri.is_empty() {
-        // It takes the place of the name that is checked, not of the one that is sent.
-        tls.sni.clone_from(&tls.name);
+    if is_uri_alone {
+        let host = || said(Text::Variable("the host of the address".to_owned()), at);
+        tls.sni = Some(tls.name.take().unwrap_or_else(host));
         tls.name = Some(said(Text::Literal(transport.peer_cert_uri.clone()), at));
     }
     let versions = versions(&transport.min_version, &transport.max_version);
     tls.protocols = versions.map(|versions| said(versions, at));
     let suites = &transport.cipher_suites;
     tls.ciphers = (!suites.is_empty()).then(|| said(suites.join(":"), at));
-    let is_other = |key: &str| OTHERS.iter().any(|other| other.eq_ignore_ascii_case(key));
-    let unknown = transport.more.keys().find(|key| !is_other(key));
+    let unknown = not_known(&transport.more);
     // A transport whose versions it does not like Traefik replaces by its default, and goes on.
     let is_replaced = tls.protocols.is_none().then_some("minVersion");
     let open = transport.spiffe.map(|_| "spiffe").or(is_replaced);
-    let open = open.or(unknown.map(String::as_str));
-    if let Some(by) = open {
+    if let Some(by) = open.or(unknown) {
         tls.leave_open(&said(by.to_owned(), at));
     }
     tls
+}
+
+/// TLS by a transport over TCP. The address of the server is no name that is sent, or asked for.
+pub(super) fn by_tcp(transport: Option<&TcpTransport>, at: &Place) -> TlsIntent {
+    let own = transport.and_then(|one| one.tls.as_ref());
+    let mut tls = by(own, at);
+    if own.is_none_or(|own| own.server_name.is_empty()) {
+        (tls.server_name, tls.sni) = (Some(said(false, at)), None);
+    }
+    if let Some(by) = transport.and_then(|one| not_known(&one.more)) {
+        tls.leave_open(&said(by.to_owned(), at));
+    }
+    tls
+}
+
+/// A setting of a transport that is not known here.
+#[expect(clippy::zero_sized_map_values, reason = "serde gathers what is left in maps")]
+fn not_known(more: &BTreeMap<String, Passed>) -> Option<&str> {
+    let is_other = |key: &str| OTHERS.iter().any(|other| other.eq_ignore_ascii_case(key));
+    more.keys().map(String::as_str).find(|key| !is_other(key))
 }
 
 /// TLS of a middleware that asks somebody.

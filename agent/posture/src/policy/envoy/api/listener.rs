@@ -1,17 +1,22 @@
-//! Listeners, as far as they lead to clusters past HTTP.
+//! Listeners and routes, as far as they lead to clusters.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, MapAccess, SeqAccess, Visitor},
 };
 
-use super::Named;
+use super::{Address, Named};
+use crate::policy::lenient::Passed;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::policy::envoy) struct Listener {
+    /// An internal one listens where no socket is.
+    pub(in crate::policy::envoy) address: Address,
+    #[serde(alias = "internalListener")]
+    pub(in crate::policy::envoy) internal_listener: Option<Passed>,
     #[serde(alias = "filterChains")]
     pub(in crate::policy::envoy) filter_chains: Vec<FilterChain>,
     #[serde(alias = "defaultFilterChain")]
@@ -30,70 +35,123 @@ pub(in crate::policy::envoy) struct FilterChain {
 #[serde(default)]
 pub(in crate::policy::envoy) struct Filter {
     #[serde(alias = "typedConfig")]
-    pub(in crate::policy::envoy) typed_config: Option<TypedFilter>,
+    pub(in crate::policy::envoy) typed_config: Option<Mentions>,
 }
 
-/// What is known of network filters: where a `tcp_proxy` leads.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(in crate::policy::envoy) struct TypedFilter {
-    #[serde(rename = "@type")]
+/// What a network filter or a table of routes, of whatever kind, has in it of clusters.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::policy::envoy) struct Mentions {
+    /// Of the whole.
     pub(in crate::policy::envoy) type_url: String,
-    #[serde(deserialize_with = "text_if_it_is")]
-    pub(in crate::policy::envoy) cluster: Option<String>,
-    #[serde(alias = "weightedClusters")]
-    pub(in crate::policy::envoy) weighted_clusters: Option<WeightedClusters>,
+    /// Names that are those of clusters, if there are such.
+    pub(in crate::policy::envoy) names: HashSet<String>,
+    /// The request names the cluster.
+    pub(in crate::policy::envoy) is_open: bool,
+    /// Routes come from elsewhere.
+    pub(in crate::policy::envoy) is_discovered: bool,
+    /// What is passed on goes by requests of Envoy's own (`tunneling_config` of a `tcp_proxy`).
+    pub(in crate::policy::envoy) is_tunneled: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(in crate::policy::envoy) struct WeightedClusters {
-    pub(in crate::policy::envoy) clusters: Vec<Named>,
+impl<'de> Deserialize<'de> for Mentions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut found = Self::default();
+        deserializer.deserialize_any(Inside { key: "", depth: 0, found: &mut found })?;
+        Ok(found)
+    }
 }
 
-/// A text; `None` for anything else that a filter of another kind may have there.
-fn text_if_it_is<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    struct Text;
-    impl<'de> Visitor<'de> for Text {
-        type Value = Option<String>;
+/// A value below a key, whatever it is.
+struct Inside<'a> {
+    key: &'a str,
+    depth: usize,
+    found: &'a mut Mentions,
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("anything")
-        }
+impl<'de> DeserializeSeed<'de> for Inside<'_> {
+    type Value = ();
 
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(text.to_owned()))
-        }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
-        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok(None)
+impl Inside<'_> {
+    /// Takes in that there is something below the key.
+    fn is_there(&mut self) {
+        match self.key {
+            "cluster_header"
+            | "clusterHeader"
+            | "cluster_specifier_plugin"
+            | "clusterSpecifierPlugin"
+            | "inline_cluster_specifier_plugin"
+            | "inlineClusterSpecifierPlugin" => self.found.is_open = true,
+            "rds" | "scoped_routes" | "scopedRoutes" => self.found.is_discovered = true,
+            "tunneling_config" | "tunnelingConfig" => self.found.is_tunneled = true,
+            _ => {}
         }
     }
-    deserializer.deserialize_any(Text)
+}
+
+impl<'de> Visitor<'de> for Inside<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_str<E>(mut self, text: &str) -> Result<(), E> {
+        self.is_there();
+        match self.key {
+            "@type" if self.depth == 1 => text.clone_into(&mut self.found.type_url),
+            // Those among several have but a name.
+            "cluster" | "cluster_name" | "clusterName" | "name"
+                if !self.found.names.contains(text) =>
+            {
+                self.found.names.insert(text.to_owned());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        self.is_there();
+        let Self { key, depth, found } = self;
+        while list.next_element_seed(Inside { key, depth, found })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        self.is_there();
+        let Self { depth, found, .. } = self;
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value_seed(Inside { key: &key, depth: depth + 1, found })?;
+        }
+        Ok(())
+    }
 }

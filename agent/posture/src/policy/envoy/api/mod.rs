@@ -9,17 +9,17 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, de::IgnoredAny};
 
-use crate::policy::lenient::Lenient;
+use crate::policy::lenient::{Lenient, Passed, leniently};
 
 pub(super) use self::{
-    listener::{FilterChain, Listener},
+    listener::{Listener, Mentions},
     socket::{
         CommonTls, NameMatcher, Named, SecretName, SocketMatch, Source, TransportSocket,
         TypedSocket, ValidationContext,
     },
-    value::{Enumerated, Passed, Scalar},
+    value::{Enumerated, Scalar},
 };
 
 /// An answer to `/config_dump?include_eds`.
@@ -42,6 +42,8 @@ pub(super) struct Dumped {
     pub(super) dynamic_endpoint_configs: Vec<DumpedEndpoints>,
     pub(super) static_listeners: Vec<DumpedListener>,
     pub(super) dynamic_listeners: Vec<DumpedListener>,
+    pub(super) static_route_configs: Mentions,
+    pub(super) dynamic_route_configs: Mentions,
     pub(super) static_secrets: Vec<DumpedSecret>,
     pub(super) dynamic_active_secrets: Vec<DumpedSecret>,
     pub(super) dynamic_warming_secrets: Vec<DumpedSecret>,
@@ -101,12 +103,7 @@ pub struct Bootstrap {
     pub(super) dynamic_resources: Option<DynamicResources>,
 }
 
-impl<'de> Deserialize<'de> for Bootstrap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // What is derived, which is no method of the trait.
-        Self::deserialize(Lenient::as_written(deserializer))
-    }
-}
+leniently! { Bootstrap: Lenient::as_written, }
 
 /// The admin interface.
 #[derive(Debug, Default, Deserialize)]
@@ -253,6 +250,29 @@ pub(super) struct LbEndpoint {
 #[serde(default)]
 pub(super) struct Endpoint {
     pub(super) address: Address,
+    /// Further ones, of which the one is taken that answers.
+    #[serde(alias = "additionalAddresses")]
+    pub(super) additional_addresses: Vec<AdditionalAddress>,
+    #[serde(alias = "healthCheckConfig")]
+    pub(super) health_check_config: CheckedAt,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AdditionalAddress {
+    pub(super) address: Address,
+}
+
+/// Where an endpoint is checked, if not where it is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CheckedAt {
+    /// Port; 0 for the one of the address.
+    #[serde(alias = "portValue")]
+    pub(super) port_value: u16,
+    pub(super) address: Option<Address>,
+    #[serde(alias = "disableActiveHealthCheck")]
+    pub(super) disable_active_health_check: bool,
 }
 
 /// Where something is.

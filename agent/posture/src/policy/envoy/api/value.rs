@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 /// A value of an enumeration, by its name or its number.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,14 +60,4 @@ pub(in crate::policy::envoy) enum Scalar {
     List(Vec<Self>),
     Struct(BTreeMap<String, Self>),
     Null(()),
-}
-
-/// A value of which only matters that it is there.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::policy::envoy) struct Passed;
-
-impl<'de> Deserialize<'de> for Passed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
 }

@@ -3,8 +3,8 @@
 use super::{authorities, lacks_name, versions};
 use crate::policy::{
     drift::Rule,
-    intent::{Route, Setting, Target, Text, TlsIntent, UpstreamIntent},
-    rules::Policy,
+    intent::{Route, RouteKind, Setting, Target, Text, TlsIntent, UpstreamIntent},
+    rules::{Policy, parse_version},
 };
 
 /// Directives, as they stand beside what passes requests on.
@@ -15,12 +15,11 @@ pub(super) fn pieces(
     policy: &Policy,
 ) -> Option<Vec<String>> {
     // The module's directives begin as its pass directive does.
-    let (within, pass) = route.directive.split_once(' ').unwrap_or(("", &route.directive));
-    let (module, scheme) = match pass {
+    let (module, scheme) = match route.directive.as_str() {
         "proxy_pass" => ("proxy", "https"),
         "grpc_pass" => ("grpc", "grpcs"),
         "uwsgi_pass" => ("uwsgi", "suwsgi"),
-        _ => {
+        pass => {
             let what = pass.trim_end_matches("_pass");
             return Some(vec![format!(
                 "# {what} knows no TLS: let a proxy at the upstream end it, and use proxy_pass https://"
@@ -28,19 +27,22 @@ pub(super) fn pieces(
         }
     };
     Some(match rule {
-        Rule::Plaintext if within == "stream" => vec!["proxy_ssl on;".to_owned()],
+        Rule::Plaintext if route.kind == RouteKind::Stream => vec!["proxy_ssl on;".to_owned()],
         Rule::Plaintext => {
             let target = match &upstream.target {
-                _ if within == "variable" => None,
+                _ if route.kind == RouteKind::ByVariable => None,
                 Target::Variable(expression) => match expression.split_once("://") {
                     Some((_, after)) => Some(after.to_owned()),
                     None if expression.starts_with('$') => None,
                     None => Some(expression.clone()),
                 },
-                target => Some(target.to_string()),
+                target => Some(format!("{target}{}", route.uri)),
             };
-            vec![match target {
-                Some(target) => format!("{module}_pass {scheme}://{target};"),
+            vec![match target.map(|target| format!("{scheme}://{target}")) {
+                Some(url) if url.contains([' ', '\t', ';', '{', '}', '"', '\'']) => {
+                    format!("{module}_pass {};", quoted(&url))
+                }
+                Some(url) => format!("{module}_pass {url};"),
                 None => format!(
                     "# in {module}_pass, or in the value of its variable that leads to {}: {scheme}://",
                     upstream.target
@@ -63,7 +65,20 @@ pub(super) fn pieces(
             lines
         }
         Rule::VersionBelowMinimum => {
-            vec![format!("{module}_ssl_protocols {};", versions(policy.min_version?).join(" "))]
+            let least = policy.min_version?;
+            let spoken = format!("{module}_ssl_protocols {};", versions(least).join(" "));
+            // What a command of OpenSSL's allows counts for more.
+            let stronger = route.tls.conf_commands.iter().filter(|command| {
+                let (name, value) = &command.value;
+                name.eq_ignore_ascii_case("Protocol")
+                    || name.eq_ignore_ascii_case("MaxProtocol")
+                        && parse_version(value).is_some_and(|version| version < least)
+            });
+            let without = stronger.map(|command| {
+                let (name, value) = &command.value;
+                format!("# without: {module}_ssl_conf_command {name} {};", quoted(value))
+            });
+            [spoken].into_iter().chain(without).collect()
         }
         Rule::ThirdPartyCertificate => {
             let TlsIntent { certificate, certificate_key, .. } = &route.tls;
@@ -91,7 +106,7 @@ pub(super) fn quoted(word: &str) -> String {
 
 /// Puts them where nginx takes them.
 pub(super) fn frame(pieces: Vec<String>, route: &Route) -> Vec<String> {
-    if !route.directive.starts_with("if ") {
+    if route.kind != RouteKind::Conditional {
         return pieces;
     }
     let (pass, settings): (Vec<_>, Vec<_>) =

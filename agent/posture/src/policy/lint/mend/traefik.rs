@@ -1,7 +1,11 @@
 //! What mends a violation of a Traefik.
 
 use super::{lacks_name, versions};
-use crate::policy::{drift::Rule, intent::Route, rules::Policy};
+use crate::policy::{
+    drift::Rule,
+    intent::{Route, RouteKind},
+    rules::Policy,
+};
 
 /// Of whom a route is: they are set in different ways.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,9 +16,9 @@ enum Of {
 }
 
 fn of(route: &Route) -> Of {
-    match route.directive.as_str() {
-        "forwardAuth" => Of::ForwardAuth,
-        directive if directive.starts_with("tcp ") => Of::Tcp,
+    match (route.directive.as_str(), route.kind) {
+        ("forwardAuth", _) => Of::ForwardAuth,
+        (_, RouteKind::Stream) => Of::Tcp,
         _ => Of::Http,
     }
 }
