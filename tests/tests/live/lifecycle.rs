@@ -134,8 +134,7 @@ fn refusals_say_what_to_do() {
     fs::write(&config, "no_such_key = 1\n").unwrap();
     let config = config.to_str().unwrap();
     let without_capabilities = ["setpriv", "--bounding-set", "-all"];
-    let without_cgroup2 =
-        ["unshare", "--mount", "sh", "-c", "umount -l $0; exec \"$@\"", &cgroup2()];
+    let without_cgroup2 = ["unshare", "--mount", "sh", "-c", WITHOUT_CGROUP2, "sh"];
     for (name, wrapper, args, words) in [
         ("taken port", &[][..], &["--http", &taken][..], [taken.as_str(), "--http"]),
         ("no such cgroup", &[], &["--cgroup", "/nonexistent"], ["/nonexistent", "cgroup"]),
@@ -160,12 +159,13 @@ fn hopsight(wrapper: &[&str], args: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Where the cgroup v2 hierarchy is mounted.
-fn cgroup2() -> String {
-    let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    fields.find(|fields| fields[2] == "cgroup2").map(|fields| fields[1].to_owned()).unwrap()
-}
+/// Takes away every mount of the cgroup v2 hierarchy, of which a machine may have several, and runs what
+/// follows.
+const WITHOUT_CGROUP2: &str = r#"
+    place() { awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts; }
+    while at=$(place) && [ -n "$at" ]; do umount -l "$at" || exit 1; done
+    exec "$@"
+"#;
 
 /// Ids of the BPF programs that the process has open.
 fn programs_held_by(pid: u32) -> BTreeSet<u32> {
