@@ -169,7 +169,7 @@ impl Settings {
         let authorities = [tls.trusted_certificate.take(), self.authorities.clone()];
         let mut authorities = authorities.into_iter().flatten().peekable();
         tls.trusted_certificate = authorities.peek().map(|first| first.at.clone()).and_then(|at| {
-            let value = TlsIntent::ca_file(authorities.map(|one| one.value))?;
+            let value = TlsIntent::one_file(authorities.map(|one| one.value))?;
             Some(Setting { value, at })
         });
         // It asks for no session that it had before.
