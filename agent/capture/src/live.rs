@@ -9,10 +9,7 @@ use std::{
     collections::HashMap,
     io::ErrorKind,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{
-        Arc,
-        mpsc::{self, RecvTimeoutError},
-    },
+    sync::{Arc, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -190,11 +187,11 @@ impl LiveSource {
         });
         let follows = follows.is_ok() || options.load.watched == Watched::All;
         let received = Arc::<Received>::default();
-        let (pauses, paused) = mpsc::channel();
-        let LiveOptions { library_sampling: sampling, rustls, .. } = options;
         // Their programs may need all maps.
-        let load = || LibraryProbes::load(&mut ebpf, sampling, rustls, pauses);
-        let probes = options.library.then(load);
+        let probes = options
+            .library
+            .then(|| LibraryProbes::load(&mut ebpf, options.library_sampling, options.rustls));
+        let is_paused = probes.as_ref().map(LibraryProbes::is_paused).unwrap_or_default();
         let beginnings =
             follows.then(|| Noted::take(&mut ebpf).map(Beginnings::from_now)).transpose()?;
         let stats = StatsHandle::new(
@@ -208,7 +205,7 @@ impl LiveSource {
         let source = Self {
             ring: loader::take_map(&mut ebpf, "EVENTS")?,
             library_ring: loader::take_map(&mut ebpf, "LIBRARY_EVENTS")?,
-            untold: Untold { lost: loader::take_map(&mut ebpf, "UNTOLD")?, paused },
+            untold: Untold { lost: loader::take_map(&mut ebpf, "UNTOLD")?, is_paused },
             waiting: Waiting::default(),
             early: Vec::new(),
             done: loader::take_map(&mut ebpf, "DONE")?,

@@ -32,7 +32,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::Sender,
     },
     time::{Duration, Instant},
 };
@@ -89,7 +88,8 @@ pub struct LibraryProbes {
     /// Of [`ENDS_BETWEEN_SCANS`].
     ends_left: u32,
     told: Told,
-    pauses: Sender<u32>,
+    /// Set before probes are taken away from processes that go on.
+    is_paused: Arc<AtomicBool>,
     /// Probes are in place.
     open: bool,
 }
@@ -115,10 +115,8 @@ impl WatchedProcess {
 impl LibraryProbes {
     /// Gives the programs of the probes to the kernel. Nothing is attached yet. Where the kernel
     /// refuses, every process will say so; the rest of the agent works without.
-    ///
-    /// `pauses` takes the processes whose libraries are not watched for a while, before that begins.
     #[must_use]
-    pub fn load(ebpf: &mut Ebpf, sampling: Sampling, rustls: Rustls, pauses: Sender<u32>) -> Self {
+    pub fn load(ebpf: &mut Ebpf, sampling: Sampling, rustls: Rustls) -> Self {
         let programs = attach::load(ebpf).unwrap_or_else(|error| {
             warn!("TLS 1.3 hops will be inferred, not seen inside their TLS library: {error:#}");
             attach::Programs::ByAya
@@ -136,9 +134,14 @@ impl LibraryProbes {
             ends: Ends::default(),
             ends_left: ENDS_BETWEEN_SCANS,
             told: Told::default(),
-            pauses,
+            is_paused: Arc::default(),
             open: true,
         }
+    }
+
+    /// Whether probes were taken away from processes that go on; whoever reads it resets it.
+    pub(crate) fn is_paused(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_paused)
     }
 
     /// Whether each probe is attached alone.
@@ -232,13 +235,11 @@ impl LibraryProbes {
                 if !file.is_attached() {
                     continue;
                 }
-                let is_user = |user: &(&u32, &mut WatchedProcess)| user.1.files.contains(&key);
-                for (pid, user) in self.processes.iter_mut().filter(is_user) {
-                    let _ = self.pauses.send(*pid);
-                    // Its evidence has changed.
-                    user.mapped = None;
-                }
+                self.is_paused.store(true, Ordering::Relaxed);
                 file.take_out(misfires);
+                // Their evidence has changed.
+                let users = self.processes.values_mut().filter(|user| is_user(user));
+                users.for_each(|user| user.mapped = None);
             }
         }
     }
@@ -252,11 +253,7 @@ impl LibraryProbes {
         if open {
             attach::forget_connections(ebpf);
         } else {
-            let watched = self.processes.iter().filter(|(_, process)| process.has_library());
-            for (pid, _) in watched {
-                // Where nobody listens, nothing is watched any more.
-                let _ = self.pauses.send(*pid);
-            }
+            self.is_paused.store(true, Ordering::Relaxed);
         }
         for file in self.files.values_mut() {
             if open {

@@ -134,6 +134,10 @@ mod tests {
             None
         }
 
+        fn forked_at(&self, _pid: u32) -> Option<Timestamp> {
+            None
+        }
+
         fn follow(&mut self, _pid: u32) {}
 
         fn noted(&self, _pid: u32) -> Option<Life> {

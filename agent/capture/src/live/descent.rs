@@ -2,7 +2,7 @@
 //! and one that is executed begins with nothing.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeMap, HashMap, VecDeque, btree_map::Entry},
     time::Duration,
 };
 
@@ -33,6 +33,8 @@ const MAX_EXECUTABLES: usize = 4_096;
 pub(super) trait Lives {
     /// When it last began to run another program, if that was seen.
     fn executed_at(&self, pid: u32) -> Option<Timestamp>;
+    /// When it last made a process, or a thread, if that was seen.
+    fn forked_at(&self, pid: u32) -> Option<Timestamp>;
     /// Notes from now on what becomes of it.
     fn follow(&mut self, pid: u32);
     /// What was noted since; `None` where it was not followed, or was forgotten.
@@ -74,6 +76,10 @@ impl Lives for Noted {
         self.executed.get(&pid, 0).ok().map(Timestamp)
     }
 
+    fn forked_at(&self, pid: u32) -> Option<Timestamp> {
+        self.forked.get(&pid, 0).ok().map(Timestamp)
+    }
+
     fn follow(&mut self, pid: u32) {
         // Of one that is not there nothing is known, and it is looked at instead.
         let _ = self.openers.insert(pid, 0, 0);
@@ -81,8 +87,7 @@ impl Lives for Noted {
 
     fn noted(&self, pid: u32) -> Option<Life> {
         let ended = self.openers.get(&pid, 0).ok()?;
-        let forked = self.forked.get(&pid, 0).ok().map(Timestamp);
-        Some(Life { forked, ended: (ended > 0).then_some(Timestamp(ended)) })
+        Some(Life { forked: self.forked_at(pid), ended: (ended > 0).then_some(Timestamp(ended)) })
     }
 }
 
@@ -111,6 +116,9 @@ struct Until {
     made: Timestamp,
 }
 
+/// How much later than `/proc` tells a process may have begun.
+const ROUNDED: Duration = Duration::from_millis(20);
+
 /// How long after one has ended a process begins in its place, at most.
 const IN_PLACE: Duration = Duration::from_secs(2);
 
@@ -138,8 +146,8 @@ impl Opener {
 #[derive(Debug, Default)]
 pub(super) struct Openers {
     known: HashMap<u32, Opener>,
-    /// The latest of those of an executable that have ended.
-    gone: HashMap<Executable, Until>,
+    /// The latest of those of an executable and a parent that have ended.
+    gone: BTreeMap<(Executable, u32), Until>,
     /// The same of those whose executable is not known, or was forgotten.
     gone_of_any: Until,
     /// The last that have ended, by their parent, and when they did.
@@ -204,7 +212,8 @@ impl Openers {
             }
         }
         let is_full = self.gone.len() >= MAX_EXECUTABLES;
-        let known = match opener.executable.map(|executable| self.gone.entry(executable)) {
+        let of = opener.executable.map(|executable| (executable, opener.parent));
+        let known = match of.map(|of| self.gone.entry(of)) {
             Some(Entry::Occupied(known)) => known.into_mut(),
             Some(Entry::Vacant(free)) if !is_full => free.insert(Until::default()),
             _ => &mut self.gone_of_any,
@@ -238,8 +247,11 @@ impl Openers {
         let children = self.known.values().filter(|opener| opener.parent == parent);
         let ended = children.map(|opener| (opener.key.pid, opener.until(lives).ran));
         let before = self.ended.get(&parent).into_iter().flatten().copied();
+        // As exactly as can be told: at a reload the other one ends just after that.
+        let made = lives.forked_at(parent).filter(|at| began <= *at && *at <= later(began, TICK));
+        let made = made.unwrap_or(later(began, ROUNDED));
         let is_in_place = |&(other, ended): &(u32, Timestamp)| {
-            other != pid && ended <= later(began, TICK) && began.since(ended) <= IN_PLACE
+            other != pid && ended <= made && began.since(ended) <= IN_PLACE
         };
         let found = ended.chain(before).filter(is_in_place).max_by_key(|(_, ended)| *ended);
         found.map(|(other, _)| other)
@@ -306,9 +318,12 @@ impl Openers {
                 && opener.began <= later(began, TICK)
                 && may_until(opener.until(lives))
         };
+        let gone_may_have = |(of, until): (&(Executable, u32), &Until)| {
+            of.1 != pid && is_own(Some(of.0)) && may_until(*until)
+        };
         let gone_may_have = match own {
-            Some(own) => self.gone.get(&own).is_some_and(|until| may_until(*until)),
-            None => self.gone.values().any(|until| may_until(*until)),
+            Some(own) => self.gone.range((own, 0)..=(own, u32::MAX)).any(gone_may_have),
+            None => self.gone.iter().any(gone_may_have),
         };
         may_until(self.gone_of_any) || gone_may_have || self.known.values().any(may_have)
     }

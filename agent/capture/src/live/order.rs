@@ -8,7 +8,10 @@
 
 use std::{
     os::fd::AsFd as _,
-    sync::mpsc::Receiver,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -93,13 +96,13 @@ pub fn read(
     true
 }
 
-/// What no record could say of the tickets of processes.
+/// What no record could say of tickets.
 #[derive(Debug)]
 pub struct Untold {
-    /// Those of which one was lost.
+    /// The processes of which one was lost.
     pub lost: HashMap<MapData, u32, u8>,
-    /// Those whose library is not watched for a while.
-    pub paused: Receiver<u32>,
+    /// Libraries are not watched for a while.
+    pub is_paused: Arc<AtomicBool>,
 }
 
 impl Untold {
@@ -108,8 +111,9 @@ impl Untold {
         let tell = |pid, observation| {
             Event::Library(LibraryEvent { at: monotonic_now(), pid, ssl: 0, observation })
         };
-        let paused = self.paused.try_iter().map(|pid| tell(pid, LibraryObservation::WatchPaused));
-        let mut events: Vec<_> = paused.collect();
+        let is_paused = self.is_paused.swap(false, Ordering::Relaxed);
+        let mut events: Vec<_> =
+            is_paused.then(|| tell(0, LibraryObservation::WatchPaused)).into_iter().collect();
         let lost: Vec<u32> = self.lost.keys().flatten().collect();
         for pid in lost {
             // Nobody else takes it out.

@@ -81,8 +81,8 @@ pub enum LibraryObservation {
     },
     /// The server gave the client a ticket that was lost, and perhaps more since.
     TicketLost,
-    /// The library is not watched from now on, for a while: what it is given in connections whose
-    /// handshakes were shown may not be.
+    /// Libraries, of whatever process, are not watched from now on, for a while: what they are given in
+    /// connections whose handshakes were shown may not be.
     WatchPaused,
     /// The library raised another TLS error (lib 20).
     TlsError {

@@ -165,9 +165,9 @@ impl FullHandshakes {
         self.blindness.ticket_lost(pid);
     }
 
-    /// The library of this process shows nothing for a while.
-    pub fn watch_paused(&mut self, pid: u32) {
-        self.unshown.pause(self.owners.of(pid));
+    /// Libraries show nothing for a while.
+    pub fn watch_paused(&mut self) {
+        self.unshown.pause();
     }
 
     /// Why the full handshake of a session is not known that this one resumes.
@@ -193,7 +193,7 @@ impl FullHandshakes {
         resumed: Option<bool>,
         shown_to: Option<(&Process, HandshakeKey)>,
     ) {
-        let (at, disputed) = (full.at, full.disputed());
+        let (at, disputed) = (full.at, Arc::new(full.disputed()));
         if let Some((process, _)) = shown_to.filter(|_| full.verdict.evidence == Evidence::Library)
         {
             self.unshown.read(process.pid, at);
@@ -217,16 +217,19 @@ impl FullHandshakes {
             Session::Unnamed { key, basis, taken, ticket } => {
                 if let Some((process, handshake)) = shown_to {
                     let taken = taken.filter(|_| resumed == Some(true));
-                    let first = || self.rests_on(&key, basis, taken, Some(process), at).ok();
-                    let full = full.clone().or_else(first);
+                    let known = || self.rests_on_shown(&key, basis, taken, process).ok();
+                    // A ticket that is shown is named by nothing less.
+                    let first = full.clone().or_else(known);
                     let resumed = taken.map(|taken| taken.name);
-                    let is_shown = self.sessions.rest(handshake, process, resumed, full.clone());
-                    let full = full.unwrap_or_else(|| Arc::new(disputed));
+                    let is_shown = self.sessions.rest(handshake, process, resumed, first.clone());
                     if is_shown {
                         self.unshown.show(key.owner, handshake);
-                        self.unshown.begin_shown(key.owner, &full);
+                        self.unshown.begin_shown(key.owner, &first.unwrap_or(disputed));
                     } else if may_begin {
-                        self.unshown.begin(handshake, key.owner, ticket, full);
+                        let first = first
+                            .or_else(|| self.rests_on(&key, basis, taken, Some(process), at).ok());
+                        let first = first.unwrap_or(disputed);
+                        self.unshown.begin(handshake, key.owner, ticket, first);
                     }
                 }
                 if let Some(full) = full {
@@ -290,12 +293,8 @@ impl FullHandshakes {
         process: Option<&Process>,
         at: Timestamp,
     ) -> Result<Arc<Full>, Reason> {
-        if let Some(known) = taken.and_then(|taken| self.sessions.find(taken.name)) {
-            return known.is_certain().then(|| known.clone()).ok_or(Reason::ResumedUnseen);
-        }
-        let is_unsettled = taken.is_some_and(|taken| self.sessions.is_unsettled(taken.name));
-        if basis != Basis::Session || is_unsettled {
-            return Err(Reason::ResumedUnseen);
+        if let Some(known) = self.by_name(basis, taken)? {
+            return Ok(known);
         }
         let identity = taken.map(|taken| taken.length);
         let full = match process.filter(|process| self.sessions.shows_tickets(process)) {
@@ -303,6 +302,38 @@ impl FullHandshakes {
             Some(process) => self.unshown(process, key, identity).ok_or(Reason::ResumedUnseen)?,
         };
         Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
+    }
+
+    /// The same, as far as it follows from what the library of this process shows, or may have shown.
+    ///
+    /// # Errors
+    /// As [`FullHandshakes::carry`].
+    fn rests_on_shown(
+        &self,
+        key: &SessionKey,
+        basis: Basis,
+        taken: Option<Identity>,
+        process: &Process,
+    ) -> Result<Arc<Full>, Reason> {
+        if let Some(known) = self.by_name(basis, taken)? {
+            return Ok(known);
+        }
+        let full = self.unshown(process, key, taken.map(|taken| taken.length));
+        let full = full.ok_or(Reason::ResumedUnseen)?;
+        Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
+    }
+
+    /// The full handshake of a session that is known by its name; `None` where the name is not known.
+    ///
+    /// # Errors
+    /// [`Reason::ResumedUnseen`] if it is known to rest on none that may speak, or is no session.
+    fn by_name(&self, basis: Basis, taken: Option<Identity>) -> Result<Option<Arc<Full>>, Reason> {
+        if let Some(known) = taken.and_then(|taken| self.sessions.find(taken.name)) {
+            let known = known.is_certain().then(|| known.clone());
+            return known.ok_or(Reason::ResumedUnseen).map(Some);
+        }
+        let is_unsettled = taken.is_some_and(|taken| self.sessions.is_unsettled(taken.name));
+        if basis != Basis::Session || is_unsettled { Err(Reason::ResumedUnseen) } else { Ok(None) }
     }
 
     /// The full handshake of a session whose name nobody knows, of a process whose library shows tickets.

@@ -208,7 +208,7 @@ impl Pipeline {
                 self.full_handshakes.ticket_lost(event.pid);
             }
             Event::Library(event) if event.observation == LibraryObservation::WatchPaused => {
-                self.full_handshakes.watch_paused(event.pid);
+                self.full_handshakes.watch_paused();
             }
             Event::Library(event) => {
                 let changed = self.transcripts.observe(&event);

@@ -9,12 +9,17 @@ use super::*;
 #[derive(Default)]
 struct Said {
     executed: HashMap<u32, Timestamp>,
+    forked: HashMap<u32, Timestamp>,
     lives: HashMap<u32, Life>,
 }
 
 impl Lives for Said {
     fn executed_at(&self, pid: u32) -> Option<Timestamp> {
         self.executed.get(&pid).copied()
+    }
+
+    fn forked_at(&self, pid: u32) -> Option<Timestamp> {
+        self.forked.get(&pid).copied()
     }
 
     fn follow(&mut self, pid: u32) {
@@ -201,16 +206,22 @@ fn what_is_made_just_after_another_has_ended_is_in_its_place() {
     let other = 1 << 23;
     let key = ProcessKey { pid: other, start_ticks: 0 };
     let in_place = Descent::InPlaceOf(other);
+    let after = |milliseconds| later(began, Duration::from_millis(milliseconds));
     let cases = [
-        ("at once", pid, before(1), None, in_place.clone()),
-        ("long after", pid, before(3), None, NOBODY),
-        ("another parent's", pid + 1, before(1), None, NOBODY),
-        ("it is another program", pid, before(1), Some(later(began, TICK)), NOBODY),
+        ("at once", pid, before(1), None, None, in_place.clone()),
+        ("at once, as exactly as `/proc` tells", pid, after(5), None, None, in_place.clone()),
+        ("at once, as the kernel saw it", pid, after(5), Some(after(6)), None, in_place),
+        ("it ended when its parent had made another", pid, after(7), Some(after(6)), None, NOBODY),
+        ("it ended after that", pid, after(50), None, None, NOBODY),
+        ("long after", pid, before(3), None, None, NOBODY),
+        ("another parent's", pid + 1, before(1), None, None, NOBODY),
+        ("it is another program", pid, before(1), None, Some(after(100)), NOBODY),
     ];
-    for (case, parent, ended, executed, want) in cases {
+    for (case, parent, ended, forked, executed, want) in cases {
         for is_forgotten in [false, true] {
             let mut lives = Said::default();
             lives.lives.insert(other, Life { forked: None, ended: Some(ended) });
+            lives.forked.extend(forked.map(|at| (pid, at)));
             lives.executed.extend(executed.map(|at| (child, at)));
             let mut openers = Openers::default();
             let (began, opened) = (before(9), before(9));
@@ -224,4 +235,27 @@ fn what_is_made_just_after_another_has_ended_is_in_its_place() {
         }
     }
     shell.end();
+}
+
+#[test]
+fn nobody_is_made_by_its_own_children() {
+    let gone = Shell::with_orphan();
+    let orphan = gone.copy;
+    let began = Stat::read(orphan).expect("it runs").began_at();
+    let (before, after) = (earlier(began), later(began, Duration::from_secs(1)));
+    // Above the largest number that Linux assigns: it has ended.
+    let key = ProcessKey { pid: 1 << 23, start_ticks: 0 };
+    for (parent, want) in [(0, Descent::Unknown), (orphan, NOBODY)] {
+        let mut lives = Said::default();
+        lives.lives.insert(key.pid, Life { forked: Some(before), ended: Some(after) });
+        let mut openers = Openers::default();
+        let executable = executable(orphan);
+        openers
+            .known
+            .insert(key.pid, Opener { key, parent, began: before, opened: before, executable });
+        openers.forget_ended(&lives);
+        assert!(openers.known.is_empty());
+        assert_eq!(descent(&openers, &lives, orphan, before), want, "a child of {parent}");
+    }
+    gone.end();
 }

@@ -84,9 +84,8 @@ pub struct Unshown {
     /// What the handshakes showed of which a ticket was shown.
     shown: Bounded<Owner, Vec<ClientAuth>>,
     has_forgotten_shown: bool,
-    /// Owners whose libraries were not always watched.
-    paused: Bounded<Owner, ()>,
-    has_forgotten_paused: bool,
+    /// Libraries were not always watched.
+    is_paused: bool,
     /// Since when the library of each process shows handshakes.
     read: Bounded<u32, Timestamp>,
 }
@@ -99,8 +98,7 @@ impl Unshown {
             has_forgotten: false,
             shown: Bounded::new(max),
             has_forgotten_shown: false,
-            paused: Bounded::new(max),
-            has_forgotten_paused: false,
+            is_paused: false,
             read: Bounded::new(max),
         }
     }
@@ -153,12 +151,9 @@ impl Unshown {
         }
     }
 
-    /// The library of this owner is not watched for a while.
-    pub fn pause(&mut self, owner: Owner) {
-        if owner.is_whole() {
-            self.has_forgotten_paused |= self.paused.has_no_room_for(&owner);
-            self.paused.insert(owner, ());
-        }
+    /// Libraries are not watched for a while.
+    pub const fn pause(&mut self) {
+        self.is_paused = true;
     }
 
     /// Another process has this number now.
@@ -199,8 +194,7 @@ impl Unshown {
 
     /// Whether what was shown speaks for this as well, as far as another ticket of it may not have been.
     fn shown_is_like(&self, owner: Owner, client_auth: ClientAuth) -> bool {
-        let is_paused = self.has_forgotten_paused || self.paused.entries.contains_key(&owner);
         let mut shown = self.shown.entries.get(&owner).into_iter().flatten();
-        !is_paused || (!self.has_forgotten_shown && shown.all(|shown| *shown == client_auth))
+        !self.is_paused || (!self.has_forgotten_shown && shown.all(|shown| *shown == client_auth))
     }
 }

@@ -261,12 +261,12 @@ fn what_was_shown_counts_as_well_once_the_library_was_not_watched() {
         handshakes.opens(&origin, Timestamp(1));
         for (at, begun) in (0..).zip([&before, &shown]) {
             if pauses_after == Some(at) {
-                handshakes.watch_paused(process.pid);
+                handshakes.watch_paused();
             }
             begun.happen(&mut handshakes, at);
         }
         if pauses_after == Some(2) {
-            handshakes.watch_paused(process.pid);
+            handshakes.watch_paused();
         }
         let taken = Identity { name: SessionName::of(b"not shown").unwrap(), length: 672 };
         let key = own(1, "a");

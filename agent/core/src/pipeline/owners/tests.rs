@@ -98,9 +98,26 @@ const CASES: &[Case] = &[
         &[(2, M(2))],
     ),
     (
+        "in place of one of two proxies of a program",
+        &[
+            Began(1, 10),
+            Opens(1, 20),
+            Began(2, 50),
+            Opens(2, 55),
+            InPlaceOf(3, 1, 90),
+            Opens(3, 95),
+        ],
+        &[(2, M(2)), (3, M(3))],
+    ),
+    (
+        "in place of one that was forgotten",
+        &[Began(2, 50), Opens(2, 55), InPlaceOf(3, 1, 90), Opens(3, 95)],
+        &[(3, M(3))],
+    ),
+    (
         "a worker older than the watch ends just before the next reload",
         &[Opens(1, 20), Began(2, 50), Opens(2, 55), InPlaceOf(3, 1, 90), Opens(3, 95)],
-        &[(2, G(1)), (3, G(2))],
+        &[(2, G(1)), (3, M(3))],
     ),
     (
         "a worker of before a reload ends just before the next",
@@ -112,7 +129,7 @@ const CASES: &[Case] = &[
             InPlaceOf(3, 1, 90),
             Opens(3, 95),
         ],
-        &[(2, G(2)), (3, G(3))],
+        &[(2, G(2)), (3, M(3))],
     ),
     (
         "and another one after that",
