@@ -206,6 +206,8 @@ fn what_is_made_just_after_another_has_ended_is_in_its_place() {
     let other = 1 << 23;
     let key = ProcessKey { pid: other, start_ticks: 0 };
     let in_place = Descent::InPlaceOf(other);
+    // What is noted has happened by now.
+    std::thread::sleep(Duration::from_millis(110));
     let after = |milliseconds| later(began, Duration::from_millis(milliseconds));
     let cases = [
         ("at once", pid, before(1), None, None, in_place.clone()),
