@@ -22,6 +22,9 @@ const MAX_FILES: usize = 256;
 /// Contents of a CA file that are remembered.
 const MAX_BEFORE: usize = 3;
 
+/// What each CA file has said, and since when, by their paths.
+type Trusted = BTreeMap<String, Vec<(UnixTime, Option<Arc<Trust>>)>>;
+
 /// What a file says; nothing where it cannot be read.
 #[derive(Clone, Debug, PartialEq)]
 enum Content {
@@ -43,8 +46,7 @@ enum Kind {
 pub(super) struct Disk {
     files: BTreeMap<(Kind, String), (FileVersion, Content)>,
     trusts: Arc<Trusts>,
-    /// What each CA file has said, and since when.
-    trusted: BTreeMap<String, Vec<(UnixTime, Option<Arc<Trust>>)>>,
+    trusted: Trusted,
 }
 
 impl Disk {
@@ -72,7 +74,7 @@ impl Disk {
             };
             files.insert(key, (version, content));
         }
-        let mut trusted = BTreeMap::new();
+        let mut trusted = Trusted::new();
         for ((_, path), (version, content)) in &files {
             let Content::Trust(trust) = content else { continue };
             let mut said = self.trusted.get(path).cloned().unwrap_or_default();
@@ -121,10 +123,7 @@ impl Disk {
 }
 
 /// What the files say that say so since such a time, the newest of it.
-fn trusts(
-    trusted: &BTreeMap<String, Vec<(UnixTime, Option<Arc<Trust>>)>>,
-    counts: impl Fn(UnixTime) -> bool,
-) -> Trusts {
+fn trusts(trusted: &Trusted, counts: impl Fn(UnixTime) -> bool) -> Trusts {
     let newest = trusted.iter().filter_map(|(path, said)| {
         let (_, trust) = said.iter().rev().find(|(since, _)| counts(*since))?;
         Some((path.clone(), trust.clone()?))
