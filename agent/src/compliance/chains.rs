@@ -16,6 +16,7 @@ use hopsight_core::{
     report::ConnectionReport,
     tls::{certificate_facts::CertificateFacts, fingerprint::Fingerprint},
 };
+use hopsight_posture::hops::evaluation::Evaluation;
 use hopsight_posture::policy::{
     certificate::{
         ChainFinding, ChainWord, Purpose, Revocation, RevocationFinding, Revoked, Shown, Standing,
@@ -53,6 +54,16 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// What a hop keeps of it.
+    pub(super) fn evaluation(&self) -> Evaluation {
+        Evaluation {
+            chain: self.server_chain.as_ref().map(|found| found.answer),
+            revocation: self.revocation.clone(),
+            is_unlisted: self.is_unlisted,
+            ..Evaluation::default()
+        }
+    }
+
     /// Puts it beside what the connection said itself.
     pub(super) fn fill<'a>(&'a self, seen: &mut Observation<'a>) {
         seen.server_chain = self.server_chain.as_deref();

@@ -4,16 +4,26 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use hopsight_core::tls::certificate_facts::CertificateFacts;
-use hopsight_identity::foreign_root::{FileVersion, ForeignRoot};
+use hopsight_identity::{
+    foreign_root::{FileVersion, ForeignRoot},
+    reading::is_newer,
+};
 use hopsight_posture::policy::{
     certificate::{self, Revoked, Trust, Trusts},
     files::ConfigFiles as _,
     intent::{Intent, Text, TlsIntent, UpstreamIntent},
     on_disk::OnDisk,
+    time::UnixTime,
 };
 
 /// Most files of one configuration that are looked at.
 const MAX_FILES: usize = 256;
+
+/// Contents of a CA file that are remembered.
+const MAX_BEFORE: usize = 3;
+
+/// What each CA file has said, and since when, by their paths.
+type Trusted = BTreeMap<String, Vec<(UnixTime, Option<Arc<Trust>>)>>;
 
 /// What a file says; nothing where it cannot be read.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +46,7 @@ enum Kind {
 pub(super) struct Disk {
     files: BTreeMap<(Kind, String), (FileVersion, Content)>,
     trusts: Arc<Trusts>,
+    trusted: Trusted,
 }
 
 impl Disk {
@@ -63,16 +74,31 @@ impl Disk {
             };
             files.insert(key, (version, content));
         }
-        let trusts = files.iter().filter_map(|((_, path), (_, content))| match content {
-            Content::Trust(Some(trust)) => Some((path.clone(), trust.clone())),
-            _ => None,
-        });
-        Self { trusts: Arc::new(trusts.collect()), files }
+        let mut trusted = Trusted::new();
+        for ((_, path), (version, content)) in &files {
+            let Content::Trust(trust) = content else { continue };
+            let mut said = self.trusted.get(path).cloned().unwrap_or_default();
+            if said.last().is_none_or(|(_, last)| last != trust) {
+                if said.len() >= MAX_BEFORE {
+                    said.remove(0);
+                }
+                said.push((version.changed_at, trust.clone()));
+            }
+            trusted.insert(path.clone(), said);
+        }
+        let trusts = trusts(&trusted, |_| true).into();
+        Self { files, trusts, trusted }
     }
 
-    /// The CA files that can be read.
-    pub(super) const fn trusts(&self) -> &Arc<Trusts> {
-        &self.trusts
+    /// The CA files as they were when a proxy loaded them, without those of which that is not known; as they
+    /// are by now where it is not known when that was.
+    pub(super) fn trusts(&self, loaded_at: Option<UnixTime>) -> Arc<Trusts> {
+        let is_loaded = |since| loaded_at.is_none_or(|loaded_at| !is_newer(since, loaded_at));
+        let mut newest = self.trusted.values().filter_map(|said| said.last());
+        if newest.all(|(since, _)| is_loaded(*since)) {
+            return self.trusts.clone();
+        }
+        trusts(&self.trusted, is_loaded).into()
     }
 
     /// What is known of the files of this upstream.
@@ -94,6 +120,15 @@ impl Disk {
         let is_of_all_routes = routes.all(|route| certificate_file(&route.tls) == presented);
         OnDisk { certificate, is_of_all_routes, revoked }
     }
+}
+
+/// What the files say that say so since such a time, the newest of it.
+fn trusts(trusted: &Trusted, counts: impl Fn(UnixTime) -> bool) -> Trusts {
+    let newest = trusted.iter().filter_map(|(path, said)| {
+        let (_, trust) = said.iter().rev().find(|(since, _)| counts(*since))?;
+        Some((path.clone(), trust.clone()?))
+    });
+    newest.collect()
 }
 
 fn certificate_file(tls: &TlsIntent) -> Option<&str> {
@@ -129,7 +164,7 @@ fn read(root: &ForeignRoot, path: &Path, kind: Kind) -> Content {
 mod tests {
     use super::*;
     use hopsight_posture::policy::nginx;
-    use std::fs;
+    use std::{fs, time::Duration};
 
     #[test]
     fn files_are_read_again_when_they_change() {
@@ -155,9 +190,14 @@ mod tests {
         let before = Disk::default().refreshed(&root, &intent);
         assert!(serial(&before).is_some());
         assert_eq!(before.of(upstream).revoked, None, "there is no list");
-        let trust = |disk: &Disk| disk.trusts().get("/edge.pem").map(|trust| trust.digest());
+        let trust_of = |disk: &Disk, loaded_at| {
+            disk.trusts(loaded_at).get("/edge.pem").map(|trust| trust.digest())
+        };
+        let trust = |disk: &Disk| trust_of(disk, None);
         assert!(trust(&before).is_some(), "one file may be named twice");
         assert_eq!(serial(&before.refreshed(&root, &intent)), serial(&before));
+        // So that the two can be told apart by their times.
+        std::thread::sleep(Duration::from_millis(60));
         write("edge.new", &certificate());
         fs::rename(folder.path().join("edge.new"), folder.path().join("edge.pem")).unwrap();
         write("list.pem", "not a list");
@@ -165,6 +205,12 @@ mod tests {
         assert!(serial(&after).is_some() && serial(&after) != serial(&before));
         assert_eq!(after.of(upstream).revoked, None, "it cannot be read");
         assert!(trust(&after).is_some() && trust(&after) != trust(&before));
+        let changed_at = |disk: &Disk| disk.of(upstream).certificate.unwrap().1;
+        let later = changed_at(&after) + Duration::from_secs(1);
+        let (first, before_it) = (changed_at(&before), UnixTime::from_secs(1));
+        assert_eq!(trust_of(&after, Some(later)), trust(&after), "the proxy was reloaded");
+        assert_eq!(trust_of(&after, Some(first)), trust(&before), "it was not");
+        assert_eq!(trust_of(&after, Some(before_it)), None, "nobody looked then");
         fs::remove_file(folder.path().join("edge.pem")).unwrap();
         assert_eq!(serial(&after.refreshed(&root, &intent)), None, "it is gone");
     }

@@ -199,10 +199,8 @@ impl Evaluator {
                 is_to_verify,
                 compliance,
                 onward: onward.cloned(),
-                chain: found.server_chain.as_ref().map(|found| found.answer),
                 client_chain: requested::leads(report),
-                revocation: found.revocation.clone(),
-                is_unlisted: found.is_unlisted,
+                ..found.evaluation()
             };
             let now = hopsight_system::clock::now();
             if is_told {

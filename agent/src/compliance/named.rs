@@ -117,7 +117,8 @@ impl<'p> Named<'p> {
         let certificate =
             only.and_then(|(configuration, one)| configuration.client_certificate(one).cloned());
         let disk = proxy.and_then(|proxy| proxies.disk(proxy));
-        let trusts = disk.map(|disk| disk.trusts().clone());
+        let loaded_at = configured_at(configuration, started_at).max(started_at);
+        let trusts = disk.map(|disk| disk.trusts(loaded_at));
         let on_disk = disk.zip(configured).map(|(disk, configured)| disk.of(configured));
         let remote = report.dst.parse().ok();
         let service = proxies.service(report.destination, remote);

@@ -27,7 +27,23 @@ pub struct Newer {
 const KEY_STANDS_FOR: Duration = Duration::from_hours(24);
 
 /// Whose certificates have a key: the two identities that were seen with it last.
-type Holders = Vec<(Box<str>, UnixTime)>;
+type Holders = Vec<Holder>;
+
+/// Who was seen with a key.
+#[derive(Debug)]
+struct Holder {
+    name: Box<str>,
+    /// Its alternative names; `None` where it has none.
+    sans: Option<Fingerprint>,
+    seen: UnixTime,
+}
+
+impl Holder {
+    /// Whether it is the same one: by another subject a certificate with the same names may be renewed.
+    fn is(&self, name: &str, sans: Option<Fingerprint>) -> bool {
+        *self.name == *name || sans.is_some() && self.sans == sans
+    }
+}
 
 /// Who has which key. The first of several that share one is told from then on that another has it.
 #[derive(Debug, Default)]
@@ -41,21 +57,23 @@ impl Keys {
     pub fn note(&mut self, facts: &CertificateFacts, at: UnixTime) -> Option<Box<str>> {
         let key = facts.key_sha256?;
         let name = facts.identity();
+        let all = format!("{:?}", facts.sorted_sans());
+        let sans = (!facts.sans.is_empty()).then(|| Fingerprint::of(all.as_bytes()));
         if self.holders.len() >= MAX_IDENTITIES && !self.holders.contains_key(&key) {
             self.holders.clear();
         }
         let holders = self.holders.entry(key).or_default();
-        holders.retain(|(known, seen)| **known == *name || at.since(*seen) <= KEY_STANDS_FOR);
-        if let Some((_, seen)) = holders.iter_mut().find(|(known, _)| **known == *name) {
-            *seen = (*seen).max(at);
+        holders.retain(|one| one.is(&name, sans) || at.since(one.seen) <= KEY_STANDS_FOR);
+        if let Some(own) = holders.iter_mut().find(|one| one.is(&name, sans)) {
+            own.seen = own.seen.max(at);
         } else {
             if holders.len() >= 2 {
-                holders.sort_by_key(|(_, seen)| *seen);
+                holders.sort_by_key(|one| one.seen);
                 holders.remove(0);
             }
-            holders.push((name.as_ref().into(), at));
+            holders.push(Holder { name: name.as_ref().into(), sans, seen: at });
         }
-        holders.iter().find(|(known, _)| **known != *name).map(|(known, _)| known.clone())
+        holders.iter().find(|one| !one.is(&name, sans)).map(|one| one.name.clone())
     }
 }
 
@@ -116,12 +134,15 @@ mod tests {
     fn who_shares_a_key_is_known_for_a_day() {
         let of = |name: &str, key: u8| CertificateFacts {
             key_sha256: Some(Fingerprint::of(&[key])),
+            // Of two subjects of one service.
+            sans: vec![format!("DNS:{}", name.trim_end_matches(" anew"))],
             ..certificate(name, 2_000_000_000)
         };
         let mut keys = Keys::default();
         for (case, name, key, hours, expected) in [
             ("the first", "a", 1, 0, None),
             ("again", "a", 1, 1, None),
+            ("renewed with another subject", "a anew", 1, 1, None),
             ("another key", "b", 2, 1, None),
             ("another with the first one's", "b", 1, 2, Some("a")),
             ("the first", "a", 1, 3, Some("b")),

@@ -9,8 +9,8 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     RevocationReason,
+    list::{List, Scope, key_id},
     requested::folded,
-    revoked::{List, Scope, key_id},
     signature::Signed,
 };
 

@@ -6,6 +6,7 @@ mod configured;
 mod expected;
 mod finding;
 mod key;
+mod list;
 mod listed;
 mod named;
 mod presented;

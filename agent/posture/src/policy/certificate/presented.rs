@@ -12,7 +12,7 @@ use super::{
     ChainWord, Trust,
     named::{has_dns_names, is_common_name, is_for},
     refused::{
-        MAX_NAME, Refusal, has_constraints, is_self_issued, name_of, outside_of_validity,
+        Case, MAX_NAME, Refusal, has_constraints, is_self_issued, name_of, outside_of_validity,
         wrong_usage,
     },
     trust::{Ca, is_for_side, may_sign, validity},
@@ -77,7 +77,8 @@ pub fn presented(
         return ChainFinding::unknown("a certificate cannot be read");
     };
     let now = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
-    let verifier = Verifier { chain, trust, names, purpose, at, now, certificates: &certificates };
+    let case = Case { chain, trust, now, certificates: &certificates };
+    let verifier = Verifier { case, names, purpose, at };
     let (answer, problem) = match verifier.answer() {
         Ok(()) => (ChainWord::Trusted, None),
         Err((answer, problem)) => (answer, Some(problem)),
@@ -86,37 +87,37 @@ pub fn presented(
 }
 
 /// What is asked of a chain.
-pub(super) struct Verifier<'a> {
-    pub(super) chain: &'a Chain,
-    pub(super) trust: &'a Trust,
+struct Verifier<'a> {
+    case: Case<'a>,
     names: &'a [String],
     purpose: Purpose,
     at: UnixTime,
-    pub(super) now: i64,
-    /// The end entity's first.
-    pub(super) certificates: &'a [X509Certificate<'a>],
 }
 
 impl Verifier<'_> {
     fn answer(&self) -> Result<(), Refusal> {
-        let own = &self.certificates[0];
+        let own = &self.case.certificates[0];
         let subject = name_of(own);
-        if !validity(own).contains(&self.now) {
+        if !validity(own).contains(&self.case.now) {
             return Err(outside_of_validity(&subject));
         }
         self.may_be_used(own, &subject)?;
-        let der = CertificateDer::from(&*self.chain.end_entity);
-        let end_entity = EndEntityCert::try_from(&der).map_err(|error| self.refused(&error))?;
+        let der = CertificateDer::from(&*self.case.chain.end_entity);
+        let end_entity =
+            EndEntityCert::try_from(&der).map_err(|error| self.case.refused(&error))?;
         // A certificate that is trusted itself needs nobody to vouch for it.
-        if !self.trust.has(&der) {
-            self.leads_to_trust(&end_entity).map_err(|error| self.refused(&error))?;
+        if !self.case.trust.has(&der) {
+            self.leads_to_trust(&end_entity).map_err(|error| self.case.refused(&error))?;
         } else if !is_for_side(own, self.purpose) {
-            return Err(self.refused(&Error::EmptyEkuExtension));
+            return Err(self.case.refused(&Error::EmptyEkuExtension));
         }
         let fits = |name: &String| is_for(own, &end_entity, name);
         if self.names.is_empty() || self.names.iter().any(fits) {
             // OpenSSL holds a common name to them where there is no DNS name.
-            if !self.names.is_empty() && !has_dns_names(own) && self.any_issuer(has_constraints) {
+            if !self.names.is_empty()
+                && !has_dns_names(own)
+                && self.case.any_issuer(has_constraints)
+            {
                 let problem =
                     "a CA is for certain names, and its certificate has a common name alone"
                         .to_owned();
@@ -136,7 +137,7 @@ impl Verifier<'_> {
 
     fn leads_to_trust(&self, end_entity: &EndEntityCert<'_>) -> Result<(), Error> {
         let issuers: Vec<_> =
-            self.chain.issuers.iter().map(|der| CertificateDer::from(&**der)).collect();
+            self.case.chain.issuers.iter().map(|der| CertificateDer::from(&**der)).collect();
         let usage = match self.purpose {
             Purpose::Server => KeyUsage::server_auth(),
             Purpose::Client => KeyUsage::client_auth(),
@@ -144,7 +145,7 @@ impl Verifier<'_> {
         let since_epoch = Duration::from_secs(self.at.as_secs());
         let path = end_entity.verify_for_usage(
             ALL_VERIFICATION_ALGS,
-            &self.trust.anchors,
+            &self.case.trust.anchors,
             &issuers,
             rustls_pki_types::UnixTime::since_unix_epoch(since_epoch),
             usage,
@@ -166,7 +167,7 @@ impl Verifier<'_> {
             }
             below += usize::from(!is_self_issued(&issuer));
         }
-        let Trust { anchors, cas, .. } = self.trust;
+        let Trust { anchors, cas, .. } = self.case.trust;
         // A CA may stand there twice with one key: it was renewed.
         let ends = anchors.iter().zip(cas).filter(|(anchor, _)| *anchor == path.anchor());
         let mut answer = Err(Error::UnknownIssuer);
@@ -180,12 +181,15 @@ impl Verifier<'_> {
     }
 
     fn may_end_at(&self, ca: &Ca, below: usize) -> Result<(), Error> {
-        if !ca.valid.contains(&self.now) {
+        if !ca.valid.contains(&self.case.now) {
             let time = |seconds| {
                 let seconds = u64::try_from(seconds).unwrap_or_default();
                 rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(seconds))
             };
-            return Err(Error::CertExpired { time: time(self.now), not_after: time(ca.valid.end) });
+            return Err(Error::CertExpired {
+                time: time(self.case.now),
+                not_after: time(ca.valid.end),
+            });
         }
         if !ca.may_sign {
             return Err(Error::EndEntityUsedAsCa);
@@ -215,10 +219,10 @@ impl Verifier<'_> {
 
     /// The times around `now` in which no certificate begins or ends.
     fn stands(&self) -> Range<i64> {
-        let presented = self.certificates.iter().map(validity);
-        let all = presented.chain(self.trust.cas.iter().map(|ca| ca.valid.clone()));
+        let presented = self.case.certificates.iter().map(validity);
+        let all = presented.chain(self.case.trust.cas.iter().map(|ca| ca.valid.clone()));
         all.flat_map(|valid| [valid.start, valid.end]).fold(i64::MIN..i64::MAX, |stands, turn| {
-            if turn <= self.now {
+            if turn <= self.case.now {
                 stands.start.max(turn)..stands.end
             } else {
                 stands.start..stands.end.min(turn)

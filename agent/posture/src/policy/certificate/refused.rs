@@ -1,6 +1,6 @@
 //! Why what was presented does not lead to what is trusted, or why nobody can say.
 
-use hopsight_core::tls::name::distinguished_name;
+use hopsight_core::tls::{certificate::Chain, name::distinguished_name};
 use webpki::Error;
 use x509_parser::{
     asn1_rs::{Oid, oid},
@@ -10,8 +10,7 @@ use x509_parser::{
 };
 
 use super::{
-    ChainWord,
-    presented::Verifier,
+    ChainWord, Trust,
     requested::folded,
     signature::has_signed,
     trust::{Ca, has_unusual_key, validity},
@@ -25,7 +24,17 @@ pub(super) const MAX_NAME: usize = 200;
 /// Where it leads instead, and why, for people.
 pub(super) type Refusal = (ChainWord, String);
 
-impl Verifier<'_> {
+/// What was presented, and what the other side trusts.
+pub(super) struct Case<'a> {
+    pub(super) chain: &'a Chain,
+    pub(super) trust: &'a Trust,
+    /// Seconds since the Unix epoch.
+    pub(super) now: i64,
+    /// The end entity's first.
+    pub(super) certificates: &'a [X509Certificate<'a>],
+}
+
+impl Case<'_> {
     /// What this error of the verifier says.
     pub(super) fn refused(&self, error: &Error) -> Refusal {
         let subject = name_of(&self.certificates[0]);

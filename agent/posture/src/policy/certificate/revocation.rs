@@ -12,8 +12,8 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 
 use super::{
     Purpose, Revoked, Trust,
+    list::{List, newest_first},
     listed::{Asked, Said, by_name, by_signature},
-    revoked::{List, newest_first},
     staple::{Stapled, stapled},
 };
 use crate::policy::time::UnixTime;
