@@ -20,8 +20,7 @@ impl PassedOn {
     /// elsewhere.
     pub(super) fn add(&mut self, listener: &Listener, is_all_known: bool) {
         // What comes in there another part of Envoy has sent, in whatever way.
-        let is_internal =
-            listener.internal_listener.is_some() || listener.address.internal.is_some();
+        let is_internal = listener.internal.is_some() || listener.address.internal.is_some();
         for chain in listener.filter_chains.iter().chain(&listener.default_filter_chain) {
             // TLS that Envoy has ended goes on in the clear.
             let scheme = match &chain.transport_socket {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    api::{Certificate, ClientTls, TcpTransport, Transport},
+    api::{ClientTls, TcpTransport, Transport},
     said,
+    written::Certificate,
 };
 use crate::policy::{
     intent::{Place, Text, TlsIntent},

@@ -15,8 +15,8 @@ use crate::policy::lenient::Passed;
 pub(in crate::policy::envoy) struct Listener {
     /// An internal one listens where no socket is.
     pub(in crate::policy::envoy) address: Address,
-    #[serde(alias = "internalListener")]
-    pub(in crate::policy::envoy) internal_listener: Option<Passed>,
+    #[serde(rename = "internal_listener", alias = "internalListener")]
+    pub(in crate::policy::envoy) internal: Option<Passed>,
     #[serde(alias = "filterChains")]
     pub(in crate::policy::envoy) filter_chains: Vec<FilterChain>,
     #[serde(alias = "defaultFilterChain")]
