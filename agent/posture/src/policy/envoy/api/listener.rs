@@ -43,12 +43,16 @@ pub(in crate::policy::envoy) struct Filter {
 pub(in crate::policy::envoy) struct Mentions {
     /// Of the whole.
     pub(in crate::policy::envoy) type_url: String,
-    /// Names that are those of clusters, if there are such.
+    /// Names under `cluster` and `weighted_clusters` of the whole: where a `tcp_proxy` leads.
+    pub(in crate::policy::envoy) led: HashSet<String>,
+    /// Names elsewhere that are those of clusters, if there are such.
     pub(in crate::policy::envoy) names: HashSet<String>,
     /// The request names the cluster.
     pub(in crate::policy::envoy) is_open: bool,
     /// Routes come from elsewhere.
     pub(in crate::policy::envoy) is_discovered: bool,
+    /// It names the cluster of a `tcp_proxy`, for each connection.
+    pub(in crate::policy::envoy) chooses: bool,
     /// What is passed on goes by requests of Envoy's own (`tunneling_config` of a `tcp_proxy`).
     pub(in crate::policy::envoy) is_tunneled: bool,
 }
@@ -56,7 +60,12 @@ pub(in crate::policy::envoy) struct Mentions {
 impl<'de> Deserialize<'de> for Mentions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut found = Self::default();
-        deserializer.deserialize_any(Inside { key: "", depth: 0, found: &mut found })?;
+        deserializer.deserialize_any(Inside {
+            key: "",
+            depth: 0,
+            is_led: false,
+            found: &mut found,
+        })?;
         Ok(found)
     }
 }
@@ -65,6 +74,7 @@ impl<'de> Deserialize<'de> for Mentions {
 struct Inside<'a> {
     key: &'a str,
     depth: usize,
+    is_led: bool,
     found: &'a mut Mentions,
 }
 
@@ -104,11 +114,16 @@ impl<'de> Visitor<'de> for Inside<'_> {
         self.is_there();
         match self.key {
             "@type" if self.depth == 1 => text.clone_into(&mut self.found.type_url),
+            "object_key" | "objectKey" => {
+                self.found.chooses |= text == "envoy.tcp_proxy.cluster";
+            }
             // Those among several have but a name.
-            "cluster" | "cluster_name" | "clusterName" | "name"
-                if !self.found.names.contains(text) =>
-            {
-                self.found.names.insert(text.to_owned());
+            "cluster" | "cluster_name" | "clusterName" | "name" => {
+                let Mentions { led, names, .. } = self.found;
+                let names = if self.is_led { led } else { names };
+                if !names.contains(text) {
+                    names.insert(text.to_owned());
+                }
             }
             _ => {}
         }
@@ -141,16 +156,18 @@ impl<'de> Visitor<'de> for Inside<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         self.is_there();
-        let Self { key, depth, found } = self;
-        while list.next_element_seed(Inside { key, depth, found })?.is_some() {}
+        let Self { key, depth, is_led, found } = self;
+        while list.next_element_seed(Inside { key, depth, is_led, found })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         self.is_there();
-        let Self { depth, found, .. } = self;
+        let Self { depth, is_led, found, .. } = self;
         while let Some(key) = map.next_key::<String>()? {
-            map.next_value_seed(Inside { key: &key, depth: depth + 1, found })?;
+            let leads = matches!(&*key, "cluster" | "weighted_clusters" | "weightedClusters");
+            let is_led = is_led || depth == 0 && leads;
+            map.next_value_seed(Inside { key: &key, depth: depth + 1, is_led, found })?;
         }
         Ok(())
     }
