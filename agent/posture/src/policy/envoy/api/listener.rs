@@ -40,6 +40,7 @@ pub(in crate::policy::envoy) struct Filter {
 
 /// What a network filter or a table of routes, of whatever kind, has in it of clusters.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key that stands somewhere in it")]
 pub(in crate::policy::envoy) struct Mentions {
     /// Of the whole.
     pub(in crate::policy::envoy) type_url: String,
