@@ -128,6 +128,17 @@ pub enum ServerAddress {
     Unix(PathBuf),
 }
 
+impl ServerAddress {
+    /// The same host at another port; a socket in the file system has none.
+    pub(super) fn with_port(&self, port: u16) -> Self {
+        match self {
+            Self::Ip(address) => Self::Ip(SocketAddr::new(address.ip(), port)),
+            Self::Host(host, _) => Self::Host(host.clone(), port),
+            Self::Unix(path) => Self::Unix(path.clone()),
+        }
+    }
+}
+
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -188,15 +188,10 @@ fn checked(handler: &Handler, upstream: &Target) -> Option<Target> {
         return Some(target(&active.upstream));
     }
     match upstream {
-        _ if active.port == 0 => None,
-        Target::Address(ServerAddress::Ip(address)) => {
-            let address = SocketAddr::new(address.ip(), active.port);
-            Some(Target::Address(ServerAddress::Ip(address)))
+        Target::Address(address) if active.port != 0 => {
+            Some(Target::Address(address.with_port(active.port)))
         }
-        Target::Address(ServerAddress::Host(host, _)) => {
-            Some(Target::Address(ServerAddress::Host(host.clone(), active.port)))
-        }
-        Target::Address(ServerAddress::Unix(_)) | Target::Group(_) | Target::Variable(_) => None,
+        _ => None,
     }
 }
 

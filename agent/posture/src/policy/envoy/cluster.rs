@@ -155,10 +155,11 @@ impl Sockets<'_> {
             let position = self.by_check(locality, endpoint)?;
             let at = &endpoint.endpoint.health_check_config;
             let host = at.address.as_ref().unwrap_or(&endpoint.endpoint.address);
-            let only = vec![with_port(server_address(host)?, at.port_value)];
-            if !at.is_elsewhere() {
-                return None;
-            }
+            let host = server_address(host).filter(|_| at.is_elsewhere())?;
+            let only = vec![match at.port_value {
+                0 => host,
+                port => host.with_port(port),
+            }];
             if self.cluster.transport_socket_matcher.is_some() {
                 return Some(self.by_matcher(CHECKS, only));
             }
@@ -292,13 +293,5 @@ impl CheckedAt {
     /// Whether that is said at all.
     fn is_elsewhere(&self) -> bool {
         self.port_value != 0 || self.address.is_some()
-    }
-}
-
-fn with_port(address: ServerAddress, port: u16) -> ServerAddress {
-    match address {
-        ServerAddress::Ip(ip) if port != 0 => ServerAddress::Ip(SocketAddr::new(ip.ip(), port)),
-        ServerAddress::Host(host, _) if port != 0 => ServerAddress::Host(host, port),
-        other => other,
     }
 }

@@ -9,8 +9,10 @@ use super::{Place, Scheme, ServerAddress, Text, TlsIntent};
 
 vocabulary! {
     /// What decides how a route is mended, beside its directive.
+    #[derive(Default)]
     RouteKind {
         /// Nothing does.
+        #[default]
         Plain => "plain",
         /// It carries streams of bytes (`stream` of nginx, `tcp` of Traefik).
         Stream => "stream",
@@ -18,12 +20,6 @@ vocabulary! {
         Conditional => "conditional",
         /// A value of a variable leads there.
         ByVariable => "by_variable",
-    }
-}
-
-impl Default for RouteKind {
-    fn default() -> Self {
-        Self::Plain
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::written::{flag, number, words};
+use super::written::{Certificates, RouterTls, flag, number, words};
 use crate::policy::lenient::{Lenient, Passed, leniently};
 
 leniently! {
@@ -159,12 +159,6 @@ pub(super) struct TcpRouter {
     pub(super) tls: Option<RouterTls>,
 }
 
-/// Whether a router ends the TLS that comes in: `true`, or what it consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RouterTls {
-    pub(super) is_ended: bool,
-}
-
 /// `serversTransport`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
@@ -195,23 +189,6 @@ pub(super) struct TcpTransport {
     /// As of [`Transport`].
     #[serde(flatten)]
     pub(super) more: BTreeMap<String, Passed>,
-}
-
-/// Client certificates.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Certificates {
-    pub(super) listed: Vec<Certificate>,
-    /// They are no list: Traefik takes that, and makes certificates of it that are none.
-    pub(super) is_other: bool,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(super) struct Certificate {
-    #[serde(rename = "certFile")]
-    pub(super) cert_file: String,
-    #[serde(rename = "keyFile")]
-    pub(super) key_file: String,
 }
 
 /// A middleware that connects to somebody.

@@ -22,8 +22,9 @@ use std::{
 pub use api::{Dynamic, FileProvider, Static};
 
 use self::{
-    api::{HttpServer, LoadBalancer, RouterTls, TcpRouter, TcpServer, TcpTransport, Transport},
+    api::{HttpServer, LoadBalancer, TcpRouter, TcpServer, TcpTransport, Transport},
     url::{Url, address, checked, checked_by_tcp, url},
+    written::RouterTls,
 };
 use super::intent::{
     Fault, Intent, Place, Route, RouteKind, Scheme, Server, ServerAddress, Servers, Setting,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    api::{Certificate, ClientTls, TcpTransport, Transport},
+    api::{ClientTls, TcpTransport, Transport},
     said,
+    written::Certificate,
 };
 use crate::policy::{
     intent::{Place, Text, TlsIntent},
@@ -22,6 +23,38 @@ const OTHERS: [&str; 9] = [
     "proxyProtocol",
     "maxResponseHeaderBytes",
     "idleConnTimeout",
+];
+
+/// Cipher suites that Traefik knows: those of Go, by their names as they stand.
+const SUITES: [&str; 28] = [
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+    "TLS_FALLBACK_SCSV",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_RSA_WITH_RC4_128_SHA",
 ];
 
 /// What `crypto/tls` does where nothing is said: from 1.2 on, with the chain and the name checked, and
@@ -71,8 +104,11 @@ pub(super) fn by(transport: Option<&Transport>, at: &Place) -> TlsIntent {
     let suites = &transport.cipher_suites;
     tls.ciphers = (!suites.is_empty()).then(|| said(suites.join(":"), at));
     let unknown = not_known(&transport.more);
-    // A transport whose versions it does not like Traefik replaces by its default, and goes on.
+    // A transport whose versions it does not like Traefik replaces by its default, and goes on; so it
+    // does with one that has a suite which it does not know.
+    let is_unknown = |suite: &String| !SUITES.contains(&suite.as_str());
     let is_replaced = tls.protocols.is_none().then_some("minVersion");
+    let is_replaced = is_replaced.or(suites.iter().any(is_unknown).then_some("cipherSuites"));
     let open = transport.spiffe.map(|_| "spiffe").or(is_replaced);
     if let Some(by) = open.or(unknown) {
         tls.leave_open(&said(by.to_owned(), at));

@@ -76,13 +76,10 @@ pub(super) fn checked_by_tcp(check: &HealthCheck, is_tls: bool, traffic: &Url) -
 }
 
 fn other(scheme: Scheme, port: Option<u16>, traffic: &Url) -> Option<Url> {
-    let with = |port: u16| match &traffic.address {
-        ServerAddress::Ip(address) => ServerAddress::Ip(SocketAddr::new(address.ip(), port)),
-        ServerAddress::Host(host, _) => ServerAddress::Host(host.clone(), port),
-        ServerAddress::Unix(path) => ServerAddress::Unix(path.clone()),
+    let address = match port {
+        None | Some(0) => traffic.address.clone(),
+        Some(port) => traffic.address.with_port(port),
     };
-    let port = port.filter(|port| *port != 0);
-    let address = port.map_or_else(|| traffic.address.clone(), with);
     let is_other = scheme != traffic.scheme || address != traffic.address;
     is_other.then(|| Url { scheme, host: traffic.host.clone(), address })
 }

@@ -8,8 +8,6 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::api::{Certificate, Certificates, RouterTls};
-
 /// A list of words.
 pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct Words;
@@ -128,6 +126,23 @@ pub(super) fn number<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
     deserializer.deserialize_any(Number(PhantomData))
 }
 
+/// Client certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Certificates {
+    pub(super) listed: Vec<Certificate>,
+    /// They are no list: Traefik takes that, and makes certificates of it that are none.
+    pub(super) is_other: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Certificate {
+    #[serde(rename = "certFile")]
+    pub(super) cert_file: String,
+    #[serde(rename = "keyFile")]
+    pub(super) key_file: String,
+}
+
 impl<'de> Deserialize<'de> for Certificates {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Written;
@@ -164,6 +179,12 @@ impl<'de> Deserialize<'de> for Certificates {
         }
         deserializer.deserialize_any(Written)
     }
+}
+
+/// Whether a router ends the TLS that comes in: `true`, or what it consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RouterTls {
+    pub(super) is_ended: bool,
 }
 
 impl<'de> Deserialize<'de> for RouterTls {

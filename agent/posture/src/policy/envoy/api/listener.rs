@@ -15,8 +15,8 @@ use crate::policy::lenient::Passed;
 pub(in crate::policy::envoy) struct Listener {
     /// An internal one listens where no socket is.
     pub(in crate::policy::envoy) address: Address,
-    #[serde(alias = "internalListener")]
-    pub(in crate::policy::envoy) internal_listener: Option<Passed>,
+    #[serde(rename = "internal_listener", alias = "internalListener")]
+    pub(in crate::policy::envoy) internal: Option<Passed>,
     #[serde(alias = "filterChains")]
     pub(in crate::policy::envoy) filter_chains: Vec<FilterChain>,
     #[serde(alias = "defaultFilterChain")]
@@ -40,15 +40,20 @@ pub(in crate::policy::envoy) struct Filter {
 
 /// What a network filter or a table of routes, of whatever kind, has in it of clusters.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key that stands somewhere in it")]
 pub(in crate::policy::envoy) struct Mentions {
     /// Of the whole.
     pub(in crate::policy::envoy) type_url: String,
-    /// Names that are those of clusters, if there are such.
+    /// Names under `cluster` and `weighted_clusters` of the whole: where a `tcp_proxy` leads.
+    pub(in crate::policy::envoy) led: HashSet<String>,
+    /// Names elsewhere that are those of clusters, if there are such.
     pub(in crate::policy::envoy) names: HashSet<String>,
     /// The request names the cluster.
     pub(in crate::policy::envoy) is_open: bool,
     /// Routes come from elsewhere.
     pub(in crate::policy::envoy) is_discovered: bool,
+    /// It names the cluster of a `tcp_proxy`, for each connection.
+    pub(in crate::policy::envoy) chooses: bool,
     /// What is passed on goes by requests of Envoy's own (`tunneling_config` of a `tcp_proxy`).
     pub(in crate::policy::envoy) is_tunneled: bool,
 }
@@ -56,7 +61,12 @@ pub(in crate::policy::envoy) struct Mentions {
 impl<'de> Deserialize<'de> for Mentions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut found = Self::default();
-        deserializer.deserialize_any(Inside { key: "", depth: 0, found: &mut found })?;
+        deserializer.deserialize_any(Inside {
+            key: "",
+            depth: 0,
+            is_led: false,
+            found: &mut found,
+        })?;
         Ok(found)
     }
 }
@@ -65,6 +75,7 @@ impl<'de> Deserialize<'de> for Mentions {
 struct Inside<'a> {
     key: &'a str,
     depth: usize,
+    is_led: bool,
     found: &'a mut Mentions,
 }
 
@@ -104,11 +115,16 @@ impl<'de> Visitor<'de> for Inside<'_> {
         self.is_there();
         match self.key {
             "@type" if self.depth == 1 => text.clone_into(&mut self.found.type_url),
+            "object_key" | "objectKey" => {
+                self.found.chooses |= text == "envoy.tcp_proxy.cluster";
+            }
             // Those among several have but a name.
-            "cluster" | "cluster_name" | "clusterName" | "name"
-                if !self.found.names.contains(text) =>
-            {
-                self.found.names.insert(text.to_owned());
+            "cluster" | "cluster_name" | "clusterName" | "name" => {
+                let Mentions { led, names, .. } = self.found;
+                let names = if self.is_led { led } else { names };
+                if !names.contains(text) {
+                    names.insert(text.to_owned());
+                }
             }
             _ => {}
         }
@@ -141,16 +157,18 @@ impl<'de> Visitor<'de> for Inside<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         self.is_there();
-        let Self { key, depth, found } = self;
-        while list.next_element_seed(Inside { key, depth, found })?.is_some() {}
+        let Self { key, depth, is_led, found } = self;
+        while list.next_element_seed(Inside { key, depth, is_led, found })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         self.is_there();
-        let Self { depth, found, .. } = self;
+        let Self { depth, is_led, found, .. } = self;
         while let Some(key) = map.next_key::<String>()? {
-            map.next_value_seed(Inside { key: &key, depth: depth + 1, found })?;
+            let leads = matches!(&*key, "cluster" | "weighted_clusters" | "weightedClusters");
+            let is_led = is_led || depth == 0 && leads;
+            map.next_value_seed(Inside { key: &key, depth: depth + 1, is_led, found })?;
         }
         Ok(())
     }
