@@ -142,6 +142,15 @@ impl Opener {
     }
 }
 
+/// A process that had opened connections.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    pid: u32,
+    began: Timestamp,
+    /// When it ended; [`NEVER`] while it runs.
+    at: Timestamp,
+}
+
 /// The processes that have opened connections, and may have handed sessions down.
 #[derive(Debug, Default)]
 pub(super) struct Openers {
@@ -150,8 +159,8 @@ pub(super) struct Openers {
     gone: BTreeMap<(Executable, u32), Until>,
     /// The same of those whose executable is not known, or was forgotten.
     gone_of_any: Until,
-    /// The last that have ended, by their parent, and when they did.
-    ended: HashMap<u32, VecDeque<(u32, Timestamp)>>,
+    /// The last that have ended, by their parent.
+    ended: HashMap<u32, VecDeque<Ended>>,
 }
 
 impl Openers {
@@ -206,7 +215,7 @@ impl Openers {
         let now = monotonic_now();
         if self.ended.len() < MAX_ENDED_OF || self.ended.contains_key(&opener.parent) {
             let ended = self.ended.entry(opener.parent).or_default();
-            ended.push_back((pid, until.ran.min(now)));
+            ended.push_back(Ended { pid, began: opener.began, at: until.ran.min(now) });
             if ended.len() > MAX_ENDED {
                 ended.pop_front();
             }
@@ -245,16 +254,23 @@ impl Openers {
             return None;
         }
         let children = self.known.values().filter(|opener| opener.parent == parent);
-        let ended = children.map(|opener| (opener.key.pid, opener.until(lives).ran));
+        let children = children.map(|opener| {
+            let at = opener.until(lives).ran;
+            Ended { pid: opener.key.pid, began: opener.began, at }
+        });
         let before = self.ended.get(&parent).into_iter().flatten().copied();
         // As exactly as can be told: at a reload the other one ends just after that.
         let made = lives.forked_at(parent).filter(|at| began <= *at && *at <= later(began, TICK));
         let made = made.unwrap_or(later(began, ROUNDED));
-        let is_in_place = |&(other, ended): &(u32, Timestamp)| {
-            other != pid && ended <= made && began.since(ended) <= IN_PLACE
+        let runs = lives.executed_at(parent);
+        let is_in_place = |other: &Ended| {
+            // Its parent shares nothing with those that it made before it ran its program again.
+            let is_of_before = runs.is_some_and(|runs| runs > later(other.began, ROUNDED));
+            let is_just_before = other.at <= made && began.since(other.at) <= IN_PLACE;
+            other.pid != pid && !is_of_before && is_just_before
         };
-        let found = ended.chain(before).filter(is_in_place).max_by_key(|(_, ended)| *ended);
-        found.map(|(other, _)| other)
+        let found = children.chain(before).filter(is_in_place).max_by_key(|other| other.at);
+        found.map(|other| other.pid)
     }
 
     /// The parents whose memory it began with.

@@ -217,14 +217,15 @@ fn what_is_made_just_after_another_has_ended_is_in_its_place() {
         ("it ended after that", pid, after(50), None, None, NOBODY),
         ("long after", pid, before(3), None, None, NOBODY),
         ("another parent's", pid + 1, before(1), None, None, NOBODY),
-        ("it is another program", pid, before(1), None, Some(after(100)), NOBODY),
+        ("it is another program", pid, before(1), None, Some((child, after(100))), NOBODY),
+        ("its parent runs its program anew", pid, before(1), None, Some((pid, before(2))), NOBODY),
     ];
     for (case, parent, ended, forked, executed, want) in cases {
         for is_forgotten in [false, true] {
             let mut lives = Said::default();
             lives.lives.insert(other, Life { forked: None, ended: Some(ended) });
             lives.forked.extend(forked.map(|at| (pid, at)));
-            lives.executed.extend(executed.map(|at| (child, at)));
+            lives.executed.extend(executed);
             let mut openers = Openers::default();
             let (began, opened) = (before(9), before(9));
             openers.known.insert(other, Opener { key, parent, began, opened, executable });
