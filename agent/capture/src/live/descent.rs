@@ -213,12 +213,14 @@ impl Openers {
         let until = opener.until(lives);
         // Another has its number: it has ended, though that was not seen.
         let now = monotonic_now();
-        if self.ended.len() < MAX_ENDED_OF || self.ended.contains_key(&opener.parent) {
-            let ended = self.ended.entry(opener.parent).or_default();
-            ended.push_back(Ended { pid, began: opener.began, at: until.ran.min(now) });
-            if ended.len() > MAX_ENDED {
-                ended.pop_front();
-            }
+        if self.ended.len() >= MAX_ENDED_OF {
+            // It matters for moments.
+            self.ended.clear();
+        }
+        let ended = self.ended.entry(opener.parent).or_default();
+        ended.push_back(Ended { pid, began: opener.began, at: until.ran.min(now) });
+        if ended.len() > MAX_ENDED {
+            ended.pop_front();
         }
         let is_full = self.gone.len() >= MAX_EXECUTABLES;
         let of = opener.executable.map(|executable| (executable, opener.parent));

@@ -31,6 +31,7 @@
 //! [`ticket_lengths`]: crate::tls::ticket_lengths
 
 mod full;
+mod rests_on;
 mod sessions;
 mod unnamed;
 mod unseen;
@@ -56,8 +57,7 @@ use crate::{
         ClientAuth, Descent, Evidence, Origin, Outcome, Process, Reason, Security, SessionName,
         Timestamp,
     },
-    report::{CarriedBy, CarriedFrom, ConnectionReport, Unseen, Verdict},
-    tls::session::Identity,
+    report::{CarriedFrom, ConnectionReport, Unseen, Verdict},
     verdict::Judgement,
 };
 
@@ -279,75 +279,6 @@ impl FullHandshakes {
                 self.rests_on(key, *basis, *taken, process, at)
             }
         }
-    }
-
-    /// The full handshake of a session of TLS 1.3.
-    ///
-    /// # Errors
-    /// As [`FullHandshakes::carry`].
-    fn rests_on(
-        &mut self,
-        key: &SessionKey,
-        basis: Basis,
-        taken: Option<Identity>,
-        process: Option<&Process>,
-        at: Timestamp,
-    ) -> Result<Arc<Full>, Reason> {
-        if let Some(known) = self.by_name(basis, taken)? {
-            return Ok(known);
-        }
-        let identity = taken.map(|taken| taken.length);
-        let full = match process.filter(|process| self.sessions.shows_tickets(process)) {
-            None => self.unnamed.carry(key, identity, at)?,
-            Some(process) => self.unshown(process, key, identity).ok_or(Reason::ResumedUnseen)?,
-        };
-        Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
-    }
-
-    /// The same, as far as it follows from what the library of this process shows, or may have shown.
-    ///
-    /// # Errors
-    /// As [`FullHandshakes::carry`].
-    fn rests_on_shown(
-        &self,
-        key: &SessionKey,
-        basis: Basis,
-        taken: Option<Identity>,
-        process: &Process,
-    ) -> Result<Arc<Full>, Reason> {
-        if let Some(known) = self.by_name(basis, taken)? {
-            return Ok(known);
-        }
-        let full = self.unshown(process, key, taken.map(|taken| taken.length));
-        let full = full.ok_or(Reason::ResumedUnseen)?;
-        Ok(Arc::new(Full { by: CarriedBy::LastHandshake, ..(*full).clone() }))
-    }
-
-    /// The full handshake of a session that is known by its name; `None` where the name is not known.
-    ///
-    /// # Errors
-    /// [`Reason::ResumedUnseen`] if it is known to rest on none that may speak, or is no session.
-    fn by_name(&self, basis: Basis, taken: Option<Identity>) -> Result<Option<Arc<Full>>, Reason> {
-        if let Some(known) = taken.and_then(|taken| self.sessions.find(taken.name)) {
-            let known = known.is_certain().then(|| known.clone());
-            return known.ok_or(Reason::ResumedUnseen).map(Some);
-        }
-        let is_unsettled = taken.is_some_and(|taken| self.sessions.is_unsettled(taken.name));
-        if basis != Basis::Session || is_unsettled { Err(Reason::ResumedUnseen) } else { Ok(None) }
-    }
-
-    /// The full handshake of a session whose name nobody knows, of a process whose library shows tickets.
-    fn unshown(
-        &self,
-        process: &Process,
-        key: &SessionKey,
-        identity: Option<u16>,
-    ) -> Option<Arc<Full>> {
-        let is_owners = |pid| self.owners.of(pid) == key.owner;
-        let may_be_shown = self.blindness.has_lost_tickets(process)
-            || self.blindness.has_lost_tickets_of(is_owners)
-            || self.sessions.may_have_forgotten(is_owners);
-        self.unshown.find(key.owner, process.pid, identity).filter(|_| !may_be_shown).cloned()
     }
 
     /// A connection was given up before its ClientHello: nobody knows what sessions it began.

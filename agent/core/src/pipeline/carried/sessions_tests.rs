@@ -1,5 +1,5 @@
 use super::{sessions::HandshakeKey, tests::verdict, *};
-use crate::model::Process;
+use crate::{model::Process, report::CarriedBy};
 
 fn ticket(number: u32) -> SessionName {
     SessionName::of(&number.to_be_bytes()).unwrap()

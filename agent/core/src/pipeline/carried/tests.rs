@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     model::{Security, ServerVerified},
     pipeline::owners::Owner,
+    report::CarriedBy,
 };
 
 /// Of process, last byte of the upstream's address, and server name.

@@ -7,6 +7,8 @@ use super::{
 use crate::{
     model::{Descent, ServerVerified},
     pipeline::owners::Owner,
+    report::CarriedBy,
+    tls::session::Identity,
 };
 
 /// What the library shows of a handshake.
