@@ -105,6 +105,8 @@ struct Opener {
     opened: Timestamp,
     /// `None` where it cannot be read: it may be any.
     executable: Option<Executable>,
+    /// It was made in place of another.
+    is_in_place: bool,
 }
 
 /// Until when a process could hand sessions down.
@@ -116,11 +118,14 @@ struct Until {
     made: Timestamp,
 }
 
+/// How far apart those begin that are made together.
+const TOGETHER: Duration = Duration::from_millis(300);
+
 /// How much later than `/proc` tells a process may have begun.
 const ROUNDED: Duration = Duration::from_millis(20);
 
 /// How long after one has ended a process begins in its place, at most.
-const IN_PLACE: Duration = Duration::from_secs(2);
+const IN_PLACE: Duration = Duration::from_secs(1);
 
 /// Most children of a parent, and most parents, of which it is remembered that they have ended.
 const MAX_ENDED: usize = 16;
@@ -142,15 +147,6 @@ impl Opener {
     }
 }
 
-/// A process that had opened connections.
-#[derive(Clone, Copy, Debug)]
-struct Ended {
-    pid: u32,
-    began: Timestamp,
-    /// When it ended; [`NEVER`] while it runs.
-    at: Timestamp,
-}
-
 /// The processes that have opened connections, and may have handed sessions down.
 #[derive(Debug, Default)]
 pub(super) struct Openers {
@@ -159,8 +155,8 @@ pub(super) struct Openers {
     gone: BTreeMap<(Executable, u32), Until>,
     /// The same of those whose executable is not known, or was forgotten.
     gone_of_any: Until,
-    /// The last that have ended, by their parent.
-    ended: HashMap<u32, VecDeque<Ended>>,
+    /// The last that have ended, by their parent, and when they did.
+    ended: HashMap<u32, VecDeque<(Opener, Timestamp)>>,
 }
 
 impl Openers {
@@ -181,6 +177,7 @@ impl Openers {
             began: stat.began_at(),
             opened: since,
             executable: executable(pid),
+            is_in_place: false,
         };
         // It may have ended before that was noted.
         let is_running = opener.key.is_running();
@@ -218,7 +215,7 @@ impl Openers {
             self.ended.clear();
         }
         let ended = self.ended.entry(opener.parent).or_default();
-        ended.push_back(Ended { pid, began: opener.began, at: until.ran.min(now) });
+        ended.push_back((opener, until.ran.min(now)));
         if ended.len() > MAX_ENDED {
             ended.pop_front();
         }
@@ -235,17 +232,19 @@ impl Openers {
 
     /// Whose memory this process began with, which began while somebody watched, since `since`.
     pub(super) fn descent(
-        &self,
+        &mut self,
         pid: u32,
         stat: &Stat,
         lives: &impl Lives,
         since: Timestamp,
     ) -> Descent {
         let descent = self.inherited(pid, stat, lives, since);
-        match self.before_it(pid, stat, lives) {
-            Some(other) if descent == Descent::default() => Descent::InPlaceOf(other),
-            _ => descent,
+        let before = self.before_it(pid, stat, lives).filter(|_| descent == Descent::default());
+        let Some(other) = before else { return descent };
+        if let Some(known) = self.known.get_mut(&pid) {
+            known.is_in_place = true;
         }
+        Descent::InPlaceOf(other)
     }
 
     /// Who ended just before its parent made this process, which is what the parent is itself.
@@ -256,23 +255,26 @@ impl Openers {
             return None;
         }
         let children = self.known.values().filter(|opener| opener.parent == parent);
-        let children = children.map(|opener| {
-            let at = opener.until(lives).ran;
-            Ended { pid: opener.key.pid, began: opener.began, at }
-        });
-        let before = self.ended.get(&parent).into_iter().flatten().copied();
+        let children = children.map(|opener| (*opener, opener.until(lives).ran));
+        let ended = self.ended.get(&parent).into_iter().flatten().copied();
+        let is_older = |(other, _): &(Opener, _)| other.key.pid != pid && other.began <= began;
+        let others: Vec<_> = children.chain(ended).filter(is_older).collect();
         // As exactly as can be told: at a reload the other one ends just after that.
         let made = lives.forked_at(parent).filter(|at| began <= *at && *at <= later(began, TICK));
         let made = made.unwrap_or(later(began, ROUNDED));
         let runs = lives.executed_at(parent);
-        let is_in_place = |other: &Ended| {
+        let is_in_place = |(other, ended): &&(Opener, Timestamp)| {
             // Its parent shares nothing with those that it made before it ran its program again.
             let is_of_before = runs.is_some_and(|runs| runs > later(other.began, ROUNDED));
-            let is_just_before = other.at <= made && began.since(other.at) <= IN_PLACE;
-            other.pid != pid && !is_of_before && is_just_before
+            let is_just_before = *ended <= made && began.since(*ended) <= IN_PLACE;
+            // Nor with those from before it made others of itself, as at a reload.
+            let is_of_newer = |(one, _): &(Opener, _)| {
+                !one.is_in_place && one.began > later(other.began, TOGETHER)
+            };
+            !is_of_before && is_just_before && !others.iter().any(is_of_newer)
         };
-        let found = children.chain(before).filter(is_in_place).max_by_key(|other| other.at);
-        found.map(|other| other.pid)
+        let found = others.iter().filter(is_in_place).max_by_key(|(_, ended)| *ended);
+        found.map(|(other, _)| other.key.pid)
     }
 
     /// The parents whose memory it began with.

@@ -150,7 +150,7 @@ impl Owners {
                 let (began, descent) = (member.began, std::mem::take(&mut member.descent));
                 let owner = match descent {
                     Descent::From(parents) => self.inherited(pid, &parents),
-                    Descent::InPlaceOf(other) => Some(self.taken_over(process, other)),
+                    Descent::InPlaceOf(other) => self.taken_over(process, other),
                     Descent::Unknown => Some(Owner::Mixed(pid)),
                 };
                 let owner = owner.unwrap_or_else(|| self.assign(process, began, at));
@@ -201,19 +201,12 @@ impl Owners {
         Some(of_parent.filter(|owner| owner.is_whole()).unwrap_or(Owner::Mixed(pid)))
     }
 
-    /// Whose it is that goes on in place of another one. What one of an older generation shared, or one
-    /// that nobody saw begin, is not known.
-    fn taken_over(&self, process: &Process, other: u32) -> Owner {
-        let instance = self.instances.entries.get(&Program::of(process));
-        let newest = instance.and_then(|instance| instance.newest.as_ref());
-        match self.members.entries.get(&other).and_then(|other| other.owner) {
-            Some(owner @ Owner::Generation(number))
-                if newest.is_some_and(|newest| newest.number == number) =>
-            {
-                owner
-            }
-            _ => Owner::Mixed(process.pid),
-        }
+    /// Whose it is that goes on in place of another one, where that is of the newest generation: else one
+    /// has begun since, or it is not known what the other one shared.
+    fn taken_over(&self, process: &Process, other: u32) -> Option<Owner> {
+        let newest = self.instances.entries.get(&Program::of(process))?.newest.as_ref()?;
+        let owner = self.members.entries.get(&other)?.owner?;
+        (owner == Owner::Generation(newest.number)).then_some(owner)
     }
 
     /// Whose it is that began then and opens its first connection.

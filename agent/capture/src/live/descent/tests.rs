@@ -81,7 +81,7 @@ fn earlier(at: Timestamp) -> Timestamp {
     Timestamp(at.0 - 1_000_000_000)
 }
 
-fn descent(openers: &Openers, lives: &Said, pid: u32, since: Timestamp) -> Descent {
+fn descent(openers: &mut Openers, lives: &Said, pid: u32, since: Timestamp) -> Descent {
     openers.descent(pid, &Stat::read(pid).expect("it runs"), lives, since)
 }
 
@@ -94,40 +94,48 @@ fn what_is_forked_goes_on_with_what_its_parents_had() {
     let (child, orphan) = (parent.copy, gone.copy);
     let mut lives = Said::default();
     let mut openers = Openers::default();
-    assert_eq!(descent(&openers, &lives, child, before), NOBODY, "nobody opens connections");
-    assert_eq!(descent(&openers, &lives, orphan, before), NOBODY, "nobody opened any");
+    assert_eq!(descent(&mut openers, &lives, child, before), NOBODY, "nobody opens connections");
+    assert_eq!(descent(&mut openers, &lives, orphan, before), NOBODY, "nobody opened any");
 
     let shell = parent.pid();
     let stat = Stat::read(shell).expect("it runs");
     openers.insert(shell, &stat, &mut lives, monotonic_now());
     lives.executed.insert(shell, stat.began_at());
-    assert_eq!(descent(&openers, &lives, child, before), Descent::From(vec![shell]));
-    assert_eq!(descent(&openers, &lives, orphan, before), Descent::Unknown, "may be its child");
+    assert_eq!(descent(&mut openers, &lives, child, before), Descent::From(vec![shell]));
+    assert_eq!(descent(&mut openers, &lives, orphan, before), Descent::Unknown, "may be its child");
     lives.executed.insert(orphan, monotonic_now());
-    assert_eq!(descent(&openers, &lives, orphan, before), NOBODY, "it is another program now");
+    assert_eq!(descent(&mut openers, &lives, orphan, before), NOBODY, "it is another program now");
     lives.executed.remove(&orphan);
-    assert_eq!(descent(&openers, &lives, orphan, monotonic_now()), NOBODY, "older than the watch");
+    assert_eq!(
+        descent(&mut openers, &lives, orphan, monotonic_now()),
+        NOBODY,
+        "older than the watch"
+    );
 
     // The end of its main thread alone is none.
     let at_end = Life { forked: None, ended: Some(earlier(before)) };
     lives.lives.insert(shell, at_end);
     openers.forget_ended(&lives);
     assert!(openers.known.contains_key(&shell), "it runs");
-    assert_eq!(descent(&openers, &lives, orphan, before), Descent::Unknown, "others go on");
+    assert_eq!(descent(&mut openers, &lives, orphan, before), Descent::Unknown, "others go on");
     parent.end();
 
     // One that had ended by then has made nobody.
-    assert_eq!(descent(&openers, &lives, orphan, before), NOBODY);
+    assert_eq!(descent(&mut openers, &lives, orphan, before), NOBODY);
     openers.forget_ended(&lives);
     assert!(openers.known.is_empty());
-    assert_eq!(descent(&openers, &lives, orphan, before), NOBODY, "forgotten");
+    assert_eq!(descent(&mut openers, &lives, orphan, before), NOBODY, "forgotten");
     openers.insert(shell, &stat, &mut lives, monotonic_now());
     assert!(openers.known.is_empty(), "it has ended");
-    assert_eq!(descent(&openers, &lives, orphan, before), Descent::Unknown, "it ran then");
+    assert_eq!(descent(&mut openers, &lives, orphan, before), Descent::Unknown, "it ran then");
     openers.clear(Timestamp(0));
-    assert_eq!(descent(&openers, &lives, orphan, before), NOBODY);
+    assert_eq!(descent(&mut openers, &lives, orphan, before), NOBODY);
     openers.clear(monotonic_now());
-    assert_eq!(descent(&openers, &lives, orphan, before), Descent::Unknown, "all are forgotten");
+    assert_eq!(
+        descent(&mut openers, &lives, orphan, before),
+        Descent::Unknown,
+        "all are forgotten"
+    );
     gone.end();
 }
 
@@ -142,7 +150,8 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
     let executable = executable(child);
     // Above the largest number that Linux assigns: it has ended.
     let key = ProcessKey { pid: 1 << 23, start_ticks: 0 };
-    let other = |opened| Opener { key, parent: 0, began: before, opened, executable };
+    let other =
+        |opened| Opener { key, parent: 0, began: before, opened, executable, is_in_place: false };
     let life = |forked, ended| Life { forked, ended };
     let cases = [
         ("it ended before", other(before), life(Some(before), Some(before)), true),
@@ -167,7 +176,7 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
                 openers.forget_ended(&lives);
                 assert!(openers.known.is_empty(), "{case}");
             }
-            let got = descent(&openers, &lives, child, before);
+            let got = descent(&mut openers, &lives, child, before);
             let want = if is_whole { NOBODY } else { Descent::Unknown };
             assert_eq!(got, want, "{case}, forgotten: {is_forgotten}");
         }
@@ -189,7 +198,7 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
         lives.lives.insert(ours, life(forked, None));
         let mut openers = Openers::default();
         openers.known.insert(ours, Opener { parent, ..running });
-        let got = descent(&openers, &lives, child, before);
+        let got = descent(&mut openers, &lives, child, before);
         assert_eq!(got, want, "executed {executed:?}, its child began {began:?}, {forked:?}");
     }
     shell.end();
@@ -227,15 +236,51 @@ fn what_is_made_just_after_another_has_ended_is_in_its_place() {
             lives.forked.extend(forked.map(|at| (pid, at)));
             lives.executed.extend(executed);
             let mut openers = Openers::default();
-            let (began, opened) = (before(9), before(9));
-            openers.known.insert(other, Opener { key, parent, began, opened, executable });
+            let (began, opened, is_in_place) = (before(9), before(9), false);
+            let before_it = Opener { key, parent, began, opened, executable, is_in_place };
+            openers.known.insert(other, before_it);
             if is_forgotten {
                 openers.forget_ended(&lives);
                 assert!(openers.known.is_empty(), "{case}");
             }
-            let got = descent(&openers, &lives, child, before(9));
+            let got = descent(&mut openers, &lives, child, before(9));
             assert_eq!(got, want, "{case}, forgotten: {is_forgotten}");
         }
+    }
+    shell.end();
+}
+
+#[test]
+fn what_ends_after_others_were_made_has_nobody_in_its_place() {
+    let shell = Shell::with_child();
+    let (parent, child) = (shell.pid(), shell.copy);
+    let child_began = Stat::read(child).expect("it runs").began_at();
+    let before = |seconds: u64| Timestamp(child_began.0 - seconds * 1_000_000_000);
+    let executable = executable(child);
+    let ours = std::process::id();
+    let start_ticks = Stat::read(ours).expect("it runs").start_ticks;
+    // Above the largest number that Linux assigns: it has ended.
+    let other = 1 << 23;
+    let opener = |pid, began, is_in_place| Opener {
+        key: ProcessKey { pid, start_ticks: if pid == ours { start_ticks } else { 0 } },
+        parent,
+        began,
+        opened: began,
+        executable,
+        is_in_place,
+    };
+    for (case, sibling, want) in [
+        ("made together", opener(ours, before(9), false), Descent::InPlaceOf(other)),
+        ("made since, as at a reload", opener(ours, before(5), false), NOBODY),
+        ("in place of yet another", opener(ours, before(5), true), Descent::InPlaceOf(other)),
+    ] {
+        let mut lives = Said::default();
+        lives.lives.insert(other, Life { forked: None, ended: Some(before(1)) });
+        lives.lives.insert(ours, Life::default());
+        let mut openers = Openers::default();
+        openers.known.insert(other, opener(other, before(9), false));
+        openers.known.insert(ours, sibling);
+        assert_eq!(descent(&mut openers, &lives, child, before(9)), want, "{case}");
     }
     shell.end();
 }
@@ -253,12 +298,13 @@ fn nobody_is_made_by_its_own_children() {
         lives.lives.insert(key.pid, Life { forked: Some(before), ended: Some(after) });
         let mut openers = Openers::default();
         let executable = executable(orphan);
-        openers
-            .known
-            .insert(key.pid, Opener { key, parent, began: before, opened: before, executable });
+        openers.known.insert(
+            key.pid,
+            Opener { key, parent, began: before, opened: before, executable, is_in_place: false },
+        );
         openers.forget_ended(&lives);
         assert!(openers.known.is_empty());
-        assert_eq!(descent(&openers, &lives, orphan, before), want, "a child of {parent}");
+        assert_eq!(descent(&mut openers, &lives, orphan, before), want, "a child of {parent}");
     }
     gone.end();
 }

@@ -26,13 +26,11 @@ impl FullHandshakes {
         if let Some(process) = process.filter(|process| self.sessions.shows_tickets(process)) {
             return self.rests_on_shown(key, basis, taken, process);
         }
-        match self.by_name(basis, taken)? {
-            Some(known) => Ok(known),
-            None => {
-                let identity = taken.map(|taken| taken.length);
-                self.unnamed.carry(key, identity, at).map(|full| by_last_handshake(&full))
-            }
+        if let Some(known) = self.by_name(basis, taken)? {
+            return Ok(known);
         }
+        let identity = taken.map(|taken| taken.length);
+        self.unnamed.carry(key, identity, at).map(|full| by_last_handshake(&full))
     }
 
     /// The same, as far as it follows from what the library of this process shows, or may have shown.

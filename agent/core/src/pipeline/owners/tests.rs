@@ -88,39 +88,17 @@ const CASES: &[Case] = &[
         &[(2, G(1)), (3, G(1))],
     ),
     (
-        "one in place of a worker older than the watch",
+        "in place of one older than the watch",
         &[Opens(1, 20), InPlaceOf(2, 1, 60), Opens(2, 90)],
-        &[(1, P(1)), (2, M(2))],
+        &[(1, P(1)), (2, G(1))],
     ),
     (
-        "one in place of one whose sessions are not known",
-        &[Orphaned(1, 10), Opens(1, 20), InPlaceOf(2, 1, 60), Opens(2, 90)],
-        &[(2, M(2))],
-    ),
-    (
-        "in place of one of two proxies of a program",
-        &[
-            Began(1, 10),
-            Opens(1, 20),
-            Began(2, 50),
-            Opens(2, 55),
-            InPlaceOf(3, 1, 90),
-            Opens(3, 95),
-        ],
-        &[(2, M(2)), (3, M(3))],
-    ),
-    (
-        "in place of one that was forgotten",
-        &[Began(2, 50), Opens(2, 55), InPlaceOf(3, 1, 90), Opens(3, 95)],
-        &[(3, M(3))],
-    ),
-    (
-        "a worker older than the watch ends just before the next reload",
+        "in place of one older than the watch, beside a generation",
         &[Opens(1, 20), Began(2, 50), Opens(2, 55), InPlaceOf(3, 1, 90), Opens(3, 95)],
-        &[(2, G(1)), (3, M(3))],
+        &[(2, G(1)), (3, G(2))],
     ),
     (
-        "a worker of before a reload ends just before the next",
+        "in place of one of an older generation",
         &[
             Began(1, 10),
             Opens(1, 20),
@@ -129,7 +107,7 @@ const CASES: &[Case] = &[
             InPlaceOf(3, 1, 90),
             Opens(3, 95),
         ],
-        &[(2, G(2)), (3, M(3))],
+        &[(2, G(2)), (3, G(3))],
     ),
     (
         "and another one after that",
