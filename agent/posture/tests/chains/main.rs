@@ -247,15 +247,18 @@ fn what_signed_itself_leads_elsewhere() {
     assert_eq!(found.answer.as_str(), "other_ca", "{found:?}");
 }
 
+/// Whether openssl does in this directory what these arguments, apart from each other by a space, ask for.
+fn openssl_makes(directory: &Path, arguments: &str) -> bool {
+    let mut command = Command::new("openssl");
+    let command = command.current_dir(directory).args(arguments.split(' '));
+    command.output().is_ok_and(|output| output.status.success())
+}
+
 /// A signature that cannot be checked is no wrong one.
 #[test]
 fn keys_that_nothing_can_be_verified_with_are_told_as_such() {
     let directory = tempfile::tempdir().unwrap();
-    let openssl = |arguments: &str| {
-        let mut command = Command::new("openssl");
-        let command = command.current_dir(directory.path()).args(arguments.split(' '));
-        command.output().is_ok_and(|output| output.status.success())
-    };
+    let openssl = |arguments: &str| openssl_makes(directory.path(), arguments);
     if !openssl("version") {
         not_run("chains with short keys", "the openssl command is not installed");
         return;
@@ -282,11 +285,7 @@ fn keys_that_nothing_can_be_verified_with_are_told_as_such() {
 #[test]
 fn lists_without_extensions_count() {
     let directory = tempfile::tempdir().unwrap();
-    let openssl = |arguments: &str| {
-        let mut command = Command::new("openssl");
-        let command = command.current_dir(directory.path()).args(arguments.split(' '));
-        command.output().is_ok_and(|output| output.status.success())
-    };
+    let openssl = |arguments: &str| openssl_makes(directory.path(), arguments);
     if !openssl("version") {
         not_run("lists without extensions", "the openssl command is not installed");
         return;

@@ -66,10 +66,13 @@ pub fn chain(chain_pem: &[u8], ca_pem: &[u8], now: UnixTime) -> Result<Chain, Ce
             return Ok(Chain::Trusted { ca: distinguished_name(current.subject()) });
         }
         let unsupported = || Chain::Unsupported { subject: distinguished_name(current.subject()) };
-        match (issuer(current, &cas, now), issuer(current, &own[1..], now)) {
-            (Issuer::Found(ca), _) if valid_at(ca, now) => {
-                return Ok(Chain::Trusted { ca: distinguished_name(ca.subject()) });
-            }
+        let from_cas = issuer(current, &cas, now);
+        if let Issuer::Found(ca) = from_cas
+            && valid_at(ca, now)
+        {
+            return Ok(Chain::Trusted { ca: distinguished_name(ca.subject()) });
+        }
+        match (from_cas, issuer(current, &own[1..], now)) {
             (_, Issuer::Found(next)) if valid_at(next, now) => current = next,
             (Issuer::Found(ended), _) | (_, Issuer::Found(ended)) => {
                 return Ok(Chain::NotValidNow { subject: distinguished_name(ended.subject()) });

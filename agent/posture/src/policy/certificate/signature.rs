@@ -1,5 +1,6 @@
 //! Signatures of certificates, revocation lists and OCSP responses.
 
+use ring::digest::{self, Algorithm};
 use x509_parser::{
     asn1_rs::{Any, BitString, FromDer},
     certificate::X509Certificate,
@@ -56,13 +57,19 @@ fn is_salted_otherwise(algorithm: &AlgorithmIdentifier<'_>) -> bool {
     let Some(parameters) = &algorithm.parameters else { return false };
     algorithm.algorithm == OID_PKCS1_RSASSAPSS
         && RsaSsaPssParams::try_from(parameters).is_ok_and(|parameters| {
-            let hash = parameters.hash_algorithm_oid().to_id_string();
-            let length = match hash.as_str() {
-                "2.16.840.1.101.3.4.2.1" => 32,
-                "2.16.840.1.101.3.4.2.2" => 48,
-                "2.16.840.1.101.3.4.2.3" => 64,
-                _ => return true,
-            };
-            parameters.salt_length() != length
+            let hash = hash(&parameters.hash_algorithm_oid().to_id_string());
+            let salt = usize::try_from(parameters.salt_length());
+            hash.is_none_or(|hash| salt != Ok(hash.output_len()))
         })
+}
+
+/// The hash with this dotted object identifier (RFC 8017 appendix B.1).
+pub(super) fn hash(oid: &str) -> Option<&'static Algorithm> {
+    Some(match oid {
+        "1.3.14.3.2.26" => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        "2.16.840.1.101.3.4.2.1" => &digest::SHA256,
+        "2.16.840.1.101.3.4.2.2" => &digest::SHA384,
+        "2.16.840.1.101.3.4.2.3" => &digest::SHA512,
+        _ => return None,
+    })
 }

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use der::Decode as _;
 use hopsight_core::tls::certificate::Chain;
-use ring::digest::{self, Algorithm};
+use ring::digest;
 use x509_ocsp::{
     BasicOcspResponse, CertId, CertStatus, OcspGeneralizedTime, OcspResponse, OcspResponseStatus,
     SingleResponse,
@@ -15,7 +15,11 @@ use x509_parser::{
     x509::AlgorithmIdentifier,
 };
 
-use super::{RevocationReason, RevocationWord, Trust, signature::Signed, trust::validity};
+use super::{
+    RevocationReason, RevocationWord, Trust,
+    signature::{Signed, hash},
+    trust::validity,
+};
 
 /// The one kind of response there is.
 const BASIC: &str = "1.3.6.1.5.5.7.48.1.1";
@@ -119,13 +123,7 @@ fn seconds(time: OcspGeneralizedTime) -> i64 {
 
 /// Whether a response is about this certificate of this issuer.
 fn is_of(id: &CertId, own: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
-    let algorithm: &Algorithm = match id.hash_algorithm.oid.to_string().as_str() {
-        "1.3.14.3.2.26" => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-        "2.16.840.1.101.3.4.2.1" => &digest::SHA256,
-        "2.16.840.1.101.3.4.2.2" => &digest::SHA384,
-        "2.16.840.1.101.3.4.2.3" => &digest::SHA512,
-        _ => return false,
-    };
+    let Some(algorithm) = hash(&id.hash_algorithm.oid.to_string()) else { return false };
     let is_hash = |hash: &[u8], of: &[u8]| digest::digest(algorithm, of).as_ref() == hash;
     id.serial_number.as_bytes() == own.raw_serial()
         && is_hash(id.issuer_name_hash.as_bytes(), issuer.subject().as_raw())
