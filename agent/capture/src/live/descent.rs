@@ -239,8 +239,10 @@ impl Openers {
         since: Timestamp,
     ) -> Descent {
         let descent = self.inherited(pid, stat, lives, since);
-        let before = self.before_it(pid, stat, lives).filter(|_| descent == Descent::default());
-        let Some(other) = before else { return descent };
+        if descent != Descent::default() {
+            return descent;
+        }
+        let Some(other) = self.before_it(pid, stat, lives) else { return descent };
         if let Some(known) = self.known.get_mut(&pid) {
             known.is_in_place = true;
         }

@@ -3,8 +3,8 @@
 //! The workers of one proxy may share their sessions, those of two generations of it do not: a reload
 //! or a restart begins with none. Processes of a program that began together are one generation. One
 //! that begins among others that go on, or just after one has ended, belongs to these (a worker was started
-//! in place of another), and one whose parent opens connections itself may have inherited its sessions. Where a generation goes on
-//! after the next has begun, these were none: a worker in place of another, which was busy at once, or
+//! in place of another), and one whose parent opens connections itself may have inherited its sessions.
+//! Where a generation goes on after the next has begun, these were none: a worker in place of another, which was busy at once, or
 //! two proxies of one program. The same goes for a generation beside which processes go on that nobody
 //! saw begin. Nothing but a name answers for the sessions of their processes then, nor for those of a
 //! process whose parents have ended, or that was forgotten to make room.

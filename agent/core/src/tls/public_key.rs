@@ -6,8 +6,8 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-/// What a key is, such as `rsa2048`, `rsa-pss2048`, `p256`, `ed25519`, `sm2`; a dotted object identifier where
-/// there is no name here.
+/// What a key is, such as `rsa2048`, `rsa-pss2048`, `p256`, `ed25519`, `sm2`; a dotted object identifier
+/// where there is no name here.
 #[must_use]
 pub fn public_key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
     match key.parsed() {

@@ -87,6 +87,15 @@ fn descent(openers: &mut Openers, lives: &Said, pid: u32, since: Timestamp) -> D
 
 const NOBODY: Descent = Descent::From(vec![]);
 
+/// Above the largest number that Linux assigns: it has ended.
+const GONE: u32 = 1 << 23;
+
+/// One of that number.
+fn gone(parent: u32, began: Timestamp, executable: Option<Executable>) -> Opener {
+    let key = ProcessKey { pid: GONE, start_ticks: 0 };
+    Opener { key, parent, began, opened: began, executable, is_in_place: false }
+}
+
 #[test]
 fn what_is_forked_goes_on_with_what_its_parents_had() {
     let before = earlier(monotonic_now());
@@ -148,10 +157,7 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
     let executed = Stat::read(pid).expect("it runs").began_at();
     let after = later(began, Duration::from_secs(1));
     let executable = executable(child);
-    // Above the largest number that Linux assigns: it has ended.
-    let key = ProcessKey { pid: 1 << 23, start_ticks: 0 };
-    let other =
-        |opened| Opener { key, parent: 0, began: before, opened, executable, is_in_place: false };
+    let other = |opened| Opener { opened, ..gone(0, before, executable) };
     let life = |forked, ended| Life { forked, ended };
     let cases = [
         ("it ended before", other(before), life(Some(before), Some(before)), true),
@@ -169,9 +175,9 @@ fn a_living_parent_is_believed_where_nobody_else_can_have_made_its_child() {
         for is_forgotten in [false, true] {
             let mut lives = Said::default();
             lives.executed.insert(pid, executed);
-            lives.lives.insert(key.pid, life);
+            lives.lives.insert(GONE, life);
             let mut openers = Openers::default();
-            openers.known.insert(key.pid, other);
+            openers.known.insert(GONE, other);
             if is_forgotten {
                 openers.forget_ended(&lives);
                 assert!(openers.known.is_empty(), "{case}");
@@ -211,10 +217,7 @@ fn what_is_made_just_after_another_has_ended_is_in_its_place() {
     let began = Stat::read(child).expect("it runs").began_at();
     let before = |seconds: u64| Timestamp(began.0 - seconds * 1_000_000_000);
     let executable = executable(child);
-    // Above the largest number that Linux assigns: it has ended.
-    let other = 1 << 23;
-    let key = ProcessKey { pid: other, start_ticks: 0 };
-    let in_place = Descent::InPlaceOf(other);
+    let in_place = Descent::InPlaceOf(GONE);
     // What is noted has happened by now.
     std::thread::sleep(Duration::from_millis(110));
     let after = |milliseconds| later(began, Duration::from_millis(milliseconds));
@@ -232,13 +235,11 @@ fn what_is_made_just_after_another_has_ended_is_in_its_place() {
     for (case, parent, ended, forked, executed, want) in cases {
         for is_forgotten in [false, true] {
             let mut lives = Said::default();
-            lives.lives.insert(other, Life { forked: None, ended: Some(ended) });
+            lives.lives.insert(GONE, Life { forked: None, ended: Some(ended) });
             lives.forked.extend(forked.map(|at| (pid, at)));
             lives.executed.extend(executed);
             let mut openers = Openers::default();
-            let (began, opened, is_in_place) = (before(9), before(9), false);
-            let before_it = Opener { key, parent, began, opened, executable, is_in_place };
-            openers.known.insert(other, before_it);
+            openers.known.insert(GONE, gone(parent, before(9), executable));
             if is_forgotten {
                 openers.forget_ended(&lives);
                 assert!(openers.known.is_empty(), "{case}");
@@ -258,28 +259,19 @@ fn what_ends_after_others_were_made_has_nobody_in_its_place() {
     let before = |seconds: u64| Timestamp(child_began.0 - seconds * 1_000_000_000);
     let executable = executable(child);
     let ours = std::process::id();
-    let start_ticks = Stat::read(ours).expect("it runs").start_ticks;
-    // Above the largest number that Linux assigns: it has ended.
-    let other = 1 << 23;
-    let opener = |pid, began, is_in_place| Opener {
-        key: ProcessKey { pid, start_ticks: if pid == ours { start_ticks } else { 0 } },
-        parent,
-        began,
-        opened: began,
-        executable,
-        is_in_place,
-    };
-    for (case, sibling, want) in [
-        ("made together", opener(ours, before(9), false), Descent::InPlaceOf(other)),
-        ("made since, as at a reload", opener(ours, before(5), false), NOBODY),
-        ("in place of yet another", opener(ours, before(5), true), Descent::InPlaceOf(other)),
+    let key = ProcessKey { pid: ours, start_ticks: Stat::read(ours).expect("it runs").start_ticks };
+    let other = |began| gone(parent, began, executable);
+    for (case, began, is_in_place, want) in [
+        ("made together", before(9), false, Descent::InPlaceOf(GONE)),
+        ("made since, as at a reload", before(5), false, NOBODY),
+        ("in place of yet another", before(5), true, Descent::InPlaceOf(GONE)),
     ] {
         let mut lives = Said::default();
-        lives.lives.insert(other, Life { forked: None, ended: Some(before(1)) });
+        lives.lives.insert(GONE, Life { forked: None, ended: Some(before(1)) });
         lives.lives.insert(ours, Life::default());
         let mut openers = Openers::default();
-        openers.known.insert(other, opener(other, before(9), false));
-        openers.known.insert(ours, sibling);
+        openers.known.insert(GONE, other(before(9)));
+        openers.known.insert(ours, Opener { key, is_in_place, ..other(began) });
         assert_eq!(descent(&mut openers, &lives, child, before(9)), want, "{case}");
     }
     shell.end();
@@ -287,24 +279,18 @@ fn what_ends_after_others_were_made_has_nobody_in_its_place() {
 
 #[test]
 fn nobody_is_made_by_its_own_children() {
-    let gone = Shell::with_orphan();
-    let orphan = gone.copy;
+    let shell = Shell::with_orphan();
+    let orphan = shell.copy;
     let began = Stat::read(orphan).expect("it runs").began_at();
     let (before, after) = (earlier(began), later(began, Duration::from_secs(1)));
-    // Above the largest number that Linux assigns: it has ended.
-    let key = ProcessKey { pid: 1 << 23, start_ticks: 0 };
     for (parent, want) in [(0, Descent::Unknown), (orphan, NOBODY)] {
         let mut lives = Said::default();
-        lives.lives.insert(key.pid, Life { forked: Some(before), ended: Some(after) });
+        lives.lives.insert(GONE, Life { forked: Some(before), ended: Some(after) });
         let mut openers = Openers::default();
-        let executable = executable(orphan);
-        openers.known.insert(
-            key.pid,
-            Opener { key, parent, began: before, opened: before, executable, is_in_place: false },
-        );
+        openers.known.insert(GONE, gone(parent, before, executable(orphan)));
         openers.forget_ended(&lives);
         assert!(openers.known.is_empty());
         assert_eq!(descent(&mut openers, &lives, orphan, before), want, "a child of {parent}");
     }
-    gone.end();
+    shell.end();
 }
