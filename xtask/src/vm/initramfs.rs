@@ -7,11 +7,18 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 
-use super::{Binaries, Row, Tests, arch::Arch, kernel, kernel::Kernel, results::MARK};
+use super::{
+    Binaries, Row, Tests,
+    arch::Arch,
+    kernel,
+    kernel::Kernel,
+    results::{HUNG, MARK},
+};
 use crate::command::{output_of, run};
 
 /// Programs of this machine that the tests run; busybox has none like them.
@@ -33,6 +40,9 @@ const FILES: &[&str] = &["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/et
 /// Kernel modules that are not built in, in the order in which they load.
 const MODULES: &[&str] =
     &["kernel/net/ipv4/inet_diag", "kernel/net/ipv4/tcp_diag", "kernel/drivers/net/veth"];
+
+/// The part of a row's time after which it counts as hung.
+const WATCHDOG: f64 = 0.75;
 
 /// What is the same for every kernel. The folder goes when this does.
 pub struct Image {
@@ -103,7 +113,13 @@ impl Image {
     ///
     /// # Errors
     /// When a module is missing or the archive cannot be written.
-    pub fn pack(&self, kernel: &Kernel, row: &Row, tests: Tests) -> anyhow::Result<PathBuf> {
+    pub fn pack(
+        &self,
+        kernel: &Kernel,
+        row: &Row,
+        tests: Tests,
+        limit: Duration,
+    ) -> anyhow::Result<PathBuf> {
         let root = self.root();
         for module in MODULES {
             let name = Path::new(module).file_name().context("name a module")?;
@@ -111,7 +127,7 @@ impl Image {
             unpack_module(&kernel.modules.join(module), &to)?;
         }
         let init = root.join("init");
-        fs::write(&init, script(row, tests)).context("write init")?;
+        fs::write(&init, script(row, tests, limit)).context("write init")?;
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("write init")?;
         let archive = self.dir.join(format!("initramfs-{}", row.name));
         let pack = format!("find . | cpio --quiet -o -H newc > '{}'", archive.display());
@@ -170,7 +186,7 @@ fn unpack_module(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// What runs as the first process.
-fn script(row: &Row, tests: Tests) -> String {
+fn script(row: &Row, tests: Tests, limit: Duration) -> String {
     let mut script = String::from(
         "#!/bin/busybox sh\n\
          /bin/busybox --install -s /bin\n\
@@ -195,6 +211,7 @@ fn script(row: &Row, tests: Tests) -> String {
     if row.without_btf {
         script += "mount -t tmpfs tmpfs /sys/kernel/btf\n";
     }
+    script += &watchdog(limit);
     script += &format!("echo '{MARK} check'\n/hopsight check 2>&1\n");
     for (name, tests) in tests {
         let exact = if tests.is_empty() { "" } else { "--exact" };
@@ -205,4 +222,23 @@ fn script(row: &Row, tests: Tests) -> String {
     }
     script += &format!("echo '{MARK} done'\nsync\npoweroff -f\n");
     script
+}
+
+/// Tells, shortly before a row's time is over, where every thread of the tests waits, in the program
+/// (`syscall`) and in the kernel (`stack`), and what runs on each processor (SysRq `l`).
+fn watchdog(limit: Duration) -> String {
+    let seconds = limit.mul_f64(WATCHDOG).as_secs();
+    format!(
+        "(\n\
+         sleep {seconds}\n\
+         echo '{MARK} {HUNG}'\n\
+         for task in /proc/[0-9]*/task/*; do\n\
+         grep -q . \"${{task%/task/*}}/cmdline\" || continue\n\
+         echo \"$task $(cat $task/comm): $(grep State $task/status) $(cat $task/syscall)\"\n\
+         cat $task/stack\n\
+         done\n\
+         echo 8 > /proc/sys/kernel/printk\n\
+         echo l > /proc/sysrq-trigger\n\
+         ) 2>&1 &\n"
+    )
 }

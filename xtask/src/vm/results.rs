@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Printed around each part by the image's `init`.
 pub const MARK: &str = "hopsight-vm:";
 
+/// The part in which a machine says where it hangs.
+pub const HUNG: &str = "hung";
+
 /// Results of one boot.
 #[derive(Debug, Default)]
 pub struct Results {
@@ -14,6 +17,8 @@ pub struct Results {
     pub checks: Vec<String>,
     /// Everything ran to its end.
     pub complete: bool,
+    /// What the machine said of itself when its time was almost over.
+    pub hung: Vec<String>,
 }
 
 impl Results {
@@ -28,7 +33,8 @@ pub fn parse(console: &str) -> Results {
     let mut results = Results::default();
     let mut part = "";
     for line in console.lines().map(str::trim_end) {
-        if let Some(next) = line.strip_prefix(MARK) {
+        // What hangs has not ended its line.
+        if let Some((_, next)) = line.split_once(MARK) {
             part = next.trim();
             results.complete |= part == "done";
             continue;
@@ -36,6 +42,7 @@ pub fn parse(console: &str) -> Results {
         match part {
             "" | "done" => {}
             "check" => results.checks.push(line.to_owned()),
+            HUNG => results.hung.push(line.to_owned()),
             binary => {
                 if let Some((name, word)) = outcome(line) {
                     results.tests.insert(format!("{binary}::{name}"), word);
@@ -109,6 +116,8 @@ mod tests {
 
     #[test]
     fn a_console_that_breaks_off_is_not_complete() {
-        assert!(!parse("hopsight-vm: kernel_live\ntest a ... ok\n").complete);
+        let results = parse("hopsight-vm: kernel_live\ntest a ... hopsight-vm: hung\n/proc/1\n");
+        assert!(!results.complete);
+        assert_eq!(results.hung, ["/proc/1"]);
     }
 }
