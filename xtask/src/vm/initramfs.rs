@@ -41,8 +41,12 @@ const FILES: &[&str] = &["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/et
 const MODULES: &[&str] =
     &["kernel/net/ipv4/inet_diag", "kernel/net/ipv4/tcp_diag", "kernel/drivers/net/veth"];
 
-/// The part of a row's time after which it counts as hung.
-const WATCHDOG: f64 = 0.75;
+/// After how long without a word of the tests they count as hung. Each takes less than a minute, and
+/// a few where others have the processors.
+const QUIET: Duration = Duration::from_mins(4);
+
+/// What the tests said, in the virtual machine.
+const SAID: &str = "/tmp/said";
 
 /// What is the same for every kernel. The folder goes when this does.
 pub struct Image {
@@ -113,13 +117,7 @@ impl Image {
     ///
     /// # Errors
     /// When a module is missing or the archive cannot be written.
-    pub fn pack(
-        &self,
-        kernel: &Kernel,
-        row: &Row,
-        tests: Tests,
-        limit: Duration,
-    ) -> anyhow::Result<PathBuf> {
+    pub fn pack(&self, kernel: &Kernel, row: &Row, tests: Tests) -> anyhow::Result<PathBuf> {
         let root = self.root();
         for module in MODULES {
             let name = Path::new(module).file_name().context("name a module")?;
@@ -127,7 +125,7 @@ impl Image {
             unpack_module(&kernel.modules.join(module), &to)?;
         }
         let init = root.join("init");
-        fs::write(&init, script(row, tests, limit)).context("write init")?;
+        fs::write(&init, script(row, tests)).context("write init")?;
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("write init")?;
         let archive = self.dir.join(format!("initramfs-{}", row.name));
         let pack = format!("find . | cpio --quiet -o -H newc > '{}'", archive.display());
@@ -186,7 +184,7 @@ fn unpack_module(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// What runs as the first process.
-fn script(row: &Row, tests: Tests, limit: Duration) -> String {
+fn script(row: &Row, tests: Tests) -> String {
     let mut script = String::from(
         "#!/bin/busybox sh\n\
          /bin/busybox --install -s /bin\n\
@@ -211,34 +209,41 @@ fn script(row: &Row, tests: Tests, limit: Duration) -> String {
     if row.without_btf {
         script += "mount -t tmpfs tmpfs /sys/kernel/btf\n";
     }
-    script += &watchdog(limit);
+    script += &watchdog();
     script += &format!("echo '{MARK} check'\n/hopsight check 2>&1\n");
     for (name, tests) in tests {
         let exact = if tests.is_empty() { "" } else { "--exact" };
         let tests = tests.join(" ");
         script += &format!(
-            "echo '{MARK} {name}'\n/{name} --test-threads=1 --show-output --include-ignored {exact} {tests} 2>&1\n"
+            "echo '{MARK} {name}'\n/{name} --test-threads=1 --show-output --include-ignored {exact} {tests} 2>&1 | tee -a {SAID}\n"
         );
     }
     script += &format!("echo '{MARK} done'\nsync\npoweroff -f\n");
     script
 }
 
-/// Tells, shortly before a row's time is over, where every thread of the tests waits, in the program
-/// (`syscall`) and in the kernel (`stack`), and what runs on each processor (SysRq `l`).
-fn watchdog(limit: Duration) -> String {
-    let seconds = limit.mul_f64(WATCHDOG).as_secs();
+/// Tells, once the tests have said nothing for a while, where every thread of theirs waits, in the
+/// program (`syscall`) and in the kernel (`stack`), and what runs on each processor (SysRq `l`), and
+/// powers off.
+fn watchdog() -> String {
+    let seconds = QUIET.as_secs();
     format!(
         "(\n\
+         touch {SAID}\n\
+         until [ \"$before\" = \"$(stat -c %s {SAID})\" ]; do\n\
+         before=$(stat -c %s {SAID})\n\
          sleep {seconds}\n\
+         done\n\
          echo '{MARK} {HUNG}'\n\
+         echo 8 > /proc/sys/kernel/printk\n\
+         echo l > /proc/sysrq-trigger\n\
+         sleep 5\n\
          for task in /proc/[0-9]*/task/*; do\n\
          grep -q . \"${{task%/task/*}}/cmdline\" || continue\n\
          echo \"$task $(cat $task/comm): $(grep State $task/status) $(cat $task/syscall)\"\n\
          cat $task/stack\n\
          done\n\
-         echo 8 > /proc/sys/kernel/printk\n\
-         echo l > /proc/sysrq-trigger\n\
+         poweroff -f\n\
          ) 2>&1 &\n"
     )
 }
