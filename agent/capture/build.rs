@@ -1,12 +1,12 @@
 //! Builds the kernel programs for the BPF target and hands the object to the loader.
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, process::Command};
 
 use anyhow::Context as _;
 use aya_build::{Package, Toolchain};
 
-/// Names the toolchain where `nightly` is too new for bpf-linker; `cargo xtask` sets it.
-const TOOLCHAIN_VARIABLE: &str = "HOPSIGHT_BPF_TOOLCHAIN";
+/// The toolchain that `cargo xtask setup` installs where `nightly` is too new for bpf-linker.
+const DATED: &str = include_str!("../../agent-ebpf/nightly.txt").trim_ascii_end();
 
 fn main() -> anyhow::Result<()> {
     if env::var_os("CARGO_CFG_MIRI").is_some() {
@@ -15,15 +15,18 @@ fn main() -> anyhow::Result<()> {
         return fs::write(Path::new(&out_dir).join("hopsight"), "").context("write the object");
     }
     let root_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../agent-ebpf");
-    println!("cargo:rerun-if-env-changed={TOOLCHAIN_VARIABLE}");
     share_what_is_built()?;
-    let named = env::var(TOOLCHAIN_VARIABLE).ok();
-    let toolchain = named.as_deref().map_or(Toolchain::Nightly, Toolchain::Custom);
+    let toolchain = if is_installed(DATED) { Toolchain::Custom(DATED) } else { Toolchain::Nightly };
     aya_build::build_ebpf(
         [Package { name: "hopsight-ebpf", root_dir, ..Default::default() }],
         toolchain,
     )
     .context("build the kernel programs (run `cargo xtask setup` first)")
+}
+
+fn is_installed(toolchain: &str) -> bool {
+    let rustc = Command::new("rustup").args(["run", toolchain, "rustc", "--version"]).output();
+    rustc.is_ok_and(|output| output.status.success())
 }
 
 /// Lets the cargo that aya-build runs keep its intermediate files beside those of the cargo that runs

@@ -6,27 +6,19 @@ use anyhow::Context as _;
 
 use crate::command::{output, run};
 
-/// `agent/capture/build.rs` builds the kernel programs with the toolchain that this names.
-pub const TOOLCHAIN_VARIABLE: &str = "HOPSIGHT_BPF_TOOLCHAIN";
-
-/// What it builds them with otherwise.
-pub const DEFAULT_TOOLCHAIN: &str = "nightly";
-
 /// bpf-linker reads the bitcode of this LLVM major version and older ones.
 pub const LLVM: u32 = 22;
 
-/// The last known nightly whose LLVM is not newer than [`LLVM`].
-const DATED_NIGHTLY: &str = "nightly-2026-05-20";
+/// The last known nightly whose LLVM is not newer than [`LLVM`]; `agent/capture/build.rs` takes it where
+/// it is installed, and `nightly` elsewhere.
+const DATED: &str = include_str!("../../agent-ebpf/nightly.txt").trim_ascii_end();
 
 const LINKER_VERSION: &str = "0.13.0";
 
-/// The toolchain to build with: `nightly` if its LLVM fits, else the dated one.
+/// The toolchain to build with: the dated one where it is installed, or `nightly` is too new.
 pub fn toolchain_name() -> &'static str {
-    if llvm_of(DEFAULT_TOOLCHAIN).is_some_and(|major| major <= LLVM) {
-        DEFAULT_TOOLCHAIN
-    } else {
-        DATED_NIGHTLY
-    }
+    let fits = |name| llvm_of(name).is_some_and(|major| major <= LLVM);
+    if !fits(DATED) && fits("nightly") { "nightly" } else { DATED }
 }
 
 /// Installs the toolchain and its sources where they are missing.
@@ -48,9 +40,6 @@ pub fn setup_toolchain() -> anyhow::Result<()> {
         }
     }
     println!("  ok  Rust {name} with rust-src");
-    if name != DEFAULT_TOOLCHAIN {
-        println!("      plain `cargo build` needs {TOOLCHAIN_VARIABLE}={name}; xtask sets it");
-    }
     Ok(())
 }
 

@@ -4,9 +4,7 @@ use std::{env, ffi::OsString, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 
-use crate::bpf;
-
-/// The cargo that runs us, set to build the kernel programs with a toolchain that fits.
+/// The cargo that runs us.
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
@@ -18,10 +16,6 @@ pub fn cargo(args: &[&str]) -> Command {
     };
     for name in env::vars_os().map(|(name, _)| name).filter(about_us) {
         command.env_remove(name);
-    }
-    // The default stays unsaid: a changed variable would build the kernel programs again.
-    if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
-        command.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
     }
     command
 }

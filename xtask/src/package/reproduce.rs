@@ -50,9 +50,6 @@ fn agent_at(name: &str, base: &Path) -> anyhow::Result<PathBuf> {
     );
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-c", &script]).arg(&place).env_remove("CARGO_TARGET_DIR");
-    if bpf::toolchain_name() != bpf::DEFAULT_TOOLCHAIN {
-        unshare.env(bpf::TOOLCHAIN_VARIABLE, bpf::toolchain_name());
-    }
     run(&mut unshare)?;
     let built = place.join("target").join(triple).join("release/hopsight");
     let kept = base.join(format!("hopsight-{name}"));
