@@ -86,10 +86,10 @@ metrics! {
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "reason"];
     /// TLS alerts seen in handshakes, by sender (client is the proxy) and RFC 8446 name.
     UPSTREAM_ALERTS: Counter "hopsight_upstream_alerts_total" ["proxy", "proxy_namespace", "proxy_workload", "upstream", "from", "alert"];
-    /// Finished TLS connections by negotiated (not offered) protocol version and cipher suite.
+    /// TLS connections that are over, by the protocol version and cipher suite that the upstream chose, whether or not the handshake succeeded after that.
     UPSTREAM_TLS_CONNECTIONS: Counter "hopsight_upstream_tls_connections_total"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream", "version", "cipher"];
-    /// Finished TLS connections that resumed a session.
+    /// TLS connections that are over and resumed a session.
     UPSTREAM_RESUMED_CONNECTIONS: Counter "hopsight_upstream_resumed_connections_total"
         ["proxy", "proxy_namespace", "proxy_workload", "upstream"];
 
