@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
@@ -171,11 +171,12 @@ impl EnvoyInstance {
         if let Some(file) = &self.file {
             let content =
                 root.read(file).map_err(|error| self.fault(format!("cannot read it: {error}")))?;
-            merged = parse(&content).map_err(|error| self.fault(bounded::words(&error)))?;
+            merged = parse(&content, is_yaml(&self.name()))
+                .map_err(|error| self.fault(bounded::words(&error)))?;
         }
         if let Some(yaml) = &self.yaml {
             let over =
-                parse(yaml.as_bytes()).map_err(|error| self.fault(bounded::words(&error)))?;
+                parse(yaml.as_bytes(), true).map_err(|error| self.fault(bounded::words(&error)))?;
             merged.merge(over);
         }
         Ok(merged)
@@ -230,18 +231,25 @@ impl EnvoyInstance {
     }
 }
 
-/// A bootstrap in JSON or YAML, which includes it.
+/// A bootstrap in YAML, or in JSON. Envoy tells them apart by the file's name ([`is_yaml`]); one of
+/// another name that does not begin as JSON does is read as YAML too.
 ///
 /// # Errors
 /// When it is neither.
-pub fn parse(content: &[u8]) -> anyhow::Result<Bootstrap> {
+pub fn parse(content: &[u8], is_yaml: bool) -> anyhow::Result<Bootstrap> {
     let text = std::str::from_utf8(content).context("read it as text")?;
-    if text.trim_start().starts_with('{') {
+    if !is_yaml && text.trim_start().starts_with('{') {
         bounded::check(content)?;
         return serde_json::from_str(text).context("understand it as JSON");
     }
     bounded::check_yaml(content)?;
-    serde_saphyr::from_str(text).context("understand it as YAML")
+    envoy::read_yaml(text).context("understand it as YAML")
+}
+
+/// Whether Envoy takes a file of this name for YAML (`MessageUtil::loadFromFile`).
+fn is_yaml(name: &str) -> bool {
+    let extension = Path::new(name).extension().unwrap_or_default();
+    ["yaml", "yml"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// What a file says: a bootstrap, or a saved answer to `/config_dump?include_eds`.
@@ -257,7 +265,7 @@ pub fn read_file(content: &[u8], name: &str) -> Result<Intent, Fault> {
     if is_dump {
         return read_dump(content).map_err(fault).flatten().map(|running| running.intent);
     }
-    envoy::bootstrap(&parse(content).map_err(fault)?, name)
+    envoy::bootstrap(&parse(content, is_yaml(name)).map_err(fault)?, name)
 }
 
 /// What is in force by an answer of the admin interface.
@@ -302,13 +310,14 @@ mod tests {
             "admin:\n  address:\n    socket_address: { address: 127.0.0.1, port_value: 9901 }\n";
         let json =
             r#"{"admin":{"address":{"socketAddress":{"address":"127.0.0.1","portValue":9901}}}}"#;
-        for text in [yaml, json] {
-            let admin = parse(text.as_bytes()).unwrap().admin.unwrap();
+        for (text, is_yaml) in [(yaml, true), (json, true), (yaml, false), (json, false)] {
+            let admin = parse(text.as_bytes(), is_yaml).unwrap().admin.unwrap();
             assert_eq!(admin.address.unwrap().socket_address.unwrap().port_value, 9901, "{text}");
         }
         for bad in ["{", "a: [", "\u{0}"] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
+            assert!(parse(bad.as_bytes(), true).is_err(), "{bad:?}");
         }
+        assert!(is_yaml("/etc/envoy.yaml") && is_yaml("a.YML") && !is_yaml("envoy.json"));
         assert_eq!(parse_time("2026-11-29T18:00:00.5Z"), Some(UnixTime(1_795_975_200_500_000)));
         assert_eq!(parse_time("soon"), None);
     }

@@ -11,10 +11,6 @@ use serde::{
     },
     forward_to_deserialize_any,
 };
-use serde_saphyr::Tagged;
-
-/// The tag of members that Envoy passes over, whatever is in them.
-const PASSED_OVER: &str = "!ignore";
 
 /// A value of which only matters that it is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -253,16 +249,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Inner<A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        if matches!(self.rules.names, Names::AsWritten) {
-            while let Some(Tagged(key, tag)) = self.inner.next_key::<Tagged<String>>()? {
-                if tag.as_deref() != Some(PASSED_OVER) {
-                    return seed.deserialize(key.into_deserializer()).map(Some);
-                }
-                self.inner.next_value::<IgnoredAny>()?;
-            }
-            return Ok(None);
-        }
-        if self.rules.fields.is_empty() {
+        if matches!(self.rules.names, Names::AsWritten) || self.rules.fields.is_empty() {
             return self.inner.next_key_seed(seed);
         }
         let Some(key) = self.inner.next_key::<String>()? else { return Ok(None) };

@@ -11,6 +11,7 @@ mod cluster;
 mod matches;
 mod passed_on;
 mod tls;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ mod tests;
 use std::{collections::HashMap, sync::Arc};
 
 pub use api::{Address, Admin, Bootstrap, ConfigDump, Pipe, SocketAddress};
+pub use yaml::{YamlError, read_yaml};
 
 use self::{
     api::{Cluster, LoadAssignment, ValidationContext},

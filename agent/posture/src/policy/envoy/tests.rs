@@ -28,8 +28,7 @@ fn bootstraps_mean_what_they_say() {
             continue;
         }
         let text = fixture(&name);
-        let read: Bootstrap =
-            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let read: Bootstrap = read_yaml(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let intent = bootstrap(&read, "envoy.yaml").unwrap();
         assert_eq!(routes(&intent), said(&text, "#>"), "{name}");
         let remarks = intent.remarks.iter().map(|one| format!("{}: {}", one.at, one.text));

@@ -38,7 +38,7 @@ fn read(kind: ProxyKind, text: &str) -> Intent {
         }
         ProxyKind::Caddy => caddy::read(&serde_json::from_str(text).unwrap()).unwrap(),
         ProxyKind::Envoy => {
-            envoy::bootstrap(&serde_saphyr::from_str(text).unwrap(), "envoy.yaml").unwrap()
+            envoy::bootstrap(&envoy::read_yaml(text).unwrap(), "envoy.yaml").unwrap()
         }
         ProxyKind::Nginx => unreachable!("its snippets are tested elsewhere"),
     }

@@ -235,6 +235,7 @@ pub(super) struct LoadAssignment {
 pub(super) struct Locality {
     #[serde(alias = "lbEndpoints")]
     pub(super) lb_endpoints: Vec<LbEndpoint>,
+    #[serde(deserialize_with = "value::whole")]
     pub(super) priority: u32,
     pub(super) metadata: Option<Metadata>,
 }
@@ -268,7 +269,7 @@ pub(super) struct AdditionalAddress {
 #[serde(default)]
 pub(super) struct CheckedAt {
     /// Port; 0 for the one of the address.
-    #[serde(alias = "portValue")]
+    #[serde(alias = "portValue", deserialize_with = "value::whole")]
     pub(super) port_value: u16,
     pub(super) address: Option<Address>,
     #[serde(alias = "disableActiveHealthCheck")]
@@ -296,7 +297,7 @@ pub struct SocketAddress {
     /// IP address or host name.
     pub address: String,
     /// Port; 0 if it has none, or by name.
-    #[serde(alias = "portValue")]
+    #[serde(alias = "portValue", deserialize_with = "value::whole")]
     pub port_value: u16,
 }
 

@@ -36,7 +36,7 @@ pub(in crate::policy::envoy) struct TypedSocket {
     pub(in crate::policy::envoy) auto_host_sni: bool,
     #[serde(alias = "autoSniSanValidation")]
     pub(in crate::policy::envoy) auto_sni_san_validation: bool,
-    #[serde(alias = "maxSessionKeys")]
+    #[serde(alias = "maxSessionKeys", deserialize_with = "super::value::whole_or_none")]
     pub(in crate::policy::envoy) max_session_keys: Option<u32>,
 }
 
@@ -127,7 +127,7 @@ pub(in crate::policy::envoy) struct ValidationContext {
     pub(in crate::policy::envoy) trust_chain_verification: Option<Enumerated>,
     #[serde(alias = "customValidatorConfig")]
     pub(in crate::policy::envoy) custom_validator_config: Option<Named>,
-    #[serde(alias = "maxVerifyDepth")]
+    #[serde(alias = "maxVerifyDepth", deserialize_with = "super::value::whole_or_none")]
     pub(in crate::policy::envoy) max_verify_depth: Option<u32>,
 }
 
