@@ -24,8 +24,9 @@
 //!
 //! An owner that is older than the watch may have sessions that nobody saw begin. There the last
 //! full handshake of the very upstream and server name has to be one of them: that everything known of an
-//! address is alike does not answer for a name that is new, for an upstream block of the same address,
-//! with or without a certificate, may have begun it before.
+//! address is alike does not answer for a name that is new, or for an upstream block of the same address,
+//! which may have begun it before. And a ticket like it was seen to be given after such a handshake: one whose
+//! ticket nobody saw, as of a health check that is closed at once, only speaks against others.
 //!
 //! [`Owner`]: super::owners::Owner
 //! [`ticket_lengths`]: crate::tls::ticket_lengths
@@ -393,5 +394,7 @@ pub(super) fn carry(
 mod sessions_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unnamed_tests;
 #[cfg(test)]
 mod unshown_tests;

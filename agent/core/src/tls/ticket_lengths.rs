@@ -60,7 +60,14 @@ impl TicketLengths {
     #[must_use]
     pub fn may_be(&self, identity: Option<u16>) -> bool {
         let Some(identity) = identity else { return true };
-        self.any || self.known.iter().any(|&record| may_hold(record, identity))
+        self.any || self.is_seen(Some(identity))
+    }
+
+    /// Whether one whose record was seen may be offered as an identity of this length.
+    #[must_use]
+    pub fn is_seen(&self, identity: Option<u16>) -> bool {
+        let fits = |identity| self.known.iter().any(|&record| may_hold(record, identity));
+        identity.is_some_and(fits)
     }
 }
 
@@ -111,18 +118,20 @@ mod tests {
             lengths
         };
         let many: Vec<_> = (0..9).map(|step| Some(3000 + step)).collect();
-        for (name, lengths, identity, expected) in [
-            ("none", lengths(&[]), Some(192), false),
-            ("its own", lengths(&[Some(234)]), Some(192), true),
-            ("another's", lengths(&[Some(714)]), Some(192), false),
-            ("either", lengths(&[Some(714), Some(234), Some(714)]), Some(672), true),
-            ("one not seen", lengths(&[Some(714), None]), Some(192), true),
-            ("an identity not seen", lengths(&[Some(714)]), None, true),
-            ("eight", lengths(&many[..8]), Some(192), false),
-            ("more than are told apart", lengths(&many), Some(192), true),
-            ("any", TicketLengths::ANY, Some(192), true),
+        for (name, lengths, identity, may_be, is_seen) in [
+            ("none", lengths(&[]), Some(192), false, false),
+            ("its own", lengths(&[Some(234)]), Some(192), true, true),
+            ("another's", lengths(&[Some(714)]), Some(192), false, false),
+            ("either", lengths(&[Some(714), Some(234), Some(714)]), Some(672), true, true),
+            ("one not seen", lengths(&[Some(714), None]), Some(192), true, false),
+            ("beside one not seen", lengths(&[Some(714), None]), Some(672), true, true),
+            ("an identity not seen", lengths(&[Some(714)]), None, true, false),
+            ("eight", lengths(&many[..8]), Some(192), false, false),
+            ("more than are told apart", lengths(&many), Some(192), true, false),
+            ("any", TicketLengths::ANY, Some(192), true, false),
         ] {
-            assert_eq!(lengths.may_be(identity), expected, "{name}");
+            let told = (lengths.may_be(identity), lengths.is_seen(identity));
+            assert_eq!(told, (may_be, is_seen), "{name}");
         }
     }
 }

@@ -3,6 +3,7 @@ use crate::{
     model::{Security, ServerVerified},
     pipeline::owners::Owner,
     report::CarriedBy,
+    tls::session::Identity,
 };
 
 /// Of process, last byte of the upstream's address, and server name.
@@ -14,9 +15,25 @@ pub(super) fn key(pid: u32, host: u8, name: &str) -> SessionKey {
     }
 }
 
-/// A session of which no lengths were seen.
+/// The length of a ticket, and of the record in which it is given.
+pub(super) const TICKET: (u16, u16) = (672, 714);
+
+/// A session whose tickets are as long as those of others.
 fn unnamed(key: SessionKey, basis: Basis) -> Session {
-    Session::Unnamed { key, basis, taken: None, ticket: None }
+    of_lengths(key, basis, TICKET.0, Some(TICKET.1))
+}
+
+/// A session that is offered as an identity of this length, if at all, and gets a ticket in this record.
+pub(super) fn of_lengths(
+    key: SessionKey,
+    basis: Basis,
+    length: u16,
+    ticket: Option<u16>,
+) -> Session {
+    let name =
+        SessionName::of(b"of no handshake that is known").filter(|_| basis == Basis::Session);
+    let taken = name.map(|name| Identity { name, length });
+    Session::Unnamed { key, basis, taken, ticket }
 }
 
 fn begun(key: SessionKey) -> Session {
@@ -104,7 +121,7 @@ pub(super) fn full(verdict: Verdict, hour: u64) -> Full {
 }
 
 /// What the resumption of a session is told.
-fn carry(
+pub(super) fn carry(
     handshakes: &mut FullHandshakes,
     session: &Session,
     at: Timestamp,
@@ -114,7 +131,7 @@ fn carry(
     carried.map(|full| full.verdict.client_auth)
 }
 
-fn own() -> SessionKey {
+pub(super) fn own() -> SessionKey {
     key(7, 1, "a")
 }
 

@@ -78,11 +78,13 @@ impl Unnamed {
     ) {
         for client_auth in self.may_be(key, identity, at) {
             let full = self.newest(key, client_auth).cloned();
+            let is_certain = key.owner.is_whole() || self.is_certain(key, client_auth, identity);
             for scope in key.scopes() {
                 let uses = self.uses_in(scope, at);
                 match client_auth {
                     ClientAuth::Unknown => uses.renew(client_auth, ticket),
-                    _ => uses.note(client_auth, at, ticket),
+                    _ if is_certain => uses.note(client_auth, at, ticket),
+                    _ => uses.may_note(client_auth, at, ticket),
                 }
                 if let Some(full) = &full {
                     uses.speak(full);
@@ -103,6 +105,15 @@ impl Unnamed {
             scopes().any(|uses| uses.may_be(**client_auth, identity, at, alive_for))
         };
         ClientAuth::ALL.iter().filter(may_be).copied().collect()
+    }
+
+    /// Whether a handshake of this key, or what was resumed of it, showed this and was seen to be given a
+    /// ticket that may be an identity of this length.
+    fn is_certain(&self, key: &SessionKey, client_auth: ClientAuth, identity: Option<u16>) -> bool {
+        key.scopes().all(|scope| {
+            let uses = self.uses.entries.get(&scope);
+            uses.is_some_and(|uses| uses.is_certain(client_auth, identity))
+        })
     }
 
     /// The last full handshake that showed this, of all whose sessions may be offered under this key.
@@ -131,8 +142,11 @@ impl Unnamed {
             let certain = may_be.iter().filter_map(|client_auth| self.newest(key, *client_auth));
             certain.max_by_key(|full| full.at)
         } else {
-            let last = self.last.entries.get(key);
-            last.filter(|full| may_be.contains(&full.verdict.client_auth))
+            // One whose ticket nobody saw may have begun any session, and so may one from before.
+            let speaks = |client_auth| {
+                may_be.contains(&client_auth) && self.is_certain(key, client_auth, identity)
+            };
+            self.last.entries.get(key).filter(|full| speaks(full.verdict.client_auth))
         };
         let full = full.ok_or(Reason::ResumedUnseen)?.clone();
         // Where a scope is forgotten, so is what may speak against the handshake.

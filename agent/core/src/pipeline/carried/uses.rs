@@ -16,6 +16,8 @@ pub struct Use {
     pub at: Timestamp,
     /// What their tickets may be.
     pub tickets: TicketLengths,
+    /// What the tickets are of those that are certain to have showed it.
+    pub certain: TicketLengths,
     /// The last full handshake among those that began them.
     pub full: Option<Arc<Full>>,
     /// Not all of these say the same of the upstream's verification.
@@ -67,6 +69,19 @@ impl Uses {
         let of_kind = self.slot(client_auth).get_or_insert_default();
         of_kind.at = of_kind.at.max(at);
         of_kind.tickets.add(ticket);
+        of_kind.certain.add(ticket);
+    }
+
+    /// The same of one that may have showed this, and may have showed what nobody saw.
+    pub fn may_note(&mut self, client_auth: ClientAuth, at: Timestamp, ticket: Option<u16>) {
+        let of_kind = self.slot(client_auth).get_or_insert_default();
+        of_kind.at = of_kind.at.max(at);
+        of_kind.tickets.add(ticket);
+    }
+
+    /// Whether a session that is certain to have showed this may be offered as an identity of this length.
+    pub fn is_certain(&self, client_auth: ClientAuth, identity: Option<u16>) -> bool {
+        self.of(client_auth).is_some_and(|of_kind| of_kind.certain.is_seen(identity))
     }
 
     /// One that showed this, if there are any, was renewed with a ticket in this record.
