@@ -231,7 +231,7 @@ impl EnvoyInstance {
     }
 }
 
-/// A bootstrap in YAML, or in JSON. Envoy tells them apart by the file's name ([`is_yaml`]); one of
+/// A bootstrap in YAML, or in JSON. Envoy tells them apart by the file's name; one of
 /// another name that does not begin as JSON does is read as YAML too.
 ///
 /// # Errors
