@@ -65,7 +65,7 @@ macro_rules! leniently {
 pub(super) use leniently;
 
 impl<D> Lenient<D> {
-    /// Fields are found by their very names (protobuf), and members with the tag `!ignore` are none.
+    /// Fields are found by their very names (protobuf).
     pub(super) fn as_written(inner: D) -> Self {
         Self { inner, rules: Rules { names: Names::AsWritten, fields: &[] } }
     }

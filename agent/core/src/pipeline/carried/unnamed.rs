@@ -84,7 +84,9 @@ impl Unnamed {
                 match client_auth {
                     ClientAuth::Unknown => uses.renew(client_auth, ticket),
                     _ if is_certain => uses.note(client_auth, at, ticket),
-                    _ => uses.may_note(client_auth, at, ticket),
+                    _ => {
+                        uses.may_note(client_auth, at, ticket);
+                    }
                 }
                 if let Some(full) = &full {
                     uses.speak(full);

@@ -66,17 +66,20 @@ impl Uses {
 
     /// A session that showed this was begun or renewed: the client got a ticket in this record.
     pub fn note(&mut self, client_auth: ClientAuth, at: Timestamp, ticket: Option<u16>) {
-        let of_kind = self.slot(client_auth).get_or_insert_default();
-        of_kind.at = of_kind.at.max(at);
-        of_kind.tickets.add(ticket);
-        of_kind.certain.add(ticket);
+        self.may_note(client_auth, at, ticket).certain.add(ticket);
     }
 
     /// The same of one that may have showed this, and may have showed what nobody saw.
-    pub fn may_note(&mut self, client_auth: ClientAuth, at: Timestamp, ticket: Option<u16>) {
+    pub fn may_note(
+        &mut self,
+        client_auth: ClientAuth,
+        at: Timestamp,
+        ticket: Option<u16>,
+    ) -> &mut Use {
         let of_kind = self.slot(client_auth).get_or_insert_default();
         of_kind.at = of_kind.at.max(at);
         of_kind.tickets.add(ticket);
+        of_kind
     }
 
     /// Whether a session that is certain to have showed this may be offered as an identity of this length.

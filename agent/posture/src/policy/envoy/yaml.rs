@@ -114,6 +114,11 @@ impl Open {
             _ => self.member.clone(),
         }
     }
+
+    /// Whether what comes next is the name of a member.
+    fn wants_name(&self) -> bool {
+        self.value.is_object() && self.member.is_none()
+    }
 }
 
 #[derive(Default)]
@@ -147,23 +152,20 @@ impl Reader {
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let names = self.open.last_mut().filter(|open| open.step().is_none());
-                let is_plain = style == ScalarStyle::Plain;
-                let Some(open) = names else {
-                    let size = VALUE + text.len();
-                    return self.add(scalar(&text, is_plain, tag.as_deref()), anchor, size, line);
+                let value = scalar(&text, style == ScalarStyle::Plain, tag.as_deref());
+                let size = VALUE + text.len();
+                let Some(open) = self.open.last_mut().filter(|open| open.wants_name()) else {
+                    return self.add(value, anchor, size, line);
                 };
                 let is_passed_over =
                     tag.as_deref().is_some_and(|tag| (tag.handle(), tag.suffix()) == PASSED_OVER);
-                let is_null = is_plain && tag.is_none() && is_null(&text);
-                open.member = Some(match (is_passed_over, is_null) {
+                open.member = Some(match (is_passed_over, value.is_null()) {
                     (true, _) => Step::PassedOver,
                     (false, true) => Step::Member("null".to_owned()),
-                    (false, false) => Step::Member(text.clone().into_owned()),
+                    (false, false) => Step::Member(text.into_owned()),
                 });
                 if anchor > 0 {
-                    let size = VALUE + text.len();
-                    self.remember(anchor, &scalar(&text, is_plain, tag.as_deref()), size, line)?;
+                    self.remember(anchor, &value, size, line)?;
                 }
             }
             Event::SequenceStart(_, anchor, _) => self.begin(Value::Array(vec![]), anchor, line)?,
@@ -179,8 +181,7 @@ impl Reader {
                 // One that stands in what it names.
                 let value = self.anchors.get(&anchor).cloned();
                 let (value, size) = value.ok_or(YamlError::TooMuch { line })?;
-                let names = self.open.last_mut().filter(|open| open.step().is_none());
-                match (names, value) {
+                match (self.open.last_mut().filter(|open| open.wants_name()), value) {
                     (Some(open), Value::String(text)) => open.member = Some(Step::Member(text)),
                     (Some(_), _) => return Err(YamlError::Name { line }),
                     (None, value) => self.add(value, 0, size, line)?,
@@ -192,7 +193,7 @@ impl Reader {
     }
 
     fn begin(&mut self, value: Value, anchor: usize, line: usize) -> Result<(), YamlError> {
-        if self.open.last().is_some_and(|open| open.step().is_none()) {
+        if self.open.last().is_some_and(Open::wants_name) {
             return Err(YamlError::Name { line });
         }
         if self.open.len() >= MAX_DEPTH {
