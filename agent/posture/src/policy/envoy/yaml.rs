@@ -154,6 +154,7 @@ impl Reader {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(&text, style == ScalarStyle::Plain, tag.as_deref());
                 let size = VALUE + text.len();
+                self.grow(size, line)?;
                 let Some(open) = self.open.last_mut().filter(|open| open.wants_name()) else {
                     return self.add(value, anchor, size, line);
                 };
@@ -184,7 +185,10 @@ impl Reader {
                 match (self.open.last_mut().filter(|open| open.wants_name()), value) {
                     (Some(open), Value::String(text)) => open.member = Some(Step::Member(text)),
                     (Some(_), _) => return Err(YamlError::Name { line }),
-                    (None, value) => self.add(value, 0, size, line)?,
+                    (None, value) => {
+                        self.grow(size, line)?;
+                        self.add(value, 0, size, line)?;
+                    }
                 }
             }
             _ => {}
@@ -199,12 +203,13 @@ impl Reader {
         if self.open.len() >= MAX_DEPTH {
             return Err(YamlError::TooMuch { line });
         }
+        self.grow(VALUE, line)?;
         self.look(line);
         self.open.push(Open { anchor, size: VALUE, value, member: None });
         Ok(())
     }
 
-    /// Takes a value to where it belongs.
+    /// Takes a value, which has been counted, to where it belongs.
     fn add(
         &mut self,
         value: Value,
@@ -212,7 +217,6 @@ impl Reader {
         size: usize,
         line: usize,
     ) -> Result<(), YamlError> {
-        self.grow(size, line)?;
         if anchor > 0 {
             self.remember(anchor, &value, size, line)?;
         }

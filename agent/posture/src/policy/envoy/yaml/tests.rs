@@ -91,3 +91,10 @@ fn what_is_wrong_has_its_line() {
         assert!(error.starts_with(expected), "{error}");
     }
 }
+
+#[test]
+fn what_is_written_is_counted_once_however_deep_it_lies() {
+    let text = format!("a: {}{}{}", "[".repeat(25), "1, ".repeat(50_000), "]".repeat(25));
+    let value = Reader::default().read(&text).unwrap();
+    assert!(value["a"].is_array());
+}
